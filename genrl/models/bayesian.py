@@ -1,0 +1,232 @@
+"""Bayesian networks with factorised Gaussian weights, and the information that a transition gives about them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = ["BayesianNetwork", "Layer", "information_gain"]
+
+Layer = tuple[Tensor, Tensor, Tensor, Tensor]
+"""Posterior of one layer: ``(weight_mean [in, out], weight_rho [in, out], bias_mean [out], bias_rho [out])``; σ = softplus(ρ)."""
+
+
+class _Sweep(NamedTuple):
+    """What one forward and backward sweep leaves at a layer, everything before any product with the layer's own σ or λ."""
+
+    activation: Tensor  # a, the layer's input, [batch, in] if all draws share it, else [sample, batch, in]
+    delta: Tensor  # δ = ∂loss/∂z at the pre-activation, [sample, batch, out]
+    tau: Tensor  # τ = δ ε / √v, so that ∂loss/∂σ_w = σ_w a²ᵀτ and ∂loss/∂σ_b = σ_b τ, [sample, batch, out]
+
+
+def _sweep(layers: Sequence[Layer], inputs: Tensor, targets: Tensor, noise: Sequence[Tensor], likelihood_std: float) -> tuple[list[_Sweep], Tensor]:
+    r"""One pass of every noise draw, and its backward pass written out.
+
+    Local reparametrisation (Kingma, Salimans, Welling, 2015): a layer's pre-activation is sampled instead of its weights,
+    :math:`z = aM + b + \sqrt{v}\,\epsilon` with :math:`v = a^2 \sigma_w^2 + \sigma_b^2`. The loss of one draw of one row is
+    :math:`\|y - \hat y\|^2 / 2 s^2`, the negative log-likelihood up to a constant.
+
+    Returns:
+        The sweep of every layer, and the residual ŷ − y ``[sample, batch, out]``.
+    """
+    variances = [(F.softplus(weight_rho).square(), F.softplus(bias_rho).square()) for _, weight_rho, _, bias_rho in layers]
+    activation, activations, roots = inputs, [], []
+    for index, ((weight_mean, _, bias_mean, _), (weight_var, bias_var), epsilon) in enumerate(zip(layers, variances, noise, strict=True)):
+        root = (activation.square() @ weight_var + bias_var).sqrt()
+        preactivation = activation @ weight_mean + bias_mean + root * epsilon
+        activations.append(activation)
+        roots.append(root)
+        activation = preactivation.relu() if index + 1 < len(layers) else preactivation
+
+    residual = activation - targets
+    delta = residual / likelihood_std**2
+    sweeps = []
+    for index in reversed(range(len(layers))):
+        tau = delta * noise[index] / roots[index]
+        sweeps.append(_Sweep(activations[index], delta, tau))
+        if index:
+            below = delta @ layers[index][0].T + activations[index] * (tau @ variances[index][0].T)
+            delta = below * (activations[index] > 0)
+    return sweeps[::-1], residual
+
+
+def _mean_square_over_pairs(activation: Tensor, delta: Tensor, factor: Tensor) -> Tensor:
+    r"""For every row, :math:`\sum_{ij} f_{ij} \left(\frac1K \sum_k a_{ki} \delta_{kj}\right)^2`, without the gradient in the bracket.
+
+    The square of a sum over draws is a sum over pairs of draws, and a pair's part factorises:
+    :math:`\sum_j \delta_{kj}\delta_{qj} \sum_i a_{ki}a_{qi} f_{ij}`. The first layer's input is the same for all draws, so there the sum over draws comes first.
+    """
+    n_draws = delta.shape[0]
+    if activation.dim() == 2:
+        return ((activation.square() @ factor) * delta.sum(0).square()).sum(-1) / n_draws**2
+    total = torch.zeros_like(delta[0, :, 0])
+    for lag in range(n_draws):  # the pairs (k, k + lag), each with its mirror image
+        a, d = activation[: n_draws - lag] * activation[lag:], delta[: n_draws - lag] * delta[lag:]
+        part = ((a @ factor) * d).sum((0, -1))
+        total = total + (part if lag == 0 else 2 * part)
+    return total / n_draws**2
+
+
+@torch.no_grad()
+def information_gain(
+    layers: Sequence[Layer],
+    inputs: Tensor,
+    targets: Tensor,
+    noise: Sequence[Tensor],
+    likelihood_std: float,
+    step_size: float,
+) -> Tensor:
+    r"""Information gain of every transition about the weights of a Bayesian network, to second order.
+
+    The posterior that a transition would lead to is one natural-gradient step of size λ away, and the KL divergence from the present one is
+
+    .. math:: \tfrac12 \lambda^2 \sum_\theta \sigma_\theta^2 g_\mu^2 + \tfrac12 \sigma_\theta^2 g_\sigma^2,
+
+    g the gradient of the transition's negative log-likelihood, averaged over K noise draws. The second term is
+    :math:`\sigma^2 g_\rho^2 / 2\,\mathrm{sigmoid}(\rho)^2`. Every row is a batch of its own; no gradient of a single row is ever formed.
+
+    Args:
+        layers: a sequence of ``(weight_mean [in, out], weight_rho [in, out], bias_mean [out], bias_rho [out])``, ReLU between them; σ = softplus(ρ).
+        inputs: ``[batch, in]``, the normalised observation and action.
+        targets: ``[batch, out]``, the normalised next observation.
+        noise: a standard normal tensor ``[K, batch, out]`` for each layer.
+        likelihood_std: standard deviation of the Gaussian likelihood, in units of the targets.
+        step_size: λ, of the natural-gradient step.
+
+    Returns:
+        ``[batch]``, nats.
+
+    References:
+        Houthooft, Chen, Duan, Schulman, De Turck, Abbeel, "VIME: Variational Information Maximizing Exploration", 2016, arXiv:1605.09674, equations 13 to 16.
+        Kingma, Salimans, Welling, "Variational Dropout and the Local Reparameterization Trick", 2015, arXiv:1506.02557.
+
+    Example:
+        >>> layer = (torch.zeros(3, 2), torch.zeros(3, 2), torch.zeros(2), torch.zeros(2))
+        >>> information_gain([layer], torch.ones(5, 3), torch.ones(5, 2), [torch.zeros(10, 5, 2)], likelihood_std=1.0, step_size=0.1).shape
+        torch.Size([5])
+    """
+    sweeps, _ = _sweep(layers, inputs, targets, noise, likelihood_std)
+    gain = torch.zeros_like(inputs[:, 0])
+    for (_, weight_rho, _, bias_rho), sweep in zip(layers, sweeps, strict=True):
+        weight_var, bias_var = F.softplus(weight_rho).square(), F.softplus(bias_rho).square()
+        gain += _mean_square_over_pairs(sweep.activation, sweep.delta, weight_var)
+        gain += 0.5 * _mean_square_over_pairs(sweep.activation.square(), sweep.tau, weight_var.square())
+        gain += sweep.delta.mean(0).square() @ bias_var + 0.5 * (sweep.tau.mean(0).square() @ bias_var.square())
+    return 0.5 * step_size**2 * gain
+
+
+class BayesianNetwork(nn.Module):
+    r"""Multilayer perceptron (ReLU, linear output) with an independent Gaussian over every weight and bias.
+
+    Args:
+        input_dim, output_dim: sizes.
+        hidden: widths of the hidden layers; any number of them.
+        likelihood_std: s of the Gaussian likelihood N(ŷ, s²), in units of the targets.
+        prior_std: of the zero-mean Gaussian prior.
+        initial_std: of the posterior's start; the prior's if not given.
+        fan_in: whether the means start as N(0, 1/in), rather than as draws from the unit normal that the released code of VIME uses.
+
+    Raises:
+        ValueError: a size or standard deviation that is not positive.
+
+    References:
+        Graves, "Practical Variational Inference for Neural Networks", 2011. Blundell et al., "Weight Uncertainty in Neural Networks", 2015, arXiv:1505.05424.
+    """
+
+    def __init__(
+        self,
+        input_dim: int,
+        output_dim: int,
+        hidden: Sequence[int] = (32,),
+        likelihood_std: float = 5.0,
+        prior_std: float = 0.5,
+        initial_std: float | None = None,
+        fan_in: bool = True,
+    ) -> None:
+        super().__init__()
+        initial_std = prior_std if initial_std is None else initial_std
+        sizes = (input_dim, *hidden, output_dim)
+        if min(sizes) < 1:
+            raise ValueError(f"a Bayesian network needs layer sizes of at least 1, but was given {sizes}")
+        for name, value in {"likelihood_std": likelihood_std, "prior_std": prior_std, "initial_std": initial_std}.items():
+            if not value > 0:
+                raise ValueError(f"{name} is a standard deviation and needs to be above 0, but was given {value}")
+        self.sizes, self.likelihood_std, self.prior_std = sizes, likelihood_std, prior_std
+        rho = float(torch.tensor(initial_std, dtype=torch.float64).expm1().log())  # softplus(ρ) = initial_std
+        self.parameters_flat = nn.ParameterList()
+        for n_in, n_out in pairwise(sizes):
+            scale = n_in**-0.5 if fan_in else 1.0
+            self.parameters_flat.extend(
+                [
+                    nn.Parameter(torch.randn(n_in, n_out) * scale),
+                    nn.Parameter(torch.full((n_in, n_out), rho)),
+                    nn.Parameter(torch.zeros(n_out) if fan_in else torch.randn(n_out)),
+                    nn.Parameter(torch.full((n_out,), rho)),
+                ]
+            )
+
+    @property
+    def layers(self) -> list[Layer]:
+        """The posterior, as :func:`information_gain` takes it."""
+        flat = list(self.parameters_flat)
+        return [(flat[i], flat[i + 1], flat[i + 2], flat[i + 3]) for i in range(0, len(flat), 4)]
+
+    def noise(self, n_draws: int, batch_size: int, generator: torch.Generator | None = None) -> list[Tensor]:
+        """A standard normal draw for every pre-activation, ``[n_draws, batch, out]`` a layer."""
+        return [torch.randn(n_draws, batch_size, size, generator=generator) for size in self.sizes[1:]]
+
+    def forward(self, inputs: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
+        """Prediction ``[sample, batch, out]`` under ``noise``; without it that of the mean weights, ``[batch, out]``."""
+        activation = inputs
+        for index, (weight_mean, weight_rho, bias_mean, bias_rho) in enumerate(self.layers):
+            preactivation = activation @ weight_mean + bias_mean
+            if noise is not None:
+                variance = activation.square() @ F.softplus(weight_rho).square() + F.softplus(bias_rho).square()
+                preactivation = preactivation + variance.sqrt() * noise[index]
+            activation = preactivation.relu() if index + 2 < len(self.sizes) else preactivation
+        return activation
+
+    def kl(self) -> Tensor:
+        """KL divergence of the posterior from the prior, nats."""
+        total = torch.zeros((), dtype=self.parameters_flat[0].dtype)
+        for mean, rho in self._gaussians():
+            std = F.softplus(rho)
+            total = total + ((mean.square() + std.square()) / (2 * self.prior_std**2) - (std / self.prior_std).log() - 0.5).sum()
+        return total
+
+    def loss(self, inputs: Tensor, targets: Tensor, noise: Sequence[Tensor], kl_weight: float) -> Tensor:
+        """``kl_weight`` · KL − mean over draws and rows of log p(target | input), without the likelihood's constant; nats a row."""
+        residual = self(inputs, noise) - targets
+        return kl_weight * self.kl() + residual.square().sum(-1).mean() / (2 * self.likelihood_std**2)
+
+    @torch.no_grad()
+    def loss_and_grad(self, inputs: Tensor, targets: Tensor, noise: Sequence[Tensor], kl_weight: float) -> float:
+        """:meth:`loss`'s likelihood part, its gradient (with the KL's) put into ``.grad``; written out, so that no graph is built."""
+        layers = self.layers
+        sweeps, residual = _sweep(layers, inputs, targets, noise, self.likelihood_std)
+        rows = residual.shape[0] * residual.shape[1]
+        for (weight_mean, weight_rho, bias_mean, bias_rho), (activation, delta, tau) in zip(layers, sweeps, strict=True):
+            if activation.dim() == 2:
+                delta, tau = delta.sum(0), tau.sum(0)
+            activation, delta, tau = (x.reshape(-1, x.shape[-1]) for x in (activation, delta, tau))
+            self._set_grad(weight_mean, weight_rho, activation.T @ delta / rows, activation.square().T @ tau / rows, kl_weight)
+            self._set_grad(bias_mean, bias_rho, delta.sum(0) / rows, tau.sum(0) / rows, kl_weight)
+        return float(residual.square().sum() / (2 * self.likelihood_std**2 * rows))
+
+    def _set_grad(self, mean: Tensor, rho: Tensor, grad_mean: Tensor, grad_variance: Tensor, kl_weight: float) -> None:
+        """``grad_variance`` is ∂loss/∂σ divided by σ, as the sweep leaves it."""
+        std, precision = F.softplus(rho), self.prior_std**-2
+        mean.grad = grad_mean + kl_weight * precision * mean
+        rho.grad = (grad_variance * std + kl_weight * (precision * std - 1 / std)) * torch.sigmoid(rho)
+
+    def _gaussians(self) -> list[tuple[Tensor, Tensor]]:
+        flat = list(self.parameters_flat)
+        return list(zip(flat[::2], flat[1::2], strict=True))
+
+    def extra_repr(self) -> str:
+        return f"sizes={'-'.join(map(str, self.sizes))}, likelihood_std={self.likelihood_std}, prior_std={self.prior_std}"

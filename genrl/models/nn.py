@@ -1,0 +1,80 @@
+"""Shared blocks: networks out of sizes, ensembles as one batched product, and the steps of a fit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["EnsembleLinear", "ensemble_mlp", "gradient_step", "minibatches", "mlp"]
+
+
+def mlp(sizes: Sequence[int], activation: type[nn.Module] = nn.ReLU) -> nn.Sequential:
+    """Linear layers of ``sizes`` (the first is the input's), an activation between each two, none after the last.
+
+    Example:
+        >>> mlp([3, 64, 2])(torch.zeros(5, 3)).shape
+        torch.Size([5, 2])
+    """
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise(sizes):
+        layers += [nn.Linear(inputs, outputs), activation()]
+    return nn.Sequential(*layers[:-1])
+
+
+class EnsembleLinear(nn.Module):
+    r"""One linear layer for each of several members, computed as one batched product: :math:`y_m = x_m W_m + b_m`.
+
+    ``forward`` takes ``(member, batch, inputs)`` and gives ``(member, batch, outputs)``. Initialised as ``nn.Linear``, every member apart.
+    """
+
+    def __init__(self, members: int, inputs: int, outputs: int) -> None:
+        super().__init__()
+        bound = 1 / math.sqrt(inputs)
+        self.weight = nn.Parameter(torch.empty(members, inputs, outputs).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(members, 1, outputs).uniform_(-bound, bound))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.baddbmm(self.bias, x, self.weight)
+
+    def extra_repr(self) -> str:
+        members, inputs, outputs = self.weight.shape
+        return f"members={members}, inputs={inputs}, outputs={outputs}"
+
+
+def ensemble_mlp(members: int, sizes: Sequence[int], activation: type[nn.Module] = nn.ReLU) -> nn.Sequential:
+    """``members`` independent networks like ``mlp(sizes)``: ``(member, batch, sizes[0])`` to ``(member, batch, sizes[-1])``.
+
+    Example:
+        >>> ensemble_mlp(5, [3, 64, 2])(torch.zeros(3).expand(5, 7, 3)).shape
+        torch.Size([5, 7, 2])
+    """
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise(sizes):
+        layers += [EnsembleLinear(members, inputs, outputs), activation()]
+    return nn.Sequential(*layers[:-1])
+
+
+def minibatches(n: int, batch_size: int, epochs: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Indices of minibatches: each epoch is a new shuffle of ``range(n)``, cut into equal parts of at most ``batch_size``.
+
+    Equal parts, because a last part of a few rows would take a step as large as the others on much noisier evidence.
+
+    Example:
+        >>> [len(index) for index in minibatches(10, 4, 1, torch.Generator())]
+        [4, 3, 3]
+    """
+    if n == 0:
+        return
+    for _ in range(epochs):
+        yield from torch.randperm(n, generator=generator).tensor_split(math.ceil(n / batch_size))
+
+
+def gradient_step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    """One step of ``optimizer`` down the gradient of ``loss``."""
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    optimizer.step()

@@ -1,0 +1,99 @@
+"""State files: nested dictionaries of tensors and plain values as one safetensors file, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+__all__ = ["load_state", "save_state", "write_whole"]
+
+_TENSOR = "__tensor__"
+_PAIRS = "__pairs__"
+
+
+def write_whole(path: str | Path, content: bytes) -> None:
+    """Write ``content`` to a temporary name beside ``path``, flush it to the disk, rename: a reader sees the old file or the new one."""
+    path = Path(path)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def save_state(path: str | Path, state: Mapping[str, Any]) -> None:
+    """Save a ``state_dict``: nested dicts, lists, tensors, numbers, strings, booleans and ``None``.
+
+    Tensors are safetensors; the nesting and the plain values are JSON in the file's metadata. Nothing is pickled.
+
+    Raises:
+        TypeError: a value of another type.
+    """
+    tensors: dict[str, Tensor] = {}
+    structure = _pack(state, tensors, "")
+    write_whole(path, save(tensors, metadata={"state": json.dumps(structure)}))
+
+
+def load_state(path: str | Path) -> dict[str, Any]:
+    """Load what :func:`save_state` saved; no code runs.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is truncated or was not written by ``save_state``.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no state file {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            structure = (file.metadata() or {}).get("state")
+            if structure is None:
+                raise ValueError(f"{path} is a safetensors file but holds no genrl state; it needs one that save_state wrote")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a whole safetensors file ({error}); restore it from a copy") from error
+    state: dict[str, Any] = _unpack(json.loads(structure), tensors)
+    return state
+
+
+def _pack(value: Any, tensors: dict[str, Tensor], name: str) -> Any:
+    if isinstance(value, Tensor):
+        tensors[name] = value.detach().cpu().contiguous().clone()
+        return {_TENSOR: name}
+    if isinstance(value, Mapping):
+        # JSON keys are strings, an optimiser's are integers: keys of other types go as pairs.
+        packed = [[key, _pack(item, tensors, f"{name}/{key}" if name else str(key))] for key, item in value.items()]
+        return dict(packed) if all(isinstance(key, str) for key in value) else {_PAIRS: packed}
+    if isinstance(value, list | tuple):
+        return [_pack(item, tensors, f"{name}/{i}") for i, item in enumerate(value)]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"state entry {name!r} is a {type(value).__name__}; a state file takes tensors, numbers, strings, lists and dicts")
+
+
+def _unpack(value: Any, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(value, dict):
+        if _TENSOR in value:
+            return tensors[value[_TENSOR]]
+        if _PAIRS in value:
+            return {key: _unpack(item, tensors) for key, item in value[_PAIRS]}
+        return {key: _unpack(item, tensors) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_unpack(item, tensors) for item in value]
+    return value
+
+

@@ -1,0 +1,98 @@
+"""Raw observations of a learner's environments, also beneath a ``VecNormalize``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.vec_env import VecCheckNan, VecEnv, VecEnvWrapper, VecMonitor, VecNormalize, VecVideoRecorder
+
+from genrl.transitions import true_next_obs
+
+__all__ = ["RawObservations"]
+
+
+class RawObservations:
+    """Follows the raw observations through one ``learn``.
+
+    ``VecNormalize`` keeps the raw observations of a step but clips the terminal ones for good; those are read one level below it.
+
+    Raises:
+        ValueError: a ``VecNormalize`` under a wrapper that may change observations.
+    """
+
+    def __init__(self, model: BaseAlgorithm) -> None:
+        self.model = model
+        self.normalize = _vec_normalize(model.env)
+        self._tap = _TerminalTap.on(self.normalize.venv, self) if self.normalize is not None else None
+        # base_class.py, _setup_learn: has just reset the environments, or kept the last observation of the learn before.
+        self.obs: np.ndarray = self.normalize.get_original_obs() if self.normalize is not None else np.array(model._last_obs)  # type: ignore[assignment]
+
+    def step(self, new_obs: np.ndarray, dones: np.ndarray, infos: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
+        """What one step of the environments started from and led to, ``(n_envs, *obs_shape)`` each."""
+        obs = self.obs
+        if self.normalize is None or self._tap is None:
+            next_obs, self.obs = true_next_obs(new_obs, dones, infos), np.array(new_obs)
+        else:
+            self.obs = self.normalize.get_original_obs()  # type: ignore[assignment]
+            next_obs = true_next_obs(self.obs, dones, self._tap.infos)
+        return obs, next_obs
+
+    def terminal(self, env: int) -> np.ndarray | None:
+        """Raw terminal observation of an environment that has just finished beneath a ``VecNormalize``."""
+        return None if self._tap is None else self._tap.infos[env].get("terminal_observation")
+
+    def close(self) -> None:
+        if self._tap is not None:
+            self._tap.release(self)
+
+
+class _TerminalTap:
+    """Shadows one vectorised environment's ``step_wait`` with its like, and keeps each step's terminal observations."""
+
+    def __init__(self, venv: VecEnv) -> None:
+        self.venv, self.users, self.infos = venv, set[RawObservations](), [{} for _ in range(venv.num_envs)]
+        self._step_wait = venv.step_wait
+        self._learn: Any = None
+
+    @classmethod
+    def on(cls, venv: VecEnv, user: RawObservations) -> _TerminalTap:
+        tap = vars(venv).get("step_wait")
+        if not isinstance(tap, cls):
+            tap = cls(venv)
+            vars(venv)["step_wait"] = tap
+        tap.users = {other for other in tap.users if other.model is not user.model} if tap._learn != user.model.start_time else tap.users
+        tap._learn = user.model.start_time
+        tap.users.add(user)
+        return tap
+
+    def __call__(self) -> Any:
+        if not any(user.model.start_time == self._learn for user in self.users):  # a learn that crashed left it behind
+            vars(self.venv).pop("step_wait", None)
+        result = self._step_wait()
+        # vec_normalize.py, step_wait: puts a clipped copy in the info's place after this; the array that was there stays whole.
+        self.infos = [{key: info[key] for key in ("terminal_observation",) if key in info} for info in result[3]]
+        return result
+
+    def release(self, user: RawObservations) -> None:
+        self.users.discard(user)
+        if not self.users:
+            vars(self.venv).pop("step_wait", None)
+
+
+def _vec_normalize(env: VecEnv | None) -> VecNormalize | None:
+    """The ``VecNormalize`` of a stack of wrappers, if there is one."""
+    above: list[str] = []
+    while isinstance(env, VecEnvWrapper):
+        if isinstance(env, VecNormalize):
+            if above:
+                raise ValueError(
+                    f"a VecNormalize lies under {', '.join(above)}, so raw observations can't be recovered; "
+                    "make VecNormalize the outermost wrapper: VecNormalize(" + above[0] + "(…))"
+                )
+            return env
+        if not isinstance(env, VecMonitor | VecCheckNan | VecVideoRecorder):
+            above.append(type(env).__name__)
+        env = env.venv
+    return None

@@ -1,0 +1,118 @@
+"""What a reward is: a module that scores transitions, and learns from a memory of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar, Protocol
+
+import torch
+from gymnasium import spaces
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from genrl.transitions import Transitions
+
+__all__ = ["Memory", "RewardModel"]
+
+
+class Memory(Protocol):
+    """What a reward learns from: the newest transitions, and a sample of all that are kept."""
+
+    @property
+    def latest(self) -> Transitions:
+        """The transitions since the last update, in the order they were made; on-policy, the rollout."""
+
+    def sample(self, batch_size: int) -> Transitions:
+        """Transitions drawn uniformly, with replacement, from all that are kept (``latest`` included)."""
+
+    def __len__(self) -> int:
+        """How many transitions are kept."""
+
+
+class RewardModel(nn.Module):
+    r"""Base of every reward: ``forward`` scores transitions, ``update`` learns from a memory.
+
+    A subclass needs no more than ``forward``. In training mode ``forward`` may keep statistics of what it scores (a running scale, counts), as batch
+    normalisation does; in evaluation mode it must not. :class:`~genrl.rewards.RewardCallback` scores each *new* transition once in training mode, and
+    replayed ones in evaluation mode.
+
+    Optimisers and generators that are attributes are part of ``state_dict``, so that a restored reward goes on exactly where it stopped.
+
+    Args:
+        observation_space: the learner's; a flat ``Box`` of shape ``(obs,)``.
+        action_space: the learner's; ``Box`` of any shape, ``Discrete``, ``MultiDiscrete`` or ``MultiBinary``.
+        seed: of ``self.generator``, from which every random draw of the model comes.
+
+    Raises:
+        ValueError: a space that the reward can't take.
+    """
+
+    learns_first: ClassVar[bool] = False
+    """Whether new transitions are scored after ``update`` (an adversarial reward) or before it (curiosity: the bonus is the surprise)."""
+
+    def __init__(self, observation_space: spaces.Space[Any], action_space: spaces.Space[Any], seed: int = 0) -> None:
+        super().__init__()
+        name = type(self).__name__
+        if not isinstance(observation_space, spaces.Box) or len(observation_space.shape) != 1:
+            raise ValueError(
+                f"{name} takes observations of a flat Box, shape (n,), but was given {_brief(observation_space)}; "
+                f"wrap the environment in {_cure(observation_space)}"
+            )
+        if not isinstance(action_space, spaces.Box | spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):
+            raise ValueError(f"{name} takes Box, Discrete, MultiDiscrete or MultiBinary actions, but was given {_brief(action_space)}")
+        self.observation_space = observation_space
+        self.action_space = action_space
+        self.obs_dim = observation_space.shape[0]
+        self.action_dim = spaces.flatdim(action_space)
+        self.generator = torch.Generator().manual_seed(seed)
+        self._seed = seed
+
+    def forward(self, transitions: Transitions) -> Tensor:
+        """Reward per transition, ``(batch,)``."""
+        raise NotImplementedError
+
+    def update(self, memory: Memory) -> dict[str, float]:
+        """Learn from ``memory``; returns numbers for the log."""
+        return {}
+
+    def flat_action(self, action: Tensor) -> Tensor:
+        """Actions as ``(batch, action_dim)`` floats: Box flattened, discrete ones one-hot."""
+        space = self.action_space
+        if isinstance(space, spaces.Discrete):
+            return F.one_hot(action.long().reshape(-1) - int(space.start), int(space.n)).float()
+        if isinstance(space, spaces.MultiDiscrete):
+            sizes = space.nvec.reshape(-1).tolist()
+            columns = action.long().reshape(-1, len(sizes)).unbind(1)
+            return torch.cat([F.one_hot(column, size) for column, size in zip(columns, sizes, strict=True)], dim=1).float()
+        return action.reshape(action.shape[0], -1).float()
+
+    @contextmanager
+    def own_randomness(self) -> Iterator[None]:
+        """Within it, torch's global generator is seeded by this model and afterwards as if nothing had been drawn; for building networks."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self._seed)
+            yield
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """State of the generators and optimisers among the attributes."""
+        generators = {name: value.get_state() for name, value in vars(self).items() if isinstance(value, torch.Generator)}
+        optimizers = {name: value.state_dict() for name, value in vars(self).items() if isinstance(value, torch.optim.Optimizer)}
+        return {"generators": generators, "optimizers": optimizers}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        for name, value in state["generators"].items():
+            getattr(self, name).set_state(value)
+        for name, value in state["optimizers"].items():
+            getattr(self, name).load_state_dict(value)
+
+
+def _brief(space: spaces.Space[Any]) -> str:
+    shape = getattr(space, "shape", None)
+    return f"{type(space).__name__}{tuple(shape) if shape else ''}"
+
+
+def _cure(space: spaces.Space[Any]) -> str:
+    if isinstance(space, spaces.Box) and len(space.shape) == 3:
+        return "gymnasium.wrappers.FlattenObservation, or give the reward features of the image"
+    return "gymnasium.wrappers.FlattenObservation"

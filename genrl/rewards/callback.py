@@ -1,0 +1,261 @@
+"""The callback that plugs any reward into any Stable-Baselines3 learner."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from stable_baselines3 import HerReplayBuffer
+from stable_baselines3.common.callbacks import BaseCallback, EventCallback
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+
+from genrl.rewards._hooks import OffPolicyPart, OnPolicyPart, attach, detach
+from genrl.rewards._observations import RawObservations
+from genrl.rewards._replay import ReplayMemory, as_transitions
+from genrl.rewards.base import Memory, RewardModel
+from genrl.rewards.memory import TransitionPool
+from genrl.transitions import Transitions, check_finite
+
+__all__ = ["RewardCallback"]
+
+
+class RewardCallback(BaseCallback):
+    r"""Lets a learner train on another reward, for the ``learn`` that it is given to.
+
+    .. math:: r = w_{\text{ext}} \, r_{\text{env}} + w \, r_{\text{model}}(s, a, s'),
+
+    :math:`r_{\text{env}}` what the learner would have used by itself, after ``VecNormalize`` if there is one; the model's part is not rescaled by it.
+    On-policy, each rollout is scored in one call before advantages are computed. Off-policy, the buffer keeps the environment's reward and a batch is scored
+    when it is drawn, so no bonus is ever stale. Several callbacks add up, and their extrinsic weights multiply. With ``weight=0`` and
+    ``extrinsic_weight=1`` the callback does nothing at all.
+
+    The bonus is logged under ``reward/``; the environment's own return stays ``rollout/ep_rew_mean``.
+
+    Args:
+        reward: the model that scores transitions.
+        weight: w.
+        extrinsic_weight: of the environment's reward; 0 trains on the model's reward alone.
+        update_every: environment steps between two updates of the reward, off-policy; on-policy it is a rollout.
+        memory_size: transitions that the reward can learn from, on-policy; off-policy it is the replay buffer.
+        name: first part of the names in the log.
+
+    Raises:
+        ValueError: at construction, a weight that is not finite; when ``learn`` starts and before the first environment step, a learner, buffer, wrapper
+            or space that the reward can't serve.
+        FloatingPointError: an observation, reward or bonus is NaN or infinite; names the environment and the step.
+
+    Example:
+        >>> from stable_baselines3 import PPO
+        >>> from genrl.rewards import VIME, RewardCallback
+        >>> model = PPO("MlpPolicy", "Pendulum-v1", n_steps=64)
+        >>> vime = VIME(model.observation_space, model.action_space)
+        >>> _ = model.learn(64, callback=RewardCallback(vime, weight=1e-3))
+    """
+
+    def __init__(
+        self,
+        reward: RewardModel,
+        weight: float = 1.0,
+        extrinsic_weight: float = 1.0,
+        update_every: int = 1000,
+        memory_size: int = 100_000,
+        name: str = "reward",
+    ) -> None:
+        super().__init__()
+        for label, value in {"weight": weight, "extrinsic_weight": extrinsic_weight}.items():
+            if not math.isfinite(value):
+                raise ValueError(f"RewardCallback needs a finite {label}, but was given {value}")
+        if update_every < 1:
+            raise ValueError(f"RewardCallback needs update_every of at least 1 environment step, but was given {update_every}")
+        self.reward, self.weight, self.extrinsic_weight = reward, weight, extrinsic_weight
+        self.update_every, self.name = update_every, name
+        self.pool = TransitionPool(memory_size)
+        self.last_bonus = np.zeros((0, 0), dtype=np.float32)
+        """Unweighted bonus of the newest transitions, ``(time, env)``."""
+        self._generator = torch.Generator().manual_seed(0)
+        self._steps: list[tuple[np.ndarray, ...]] = []
+        self._part: OnPolicyPart | OffPolicyPart | None = None
+        self._raw: RawObservations | None = None
+        self._replay: ReplayMemory | None = None
+        self._unseen = 0
+
+    @property
+    def active(self) -> bool:
+        """Whether the callback changes anything."""
+        return self.weight != 0 or self.extrinsic_weight != 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """State of the reward and of its memory, for :func:`genrl.models.state.save_state`."""
+        return {
+            "reward": self.reward.state_dict(),
+            "pool": self.pool.state_dict(),
+            "generator": self._generator.get_state(),
+            "unseen": self._replay.unseen if self._replay is not None else self._unseen,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what ``state_dict`` gave; the off-policy memory is the learner's replay buffer and is saved with it."""
+        self.reward.load_state_dict(state["reward"])
+        self.pool.load_state_dict(state["pool"])
+        self._generator.set_state(state["generator"])
+        self._unseen = state["unseen"]
+
+    # --- Stable-Baselines3's events ---
+
+    def _init_callback(self) -> None:
+        self._part = None
+        _refuse_nesting(self)
+
+    def _on_training_start(self) -> None:
+        if not self.active:
+            return
+        _refuse_nesting(self)
+        _refuse_model(self.model, self.reward)
+        self._raw = RawObservations(self.model)
+        if isinstance(self.model, OffPolicyAlgorithm):
+            self._replay = ReplayMemory(self.model, self._raw, self._generator, self._dtype)
+            self._replay.unseen = self._unseen
+            self._part = OffPolicyPart(self._score_cells, self._replay.stored, self.extrinsic_weight)
+        else:
+            self._replay = None
+            self._part = OnPolicyPart(self._rollout_env_rewards, self._score_rollout, self.extrinsic_weight)
+        self._probe()
+        attach(self.model, self._buffer, self._part)
+
+    def _on_rollout_start(self) -> None:
+        self._steps.clear()
+
+    def _on_step(self) -> bool:
+        if not self.active:
+            return True
+        if self._part is None or self._raw is None:
+            raise RuntimeError("RewardCallback was not started with the training; give it to learn() itself, or in a list: learn(…, callback=[…])")
+        new_obs, rewards, dones, infos = (self.locals[key] for key in ("new_obs", "rewards", "dones", "infos"))
+        check_finite(new_obs, rewards, self.num_timesteps)
+        if self._replay is None:
+            obs, next_obs = self._raw.step(new_obs, dones, infos)
+            # on_policy_algorithm.py, collect_rollouts: `clipped_actions` is what the environment got; ppo_mask.py has only discrete `actions`.
+            action = self.locals.get("clipped_actions", self.locals["actions"])
+            truncated = np.array([info.get("TimeLimit.truncated", False) for info in infos], dtype=bool)
+            # `rewards` is changed in place by the bootstrap of truncated episodes, after this.
+            self._steps.append((obs, np.array(action), next_obs, dones & ~truncated, np.array(rewards, dtype=np.float32)))
+        return True
+
+    def _on_rollout_end(self) -> None:
+        # Off-policy the step's row is stored only after `on_step`.
+        if self.active and self._replay is not None and self._replay.unseen * self._replay.buffer.n_envs >= self.update_every:
+            bonus = self._learn_and_score(self._replay.latest, self._replay)
+            self.last_bonus = bonus.reshape(-1, self._replay.buffer.n_envs)
+            self._replay.unseen = 0
+
+    def _on_training_end(self) -> None:
+        if self._part is not None and self._raw is not None:
+            detach(self._buffer, self._part)
+            self._raw.close()
+            self._unseen = self._replay.unseen if self._replay is not None else 0
+        self._part, self._raw = None, None
+
+    # --- scoring ---
+
+    @property
+    def _buffer(self) -> Any:
+        return self.model.replay_buffer if isinstance(self.model, OffPolicyAlgorithm) else self.model.rollout_buffer  # type: ignore[attr-defined]
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return next((parameter.dtype for parameter in self.reward.parameters()), torch.float32)
+
+    def _rollout_env_rewards(self) -> np.ndarray:
+        return np.stack([step[-1] for step in self._steps])
+
+    def _score_rollout(self) -> np.ndarray:
+        n_steps = self._buffer.rewards.shape[0]
+        if len(self._steps) != n_steps:
+            raise RuntimeError(f"RewardCallback saw {len(self._steps)} of the rollout's {n_steps} steps; give it to learn() itself, or in a list")
+        stacked = [np.stack(field) for field in zip(*self._steps, strict=True)][:-1]
+        rollout = as_transitions(*(field.reshape(-1, *field.shape[2:]) for field in stacked), dtype=self._dtype)
+        self.pool.add(rollout)
+        self.last_bonus = self._learn_and_score(rollout, self.pool).reshape(n_steps, -1)
+        return self.weight * self.last_bonus
+
+    def _score_cells(self, rows: np.ndarray, envs: np.ndarray) -> np.ndarray:
+        assert self._replay is not None
+        self.reward.eval()
+        return self.weight * self._score(self._replay.cells(rows, envs))
+
+    def _learn_and_score(self, latest: Transitions, memory: Memory) -> np.ndarray:
+        """Score new transitions and update the reward, in the order that it asks for."""
+        self.reward.train()
+        if self.reward.learns_first:
+            metrics = self.reward.update(memory)
+            bonus = self._score(latest)
+        else:
+            bonus = self._score(latest)
+            metrics = self.reward.update(memory)
+        for key, value in {"bonus_mean": bonus.mean(), "bonus_std": bonus.std(), "bonus_max": bonus.max(), **metrics}.items():
+            self.logger.record(f"{self.name}/{key}", float(value))
+        return bonus
+
+    @torch.no_grad()
+    def _score(self, transitions: Transitions) -> np.ndarray:
+        bonus = self.reward(transitions)
+        if bonus.shape != (transitions.batch_size,):
+            raise ValueError(
+                f"{type(self.reward).__name__}.forward gave shape {tuple(bonus.shape)} for {transitions.batch_size} transitions; "
+                f"it needs ({transitions.batch_size},), one reward each: squeeze or sum the rest"
+            )
+        scores: np.ndarray = bonus.cpu().numpy().astype(np.float32)
+        if not np.isfinite(scores).all():
+            row = int(np.flatnonzero(~np.isfinite(scores))[0])
+            raise FloatingPointError(
+                f"{type(self.reward).__name__} gave the reward {scores[row]} to transition {row} of {len(scores)} at step {self.num_timesteps}; "
+                "lower its learning rate or look at the observations"
+            )
+        return scores
+
+    def _probe(self) -> None:
+        """Score three made-up transitions, so that a wrong ``forward`` shows before the first step; nothing is kept of it."""
+        spaces_ = (self.model.observation_space, self.model.action_space, self.model.observation_space)
+        obs, action, next_obs = (np.zeros((3, *space.shape), dtype=space.dtype) for space in spaces_)  # type: ignore[misc]
+        if isinstance(self.model.action_space, spaces.Discrete):
+            action += self.model.action_space.start
+        generators = self.reward.get_extra_state()["generators"]
+        self.reward.eval()
+        self._score(as_transitions(obs, action, next_obs, np.zeros(3, dtype=bool), self._dtype))
+        for name, state in generators.items():
+            getattr(self.reward, name).set_state(state)
+
+
+def _refuse_nesting(callback: BaseCallback) -> None:
+    if isinstance(callback.parent, EventCallback):
+        raise ValueError(
+            f"RewardCallback is inside {type(callback.parent).__name__} and would miss steps; give it to learn() itself, or in a list beside it"
+        )
+
+
+def _refuse_model(model: Any, reward: RewardModel) -> None:
+    """What can't be right is refused, with the way out."""
+    learner, name = type(model).__name__, type(reward).__name__
+    if not isinstance(model, OnPolicyAlgorithm | OffPolicyAlgorithm):
+        raise ValueError(f"{learner} keeps no rollout or replay buffer that a reward could enter; use PPO, TRPO, SAC or another learner that has one")
+    for kind, own, given in (
+        ("observation", reward.observation_space, model.observation_space),
+        ("action", reward.action_space, model.action_space),
+    ):
+        if own.shape != given.shape or type(own) is not type(given):
+            raise ValueError(f"{name} was made for {kind} space {own} but {learner} has {given}; make it with the learner's: {name}(model.observation_space, model.action_space)")
+    if isinstance(model, OnPolicyAlgorithm):
+        return
+    buffer = model.replay_buffer
+    if isinstance(buffer, HerReplayBuffer):
+        raise ValueError("HerReplayBuffer relabels goals, and with them the rewards, past the reward socket; use replay_buffer_class=None")
+    if buffer is None or buffer.optimize_memory_usage:
+        raise ValueError("optimize_memory_usage=True overwrites the true next observation at an episode's end; use optimize_memory_usage=False")
+    if not buffer.handle_timeout_termination:
+        raise ValueError(
+            "this replay buffer does not tell a time limit from a termination; drop handle_timeout_termination=False from replay_buffer_kwargs"
+        )

@@ -1,0 +1,189 @@
+"""VIME: the bonus of a transition is the information that it gives about the weights of a Bayesian dynamics model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from genrl.models.bayesian import BayesianNetwork, information_gain
+from genrl.models.normalization import RunningMeanStd
+from genrl.rewards.base import Memory, RewardModel
+from genrl.transitions import Transitions
+
+__all__ = ["VIME", "VIMEPreset"]
+
+ROWS_AT_ONCE = 1024  # of the information gain: what a processor's cache holds at K = 10
+
+
+@dataclass(frozen=True)
+class VIMEPreset:
+    """What the two presets of :class:`VIME` disagree about."""
+
+    likelihood_std: float
+    """Of the Gaussian likelihood, in standard deviations of an observation."""
+    kl_weight: float
+    """Weight of KL(posterior ‖ prior) beside the mean negative log-likelihood of a row."""
+    initial_std: float
+    """Of every weight's posterior at the start."""
+    fan_in: bool
+    """Whether means start as N(0, 1/in) instead of N(0, 1)."""
+    learning_rate: float
+    """Adam's."""
+    n_updates: int
+    """Gradient steps an update."""
+    batch_size: int
+    """Transitions a gradient step."""
+    n_train_draws: int
+    """Noise draws of every transition in training."""
+
+
+RELEASED = VIMEPreset(
+    likelihood_std=5.0, kl_weight=1 / 50, initial_std=0.5, fan_in=False, learning_rate=1e-4, n_updates=500, batch_size=10, n_train_draws=10
+)
+"""The settings of the paper's code, where the loss of a minibatch of 10 is KL/5 − Σ log p."""
+
+CALIBRATED = VIMEPreset(
+    likelihood_std=0.2, kl_weight=2e-4, initial_std=0.13, fan_in=True, learning_rate=3e-3, n_updates=100, batch_size=256, n_train_draws=1
+)
+"""Settings under which the network learns the dynamics: a likelihood as narrow as the errors, and a start that is not all noise."""
+
+
+class VIME(RewardModel):
+    r"""Variational information maximising exploration.
+
+    .. math:: r_{\text{int}}(s, a, s') = \frac{D_{\text{KL}}\left[q(\theta; \phi') \,\|\, q(\theta; \phi)\right]}{\text{running median}},
+
+    q the posterior over the weights of a Bayesian network that predicts s′ from (s, a), φ′ what one natural-gradient step on the transition makes of φ.
+    The numerator is :func:`~genrl.models.bayesian.information_gain`; the denominator the mean of the last ten batches' medians, so that a typical bonus is 1.
+    The bonus comes from the posterior and the input statistics *before* the transition is learned from, and is zero until the first update.
+
+    Args:
+        observation_space, action_space, seed: see :class:`~genrl.rewards.RewardModel`.
+        preset: ``"calibrated"`` or ``"released"`` (the settings of the paper's code); a keyword below that is not ``None`` goes before the preset.
+        hidden: widths of the hidden layers.
+        n_draws: K, noise draws of the information gain.
+        step_size: λ of the natural-gradient step.
+        prior_std: of the weights' prior.
+        min_transitions: fewer in memory, and ``update`` waits.
+        input_clip: normalised observations are clipped to ± this many standard deviations.
+        likelihood_std, kl_weight, initial_std, fan_in, learning_rate, n_updates, batch_size, n_train_draws: see :class:`VIMEPreset`.
+
+    Raises:
+        ValueError: an unknown preset, a space that the reward can't take, a size that is not positive.
+
+    References:
+        Houthooft, Chen, Duan, Schulman, De Turck, Abbeel, "VIME: Variational Information Maximizing Exploration", 2016, arXiv:1605.09674.
+
+    Example:
+        >>> from gymnasium import spaces
+        >>> from genrl.rewards import VIME
+        >>> VIME(spaces.Box(-1, 1, (3,)), spaces.Discrete(2), preset="released").preset.likelihood_std
+        5.0
+    """
+
+    median_history: Tensor
+    n_medians: Tensor
+    updates: Tensor
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        preset: Literal["calibrated", "released"] = "calibrated",
+        seed: int = 0,
+        hidden: Sequence[int] = (32,),
+        n_draws: int = 10,
+        step_size: float = 0.01,
+        prior_std: float = 0.5,
+        min_transitions: int = 500,
+        input_clip: float = 10.0,
+        likelihood_std: float | None = None,
+        kl_weight: float | None = None,
+        initial_std: float | None = None,
+        fan_in: bool | None = None,
+        learning_rate: float | None = None,
+        n_updates: int | None = None,
+        batch_size: int | None = None,
+        n_train_draws: int | None = None,
+    ) -> None:
+        super().__init__(observation_space, action_space, seed)
+        presets = {"calibrated": CALIBRATED, "released": RELEASED}
+        if preset not in presets:
+            raise ValueError(f"VIME has no preset {preset!r}; use 'calibrated' or 'released'")
+        given = {
+            "likelihood_std": likelihood_std, "kl_weight": kl_weight, "initial_std": initial_std, "fan_in": fan_in,
+            "learning_rate": learning_rate, "n_updates": n_updates, "batch_size": batch_size, "n_train_draws": n_train_draws,
+        }  # fmt: skip
+        self.preset = VIMEPreset(**asdict(presets[preset]) | {name: value for name, value in given.items() if value is not None})
+        counts = {"n_draws": n_draws, "n_updates": self.preset.n_updates, "batch_size": self.preset.batch_size}
+        for name, value in (counts | {"n_train_draws": self.preset.n_train_draws}).items():
+            if value < 1:
+                raise ValueError(f"VIME needs {name} of at least 1, but was given {value}")
+        for name, positive in {"step_size": step_size, "learning_rate": self.preset.learning_rate, "input_clip": input_clip}.items():
+            if not positive > 0:
+                raise ValueError(f"VIME needs {name} above 0, but was given {positive}")
+        self.n_draws, self.step_size, self.min_transitions = n_draws, step_size, min_transitions
+
+        with self.own_randomness():
+            self.network = BayesianNetwork(
+                self.obs_dim + self.action_dim, self.obs_dim, hidden, self.preset.likelihood_std, prior_std, self.preset.initial_std, self.preset.fan_in
+            )
+        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=self.preset.learning_rate, fused=True)
+        self.obs_stats = RunningMeanStd((self.obs_dim,), clip=input_clip)
+        self.action_stats = RunningMeanStd((self.action_dim,), clip=input_clip)
+        self.register_buffer("median_history", torch.zeros(10))
+        self.register_buffer("n_medians", torch.zeros((), dtype=torch.long))
+        self.register_buffer("updates", torch.zeros((), dtype=torch.long))
+
+    @torch.no_grad()
+    def forward(self, transitions: Transitions) -> Tensor:
+        """Bonus per transition, ``(batch,)``, in medians of the information gain; in training mode the batch's own median enters first."""
+        if self.updates == 0:
+            return torch.zeros(transitions.batch_size)
+        gain = self.information_gain(transitions).clamp(0, 1000)  # the released code's clip
+        if self.training:
+            self.median_history[self.n_medians % len(self.median_history)] = gain.median()
+            self.n_medians += 1
+        if self.n_medians == 0:
+            return torch.zeros_like(gain)
+        scale = self.median_history[: int(self.n_medians)].mean()
+        return gain / scale if scale > 0 else gain
+
+    def information_gain(self, transitions: Transitions) -> Tensor:
+        """Information gain per transition, ``(batch,)``, nats; not normalised."""
+        inputs, targets = self._inputs(transitions), self.obs_stats(transitions.next_obs)
+        parts = []
+        for x, y in zip(inputs.split(ROWS_AT_ONCE), targets.split(ROWS_AT_ONCE), strict=True):
+            noise = self.network.noise(self.n_draws, x.shape[0], self.generator)
+            parts.append(information_gain(self.network.layers, x, y, noise, self.preset.likelihood_std, self.step_size))
+        return torch.cat(parts)
+
+    def update(self, memory: Memory) -> dict[str, float]:
+        """Merge the newest transitions into the input statistics, then minimise the free energy on samples of the memory."""
+        self.obs_stats.update(memory.latest.obs)
+        self.action_stats.update(self.flat_action(memory.latest.action))
+        if len(memory) < self.min_transitions:
+            return {}
+        p = self.preset
+        sample = memory.sample(p.n_updates * p.batch_size)
+        inputs, targets = self._inputs(sample), self.obs_stats(sample.next_obs)
+        loss = 0.0
+        for x, y in zip(inputs.split(p.batch_size), targets.split(p.batch_size), strict=True):
+            noise = self.network.noise(p.n_train_draws, p.batch_size, self.generator)
+            loss += self.network.loss_and_grad(x, y, noise, p.kl_weight)
+            self.optimizer.step()
+        self.updates += 1
+        with torch.no_grad():
+            error = (self.network(x) - y).square().mean()
+            return {"likelihood_loss": loss / p.n_updates, "prediction_error": float(error), "kl": float(self.network.kl())}
+
+    def _inputs(self, transitions: Transitions) -> Tensor:
+        return torch.cat([self.obs_stats(transitions.obs), self.action_stats(self.flat_action(transitions.action))], dim=1)
+
+    def extra_repr(self) -> str:
+        return f"{self.preset}, n_draws={self.n_draws}, step_size={self.step_size}"
