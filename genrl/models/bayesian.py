@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
@@ -24,35 +25,45 @@ class _Sweep(NamedTuple):
     tau: Tensor  # τ = δ ε / √v, so that ∂loss/∂σ_w = σ_w a²ᵀτ and ∂loss/∂σ_b = σ_b τ, [sample, batch, out]
 
 
-def _sweep(layers: Sequence[Layer], inputs: Tensor, targets: Tensor, noise: Sequence[Tensor], likelihood_std: float) -> tuple[list[_Sweep], Tensor]:
+def _sweep(
+    moments: Sequence[Layer], inputs: Tensor, targets: Tensor, noise: Sequence[Tensor], likelihood_std: float
+) -> tuple[list[_Sweep], Tensor]:
     r"""One pass of every noise draw, and its backward pass written out.
 
     Local reparametrisation (Kingma, Salimans, Welling, 2015): a layer's pre-activation is sampled instead of its weights,
     :math:`z = aM + b + \sqrt{v}\,\epsilon` with :math:`v = a^2 \sigma_w^2 + \sigma_b^2`. The loss of one draw of one row is
     :math:`\|y - \hat y\|^2 / 2 s^2`, the negative log-likelihood up to a constant.
 
+    Args:
+        moments: as :func:`information_gain`'s ``layers``, but variances σ² in the place of ρ.
+
     Returns:
         The sweep of every layer, and the residual ŷ − y ``[sample, batch, out]``.
     """
-    variances = [(F.softplus(weight_rho).square(), F.softplus(bias_rho).square()) for _, weight_rho, _, bias_rho in layers]
     activation, activations, roots = inputs, [], []
-    for index, ((weight_mean, _, bias_mean, _), (weight_var, bias_var), epsilon) in enumerate(zip(layers, variances, noise, strict=True)):
-        root = (activation.square() @ weight_var + bias_var).sqrt()
-        preactivation = activation @ weight_mean + bias_mean + root * epsilon
+    for index, (weight_mean, weight_var, bias_mean, bias_var) in enumerate(moments):
+        root = torch.addmm(bias_var, *_rows(activation * activation, weight_var)).sqrt().view(*activation.shape[:-1], -1)
+        center = torch.addmm(bias_mean, *_rows(activation, weight_mean)).view(*activation.shape[:-1], -1)
+        preactivation = torch.addcmul(center, root, noise[index])
         activations.append(activation)
         roots.append(root)
-        activation = preactivation.relu() if index + 1 < len(layers) else preactivation
+        activation = preactivation.relu() if index + 1 < len(moments) else preactivation
 
     residual = activation - targets
     delta = residual / likelihood_std**2
     sweeps = []
-    for index in reversed(range(len(layers))):
+    for index in reversed(range(len(moments))):
         tau = delta * noise[index] / roots[index]
         sweeps.append(_Sweep(activations[index], delta, tau))
         if index:
-            below = delta @ layers[index][0].T + activations[index] * (tau @ variances[index][0].T)
+            weight_mean, weight_var, _, _ = moments[index]
+            below = torch.addcmul(delta @ weight_mean.T, activations[index], tau @ weight_var.T)
             delta = below * (activations[index] > 0)
     return sweeps[::-1], residual
+
+
+def _rows(x: Tensor, matrix: Tensor) -> tuple[Tensor, Tensor]:
+    return x.reshape(-1, x.shape[-1]), matrix
 
 
 def _mean_square_over_pairs(activation: Tensor, delta: Tensor, factor: Tensor) -> Tensor:
@@ -65,7 +76,7 @@ def _mean_square_over_pairs(activation: Tensor, delta: Tensor, factor: Tensor) -
     if activation.dim() == 2:
         return ((activation.square() @ factor) * delta.sum(0).square()).sum(-1) / n_draws**2
     total = torch.zeros_like(delta[0, :, 0])
-    for lag in range(n_draws):  # the pairs (k, k + lag), each with its mirror image
+    for lag in range(n_draws):  # the pairs (k, k + lag), each with its mirror image (k + lag, k)
         a, d = activation[: n_draws - lag] * activation[lag:], delta[: n_draws - lag] * delta[lag:]
         part = ((a @ factor) * d).sum((0, -1))
         total = total + (part if lag == 0 else 2 * part)
@@ -110,10 +121,10 @@ def information_gain(
         >>> information_gain([layer], torch.ones(5, 3), torch.ones(5, 2), [torch.zeros(10, 5, 2)], likelihood_std=1.0, step_size=0.1).shape
         torch.Size([5])
     """
-    sweeps, _ = _sweep(layers, inputs, targets, noise, likelihood_std)
+    moments = [(wm, F.softplus(weight_rho).square(), bm, F.softplus(bias_rho).square()) for wm, weight_rho, bm, bias_rho in layers]
+    sweeps, _ = _sweep(moments, inputs, targets, noise, likelihood_std)
     gain = torch.zeros_like(inputs[:, 0])
-    for (_, weight_rho, _, bias_rho), sweep in zip(layers, sweeps, strict=True):
-        weight_var, bias_var = F.softplus(weight_rho).square(), F.softplus(bias_rho).square()
+    for (_, weight_var, _, bias_var), sweep in zip(moments, sweeps, strict=True):
         gain += _mean_square_over_pairs(sweep.activation, sweep.delta, weight_var)
         gain += 0.5 * _mean_square_over_pairs(sweep.activation.square(), sweep.tau, weight_var.square())
         gain += sweep.delta.mean(0).square() @ bias_var + 0.5 * (sweep.tau.mean(0).square() @ bias_var.square())
@@ -157,24 +168,25 @@ class BayesianNetwork(nn.Module):
             if not value > 0:
                 raise ValueError(f"{name} is a standard deviation and needs to be above 0, but was given {value}")
         self.sizes, self.likelihood_std, self.prior_std = sizes, likelihood_std, prior_std
-        rho = float(torch.tensor(initial_std, dtype=torch.float64).expm1().log())  # softplus(ρ) = initial_std
-        self.parameters_flat = nn.ParameterList()
-        for n_in, n_out in pairwise(sizes):
-            scale = n_in**-0.5 if fan_in else 1.0
-            self.parameters_flat.extend(
-                [
-                    nn.Parameter(torch.randn(n_in, n_out) * scale),
-                    nn.Parameter(torch.full((n_in, n_out), rho)),
-                    nn.Parameter(torch.zeros(n_out) if fan_in else torch.randn(n_out)),
-                    nn.Parameter(torch.full((n_out,), rho)),
-                ]
-            )
+        means = [torch.randn(n_in, n_out) * n_in**-0.5 if fan_in else torch.randn(n_in, n_out) for n_in, n_out in pairwise(sizes)]
+        biases = [torch.zeros(size) if fan_in else torch.randn(size) for size in sizes[1:]]
+        # All layers in one vector each: what is done weight by weight (softplus, KL, Adam) is then done once.
+        self.mean = nn.Parameter(torch.cat([part.reshape(-1) for pair in zip(means, biases, strict=True) for part in pair]))
+        rho = math.log(math.expm1(initial_std))  # softplus(ρ) = initial_std
+        self.rho = nn.Parameter(torch.full_like(self.mean, rho))
 
     @property
     def layers(self) -> list[Layer]:
         """The posterior, as :func:`information_gain` takes it."""
-        flat = list(self.parameters_flat)
-        return [(flat[i], flat[i + 1], flat[i + 2], flat[i + 3]) for i in range(0, len(flat), 4)]
+        return self._by_layer(self.mean, self.rho)
+
+    def _by_layer(self, mean: Tensor, spread: Tensor) -> list[Layer]:
+        """Two vectors over all weights and biases as views, layer by layer."""
+        shapes = [shape for n_in, n_out in pairwise(self.sizes) for shape in ((n_in, n_out), (n_out,))]
+        lengths = [math.prod(shape) for shape in shapes]
+        means = [part.view(shape) for part, shape in zip(mean.split(lengths), shapes, strict=True)]
+        spreads = [part.view(shape) for part, shape in zip(spread.split(lengths), shapes, strict=True)]
+        return [(means[i], spreads[i], means[i + 1], spreads[i + 1]) for i in range(0, len(shapes), 2)]
 
     def noise(self, n_draws: int, batch_size: int, generator: torch.Generator | None = None) -> list[Tensor]:
         """A standard normal draw for every pre-activation, ``[n_draws, batch, out]`` a layer."""
@@ -193,11 +205,8 @@ class BayesianNetwork(nn.Module):
 
     def kl(self) -> Tensor:
         """KL divergence of the posterior from the prior, nats."""
-        total = torch.zeros((), dtype=self.parameters_flat[0].dtype)
-        for mean, rho in self._gaussians():
-            std = F.softplus(rho)
-            total = total + ((mean.square() + std.square()) / (2 * self.prior_std**2) - (std / self.prior_std).log() - 0.5).sum()
-        return total
+        std = F.softplus(self.rho)
+        return ((self.mean.square() + std.square()) / (2 * self.prior_std**2) - (std / self.prior_std).log() - 0.5).sum()
 
     def loss(self, inputs: Tensor, targets: Tensor, noise: Sequence[Tensor], kl_weight: float) -> Tensor:
         """``kl_weight`` · KL − mean over draws and rows of log p(target | input), without the likelihood's constant; nats a row."""
@@ -205,28 +214,25 @@ class BayesianNetwork(nn.Module):
         return kl_weight * self.kl() + residual.square().sum(-1).mean() / (2 * self.likelihood_std**2)
 
     @torch.no_grad()
-    def loss_and_grad(self, inputs: Tensor, targets: Tensor, noise: Sequence[Tensor], kl_weight: float) -> float:
-        """:meth:`loss`'s likelihood part, its gradient (with the KL's) put into ``.grad``; written out, so that no graph is built."""
-        layers = self.layers
-        sweeps, residual = _sweep(layers, inputs, targets, noise, self.likelihood_std)
+    def loss_and_grad(self, inputs: Tensor, targets: Tensor, noise: Sequence[Tensor], kl_weight: float) -> Tensor:
+        """Put the gradient of :meth:`loss` into ``.grad``, written out so that no graph is built; returns the likelihood's part of the loss."""
+        std = F.softplus(self.rho)
+        sweeps, residual = _sweep(self._by_layer(self.mean, std * std), inputs, targets, noise, self.likelihood_std)
         rows = residual.shape[0] * residual.shape[1]
-        for (weight_mean, weight_rho, bias_mean, bias_rho), (activation, delta, tau) in zip(layers, sweeps, strict=True):
+        grad_mean, grad_var = torch.empty_like(self.mean), torch.empty_like(self.rho)  # the latter is ∂loss/∂σ, over σ
+        for (weight, weight_var, bias, bias_var), (activation, delta, tau) in zip(self._by_layer(grad_mean, grad_var), sweeps, strict=True):
             if activation.dim() == 2:
                 delta, tau = delta.sum(0), tau.sum(0)
             activation, delta, tau = (x.reshape(-1, x.shape[-1]) for x in (activation, delta, tau))
-            self._set_grad(weight_mean, weight_rho, activation.T @ delta / rows, activation.square().T @ tau / rows, kl_weight)
-            self._set_grad(bias_mean, bias_rho, delta.sum(0) / rows, tau.sum(0) / rows, kl_weight)
-        return float(residual.square().sum() / (2 * self.likelihood_std**2 * rows))
-
-    def _set_grad(self, mean: Tensor, rho: Tensor, grad_mean: Tensor, grad_variance: Tensor, kl_weight: float) -> None:
-        """``grad_variance`` is ∂loss/∂σ divided by σ, as the sweep leaves it."""
-        std, precision = F.softplus(rho), self.prior_std**-2
-        mean.grad = grad_mean + kl_weight * precision * mean
-        rho.grad = (grad_variance * std + kl_weight * (precision * std - 1 / std)) * torch.sigmoid(rho)
-
-    def _gaussians(self) -> list[tuple[Tensor, Tensor]]:
-        flat = list(self.parameters_flat)
-        return list(zip(flat[::2], flat[1::2], strict=True))
+            torch.mm(activation.T, delta, out=weight)
+            torch.mm((activation * activation).T, tau, out=weight_var)
+            torch.sum(delta, 0, out=bias)
+            torch.sum(tau, 0, out=bias_var)
+        precision = self.prior_std**-2
+        self.mean.grad = (grad_mean / rows).add_(self.mean, alpha=kl_weight * precision)
+        grad_std = (grad_var / rows + kl_weight * precision) * std - kl_weight / std
+        self.rho.grad = grad_std * torch.sigmoid(self.rho)
+        return (residual * residual).sum() / (2 * self.likelihood_std**2 * rows)
 
     def extra_repr(self) -> str:
         return f"sizes={'-'.join(map(str, self.sizes))}, likelihood_std={self.likelihood_std}, prior_std={self.prior_std}"

@@ -28,14 +28,18 @@ def mlp(sizes: Sequence[int], activation: type[nn.Module] = nn.ReLU) -> nn.Seque
 class EnsembleLinear(nn.Module):
     r"""One linear layer for each of several members, computed as one batched product: :math:`y_m = x_m W_m + b_m`.
 
-    ``forward`` takes ``(member, batch, inputs)`` and gives ``(member, batch, outputs)``. Initialised as ``nn.Linear``, every member apart.
+    ``forward`` takes ``(member, batch, inputs)`` and gives ``(member, batch, outputs)``. Members are initialised apart, with weights
+    :math:`\mathcal{N}(0, 2 / \mathrm{inputs})`, which keeps the size of the signal through ReLUs: untrained members differ by as much as
+    their inputs vary. (With ``nn.Linear``'s bounds they differ by a hundredth of it, less than trained ones.)
+
+    References:
+        He et al., "Delving Deep into Rectifiers", 2015, arXiv:1502.01852.
     """
 
     def __init__(self, members: int, inputs: int, outputs: int) -> None:
         super().__init__()
-        bound = 1 / math.sqrt(inputs)
-        self.weight = nn.Parameter(torch.empty(members, inputs, outputs).uniform_(-bound, bound))
-        self.bias = nn.Parameter(torch.empty(members, 1, outputs).uniform_(-bound, bound))
+        self.weight = nn.Parameter(torch.randn(members, inputs, outputs) * math.sqrt(2 / inputs))
+        self.bias = nn.Parameter(torch.zeros(members, 1, outputs))
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.baddbmm(self.bias, x, self.weight)

@@ -2,8 +2,28 @@
 
 from genrl.rewards.base import Memory, RewardModel
 from genrl.rewards.callback import RewardCallback
+from genrl.rewards.counts import SimHashCounts
+from genrl.rewards.disagreement import Disagreement
+from genrl.rewards.icm import ICM
 from genrl.rewards.memory import TransitionPool
+from genrl.rewards.prediction_error import PredictionError
+from genrl.rewards.rnd import RND
+from genrl.rewards.state_entropy import StateEntropy
 from genrl.rewards.vime import VIME, VIMEPreset
 from genrl.transitions import Transitions
 
-__all__ = ["VIME", "Memory", "RewardCallback", "RewardModel", "TransitionPool", "Transitions", "VIMEPreset"]
+__all__ = [
+    "ICM",
+    "RND",
+    "VIME",
+    "Disagreement",
+    "Memory",
+    "PredictionError",
+    "RewardCallback",
+    "RewardModel",
+    "SimHashCounts",
+    "StateEntropy",
+    "TransitionPool",
+    "Transitions",
+    "VIMEPreset",
+]

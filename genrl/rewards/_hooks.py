@@ -1,7 +1,7 @@
 """Where a reward enters Stable-Baselines3: the live buffer of a learner, for the length of one ``learn``.
 
-The buffer object gets a throw-away subclass of its own class as its ``__class__``; taking it off again leaves nothing. SB3 2.9 files cited below are
-in ``stable_baselines3/common``.
+The buffer object gets a throw-away subclass of its own class as its ``__class__``; taking it off again leaves nothing. SB3 2.9 files
+cited below are in ``stable_baselines3/common``.
 """
 
 from __future__ import annotations
@@ -75,8 +75,8 @@ def _restore(buffer: Any) -> None:
 
 
 def _reduce_plain(buffer: Any, protocol: Any) -> Any:
-    """Pickled and copied as the plain class. The newer protocols insist on ``type(buffer)``, the first one takes the class that it is given."""
-    return copyreg._reconstructor, (type(buffer)._genrl_plain, object, None), dict(buffer.__dict__)
+    """Pickled and copied as the plain class: newer protocols insist on ``type(buffer)``, the first one takes the class that it is given."""
+    return copyreg._reconstructor, (type(buffer)._genrl_plain, object, None), buffer.__getstate__()
 
 
 def _extrinsic_weight(parts: list[Any]) -> float:
@@ -86,14 +86,15 @@ def _extrinsic_weight(parts: list[Any]) -> float:
 def _rewarded_rollout(plain: Any, model: BaseAlgorithm) -> Any:
     class RewardedRollout(plain):
         def compute_returns_and_advantage(self, *args: Any, **kwargs: Any) -> None:
-            # on_policy_algorithm.py, collect_rollouts: called on the full rollout, after truncated episodes' bootstrap was added to `rewards` in place
-            # and before any advantage exists; so GAE and the bootstrap stay SB3's, and the bootstrap is not weighted.
-            if _is_live(self, model):
-                parts = type(self)._genrl_parts
-                rewards = self.rewards + (_extrinsic_weight(parts) - 1) * parts[0].env_rewards()
-                self.rewards = sum((part.score() for part in parts), start=rewards).astype(np.float32)
-            else:
+            # on_policy_algorithm.py, collect_rollouts: called on the full rollout, after truncated episodes' bootstrap was added to `rewards`
+            # in place and before any advantage exists; so GAE and the bootstrap stay SB3's, and the bootstrap is not weighted.
+            if not _is_live(self, model):
                 _restore(self)
+                self.compute_returns_and_advantage(*args, **kwargs)  # the plain one, from here on
+                return
+            parts = type(self)._genrl_parts
+            rewards = self.rewards + (_extrinsic_weight(parts) - 1) * parts[0].env_rewards()
+            self.rewards = sum((part.score() for part in parts), start=rewards).astype(np.float32)
             super().compute_returns_and_advantage(*args, **kwargs)
 
     return RewardedRollout
@@ -121,19 +122,20 @@ class _ScoredRewards:
 def _rewarded_replay(plain: Any, model: BaseAlgorithm) -> Any:
     class RewardedReplay(plain):
         def add(self, obs: Any, next_obs: Any, action: Any, reward: Any, done: Any, infos: list[dict[str, Any]]) -> None:
-            if _is_live(self, model):
-                for part in type(self)._genrl_parts:
-                    part.stored(self.pos, infos)
-            else:
+            if not _is_live(self, model):
                 _restore(self)
+                self.add(obs, next_obs, action, reward, done, infos)  # the plain one, from here on
+                return
+            for part in type(self)._genrl_parts:
+                part.stored(self.pos, infos)
             super().add(obs, next_obs, action, reward, done, infos)
 
         def _get_samples(self, batch_inds: np.ndarray, env: Any = None) -> Any:
-            # buffers.py: the one funnel of ReplayBuffer and NStepReplayBuffer.sample. It draws the environments itself, so the cells are only known
-            # where it reads `rewards`; nothing is drawn in addition.
+            # buffers.py: the one funnel of ReplayBuffer and NStepReplayBuffer.sample. It draws the environments itself, so the cells are
+            # only known where it reads `rewards`; nothing is drawn in addition.
             if not _is_live(self, model):
                 _restore(self)
-                return super()._get_samples(batch_inds, env)
+                return self._get_samples(batch_inds, env)
             rewards = self.rewards
             self.rewards = _ScoredRewards(self, type(self)._genrl_parts)
             try:

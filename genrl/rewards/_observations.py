@@ -32,12 +32,12 @@ class RawObservations:
     def step(self, new_obs: np.ndarray, dones: np.ndarray, infos: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
         """What one step of the environments started from and led to, ``(n_envs, *obs_shape)`` each."""
         obs = self.obs
-        if self.normalize is None or self._tap is None:
-            next_obs, self.obs = true_next_obs(new_obs, dones, infos), np.array(new_obs)
-        else:
-            self.obs = self.normalize.get_original_obs()  # type: ignore[assignment]
-            next_obs = true_next_obs(self.obs, dones, self._tap.infos)
-        return obs, next_obs
+        self.obs = self.normalize.get_original_obs() if self.normalize is not None else np.array(new_obs)  # type: ignore[assignment]
+        return obs, true_next_obs(self.obs, dones, infos if self._tap is None else self._tap.infos)
+
+    def rewards(self, rewards: np.ndarray) -> np.ndarray:
+        """The environments' own rewards of a step, ``(n_envs,)``."""
+        return rewards if self.normalize is None else self.normalize.get_original_reward()
 
     def terminal(self, env: int) -> np.ndarray | None:
         """Raw terminal observation of an environment that has just finished beneath a ``VecNormalize``."""
@@ -62,8 +62,8 @@ class _TerminalTap:
         if not isinstance(tap, cls):
             tap = cls(venv)
             vars(venv)["step_wait"] = tap
-        tap.users = {other for other in tap.users if other.model is not user.model} if tap._learn != user.model.start_time else tap.users
-        tap._learn = user.model.start_time
+        if tap._learn != user.model.start_time:  # a learn that crashed left it behind
+            tap.users, tap._learn = set(), user.model.start_time
         tap.users.add(user)
         return tap
 

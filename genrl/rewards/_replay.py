@@ -44,7 +44,8 @@ class ReplayMemory:
         self._terminal: dict[int, dict[int, np.ndarray]] = {}
 
     def stored(self, row: int, infos: list[dict[str, Any]]) -> None:
-        """A row is being written. off_policy_algorithm.py, _store_transition: a terminal observation under ``VecNormalize`` arrives clipped."""
+        """A row is being written."""
+        # off_policy_algorithm.py, _store_transition: a terminal observation under VecNormalize arrives clipped.
         self.unseen += 1
         finished = {env: self.raw.terminal(env) for env in range(len(infos))}
         kept = {env: obs for env, obs in finished.items() if obs is not None}
@@ -52,6 +53,22 @@ class ReplayMemory:
             self._terminal[row] = kept
         else:
             self._terminal.pop(row, None)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the replay buffer itself doesn't hold."""
+        places = [(row, env) for row, kept in self._terminal.items() for env in kept]
+        rows, envs = torch.tensor(places, dtype=torch.long).reshape(-1, 2).unbind(1)
+        obs = [torch.as_tensor(obs) for kept in self._terminal.values() for obs in kept.values()]
+        return {"unseen": self.unseen, "rows": rows, "envs": envs, "terminal_obs": torch.stack(obs) if obs else torch.zeros(0)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.unseen, self._terminal = state["unseen"], {}
+        for row, env, obs in zip(state["rows"].tolist(), state["envs"].tolist(), state["terminal_obs"].numpy(), strict=True):
+            self._terminal.setdefault(row, {})[env] = obs
+
+    def age(self, rows: np.ndarray) -> np.ndarray:
+        """How many rows were written after each of ``rows``."""
+        return np.asarray((self.buffer.pos - 1 - rows) % self.buffer.buffer_size)
 
     def cells(self, rows: np.ndarray, envs: np.ndarray) -> Transitions:
         """The transitions in these cells, ``(batch,)`` each: raw observations, actions in the environment's units."""

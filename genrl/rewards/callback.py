@@ -12,6 +12,7 @@ from stable_baselines3 import HerReplayBuffer
 from stable_baselines3.common.callbacks import BaseCallback, EventCallback
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from torch import Tensor
 
 from genrl.rewards._hooks import OffPolicyPart, OnPolicyPart, attach, detach
 from genrl.rewards._observations import RawObservations
@@ -28,10 +29,10 @@ class RewardCallback(BaseCallback):
 
     .. math:: r = w_{\text{ext}} \, r_{\text{env}} + w \, r_{\text{model}}(s, a, s'),
 
-    :math:`r_{\text{env}}` what the learner would have used by itself, after ``VecNormalize`` if there is one; the model's part is not rescaled by it.
-    On-policy, each rollout is scored in one call before advantages are computed. Off-policy, the buffer keeps the environment's reward and a batch is scored
-    when it is drawn, so no bonus is ever stale. Several callbacks add up, and their extrinsic weights multiply. With ``weight=0`` and
-    ``extrinsic_weight=1`` the callback does nothing at all.
+    :math:`r_{\text{env}}` what the learner would have used by itself, after ``VecNormalize`` if there is one; the model's part is not rescaled
+    by it. On-policy, each rollout is scored in one call before advantages are computed. Off-policy, the buffer keeps the environment's reward
+    and a batch is scored when it is drawn, so no bonus is ever stale. Several callbacks add up, and their extrinsic weights multiply. With
+    ``weight=0`` and ``extrinsic_weight=1`` when ``learn`` starts, the callback does nothing at all.
 
     The bonus is logged under ``reward/``; the environment's own return stays ``rollout/ep_rew_mean``.
 
@@ -44,8 +45,8 @@ class RewardCallback(BaseCallback):
         name: first part of the names in the log.
 
     Raises:
-        ValueError: at construction, a weight that is not finite; when ``learn`` starts and before the first environment step, a learner, buffer, wrapper
-            or space that the reward can't serve.
+        ValueError: at construction, a weight that is not finite; when it is given to another callback than a list; when ``learn`` starts and
+            before the first environment step, a learner, buffer, wrapper or space that the reward can't serve.
         FloatingPointError: an observation, reward or bonus is NaN or infinite; names the environment and the step.
 
     Example:
@@ -81,7 +82,21 @@ class RewardCallback(BaseCallback):
         self._part: OnPolicyPart | OffPolicyPart | None = None
         self._raw: RawObservations | None = None
         self._replay: ReplayMemory | None = None
-        self._unseen = 0
+        self._restored: dict[str, Any] | None = None
+
+    @property
+    def parent(self) -> BaseCallback | None:
+        """The callback that this one is given to, if it isn't given to ``learn``."""
+        return self._parent
+
+    @parent.setter
+    def parent(self, parent: BaseCallback | None) -> None:
+        # callbacks.py: EventCallback sets itself when it is made, and CallbackList passes its own on before the first step.
+        if isinstance(parent, EventCallback):
+            raise ValueError(
+                f"RewardCallback is inside {type(parent).__name__} and would miss steps; give it to learn() itself, or in a list beside it"
+            )
+        self._parent = parent
 
     @property
     def active(self) -> bool:
@@ -94,7 +109,7 @@ class RewardCallback(BaseCallback):
             "reward": self.reward.state_dict(),
             "pool": self.pool.state_dict(),
             "generator": self._generator.get_state(),
-            "unseen": self._replay.unseen if self._replay is not None else self._unseen,
+            "replay": self._restored if self._replay is None else self._replay.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -102,52 +117,54 @@ class RewardCallback(BaseCallback):
         self.reward.load_state_dict(state["reward"])
         self.pool.load_state_dict(state["pool"])
         self._generator.set_state(state["generator"])
-        self._unseen = state["unseen"]
+        self._replay, self._restored = None, state["replay"]
 
     # --- Stable-Baselines3's events ---
 
     def _init_callback(self) -> None:
-        self._part = None
-        _refuse_nesting(self)
+        self._part, self._raw = None, None  # of a learn that crashed
 
     def _on_training_start(self) -> None:
         if not self.active:
             return
-        _refuse_nesting(self)
         _refuse_model(self.model, self.reward)
+        self._probe()
         self._raw = RawObservations(self.model)
         if isinstance(self.model, OffPolicyAlgorithm):
-            self._replay = ReplayMemory(self.model, self._raw, self._generator, self._dtype)
-            self._replay.unseen = self._unseen
+            self._replay = self._memory_of_replay(self.model, self._raw)
             self._part = OffPolicyPart(self._score_cells, self._replay.stored, self.extrinsic_weight)
         else:
             self._replay = None
             self._part = OnPolicyPart(self._rollout_env_rewards, self._score_rollout, self.extrinsic_weight)
-        self._probe()
         attach(self.model, self._buffer, self._part)
 
     def _on_rollout_start(self) -> None:
         self._steps.clear()
 
     def _on_step(self) -> bool:
-        if not self.active:
-            return True
         if self._part is None or self._raw is None:
-            raise RuntimeError("RewardCallback was not started with the training; give it to learn() itself, or in a list: learn(…, callback=[…])")
+            if self.active:
+                raise RuntimeError(
+                    "RewardCallback was not active when the training started; give it, with its weight, to learn() itself, or in a list"
+                )
+            return True
         new_obs, rewards, dones, infos = (self.locals[key] for key in ("new_obs", "rewards", "dones", "infos"))
-        check_finite(new_obs, rewards, self.num_timesteps)
+        obs, next_obs = self._raw.step(new_obs, dones, infos)
+        check_finite(next_obs, self._raw.rewards(rewards), self.num_timesteps)
+        terminated = np.array(dones, dtype=bool)
+        if next_obs is not self._raw.obs:  # somewhere an episode has ended and another begun
+            check_finite(self._raw.obs, rewards, self.num_timesteps)
+            terminated &= [not info.get("TimeLimit.truncated", False) for info in infos]
         if self._replay is None:
-            obs, next_obs = self._raw.step(new_obs, dones, infos)
-            # on_policy_algorithm.py, collect_rollouts: `clipped_actions` is what the environment got; ppo_mask.py has only discrete `actions`.
+            # on_policy_algorithm.py, collect_rollouts: the environment got `clipped_actions`; ppo_mask.py has only discrete `actions`.
             action = self.locals.get("clipped_actions", self.locals["actions"])
-            truncated = np.array([info.get("TimeLimit.truncated", False) for info in infos], dtype=bool)
             # `rewards` is changed in place by the bootstrap of truncated episodes, after this.
-            self._steps.append((obs, np.array(action), next_obs, dones & ~truncated, np.array(rewards, dtype=np.float32)))
+            self._steps.append((obs, np.array(action), next_obs, terminated, np.array(rewards, dtype=np.float32)))
         return True
 
     def _on_rollout_end(self) -> None:
         # Off-policy the step's row is stored only after `on_step`.
-        if self.active and self._replay is not None and self._replay.unseen * self._replay.buffer.n_envs >= self.update_every:
+        if self._part is not None and self._replay is not None and self._replay.unseen * self._replay.buffer.n_envs >= self.update_every:
             bonus = self._learn_and_score(self._replay.latest, self._replay)
             self.last_bonus = bonus.reshape(-1, self._replay.buffer.n_envs)
             self._replay.unseen = 0
@@ -156,10 +173,19 @@ class RewardCallback(BaseCallback):
         if self._part is not None and self._raw is not None:
             detach(self._buffer, self._part)
             self._raw.close()
-            self._unseen = self._replay.unseen if self._replay is not None else 0
         self._part, self._raw = None, None
 
     # --- scoring ---
+
+    def _memory_of_replay(self, model: OffPolicyAlgorithm, raw: RawObservations) -> ReplayMemory:
+        """The learner's replay buffer; what is known of its rows from a learn before, or from a saved state, stays known."""
+        memory = ReplayMemory(model, raw, self._generator, self._dtype)
+        if self._restored is not None:
+            memory.load_state_dict(self._restored)
+        elif self._replay is not None and self._replay.buffer is memory.buffer:
+            memory.load_state_dict(self._replay.state_dict())
+        self._restored = None
+        return memory
 
     @property
     def _buffer(self) -> Any:
@@ -175,7 +201,9 @@ class RewardCallback(BaseCallback):
     def _score_rollout(self) -> np.ndarray:
         n_steps = self._buffer.rewards.shape[0]
         if len(self._steps) != n_steps:
-            raise RuntimeError(f"RewardCallback saw {len(self._steps)} of the rollout's {n_steps} steps; give it to learn() itself, or in a list")
+            raise RuntimeError(
+                f"RewardCallback saw {len(self._steps)} of the rollout's {n_steps} steps; give it to learn() itself, or in a list"
+            )
         stacked = [np.stack(field) for field in zip(*self._steps, strict=True)][:-1]
         rollout = as_transitions(*(field.reshape(-1, *field.shape[2:]) for field in stacked), dtype=self._dtype)
         self.pool.add(rollout)
@@ -185,34 +213,40 @@ class RewardCallback(BaseCallback):
     def _score_cells(self, rows: np.ndarray, envs: np.ndarray) -> np.ndarray:
         assert self._replay is not None
         self.reward.eval()
-        return self.weight * self._score(self._replay.cells(rows, envs))
+        steps = self.num_timesteps - self._replay.age(rows) * self._replay.buffer.n_envs
+        return self.weight * self._score(self._replay.cells(rows, envs), envs, steps)
 
     def _learn_and_score(self, latest: Transitions, memory: Memory) -> np.ndarray:
         """Score new transitions and update the reward, in the order that it asks for."""
         self.reward.train()
+        n_envs = self.model.n_envs
+        n_steps = latest.batch_size // n_envs
+        envs, steps = np.tile(np.arange(n_envs), n_steps), self.num_timesteps - np.repeat(np.arange(n_steps)[::-1] * n_envs, n_envs)
         if self.reward.learns_first:
             metrics = self.reward.update(memory)
-            bonus = self._score(latest)
+            bonus = self._score(latest, envs, steps)
         else:
-            bonus = self._score(latest)
+            bonus = self._score(latest, envs, steps)
             metrics = self.reward.update(memory)
         for key, value in {"bonus_mean": bonus.mean(), "bonus_std": bonus.std(), "bonus_max": bonus.max(), **metrics}.items():
             self.logger.record(f"{self.name}/{key}", float(value))
         return bonus
 
     @torch.no_grad()
-    def _score(self, transitions: Transitions) -> np.ndarray:
+    def _score(self, transitions: Transitions, envs: np.ndarray, steps: np.ndarray) -> np.ndarray:
+        """Unweighted bonus ``(batch,)`` of transitions that these environments made at these steps."""
         bonus = self.reward(transitions)
-        if bonus.shape != (transitions.batch_size,):
+        if not isinstance(bonus, Tensor) or bonus.shape != (transitions.batch_size,):
+            given = f"shape {tuple(bonus.shape)}" if isinstance(bonus, Tensor) else f"a {type(bonus).__name__}"
             raise ValueError(
-                f"{type(self.reward).__name__}.forward gave shape {tuple(bonus.shape)} for {transitions.batch_size} transitions; "
+                f"{type(self.reward).__name__}.forward gave {given} for {transitions.batch_size} transitions; "
                 f"it needs ({transitions.batch_size},), one reward each: squeeze or sum the rest"
             )
         scores: np.ndarray = bonus.cpu().numpy().astype(np.float32)
         if not np.isfinite(scores).all():
             row = int(np.flatnonzero(~np.isfinite(scores))[0])
             raise FloatingPointError(
-                f"{type(self.reward).__name__} gave the reward {scores[row]} to transition {row} of {len(scores)} at step {self.num_timesteps}; "
+                f"{type(self.reward).__name__} gave the reward {scores[row]} to what environment {envs[row]} did at step {steps[row]}; "
                 "lower its learning rate or look at the observations"
             )
         return scores
@@ -225,37 +259,42 @@ class RewardCallback(BaseCallback):
             action += self.model.action_space.start
         generators = self.reward.get_extra_state()["generators"]
         self.reward.eval()
-        self._score(as_transitions(obs, action, next_obs, np.zeros(3, dtype=bool), self._dtype))
+        transitions = as_transitions(obs, action, next_obs, np.zeros(3, dtype=bool), self._dtype)
+        self._score(transitions, np.zeros(3, dtype=int), np.full(3, self.num_timesteps))
         for name, state in generators.items():
             getattr(self.reward, name).set_state(state)
-
-
-def _refuse_nesting(callback: BaseCallback) -> None:
-    if isinstance(callback.parent, EventCallback):
-        raise ValueError(
-            f"RewardCallback is inside {type(callback.parent).__name__} and would miss steps; give it to learn() itself, or in a list beside it"
-        )
 
 
 def _refuse_model(model: Any, reward: RewardModel) -> None:
     """What can't be right is refused, with the way out."""
     learner, name = type(model).__name__, type(reward).__name__
     if not isinstance(model, OnPolicyAlgorithm | OffPolicyAlgorithm):
-        raise ValueError(f"{learner} keeps no rollout or replay buffer that a reward could enter; use PPO, TRPO, SAC or another learner that has one")
+        raise ValueError(
+            f"{learner} keeps no rollout or replay buffer that a reward could enter; use PPO, TRPO, SAC or another learner that has one"
+        )
+    if isinstance(model, OffPolicyAlgorithm):
+        buffer = model.replay_buffer
+        if isinstance(buffer, HerReplayBuffer):
+            raise ValueError(
+                "HerReplayBuffer relabels goals, and with them the rewards, past the reward socket; use replay_buffer_class=None"
+            )
+        if buffer is None or buffer.optimize_memory_usage:
+            raise ValueError(
+                "optimize_memory_usage=True overwrites the true next observation at an episode's end; use optimize_memory_usage=False"
+            )
+        if not buffer.handle_timeout_termination:
+            raise ValueError(
+                "this replay buffer does not tell a time limit from a termination; "
+                "drop handle_timeout_termination=False from replay_buffer_kwargs"
+            )
     for kind, own, given in (
         ("observation", reward.observation_space, model.observation_space),
         ("action", reward.action_space, model.action_space),
     ):
-        if own.shape != given.shape or type(own) is not type(given):
-            raise ValueError(f"{name} was made for {kind} space {own} but {learner} has {given}; make it with the learner's: {name}(model.observation_space, model.action_space)")
-    if isinstance(model, OnPolicyAlgorithm):
-        return
-    buffer = model.replay_buffer
-    if isinstance(buffer, HerReplayBuffer):
-        raise ValueError("HerReplayBuffer relabels goals, and with them the rewards, past the reward socket; use replay_buffer_class=None")
-    if buffer is None or buffer.optimize_memory_usage:
-        raise ValueError("optimize_memory_usage=True overwrites the true next observation at an episode's end; use optimize_memory_usage=False")
-    if not buffer.handle_timeout_termination:
-        raise ValueError(
-            "this replay buffer does not tell a time limit from a termination; drop handle_timeout_termination=False from replay_buffer_kwargs"
-        )
+        # The bounds of a Box are no matter to a reward, and wrappers change them.
+        fits = own.shape == given.shape if isinstance(own, spaces.Box) and isinstance(given, spaces.Box) else own == given
+        if not fits:
+            raise ValueError(
+                f"{name} was made for {kind} space {own} but {learner} has {given}; "
+                f"make it with the learner's: {name}(model.observation_space, model.action_space)"
+            )

@@ -73,5 +73,8 @@ class TransitionPool:
         kept = Transitions(*state["transitions"])
         if kept.batch_size > self.capacity:
             raise ValueError(f"{kept.batch_size} saved transitions do not fit a pool of {self.capacity}; make it at least that large")
-        self.add(kept)
-        self._position = state["position"] if kept.batch_size == self.capacity else self._position
+        if kept.batch_size == self.capacity:
+            self.add(kept)
+            self._position = state["position"]
+        else:  # the oldest first, so that they make room first
+            self.add(kept.rows((state["position"] + torch.arange(kept.batch_size)) % kept.batch_size))

@@ -172,7 +172,7 @@ class VIME(RewardModel):
         p = self.preset
         sample = memory.sample(p.n_updates * p.batch_size)
         inputs, targets = self._inputs(sample), self.obs_stats(sample.next_obs)
-        loss = 0.0
+        loss = torch.zeros(())
         for x, y in zip(inputs.split(p.batch_size), targets.split(p.batch_size), strict=True):
             noise = self.network.noise(p.n_train_draws, p.batch_size, self.generator)
             loss += self.network.loss_and_grad(x, y, noise, p.kl_weight)
@@ -180,7 +180,7 @@ class VIME(RewardModel):
         self.updates += 1
         with torch.no_grad():
             error = (self.network(x) - y).square().mean()
-            return {"likelihood_loss": loss / p.n_updates, "prediction_error": float(error), "kl": float(self.network.kl())}
+            return {"likelihood_loss": float(loss) / p.n_updates, "prediction_error": float(error), "kl": float(self.network.kl())}
 
     def _inputs(self, transitions: Transitions) -> Tensor:
         return torch.cat([self.obs_stats(transitions.obs), self.action_stats(self.flat_action(transitions.action))], dim=1)

@@ -1,0 +1,32 @@
+# Everything runs in .venv; a fresh machine needs Python 3.11 or later and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: demo test lint bench slow install
+.DEFAULT_GOAL := test
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev,mazes,tensorboard]"
+	touch $@
+
+demo: install  ## A sparse task: TRPO alone finds nothing, TRPO with VIME solves it.
+	$(BIN)/python demos/sparse_mountain_car.py
+
+test: install  ## The fast tests, on two cores.
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+slow: install  ## The learning tests; their numbers are in demos/results.
+	$(BIN)/python -m pytest -n 2 -m slow
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: install  ## Speed, as ratios; writes demos/results/bench.json.
+	$(BIN)/python demos/bench.py

@@ -1,0 +1,121 @@
+"""Speed, as ratios in one run: the information gain against a loop of autograd, and PPO with each reward against PPO alone.
+
+Repeats alternate, so that a machine that slows down slows both sides. One torch thread. Writes demos/results/bench.json.
+
+    python demos/bench.py [--repeats 5] [--only gain|overhead]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import gymnasium
+import stable_baselines3
+import torch
+from stable_baselines3 import PPO
+from stable_baselines3.common.env_util import make_vec_env
+from torch.nn import functional as F
+
+from genrl.models.bayesian import BayesianNetwork, information_gain
+from genrl.rewards import ICM, RND, VIME, Disagreement, RewardCallback, RewardModel
+
+RESULTS = Path(__file__).parent / "results" / "bench.json"
+ROLLOUT = {"n_envs": 8, "n_steps": 256}
+
+
+def seconds(function: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+def gain_by_autograd(network: BayesianNetwork, inputs: torch.Tensor, targets: torch.Tensor, noise: list[torch.Tensor], step_size: float) -> torch.Tensor:
+    """The definition: one backward pass a transition through the mean of the K draws."""
+    gains = []
+    for row in range(len(inputs)):
+        network.zero_grad()
+        network.loss(inputs[row : row + 1], targets[row : row + 1], [n[:, row : row + 1] for n in noise], kl_weight=0.0).backward()
+        with torch.no_grad():
+            mean, rho = network.mean, network.rho
+            assert mean.grad is not None and rho.grad is not None
+            total = (F.softplus(rho).square() * (mean.grad.square() + rho.grad.square() / (2 * rho.sigmoid().square()))).sum()
+        gains.append(0.5 * step_size**2 * total)
+    return torch.stack(gains)
+
+
+def bench_gain(repeats: int) -> dict[str, object]:
+    """2,048 transitions, 26-[32]-20, K = 10."""
+    torch.manual_seed(0)
+    network = BayesianNetwork(26, 20, (32,))
+    inputs, targets, noise = torch.randn(2048, 26), torch.randn(2048, 20), network.noise(10, 2048)
+    pairs = []
+    closed = information_gain(network.layers, inputs, targets, noise, network.likelihood_std, 0.01)
+    for _ in range(repeats):
+        fast = seconds(lambda: information_gain(network.layers, inputs, targets, noise, network.likelihood_std, 0.01))
+        slow = seconds(lambda: gain_by_autograd(network, inputs, targets, noise, 0.01))
+        pairs.append((fast, slow))
+    error = (gain_by_autograd(network, inputs, targets, noise, 0.01) / closed - 1).abs().max()
+    return {
+        "closed_form_ms": 1e3 * statistics.median(fast for fast, _ in pairs),
+        "autograd_loop_ms": 1e3 * statistics.median(slow for _, slow in pairs),
+        "times_faster_median": statistics.median(slow / fast for fast, slow in pairs),
+        "times_faster_min_max": [min(slow / fast for fast, slow in pairs), max(slow / fast for fast, slow in pairs)],
+        "relative_difference_float32": float(error),
+    }
+
+
+def learn(reward: type[RewardModel] | None, rollouts: int) -> float:
+    """Wall seconds of ``learn`` on HalfCheetah-v5, SB3's defaults but for the rollout's shape; construction and a first rollout are not counted."""
+    model = PPO("MlpPolicy", make_vec_env("HalfCheetah-v5", ROLLOUT["n_envs"], seed=0), n_steps=ROLLOUT["n_steps"], seed=0, device="cpu")
+    callback = None if reward is None else RewardCallback(reward(model.observation_space, model.action_space), weight=1e-3)
+    steps = ROLLOUT["n_envs"] * ROLLOUT["n_steps"]
+    model.learn(steps, callback=callback)
+    return seconds(lambda: model.learn(rollouts * steps, callback=callback, reset_num_timesteps=False))
+
+
+def bench_overhead(repeats: int, rollouts: int = 6) -> dict[str, object]:
+    """Wall time of PPO with a reward over PPO alone."""
+    rewards: list[type[RewardModel]] = [VIME, RND, ICM, Disagreement]
+    times: dict[str, list[float]] = {name: [] for name in ["none", *(reward.__name__ for reward in rewards)]}
+    for repeat in range(repeats):
+        for reward in [None, *rewards]:
+            times[reward.__name__ if reward else "none"].append(learn(reward, rollouts))
+        print(f"repeat {repeat + 1} of {repeats}:", {name: round(values[-1], 2) for name, values in times.items()}, flush=True)
+    report: dict[str, object] = {"ppo_steps_per_second": rollouts * 2048 / statistics.median(times["none"])}
+    for reward in rewards:
+        ratios = [mine / bare for mine, bare in zip(times[reward.__name__], times["none"], strict=True)]
+        report[reward.__name__] = {"ratio_median": statistics.median(ratios), "ratio_min_max": [min(ratios), max(ratios)]}
+    return report
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--only", choices=["gain", "overhead"])
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    report = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    report["machine"] = {
+        "processors": os.cpu_count(), "torch_threads": 1, "python": platform.python_version(), "torch": torch.__version__,
+        "stable_baselines3": stable_baselines3.__version__, "gymnasium": gymnasium.__version__, "command": "make bench", "repeats": arguments.repeats,
+    }  # fmt: skip
+    if arguments.only != "overhead":
+        report["information_gain_2048_26_32_20_K10"] = bench_gain(arguments.repeats)
+    if arguments.only != "gain":
+        report["ppo_wall_time_over_bare_HalfCheetah_8x256"] = bench_overhead(arguments.repeats)
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(report, indent=2) + "\n")
+    print(json.dumps(report, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""The `genrl` command. Everything heavy is imported by the command that needs it, so that help comes at once."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import warnings
+from pathlib import Path
+
+from genrl.runs.errors import RunError, did_you_mean
+
+__all__ = ["COMMANDS", "main"]
+
+COMMANDS = {
+    "explore": "train a learner on a task with an exploration bonus",
+    "resume": "go on with a run that was stopped",
+    "watch": "film the trained policy of a run",
+}
+"""Each command is the function ``main(argv) -> exit code`` of the module with its name in this package."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command.
+
+    Returns:
+        The exit code: 0 done, 1 the run failed, 2 what was typed can't be, 130 interrupted.
+    """
+    words = sys.argv[1:] if argv is None else argv
+    if not words or words[0] in ("-h", "--help"):
+        print(_help())
+        return 0
+    if words[0] == "--version":
+        from genrl import __version__
+
+        print(f"genrl {__version__}")
+        return 0
+    sys.path.insert(0, str(Path.cwd()))  # so that `--reward my_rewards:Mine` finds my_rewards.py here, as `python -m` would
+    warnings.showwarning = _show_warning
+    try:
+        return _command(words[0])(words[1:])
+    except RunError as error:
+        print(f"genrl: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("genrl: interrupted before the run began; nothing was written", file=sys.stderr)
+        return 130
+
+
+def _command(name: str):  # type: ignore[no-untyped-def]
+    if name not in COMMANDS:
+        choices = f"; choose one of {', '.join(COMMANDS)}"
+        raise RunError(f"there is no command {name!r}{did_you_mean(name, COMMANDS) or choices}")
+    return importlib.import_module(f"genrl.cli.{name}").main
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {text}" for name, text in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: genrl COMMAND ...",
+            "",
+            "Generative models as parts of reinforcement learning.",
+            "",
+            *lines,
+            "",
+            "`genrl COMMAND --help` lists the flags of a command. A first run, about a minute: genrl explore",
+        ]
+    )
+
+
+def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:  # type: ignore[no-untyped-def]
+    print(f"genrl: warning: {' '.join(str(message).split())}", file=sys.stderr)

@@ -1,0 +1,185 @@
+"""From words on the command line to a frozen dataclass, by tyro; what can't be is one sentence."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import tyro
+
+from genrl.runs.config import ExploreConfig
+from genrl.runs.errors import RunError, did_you_mean
+
+__all__ = ["parse", "parse_explore"]
+
+
+def parse(kind: Any, argv: list[str], prog: str, description: str | None = None) -> Any:
+    """``tyro.cli``, with refusals of one sentence.
+
+    Raises:
+        RunError: a flag or a value that ``kind`` does not take.
+    """
+    with _one_sentence(kind, prog):
+        return tyro.cli(kind, args=argv, prog=prog, description=description)
+
+
+def parse_explore(argv: list[str]) -> ExploreConfig:
+    """The configuration that ``argv`` asks for; the flags of the chosen learner and reward come from their constructors.
+
+    Raises:
+        RunError: a name, flag or value that can't be.
+    """
+    argv, env_kwargs = _split_env(argv)
+    wants_help = not {"-h", "--help"}.isdisjoint(argv)
+    learner, reward = _peek(argv, "learner"), _peek(argv, "reward")
+    text = " ".join((ExploreConfig.__doc__ or "").split())
+    if wants_help and learner is None and reward is None:
+        kind = _with_flags_of(None, None)
+        text += "\n\n`genrl explore --learner trpo --reward vime --help` lists the hyperparameters of that learner and that reward too."
+    else:
+        kind = _with_flags_of(learner or ExploreConfig.learner, reward or ExploreConfig.reward)
+    text += "\n\nKeywords of the task itself: --env.NAME VALUE."
+    parsed = parse(kind, argv, "genrl explore", text)
+    values = {item.name: getattr(parsed, item.name) for item in dataclasses.fields(ExploreConfig)}
+    for name in ("learner_kwargs", "reward_kwargs"):
+        values[name] = dict(vars(values[name])) if values[name] else {}
+    return ExploreConfig(**values | {"env_kwargs": env_kwargs})
+
+
+def _with_flags_of(learner: str | None, reward: str | None) -> type:
+    """ExploreConfig with a nested dataclass of hyperparameters in place of each mapping; without a name, no flags for it."""
+    fields: list[tuple[str, Any, Any]] = [_hidden("env_kwargs")]
+    for role, name in (("learner", learner), ("reward", reward)):
+        fields.append(_hidden(f"{role}_kwargs") if name in (None, "none") else _nested(role, str(name)))
+    return dataclasses.make_dataclass("ExploreConfig", fields, bases=(ExploreConfig,), frozen=True)
+
+
+def _hidden(name: str) -> tuple[str, Any, Any]:
+    return name, tyro.conf.Suppress[tyro.conf.Fixed[dict]], dataclasses.field(default_factory=dict)
+
+
+def _nested(role: str, name: str) -> tuple[str, Any, Any]:
+    from genrl.runs.hyperparameters import hyperparameters
+    from genrl.runs.resolve import learner_class, reward_class
+
+    cls = learner_class(name) if role == "learner" else reward_class(name)
+    assert cls is not None
+    fields: list[Any] = []
+    for item in hyperparameters(cls).values():
+        kind: Any = Annotated[item.type, tyro.conf.arg(help=item.help)]
+        fields.append((item.name, kind) if item.required else (item.name, kind, dataclasses.field(default=item.default)))
+    fields.sort(key=len)  # a dataclass wants those without a default first
+    nested = dataclasses.make_dataclass(cls.__name__, fields, frozen=True)
+    needs_values = any(len(item) == 2 for item in fields)
+    default = dataclasses.field(default=tyro.MISSING) if needs_values else dataclasses.field(default_factory=nested)
+    return f"{role}_kwargs", Annotated[nested, tyro.conf.arg(name=role, help=f"Hyperparameters of {cls.__name__}.")], default
+
+
+def _peek(argv: list[str], name: str) -> str | None:
+    """The value of ``--name`` if it is there, before anything is parsed."""
+    for i, word in enumerate(argv):
+        if word == f"--{name}" and i + 1 < len(argv):
+            return argv[i + 1]
+        if word.startswith(f"--{name}="):
+            return word.split("=", 1)[1]
+    return None
+
+
+def _split_env(argv: list[str]) -> tuple[list[str], dict[str, Any]]:
+    """Take ``--env.NAME VALUE …`` out of ``argv``: the task's own constructor says what it knows, so no type is known here."""
+    rest: list[str] = []
+    found: dict[str, list[str]] = {}
+    current: list[str] | None = None
+    for word in argv:
+        if word.startswith("--env."):
+            name, equals, value = word.removeprefix("--env.").partition("=")
+            current = found.setdefault(name.replace("-", "_"), [])
+            current += [value] if equals else []
+        elif current is not None and not word.startswith("--"):
+            current.append(word)
+        else:
+            current = None
+            rest.append(word)
+    return rest, {name: _literal(name, values) for name, values in found.items()}
+
+
+def _literal(name: str, values: list[str]) -> Any:
+    if not values:
+        raise RunError(f"--env.{name} needs a value, such as --env.{name} 1 or --env.{name} True")
+    read = [_python(value) for value in values]
+    return read[0] if len(read) == 1 else read
+
+
+def _python(value: str) -> Any:
+    try:
+        return ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return value
+
+
+@contextmanager
+def _one_sentence(kind: Any, prog: str) -> Iterator[None]:
+    """Turn tyro's boxes into a RunError.
+
+    ``tyro._errors`` is tyro's unstable hook (tyro 1.0, _errors.py): where a version lacks it, tyro's own box appears instead.
+    """
+    errors = getattr(tyro, "_errors", None)
+    if errors is None:
+        yield
+        return
+
+    def refuse(event: Any) -> None:
+        if message := _sentence(event, errors, kind):
+            raise RunError(f"{message}; see `{prog} --help`")
+
+    with errors.on_parse_error(refuse):
+        yield
+
+
+def _sentence(event: Any, errors: Any, kind: Any) -> str | None:
+    if isinstance(event, errors.UnrecognizedArgs):
+        return _unknown(event.tokens[0].split("=")[0], _known_flags(kind))
+    if isinstance(event, errors.InvalidChoice):
+        return f"{_flag(event.argument)} takes one of {', '.join(event.choices)}, but was given {event.value!r}"
+    if isinstance(event, errors.BadValue):
+        return f"{_flag(event.argument)} needs a value of the form {_form(event.argument)}"
+    if isinstance(event, errors.InstantiationFailure):
+        if event.argument is None:
+            return str(event.message).split(": ", 1)[-1]
+        return f"{_flag(event.argument)} needs a value of the form {_form(event.argument)} ({event.message})"
+    if isinstance(event, errors.MissingArgs):
+        return f"{', '.join(_flag(item.arg) for item in event.missing_arguments)} must be given"
+    return None
+
+
+def _unknown(flag: str, known: list[str]) -> str:
+    if not flag.startswith("-"):
+        return f"nothing takes the word {flag!r}"
+    role = flag.removeprefix("--").split(".")[0]
+    owned = [name for name in known if name.startswith(f"--{role}.")] if "." in flag else known
+    if "." in flag and role in ("learner", "reward"):
+        return f"the chosen {role} has no {flag}{did_you_mean(flag, owned).rstrip('?')}"
+    return f"there is no flag {flag}{did_you_mean(flag, owned).rstrip('?')}"
+
+
+def _flag(argument: Any) -> str:
+    return str(argument.display_name()).replace("run", "RUN") if argument.is_positional() else str(argument.display_name())
+
+
+def _form(argument: Any) -> str:
+    return str(argument.lowered.metavar or "VALUE")
+
+
+def _known_flags(kind: Any) -> list[str]:
+    flags = []
+    for item in dataclasses.fields(kind):
+        nested = item.default_factory if dataclasses.is_dataclass(item.default_factory) else None
+        role = item.name.removesuffix("_kwargs")
+        if nested is not None:
+            flags += [f"--{role}.{inner.name}" for inner in dataclasses.fields(nested)]
+        elif role == item.name:
+            flags.append(f"--{item.name}")
+    return [flag.replace("_", "-") for flag in flags]

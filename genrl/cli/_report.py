@@ -1,0 +1,59 @@
+"""The end of a run on the terminal: a small table, and what to type next."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+__all__ = ["report"]
+
+EXIT_CODES = {"finished": 0, "failed": 1, "interrupted": 130}
+
+
+def report(result: dict[str, Any], directory: Path) -> int:
+    """Print ``result`` and the next useful command.
+
+    Returns:
+        The exit code.
+    """
+    if result["status"] == "failed":
+        print(f"genrl: {result['error']}; the last good model is {directory}/model.zip", file=sys.stderr)
+        return EXIT_CODES["failed"]
+    if result["status"] == "interrupted":
+        print(f"interrupted at step {result['steps']:,}; go on with: genrl resume {directory}", file=sys.stderr)
+        return EXIT_CODES["interrupted"]
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    for name, value in _rows(result):
+        table.add_row(f"[dim]{name}[/dim]", value)
+    Console().print(table)
+    print(f"watch it: genrl watch {directory}")
+    return EXIT_CODES["finished"]
+
+
+def _rows(result: dict[str, Any]) -> list[tuple[str, str]]:
+    first = result["first_reward_step"]
+    rows = [
+        ("steps", f"{result['steps']:,} in {result['seconds']:,.0f} s ({result['steps_per_second']:,.0f} steps/s)"),
+        ("episodes", f"{result['episodes']:,}"),
+        ("first reward", f"step {first:,}" if first is not None else "none was found"),
+        ("training return", f"{_number(result['training_return'])} (mean of the last 20 episodes)"),
+        ("evaluation return", f"{_number(result['evaluation_return'])} ({len(result['evaluation_returns'])} deterministic episodes)"),
+    ]
+    if result["bonus_mean"] is not None:
+        rows.append(("bonus", _number(result["bonus_mean"])))
+    if result["coverage"] is not None:
+        axes = " × ".join(_axis(name) for name in result["coverage"]["names"])
+        rows.append(("visited bins", f"{result['coverage']['bins']:,} of {axes}"))
+    return rows
+
+
+def _axis(name: str) -> str:
+    return f"observation {name}" if name.isdigit() else name
+
+
+def _number(value: float | None) -> str:
+    return "none" if value is None else f"{value:.4g}"

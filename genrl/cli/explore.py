@@ -1,0 +1,16 @@
+"""`genrl explore`: train a learner on a task with an exploration bonus."""
+
+from __future__ import annotations
+
+from genrl.cli._flags import parse_explore
+
+__all__ = ["main"]
+
+
+def main(argv: list[str]) -> int:
+    """Parse, train, report."""
+    config = parse_explore(argv)
+    from genrl.cli._report import report
+    from genrl.runs import explore
+
+    return report(explore(config), config.directory)

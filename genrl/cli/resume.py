@@ -1,0 +1,31 @@
+"""`genrl resume RUN`: go on with a run that was stopped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from genrl.cli._flags import parse
+
+__all__ = ["main"]
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Go on with a run from its last checkpoint; its environments begin new episodes."""
+
+    run: tyro.conf.Positional[Path]
+    """The run directory."""
+    steps: int | None = None
+    """Go on until this many environment steps; by default until those that the run was started with."""
+
+
+def main(argv: list[str]) -> int:
+    """Parse, train the rest, report."""
+    flags = parse(Resume, argv, "genrl resume")
+    from genrl.cli._report import report
+    from genrl.runs import resume
+
+    return report(resume(flags.run, steps=flags.steps), flags.run)

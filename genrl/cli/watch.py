@@ -1,0 +1,49 @@
+"""`genrl watch RUN`: film the trained policy of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from genrl.cli._flags import parse
+
+__all__ = ["main"]
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Film the trained policy of a run into RUN/watch.mp4 and RUN/watch.gif."""
+
+    run: tyro.conf.Positional[Path]
+    """The run directory."""
+    episodes: int = 1
+    """Episodes, at most."""
+    steps: int = 1000
+    """Environment steps in all, at most; each is a frame."""
+    fps: int = 30
+    """Frames a second."""
+    size: int = 480
+    """Width of the film in pixels; the GIF is smaller."""
+    stochastic: bool = False
+    """Draw actions as in training, instead of taking the most likely ones."""
+    seed: int = 20_000
+    """Seed of the first episode."""
+
+
+def main(argv: list[str]) -> int:
+    """Parse, film, say where it is."""
+    flags = parse(Watch, argv, "genrl watch")
+    from genrl.runs import watch
+    from genrl.runs.errors import RunError
+
+    for name in ("episodes", "steps", "fps", "size"):
+        if getattr(flags, name) < (16 if name == "size" else 1):
+            raise RunError(f"--{name} is {getattr(flags, name)}, but must be at least {16 if name == 'size' else 1}")
+    film = watch(
+        flags.run, episodes=flags.episodes, steps=flags.steps, fps=flags.fps, size=flags.size, stochastic=flags.stochastic, seed=flags.seed
+    )
+    returns = ", ".join(f"{value:.4g}" for value in film.returns)
+    print(f"{film.frames} frames, return {returns}: {' and '.join(str(path) for path in film.paths)}")
+    return 0

@@ -1,0 +1,5 @@
+"""The data socket: what a learner's behaviour comes from, beside its own policy."""
+
+from genrl.policies.noise import HeldNoise
+
+__all__ = ["HeldNoise"]

@@ -1,0 +1,111 @@
+"""Curiosity as the error of a forward model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from genrl.models.nn import gradient_step, minibatches, mlp
+from genrl.models.normalization import RunningMeanStd
+from genrl.rewards._checks import check_positive
+from genrl.rewards.base import Memory, RewardModel
+from genrl.rewards.scale import BonusScale
+from genrl.transitions import Transitions
+
+__all__ = ["PredictionError"]
+
+
+class PredictionError(RewardModel):
+    r"""Bonus for transitions that a forward model predicts badly.
+
+    .. math:: r(s, a, s') = \tfrac{1}{n} \lVert \bar s + f(\bar s, a) - \bar s' \rVert^2
+
+    with :math:`\bar s` the n observation components in running standard deviations: 1 is the error of predicting the mean. The network
+    predicts the change, which spares it from learning to copy; the error is that of the next observation all the same. It is attracted by
+    noise, which no model ever predicts; that is why it is the baseline of VIME and :class:`Disagreement`. The model learns from the whole
+    memory, as VIME does.
+
+    Args:
+        observation_space, action_space, seed: see :class:`RewardModel`.
+        hidden: widths of the hidden layers.
+        learning_rate: of Adam.
+        batch_size: transitions per gradient step.
+        gradient_steps: per ``update``.
+        clip_obs: observations and actions are clipped to this many standard deviations.
+        normalize: whether the bonus is divided by its running root mean square (:class:`BonusScale`).
+
+    Raises:
+        ValueError: a space it can't take, or a keyword value that is not positive.
+
+    References:
+        Stadie, Levine, Abbeel, "Incentivizing Exploration In Reinforcement Learning With Deep Predictive Models", 2015, arXiv:1507.00814.
+        Houthooft et al., "VIME: Variational Information Maximizing Exploration", 2016, arXiv:1605.09674 (the L2 baseline).
+
+    Example:
+        >>> reward = PredictionError(spaces.Box(-1, 1, (3,)), spaces.Discrete(2))
+        >>> reward(Transitions(torch.randn(4, 3), torch.tensor([0, 1, 1, 0]), torch.randn(4, 3), torch.zeros(4, dtype=torch.bool))).shape
+        torch.Size([4])
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        *,
+        hidden: Sequence[int] = (64, 64),
+        learning_rate: float = 1e-3,
+        batch_size: int = 128,
+        gradient_steps: int = 32,
+        clip_obs: float = 10.0,
+        normalize: bool = True,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(observation_space, action_space, seed)
+        check_positive(
+            PredictionError,
+            hidden=hidden,
+            learning_rate=learning_rate,
+            batch_size=batch_size,
+            gradient_steps=gradient_steps,
+            clip_obs=clip_obs,
+        )
+        self.batch_size, self.gradient_steps = batch_size, gradient_steps
+        self.obs_stats = RunningMeanStd((self.obs_dim,), clip=clip_obs)
+        self.action_stats = RunningMeanStd((self.action_dim,), clip=clip_obs)
+        self.scale = BonusScale(normalize)
+        with self.own_randomness():
+            self.model = mlp([self.obs_dim + self.action_dim, *hidden, self.obs_dim])
+        self.optimizer = torch.optim.Adam(self.model.parameters(), learning_rate, fused=True)
+
+    @torch.no_grad()
+    def forward(self, transitions: Transitions) -> Tensor:
+        """Bonus, ``(batch,)``; in training mode the normalisers first take in this batch."""
+        if self.training:
+            self.obs_stats.update(transitions.next_obs)
+            self.action_stats.update(self.flat_action(transitions.action))
+        inputs, change = self._regression(transitions)
+        return self.scale((self.model(inputs) - change).square().mean(1))
+
+    @torch.enable_grad()
+    def update(self, memory: Memory) -> dict[str, float]:
+        """Fit the model to a sample of the memory; returns ``loss``, the mean squared error per component."""
+        n = self.gradient_steps * self.batch_size
+        inputs, change = self._regression(memory.sample(n))
+        losses = []
+        for index in minibatches(n, self.batch_size, 1, self.generator):
+            loss = (self.model(inputs[index]) - change[index]).square().mean()
+            gradient_step(self.optimizer, loss)
+            losses.append(loss.item())
+        return {"loss": sum(losses) / len(losses)}
+
+    def _regression(self, transitions: Transitions) -> tuple[Tensor, Tensor]:
+        """The network's inputs and targets, ``(batch, obs + act)`` and ``(batch, obs)``."""
+        obs, next_obs = self.obs_stats(transitions.obs), self.obs_stats(transitions.next_obs)
+        return torch.cat([obs, self.action_stats(self.flat_action(transitions.action))], dim=1), next_obs - obs
+
+    def extra_repr(self) -> str:
+        return f"obs={self.obs_dim}, act={self.action_dim}, batch_size={self.batch_size}, gradient_steps={self.gradient_steps}"

@@ -1,0 +1,259 @@
+"""Everything a run touches of Stable-Baselines3 that is not its public constructor, learn, predict, save and load."""
+
+from __future__ import annotations
+
+import csv
+import io
+import random
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.logger import KVWriter, Logger, TensorBoardOutputFormat, filter_excluded_keys
+from stable_baselines3.common.noise import NormalActionNoise
+from stable_baselines3.common.save_util import load_from_zip_file
+from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv, VecNormalize
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvWrapper
+from torch import nn
+
+from genrl.models.state import write_whole
+
+__all__ = ["ProgressCSV", "close", "generator_state", "learner_state", "load_learner_state", "set_generator_state"]
+
+_COUNTERS = ("num_timesteps", "_n_updates", "_episode_num", "_n_calls", "exploration_rate", "_current_progress_remaining")
+"""Plain numbers that decide what a learner does next: TD3's and CrossQ's policy delay reads ``_n_updates`` (td3/td3.py, crossq/crossq.py),
+DQN's target update ``_n_calls`` and its ε ``exploration_rate`` (dqn/dqn.py), logs and schedules the others (common/base_class.py)."""
+
+_REPLAY_ARRAYS = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
+
+
+class ProgressCSV(KVWriter):
+    """SB3's log as a CSV file with sorted columns.
+
+    SB3's own ``CSVOutputFormat`` (common/logger.py) truncates the file when it opens it, so a resumed run would lose its log, and takes the
+    order of columns from a set, so two equal runs differ.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.last_step = -1
+        text = path.read_text() if path.is_file() else ""
+        self.columns = next(csv.reader(io.StringIO(text)), [])
+        if not self.columns and path.is_file():
+            path.unlink()
+
+    def write(self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0) -> None:
+        self.last_step = step
+        row = filter_excluded_keys(key_values, key_excluded, "csv")
+        if not row.keys() <= set(self.columns):
+            self._widen(sorted({*self.columns, *row}))
+        with self.path.open("a", newline="") as file:
+            csv.DictWriter(file, self.columns, lineterminator="\n").writerow(row)
+
+    def _widen(self, columns: list[str]) -> None:
+        rows = list(csv.DictReader(io.StringIO(self.path.read_text()))) if self.columns else []
+        buffer = io.StringIO()
+        writer = csv.DictWriter(buffer, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_whole(self.path, buffer.getvalue().encode())
+        self.columns = columns
+
+    def close(self) -> None:
+        pass
+
+
+def learner_state(learner: BaseAlgorithm) -> dict[str, Any]:
+    """Everything that the learner needs to go on from a rollout's boundary with new episodes: tensors and plain numbers."""
+    # `_get_torch_save_params` names what `save` stores (common/base_class.py): state dicts, and tensors such as SAC's log_ent_coef.
+    variables = {name: getattr(learner, name) for name in learner._get_torch_save_params()[1]}
+    return {
+        "parameters": learner.get_parameters(),
+        "variables": {name: value.detach() for name, value in variables.items() if value is not None},
+        "counters": {name: _plain(getattr(learner, name)) for name in _COUNTERS if hasattr(learner, name)},
+        # rollout/ep_rew_mean is the mean over this queue (common/on_policy_algorithm.py, dump_logs).
+        "ep_info": [dict(info) for info in learner.ep_info_buffer or ()],
+        "ep_success": [float(value) for value in learner.ep_success_buffer or ()],
+        "replay": _replay_state(learner),
+        # Warm-up actions are drawn from the learner's action space (common/off_policy_algorithm.py, _sample_action).
+        "action_space": _space_generator(learner),
+    }
+
+
+def load_learner_state(learner: BaseAlgorithm, state: dict[str, Any]) -> None:
+    """The inverse of :func:`learner_state`, on a learner that was just built and has not learnt."""
+    learner.set_parameters(state["parameters"], exact_match=True, device=learner.device)
+    for name, value in state["variables"].items():
+        # As `load` does (common/base_class.py): the optimiser holds this very tensor, so only its data changes.
+        getattr(learner, name).data = value.to(learner.device)
+    for name, value in state["counters"].items():
+        setattr(learner, name, value)
+    learner.ep_info_buffer = deque(state["ep_info"], maxlen=learner._stats_window_size)
+    learner.ep_success_buffer = deque(state["ep_success"], maxlen=learner._stats_window_size)
+    if state["replay"] is not None:
+        _load_replay_state(learner, state["replay"])
+    if state["action_space"] is not None:
+        learner.action_space.np_random.bit_generator.state = state["action_space"]
+
+
+def _plain(value: Any) -> int | float:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _space_generator(learner: BaseAlgorithm) -> Any:
+    state = learner.action_space.np_random.bit_generator.state
+    return state if state.get("bit_generator") == "PCG64" else None
+
+
+def _replay_state(learner: BaseAlgorithm) -> dict[str, Any] | None:
+    buffer = getattr(learner, "replay_buffer", None)
+    if not isinstance(buffer, ReplayBuffer):
+        return None
+    rows = buffer.size()
+    arrays = {name: _rows(getattr(buffer, name), rows) for name in _REPLAY_ARRAYS if hasattr(buffer, name)}
+    return {"pos": buffer.pos, "full": buffer.full, "arrays": arrays}
+
+
+def _rows(array: Any, rows: int) -> Any:
+    if isinstance(array, dict):
+        return {key: _rows(value, rows) for key, value in array.items()}
+    return torch.from_numpy(array[:rows])
+
+
+def _load_replay_state(learner: BaseAlgorithm, state: dict[str, Any]) -> None:
+    buffer: Any = learner.replay_buffer  # type: ignore[attr-defined]
+    buffer.pos, buffer.full = state["pos"], state["full"]
+    for name, rows in state["arrays"].items():
+        _fill(getattr(buffer, name), rows)
+    if buffer.size():
+        # The episode that was running is cut here. NStepReplayBuffer (common/buffers.py) would otherwise sum rewards across the cut.
+        newest = buffer.pos - 1
+        buffer.timeouts[newest] = np.where(buffer.dones[newest] > 0, buffer.timeouts[newest], 1)
+
+
+def _fill(array: Any, rows: Any) -> None:
+    if isinstance(array, dict):
+        for key, value in rows.items():
+            _fill(array[key], value)
+    else:
+        array[: len(rows)] = rows.numpy()
+
+
+def vecnormalize_state(env: VecNormalize) -> dict[str, Any]:
+    """Running statistics of observations and returns (common/vec_env/vec_normalize.py); ``save`` would pickle them."""
+    obs = getattr(env, "obs_rms", None) if env.norm_obs else None
+    statistics = {"ret": _rms(env.ret_rms)}
+    if isinstance(obs, dict):
+        statistics["obs"] = {key: _rms(value) for key, value in obs.items()}
+    elif obs is not None:
+        statistics["obs"] = _rms(obs)
+    return statistics
+
+
+def load_vecnormalize_state(env: VecNormalize, state: dict[str, Any]) -> None:
+    """The inverse of :func:`vecnormalize_state`."""
+    _set_rms(env.ret_rms, state["ret"])
+    if "obs" in state and isinstance(env.obs_rms, dict):
+        for key, value in state["obs"].items():
+            _set_rms(env.obs_rms[key], value)
+    elif "obs" in state:
+        _set_rms(env.obs_rms, state["obs"])
+
+
+def _rms(rms: Any) -> dict[str, Any]:
+    return {"mean": torch.as_tensor(rms.mean), "var": torch.as_tensor(rms.var), "count": float(rms.count)}
+
+
+def _set_rms(rms: Any, state: dict[str, Any]) -> None:
+    rms.mean, rms.var, rms.count = state["mean"].numpy().copy(), state["var"].numpy().copy(), state["count"]
+
+
+def generator_state() -> dict[str, Any]:
+    """The three global generators that SB3 seeds and draws from (common/utils.py, set_random_seed)."""
+    version, words, gauss = random.getstate()
+    kind, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002 (it is the one that SB3 uses)
+    return {
+        "torch": torch.get_rng_state(),
+        "python": {"version": version, "words": torch.tensor(words, dtype=torch.int64), "gauss": gauss},
+        "numpy": {
+            "kind": kind,
+            "keys": torch.from_numpy(np.asarray(keys, dtype=np.int64)),
+            "rest": [int(position), int(has_gauss), float(cached)],
+        },
+    }
+
+
+def set_generator_state(state: dict[str, Any]) -> None:
+    """The inverse of :func:`generator_state`."""
+    torch.set_rng_state(state["torch"])
+    random.setstate((state["python"]["version"], tuple(state["python"]["words"].tolist()), state["python"]["gauss"]))
+    position, has_gauss, cached = state["numpy"]["rest"]
+    keys = state["numpy"]["keys"].numpy().astype(np.uint32)
+    np.random.set_state((state["numpy"]["kind"], keys, position, has_gauss, cached))  # noqa: NPY002
+
+
+def close(env: VecEnv) -> None:
+    """Close the environments, also when a worker has died: ``SubprocVecEnv.close`` (common/vec_env/subproc_vec_env.py) would wait."""
+    inner: Any = env
+    while isinstance(inner, VecEnvWrapper):
+        inner = inner.venv
+    if isinstance(inner, SubprocVecEnv) and not all(process.is_alive() for process in inner.processes):
+        for process in inner.processes:
+            process.terminate()
+        inner.closed = True
+    env.close()
+
+
+def constructor_kwargs(values: dict[str, Any] | Any, action_space: spaces.Space[Any]) -> dict[str, Any]:
+    """Keywords for a learner's constructor: ``net_arch`` and ``activation`` as SB3's ``policy_kwargs``, ``action_noise`` as its object."""
+    kwargs = dict(values)
+    net_arch, activation, noise = kwargs.pop("net_arch", None), kwargs.pop("activation", None), kwargs.pop("action_noise", None)
+    policy = {
+        "net_arch": list(net_arch) if net_arch is not None else None,
+        "activation_fn": {"tanh": nn.Tanh, "relu": nn.ReLU, "elu": nn.ELU, "silu": nn.SiLU}[activation] if activation else None,
+    }
+    policy = {name: value for name, value in policy.items() if value is not None}
+    if policy:
+        kwargs["policy_kwargs"] = policy
+    if noise is not None:
+        size = action_space.shape or ()
+        kwargs["action_noise"] = NormalActionNoise(np.zeros(size), np.full(size, noise))
+    # A JSON list of a resumed configuration: `train_freq` must be a tuple (common/off_policy_algorithm.py, _convert_train_freq).
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in kwargs.items()}
+
+
+def parameters_are_finite(learner: BaseAlgorithm) -> bool:
+    """Whether every parameter of the learner's networks is a finite number."""
+    return all(bool(torch.isfinite(parameter).all()) for parameter in learner.policy.parameters())
+
+
+def log_the_rest(learner: BaseAlgorithm) -> None:
+    """Log what came after the last row: SB3 logs every fourth episode or every so many rollouts, but not at the end of ``learn``."""
+    if all(writer.last_step < learner.num_timesteps for writer in learner.logger.output_formats if isinstance(writer, ProgressCSV)):
+        learner.dump_logs()
+
+
+def make_logger(folder: Path, progress: Path, tensorboard: bool) -> Logger:
+    """SB3's logger, writing the CSV file and, if asked for, TensorBoard events."""
+    formats: list[KVWriter] = [ProgressCSV(progress)]
+    if tensorboard:
+        formats.append(TensorBoardOutputFormat(str(folder / "tensorboard")))
+    return Logger(str(folder), formats)
+
+
+def load_zip_parameters(learner: BaseAlgorithm, path: Path) -> None:
+    """The tensors of a saved model.
+
+    ``load`` would unpickle the zip's ``data`` (common/save_util.py); ``load_data=False`` leaves it unread, and tensors are read with
+    ``weights_only=True``.
+    """
+    _, parameters, variables = load_from_zip_file(path, load_data=False, device=learner.device)
+    learner.set_parameters(parameters, exact_match=True, device=learner.device)
+    for name, value in (variables or {}).items():
+        if value is not None:
+            getattr(learner, name).data = value.data

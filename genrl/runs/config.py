@@ -1,0 +1,126 @@
+"""What one run is: a frozen dataclass that is the configuration, its help and its flags. Imports no torch."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from genrl.runs.errors import RunError
+
+__all__ = ["ExploreConfig"]
+
+
+@dataclass(frozen=True)
+class ExploreConfig:
+    """Train a Stable-Baselines3 learner on a task, with an exploration bonus, and keep everything about it in a run directory."""
+
+    env: str = "genrl/SparseMountainCar-v0"
+    """Any registered Gymnasium task; `module:Id-v0` imports the module that registers it first."""
+    learner: str = "trpo"
+    """Any learner of stable-baselines3 or sb3-contrib (ppo, a2c, trpo, recurrentppo, maskableppo, sac, td3, ddpg, tqc, crossq, dqn, qrdqn),
+    or `module:Class`."""
+    reward: str = "vime"
+    """`none`, any reward of genrl.rewards (vime, prediction-error, icm, rnd, disagreement, state-entropy, counts), or `module:Class`,
+    your own RewardModel."""
+    steps: int = 100_000
+    """Environment steps, counted over all environments; a learner that collects rollouts finishes its last one."""
+    seed: int = 0
+    """One seed for the learner, the reward and the environments; the same seed and threads repeat a run bit for bit."""
+    weight: float = 1.0
+    """Weight of the bonus."""
+    extrinsic_weight: float = 1.0
+    """Weight of the environment's own reward."""
+    n_envs: int = 1
+    """Environments that are stepped together."""
+    subproc: bool = False
+    """One process for each environment; pays off when a step of the environment is slow."""
+    normalize_obs: bool = False
+    """Normalise the observations that the learner sees (VecNormalize)."""
+    normalize_reward: bool = False
+    """Normalise the environment's reward (VecNormalize); the bonus is never rescaled by it."""
+    held_noise: int = 0
+    """Hold the exploration noise for this many steps, the baseline of every exploration bonus; 0 draws it anew at every step."""
+    policy: str = "auto"
+    """Policy of the learner, such as MlpPolicy; `auto` takes the one that fits the observations."""
+    coverage: None | tuple[str, str] = None  # None first: tyro then need not import typeguard to see that the default fits (60 ms)
+    """The two things whose visited area is counted: names of observations, indices, or keys of `info`; by default the task's own."""
+    eval_episodes: int = 10
+    """Deterministic episodes at the end, on a fresh environment with other seeds."""
+    checkpoint_every: float = 60.0
+    """Seconds between checkpoints; 0 saves at every rollout."""
+    out: Path | None = None
+    """The run directory; by default runs/<env>-<learner>-<reward>-seed<seed>."""
+    pictures: bool = True
+    """Draw learning_curve, bonus and coverage at the end."""
+    tensorboard: bool = False
+    """Also write TensorBoard event files into the run directory."""
+    threads: int = 1
+    """Threads of torch; one is often fastest for small networks."""
+    device: str = "cpu"
+    """Device of the learner."""
+    env_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    """Keywords of gymnasium.make: `--env.NAME VALUE`."""
+    learner_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    """Keywords of the learner's constructor: `--learner.NAME VALUE`."""
+    reward_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    """Keywords of the reward's constructor: `--reward.NAME VALUE`."""
+
+    def __post_init__(self) -> None:
+        positive = {"steps": self.steps, "n_envs": self.n_envs, "threads": self.threads}
+        for name, value in positive.items():
+            if value < 1:
+                raise RunError(f"--{name.replace('_', '-')} is {value}, but must be at least 1")
+        for name in ("eval_episodes", "held_noise", "checkpoint_every", "seed"):
+            if getattr(self, name) < 0:
+                raise RunError(f"--{name.replace('_', '-')} is {getattr(self, name)}, but must be at least 0")
+
+    @property
+    def directory(self) -> Path:
+        """Where the run is kept."""
+        return self.out if self.out is not None else Path("runs") / self.name
+
+    @property
+    def name(self) -> str:
+        """The run in words that a file name can hold."""
+        words = (self.env.split(":")[-1].split("/")[-1], _short(self.learner), _short(self.reward), f"seed{self.seed}")
+        return "-".join(words)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values only, for JSON."""
+        values = {item.name: getattr(self, item.name) for item in dataclasses.fields(ExploreConfig)}
+        plain: dict[str, Any] = _plain(values | {"out": str(self.directory)})
+        return plain
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ExploreConfig:
+        """The inverse of :meth:`to_dict`.
+
+        Raises:
+            RunError: a name that no configuration has.
+        """
+        known = {item.name for item in dataclasses.fields(cls)}
+        if unknown := set(values) - known:
+            raise RunError(f"the configuration has {', '.join(sorted(unknown))}, which this version of genrl does not know")
+        values = dict(values)
+        if values.get("out") is not None:
+            values["out"] = Path(values["out"])
+        if values.get("coverage") is not None:
+            values["coverage"] = tuple(values["coverage"])
+        return cls(**values)
+
+
+def _short(name: str) -> str:
+    return name.split(":")[-1].lower()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise RunError(f"the configuration holds a {type(value).__name__}, {value!r}; it takes numbers, strings, lists and dictionaries")

@@ -1,0 +1,87 @@
+"""Where an agent has been: a histogram over two numbers whose range need not be known beforehand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+__all__ = ["Coverage"]
+
+
+class Coverage:
+    """Counts of visited bins, at most ``bins`` along each axis.
+
+    A bin is a power of two wide and starts at a multiple of its width, so bins of two runs are the same ones. Where the visited range needs
+    more than ``bins`` of them, neighbouring pairs are merged: memory is bounded, and no count is lost.
+
+    Args:
+        names: one or two names of the axes.
+        bins: most bins along an axis.
+    """
+
+    finest = 2.0**-10
+
+    def __init__(self, names: tuple[str, ...], bins: int = 64) -> None:
+        self.names = names
+        self.bins = bins
+        self.width = np.full(len(names), self.finest)
+        self.start = np.zeros(len(names), dtype=np.int64)
+        """First bin of each axis, in widths from zero."""
+        self.counts = np.zeros((0,) * len(names), dtype=np.int64)
+
+    @property
+    def visited(self) -> int:
+        """Number of distinct bins."""
+        return int(np.count_nonzero(self.counts))
+
+    def add(self, points: np.ndarray) -> None:
+        """Count ``points``, ``(batch, len(names))``; points that are not finite are left out."""
+        points = points[np.isfinite(points).all(axis=1)]
+        if len(points) == 0:
+            return
+        self._fit(points.min(axis=0), points.max(axis=0))
+        cells = np.floor(points / self.width).astype(np.int64) - self.start
+        np.add.at(self.counts, tuple(cells.T), 1)
+
+    def _fit(self, low: np.ndarray, high: np.ndarray) -> None:
+        """Grow and merge until the bins hold everything between ``low`` and ``high``."""
+        for axis in range(len(self.names)):
+            while True:
+                first, last = (int(np.floor(edge / self.width[axis])) for edge in (low[axis], high[axis]))
+                if self.counts.size:
+                    first, last = min(first, int(self.start[axis])), max(last, int(self.start[axis]) + self.counts.shape[axis] - 1)
+                if last - first < self.bins:
+                    break
+                self._merge(axis)
+            self._grow(axis, first, last)
+
+    def _grow(self, axis: int, first: int, last: int) -> None:
+        before = int(self.start[axis]) - first if self.counts.size else 0
+        pad = [(0, 0)] * len(self.names)
+        pad[axis] = (before, last - first + 1 - before - self.counts.shape[axis])
+        self.counts = np.pad(self.counts, pad)
+        self.start[axis] = first
+
+    def _merge(self, axis: int) -> None:
+        """Bins twice as wide: bin ``i`` becomes ``i // 2``."""
+        if self.counts.size:
+            pad = [(0, 0)] * len(self.names)
+            pad[axis] = (int(self.start[axis]) % 2, (int(self.start[axis]) + self.counts.shape[axis]) % 2)
+            padded = np.moveaxis(np.pad(self.counts, pad), axis, 0)
+            self.counts = np.moveaxis(padded[0::2] + padded[1::2], 0, axis)
+            self.start[axis] //= 2
+        self.width[axis] *= 2
+
+    def edges(self) -> list[np.ndarray]:
+        """Edges of the bins of each axis, one more than bins."""
+        return [(start + np.arange(size + 1)) * width for start, size, width in zip(self.start, self.counts.shape, self.width, strict=True)]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"width": self.width.tolist(), "start": self.start.tolist(), "counts": torch.from_numpy(np.ascontiguousarray(self.counts))}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.width = np.array(state["width"], dtype=float)
+        self.start = np.array(state["start"], dtype=np.int64)
+        self.counts = state["counts"].numpy().copy()

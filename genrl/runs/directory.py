@@ -1,0 +1,135 @@
+"""A run directory: what is in it, and how it is written (whole files by rename; the two CSV files by appending)."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from genrl.models.state import write_whole
+from genrl.runs.errors import RunError, did_you_mean
+
+__all__ = ["RunDirectory"]
+
+
+class RunDirectory:
+    """Paths and files of one run.
+
+    Args:
+        path: the directory; it may not exist yet.
+    """
+
+    EPISODE_COLUMNS = ("step", "env", "return", "length", "seconds")
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.config = self.path / "config.json"
+        self.result = self.path / "result.json"
+        self.progress = self.path / "progress.csv"
+        self.episodes = self.path / "episodes.csv"
+        self.coverage = self.path / "coverage.npz"
+        self.model = self.path / "model.zip"
+        self.reward = self.path / "reward.safetensors"
+        self.vecnormalize = self.path / "vecnormalize.safetensors"
+        self.checkpoint = self.path / "checkpoint.safetensors"
+
+    def check_new(self) -> None:
+        """Refuse a directory that a new run can't have, before anything is built.
+
+        Raises:
+            RunError: it exists with something in it, or can't be written.
+        """
+        if self.config.is_file():
+            raise RunError(f"{self.path} already holds a run; go on with it by `genrl resume {self.path}`, or choose another --out")
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise RunError(f"{self.path} exists and is not empty; choose another --out")
+        parent = next(folder for folder in (self.path, *self.path.absolute().parents) if folder.exists())
+        try:
+            tempfile.TemporaryFile(dir=parent).close()
+        except OSError as error:
+            raise RunError(f"{self.path} can't be written ({error.strerror}); choose another --out") from error
+
+    def create(self) -> None:
+        """Make the directory and the header of episodes.csv."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_whole(self.episodes, (",".join(self.EPISODE_COLUMNS) + "\n").encode())
+
+    def discard(self) -> None:
+        """Take back :meth:`create`, for a run that was refused before its first step."""
+        for path in (self.config, self.episodes, self.progress):
+            path.unlink(missing_ok=True)
+        if not any(self.path.iterdir()):
+            self.path.rmdir()
+
+    @classmethod
+    def open(cls, path: str | Path) -> RunDirectory:
+        """The directory of an existing run.
+
+        Raises:
+            RunError: there is no run.
+        """
+        run = cls(path)
+        if not run.config.is_file():
+            siblings = [str(other.parent) for other in run.path.parent.glob("*/config.json")] if run.path.parent.is_dir() else []
+            raise RunError(f"{run.path} holds no run{did_you_mean(str(run.path), siblings) or '; start one with `genrl explore`'}")
+        return run
+
+    def read_json(self, path: Path) -> dict[str, Any]:
+        """A JSON file of this directory.
+
+        Raises:
+            RunError: it is no JSON.
+        """
+        try:
+            content: dict[str, Any] = json.loads(path.read_text())
+        except ValueError as error:
+            raise RunError(f"{path} is not valid JSON ({error}); restore it from a copy") from error
+        return content
+
+    def write_json(self, path: Path, content: Mapping[str, Any]) -> None:
+        """Write whole; numbers that are not finite become null."""
+        write_whole(path, (json.dumps(_finite(content), indent=2) + "\n").encode())
+
+    def truncate_episodes(self, step: int) -> None:
+        """Forget episodes that ended after ``step``, and a half-written last line."""
+        kept = [row for row in self.read_episodes() if int(row["step"]) <= step]
+        write_whole(self.episodes, _csv(self.EPISODE_COLUMNS, kept).encode())
+
+    def truncate_progress(self, step: int) -> None:
+        """Forget log rows after ``step``."""
+        if not self.progress.is_file():
+            return
+        rows = read_csv(self.progress)
+        kept = [row for row in rows if row.get("time/total_timesteps") and int(float(row["time/total_timesteps"])) <= step]
+        write_whole(self.progress, _csv(rows[0] if rows else (), kept).encode())
+
+    def read_episodes(self) -> list[dict[str, str]]:
+        """Rows of episodes.csv that are whole."""
+        return [row for row in read_csv(self.episodes) if row["seconds"]] if self.episodes.is_file() else []
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """Rows of a CSV file whose last line ended: a kill can cut the last one."""
+    text = path.read_text()
+    return list(csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1])))
+
+
+def _csv(columns: Iterable[str], rows: list[dict[str, str]]) -> str:
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, list(columns), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue()
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

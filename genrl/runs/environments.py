@@ -1,0 +1,127 @@
+"""The environments of a run, made and checked before anything is trained."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import signal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import gymnasium
+from gymnasium import spaces
+
+from genrl.runs.config import ExploreConfig
+from genrl.runs.errors import RunError, did_you_mean
+
+if TYPE_CHECKING:
+    from stable_baselines3.common.vec_env import VecEnv
+
+__all__ = ["MakeEnv", "coverage_names", "is_image", "make_env", "make_vec_env"]
+
+
+def make_env(env_id: str, env_kwargs: Mapping[str, Any], **render: Any) -> gymnasium.Env[Any, Any]:
+    """``gymnasium.make`` whose refusals are one sentence.
+
+    Raises:
+        RunError: no such task, a module that can't be imported, or keywords that the task refuses.
+    """
+    module, _, name = env_id.rpartition(":")
+    if module:
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            advice = "run genrl from the folder that holds it"
+            raise RunError(f"the module of --env {env_id} could not be imported ({error}); {advice}") from error
+    if name not in gymnasium.registry:
+        latest = {re.sub(r"-v\d+$", "", known): known for known in gymnasium.registry}
+        close = did_you_mean(name, gymnasium.registry) or did_you_mean(name.split("/")[-1], latest.values())
+        listing = "; list them with: python -c 'import genrl, gymnasium; gymnasium.pprint_registry()'"
+        raise RunError(f"there is no task {name!r}{close or listing}")
+    try:
+        return gymnasium.make(name, **env_kwargs, **render)
+    except Exception as error:  # whatever a task's constructor refuses
+        given = " ".join(f"--env.{key} {value}" for key, value in env_kwargs.items())
+        raise RunError(f"{name} could not be made{f' with {given}' if given else ''}: {_one_line(error)}") from error
+
+
+def _one_line(error: BaseException) -> str:
+    # gymnasium.make adds " was raised from the environment creator …" (gymnasium/envs/registration.py).
+    return " ".join(str(error).split(" was raised from")[0].split()) or type(error).__name__
+
+
+@dataclass(frozen=True)
+class MakeEnv:
+    """Makes one environment, in any process: a task of genrl registers itself when this module is imported there."""
+
+    env_id: str
+    env_kwargs: Mapping[str, Any]
+    own_process: bool = False
+    """Whether it will live in a process of its own; Ctrl-C, which a terminal sends to all, must then only stop the one that saves."""
+
+    def __call__(self) -> gymnasium.Env[Any, Any]:
+        from stable_baselines3.common.monitor import Monitor
+
+        if self.own_process:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        return Monitor(make_env(self.env_id, self.env_kwargs))
+
+
+def make_vec_env(config: ExploreConfig, gamma: float = 0.99) -> VecEnv:
+    """The environments of ``config``: a Monitor each (the raw return), stepped together, then VecNormalize if asked for.
+
+    ``gamma`` is the learner's discount, over which VecNormalize measures the scale of returns.
+    """
+    from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecNormalize
+
+    make = MakeEnv(config.env, dict(config.env_kwargs), config.subproc)
+    makers: list[Callable[[], gymnasium.Env[Any, Any]]] = [make] * config.n_envs
+    env: VecEnv = SubprocVecEnv(makers) if config.subproc else DummyVecEnv(makers)
+    if config.normalize_obs or config.normalize_reward:
+        try:
+            return VecNormalize(env, norm_obs=config.normalize_obs, norm_reward=config.normalize_reward, gamma=gamma)
+        except ValueError as error:
+            env.close()
+            raise RunError(f"--normalize-obs can't take the observations of {config.env}: {_one_line(error)}") from error
+    return env
+
+
+def is_image(space: spaces.Space[Any]) -> bool:
+    """Whether SB3 reads ``space`` with a convolutional policy."""
+    from stable_baselines3.common.preprocessing import is_image_space
+
+    return is_image_space(space)
+
+
+def coverage_names(env: gymnasium.Env[Any, Any], asked: tuple[str, str] | None) -> tuple[str, ...]:
+    """The one or two names whose visited area is counted; empty if the observations have no columns.
+
+    Raises:
+        RunError: an asked name that is no observation, index or, after a step, key of ``info``.
+    """
+    space = env.observation_space
+    columns = spaces.flatdim(space) if isinstance(space, spaces.Box) else 0
+    if asked is None:
+        own = getattr_or(env, "coverage_names", ())
+        return tuple(own) if own else tuple(str(i) for i in range(min(2, columns))) if not is_image(space) else ()
+    known = [*getattr_or(env, "observation_names", ()), *(str(i) for i in range(columns))]
+    keys: list[str] = []
+    for name in asked:
+        if name not in known:
+            keys = keys or _info_keys(env)
+            if name not in keys:
+                options = f"; it has {', '.join([*getattr_or(env, 'observation_names', ()), *keys])} and the indices below {columns}"
+                raise RunError(f"--coverage {name} is no observation and no key of info{did_you_mean(name, [*known, *keys]) or options}")
+    return asked
+
+
+def getattr_or(env: gymnasium.Env[Any, Any], name: str, default: Any) -> Any:
+    """An attribute of the environment or of a wrapper inside."""
+    return env.get_wrapper_attr(name) if env.has_wrapper_attr(name) else default
+
+
+def _info_keys(env: gymnasium.Env[Any, Any]) -> list[str]:
+    env.reset(seed=0)
+    env.action_space.seed(0)
+    return list(env.step(env.action_space.sample())[4])

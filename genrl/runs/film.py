@@ -1,0 +1,194 @@
+"""A film of a run's trained policy. Only tensors are loaded: nothing in the run directory can run code by being opened."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from genrl.models.state import load_state
+from genrl.runs import _sb3
+from genrl.runs.config import ExploreConfig
+from genrl.runs.directory import RunDirectory
+from genrl.runs.environments import make_env
+from genrl.runs.errors import RunError
+from genrl.runs.rollout import play
+from genrl.runs.session import build
+from genrl.runs.training import load_config
+
+__all__ = ["Film", "watch"]
+
+GIF_BYTES = 3_000_000
+GIF_FRAMES = 150
+
+
+@dataclass(frozen=True)
+class Film:
+    """What :func:`watch` made."""
+
+    paths: tuple[Path, Path]
+    """The MP4 and the GIF."""
+    returns: tuple[float, ...]
+    """Return of each episode that is seen."""
+    frames: int
+
+
+def watch(
+    path: str | Path, *, episodes: int = 1, steps: int = 1000, fps: int = 30, size: int = 480, stochastic: bool = False, seed: int = 20_000
+) -> Film:
+    """Film ``episodes`` of the trained policy, ``steps`` at most, into watch.mp4 and watch.gif of the run directory.
+
+    Args:
+        path: the run directory.
+        episodes: at most this many, with seeds from ``seed`` on.
+        steps: at most this many environment steps in all.
+        fps: frames a second of the film; a step is a frame.
+        size: width of the film, in pixels.
+        stochastic: draw actions instead of the most likely ones.
+        seed: of the first episode.
+
+    Raises:
+        RunError: there is no run or no model, or the task can't be drawn here.
+    """
+    run = RunDirectory.open(path)
+    if not run.model.is_file():
+        raise RunError(f"{run.path} has no model.zip yet; let it train for a moment, or go on with `genrl resume {run.path}`")
+    config = load_config(run)
+    choose_backend(config)
+    frames, returns = _frames(run, config, episodes, steps, stochastic, seed)
+    pictures = [_resized(frame, size) for frame in frames]
+    paths = (run.path / "watch.mp4", run.path / "watch.gif")
+    _write_mp4(paths[0], pictures, fps)
+    _write_gif(paths[1], pictures, fps)
+    return Film(paths, tuple(returns), len(pictures))
+
+
+def _frames(
+    run: RunDirectory, config: ExploreConfig, episodes: int, steps: int, stochastic: bool, seed: int
+) -> tuple[list[np.ndarray], list[float]]:
+    small = {"buffer_size": 1} if "buffer_size" in config.learner_kwargs else {}
+    plain = replace(config, n_envs=1, subproc=False, reward="none", reward_kwargs={}, learner_kwargs={**config.learner_kwargs, **small})
+    session = build(plain)
+    _sb3.load_zip_parameters(session.learner, run.model)
+    if session.normalize is not None:
+        _sb3.load_vecnormalize_state(session.normalize, load_state(run.vecnormalize))
+    env = make_env(config.env, config.env_kwargs, render_mode="rgb_array")
+    frames: list[np.ndarray] = []
+    returns: list[float] = []
+    for episode in range(episodes):
+        total = 0.0
+        for reward in islice(play(session.learner, session.normalize, env, seed + episode, not stochastic), steps - len(frames)):
+            total += reward
+            frames.append(_rendered(env, config.env))
+        returns.append(total)
+        if len(frames) >= steps:
+            break
+    env.close()
+    session.env.close()
+    return frames, returns
+
+
+def _rendered(env: Any, name: str) -> np.ndarray:
+    try:
+        frame = env.render()
+    except Exception as error:  # OpenGL, pygame and the task's own drawing fail in their own ways
+        raise RunError(f"{name} can't be drawn here ({' '.join(str(error).split())[:200]}); {_install_hint(error)}") from error
+    if frame is None:
+        raise RunError(f"{name} draws nothing in the render mode rgb_array; choose another task to watch")
+    return np.asarray(frame, dtype=np.uint8)
+
+
+def _install_hint(error: BaseException) -> str:
+    text = str(error).lower()
+    if "pygame" in text or "no module" in text:
+        return "type: pip install 'gymnasium[classic-control]'"
+    return "type: apt-get install libosmesa6, then MUJOCO_GL=osmesa genrl watch RUN"
+
+
+def choose_backend(config: ExploreConfig) -> None:
+    """On a machine without a display, pick MuJoCo's off-screen renderer that works: EGL, else OSMesa. Another task needs none.
+
+    Raises:
+        RunError: none works.
+    """
+    if sys.platform == "darwin" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
+        return
+    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+    make_env(config.env, config.env_kwargs).close()
+    if "mujoco" not in sys.modules:
+        return
+    asked = os.environ.get("MUJOCO_GL")
+    for backend in [asked] if asked else ["egl", "osmesa"]:
+        if _works(backend):
+            os.environ["MUJOCO_GL"] = backend
+            return
+    what = f"MUJOCO_GL={asked} does not work" if asked else "neither EGL nor OSMesa is installed"
+    raise RunError(
+        f"{config.env} can't be drawn without a display: {what}; type: apt-get install libegl1 "
+        "(or libosmesa6, then MUJOCO_GL=osmesa genrl watch RUN)"
+    )
+
+
+def _works(backend: str) -> bool:
+    """Whether MuJoCo can draw with ``backend``; asked in another process, where a failure breaks nothing."""
+    code = (
+        "import mujoco; m = mujoco.MjModel.from_xml_string('<mujoco/>'); "
+        "r = mujoco.Renderer(m, 32, 32); r.update_scene(mujoco.MjData(m)); r.render()"
+    )
+    environment = {**os.environ, "MUJOCO_GL": backend}
+    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, timeout=60, check=False).returncode == 0
+
+
+def _resized(frame: np.ndarray, width: int) -> Image.Image:
+    """To ``width``, with an even height, which H.264 needs."""
+    height = round(frame.shape[0] * width / frame.shape[1] / 2) * 2
+    return Image.fromarray(frame).resize((width // 2 * 2, max(2, height)), Image.Resampling.LANCZOS)
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """A temporary name with the ending of ``path``, renamed to it when what was written is complete."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
+    os.close(handle)
+    try:
+        yield Path(name)
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _write_mp4(path: Path, pictures: list[Image.Image], fps: int) -> None:
+    with _whole(path) as temporary, _writer(temporary, fps) as writer:
+        for picture in pictures:
+            writer.append_data(np.asarray(picture))
+
+
+def _writer(path: Path, fps: int) -> Any:
+    import imageio.v2 as imageio
+
+    return imageio.get_writer(path, fps=fps, macro_block_size=2, quality=8)
+
+
+def _write_gif(path: Path, pictures: list[Image.Image], fps: int) -> None:
+    """At most ``GIF_FRAMES`` frames, and as wide as ``GIF_BYTES`` lets it be."""
+    every = -(-len(pictures) // GIF_FRAMES)
+    chosen = pictures[::every]
+    for width in (320, 240, 160, 120):
+        height = max(1, round(chosen[0].height * width / chosen[0].width))
+        first, *others = [picture.resize((width, height)).quantize(64) for picture in chosen]
+        milliseconds = max(20, round(1000 * every / fps))
+        with _whole(path) as temporary:
+            first.save(temporary, save_all=True, append_images=others, duration=milliseconds, loop=0, optimize=True)
+        if path.stat().st_size < GIF_BYTES:
+            return

@@ -1,0 +1,129 @@
+"""The hyperparameters of a learner or a reward, read off its constructor: name, type, default and help."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import operator
+import re
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Union, get_args, get_origin
+
+from genrl.runs.errors import RunError, did_you_mean
+
+__all__ = ["Hyperparameter", "hyperparameters", "resolve_kwargs"]
+
+_NOT_HYPERPARAMETERS = {"self", "policy", "env", "seed", "device", "verbose", "tensorboard_log", "observation_space", "action_space"}
+_SIMPLE = (bool, int, float, str)
+
+
+@dataclass(frozen=True)
+class Hyperparameter:
+    """One keyword of a constructor."""
+
+    name: str
+    type: Any
+    """bool, int, float, str, a Literal, a tuple of them, or a union with None."""
+    default: Any
+    """The constructor's default; ``inspect.Parameter.empty`` if it has none."""
+    help: str = ""
+
+    @property
+    def required(self) -> bool:
+        """Whether the constructor has no default for it."""
+        return self.default is inspect.Parameter.empty
+
+
+def hyperparameters(cls: type) -> dict[str, Hyperparameter]:
+    """The keywords of ``cls`` that a command line can set; a learner also has ``net_arch`` and ``activation``, of its policy."""
+    hints = _hints(cls)
+    helps = _helps(cls)
+    found = {}
+    for parameter in inspect.signature(cls).parameters.values():
+        variadic = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        if variadic or parameter.name in _NOT_HYPERPARAMETERS or parameter.name.startswith("_"):
+            continue
+        kind = _simple(hints.get(parameter.name, type(parameter.default)))
+        if kind is not None:
+            default = float(parameter.default) if kind is float and type(parameter.default) is int else parameter.default
+            found[parameter.name] = Hyperparameter(parameter.name, kind, default, helps.get(parameter.name, ""))
+    return found | _of_policy(cls)
+
+
+def _of_policy(cls: type) -> dict[str, Hyperparameter]:
+    """Flags for what SB3 takes as objects: the policy's networks, and the action noise of TD3, DDPG, SAC, TQC and CrossQ."""
+    names = inspect.signature(cls).parameters
+    found = []
+    if "policy_kwargs" in names:
+        found += [
+            Hyperparameter("net_arch", tuple[int, ...] | None, None, "hidden layers of the policy and of the value, such as 64 64"),
+            Hyperparameter("activation", Literal["tanh", "relu", "elu", "silu"] | None, None, "activation of these networks"),
+        ]
+    if "action_noise" in names:
+        found.append(Hyperparameter("action_noise", float | None, None, "std of Gaussian noise on actions scaled to [-1, 1]"))
+    return {item.name: item for item in found}
+
+
+def resolve_kwargs(cls: type, given: Mapping[str, Any], role: str) -> dict[str, Any]:
+    """Every hyperparameter of ``cls`` with its value: as given, or the constructor's default.
+
+    Raises:
+        RunError: one that ``cls`` does not have, or one that it needs and was not given.
+    """
+    known = hyperparameters(cls)
+    for name in given:
+        if name not in known:
+            raise RunError(f"{cls.__name__} has no --{role}.{_flag(name)}{did_you_mean(name, known) or f'; it has {_flags(known)}'}")
+    resolved = {name: given.get(name, item.default) for name, item in known.items()}
+    for name, value in resolved.items():
+        if value is inspect.Parameter.empty:
+            raise RunError(f"{cls.__name__} needs {name}; give it with --{role}.{_flag(name)}")
+    return resolved
+
+
+def _flag(name: str) -> str:
+    return name.replace("_", "-")
+
+
+def _flags(known: Mapping[str, Hyperparameter]) -> str:
+    return ", ".join(_flag(name) for name in known) or "none"
+
+
+def _hints(cls: type) -> dict[str, Any]:
+    function: Callable[..., Any] = inspect.getattr_static(cls, "__init__")
+    try:
+        return typing.get_type_hints(function)
+    except Exception:  # names imported for type checkers only: what can't be evaluated has the type of its default
+        return {name: value for name, value in inspect.get_annotations(function).items() if not isinstance(value, str)}
+
+
+def _simple(hint: Any) -> Any:
+    """``hint`` without what a command line can't say (callables, classes, objects), or ``None`` if nothing is left."""
+    if hint in _SIMPLE or get_origin(hint) is Literal:
+        return hint
+    if get_origin(hint) is Sequence:
+        member = _simple(get_args(hint)[0])
+        return None if member is None else types.GenericAlias(tuple, (member, ...))
+    if get_origin(hint) is tuple:
+        members = [item if item is Ellipsis else _simple(item) for item in get_args(hint)]
+        return hint if members and None not in members else None
+    if get_origin(hint) in (Union, types.UnionType):
+        members = [item for item in (_simple(item) for item in get_args(hint) if item is not type(None)) if item is not None]
+        members.sort(key=lambda item: item is str)  # a string takes everything, so it is tried last
+        if not members:
+            return None
+        return functools.reduce(operator.or_, [*members, *([None] if type(None) in get_args(hint) else [])])
+    return None
+
+
+def _helps(cls: type) -> dict[str, str]:
+    """Help texts from a docstring: ``:param name: text`` (SB3) or an ``Args:`` section (genrl)."""
+    text = "\n".join(inspect.cleandoc(item.__doc__ or "") for item in (cls, inspect.getattr_static(cls, "__init__")))
+    found = dict(re.findall(r"^:param (\w+): ((?:.*\n?)(?:(?!:).+\n?)*)", text, flags=re.M))
+    if args := re.search(r"^Args:\n((?:[ \t]+.*\n?|\n)+)", text, flags=re.M):
+        for names, value in re.findall(r"^ {4}(\w+(?:, \w+)*)(?: \([^)]*\))?: ((?:.*\n?)(?: {8,}.*\n?)*)", args[1], flags=re.M):
+            found |= dict.fromkeys(names.split(", "), value)
+    return {name: re.sub(r":\w+:|`+", "", " ".join(value.split())) for name, value in found.items()}

@@ -1,0 +1,142 @@
+"""Pictures of a run, drawn from its files: learning_curve, bonus and coverage, as PNG and SVG."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from genrl.models.state import write_whole
+from genrl.runs.directory import RunDirectory, read_csv
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["draw"]
+
+BLUE, ORANGE, GREY, INK = "#1f5fa8", "#d9722e", "#8a8f98", "#30343b"
+STYLE: Any = {
+    "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": GREY, "axes.labelcolor": INK, "axes.axisbelow": True,
+    "axes.titlelocation": "left", "axes.titlesize": 10, "axes.titleweight": "bold", "axes.grid": True, "grid.color": "#e6e8eb",
+    "grid.linewidth": 0.8, "xtick.color": GREY, "ytick.color": GREY, "xtick.labelcolor": INK, "ytick.labelcolor": INK, "font.size": 9.5,
+    "legend.frameon": False, "svg.hashsalt": "genrl",
+}  # fmt: skip
+
+
+def draw(run: RunDirectory) -> None:
+    """Draw what the run's files hold; a picture without data is left out."""
+    import matplotlib
+
+    with matplotlib.rc_context(STYLE):
+        config = run.read_json(run.config)
+        title = f"{config['env'].split(':')[-1]}, {config['learner']} + {config['reward']}, seed {config['seed']}"
+        _learning_curve(run, title)
+        _bonus(run, title)
+        _coverage(run, title)
+
+
+def _figure(title: str, width: float = 6.4, height: float = 3.8) -> tuple[Figure, Axes]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.set_title(title)
+    return figure, axes
+
+
+def _save(run: RunDirectory, name: str, figure: Figure) -> None:
+    for kind, options in (("png", {"dpi": 150}), ("svg", {"metadata": {"Date": None}})):
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format=kind, **options)
+        write_whole(run.path / f"{name}.{kind}", buffer.getvalue())
+
+
+def _learning_curve(run: RunDirectory, title: str) -> None:
+    episodes = run.read_episodes()
+    if not episodes:
+        return
+    steps = np.array([int(row["step"]) for row in episodes])
+    returns = np.array([float(row["return"]) for row in episodes])
+    figure, axes = _figure(title)
+    shown = np.linspace(0, len(steps) - 1, min(len(steps), 4000)).astype(int)  # an SVG of every episode could be huge
+    axes.plot(steps[shown], returns[shown], ".", color=BLUE, alpha=0.4, markersize=5, markeredgewidth=0, label="episode")
+    axes.plot(steps[shown], _trailing_mean(returns, 20)[shown], color=BLUE, linewidth=1.8, label="mean of 20")
+    first = run.read_json(run.result).get("first_reward_step")
+    if first is not None and first > steps[0]:
+        axes.axvline(first, color=ORANGE, linewidth=1.2, linestyle="--", label="first reward")
+    _steps_axis(axes, steps[-1])
+    axes.set_ylabel("return of the task")
+    axes.margins(y=0.08)
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    _save(run, "learning_curve", figure)
+
+
+def _bonus(run: RunDirectory, title: str) -> None:
+    rows = [row for row in (read_csv(run.progress) if run.progress.is_file() else []) if row.get("reward/bonus_mean")]
+    if not rows:
+        return
+    steps = np.array([float(row["time/total_timesteps"]) for row in rows])
+    mean, std = (np.array([float(row.get(f"reward/bonus_{name}") or 0) for row in rows]) for name in ("mean", "std"))
+    figure, axes = _figure(title)
+    low = np.maximum(mean - std, min(mean.min(), 0))
+    axes.fill_between(steps, low, mean + std, color=ORANGE, alpha=0.18, linewidth=0, label="± one std")
+    axes.plot(steps, mean, color=ORANGE, linewidth=1.8, marker="." if len(steps) < 40 else None, label="mean")
+    _steps_axis(axes, steps[-1])
+    axes.set_ylabel("bonus per step, before its weight")
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    _save(run, "bonus", figure)
+
+
+def _coverage(run: RunDirectory, title: str) -> None:
+    if not run.coverage.is_file():
+        return
+    with np.load(run.coverage, allow_pickle=False) as file:
+        content = dict(file)
+    counts, names = content["counts"], content["names"].tolist()
+    if not counts.size:
+        return
+    figure, axes = _figure(title, width=5.6, height=4.4)
+    if len(names) == 1:
+        axes.stairs(counts, content["edges_x"], fill=True, color=BLUE)
+        axes.set_ylabel("visits")
+    else:
+        _map(figure, axes, counts, [content["edges_x"], content["edges_y"]])
+        axes.set_ylabel(_axis_name(names[1]))
+    axes.set_xlabel(_axis_name(names[0]))
+    _save(run, "coverage", figure)
+
+
+def _map(figure: Figure, axes: Axes, counts: np.ndarray, edges: Sequence[np.ndarray]) -> None:
+    from matplotlib.colors import LogNorm
+
+    visits = np.ma.masked_equal(counts.T, 0)
+    mesh = axes.pcolormesh(*edges, visits, norm=LogNorm(1, max(2, int(counts.max()))), cmap="viridis", rasterized=True)
+    axes.grid(visible=False)
+    bar: Any = figure.colorbar(mesh, ax=axes, label=f"visits ({np.count_nonzero(counts):,} bins)", pad=0.02)
+    bar.outline.set_visible(False)
+
+
+def _axis_name(name: str) -> str:
+    return f"observation {name}" if name.isdigit() else name
+
+
+def _trailing_mean(values: np.ndarray, window: int) -> np.ndarray:
+    """Mean of each value and the ``window - 1`` before it; of fewer at the start."""
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    last = np.arange(1, len(values) + 1)
+    first = np.maximum(last - window, 0)
+    mean: np.ndarray = (sums[last] - sums[first]) / (last - first)
+    return mean
+
+
+def _steps_axis(axes: Axes, last: float) -> None:
+    from matplotlib.ticker import EngFormatter
+
+    axes.set_xlim(0, last)
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.set_xlabel("environment steps")

@@ -1,0 +1,75 @@
+"""Progress on stderr: a bar on a terminal, else a line every ten seconds."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+from stable_baselines3.common.callbacks import BaseCallback
+
+from genrl.runs.callbacks import Recorder
+from genrl.runs.config import ExploreConfig
+
+if TYPE_CHECKING:
+    from genrl.rewards import RewardCallback
+
+__all__ = ["Progress"]
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+class Progress(BaseCallback):
+    """Shows steps, the task's own return, the bonus and the speed.
+
+    Args:
+        config: tells the number of steps.
+        recorder: of the run.
+        reward: tells the newest bonus.
+        quiet: show nothing.
+    """
+
+    def __init__(self, config: ExploreConfig, recorder: Recorder, reward: RewardCallback | None, quiet: bool) -> None:
+        super().__init__()
+        self._config, self._recorder, self._reward, self._quiet = config, recorder, reward, quiet
+        self._terminal = sys.stderr.isatty() and not quiet
+        columns = (TextColumn("[bold]{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[text]}"))
+        self._bar = Bar(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True)
+        self._shown_at = 0.0
+
+    def _on_training_start(self) -> None:
+        self._started = self._shown_at = time.perf_counter()
+        self._first_step = self.num_timesteps
+        if self._terminal:
+            self._bar.start()
+            self._task = self._bar.add_task(self._config.name, total=self._config.steps, completed=self.num_timesteps, text="")
+
+    def _on_step(self) -> bool:
+        now = time.perf_counter()
+        if not self._quiet and now - self._shown_at >= (0.2 if self._terminal else SECONDS_BETWEEN_LINES):
+            self._shown_at = now
+            if self._terminal:
+                self._bar.update(self._task, completed=self.num_timesteps, text=self._text(now))
+            else:
+                print(f"{self.num_timesteps:,} of {self._config.steps:,} steps, {self._text(now)}", file=sys.stderr, flush=True)
+        return True
+
+    def _text(self, now: float) -> str:
+        episodes = self.model.ep_info_buffer or ()
+        parts = [f"return {np.mean([episode['r'] for episode in episodes]):.4g}"] if episodes else []
+        if self._reward is not None and self._reward.last_bonus.size:
+            parts.append(f"bonus {self._reward.last_bonus.mean():.3g}")
+        parts.append(f"{(self.num_timesteps - self._first_step) / (now - self._started):,.0f} steps/s")
+        return "  ".join(parts)
+
+    def _on_training_end(self) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Take the bar away, also after a crash."""
+        if self._terminal:
+            self._bar.stop()

@@ -1,0 +1,58 @@
+"""Episodes of a trained policy on one plain environment: for evaluation and for films."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import gymnasium
+import numpy as np
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.vec_env import VecNormalize
+
+from genrl.runs.environments import make_env
+
+if TYPE_CHECKING:
+    from genrl.runs.interrupt import Interrupt
+    from genrl.runs.session import Session
+
+__all__ = ["evaluate", "play"]
+
+LONGEST_EPISODE = 10_000
+"""Steps after which an episode of a task without a time limit is left."""
+
+
+def play(
+    learner: BaseAlgorithm, normalize: VecNormalize | None, env: gymnasium.Env[Any, Any], seed: int, deterministic: bool = True
+) -> Iterator[float]:
+    """One episode, seeded by ``seed``; yields the reward of each step after it was made.
+
+    Recurrent policies keep their state, maskable ones get the masks, and observations are normalised as they were in training.
+    """
+    obs, _ = env.reset(seed=seed)
+    state, start = None, True
+    for _ in range(LONGEST_EPISODE):
+        seen = normalize.normalize_obs(obs) if normalize is not None else obs
+        masks = {"action_masks": env.get_wrapper_attr("action_masks")()} if type(learner).__name__ == "MaskablePPO" else {}
+        action, state = learner.predict(seen, state=state, episode_start=np.array([start]), deterministic=deterministic, **masks)
+        obs, reward, terminated, truncated, _ = env.step(action if np.ndim(action) else action.item())
+        yield float(reward)
+        start = False
+        if terminated or truncated:
+            return
+
+
+def evaluate(session: Session, seed: int, interrupt: Interrupt | None = None) -> list[float]:
+    """Returns of ``eval_episodes`` deterministic episodes with seeds from ``seed`` on; fewer if it is interrupted."""
+    env = make_env(session.config.env, session.config.env_kwargs)
+    returns: list[float] = []
+    for i in range(session.config.eval_episodes):
+        total = 0.0
+        for reward in play(session.learner, session.normalize, env, seed + i):
+            total += reward
+            if interrupt is not None and interrupt.requested:
+                env.close()
+                return returns
+        returns.append(total)
+    env.close()
+    return returns

@@ -1,0 +1,165 @@
+"""The parts of a run, built from its configuration and from nothing else; their state as one checkpoint file."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from gymnasium import spaces
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize, unwrap_vec_normalize
+
+from genrl.runs import _sb3
+from genrl.runs.config import ExploreConfig
+from genrl.runs.environments import coverage_names, getattr_or, is_image, make_env, make_vec_env
+from genrl.runs.errors import RunError
+from genrl.runs.hyperparameters import resolve_kwargs
+from genrl.runs.resolve import learner_class, reward_class
+
+if TYPE_CHECKING:
+    from genrl.rewards import RewardCallback
+
+__all__ = ["Session", "build", "resolve"]
+
+
+LEARNERS_FOR = {
+    spaces.Box: "ppo, trpo, a2c, recurrentppo, sac, td3, tqc or crossq",
+    spaces.Discrete: "ppo, trpo, a2c, recurrentppo, dqn or qrdqn",
+}
+"""What to type where a learner can't take an action space."""
+
+
+@dataclass
+class Session:
+    """A learner in its environments, with what its ``learn`` is given."""
+
+    config: ExploreConfig
+    """Resolved: every hyperparameter has its value."""
+    env: VecEnv
+    learner: BaseAlgorithm
+    reward: RewardCallback | None
+    callbacks: list[BaseCallback]
+    coverage_names: tuple[str, ...]
+    observation_names: tuple[str, ...]
+
+    @property
+    def normalize(self) -> VecNormalize | None:
+        """The running normalisation of observations or rewards, if there is one."""
+        return unwrap_vec_normalize(self.env)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that is needed to go on with new episodes."""
+        return {
+            "learner": _sb3.learner_state(self.learner),
+            "reward": self.reward.state_dict() if self.reward is not None else None,
+            "vecnormalize": _sb3.vecnormalize_state(self.normalize) if self.normalize is not None else None,
+            "generators": _sb3.generator_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The inverse, on a session that was just built; its environments begin new episodes, with seeds of their own."""
+        _sb3.load_learner_state(self.learner, state["learner"])
+        if self.reward is not None:
+            self.reward.load_state_dict(state["reward"])
+        if self.normalize is not None:
+            _sb3.load_vecnormalize_state(self.normalize, state["vecnormalize"])
+        seeds = np.random.SeedSequence([self.config.seed, self.learner.num_timesteps])
+        self.env.seed(int(seeds.generate_state(1)[0]) // 2)
+        _sb3.set_generator_state(state["generators"])
+
+
+def resolve(config: ExploreConfig) -> ExploreConfig:
+    """``config`` with every hyperparameter of the learner and of the reward, and the policy's name.
+
+    Raises:
+        RunError: an unknown name.
+    """
+    learner, reward = learner_class(config.learner), reward_class(config.reward)
+    if reward is None and config.reward_kwargs:
+        raise RunError(f"--reward.{next(iter(config.reward_kwargs))} was given, but --reward is none; name a reward")
+    return replace(
+        config,
+        learner_kwargs=resolve_kwargs(learner, config.learner_kwargs, "learner"),
+        reward_kwargs=resolve_kwargs(reward, config.reward_kwargs, "reward") if reward is not None else {},
+    )
+
+
+def build(config: ExploreConfig) -> Session:
+    """The parts of ``config``, or one sentence why they can't be.
+
+    Raises:
+        RunError: names, keywords or spaces that don't go together.
+    """
+    config = resolve(config)
+    probe = make_env(config.env, config.env_kwargs)
+    try:
+        names = coverage_names(probe, config.coverage)
+        observation_names = tuple(getattr_or(probe, "observation_names", ()))
+        if config.policy == "auto":
+            config = replace(config, policy=_policy(config, probe.observation_space))
+        _check_action_space(config, probe)
+        reward = _reward(config, probe)
+    finally:
+        probe.close()
+    env = make_vec_env(config, config.learner_kwargs.get("gamma", 0.99))
+    try:
+        learner = _learner(config, env)
+    except BaseException:
+        _sb3.close(env)
+        raise
+    return Session(config, env, learner, reward, _noise(config), names, observation_names)
+
+
+def _policy(config: ExploreConfig, space: spaces.Space[Any]) -> str:
+    kind = "MultiInput" if isinstance(space, spaces.Dict) else "Cnn" if is_image(space) else "Mlp"
+    aliases = getattr(learner_class(config.learner), "policy_aliases", {})
+    return next((name for name in (f"{kind}Policy", f"{kind}LstmPolicy") if name in aliases), f"{kind}Policy")
+
+
+def _check_action_space(config: ExploreConfig, env: Any) -> None:
+    cls = learner_class(config.learner)
+    if cls.__name__ == "MaskablePPO" and not env.has_wrapper_attr("action_masks"):
+        raise RunError(f"MaskablePPO needs a task with a method action_masks(), which {config.env} has not; use --learner ppo")
+
+
+def _learner(config: ExploreConfig, env: VecEnv) -> BaseAlgorithm:
+    cls = learner_class(config.learner)
+    kwargs = _sb3.constructor_kwargs(config.learner_kwargs, env.action_space)
+    names = inspect.signature(cls.__init__).parameters
+    kwargs |= {name: value for name, value in {"seed": config.seed, "device": config.device}.items() if name in names}
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="You have specified a mini-batch size", category=UserWarning)
+            return cls(config.policy, env, **kwargs)
+    except (AssertionError, ValueError, TypeError, NotImplementedError, RuntimeError) as error:
+        if isinstance(error, AssertionError) and "action spaces" in str(error):  # common/base_class.py, __init__
+            fits = next((names for kind, names in LEARNERS_FOR.items() if isinstance(env.action_space, kind)), "ppo, trpo or a2c")
+            raise RunError(f"{cls.__name__} can't take the actions of {config.env}, {env.action_space}; use --learner {fits}") from error
+        raise RunError(f"{cls.__name__} can't be built for {config.env}: {' '.join(str(error).split())}") from error
+
+
+def _reward(config: ExploreConfig, env: Any) -> RewardCallback | None:
+    cls = reward_class(config.reward)
+    if cls is None:
+        return None
+    from genrl.rewards import RewardCallback
+
+    kwargs = dict(config.reward_kwargs)
+    if "seed" in inspect.signature(cls.__init__).parameters:
+        kwargs["seed"] = config.seed
+    try:
+        return RewardCallback(cls(env.observation_space, env.action_space, **kwargs), config.weight, config.extrinsic_weight)
+    except (ValueError, TypeError) as error:
+        raise RunError(f"--reward {config.reward} on {config.env}: {' '.join(str(error).split())}") from error
+
+
+def _noise(config: ExploreConfig) -> list[BaseCallback]:
+    if not config.held_noise:
+        return []
+    from genrl.policies import HeldNoise
+
+    return [HeldNoise(config.held_noise)]

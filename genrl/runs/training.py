@@ -1,0 +1,181 @@
+"""One run from its configuration to its result, and the rest of a run that was stopped."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import sys
+import time
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from stable_baselines3.common.callbacks import BaseCallback
+
+from genrl.models.state import load_state, save_state
+from genrl.runs import _sb3
+from genrl.runs.callbacks import CheckFinite, Checkpointer, Recorder
+from genrl.runs.config import ExploreConfig
+from genrl.runs.coverage import Coverage
+from genrl.runs.directory import RunDirectory
+from genrl.runs.errors import RunError
+from genrl.runs.interrupt import Interrupt
+from genrl.runs.progress import Progress
+from genrl.runs.result import write_artefacts, write_result
+from genrl.runs.session import Session, build
+
+__all__ = ["explore", "resume"]
+
+
+def explore(config: ExploreConfig, *, quiet: bool = False) -> dict[str, Any]:
+    """Train ``config`` from its beginning in a new run directory.
+
+    A failure while training (a NaN, a crashed environment) and an interrupt are results, not exceptions: look at ``status``.
+
+    Args:
+        config: the run; ``config.threads`` becomes torch's number of threads in this process.
+        quiet: no progress on stderr.
+
+    Returns:
+        The content of result.json.
+
+    Raises:
+        RunError: a run that can't be; nothing was trained and nothing written.
+
+    Example:
+        >>> from genrl.runs import ExploreConfig, explore
+        >>> config = ExploreConfig(env="Pendulum-v1", learner="ppo", reward="none", steps=256, learner_kwargs={"n_steps": 128})
+        >>> result = explore(config, quiet=True)  # doctest: +SKIP
+    """
+    run = RunDirectory(config.directory)
+    run.check_new()
+    torch.set_num_threads(config.threads)
+    session = build(config)
+    run.create()
+    run.write_json(run.config, session.config.to_dict() | {"about": _about()})
+    try:
+        return _train(session, run, None, quiet)
+    except RunError:
+        run.discard()
+        raise
+
+
+def resume(path: str | Path, *, steps: int | None = None, quiet: bool = False) -> dict[str, Any]:
+    """Go on with a run from its last checkpoint to ``steps`` (by default those of its configuration).
+
+    Exact to the learner's state (parameters, optimisers, replay buffer, reward, normalisation, generators); the environments begin new
+    episodes, so a run that was stopped is not the one that was never stopped.
+
+    Raises:
+        RunError: there is no run, no checkpoint, or nothing left to do.
+    """
+    run = RunDirectory.open(path)
+    config = load_config(run)
+    if steps is not None:
+        config = replace(config, steps=steps)
+    try:
+        checkpoint = load_state(run.checkpoint)
+    except FileNotFoundError as error:
+        raise RunError(f"{run.path} was stopped before its first checkpoint; delete it and start again with `{_command(run)}`") from error
+    except ValueError as error:
+        raise RunError(str(error)) from error
+    done = checkpoint["learner"]["counters"]["num_timesteps"]
+    if done >= config.steps:
+        raise RunError(f"{run.path} has all its {done:,} steps; go further with `genrl resume {run.path} --steps {2 * done}`")
+    torch.set_num_threads(config.threads)
+    session = build(config)
+    run.truncate_episodes(done)
+    run.truncate_progress(done)
+    run.write_json(run.config, session.config.to_dict() | {"about": run.read_json(run.config)["about"]})
+    return _train(session, run, checkpoint, quiet)
+
+
+def load_config(run: RunDirectory) -> ExploreConfig:
+    """The resolved configuration of an existing run, wherever its directory is now."""
+    values = run.read_json(run.config)
+    values.pop("about", None)
+    return replace(ExploreConfig.from_dict(values), out=run.path)
+
+
+def _train(session: Session, run: RunDirectory, checkpoint: dict[str, Any] | None, quiet: bool) -> dict[str, Any]:
+    config, learner = session.config, session.learner
+    coverage = Coverage(session.coverage_names) if session.coverage_names else None
+    recorder = Recorder(run, coverage, session.observation_names)
+    if checkpoint is not None:
+        session.load_state_dict(checkpoint)
+        recorder.load_state_dict(checkpoint["recorder"])
+    started_at = learner.num_timesteps
+    learner.set_logger(_sb3.make_logger(run.path, run.progress, config.tensorboard))
+
+    def save() -> None:
+        save_checkpoint(run, session, recorder)
+
+    rewards = [session.reward] if session.reward is not None else []
+    progress = Progress(config, recorder, session.reward, quiet)
+    with Interrupt() as interrupt:
+        checkpointer = Checkpointer(save, config.checkpoint_every, interrupt)
+        callbacks: list[BaseCallback] = [CheckFinite(), *session.callbacks, *rewards, recorder, progress, checkpointer]
+        status, error = "finished", None
+        try:
+            learner.learn(config.steps - started_at, callback=callbacks, reset_num_timesteps=checkpoint is None)
+            status = "interrupted" if interrupt.requested and learner.num_timesteps < config.steps else "finished"
+            _sb3.log_the_rest(learner)
+            save()
+        except Exception as failure:
+            if learner.num_timesteps == started_at and isinstance(failure, ValueError):
+                raise RunError(_one_line(failure)) from failure  # a part that refuses the others when it sees them, before the first step
+            status, error = "failed", _explain(failure, session)
+        finally:
+            progress.stop()
+        result = write_result(session, run, recorder, status, error, learner.num_timesteps - started_at, interrupt)
+    _sb3.close(session.env)
+    return result
+
+
+def save_checkpoint(run: RunDirectory, session: Session, recorder: Recorder) -> None:
+    """The state as one file, written whole; then, for use without genrl's resume, the model and its companions.
+
+    Raises:
+        FloatingPointError: the learner has diverged, so that its state is not worth keeping.
+    """
+    learner = session.learner
+    if not _sb3.parameters_are_finite(learner):
+        raise FloatingPointError(f"the parameters of {type(learner).__name__} became NaN or infinite before step {learner.num_timesteps}")
+    state = session.state_dict()
+    save_state(run.checkpoint, state | {"recorder": recorder.state_dict()})
+    write_artefacts(session, run, recorder, state)
+
+
+def _explain(failure: Exception, session: Session) -> str:
+    """One sentence about what stopped the training."""
+    step = session.learner.num_timesteps
+    if isinstance(failure, FloatingPointError):
+        return _one_line(failure)
+    if isinstance(failure, EOFError | BrokenPipeError | ConnectionResetError):
+        return f"the process of an environment died at step {step}; run with --no-subproc to see why"
+    if not _sb3.parameters_are_finite(session.learner):
+        return f"the parameters of {type(session.learner).__name__} became NaN or infinite at step {step}"
+    return f"{type(failure).__name__} at step {step}: {_one_line(failure)}"
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _command(run: RunDirectory) -> str:
+    return str(run.read_json(run.config).get("about", {}).get("command", "genrl explore"))
+
+
+def _about() -> dict[str, Any]:
+    """Versions, machine and command, so that a run can be repeated."""
+    packages = ("genrl-toolkit", "torch", "stable-baselines3", "sb3-contrib", "gymnasium", "mujoco", "numpy")
+    words = [Path(sys.argv[0]).name, *sys.argv[1:]]
+    return {
+        "command": shlex.join(words),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "versions": {name: metadata.version(name) for name in packages} | {"python": platform.python_version()},
+        "machine": {"system": platform.platform(), "cpus": os.cpu_count(), "threads": torch.get_num_threads()},
+    }

@@ -1,0 +1,66 @@
+import json
+import resource
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+from genrl.cli import main
+from genrl.cli._flags import parse_explore
+
+TINY = "explore --env CartPole-v1 --learner ppo --reward tests.runs.tiny:Surprise --steps 128 --learner.n-steps 64 --learner.batch-size 32"
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["explore", "--help"]])
+def test_help_takes_less_than_half_a_second_and_no_torch(words):
+    code = "import sys\nfrom genrl.cli import main\ntry: main(sys.argv[1:])\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert "usage: genrl" in done.stdout
+    # Processor time: the wall time of a machine that does other things as well says nothing.
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
+
+
+def test_help_of_a_learner_and_a_reward_lists_their_hyperparameters(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(["explore", "--learner", "trpo", "--reward", "vime", "--help"])
+    assert exit_.value.code == 0
+    text = capsys.readouterr().out
+    assert "--learner.cg-damping FLOAT" in text
+    assert "damping in the Hessian vector product computation" in text
+    assert "--reward.step-size FLOAT" in text
+
+
+def test_flags_become_the_configuration():
+    words = """--env Hopper-v5 --env.healthy-reward 0 --env.forward_reward_weight=2 --learner SAC --learner.train-freq 2 episode
+        --learner.net-arch 64 64 --learner.ent-coef 0.1 --learner.use-sde --reward none --coverage 0 x_position --n-envs 4"""
+    config = parse_explore(shlex.split(words))
+    assert config.env_kwargs == {"healthy_reward": 0, "forward_reward_weight": 2}
+    assert config.learner_kwargs["train_freq"] == (2, "episode")
+    assert config.learner_kwargs["net_arch"] == (64, 64)
+    assert config.learner_kwargs["ent_coef"] == 0.1
+    assert config.learner_kwargs["use_sde"] is True
+    assert config.learner_kwargs["gamma"] == 0.99
+    assert config.reward_kwargs == {}
+    assert (config.coverage, config.n_envs) == (("0", "x_position"), 4)
+    assert str(config.directory) == "runs/Hopper-v5-sac-none-seed0"
+
+
+def test_explore_resume_watch(tmp_path, capsys):
+    out = str(tmp_path / "run")
+    assert main([*TINY.split(), "--reward.rate", "0.25", "--eval-episodes", "1", "--no-pictures", "--out", out]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.splitlines()[-1] == f"watch it: genrl watch {out}"
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["reward_kwargs"] == {"rate": 0.25}
+    assert main(["resume", out, "--steps", "192"]) == 0
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["steps"] == 192
+
+
+def test_a_failed_run_says_why_and_exits_with_1(tmp_path, capsys):
+    words = f"{TINY.replace('CartPole-v1', 'tests.runs.tiny:tests/Breaks-v0')} --no-pictures --out {tmp_path / 'run'}"
+    assert main(words.split()) == 1
+    err = capsys.readouterr().err
+    assert "reward of nan at step 100" in err
+    assert err.endswith(f"the last good model is {tmp_path / 'run'}/model.zip\n")

@@ -1,0 +1,68 @@
+"""What can't be is one sentence on stderr: what was given, what is needed, what to type. Exit code 2, and nothing is written."""
+
+import pytest
+
+from genrl.cli import main
+
+SURPRISE = "tests.runs.tiny:Surprise"
+SEE = "; see `genrl explore --help`"
+
+BAD = {
+    "explor": "there is no command 'explor'; did you mean explore?",
+    "explore --env CartPol-v1": "there is no task 'CartPol-v1'; did you mean CartPole-v1 or CartPole-v0?",
+    "explore --env nomodule:X-v0": "the module of --env nomodule:X-v0 could not be imported (No module named 'nomodule'); "
+    "run genrl from the folder that holds it",
+    "explore --env.thresh 3": "genrl/SparseMountainCar-v0 could not be made with --env.thresh 3: "
+    "SparseMountainCarEnv.__init__() got an unexpected keyword argument 'thresh'",
+    "explore --env.threshold": "--env.threshold needs a value, such as --env.threshold 1 or --env.threshold True",
+    "explore --learner ppoo": "there is no learner 'ppoo'; did you mean ppo?",
+    "explore --reward vim": "there is no reward 'vim'; did you mean vime?",
+    "explore --reward math:sin": "the reward 'math:sin' is not a subclass of genrl.rewards.base.RewardModel",
+    "explore --reward tests.runs.tiny:Suprise": "module tests.runs.tiny has no 'Suprise'; did you mean Surprise?",
+    "explore --reward none --reward.step-size 3": f"the chosen reward has no --reward.step-size{SEE}",
+    "explore --lerner ppo": f"there is no flag --lerner; did you mean --learner{SEE}",
+    "explore --learner ppo --learner.gama 0.9": "the chosen learner has no --learner.gama; "
+    f"did you mean --learner.gamma or --learner.gae-lambda{SEE}",
+    "explore --learner ppo --learner.gamma high": "--learner.gamma needs a value of the form FLOAT "
+    f"(could not convert string to float: 'high'){SEE}",
+    "explore --learner ppo --learner.n-steps 1.5": "--learner.n-steps needs a value of the form INT "
+    f"(invalid literal for int() with base 10: '1.5'){SEE}",
+    "explore --seed": f"--seed needs a value of the form INT{SEE}",
+    "explore fast": f"nothing takes the word 'fast'{SEE}",
+    "explore --steps 0": f"--steps is 0, but must be at least 1{SEE}",
+    "explore --env CartPole-v1 --learner sac": "SAC can't take the actions of CartPole-v1, Discrete(2); "
+    "use --learner ppo, trpo, a2c, recurrentppo, dqn or qrdqn",
+    "explore --env Pendulum-v1 --learner dqn": "DQN can't take the actions of Pendulum-v1, Box(-2.0, 2.0, (1,), float32); "
+    "use --learner ppo, trpo, a2c, recurrentppo, sac, td3, tqc or crossq",
+    "explore --env CartPole-v1 --learner maskableppo": "MaskablePPO needs a task with a method action_masks(), "
+    "which CartPole-v1 has not; use --learner ppo",
+    f"explore --env FrozenLake-v1 --reward {SURPRISE}": f"--reward {SURPRISE} on FrozenLake-v1: "
+    "Surprise takes observations of a flat Box, shape (n,), but was given Discrete; wrap the environment in gymnasium.wrappers.FlattenObservation",
+    "explore --coverage x y": "--coverage x is no observation and no key of info; it has position, velocity and the indices below 2",
+    "explore --out taken": "taken already holds a run; go on with it by `genrl resume taken`, or choose another --out",
+    "explore --out full": "full exists and is not empty; choose another --out",
+    "resume take": "take holds no run; did you mean taken?",
+    "resume taken": "taken was stopped before its first checkpoint; delete it and start again with `genrl explore`",
+    "watch taken": "taken has no model.zip yet; let it train for a moment, or go on with `genrl resume taken`",
+    "watch": "RUN must be given; see `genrl watch --help`",
+}
+
+
+@pytest.mark.parametrize(("words", "sentence"), BAD.items(), ids=list(BAD))
+def test_one_sentence_and_exit_code_2(words, sentence, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "config.json").write_text("{}")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "notes.txt").write_text("mine")
+    before = sorted(tmp_path.rglob("*"))
+    assert main(words.split()) == 2
+    captured = capsys.readouterr()
+    assert captured.err == f"genrl: {sentence}\n"
+    assert captured.out == ""
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_directory_that_cannot_be_written_is_refused(capsys):
+    assert main(["explore", "--out", "/proc/run"]) == 2
+    assert capsys.readouterr().err.startswith("genrl: /proc/run can't be written (")

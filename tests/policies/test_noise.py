@@ -1,0 +1,247 @@
+"""Exploration noise that is held: for exactly n steps, only in rollouts, and for one learn."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from stable_baselines3 import PPO
+from stable_baselines3.common.callbacks import CheckpointCallback
+from stable_baselines3.common.distributions import DiagGaussianDistribution
+from stable_baselines3.common.noise import NormalActionNoise
+from torch.distributions import Normal
+
+from genrl.policies import HeldNoise
+from tests.rewards.clock import N_STEPS, Spy, clock_learner, equal_parameters
+
+ON_POLICY = ["PPO", "A2C", "TRPO", "RecurrentPPO"]
+OFF_POLICY = ["SAC", "TD3", "DDPG", "TQC", "CrossQ"]
+LENGTH = 2 * 40
+
+
+def centred(name: str) -> Any:
+    """An on-policy learner whose mean action is 0, so that its actions are its noise."""
+    model = clock_learner(name)
+    with torch.no_grad():
+        model.policy.action_net.weight.zero_()
+        model.policy.action_net.bias.zero_()
+    return model
+
+
+def runs(noise: np.ndarray) -> list[int]:
+    """Lengths of the stretches in which a sequence ``(time, env, act)`` stays as it is, all environments at once."""
+    changes = [t for t in range(1, len(noise)) if not np.array_equal(noise[t], noise[t - 1])]
+    assert all((noise[t] != noise[t - 1]).all() for t in changes)
+    return np.diff([0, *changes, len(noise)]).tolist()
+
+
+class Rollouts(Spy):
+    """Keeps the actions and log-probabilities of every rollout, before SB3 flattens them."""
+
+    def __init__(self, look: Any = None) -> None:
+        super().__init__(look, self.keep)
+        self.actions: list[np.ndarray] = []
+        self.log_probs: list[np.ndarray] = []
+
+    def keep(self, _: Spy) -> None:
+        buffer = self.model.rollout_buffer  # type: ignore[attr-defined]
+        self.actions.append(buffer.actions.copy())
+        self.log_probs.append(buffer.log_probs.copy())
+
+
+class TestOnPolicy:
+    @pytest.mark.parametrize("name", ON_POLICY)
+    def test_noise_is_held_for_exactly_n_steps_and_drawn_anew_in_a_new_rollout(self, name: str) -> None:
+        model, rollouts = centred(name), Rollouts()
+        model.train = lambda: None  # the mean stays 0
+        model.learn(N_STEPS * 4, callback=[HeldNoise(5), rollouts])
+        first, second = rollouts.actions
+        assert runs(first) == [5, 5, 5, 1]
+        assert runs(second) == [5, 5, 5, 1]
+        assert (first[-1] != second[0]).all()
+        assert (first[:, 0] != first[:, 1]).all()  # another noise for each environment
+
+    @pytest.mark.parametrize("name", ON_POLICY)
+    @pytest.mark.parametrize("std", [None, 0.3])
+    def test_the_density_is_that_of_the_marginal_gaussian(self, name: str, std: float | None) -> None:
+        model, rollouts = centred(name), Rollouts()
+        model.learn(N_STEPS * 2, callback=[HeldNoise(4, std), rollouts])
+        actions, log_probs = torch.as_tensor(rollouts.actions[0]), rollouts.log_probs[0]
+        torch.testing.assert_close(torch.as_tensor(log_probs), Normal(0.0, std or 1.0).log_prob(actions).sum(-1))
+        assert 0.4 * (std or 1.0) < actions.std() < 2 * (std or 1.0)
+
+    def test_the_loss_sees_the_density_that_the_rollout_had(self) -> None:
+        model = clock_learner("PPO")
+        ratios = []
+
+        def compare(spy: Spy) -> None:
+            buffer = spy.model.rollout_buffer  # type: ignore[attr-defined]
+            obs, actions = (torch.as_tensor(field).flatten(0, 1) for field in (buffer.observations, buffer.actions))
+            log_probs = spy.model.policy.evaluate_actions(obs, actions)[1]
+            ratios.append(torch.exp(log_probs - torch.as_tensor(buffer.log_probs).flatten()))
+
+        model.learn(N_STEPS * 2, callback=[HeldNoise(4, std=0.3), Spy(at_end=compare)])
+        torch.testing.assert_close(ratios[0], torch.ones_like(ratios[0]), rtol=1e-4, atol=1e-4)
+
+    @pytest.mark.parametrize("name", ON_POLICY)
+    def test_held_for_one_step_it_is_the_plain_run_bit_for_bit(self, name: str) -> None:
+        models = [clock_learner(name) for _ in range(2)]
+        for model, callback in zip(models, (HeldNoise(1), None), strict=True):
+            model.set_random_seed(1)
+            model.learn(LENGTH, callback=callback)
+        assert equal_parameters(*models)
+
+    def test_predict_neither_sees_nor_disturbs_what_is_held(self) -> None:
+        model, obs = centred("PPO"), np.zeros((2, 3), dtype=np.float32)
+
+        def predict(spy: Spy) -> None:
+            first, second = (spy.model.predict(obs, deterministic=False)[0] for _ in range(2))
+            assert (first != second).any()
+            np.testing.assert_array_equal(spy.model.predict(obs, deterministic=True)[0], np.zeros((2, 2)))
+
+        rollouts = Rollouts(predict)
+        model.learn(N_STEPS * 2, callback=[HeldNoise(5), rollouts])
+        assert runs(rollouts.actions[0]) == [5, 5, 5, 1]
+
+    @pytest.mark.parametrize("crash", [False, True])
+    def test_it_ends_with_its_learn(self, crash: bool) -> None:
+        def look(spy: Spy) -> None:
+            if crash and spy.n_calls == 7:
+                raise KeyboardInterrupt
+
+        model, rollouts = centred("PPO"), Rollouts()
+        try:
+            model.learn(N_STEPS * 2, callback=[HeldNoise(5), Spy(look)])
+        except KeyboardInterrupt:
+            assert crash
+        model.learn(N_STEPS * 2, callback=rollouts)
+        assert runs(rollouts.actions[0]) == [1] * N_STEPS
+        assert type(model.policy.action_dist) is DiagGaussianDistribution
+        assert not model.policy._forward_hooks
+        assert not model.policy._forward_pre_hooks
+
+
+def record(noise: list[np.ndarray]) -> Spy:
+    """Keeps each step's noise, after it checked that the action is the policy's own plus this noise, clipped."""
+
+    def look(spy: Spy) -> None:
+        noise.append(spy.locals["action_noise"].noise.copy())
+        proposed = spy.model.policy.scale_action(spy.model.predict(spy.model._last_obs, deterministic=True)[0])  # type: ignore[attr-defined]
+        np.testing.assert_allclose(spy.locals["buffer_actions"], np.clip(proposed + noise[-1], -1, 1), atol=1e-6)
+
+    return Spy(look)
+
+
+class TestOffPolicy:
+    @pytest.mark.parametrize("n_envs", [1, 3])
+    @pytest.mark.parametrize("name", ["TD3", "DDPG"])
+    def test_noise_on_the_action_is_held_for_exactly_n_steps(self, name: str, n_envs: int) -> None:
+        noise: list[np.ndarray] = []
+        model = clock_learner(name, n_envs, learning_starts=0)
+        model.learn(22 * n_envs, callback=[HeldNoise(5), record(noise)])
+        assert runs(np.stack(noise)) == [5, 5, 5, 5, 4]
+        assert noise[0].shape == (n_envs, 2)
+        assert len(np.unique(noise[0])) == 2 * n_envs
+
+    @pytest.mark.parametrize("name", OFF_POLICY)
+    def test_every_learner_takes_it_and_gets_its_own_noise_back(self, name: str) -> None:
+        model = clock_learner(name, action_noise=NormalActionNoise(np.zeros(2), np.ones(2)))
+        seen: list[np.ndarray] = []
+        model.learn(LENGTH, callback=[HeldNoise(4, 0.2), Spy(lambda spy: seen.append(spy.locals["action_noise"].noise.copy()))])
+        assert runs(np.stack(seen)) == [4] * 10
+        assert [type(noise) for noise in model.action_noise.noises] == [NormalActionNoise] * 2
+
+    def test_its_autocorrelation_falls_in_a_line_to_zero_at_n_steps(self) -> None:
+        model, noise = clock_learner("SAC"), []
+
+        def draw(spy: Spy) -> None:
+            if not noise:
+                noise.extend(spy.locals["action_noise"]() for _ in range(40_000))
+
+        model.learn(LENGTH, callback=[HeldNoise(8, 0.4), Spy(draw)])
+        x = np.stack(noise)[:, 0, 0]
+        assert x.std() == pytest.approx(0.4, rel=0.05)
+        for lag in (1, 4, 8, 12):
+            assert np.corrcoef(x[lag:], x[:-lag])[0, 1] == pytest.approx(max(0, 1 - lag / 8), abs=0.05)
+
+    @pytest.mark.parametrize("former", [None, NormalActionNoise(np.zeros(2), np.ones(2))])
+    @pytest.mark.parametrize("n_envs", [1, 2])
+    def test_it_ends_with_its_learn_also_when_training_crashed(self, former: Any, n_envs: int) -> None:
+        models = []
+        for callback in (HeldNoise(4), None):
+            model = clock_learner("TD3", n_envs, action_noise=former)
+            model.train = _interrupted
+            with pytest.raises(KeyboardInterrupt):
+                model.learn(40 * n_envs, callback=callback)
+            del model.train
+            model.replay_buffer.reset()
+            model.set_random_seed(2)
+            model.learn(40 * n_envs)
+            models.append(model)
+        assert type(models[0].action_noise) is type(models[1].action_noise)
+        assert equal_parameters(*models)
+
+
+def _interrupted(*_: Any, **__: Any) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("name", ["PPO", "SAC"])
+def test_a_model_saved_during_or_after_learn_knows_nothing_of_it(name: str, tmp_path: Path) -> None:
+    model = clock_learner(name)
+
+    def save_at_the_end(spy: Spy) -> None:
+        spy.model.save(tmp_path / f"end_{spy.num_timesteps}.zip")
+
+    model.learn(LENGTH, callback=[Spy(at_end=save_at_the_end), HeldNoise(4), CheckpointCallback(20, str(tmp_path))])
+    model.save(tmp_path / "last.zip")
+    assert len(list(tmp_path.iterdir())) > 3
+    for file in tmp_path.iterdir():
+        with zipfile.ZipFile(file) as archive:
+            assert not any(b"genrl" in archive.read(member) for member in archive.namelist())
+
+
+@pytest.mark.parametrize("steps", [0, -3])
+def test_less_than_one_step_is_refused(steps: int) -> None:
+    with pytest.raises(ValueError, match="steps of at least 1"):
+        HeldNoise(steps)
+
+
+@pytest.mark.parametrize("std", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_std_that_is_none_is_refused(std: float) -> None:
+    with pytest.raises(ValueError, match="positive, finite std"):
+        HeldNoise(8, std)
+
+
+@pytest.mark.parametrize(
+    ("name", "kwargs", "reason"),
+    [
+        ("DQN", {}, f"needs Box actions, but DQN has {spaces.Discrete(4)}"),
+        ("MaskablePPO", {}, "needs Box actions"),
+        ("PPO", {"use_sde": True}, "use_sde=False"),
+        ("SAC", {"use_sde": True}, "use_sde=False"),
+    ],
+)
+def test_learners_whose_noise_is_another_are_refused_before_the_first_step(name: str, kwargs: dict[str, Any], reason: str) -> None:
+    model = clock_learner(name, **kwargs)
+    with pytest.raises(ValueError) as refusal:
+        model.learn(LENGTH, callback=HeldNoise(8))
+    assert reason in str(refusal.value)
+    assert model.num_timesteps == 0
+
+
+def test_it_reaches_the_goal_of_mountain_car_where_independent_noise_does_not() -> None:
+    reached = {}
+    for steps in (1, 8):
+        model = PPO(
+            "MlpPolicy", "MountainCarContinuous-v0", n_steps=2000, n_epochs=1, policy_kwargs={"net_arch": [8]}, seed=0, device="cpu"
+        )
+        furthest = []
+        model.learn(2000, callback=[HeldNoise(steps), Spy(lambda spy, furthest=furthest: furthest.append(spy.locals["new_obs"][0, 0]))])
+        reached[steps] = np.max(furthest)
+    assert reached[8] > reached[1] + 0.2

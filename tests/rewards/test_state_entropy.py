@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from genrl.rewards.state_entropy import StateEntropy, neighbor_distance
+from genrl.transitions import Transitions
+
+OBS = spaces.Box(-1, 1, (3,))
+
+
+def transitions(next_obs: Tensor) -> Transitions:
+    n = len(next_obs)
+    return Transitions(torch.zeros(n, 3), torch.zeros(n), next_obs, torch.zeros(n, dtype=torch.bool))
+
+
+def brute_force(points: Tensor, rows: int, k: int) -> Tensor:
+    distances = []
+    for i in range(rows):
+        others = torch.cat([points[:i], points[i + 1 :]])
+        distances.append((others - points[i]).double().norm(dim=1).sort().values[k - 1])
+    return torch.stack(distances).float()
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 40, 100])
+@pytest.mark.parametrize("k", [1, 3])
+def test_neighbor_distance_agrees_with_brute_force_in_any_chunks(k: int, chunk: int) -> None:
+    points = 1000 + torch.randn(40, 5, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(neighbor_distance(points, 25, k, chunk), brute_force(points, 25, k))
+
+
+def test_distances_on_a_line_by_hand() -> None:
+    points = torch.tensor([[0.0], [1.0], [3.0], [10.0]])
+    assert neighbor_distance(points, 4, 1).tolist() == [1.0, 1.0, 2.0, 7.0]
+    assert neighbor_distance(points, 4, 3).tolist() == [10.0, 9.0, 7.0, 10.0]
+
+
+def test_copies_are_neighbors_at_distance_exactly_zero() -> None:
+    points = torch.tensor([[0.3, 7.0]]).repeat(4, 1)
+    assert neighbor_distance(points, 4, 3).tolist() == [0.0] * 4
+
+
+def test_the_bonus_is_the_log_distance_of_encoded_next_observations() -> None:
+    reward, obs = StateEntropy(OBS, spaces.Discrete(2), normalize=False), torch.randn(30, 3, generator=torch.Generator().manual_seed(0))
+    encoded = reward.encoder((obs - obs.mean(0)) / obs.std(0, unbiased=False))
+    torch.testing.assert_close(reward(transitions(obs)), (1 + brute_force(encoded, 30, 3)).log())
+
+
+def test_a_lonely_observation_gets_more_than_a_crowded_one() -> None:
+    obs = 0.1 * torch.randn(100, 3, generator=torch.Generator().manual_seed(0))
+    obs[0] = 3.0
+    bonus = StateEntropy(OBS, spaces.Discrete(2))(transitions(obs))
+    assert bonus[0] > 3 * bonus[1:].max()
+
+
+def test_the_memory_keeps_the_last_observations_and_they_are_references() -> None:
+    reward = StateEntropy(OBS, spaces.Discrete(2), memory_size=5, k=1, normalize=False)
+    parts = torch.arange(27.0).reshape(9, 3).split([3, 4, 2])
+    for part in parts:
+        reward(transitions(part))
+    kept = torch.cat(parts)[-5:]
+    assert sorted(reward.memory.tolist()) == sorted(kept.tolist())
+    reward.eval()
+    assert reward(transitions(kept[:1])).item() == pytest.approx(0.0, abs=1e-5)
+
+
+def test_a_batch_larger_than_the_memory_leaves_its_end_there() -> None:
+    reward, obs = StateEntropy(OBS, spaces.Discrete(2), memory_size=4), torch.randn(10, 3)
+    reward(transitions(obs))
+    assert sorted(reward.memory.tolist()) == sorted(obs[-4:].tolist())
+
+
+def test_a_batch_without_a_kth_neighbor_is_refused() -> None:
+    reward = StateEntropy(OBS, spaces.Discrete(2), k=3)
+    with pytest.raises(ValueError, match=r"more than k=3 observations .* given 3; .*smaller k"):
+        reward(transitions(torch.randn(3, 3)))
+    assert reward(transitions(torch.randn(4, 3))).shape == (4,)

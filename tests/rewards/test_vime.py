@@ -1,0 +1,168 @@
+"""VIME as a reward: what it pays for, when, and that its state is complete."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+
+from genrl.models.bayesian import information_gain
+from genrl.models.state import load_state, save_state
+from genrl.rewards import VIME, TransitionPool, Transitions
+
+OBS = spaces.Box(-np.inf, np.inf, (3,))
+ACTION = spaces.Box(-2.0, 2.0, (2,))
+
+
+def linear_dynamics(batch: int, seed: int, spread: float = 1.0) -> Transitions:
+    """s′ = 0.9 s + (a₀, a₁, a₀ − a₁) / 2."""
+    generator = torch.Generator().manual_seed(seed)
+    obs = spread * torch.randn(batch, 3, generator=generator)
+    action = 4 * torch.rand(batch, 2, generator=generator) - 2
+    push = torch.stack([action[:, 0], action[:, 1], action[:, 0] - action[:, 1]], 1) / 2
+    return Transitions(obs, action, 0.9 * obs + push, torch.zeros(batch, dtype=torch.bool))
+
+
+def pool_of(transitions: Transitions) -> TransitionPool:
+    pool = TransitionPool(10_000)
+    pool.add(transitions)
+    return pool
+
+
+def trained(n: int = 20, **keywords) -> VIME:
+    vime = VIME(OBS, ACTION, **keywords)
+    pool = pool_of(linear_dynamics(2000, seed=0))
+    for _ in range(n):
+        vime.update(pool)
+    return vime
+
+
+class TestBonus:
+    def test_it_is_zero_before_the_first_update(self):
+        assert VIME(OBS, ACTION)(linear_dynamics(7, seed=1)).tolist() == [0.0] * 7
+
+    def test_it_is_zero_while_the_memory_is_too_small_to_learn_from(self):
+        vime = VIME(OBS, ACTION, min_transitions=500)
+        assert vime.update(pool_of(linear_dynamics(499, seed=0))) == {}
+        assert not vime(linear_dynamics(7, seed=1)).any()
+
+    def test_it_is_the_gain_over_the_mean_of_the_last_medians(self):
+        vime = trained(2)
+        batches = [linear_dynamics(50, seed=i) for i in range(12)]
+        state = vime.generator.get_state()
+        gains = [vime.information_gain(batch).clamp(0, 1000) for batch in batches]
+        vime.generator.set_state(state)
+        bonuses = [vime(batch) for batch in batches]
+        medians = [float(gain.median()) for gain in gains]
+        torch.testing.assert_close(bonuses[0], gains[0] / medians[0])
+        torch.testing.assert_close(bonuses[3], gains[3] / np.mean(medians[:4]))
+        torch.testing.assert_close(bonuses[11], gains[11] / np.mean(medians[2:12]))
+
+    def test_a_typical_bonus_is_one(self):
+        assert float(trained(2)(linear_dynamics(200, seed=5)).median()) == pytest.approx(1.0)
+
+    def test_it_is_the_networks_information_gain_of_normalised_transitions(self):
+        vime = trained(2)
+        batch = linear_dynamics(50, seed=3)
+        state = vime.generator.get_state()
+        gain = vime.information_gain(batch)
+        vime.generator.set_state(state)
+        mean, std = vime.obs_stats.mean.float(), vime.obs_stats.std.float()
+        action_mean, action_std = vime.action_stats.mean.float(), vime.action_stats.std.float()
+        inputs = torch.cat([(batch.obs - mean) / std, (batch.action - action_mean) / action_std], 1)
+        noise = vime.network.noise(10, 50, vime.generator)
+        expected = information_gain(vime.network.layers, inputs, (batch.next_obs - mean) / std, noise, 0.2, 0.01)
+        torch.testing.assert_close(gain, expected)
+
+    @pytest.mark.parametrize("preset", ["calibrated", "released"])
+    def test_what_was_never_seen_is_worth_more(self, preset):
+        vime = trained(10, preset=preset).eval()
+        vime.train()(linear_dynamics(500, seed=1))
+        vime.eval()
+        assert vime(linear_dynamics(500, seed=2, spread=4.0)).mean() > 3 * vime(linear_dynamics(500, seed=3)).mean()
+
+    def test_evaluation_mode_keeps_no_statistics(self):
+        vime = trained(2)
+        vime(linear_dynamics(50, seed=1))
+        before = {name: value.clone() for name, value in vime.state_dict().items() if isinstance(value, torch.Tensor)}
+        vime.eval()(linear_dynamics(50, seed=2))
+        assert all(torch.equal(value, vime.state_dict()[name]) for name, value in before.items())
+
+
+class TestLearning:
+    def test_the_calibrated_preset_learns_the_dynamics_and_the_released_one_hardly(self):
+        held_out = linear_dynamics(500, seed=9)
+        errors = {}
+        for preset in ("calibrated", "released"):
+            vime = trained(10, preset=preset)
+            with torch.no_grad():
+                errors[preset] = float((vime.network(vime._inputs(held_out)) - vime.obs_stats(held_out.next_obs)).square().mean())
+        assert errors["calibrated"] < 0.02
+        assert errors["released"] > 0.2
+
+    def test_the_first_update_moves_every_parameter(self):
+        vime = VIME(OBS, ACTION)
+        before = [parameter.detach().clone() for parameter in vime.parameters()]
+        vime.update(pool_of(linear_dynamics(600, seed=0)))
+        assert all((old != new).any() for old, new in zip(before, vime.parameters(), strict=True))
+
+    def test_its_randomness_is_its_own(self):
+        torch.manual_seed(0)
+        expected = torch.rand(3)
+        torch.manual_seed(0)
+        trained(1)(linear_dynamics(10, seed=0))
+        assert torch.equal(torch.rand(3), expected)
+
+
+class TestState:
+    def test_a_restored_vime_goes_on_bit_for_bit(self, tmp_path):
+        pool, batch = pool_of(linear_dynamics(2000, seed=0)), linear_dynamics(100, seed=1)
+        first = trained(3)
+        first(batch)
+        save_state(tmp_path / "vime.safetensors", {"vime": first.state_dict(), "pool": pool.state_dict()})
+
+        second, other_pool = VIME(OBS, ACTION, seed=7), TransitionPool(10_000)
+        state = load_state(tmp_path / "vime.safetensors")
+        second.load_state_dict(state["vime"])
+        other_pool.load_state_dict(state["pool"])
+        other_pool.add(pool.latest)
+        pool.add(pool.latest)
+        for _ in range(2):
+            assert first.update(pool) == second.update(other_pool)
+            assert torch.equal(first(batch), second(batch))
+
+
+class TestArguments:
+    def test_a_keyword_goes_before_the_preset(self):
+        preset = VIME(OBS, ACTION, preset="released", learning_rate=0.5).preset
+        assert (preset.learning_rate, preset.likelihood_std) == (0.5, 5.0)
+
+    @pytest.mark.parametrize(
+        ("keywords", "message"),
+        [
+            ({"preset": "paper"}, "use 'calibrated' or 'released'"),
+            ({"n_draws": 0}, "n_draws of at least 1"),
+            ({"step_size": 0.0}, "step_size above 0"),
+            ({"learning_rate": -1.0}, "learning_rate above 0"),
+            ({"hidden": (0,)}, "at least 1"),
+        ],
+    )
+    def test_impossible_ones_are_refused(self, keywords, message):
+        with pytest.raises(ValueError, match=message):
+            VIME(OBS, ACTION, **keywords)
+
+    @pytest.mark.parametrize("space", [spaces.Discrete(3), spaces.Dict({"a": OBS}), spaces.Box(0, 255, (8, 8, 3), np.uint8)])
+    def test_observations_that_are_not_flat_are_refused(self, space):
+        with pytest.raises(ValueError, match="FlattenObservation"):
+            VIME(space, ACTION)
+
+    @pytest.mark.parametrize("space", [spaces.Discrete(3, start=2), spaces.MultiDiscrete([2, 3]), spaces.MultiBinary(2), ACTION])
+    def test_every_kind_of_action_is_taken(self, space):
+        space.seed(0)
+        action = torch.as_tensor(np.stack([space.sample() for _ in range(600)]))
+        obs = torch.randn(600, 3, generator=torch.Generator().manual_seed(0))
+        batch = Transitions(obs, action, obs, torch.zeros(600, dtype=torch.bool))
+        vime = VIME(OBS, space, n_updates=1)
+        vime.update(pool_of(batch))
+        assert vime(batch).shape == (600,)

@@ -1,0 +1,48 @@
+import numpy as np
+
+from genrl.runs.coverage import Coverage
+
+
+def test_a_count_is_never_lost_while_the_range_grows():
+    coverage = Coverage(("x", "y"), bins=16)
+    points = np.random.default_rng(0).normal(size=(500, 2)) * np.logspace(-3, 3, 500)[:, None]
+    for part in np.split(points, 50):
+        coverage.add(part)
+    assert coverage.counts.sum() == 500
+    assert max(coverage.counts.shape) <= 16
+
+
+def test_bins_do_not_depend_on_how_the_points_are_batched():
+    points = np.random.default_rng(1).normal(size=(300, 2)) * [5.0, 0.01]
+    one, many = Coverage(("x", "y"), bins=8), Coverage(("x", "y"), bins=8)
+    one.add(points)
+    for point in points:
+        many.add(point[None])
+    np.testing.assert_array_equal(one.counts, many.counts)
+    np.testing.assert_array_equal(one.start, many.start)
+    np.testing.assert_array_equal(one.width, many.width)
+
+
+def test_counts_agree_with_a_histogram_over_the_same_edges():
+    points = np.random.default_rng(2).normal(size=(1000, 2))
+    coverage = Coverage(("x", "y"))
+    coverage.add(points)
+    expected, _, _ = np.histogram2d(*points.T, bins=coverage.edges())
+    np.testing.assert_array_equal(coverage.counts, expected)
+    assert coverage.visited == np.count_nonzero(expected)
+
+
+def test_points_that_are_not_finite_are_left_out():
+    coverage = Coverage(("x",))
+    coverage.add(np.array([[np.nan], [np.inf], [0.5]]))
+    assert coverage.counts.sum() == 1
+
+
+def test_state_round_trips():
+    coverage, other = Coverage(("x", "y")), Coverage(("x", "y"))
+    coverage.add(np.random.default_rng(3).normal(size=(100, 2)))
+    other.load_state_dict(coverage.state_dict())
+    extra = np.random.default_rng(4).normal(size=(100, 2)) * 10
+    coverage.add(extra)
+    other.add(extra)
+    np.testing.assert_array_equal(coverage.counts, other.counts)

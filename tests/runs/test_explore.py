@@ -1,0 +1,158 @@
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from stable_baselines3 import PPO, SAC
+
+from genrl.models.state import load_state
+from genrl.runs import ExploreConfig, RunDirectory, RunError, explore
+from genrl.runs.directory import read_csv
+from tests.runs.tiny import config
+
+TIMES = {"seconds", "time/fps", "time/time_elapsed"}
+SURPRISE = "tests.runs.tiny:Surprise"
+
+
+def without_times(path):
+    return [{key: value for key, value in row.items() if key not in TIMES} for row in read_csv(path)]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A finished PPO run with a bonus, normalised observations and two environments."""
+    out = tmp_path_factory.mktemp("run") / "ppo"
+    explore(config(out, reward=SURPRISE, normalize_obs=True, n_envs=2, steps=512, pictures=True), quiet=True)
+    return RunDirectory(out)
+
+
+class TestARunDirectory:
+    def test_has_every_file(self, run):
+        names = {path.name for path in run.path.iterdir()}
+        pictures = {f"{name}.{kind}" for name in ("learning_curve", "bonus", "coverage") for kind in ("png", "svg")}
+        assert names == pictures | {
+            "config.json", "progress.csv", "episodes.csv", "coverage.npz", "model.zip", "reward.safetensors", "vecnormalize.safetensors",
+            "checkpoint.safetensors", "result.json",
+        }  # fmt: skip
+
+    def test_config_is_fully_resolved_and_loads_again(self, run):
+        content = json.loads(run.config.read_text())
+        about = content.pop("about")
+        assert content["learner_kwargs"]["gamma"] == 0.99
+        assert content["reward_kwargs"] == {"rate": 0.5}
+        assert content["policy"] == "MlpPolicy"
+        assert about["versions"]["torch"]
+        assert about["machine"]["threads"] == 1
+        assert ExploreConfig.from_dict(content).to_dict() == content
+
+    def test_result_counts_what_was_done(self, run):
+        result = json.loads(run.result.read_text())
+        assert (result["status"], result["steps"], result["episodes"]) == ("finished", 512, 2)
+        assert result["training_return"] == pytest.approx(np.mean([float(row["return"]) for row in run.read_episodes()]))
+        assert result["evaluation_return"] == result["evaluation_returns"][0] < 0
+        assert result["first_reward_step"] is None
+        assert result["bonus_mean"] > 0
+
+    def test_every_step_is_in_the_visited_histogram(self, run):
+        with np.load(run.coverage, allow_pickle=False) as file:
+            assert file["counts"].sum() == 512
+
+    def test_model_loads_and_predicts_where_genrl_cannot_be_imported(self, run):
+        code = (
+            "import sys; sys.modules['genrl'] = None; sys.modules['genrl_envs'] = None\n"
+            "from stable_baselines3 import PPO\n"
+            f"model = PPO.load({str(run.model)!r})\n"
+            "print(model.predict([[1.0, 0.0, 0.0]], deterministic=True)[0].shape)"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == "(1, 1)"
+
+
+class TestRepeatability:
+    @pytest.mark.parametrize(("learner", "steps"), [("ppo", 256), ("sac", 250)])
+    def test_one_seed_repeats_a_run_bit_for_bit(self, tmp_path, learner, steps):
+        runs = [RunDirectory(tmp_path / name) for name in "ab"]
+        for run in runs:
+            explore(config(run.path, learner, reward=SURPRISE, steps=steps), quiet=True)
+        a, b = runs
+        assert without_times(a.progress) == without_times(b.progress)
+        assert without_times(a.episodes) == without_times(b.episodes)
+        assert a.reward.read_bytes() == b.reward.read_bytes()
+        assert a.coverage.read_bytes() == b.coverage.read_bytes()
+
+    def test_another_seed_gives_another_run(self, tmp_path):
+        a, b = RunDirectory(tmp_path / "a"), RunDirectory(tmp_path / "b")
+        explore(config(a.path), quiet=True)
+        explore(config(b.path, seed=1), quiet=True)
+        assert without_times(a.episodes) != without_times(b.episodes)
+
+    def test_the_run_is_the_one_that_the_learner_makes_by_itself(self, tmp_path):
+        cell = config(tmp_path / "a", reward="none")
+        explore(cell, quiet=True)
+        kwargs = {name: value for name, value in cell.learner_kwargs.items() if name != "net_arch"}
+        alone = PPO("MlpPolicy", "Pendulum-v1", seed=0, device="cpu", policy_kwargs={"net_arch": [8]}, **kwargs).learn(256)
+        saved = load_state(RunDirectory(tmp_path / "a").checkpoint)["learner"]["parameters"]["policy"]
+        for name, value in alone.policy.state_dict().items():
+            assert (saved[name] == value).all(), name
+
+
+class TestFailures:
+    @pytest.mark.parametrize("at", [95, 100], ids=["within an episode", "at its end"])
+    @pytest.mark.parametrize(
+        ("what", "normalize", "reward"), [("reward", False, "none"), ("observation", True, "none"), ("reward", True, SURPRISE)]
+    )
+    def test_a_nan_stops_at_its_step_and_names_it(self, tmp_path, what, normalize, reward, at):
+        cell = config(tmp_path / "run", env="tests.runs.tiny:tests/Breaks-v0", env_kwargs={"what": what, "at": at}, reward=reward)
+        result = explore(replace(cell, normalize_obs=normalize, n_envs=1), quiet=True)
+        assert result["status"] == "failed"
+        assert result["error"].startswith("environment 0 gave a")
+        assert f"{what} of nan" in result["error"]
+        assert f"step {at}" in result["error"]
+        assert result["steps"] == at
+
+    def test_the_model_of_a_failed_run_is_the_last_good_one(self, tmp_path):
+        cell = config(tmp_path / "run", env="tests.runs.tiny:tests/Breaks-v0", env_kwargs={"at": 150}, normalize_obs=True)
+        explore(cell, quiet=True)
+        run = RunDirectory(tmp_path / "run")
+        assert load_state(run.checkpoint)["learner"]["counters"]["num_timesteps"] == 128
+        assert np.isfinite(load_state(run.vecnormalize)["obs"]["mean"].numpy()).all()
+        assert np.isfinite(PPO.load(run.model).predict(np.zeros(2, np.float32))[0]).all()
+
+    def test_a_dead_environment_process_is_named_and_does_not_hang(self, tmp_path):
+        cell = config(tmp_path / "run", env="tests.runs.tiny:tests/Breaks-v0", env_kwargs={"what": "exit", "at": 70}, subproc=True)
+        result = explore(cell, quiet=True)
+        assert result["error"] == "the process of an environment died at step 69; run with --no-subproc to see why"
+
+    def test_what_the_reward_refuses_when_training_starts_leaves_no_directory(self, tmp_path):
+        cell = config(tmp_path / "run", "ars", reward=SURPRISE, learner_kwargs={})
+        with pytest.raises(RunError, match="use PPO, TRPO, SAC or another learner"):
+            explore(cell, quiet=True)
+        assert not (tmp_path / "run").exists()
+
+
+class TestOptions:
+    @pytest.mark.parametrize("learner", ["RecurrentPPO", "td3", "crossq"])
+    def test_learners_of_both_packages_train_and_are_evaluated(self, tmp_path, learner):
+        small = {"RecurrentPPO": {"n_steps": 32, "batch_size": 16}, "td3": {"learning_starts": 40, "action_noise": 0.1}}
+        kwargs = small.get(learner, {"learning_starts": 40, "batch_size": 8})
+        result = explore(config(tmp_path / "run", learner, steps=64, learner_kwargs=kwargs), quiet=True)
+        assert result["status"] == "finished", result["error"]
+
+    def test_coverage_takes_indices_and_keys_of_info(self, tmp_path):
+        cell = config(tmp_path / "run", env="tests.runs.tiny:tests/Breaks-v0", env_kwargs={"at": -1}, coverage=("speed", "1"))
+        result = explore(cell, quiet=True)
+        assert result["coverage"]["names"] == ["speed", "1"]
+        assert result["coverage"]["bins"] == 4
+
+    def test_a_discrete_observation_has_no_map(self, tmp_path):
+        cell = config(tmp_path / "run", env="FrozenLake-v1", steps=64)
+        assert explore(cell, quiet=True)["coverage"] is None
+
+    def test_action_noise_and_net_arch_reach_the_learner(self, tmp_path):
+        cell = config(tmp_path / "run", "sac", steps=64)
+        explore(replace(cell, learner_kwargs={**cell.learner_kwargs, "activation": "tanh"}), quiet=True)
+        model = SAC.load(tmp_path / "run" / "model.zip")
+        assert "Tanh" in str(model.actor)
+        assert model.actor.mu.in_features == 8

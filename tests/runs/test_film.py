@@ -1,0 +1,37 @@
+import imageio.v2 as imageio
+import pytest
+
+from genrl.runs import RunError, explore, film, watch
+from tests.runs.tiny import config
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A PPO run on the sparse mountain car, which needs no simulator to be drawn."""
+    out = tmp_path_factory.mktemp("film") / "run"
+    explore(config(out, env="genrl/SparseMountainCar-v0", steps=64, normalize_obs=True, eval_episodes=0), quiet=True)
+    return out
+
+
+def test_a_film_has_a_frame_for_each_step(run):
+    made = watch(run, steps=40, size=160)
+    mp4, gif = made.paths
+    frames = imageio.mimread(mp4, memtest=False)
+    assert made.frames == len(frames) == 40
+    assert frames[0].shape[1] == 160
+    assert 1 < len(imageio.mimread(gif)) <= 40  # frames that do not differ are one longer frame
+
+
+def test_a_long_film_is_a_small_gif(run):
+    made = watch(run, steps=300, size=160)
+    assert made.paths[1].stat().st_size < film.GIF_BYTES
+    assert len(imageio.mimread(made.paths[1])) <= film.GIF_FRAMES
+
+
+def test_a_machine_that_cannot_draw_is_told_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("MUJOCO_GL", raising=False)
+    monkeypatch.setattr(film, "_works", lambda backend: False)
+    explore(config(tmp_path / "run", env="InvertedPendulum-v5", steps=64, eval_episodes=0), quiet=True)
+    with pytest.raises(RunError, match=r"neither EGL nor OSMesa is installed; type: apt-get install libegl1"):
+        watch(tmp_path / "run")

@@ -1,0 +1,69 @@
+"""Small runs, rewards and tasks for the tests of runs and of the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium import spaces
+
+from genrl.rewards.base import Memory, RewardModel
+from genrl.runs import ExploreConfig
+from genrl.transitions import Transitions
+
+SMALL = {"ppo": {"n_steps": 64, "batch_size": 32, "n_epochs": 2}, "sac": {"learning_starts": 32, "batch_size": 16, "buffer_size": 500}}
+
+
+class Surprise(RewardModel):
+    """Bonus: squared distance to a running mean of observations, which ``update`` moves."""
+
+    def __init__(self, observation_space: spaces.Space[Any], action_space: spaces.Space[Any], seed: int = 0, rate: float = 0.5) -> None:
+        super().__init__(observation_space, action_space, seed)
+        self.rate = rate
+        self.register_buffer("mean", torch.zeros(self.obs_dim))
+
+    def forward(self, transitions: Transitions) -> torch.Tensor:
+        return (transitions.next_obs - self.mean).square().mean(dim=1)
+
+    def update(self, memory: Memory) -> dict[str, float]:
+        self.mean += self.rate * (memory.latest.next_obs.mean(dim=0) - self.mean) + 1e-3 * torch.rand((), generator=self.generator)
+        return {"mean": float(self.mean.mean())}
+
+
+class Breaks(gymnasium.Env[np.ndarray, np.ndarray]):
+    """Gives a NaN reward or observation at step ``at`` of its life, or leaves the process."""
+
+    observation_space = spaces.Box(-1, 1, (2,), np.float32)
+    action_space = spaces.Box(-1, 1, (1,), np.float32)
+
+    def __init__(self, what: str = "reward", at: int = 100) -> None:
+        self.what, self.at, self.steps = what, at, 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
+        super().reset(seed=seed)
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        self.steps += 1
+        now = self.steps == self.at
+        if now and self.what == "exit":
+            raise SystemExit(3)
+        obs = np.full(2, np.nan if now and self.what == "observation" else 0.5, np.float32)
+        reward = np.nan if now and self.what == "reward" else 0.0
+        return obs, reward, False, self.steps % 20 == 0, {"speed": 0.25 * (self.steps % 4)}
+
+
+gymnasium.register("tests/Breaks-v0", entry_point=Breaks)
+
+
+def config(out: Path, learner: str = "ppo", **changes: Any) -> ExploreConfig:
+    """256 steps of Pendulum-v1, unless told otherwise."""
+    values: dict[str, Any] = {
+        "env": "Pendulum-v1", "learner": learner, "reward": "none", "steps": 256, "eval_episodes": 1, "out": out,
+        "checkpoint_every": 0.0 if learner == "ppo" else 60.0, "pictures": False,
+        "learner_kwargs": SMALL.get(learner, {}) | {"net_arch": (8,)},
+    }  # fmt: skip
+    return ExploreConfig(**values | changes)
