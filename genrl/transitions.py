@@ -54,7 +54,7 @@ def true_next_obs(new_obs: np.ndarray, dones: np.ndarray, infos: Sequence[dict[s
     if not dones.any():
         return new_obs
     next_obs = np.array(new_obs, copy=True)
-    for i in np.flatnonzero(dones):
+    for i in np.flatnonzero(dones).tolist():
         if "terminal_observation" not in infos[i]:
             raise KeyError(
                 f"environment {i} is done but its info has no 'terminal_observation'; the true next observation is needed: "
@@ -75,11 +75,11 @@ def check_finite(obs: np.ndarray, rewards: np.ndarray, step: int) -> None:
     Raises:
         FloatingPointError: names the environment, the step and the first bad entry.
     """
-    for name, values in (("reward", rewards), ("observation", obs)):
+    for name, values in (("a reward", rewards), ("an observation", obs)):
         if not np.isfinite(values).all():
             env, *entry = np.argwhere(~np.isfinite(values))[0].tolist()
             place = f", entry {entry[0] if len(entry) == 1 else tuple(entry)}" if entry else ""
             raise FloatingPointError(
-                f"environment {env} gave a {name} of {values[(env, *entry)]}{place} at step {step}; "
+                f"environment {env} gave {name} of {values[(env, *entry)]}{place} at step {step}; "
                 "check the task, or wrap it so that it ends the episode before it diverges"
             )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import types
+import typing
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
@@ -51,10 +53,19 @@ def parse_explore(argv: list[str]) -> ExploreConfig:
 
 def _with_flags_of(learner: str | None, reward: str | None) -> type:
     """ExploreConfig with a nested dataclass of hyperparameters in place of each mapping; without a name, no flags for it."""
-    fields: list[tuple[str, Any, Any]] = [_hidden("env_kwargs")]
+    fields: list[tuple[str, Any, Any]] = [*_optional_fields(), _hidden("env_kwargs")]
     for role, name in (("learner", learner), ("reward", reward)):
         fields.append(_hidden(f"{role}_kwargs") if name in (None, "none") else _nested(role, str(name)))
     return dataclasses.make_dataclass("ExploreConfig", fields, bases=(ExploreConfig,), frozen=True)
+
+
+def _optional_fields() -> Iterator[tuple[str, Any, Any]]:
+    """Fields of type ``X | None`` as ``Union[None, X]``: tyro sees without importing typeguard that None fits, a sixth of ``--help``'s time."""
+    hints = typing.get_type_hints(ExploreConfig)
+    for item in dataclasses.fields(ExploreConfig):
+        if isinstance(hints[item.name], types.UnionType):
+            members = [member for member in typing.get_args(hints[item.name]) if member is not type(None)]
+            yield item.name, typing.Union[None, *members], dataclasses.field(default=item.default)
 
 
 def _hidden(name: str) -> tuple[str, Any, Any]:

@@ -38,10 +38,10 @@ def write_whole(path: str | Path, content: bytes) -> None:
 def save_state(path: str | Path, state: Mapping[str, Any]) -> None:
     """Save a ``state_dict``: nested dicts, lists, tensors, numbers, strings, booleans and ``None``.
 
-    Tensors are safetensors; the nesting and the plain values are JSON in the file's metadata. Nothing is pickled.
+    Tensors are safetensors; the nesting and the plain values are JSON in the file's metadata. Nothing is pickled; tuples become lists.
 
     Raises:
-        TypeError: a value of another type.
+        TypeError: a value or key of another type.
     """
     tensors: dict[str, Tensor] = {}
     structure = _pack(state, tensors, "")
@@ -64,20 +64,29 @@ def load_state(path: str | Path) -> dict[str, Any]:
             if structure is None:
                 raise ValueError(f"{path} is a safetensors file but holds no genrl state; it needs one that save_state wrote")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        state: dict[str, Any] = _unpack(json.loads(structure), tensors)
     except SafetensorError as error:
         raise ValueError(f"{path} is not a whole safetensors file ({error}); restore it from a copy") from error
-    state: dict[str, Any] = _unpack(json.loads(structure), tensors)
+    except (json.JSONDecodeError, KeyError) as error:
+        raise ValueError(
+            f"{path} is a safetensors file but save_state did not write it ({error}); it needs one that save_state wrote"
+        ) from error
     return state
 
 
 def _pack(value: Any, tensors: dict[str, Tensor], name: str) -> Any:
     if isinstance(value, Tensor):
+        while name in tensors:  # {"a/b": …, "a": {"b": …}}
+            name += "'"
         tensors[name] = value.detach().cpu().contiguous().clone()
         return {_TENSOR: name}
     if isinstance(value, Mapping):
-        # JSON keys are strings, an optimiser's are integers: keys of other types go as pairs.
+        if wrong := [key for key in value if not (key is None or isinstance(key, bool | int | float | str))]:
+            raise TypeError(f"state entry {name!r} has the key {wrong[0]!r}; a state file takes strings and numbers for keys")
+        # JSON keys are strings, an optimiser's are integers: keys of other types go as pairs, and so do those that have a meaning here.
         packed = [[key, _pack(item, tensors, f"{name}/{key}" if name else str(key))] for key, item in value.items()]
-        return dict(packed) if all(isinstance(key, str) for key in value) else {_PAIRS: packed}
+        plain = all(isinstance(key, str) for key in value) and not {_TENSOR, _PAIRS} & set(value)
+        return dict(packed) if plain else {_PAIRS: packed}
     if isinstance(value, list | tuple):
         return [_pack(item, tensors, f"{name}/{i}") for i, item in enumerate(value)]
     if value is None or isinstance(value, bool | int | float | str):
@@ -95,5 +104,3 @@ def _unpack(value: Any, tensors: dict[str, Tensor]) -> Any:
     if isinstance(value, list):
         return [_unpack(item, tensors) for item in value]
     return value
-
-

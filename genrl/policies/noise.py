@@ -28,19 +28,19 @@ class HeldNoise(BaseCallback):
 
     .. math:: a_t = \mu(s_t) + \sigma \, \epsilon_{\lfloor t / n \rfloor}, \qquad \epsilon_k \sim \mathcal N(0, I),
 
-    with another ε for each environment. On-policy (PPO, A2C, TRPO, RecurrentPPO), σ is the policy's own or ``std``, and the density of an
-    action stays that of :math:`\mathcal N(\mu, \sigma^2)`; each rollout starts with a fresh ε. Off-policy (SAC, TD3, DDPG, TQC, CrossQ), the
-    held noise goes, instead of the learner's ``action_noise``, on top of what the policy proposes. Only what the learner does in its training
-    environments is held: ``predict`` draws anew every time, and saved files are as without the callback.
+    with another ε for each environment. On-policy (PPO, A2C, TRPO, RecurrentPPO), σ is the policy's own or ``std``, and the density of
+    an action stays that of :math:`\mathcal N(\mu, \sigma^2)`; each rollout starts with a fresh ε. Off-policy (SAC, TD3, DDPG, TQC,
+    CrossQ), the held noise goes, instead of the learner's ``action_noise``, on top of what the policy proposes. Only what the learner
+    does in its training environments is held: ``predict`` draws anew every time, and saved files are as without the callback.
 
     Args:
         steps: n, in steps of each environment; 1 is independent noise.
-        std: σ. On-policy in the environment's units, by default the policy's own, learned one (a given σ takes its place for this ``learn``,
-            also in the loss); off-policy in actions scaled to [-1, 1], by default 0.5.
+        std: σ. On-policy in the environment's units, by default the policy's own, learned one (a given σ takes its place for this
+            ``learn``, also in the loss); off-policy in actions scaled to [-1, 1], by default 0.5.
 
     Raises:
-        ValueError: at construction, ``steps`` below one or a ``std`` that is not positive; when ``learn`` starts, a learner with actions other
-            than ``Box`` or with state-dependent exploration.
+        ValueError: at construction, ``steps`` below one or a ``std`` that is not positive; when ``learn`` starts, a learner with actions
+            other than ``Box`` or with state-dependent exploration.
 
     Example:
         >>> from stable_baselines3 import PPO
@@ -57,6 +57,17 @@ class HeldNoise(BaseCallback):
             raise ValueError(f"HeldNoise needs a positive, finite std, but was given {std}")
         self.steps, self.std = steps, std
         self._held: _HeldGaussian | _HeldActionNoise | None = None
+        self._restored: dict[str, Any] | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """What is being held, and for how long; on-policy nothing outlives its rollout."""
+        if not isinstance(self._held, _HeldActionNoise):
+            return {"age": 0, "noise": None}
+        return {"age": self._held.age, "noise": torch.as_tensor(self._held.noise)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what ``state_dict`` gave, for the next ``learn``."""
+        self._restored = dict(state)
 
     def _init_callback(self) -> None:
         _refuse(self.model)
@@ -64,12 +75,15 @@ class HeldNoise(BaseCallback):
     def _on_training_start(self) -> None:
         if isinstance(self.model, OffPolicyAlgorithm):
             self._held = _HeldActionNoise(self.model, self.steps, 0.5 if self.std is None else self.std)
+            if self._restored is not None and self._restored["noise"] is not None:
+                self._held.age, self._held.noise = self._restored["age"], self._restored["noise"].numpy()
         else:
             self._held = _HeldGaussian(self.model, self.steps, self.std)
+        self._restored = None
         self._held.attach()
 
     def _on_rollout_start(self) -> None:
-        # off_policy_algorithm.py, learn: `collect_rollouts` was just given the noise; until the rollout ends a checkpoint sees the former one.
+        # off_policy_algorithm.py, learn: `collect_rollouts` was just given the noise; until it returns, a checkpoint sees the former one.
         if isinstance(self._held, _HeldActionNoise):
             self._held.detach()
         elif self._held is not None:
@@ -85,7 +99,6 @@ class HeldNoise(BaseCallback):
     def _on_training_end(self) -> None:
         if self._held is not None:
             self._held.detach()
-        self._held = None
 
 
 class _HeldGaussian(DiagGaussianDistribution):
@@ -100,8 +113,8 @@ class _HeldGaussian(DiagGaussianDistribution):
         self.in_rollout, self.age, self.noise = False, 0, torch.zeros(0)
 
     def attach(self) -> None:
-        # policies.py, ActorCriticPolicy: `action_dist` makes every distribution of the policy, and is saved nowhere. Only a rollout calls the
-        # module itself (`policy(obs)`); `predict` and `evaluate_actions` are other methods.
+        # policies.py, ActorCriticPolicy: `action_dist` makes every distribution of the policy, and is saved nowhere. Only a rollout calls
+        # the module itself (`policy(obs)`); `predict` and `evaluate_actions` are other methods.
         self.policy.action_dist = self
         self.hooks = [
             self.policy.register_forward_pre_hook(self._enter),

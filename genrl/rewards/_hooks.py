@@ -76,7 +76,8 @@ def _restore(buffer: Any) -> None:
 
 def _reduce_plain(buffer: Any, protocol: Any) -> Any:
     """Pickled and copied as the plain class: newer protocols insist on ``type(buffer)``, the first one takes the class that it is given."""
-    return copyreg._reconstructor, (type(buffer)._genrl_plain, object, None), buffer.__getstate__()
+    make = copyreg._reconstructor  # type: ignore[attr-defined]
+    return make, (type(buffer)._genrl_plain, object, None), buffer.__getstate__()
 
 
 def _extrinsic_weight(parts: list[Any]) -> float:
@@ -85,9 +86,11 @@ def _extrinsic_weight(parts: list[Any]) -> float:
 
 def _rewarded_rollout(plain: Any, model: BaseAlgorithm) -> Any:
     class RewardedRollout(plain):
+        rewards: np.ndarray
+
         def compute_returns_and_advantage(self, *args: Any, **kwargs: Any) -> None:
-            # on_policy_algorithm.py, collect_rollouts: called on the full rollout, after truncated episodes' bootstrap was added to `rewards`
-            # in place and before any advantage exists; so GAE and the bootstrap stay SB3's, and the bootstrap is not weighted.
+            # on_policy_algorithm.py, collect_rollouts: called on the full rollout, after truncated episodes' bootstrap was added in place
+            # to `rewards` and before any advantage exists; so GAE and the bootstrap stay SB3's, and the bootstrap is not weighted.
             if not _is_live(self, model):
                 _restore(self)
                 self.compute_returns_and_advantage(*args, **kwargs)  # the plain one, from here on
@@ -121,6 +124,8 @@ class _ScoredRewards:
 
 def _rewarded_replay(plain: Any, model: BaseAlgorithm) -> Any:
     class RewardedReplay(plain):
+        rewards: Any
+
         def add(self, obs: Any, next_obs: Any, action: Any, reward: Any, done: Any, infos: list[dict[str, Any]]) -> None:
             if not _is_live(self, model):
                 _restore(self)

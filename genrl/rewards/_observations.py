@@ -52,7 +52,8 @@ class _TerminalTap:
     """Shadows one vectorised environment's ``step_wait`` with its like, and keeps each step's terminal observations."""
 
     def __init__(self, venv: VecEnv) -> None:
-        self.venv, self.users, self.infos = venv, set[RawObservations](), [{} for _ in range(venv.num_envs)]
+        self.venv, self.users = venv, set[RawObservations]()
+        self.infos: list[dict[str, Any]] = [{} for _ in range(venv.num_envs)]
         self._step_wait = venv.step_wait
         self._learn: Any = None
 

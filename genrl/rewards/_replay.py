@@ -88,8 +88,8 @@ class ReplayMemory:
     def latest(self) -> Transitions:
         """The rows stored since the last update, oldest first, all environments of a row together."""
         n_rows = min(self.unseen, self.buffer.size())
-        rows = (self.buffer.pos - n_rows + np.arange(n_rows)) % self.buffer.buffer_size
-        rows, envs = np.meshgrid(rows, np.arange(self.buffer.n_envs), indexing="ij")
+        newest = (self.buffer.pos - n_rows + np.arange(n_rows)) % self.buffer.buffer_size
+        rows, envs = np.meshgrid(newest, np.arange(self.buffer.n_envs), indexing="ij")
         return self.cells(rows.reshape(-1), envs.reshape(-1))
 
     def sample(self, batch_size: int) -> Transitions:

@@ -29,10 +29,10 @@ class RewardCallback(BaseCallback):
 
     .. math:: r = w_{\text{ext}} \, r_{\text{env}} + w \, r_{\text{model}}(s, a, s'),
 
-    :math:`r_{\text{env}}` what the learner would have used by itself, after ``VecNormalize`` if there is one; the model's part is not rescaled
-    by it. On-policy, each rollout is scored in one call before advantages are computed. Off-policy, the buffer keeps the environment's reward
-    and a batch is scored when it is drawn, so no bonus is ever stale. Several callbacks add up, and their extrinsic weights multiply. With
-    ``weight=0`` and ``extrinsic_weight=1`` when ``learn`` starts, the callback does nothing at all.
+    :math:`r_{\text{env}}` what the learner would have used by itself, after ``VecNormalize`` if there is one; the model's part is not
+    rescaled by it. On-policy, each rollout is scored in one call before advantages are computed. Off-policy, the buffer keeps the
+    environment's reward and a batch is scored when it is drawn, so no bonus is ever stale. Several callbacks add up, and their extrinsic
+    weights multiply. With ``weight=0`` and ``extrinsic_weight=1`` when ``learn`` starts, the callback does nothing at all.
 
     The bonus is logged under ``reward/``; the environment's own return stays ``rollout/ep_rew_mean``.
 
@@ -45,7 +45,7 @@ class RewardCallback(BaseCallback):
         name: first part of the names in the log.
 
     Raises:
-        ValueError: at construction, a weight that is not finite; when it is given to another callback than a list; when ``learn`` starts and
+        ValueError: at construction, a weight that is not finite; when it is given to another callback than a list; when ``learn`` starts,
             before the first environment step, a learner, buffer, wrapper or space that the reward can't serve.
         FloatingPointError: an observation, reward or bonus is NaN or infinite; names the environment and the step.
 
@@ -204,8 +204,8 @@ class RewardCallback(BaseCallback):
             raise RuntimeError(
                 f"RewardCallback saw {len(self._steps)} of the rollout's {n_steps} steps; give it to learn() itself, or in a list"
             )
-        stacked = [np.stack(field) for field in zip(*self._steps, strict=True)][:-1]
-        rollout = as_transitions(*(field.reshape(-1, *field.shape[2:]) for field in stacked), dtype=self._dtype)
+        obs, action, next_obs, terminated, _ = (np.concatenate(field) for field in zip(*self._steps, strict=True))
+        rollout = as_transitions(obs, action, next_obs, terminated, self._dtype)
         self.pool.add(rollout)
         self.last_bonus = self._learn_and_score(rollout, self.pool).reshape(n_steps, -1)
         return self.weight * self.last_bonus
@@ -252,15 +252,16 @@ class RewardCallback(BaseCallback):
         return scores
 
     def _probe(self) -> None:
-        """Score three made-up transitions, so that a wrong ``forward`` shows before the first step; nothing is kept of it."""
+        """Score a made-up batch, so that a wrong ``forward`` shows before the first step; nothing is kept of it."""
+        n = 64  # more than a neighbour-based reward has neighbours
         spaces_ = (self.model.observation_space, self.model.action_space, self.model.observation_space)
-        obs, action, next_obs = (np.zeros((3, *space.shape), dtype=space.dtype) for space in spaces_)  # type: ignore[misc]
+        obs, action, next_obs = (np.zeros((n, *space.shape), dtype=space.dtype) for space in spaces_)  # type: ignore[misc]
         if isinstance(self.model.action_space, spaces.Discrete):
             action += self.model.action_space.start
         generators = self.reward.get_extra_state()["generators"]
         self.reward.eval()
-        transitions = as_transitions(obs, action, next_obs, np.zeros(3, dtype=bool), self._dtype)
-        self._score(transitions, np.zeros(3, dtype=int), np.full(3, self.num_timesteps))
+        transitions = as_transitions(obs, action, next_obs, np.zeros(n, dtype=bool), self._dtype)
+        self._score(transitions, np.zeros(n, dtype=int), np.full(n, self.num_timesteps))
         for name, state in generators.items():
             getattr(self.reward, name).set_state(state)
 

@@ -15,12 +15,14 @@ TINY = "explore --env CartPole-v1 --learner ppo --reward tests.runs.tiny:Surpris
 @pytest.mark.parametrize("words", [[], ["--help"], ["explore", "--help"]])
 def test_help_takes_less_than_half_a_second_and_no_torch(words):
     code = "import sys\nfrom genrl.cli import main\ntry: main(sys.argv[1:])\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    seconds = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert "usage: genrl" in done.stdout
-    # Processor time: the wall time of a machine that does other things as well says nothing.
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
+    assert min(seconds) < 0.5  # of the processor: on a machine that does other things as well, wall time says nothing
 
 
 def test_help_of_a_learner_and_a_reward_lists_their_hyperparameters(capsys):

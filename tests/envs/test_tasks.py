@@ -165,18 +165,20 @@ def test_renders_without_a_simulator(task_id):
     changing_pictures(f"genrl/{task_id}-v0")
 
 
-class TestMuJoCoPictures:
-    @pytest.fixture(scope="class", autouse=True)
-    def opengl(self):
-        """Off-screen OpenGL, probed in another process: without it MuJoCo aborts the whole interpreter."""
-        with pytest.MonkeyPatch.context() as patch:
-            if sys.platform == "linux" and not os.environ.get("DISPLAY") and "MUJOCO_GL" not in os.environ:
-                patch.setenv("MUJOCO_GL", "egl")
-            probe = "import gymnasium; env = gymnasium.make('Swimmer-v5', render_mode='rgb_array'); env.reset(); env.render()"
-            if subprocess.run([sys.executable, "-c", probe], capture_output=True).returncode:
-                pytest.skip("MuJoCo can't draw here: no OpenGL")
-            yield
+@pytest.fixture(scope="module")
+def opengl():
+    """Off-screen OpenGL, probed in another process: without it MuJoCo aborts the whole interpreter."""
+    with pytest.MonkeyPatch.context() as patch:
+        if sys.platform == "linux" and not os.environ.get("DISPLAY") and "MUJOCO_GL" not in os.environ:
+            patch.setenv("MUJOCO_GL", "egl")
+        probe = "import gymnasium; env = gymnasium.make('Swimmer-v5', render_mode='rgb_array'); env.reset(); env.render()"
+        if subprocess.run([sys.executable, "-c", probe], capture_output=True).returncode:
+            pytest.skip("MuJoCo can't draw here: no OpenGL")
+        yield
 
+
+@pytest.mark.usefixtures("opengl")
+class TestMuJoCoPictures:
     def test_a_robot_is_drawn(self):
         changing_pictures("genrl/SparseAnt-v0")
 

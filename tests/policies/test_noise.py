@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,8 @@ class TestOnPolicy:
         def compare(spy: Spy) -> None:
             buffer = spy.model.rollout_buffer  # type: ignore[attr-defined]
             obs, actions = (torch.as_tensor(field).flatten(0, 1) for field in (buffer.observations, buffer.actions))
-            log_probs = spy.model.policy.evaluate_actions(obs, actions)[1]
+            policy: Any = spy.model.policy
+            log_probs = policy.evaluate_actions(obs, actions)[1]
             ratios.append(torch.exp(log_probs - torch.as_tensor(buffer.log_probs).flatten()))
 
         model.learn(N_STEPS * 2, callback=[HeldNoise(4, std=0.3), Spy(at_end=compare)])
@@ -131,7 +133,8 @@ def record(noise: list[np.ndarray]) -> Spy:
 
     def look(spy: Spy) -> None:
         noise.append(spy.locals["action_noise"].noise.copy())
-        proposed = spy.model.policy.scale_action(spy.model.predict(spy.model._last_obs, deterministic=True)[0])  # type: ignore[attr-defined]
+        model: Any = spy.model
+        proposed = model.policy.scale_action(model.predict(model._last_obs, deterministic=True)[0])
         np.testing.assert_allclose(spy.locals["buffer_actions"], np.clip(proposed + noise[-1], -1, 1), atol=1e-6)
 
     return Spy(look)
@@ -156,8 +159,18 @@ class TestOffPolicy:
         assert runs(np.stack(seen)) == [4] * 10
         assert [type(noise) for noise in model.action_noise.noises] == [NormalActionNoise] * 2
 
+    def test_what_is_held_is_held_on_after_a_restore(self) -> None:
+        noise: list[np.ndarray] = []
+        model = clock_learner("TD3", learning_starts=0)
+        first, second = HeldNoise(5), HeldNoise(5)
+        model.learn(16, callback=[first, record(noise)])  # one rollout of 8 steps
+        second.load_state_dict(first.state_dict())
+        model.learn(16, callback=[second, record(noise)], reset_num_timesteps=False)
+        assert runs(np.stack(noise)) == [5, 5, 5, 1]
+
     def test_its_autocorrelation_falls_in_a_line_to_zero_at_n_steps(self) -> None:
-        model, noise = clock_learner("SAC"), []
+        model = clock_learner("SAC")
+        noise: list[np.ndarray] = []
 
         def draw(spy: Spy) -> None:
             if not noise:
@@ -235,13 +248,24 @@ def test_learners_whose_noise_is_another_are_refused_before_the_first_step(name:
     assert model.num_timesteps == 0
 
 
-def test_it_reaches_the_goal_of_mountain_car_where_independent_noise_does_not() -> None:
+def _keep_position(positions: list[float], spy: Spy) -> None:
+    positions.append(spy.locals["new_obs"][0, 0])
+
+
+def test_it_gets_further_up_the_hill_of_mountain_car_than_independent_noise() -> None:
     reached = {}
     for steps in (1, 8):
         model = PPO(
-            "MlpPolicy", "MountainCarContinuous-v0", n_steps=2000, n_epochs=1, policy_kwargs={"net_arch": [8]}, seed=0, device="cpu"
+            "MlpPolicy",
+            "MountainCarContinuous-v0",
+            n_steps=2000,
+            batch_size=500,
+            n_epochs=1,
+            policy_kwargs={"net_arch": [8]},
+            seed=0,
+            device="cpu",
         )
-        furthest = []
-        model.learn(2000, callback=[HeldNoise(steps), Spy(lambda spy, furthest=furthest: furthest.append(spy.locals["new_obs"][0, 0]))])
-        reached[steps] = np.max(furthest)
+        positions: list[float] = []
+        model.learn(2000, callback=[HeldNoise(steps), Spy(partial(_keep_position, positions))])
+        reached[steps] = max(positions)
     assert reached[8] > reached[1] + 0.2

@@ -104,8 +104,8 @@ class Clock(gymnasium.Env[np.ndarray, Any]):
 class ClockReward(RewardModel):
     """An integer of everything that a transition has; keeps all that it is given."""
 
-    def __init__(self, *spaces_: spaces.Space[Any], first: bool = False) -> None:
-        super().__init__(*spaces_)
+    def __init__(self, observation_space: spaces.Space[Any], action_space: spaces.Space[Any], first: bool = False) -> None:
+        super().__init__(observation_space, action_space)
         self.learns_first = first  # type: ignore[misc]
         self.events: list[tuple[str, Transitions]] = []
         self.updates = 0

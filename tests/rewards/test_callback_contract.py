@@ -49,6 +49,11 @@ def buffer_of(model: Any) -> Any:
     return model.rollout_buffer if hasattr(model, "rollout_buffer") else model.replay_buffer
 
 
+def three_steps(name: str) -> dict[str, Any]:
+    """Returns of three steps for a learner from a replay buffer."""
+    return {"n_steps": 3} if name in OFF_POLICY else {}
+
+
 def is_plain(model: Any) -> bool:
     """Whether neither the learner nor its environments show a trace of a callback."""
     env, shadowed = model.env, []
@@ -81,7 +86,7 @@ class TestNothingIsLeftBehind:
 
     @pytest.mark.parametrize("name", ["PPO", "RecurrentPPO", "SAC", "DQN"])
     def test_in_files_also_when_they_are_saved_during_learn(self, name: str, tmp_path: Path) -> None:
-        model = clock_learner(name, 2, "obs reward", **({"n_steps": 3} if name == "SAC" else {}))
+        model = clock_learner(name, 2, "obs reward", **three_steps(name))
         checkpoint = CheckpointCallback(20, str(tmp_path), save_replay_buffer=True, save_vecnormalize=True)
         model.learn(LENGTH, callback=[RewardCallback(reward_of(model)), checkpoint])
         model.save(tmp_path / "last.zip")
@@ -96,7 +101,7 @@ class TestNothingIsLeftBehind:
 
     def test_so_that_files_load_where_genrl_is_not_installed(self, tmp_path: Path) -> None:
         for name in ("PPO", "SAC"):
-            model = clock_learner(name, **({"n_steps": 3} if name == "SAC" else {}))
+            model = clock_learner(name, **three_steps(name))
             checkpoint = CheckpointCallback(30, str(tmp_path), name, save_replay_buffer=True)
             model.learn(LENGTH, callback=[RewardCallback(reward_of(model)), checkpoint])
         script = f"""
@@ -212,7 +217,7 @@ class TestTheSocketIsTransparent:
     def test_a_reward_of_zero_or_without_weight_is_the_run_without_a_callback_bit_for_bit(self, name: str, normalize: str) -> None:
         models = []
         for kind in ("none", "zero", *(["weightless"] if normalize else [])):
-            model = clock_learner(name, 2, normalize, **({"n_steps": 3} if name in OFF_POLICY else {}))
+            model = clock_learner(name, 2, normalize, **three_steps(name))
             callback = {
                 "none": lambda model: None,
                 "weightless": lambda model: RewardCallback(reward_of(model), weight=0),
@@ -261,7 +266,9 @@ class TestTheSocketIsTransparent:
 
 class Goals(gymnasium.Env[dict[str, np.ndarray], Any]):
     def __init__(self) -> None:
-        self.observation_space = spaces.Dict({key: spaces.Box(-1, 1, (3,)) for key in ("observation", "achieved_goal", "desired_goal")})
+        self.observation_space: Any = spaces.Dict(
+            {key: spaces.Box(-1, 1, (3,)) for key in ("observation", "achieved_goal", "desired_goal")}
+        )
         self.action_space = spaces.Box(-1, 1, (2,))
 
     def compute_reward(self, achieved: np.ndarray, desired: np.ndarray, info: Any) -> np.ndarray:
@@ -403,8 +410,8 @@ class TestNonFiniteNumbers:
 
         env: Any = DummyVecEnv([make(index) for index in range(3)])
         model = learner(name, VecNormalize(env) if normalize else env)
-        kind = {"obs": "observation", "reward": "reward"}[fault]
-        with pytest.raises(FloatingPointError, match=f"environment 1 gave a {kind} of nan.* at step 33"):
+        kind = {"obs": "an observation", "reward": "a reward"}[fault]
+        with pytest.raises(FloatingPointError, match=f"environment 1 gave {kind} of nan.* at step 33"):
             model.learn(LENGTH, callback=RewardCallback(reward_of(model)))
 
     @pytest.mark.parametrize("name", ["PPO", "SAC"])

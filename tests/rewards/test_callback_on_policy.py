@@ -201,7 +201,7 @@ def test_the_last_bonus_is_a_time_by_environment_table() -> None:
 def test_a_venv_may_reuse_its_arrays() -> None:
     class Reusing(DummyVecEnv):
         def _obs_from_buf(self) -> np.ndarray:
-            return self.buf_obs[None]  # type: ignore[return-value]
+            return self.buf_obs[None]  # type: ignore[index]
 
     model = clock_learner("PPO", 2, "", Reusing)
     reward = reward_of(model)

@@ -1,0 +1,148 @@
+"""The arrows between the parts of genrl, read from its imports."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sb3_contrib
+import stable_baselines3
+
+ROOT = Path(__file__).parents[1]
+FILES = sorted((ROOT / "genrl").rglob("*.py"))
+SHIPPED = [*FILES, *sorted((ROOT / "envs").rglob("*.py"))]
+
+SOCKETS = {"rewards", "encoders", "worlds", "policies"}
+BENEATH: dict[str, set[str]] = {"transitions": set(), "models": {"transitions"}, "data": {"transitions", "models"}}
+BENEATH |= {socket: {"transitions", "models", "data"} for socket in SOCKETS}
+BENEATH["runs"] = SOCKETS | BENEATH["rewards"]
+BENEATH["studies"] = BENEATH["runs"] | {"runs"}
+BENEATH["cli"] = BENEATH["studies"] | {"studies"}
+
+# Where Stable-Baselines3 is touched beyond its public interface; each line there says which file of it and why.
+TOUCHES_SB3 = {
+    "rewards/callback.py",
+    "rewards/_hooks.py",
+    "rewards/_observations.py",
+    "rewards/_replay.py",
+    "policies/noise.py",
+    "runs/_sb3.py",
+}
+INTERNAL_MODULES = ("buffers", "distributions", "running_mean_std", "save_util", "type_aliases", "utils")
+
+
+def name(file: Path) -> str:
+    return file.relative_to(ROOT / "genrl").as_posix()
+
+
+def part(file: Path) -> str:
+    return name(file).split("/")[0].removesuffix(".py")
+
+
+def imports(file: Path) -> Iterator[str]:
+    """Dotted names of all that a file imports, wherever in it: ``from a.b import c`` is a.b.c."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            package = ["genrl", *file.relative_to(ROOT / "genrl").parts[: -node.level]] if node.level else []
+            module = ".".join([*package, *([node.module] if node.module else [])])
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def attributes(file: Path) -> Iterator[tuple[ast.expr, str]]:
+    return ((node.value, node.attr) for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Attribute))
+
+
+def python(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("file", FILES, ids=name)
+def test_imports_follow_the_arrows(file: Path) -> None:
+    if part(file) == "__init__":
+        return
+    for imported in imports(file):
+        if not imported.startswith("genrl."):
+            continue
+        other = imported.split(".")[1]
+        if part(file) == "worlds" and imported in {"genrl.rewards.RewardModel", "genrl.rewards.base.RewardModel"}:
+            continue  # the one exception: a world may be given a reward
+        assert other in BENEATH[part(file)] | {part(file), "__version__"}, f"{name(file)} imports {imported}"
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if part(file) in {"transitions", "models", "data"}], ids=name)
+def test_models_know_no_environments_and_no_learners(file: Path) -> None:
+    assert not {imported.split(".")[0] for imported in imports(file)} & {"gymnasium", "stable_baselines3", "sb3_contrib", "sbx", "mujoco"}
+
+
+def private_names() -> set[str]:
+    folders = [Path(str(module.__file__)).parent for module in (stable_baselines3, sb3_contrib)]
+    sources = [file.read_text() for folder in folders for file in folder.rglob("*.py")]
+    return {found for source in sources for found in re.findall(r"self\.(_[a-z]\w*)", source)}
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if name(file) not in TOUCHES_SB3], ids=name)
+def test_internals_of_sb3_are_touched_in_named_files_only(file: Path) -> None:
+    internal = tuple(f"{library}.common.{module}" for library in ("stable_baselines3", "sb3_contrib") for module in INTERNAL_MODULES)
+    assert not [imported for imported in imports(file) if imported.startswith(internal)]
+    own = {attribute for value, attribute in attributes(file) if isinstance(value, ast.Name) and value.id in {"self", "cls"}}
+    modules = {imported.split(".")[-1] for imported in imports(file) if imported.startswith("genrl.")}
+    reached = {
+        attribute
+        for value, attribute in attributes(file)
+        if attribute in PRIVATE - own and not (isinstance(value, ast.Name) and value.id in {"self", "cls"} | modules)
+    }
+    assert not reached, f"{name(file)} reaches for {reached}"
+
+
+PRIVATE = private_names()
+
+
+def test_the_files_that_touch_sb3_exist_and_say_why() -> None:
+    for file in TOUCHES_SB3:
+        assert re.search(r"#.*\b\w+\.py", (ROOT / "genrl" / file).read_text()), f"{file} cites no file of Stable-Baselines3"
+
+
+@pytest.mark.parametrize("file", FILES, ids=name)
+def test_no_learner_is_subclassed(file: Path) -> None:
+    learners = {*stable_baselines3.__all__, *sb3_contrib.__all__} - {"HerReplayBuffer", "get_system_info"}
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ClassDef):
+            assert not {base.id for base in node.bases if isinstance(base, ast.Name)} & learners
+
+
+def test_importing_genrl_registers_the_tasks_and_loads_neither_torch_nor_mujoco() -> None:
+    code = (
+        "import sys, genrl, gymnasium; "
+        "print(sorted({'torch', 'mujoco', 'stable_baselines3', 'matplotlib', 'scipy'} & set(sys.modules))); "
+        "print('genrl/SparseMountainCar-v0' in gymnasium.registry)"
+    )
+    assert python(code).split("\n")[:2] == ["[]", "True"]
+
+
+@pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.relative_to(ROOT).as_posix())
+def test_no_file_that_is_read_can_run_code(file: Path) -> None:
+    tree = ast.parse(file.read_text())
+    modules = {
+        module.split(".")[0]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for module in ([alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""])
+    }
+    assert not modules & {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        called = ast.unparse(node.func)
+        keywords = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+        assert called not in {"eval", "exec", "compile", "__import__", "os.system"}
+        assert called != "torch.load" or keywords.get("weights_only") == "True"
+        assert called.split(".")[-1] != "load" or keywords.get("allow_pickle") != "True"
