@@ -26,13 +26,13 @@ class _Sweep(NamedTuple):
 
 
 def _sweep(
-    moments: Sequence[Layer], inputs: Tensor, targets: Tensor, noise: Sequence[Tensor], likelihood_std: float
+    moments: Sequence[Layer], inputs: Tensor, targets: Tensor, noise: Sequence[Tensor], likelihood_std: float | Tensor
 ) -> tuple[list[_Sweep], Tensor]:
     r"""One pass of every noise draw, and its backward pass written out.
 
     Local reparametrisation (Kingma, Salimans, Welling, 2015): a layer's pre-activation is sampled instead of its weights,
     :math:`z = aM + b + \sqrt{v}\,\epsilon` with :math:`v = a^2 \sigma_w^2 + \sigma_b^2`. The loss of one draw of one row is
-    :math:`\|y - \hat y\|^2 / 2 s^2`, the negative log-likelihood up to a constant.
+    :math:`\sum_j (y_j - \hat y_j)^2 / 2 s_j^2`, the negative log-likelihood up to a constant.
 
     Args:
         moments: as :func:`information_gain`'s ``layers``, but variances σ² in the place of ρ.
@@ -89,7 +89,7 @@ def information_gain(
     inputs: Tensor,
     targets: Tensor,
     noise: Sequence[Tensor],
-    likelihood_std: float,
+    likelihood_std: float | Tensor,
     step_size: float,
 ) -> Tensor:
     r"""Information gain of every transition about the weights of a Bayesian network, to second order.
@@ -106,7 +106,7 @@ def information_gain(
         inputs: ``[batch, in]``, the normalised observation and action.
         targets: ``[batch, out]``, the normalised next observation.
         noise: a standard normal tensor ``[K, batch, out]`` for each layer.
-        likelihood_std: standard deviation of the Gaussian likelihood, in units of the targets.
+        likelihood_std: standard deviation of the Gaussian likelihood, in units of the targets; one number, or one for each output ``[out]``.
         step_size: λ, of the natural-gradient step.
 
     Returns:
@@ -137,7 +137,7 @@ class BayesianNetwork(nn.Module):
     Args:
         input_dim, output_dim: sizes.
         hidden: widths of the hidden layers; any number of them.
-        likelihood_std: s of the Gaussian likelihood N(ŷ, s²), in units of the targets.
+        likelihood_std: s of the Gaussian likelihood N(ŷ, s²), in units of the targets; a buffer ``[out]``, so that it can be set output by output.
         prior_std: of the zero-mean Gaussian prior.
         initial_std: of the posterior's start; the prior's if not given.
         fan_in: whether the means start as N(0, 1/in), rather than as draws from the unit normal that the released code of VIME uses.
@@ -148,6 +148,8 @@ class BayesianNetwork(nn.Module):
     References:
         Graves, "Practical Variational Inference for Neural Networks", 2011. Blundell et al., "Weight Uncertainty in Neural Networks", 2015, arXiv:1505.05424.
     """
+
+    likelihood_std: Tensor
 
     def __init__(
         self,
@@ -167,7 +169,8 @@ class BayesianNetwork(nn.Module):
         for name, value in {"likelihood_std": likelihood_std, "prior_std": prior_std, "initial_std": initial_std}.items():
             if not value > 0:
                 raise ValueError(f"{name} is a standard deviation and needs to be above 0, but was given {value}")
-        self.sizes, self.likelihood_std, self.prior_std = sizes, likelihood_std, prior_std
+        self.sizes, self.prior_std = sizes, prior_std
+        self.register_buffer("likelihood_std", torch.full((output_dim,), likelihood_std))
         means = [torch.randn(n_in, n_out) * n_in**-0.5 if fan_in else torch.randn(n_in, n_out) for n_in, n_out in pairwise(sizes)]
         biases = [torch.zeros(size) if fan_in else torch.randn(size) for size in sizes[1:]]
         # All layers in one vector each: what is done weight by weight (softplus, KL, Adam) is then done once.
@@ -210,8 +213,8 @@ class BayesianNetwork(nn.Module):
 
     def loss(self, inputs: Tensor, targets: Tensor, noise: Sequence[Tensor], kl_weight: float) -> Tensor:
         """``kl_weight`` · KL − mean over draws and rows of log p(target | input), without the likelihood's constant; nats a row."""
-        residual = self(inputs, noise) - targets
-        return kl_weight * self.kl() + residual.square().sum(-1).mean() / (2 * self.likelihood_std**2)
+        residual = (self(inputs, noise) - targets) / self.likelihood_std
+        return kl_weight * self.kl() + residual.square().sum(-1).mean() / 2
 
     @torch.no_grad()
     def loss_and_grad(self, inputs: Tensor, targets: Tensor, noise: Sequence[Tensor], kl_weight: float) -> Tensor:
@@ -232,7 +235,7 @@ class BayesianNetwork(nn.Module):
         self.mean.grad = (grad_mean / rows).add_(self.mean, alpha=kl_weight * precision)
         grad_std = (grad_var / rows + kl_weight * precision) * std - kl_weight / std
         self.rho.grad = grad_std * torch.sigmoid(self.rho)
-        return (residual * residual).sum() / (2 * self.likelihood_std**2 * rows)
+        return (residual / self.likelihood_std).square().sum() / (2 * rows)
 
     def extra_repr(self) -> str:
-        return f"sizes={'-'.join(map(str, self.sizes))}, likelihood_std={self.likelihood_std}, prior_std={self.prior_std}"
+        return f"sizes={'-'.join(map(str, self.sizes))}, prior_std={self.prior_std}"

@@ -25,7 +25,9 @@ class VIMEPreset:
     """What the two presets of :class:`VIME` disagree about."""
 
     likelihood_std: float
-    """Of the Gaussian likelihood, in standard deviations of an observation."""
+    """Of the Gaussian likelihood, in standard deviations of an observation; where it is learned, the least that it can become."""
+    learn_likelihood: bool
+    """Whether each observation dimension's likelihood is as wide as the errors there, so that noise which can't be predicted gives no information."""
     kl_weight: float
     """Weight of KL(posterior ‖ prior) beside the mean negative log-likelihood of a row."""
     initial_std: float
@@ -43,12 +45,12 @@ class VIMEPreset:
 
 
 RELEASED = VIMEPreset(
-    likelihood_std=5.0, kl_weight=1 / 50, initial_std=0.5, fan_in=False, learning_rate=1e-4, n_updates=500, batch_size=10, n_train_draws=10
+    likelihood_std=5.0, learn_likelihood=False, kl_weight=1 / 50, initial_std=0.5, fan_in=False, learning_rate=1e-4, n_updates=500, batch_size=10, n_train_draws=10
 )
 """The settings of the paper's code, where the loss of a minibatch of 10 is KL/5 − Σ log p."""
 
 CALIBRATED = VIMEPreset(
-    likelihood_std=0.2, kl_weight=2e-4, initial_std=0.13, fan_in=True, learning_rate=3e-3, n_updates=100, batch_size=256, n_train_draws=1
+    likelihood_std=0.02, learn_likelihood=True, kl_weight=2e-4, initial_std=0.13, fan_in=True, learning_rate=3e-3, n_updates=100, batch_size=256, n_train_draws=1
 )
 """Settings under which the network learns the dynamics: a likelihood as narrow as the errors, and a start that is not all noise."""
 
@@ -71,7 +73,7 @@ class VIME(RewardModel):
         prior_std: of the weights' prior.
         min_transitions: fewer in memory, and ``update`` waits.
         input_clip: normalised observations are clipped to ± this many standard deviations.
-        likelihood_std, kl_weight, initial_std, fan_in, learning_rate, n_updates, batch_size, n_train_draws: see :class:`VIMEPreset`.
+        likelihood_std, learn_likelihood, kl_weight, initial_std, fan_in, learning_rate, n_updates, batch_size, n_train_draws: see :class:`VIMEPreset`.
 
     Raises:
         ValueError: an unknown preset, a space that the reward can't take, a size that is not positive.
@@ -103,6 +105,7 @@ class VIME(RewardModel):
         min_transitions: int = 500,
         input_clip: float = 10.0,
         likelihood_std: float | None = None,
+        learn_likelihood: bool | None = None,
         kl_weight: float | None = None,
         initial_std: float | None = None,
         fan_in: bool | None = None,
@@ -116,8 +119,8 @@ class VIME(RewardModel):
         if preset not in presets:
             raise ValueError(f"VIME has no preset {preset!r}; use 'calibrated' or 'released'")
         given = {
-            "likelihood_std": likelihood_std, "kl_weight": kl_weight, "initial_std": initial_std, "fan_in": fan_in,
-            "learning_rate": learning_rate, "n_updates": n_updates, "batch_size": batch_size, "n_train_draws": n_train_draws,
+            "likelihood_std": likelihood_std, "learn_likelihood": learn_likelihood, "kl_weight": kl_weight, "initial_std": initial_std,
+            "fan_in": fan_in, "learning_rate": learning_rate, "n_updates": n_updates, "batch_size": batch_size, "n_train_draws": n_train_draws,
         }  # fmt: skip
         self.preset = VIMEPreset(**asdict(presets[preset]) | {name: value for name, value in given.items() if value is not None})
         counts = {"n_draws": n_draws, "n_updates": self.preset.n_updates, "batch_size": self.preset.batch_size}
@@ -131,7 +134,7 @@ class VIME(RewardModel):
 
         with self.own_randomness():
             self.network = BayesianNetwork(
-                self.obs_dim + self.action_dim, self.obs_dim, hidden, self.preset.likelihood_std, prior_std, self.preset.initial_std, self.preset.fan_in
+                self.obs_dim + self.action_dim, self.obs_dim, hidden, 1.0 if self.preset.learn_likelihood else self.preset.likelihood_std, prior_std, self.preset.initial_std, self.preset.fan_in
             )
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=self.preset.learning_rate, fused=True)
         self.obs_stats = RunningMeanStd((self.obs_dim,), clip=input_clip)
@@ -160,7 +163,7 @@ class VIME(RewardModel):
         parts = []
         for x, y in zip(inputs.split(ROWS_AT_ONCE), targets.split(ROWS_AT_ONCE), strict=True):
             noise = self.network.noise(self.n_draws, x.shape[0], self.generator)
-            parts.append(information_gain(self.network.layers, x, y, noise, self.preset.likelihood_std, self.step_size))
+            parts.append(information_gain(self.network.layers, x, y, noise, self.network.likelihood_std, self.step_size))
         return torch.cat(parts)
 
     def update(self, memory: Memory) -> dict[str, float]:
@@ -179,8 +182,11 @@ class VIME(RewardModel):
             self.optimizer.step()
         self.updates += 1
         with torch.no_grad():
-            error = (self.network(x) - y).square().mean()
-            return {"likelihood_loss": float(loss) / p.n_updates, "prediction_error": float(error), "kl": float(self.network.kl())}
+            error = (self.network(inputs[:2048]) - targets[:2048]).square().mean(0)
+            if p.learn_likelihood:
+                # The maximum-likelihood s of the mean network, halfway, so that one bad sample does not carry it away.
+                self.network.likelihood_std.copy_((self.network.likelihood_std + error.sqrt()).div(2).clamp_min(p.likelihood_std))
+            return {"likelihood_loss": float(loss) / p.n_updates, "prediction_error": float(error.mean()), "kl": float(self.network.kl())}
 
     def _inputs(self, transitions: Transitions) -> Tensor:
         return torch.cat([self.obs_stats(transitions.obs), self.action_stats(self.flat_action(transitions.action))], dim=1)

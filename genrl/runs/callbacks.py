@@ -29,16 +29,18 @@ class CheckFinite(BaseCallback):
     def _on_step(self) -> bool:
         normalize = unwrap_vec_normalize(self.training_env)
         rewards = raw_rewards(normalize, self.locals["rewards"])
-        obs = normalize.get_original_obs() if normalize is not None else self.locals["new_obs"]
+        obs: Any = normalize.get_original_obs() if normalize is not None else self.locals["new_obs"]
         # At an episode's end `new_obs` is the next one's first; what the action led to is in the info, and PPO takes its value.
-        last = {i: self.locals["infos"][i].get("terminal_observation") for i in np.flatnonzero(self.locals["dones"])}
+        infos = self.locals["infos"]
+        last = {i: infos[i]["terminal_observation"] for i in np.flatnonzero(self.locals["dones"]) if "terminal_observation" in infos[i]}
         for key in obs if isinstance(obs, dict) else [None]:
-            values = np.array(obs if key is None else obs[key])
+            values = obs if key is None else obs[key]
             check_finite(values, rewards, self.num_timesteps)
-            for i, observation in last.items():
-                if observation is not None:
+            if last:
+                values = np.array(values)
+                for i, observation in last.items():
                     values[i] = observation if key is None else observation[key]
-            check_finite(values, rewards, self.num_timesteps)
+                check_finite(values, rewards, self.num_timesteps)
         return True
 
 
@@ -58,7 +60,9 @@ class Recorder(BaseCallback):
         self.seconds_before = 0.0
         """Wall time of the run before this ``learn``."""
         self._run = run
-        self._columns = [_column(name, observation_names) for name in coverage.names] if coverage else []
+        columns = [_column(name, observation_names) for name in coverage.names] if coverage else []
+        self._in_obs = [(axis, column) for axis, column in enumerate(columns) if isinstance(column, int)]
+        self._in_info = [(axis, key) for axis, key in enumerate(columns) if isinstance(key, str)]
         self._points: list[np.ndarray] = []
         self._started = time.perf_counter()
 
@@ -91,15 +95,19 @@ class Recorder(BaseCallback):
     def _visited(self, normalize: VecNormalize | None, dones: np.ndarray, infos: list[dict[str, Any]]) -> np.ndarray:
         """The states that this step led to, ``(n_envs, axes)``; at an episode's end the last one, not the next episode's first."""
         obs = normalize.get_original_obs() if normalize is not None else self.locals["new_obs"]
-        points = np.empty((len(infos), len(self._columns)))
-        for axis, column in enumerate(self._columns):
-            if isinstance(column, str):
-                points[:, axis] = [float(info.get(column, np.nan)) for info in infos]
-                continue
-            points[:, axis] = np.asarray(obs).reshape(len(infos), -1)[:, column]
+        points = np.empty((len(infos), len(self._in_obs) + len(self._in_info)))
+        for axis, key in self._in_info:
+            points[:, axis] = [float(info.get(key, np.nan)) for info in infos]
+        rows = np.asarray(obs).reshape(len(infos), -1) if self._in_obs else points
+        if dones.any() and self._in_obs:
+            rows = np.array(rows)
             for i in np.flatnonzero(dones):
-                last = infos[i]["terminal_observation"]
-                points[i, axis] = np.asarray(last if normalize is None else normalize.unnormalize_obs(last)).reshape(-1)[column]
+                last: Any = infos[i]["terminal_observation"]
+                if normalize is not None:
+                    last = normalize.unnormalize_obs(last)
+                rows[i] = np.asarray(last).reshape(-1)
+        for axis, column in self._in_obs:
+            points[:, axis] = rows[:, column]
         return points
 
     def flush(self) -> None:

@@ -124,10 +124,9 @@ def choose_backend(config: ExploreConfig) -> None:
     if sys.platform == "darwin" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
         return
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
-    make_env(config.env, config.env_kwargs).close()
-    if "mujoco" not in sys.modules:
-        return
     asked = os.environ.get("MUJOCO_GL")
+    if not _needs_mujoco(config, asked):
+        return
     for backend in [asked] if asked else ["egl", "osmesa"]:
         if _works(backend):
             os.environ["MUJOCO_GL"] = backend
@@ -137,6 +136,16 @@ def choose_backend(config: ExploreConfig) -> None:
         f"{config.env} can't be drawn without a display: {what}; type: apt-get install libegl1 "
         "(or libosmesa6, then MUJOCO_GL=osmesa genrl watch RUN)"
     )
+
+
+def _needs_mujoco(config: ExploreConfig, asked: str | None) -> bool:
+    try:
+        make_env(config.env, config.env_kwargs).close()
+    except RunError:
+        if asked and not _works(asked):
+            return True  # with a MUJOCO_GL that does not work, MuJoCo can't even be imported
+        raise
+    return "mujoco" in sys.modules
 
 
 def _works(backend: str) -> bool:

@@ -37,7 +37,8 @@ BAD = {
     "explore --env CartPole-v1 --learner maskableppo": "MaskablePPO needs a task with a method action_masks(), "
     "which CartPole-v1 has not; use --learner ppo",
     f"explore --env FrozenLake-v1 --reward {SURPRISE}": f"--reward {SURPRISE} on FrozenLake-v1: "
-    "Surprise takes observations of a flat Box, shape (n,), but was given Discrete; wrap the environment in gymnasium.wrappers.FlattenObservation",
+    "Surprise takes observations of a flat Box, shape (n,), but was given Discrete; "
+    "wrap the environment in gymnasium.wrappers.FlattenObservation",
     "explore --coverage x y": "--coverage x is no observation and no key of info; it has position, velocity and the indices below 2",
     "explore --out taken": "taken already holds a run; go on with it by `genrl resume taken`, or choose another --out",
     "explore --out full": "full exists and is not empty; choose another --out",

@@ -55,6 +55,11 @@ class TestARunDirectory:
         assert result["first_reward_step"] is None
         assert result["bonus_mean"] > 0
 
+    def test_columns_of_the_log_are_sorted(self, run):
+        columns = run.progress.read_text().splitlines()[0].split(",")
+        assert columns == sorted(columns)
+        assert {"rollout/ep_rew_mean", "reward/bonus_mean", "train/loss"} <= set(columns)
+
     def test_every_step_is_in_the_visited_histogram(self, run):
         with np.load(run.coverage, allow_pickle=False) as file:
             assert file["counts"].sum() == 512
@@ -145,6 +150,12 @@ class TestOptions:
         result = explore(cell, quiet=True)
         assert result["coverage"]["names"] == ["speed", "1"]
         assert result["coverage"]["bins"] == 4
+
+    def test_coverage_counts_the_last_state_of_an_episode_and_not_the_next_reset(self, tmp_path):
+        cell = config(tmp_path / "run", env="tests.runs.tiny:tests/Breaks-v0", env_kwargs={"at": -1}, normalize_obs=True)
+        explore(cell, quiet=True)  # every state is (0.5, 0.5), every reset is (0, 0)
+        with np.load(tmp_path / "run" / "coverage.npz", allow_pickle=False) as file:
+            assert file["counts"].tolist() == [[256]]
 
     def test_a_discrete_observation_has_no_map(self, tmp_path):
         cell = config(tmp_path / "run", env="FrozenLake-v1", steps=64)
