@@ -23,6 +23,7 @@ BENEATH |= {socket: {"transitions", "models", "data"} for socket in SOCKETS}
 BENEATH["runs"] = SOCKETS | BENEATH["rewards"]
 BENEATH["studies"] = BENEATH["runs"] | {"runs"}
 BENEATH["cli"] = BENEATH["studies"] | {"studies"}
+BENEATH["__main__"] = BENEATH["cli"] | {"cli"}
 
 # Where Stable-Baselines3 is touched beyond its public interface; each line there says which file of it and why.
 TOUCHES_SB3 = {

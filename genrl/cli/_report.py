@@ -20,17 +20,19 @@ def report(result: dict[str, Any], directory: Path) -> int:
     Returns:
         The exit code.
     """
+    modules = [name.rpartition(":")[0] for name in (result["env"], result["learner"], result["reward"])]
+    again = " ".join([str(directory), *(f"--imports {module}" for module in dict.fromkeys(modules) if module not in ("", "genrl_envs"))])
     if result["status"] == "failed":
         print(f"genrl: {result['error']}; the last good model is {directory}/model.zip", file=sys.stderr)
         return EXIT_CODES["failed"]
     if result["status"] == "interrupted":
-        print(f"interrupted at step {result['steps']:,}; go on with: genrl resume {directory}", file=sys.stderr)
+        print(f"interrupted at step {result['steps']:,}; go on with: genrl resume {again}", file=sys.stderr)
         return EXIT_CODES["interrupted"]
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for name, value in _rows(result):
         table.add_row(f"[dim]{name}[/dim]", value)
     Console().print(table)
-    print(f"watch it: genrl watch {directory}")
+    print(f"watch it: genrl watch {again}")
     return EXIT_CODES["finished"]
 
 

@@ -30,6 +30,8 @@ class Watch:
     """Draw actions as in training, instead of taking the most likely ones."""
     seed: int = 20_000
     """Seed of the first episode."""
+    imports: tuple[str, ...] = ()
+    """Modules of your own that the run may import, where its task, learner or reward is a `module:Name`."""
 
 
 def main(argv: list[str]) -> int:
@@ -42,7 +44,14 @@ def main(argv: list[str]) -> int:
         if getattr(flags, name) < (16 if name == "size" else 1):
             raise RunError(f"--{name} is {getattr(flags, name)}, but must be at least {16 if name == 'size' else 1}")
     film = watch(
-        flags.run, episodes=flags.episodes, steps=flags.steps, fps=flags.fps, size=flags.size, stochastic=flags.stochastic, seed=flags.seed
+        flags.run,
+        episodes=flags.episodes,
+        steps=flags.steps,
+        fps=flags.fps,
+        size=flags.size,
+        stochastic=flags.stochastic,
+        seed=flags.seed,
+        imports=flags.imports,
     )
     returns = ", ".join(f"{value:.4g}" for value in film.returns)
     print(f"{film.frames} frames, return {returns}: {' and '.join(str(path) for path in film.paths)}")

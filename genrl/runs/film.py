@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -44,7 +44,15 @@ class Film:
 
 
 def watch(
-    path: str | Path, *, episodes: int = 1, steps: int = 1000, fps: int = 30, size: int = 480, stochastic: bool = False, seed: int = 20_000
+    path: str | Path,
+    *,
+    episodes: int = 1,
+    steps: int = 1000,
+    fps: int = 30,
+    size: int = 480,
+    stochastic: bool = False,
+    seed: int = 20_000,
+    imports: Collection[str] = (),
 ) -> Film:
     """Film ``episodes`` of the trained policy, ``steps`` at most, into watch.mp4 and watch.gif of the run directory.
 
@@ -56,6 +64,7 @@ def watch(
         size: width of the film, in pixels.
         stochastic: draw actions instead of the most likely ones.
         seed: of the first episode.
+        imports: modules that the run may import, as in :func:`resume`.
 
     Raises:
         RunError: there is no run or no model, or the task can't be drawn here.
@@ -63,7 +72,7 @@ def watch(
     run = RunDirectory.open(path)
     if not run.model.is_file():
         raise RunError(f"{run.path} has no model.zip yet; let it train for a moment, or go on with `genrl resume {run.path}`")
-    config = load_config(run)
+    config = load_config(run, imports)
     choose_backend(config)
     frames, returns = _frames(run, config, episodes, steps, stochastic, seed)
     pictures = [_resized(frame, size) for frame in frames]

@@ -7,6 +7,7 @@ import platform
 import shlex
 import sys
 import time
+from collections.abc import Collection
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
@@ -63,17 +64,23 @@ def explore(config: ExploreConfig, *, quiet: bool = False) -> dict[str, Any]:
         raise
 
 
-def resume(path: str | Path, *, steps: int | None = None, quiet: bool = False) -> dict[str, Any]:
+def resume(path: str | Path, *, steps: int | None = None, imports: Collection[str] = (), quiet: bool = False) -> dict[str, Any]:
     """Go on with a run from its last checkpoint to ``steps`` (by default those of its configuration).
 
     Exact to the learner's state (parameters, optimisers, replay buffer, reward, normalisation, generators); the environments begin new
     episodes, so a run that was stopped is not the one that was never stopped.
 
+    Args:
+        path: the run directory.
+        steps: go on until this many environment steps.
+        imports: modules that the run may import for a task, learner or reward of your own; a file alone imports nothing.
+        quiet: no progress on stderr.
+
     Raises:
-        RunError: there is no run, no checkpoint, or nothing left to do.
+        RunError: there is no run, no checkpoint, nothing left to do, or a module that is not among ``imports``.
     """
     run = RunDirectory.open(path)
-    config = load_config(run)
+    config = load_config(run, imports)
     if steps is not None:
         config = replace(config, steps=steps)
     try:
@@ -93,11 +100,20 @@ def resume(path: str | Path, *, steps: int | None = None, quiet: bool = False) -
     return _train(session, run, checkpoint, quiet)
 
 
-def load_config(run: RunDirectory) -> ExploreConfig:
-    """The resolved configuration of an existing run, wherever its directory is now."""
+def load_config(run: RunDirectory, imports: Collection[str] = ()) -> ExploreConfig:
+    """The resolved configuration of an existing run, wherever its directory is now.
+
+    Raises:
+        RunError: it names a module that is not among ``imports``: a file that somebody sent must not decide what is imported.
+    """
     values = run.read_json(run.config)
     values.pop("about", None)
-    return replace(ExploreConfig.from_dict(values), out=run.path)
+    config = replace(ExploreConfig.from_dict(values), out=run.path)
+    for name in (config.env, config.learner, config.reward):
+        module = name.rpartition(":")[0]
+        if module and module not in (*imports, "genrl_envs"):
+            raise RunError(f"{run.config} names {name}, which would import {module}; if you trust it, add --imports {module}")
+    return config
 
 
 def _train(session: Session, run: RunDirectory, checkpoint: dict[str, Any] | None, quiet: bool) -> dict[str, Any]:

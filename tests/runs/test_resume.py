@@ -18,6 +18,7 @@ from genrl.runs.training import load_config
 from tests.runs.tiny import config
 
 SURPRISE = "tests.runs.tiny:Surprise"
+TINY = ("tests.runs.tiny",)
 
 
 def assert_equal(a, b, name=""):
@@ -45,7 +46,7 @@ def test_a_restored_session_is_in_the_saved_state(tmp_path, learner):
     explore(cell, quiet=True)
     run = RunDirectory(cell.directory)
     saved = load_state(run.checkpoint)
-    session = build(load_config(run))
+    session = build(load_config(run, TINY))
     session.load_state_dict(saved)
     again = session.state_dict()
     for state in (saved, again):  # where the interrupted episode was cut
@@ -59,12 +60,12 @@ def test_a_restored_session_is_in_the_saved_state(tmp_path, learner):
 def test_resume_goes_on_to_the_target_with_the_schedule_where_it_was(tmp_path):
     cell = config(tmp_path / "run", reward=SURPRISE)
     explore(replace(cell, steps=128), quiet=True)
-    result = resume(cell.directory, steps=256, quiet=True)
+    result = resume(cell.directory, steps=256, imports=TINY, quiet=True)
     run = RunDirectory(cell.directory)
     assert (result["status"], result["steps"]) == ("finished", 256)
     assert load_state(run.checkpoint)["learner"]["counters"]["_current_progress_remaining"] == 0
     assert [int(row["time/total_timesteps"]) for row in read_csv(run.progress)] == [64, 128, 192, 256]
-    assert load_config(run).steps == 256
+    assert load_config(run, TINY).steps == 256
 
 
 def test_a_resumed_run_does_not_repeat_the_first_episodes(tmp_path):
@@ -80,7 +81,7 @@ def test_n_step_returns_do_not_cross_the_cut(tmp_path):
     cell = config(tmp_path / "run", "sac", steps=40)
     explore(replace(cell, learner_kwargs={**cell.learner_kwargs, "n_steps": 3}), quiet=True)
     run = RunDirectory(cell.directory)
-    session = build(load_config(run))
+    session = build(load_config(run, TINY))
     session.load_state_dict(load_state(run.checkpoint))
     buffer = session.learner.replay_buffer
     assert buffer.timeouts[buffer.pos - 1].all()
@@ -144,7 +145,7 @@ def test_an_interrupt_saves_and_says_how_to_go_on(tmp_path, number):
     run = RunDirectory(tmp_path / "run")
     result = run.read_json(run.result)
     assert process.returncode == 130, err
-    assert err.strip().splitlines()[-1] == f"interrupted at step {result['steps']:,}; go on with: genrl resume {tmp_path / 'run'}"
+    assert err.strip().splitlines()[-1] == f"interrupted at step {result['steps']:,}; go on with: genrl resume {tmp_path / 'run'} --imports tests.runs.tiny"
     assert result["status"] == "interrupted"
     assert load_state(run.checkpoint)["learner"]["counters"]["num_timesteps"] == result["steps"]
 
@@ -157,9 +158,20 @@ def test_a_killed_run_goes_on_without_double_rows(tmp_path):
     with run.episodes.open("a") as file:
         file.write("999999,0,1")  # a line that the kill cut in half
     done = load_state(run.checkpoint)["learner"]["counters"]["num_timesteps"]
-    result = resume(run.path, steps=done + 128, quiet=True)
+    result = resume(run.path, steps=done + 128, imports=TINY, quiet=True)
     assert result["status"] == "finished"
     steps = [int(row["step"]) for row in run.read_episodes()]
     assert steps == sorted(set(steps))
     logged = [int(row["time/total_timesteps"]) for row in read_csv(run.progress)]
     assert logged == list(range(64, done + 129, 64))
+
+
+def test_a_file_does_not_decide_what_is_imported(tmp_path, monkeypatch):
+    cell = config(tmp_path / "run", steps=64)
+    explore(cell, quiet=True)
+    run = RunDirectory(cell.directory)
+    (tmp_path / "evil.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    run.write_json(run.config, run.read_json(run.config) | {"reward": "evil:Reward"})
+    with pytest.raises(RunError, match="would import evil; if you trust it, add --imports evil"):
+        resume(cell.directory, steps=128)
