@@ -38,7 +38,9 @@ def seconds(function: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def gain_by_autograd(network: BayesianNetwork, inputs: torch.Tensor, targets: torch.Tensor, noise: list[torch.Tensor], step_size: float) -> torch.Tensor:
+def gain_by_autograd(
+    network: BayesianNetwork, inputs: torch.Tensor, targets: torch.Tensor, noise: list[torch.Tensor], step_size: float
+) -> torch.Tensor:
     """The definition: one backward pass a transition through the mean of the K draws."""
     gains = []
     for row in range(len(inputs)):
@@ -74,7 +76,7 @@ def bench_gain(repeats: int) -> dict[str, object]:
 
 
 def learn(reward: type[RewardModel] | None, rollouts: int) -> float:
-    """Wall seconds of ``learn`` on HalfCheetah-v5, SB3's defaults but for the rollout's shape; construction and a first rollout are not counted."""
+    """Wall seconds of ``learn`` on HalfCheetah-v5 with SB3's defaults but for the rollout; construction and a first one aside."""
     model = PPO("MlpPolicy", make_vec_env("HalfCheetah-v5", ROLLOUT["n_envs"], seed=0), n_steps=ROLLOUT["n_steps"], seed=0, device="cpu")
     callback = None if reward is None else RewardCallback(reward(model.observation_space, model.action_space), weight=1e-3)
     steps = ROLLOUT["n_envs"] * ROLLOUT["n_steps"]
@@ -104,10 +106,9 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     report = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    report["machine"] = {
-        "processors": os.cpu_count(), "torch_threads": 1, "python": platform.python_version(), "torch": torch.__version__,
-        "stable_baselines3": stable_baselines3.__version__, "gymnasium": gymnasium.__version__, "command": "make bench", "repeats": arguments.repeats,
-    }  # fmt: skip
+    packages = {package.__name__: package.__version__ for package in (torch, stable_baselines3, gymnasium)}
+    machine = {"processors": os.cpu_count(), "torch_threads": 1, "python": platform.python_version(), **packages}
+    report["machine"] = machine | {"command": "make bench", "repeats": arguments.repeats}
     if arguments.only != "overhead":
         report["information_gain_2048_26_32_20_K10"] = bench_gain(arguments.repeats)
     if arguments.only != "gain":

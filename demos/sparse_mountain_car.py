@@ -1,6 +1,6 @@
 """A sparse task that TRPO alone does not solve and TRPO with VIME does: about a minute on two cores.
 
-    python demos/sparse_mountain_car.py [--steps 30000] [--seed 0] [--out runs/demo]
+python demos/sparse_mountain_car.py [--steps 30000] [--seed 0] [--out runs/demo]
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ METHODS = {"none": "TRPO alone", "vime": "TRPO + VIME"}
 def configuration(reward: str, steps: int, seed: int, out: Path) -> ExploreConfig:
     """The two runs differ in nothing but the reward."""
     return ExploreConfig(
-        env="genrl/SparseMountainCar-v0", learner="trpo", reward=reward, steps=steps, seed=seed, weight=1e-3, n_envs=8, normalize_obs=True,
+        env="genrl/SparseMountainCar-v0", learner="trpo", reward=reward, steps=steps, seed=seed, weight=1e-4, n_envs=8, normalize_obs=True,
         learner_kwargs={"n_steps": 128, "gae_lambda": 0.98}, out=out / f"{reward}-seed{seed}",
     )  # fmt: skip
 
@@ -73,7 +73,13 @@ def picture(runs: dict[str, ExploreConfig], path: Path) -> None:
             visits, x, y = file["counts"], file["edges_x"], file["edges_y"]
         axes.pcolormesh(x, y, np.ma.masked_equal(visits.T, 0), norm=LogNorm(1, visits.max()), cmap="viridis", rasterized=True)
         axes.axvline(0.45, color="#d9722e", linestyle="--", linewidth=1.2)
-        axes.set(title=f"{METHODS[reward]}: where it has been", xlabel="position (goal: dashed)", ylabel="velocity", xlim=(-1.2, 0.6), ylim=(-0.07, 0.07))
+        axes.set(
+            title=f"{METHODS[reward]}: where it has been",
+            xlabel="position (goal: dashed)",
+            ylabel="velocity",
+            xlim=(-1.2, 0.6),
+            ylim=(-0.07, 0.07),
+        )
     curve.set(title="SparseMountainCar", xlabel="environment steps", ylabel="episodes that reach the goal", ylim=(-0.04, 1.04))
     curve.legend(frameon=False, loc="center left")
     for axes in (curve, *maps):
@@ -93,7 +99,9 @@ def main() -> None:
     configs = {reward: configuration(reward, arguments.steps, arguments.seed, out) for reward in METHODS}
 
     console = Console()
-    console.print("SparseMountainCar: a car too weak for its hill, and a reward only at the goal. Two runs that differ in nothing but the bonus:")
+    console.print(
+        "SparseMountainCar: a car too weak for its hill, and a reward only at the goal. Two runs that differ in nothing but the bonus:"
+    )
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         runs = {reward: (config, pool.submit(explore, config, quiet=True)) for reward, config in configs.items()}
         with Live(standings(runs), console=console, refresh_per_second=4) as live:

@@ -70,7 +70,8 @@ def _mean_square_over_pairs(activation: Tensor, delta: Tensor, factor: Tensor) -
     r"""For every row, :math:`\sum_{ij} f_{ij} \left(\frac1K \sum_k a_{ki} \delta_{kj}\right)^2`, without the gradient in the bracket.
 
     The square of a sum over draws is a sum over pairs of draws, and a pair's part factorises:
-    :math:`\sum_j \delta_{kj}\delta_{qj} \sum_i a_{ki}a_{qi} f_{ij}`. The first layer's input is the same for all draws, so there the sum over draws comes first.
+    :math:`\sum_j \delta_{kj}\delta_{qj} \sum_i a_{ki}a_{qi} f_{ij}`. The first layer's input is the same for all draws, so there the
+    sum over draws comes first.
     """
     n_draws = delta.shape[0]
     if activation.dim() == 2:
@@ -102,18 +103,21 @@ def information_gain(
     :math:`\sigma^2 g_\rho^2 / 2\,\mathrm{sigmoid}(\rho)^2`. Every row is a batch of its own; no gradient of a single row is ever formed.
 
     Args:
-        layers: a sequence of ``(weight_mean [in, out], weight_rho [in, out], bias_mean [out], bias_rho [out])``, ReLU between them; σ = softplus(ρ).
+        layers: a sequence of ``(weight_mean [in, out], weight_rho [in, out], bias_mean [out], bias_rho [out])``, ReLU between them; σ
+            = softplus(ρ).
         inputs: ``[batch, in]``, the normalised observation and action.
         targets: ``[batch, out]``, the normalised next observation.
         noise: a standard normal tensor ``[K, batch, out]`` for each layer.
-        likelihood_std: standard deviation of the Gaussian likelihood, in units of the targets; one number, or one for each output ``[out]``.
+        likelihood_std: standard deviation of the Gaussian likelihood, in units of the targets; one number, or one for each output
+            ``[out]``.
         step_size: λ, of the natural-gradient step.
 
     Returns:
         ``[batch]``, nats.
 
     References:
-        Houthooft, Chen, Duan, Schulman, De Turck, Abbeel, "VIME: Variational Information Maximizing Exploration", 2016, arXiv:1605.09674, equations 13 to 16.
+        Houthooft, Chen, Duan, Schulman, De Turck, Abbeel, "VIME: Variational Information Maximizing Exploration", 2016,
+        arXiv:1605.09674, equations 13 to 16.
         Kingma, Salimans, Welling, "Variational Dropout and the Local Reparameterization Trick", 2015, arXiv:1506.02557.
 
     Example:
@@ -137,7 +141,8 @@ class BayesianNetwork(nn.Module):
     Args:
         input_dim, output_dim: sizes.
         hidden: widths of the hidden layers; any number of them.
-        likelihood_std: s of the Gaussian likelihood N(ŷ, s²), in units of the targets; a buffer ``[out]``, so that it can be set output by output.
+        likelihood_std: s of the Gaussian likelihood N(ŷ, s²), in units of the targets; a buffer ``[out]``, so that it can be set
+            output by output.
         prior_std: of the zero-mean Gaussian prior.
         initial_std: of the posterior's start; the prior's if not given.
         fan_in: whether the means start as N(0, 1/in), rather than as draws from the unit normal that the released code of VIME uses.
@@ -146,7 +151,8 @@ class BayesianNetwork(nn.Module):
         ValueError: a size or standard deviation that is not positive.
 
     References:
-        Graves, "Practical Variational Inference for Neural Networks", 2011. Blundell et al., "Weight Uncertainty in Neural Networks", 2015, arXiv:1505.05424.
+        Graves, "Practical Variational Inference for Neural Networks", 2011. Blundell et al., "Weight Uncertainty in Neural Networks",
+        2015, arXiv:1505.05424.
     """
 
     likelihood_std: Tensor
@@ -218,7 +224,8 @@ class BayesianNetwork(nn.Module):
 
     @torch.no_grad()
     def loss_and_grad(self, inputs: Tensor, targets: Tensor, noise: Sequence[Tensor], kl_weight: float) -> Tensor:
-        """Put the gradient of :meth:`loss` into ``.grad``, written out so that no graph is built; returns the likelihood's part of the loss."""
+        """Put the gradient of :meth:`loss` into ``.grad``, written out so that no graph is built; returns the likelihood's part of the
+        loss."""
         std = F.softplus(self.rho)
         sweeps, residual = _sweep(self._by_layer(self.mean, std * std), inputs, targets, noise, self.likelihood_std)
         rows = residual.shape[0] * residual.shape[1]

@@ -33,8 +33,10 @@ class Memory(Protocol):
 class RewardModel(nn.Module):
     r"""Base of every reward: ``forward`` scores transitions, ``update`` learns from a memory.
 
-    A subclass needs no more than ``forward``. In training mode ``forward`` may keep statistics of what it scores (a running scale, counts), as batch
-    normalisation does; in evaluation mode it must not. :class:`~genrl.rewards.RewardCallback` scores each *new* transition once in training mode, and
+    A subclass needs no more than ``forward``. In training mode ``forward`` may keep statistics of what it scores (a running scale,
+    counts), as batch
+    normalisation does; in evaluation mode it must not. :class:`~genrl.rewards.RewardCallback` scores each *new* transition once in
+    training mode, and
     replayed ones in evaluation mode.
 
     Optimisers and generators that are attributes are part of ``state_dict``, so that a restored reward goes on exactly where it stopped.
@@ -89,7 +91,8 @@ class RewardModel(nn.Module):
 
     @contextmanager
     def own_randomness(self) -> Iterator[None]:
-        """Within it, torch's global generator is seeded by this model and afterwards as if nothing had been drawn; for building networks."""
+        """Within it, torch's global generator is seeded by this model and afterwards as if nothing had been drawn; for building
+        networks."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self._seed)
             yield

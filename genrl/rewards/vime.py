@@ -27,7 +27,8 @@ class VIMEPreset:
     likelihood_std: float
     """Of the Gaussian likelihood, in standard deviations of an observation; where it is learned, the least that it can become."""
     learn_likelihood: bool
-    """Whether each observation dimension's likelihood is as wide as the errors there, so that noise which can't be predicted gives no information."""
+    """Whether each observation dimension's likelihood is as wide as the errors there, so that noise which can't be predicted gives no
+    information."""
     kl_weight: float
     """Weight of KL(posterior ‖ prior) beside the mean negative log-likelihood of a row."""
     initial_std: float
@@ -45,12 +46,28 @@ class VIMEPreset:
 
 
 RELEASED = VIMEPreset(
-    likelihood_std=5.0, learn_likelihood=False, kl_weight=1 / 50, initial_std=0.5, fan_in=False, learning_rate=1e-4, n_updates=500, batch_size=10, n_train_draws=10
+    likelihood_std=5.0,
+    learn_likelihood=False,
+    kl_weight=1 / 50,
+    initial_std=0.5,
+    fan_in=False,
+    learning_rate=1e-4,
+    n_updates=500,
+    batch_size=10,
+    n_train_draws=10,
 )
 """The settings of the paper's code, where the loss of a minibatch of 10 is KL/5 − Σ log p."""
 
 CALIBRATED = VIMEPreset(
-    likelihood_std=0.02, learn_likelihood=True, kl_weight=2e-4, initial_std=0.13, fan_in=True, learning_rate=3e-3, n_updates=100, batch_size=256, n_train_draws=1
+    likelihood_std=0.02,
+    learn_likelihood=True,
+    kl_weight=2e-4,
+    initial_std=0.13,
+    fan_in=True,
+    learning_rate=3e-3,
+    n_updates=100,
+    batch_size=256,
+    n_train_draws=1,
 )
 """Settings under which the network learns the dynamics: a likelihood as narrow as the errors, and a start that is not all noise."""
 
@@ -60,20 +77,24 @@ class VIME(RewardModel):
 
     .. math:: r_{\text{int}}(s, a, s') = \frac{D_{\text{KL}}\left[q(\theta; \phi') \,\|\, q(\theta; \phi)\right]}{\text{running median}},
 
-    q the posterior over the weights of a Bayesian network that predicts s′ from (s, a), φ′ what one natural-gradient step on the transition makes of φ.
-    The numerator is :func:`~genrl.models.bayesian.information_gain`; the denominator the mean of the last ten batches' medians, so that a typical bonus is 1.
+    q the posterior over the weights of a Bayesian network that predicts s′ from (s, a), φ′ what one natural-gradient step on the
+    transition makes of φ.
+    The numerator is :func:`~genrl.models.bayesian.information_gain`; the denominator the mean of the last ten batches' medians, so
+    that a typical bonus is 1.
     The bonus comes from the posterior and the input statistics *before* the transition is learned from, and is zero until the first update.
 
     Args:
         observation_space, action_space, seed: see :class:`~genrl.rewards.RewardModel`.
-        preset: ``"calibrated"`` or ``"released"`` (the settings of the paper's code); a keyword below that is not ``None`` goes before the preset.
+        preset: ``"calibrated"`` or ``"released"`` (the settings of the paper's code); a keyword below that is not ``None`` goes before
+            the preset.
         hidden: widths of the hidden layers.
         n_draws: K, noise draws of the information gain.
         step_size: λ of the natural-gradient step.
         prior_std: of the weights' prior.
         min_transitions: fewer in memory, and ``update`` waits.
         input_clip: normalised observations are clipped to ± this many standard deviations.
-        likelihood_std, learn_likelihood, kl_weight, initial_std, fan_in, learning_rate, n_updates, batch_size, n_train_draws: see :class:`VIMEPreset`.
+        likelihood_std, learn_likelihood, kl_weight, initial_std, fan_in, learning_rate, n_updates, batch_size, n_train_draws: see
+            :class:`VIMEPreset`.
 
     Raises:
         ValueError: an unknown preset, a space that the reward can't take, a size that is not positive.
@@ -118,10 +139,17 @@ class VIME(RewardModel):
         presets = {"calibrated": CALIBRATED, "released": RELEASED}
         if preset not in presets:
             raise ValueError(f"VIME has no preset {preset!r}; use 'calibrated' or 'released'")
-        given = {
-            "likelihood_std": likelihood_std, "learn_likelihood": learn_likelihood, "kl_weight": kl_weight, "initial_std": initial_std,
-            "fan_in": fan_in, "learning_rate": learning_rate, "n_updates": n_updates, "batch_size": batch_size, "n_train_draws": n_train_draws,
-        }  # fmt: skip
+        given: dict[str, Any] = {
+            "likelihood_std": likelihood_std,
+            "learn_likelihood": learn_likelihood,
+            "kl_weight": kl_weight,
+            "initial_std": initial_std,
+            "fan_in": fan_in,
+            "learning_rate": learning_rate,
+            "n_updates": n_updates,
+            "batch_size": batch_size,
+            "n_train_draws": n_train_draws,
+        }
         self.preset = VIMEPreset(**asdict(presets[preset]) | {name: value for name, value in given.items() if value is not None})
         counts = {"n_draws": n_draws, "n_updates": self.preset.n_updates, "batch_size": self.preset.batch_size}
         for name, value in (counts | {"n_train_draws": self.preset.n_train_draws}).items():
@@ -134,7 +162,13 @@ class VIME(RewardModel):
 
         with self.own_randomness():
             self.network = BayesianNetwork(
-                self.obs_dim + self.action_dim, self.obs_dim, hidden, 1.0 if self.preset.learn_likelihood else self.preset.likelihood_std, prior_std, self.preset.initial_std, self.preset.fan_in
+                self.obs_dim + self.action_dim,
+                self.obs_dim,
+                hidden,
+                1.0 if self.preset.learn_likelihood else self.preset.likelihood_std,
+                prior_std,
+                self.preset.initial_std,
+                self.preset.fan_in,
             )
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=self.preset.learning_rate, fused=True)
         self.obs_stats = RunningMeanStd((self.obs_dim,), clip=input_clip)

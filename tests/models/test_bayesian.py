@@ -117,7 +117,9 @@ class TestBayesianNetwork:
         inputs = torch.ones(1, 4, dtype=torch.float64)
         outputs = network(inputs, [n.double() for n in network.noise(20_000, 1, torch.Generator().manual_seed(0))])[:, 0]
         (weight_mean, weight_rho, bias_mean, bias_rho) = network.layers[0]
-        weights = weight_mean + F.softplus(weight_rho) * torch.randn(20_000, 4, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+        weights = weight_mean + F.softplus(weight_rho) * torch.randn(
+            20_000, 4, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1)
+        )
         biases = bias_mean + F.softplus(bias_rho) * torch.randn(20_000, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
         direct = weights.sum(1) + biases
         torch.testing.assert_close(outputs.mean(0), direct.mean(0), atol=0.03, rtol=0)

@@ -145,7 +145,10 @@ def test_an_interrupt_saves_and_says_how_to_go_on(tmp_path, number):
     run = RunDirectory(tmp_path / "run")
     result = run.read_json(run.result)
     assert process.returncode == 130, err
-    assert err.strip().splitlines()[-1] == f"interrupted at step {result['steps']:,}; go on with: genrl resume {tmp_path / 'run'} --imports tests.runs.tiny"
+    assert (
+        err.strip().splitlines()[-1]
+        == f"interrupted at step {result['steps']:,}; go on with: genrl resume {tmp_path / 'run'} --imports tests.runs.tiny"
+    )
     assert result["status"] == "interrupted"
     assert load_state(run.checkpoint)["learner"]["counters"]["num_timesteps"] == result["steps"]
 
