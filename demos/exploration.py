@@ -94,7 +94,7 @@ TABLES: dict[str, Table] = {
         milestones=(250_000, 500_000, 1_000_000),
     ),
     "cartpole_swingup": Table(
-        task("SparseCartpoleSwingup", 1_000_000, TRPO_LONG | {"gamma": 0.99, "target_kl": 0.01}),
+        task("SparseCartpoleSwingup", 1_000_000, {"n_steps": 512, "batch_size": 512, "target_kl": 0.02}, learner="ppo"),
         seeds=3,
         methods={"vime": {"reward": "vime", "weight": 1e-4}, "none": NONE},
         milestones=(250_000, 500_000, 1_000_000),

@@ -1,0 +1,102 @@
+"""How much of each bonus goes to a television that shows noise: NoisyTVMountainCar, fixed behaviour, every reward learns online.
+
+The agent carries a remote control; a step on which it presses the button draws four new channels, a quiet step keeps them. The share of the
+bonus that goes to the noise is what pressed steps earn above quiet ones: Σ (b − mean quiet b) over pressed steps / Σ b over all steps.
+
+    python demos/noisy_tv.py    # about two minutes; writes demos/results/noisy_tv.json
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import gymnasium
+import numpy as np
+import torch
+
+import genrl  # noqa: F401  (registers the task)
+from genrl.rewards import (
+    ICM,
+    RND,
+    VIME,
+    Disagreement,
+    PredictionError,
+    RewardModel,
+    SimHashCounts,
+    StateEntropy,
+    TransitionPool,
+    Transitions,
+)
+
+ROLLOUTS, STEPS, SEEDS = 60, 1024, 3
+METHODS: dict[str, tuple[type[RewardModel], dict[str, str]]] = {
+    "prediction-error": (PredictionError, {}),
+    "vime": (VIME, {}),
+    "vime-released": (VIME, {"preset": "released"}),
+    "disagreement": (Disagreement, {}),
+    "icm": (ICM, {}),
+    "rnd": (RND, {}),
+    "state-entropy": (StateEntropy, {}),
+    "counts": (SimHashCounts, {}),
+}
+
+
+def behaviour(env: gymnasium.Env, seed: int) -> Transitions:
+    """Random actions held for 8 steps, so that the car moves; a coin for the button at every step."""
+    obs, _ = env.reset(seed=seed)
+    env.action_space.seed(seed)
+    rows = []
+    held = env.action_space.sample()
+    for step in range(ROLLOUTS * STEPS):
+        fresh = env.action_space.sample()
+        held = fresh if step % 8 == 0 else held
+        action = np.append(held[:-1], fresh[-1])
+        next_obs, _, terminated, truncated, _ = env.step(action)
+        rows.append((obs, action, next_obs, terminated))
+        obs = env.reset()[0] if terminated or truncated else next_obs
+    obs_, action_, next_obs_, terminated_ = (torch.as_tensor(np.array(field)) for field in zip(*rows, strict=True))
+    return Transitions(obs_.float(), action_.float(), next_obs_.float(), terminated_)
+
+
+def share_on_noise(reward: RewardModel, data: Transitions) -> float:
+    """Share of the bonus of the second half of the rollouts that pressed steps earn above quiet ones."""
+    pool, above, total = TransitionPool(100_000), 0.0, 0.0
+    for rollout in range(ROLLOUTS):
+        batch = data.rows(slice(rollout * STEPS, (rollout + 1) * STEPS))
+        pool.add(batch)
+        bonus = reward.train()(batch)
+        reward.update(pool)
+        if rollout >= ROLLOUTS // 2:
+            pressed = batch.action[:, -1] > 0
+            above += float((bonus[pressed] - bonus[~pressed].mean()).sum())
+            total += float(bonus.sum())
+    return above / total
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    env = gymnasium.make("genrl/NoisyTVMountainCar-v0")
+    shares: dict[str, list[float]] = {name: [] for name in METHODS}
+    for seed in range(SEEDS):
+        data = behaviour(env, seed)
+        for name, (reward, keywords) in METHODS.items():
+            shares[name].append(share_on_noise(reward(env.observation_space, env.action_space, seed=seed, **keywords), data))
+        print(f"seed {seed}:", {name: round(values[-1], 3) for name, values in shares.items()}, flush=True)
+    reference = float(np.median(shares["prediction-error"]))
+    methods = {
+        name: {"share_median": float(np.median(values)), "shares": values, "of_prediction_errors": float(np.median(values)) / reference}
+        for name, values in shares.items()
+    }
+    settings = {"env": "genrl/NoisyTVMountainCar-v0", "rollouts": ROLLOUTS, "steps_a_rollout": STEPS, "seeds": SEEDS}
+    report = {"command": "python demos/noisy_tv.py", **settings, "methods": methods}
+    path = Path(__file__).parent / "results" / "noisy_tv.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(report, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
