@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize, unwrap_vec_normalize
 
 from genrl.runs import _sb3
@@ -21,6 +20,7 @@ from genrl.runs.hyperparameters import resolve_kwargs
 from genrl.runs.resolve import learner_class, reward_class
 
 if TYPE_CHECKING:
+    from genrl.policies import HeldNoise
     from genrl.rewards import RewardCallback
 
 __all__ = ["Session", "build", "resolve"]
@@ -42,7 +42,7 @@ class Session:
     env: VecEnv
     learner: BaseAlgorithm
     reward: RewardCallback | None
-    callbacks: list[BaseCallback]
+    callbacks: list[HeldNoise]
     coverage_names: tuple[str, ...]
     observation_names: tuple[str, ...]
 
@@ -57,6 +57,7 @@ class Session:
             "learner": _sb3.learner_state(self.learner),
             "reward": self.reward.state_dict() if self.reward is not None else None,
             "vecnormalize": _sb3.vecnormalize_state(self.normalize) if self.normalize is not None else None,
+            "noise": [callback.state_dict() for callback in self.callbacks],
             "generators": _sb3.generator_state(),
         }
 
@@ -67,6 +68,8 @@ class Session:
             self.reward.load_state_dict(state["reward"])
         if self.normalize is not None:
             _sb3.load_vecnormalize_state(self.normalize, state["vecnormalize"])
+        for callback, noise in zip(self.callbacks, state["noise"], strict=True):
+            callback.load_state_dict(noise)
         seeds = np.random.SeedSequence([self.config.seed, self.learner.num_timesteps])
         self.env.seed(int(seeds.generate_state(1)[0]) // 2)
         _sb3.set_generator_state(state["generators"])
@@ -157,7 +160,7 @@ def _reward(config: ExploreConfig, env: Any) -> RewardCallback | None:
         raise RunError(f"--reward {config.reward} on {config.env}: {' '.join(str(error).split())}") from error
 
 
-def _noise(config: ExploreConfig) -> list[BaseCallback]:
+def _noise(config: ExploreConfig) -> list[HeldNoise]:
     if not config.held_noise:
         return []
     from genrl.policies import HeldNoise
