@@ -75,6 +75,7 @@ TABLES: dict[str, Table] = {
             "held-noise-8": NONE | {"held_noise": 8},
             "vime": {"reward": "vime", "weight": 1e-4},
             "vime-released": {"reward": "vime", "weight": 1e-4, "reward_kwargs": {"preset": "released"}},
+            "vime-ten-times-heavier": {"reward": "vime", "weight": 1e-3},
             **{name: {"reward": name, "weight": 1e-3} for name in PEERS},
         },
         milestones=(10_000, 20_000, 30_000),

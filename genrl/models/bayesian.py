@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Independent, Normal
 from torch.nn import functional as F
 
 __all__ = ["BayesianNetwork", "Layer", "information_gain"]
@@ -201,8 +202,12 @@ class BayesianNetwork(nn.Module):
         """A standard normal draw for every pre-activation, ``[n_draws, batch, out]`` a layer."""
         return [torch.randn(n_draws, batch_size, size, generator=generator) for size in self.sizes[1:]]
 
-    def forward(self, inputs: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
-        """Prediction ``[sample, batch, out]`` under ``noise``; without it that of the mean weights, ``[batch, out]``."""
+    def forward(self, inputs: Tensor, noise: Sequence[Tensor] | None = None) -> Independent:
+        """p(target | input): N(:meth:`predict`, likelihood_std²), independent over outputs."""
+        return Independent(Normal(self.predict(inputs, noise), self.likelihood_std), 1)
+
+    def predict(self, inputs: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
+        """Mean prediction ``[sample, batch, out]`` under ``noise``; without it that of the mean weights, ``[batch, out]``."""
         activation = inputs
         for index, (weight_mean, weight_rho, bias_mean, bias_rho) in enumerate(self.layers):
             preactivation = activation @ weight_mean + bias_mean
@@ -219,7 +224,7 @@ class BayesianNetwork(nn.Module):
 
     def loss(self, inputs: Tensor, targets: Tensor, noise: Sequence[Tensor], kl_weight: float) -> Tensor:
         """``kl_weight`` · KL − mean over draws and rows of log p(target | input), without the likelihood's constant; nats a row."""
-        residual = (self(inputs, noise) - targets) / self.likelihood_std
+        residual = (self.predict(inputs, noise) - targets) / self.likelihood_std
         return kl_weight * self.kl() + residual.square().sum(-1).mean() / 2
 
     @torch.no_grad()

@@ -45,6 +45,12 @@ def save_state(path: str | Path, state: Mapping[str, Any]) -> None:
     """
     tensors: dict[str, Tensor] = {}
     structure = _pack(state, tensors, "")
+    seen: set[int] = set()
+    for name, tensor in tensors.items():  # safetensors takes no two tensors in one storage
+        storage = tensor.untyped_storage()
+        if storage.nbytes() != tensor.nbytes or storage.data_ptr() in seen:
+            tensors[name] = tensor.clone()
+        seen.add(storage.data_ptr())
     write_whole(path, save(tensors, metadata={"state": json.dumps(structure)}))
 
 
@@ -78,7 +84,7 @@ def _pack(value: Any, tensors: dict[str, Tensor], name: str) -> Any:
     if isinstance(value, Tensor):
         while name in tensors:  # {"a/b": …, "a": {"b": …}}
             name += "'"
-        tensors[name] = value.detach().cpu().contiguous().clone()
+        tensors[name] = value.detach().cpu().contiguous()
         return {_TENSOR: name}
     if isinstance(value, Mapping):
         if wrong := [key for key in value if not (key is None or isinstance(key, bool | int | float | str))]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,4 +19,4 @@ def check_positive(owner: type, **values: float | Sequence[int]) -> None:
     """Every value, and every item of a sequence, must be above zero."""
     for name, value in values.items():
         items = value if isinstance(value, Sequence) else [value]
-        check(owner, name, value, all(item > 0 for item in items), f"{name} above 0")
+        check(owner, name, value, all(math.isfinite(item) and item > 0 for item in items), f"{name} above 0 and finite")

@@ -116,9 +116,11 @@ class _ScoredRewards:
         rows, envs = np.broadcast_arrays(*cells)
         # buffers.py, NStepReplayBuffer._get_samples: windows reach past the last written row and are masked later; NaN · 0 would not be.
         written = rows < self.buffer.size()
+        # A cell that is drawn twice is one transition: it must not be its own neighbour, nor cost twice.
+        distinct, where = np.unique(rows[written] * self.buffer.n_envs + envs[written], return_inverse=True)
         bonus = np.zeros(rows.shape, dtype=np.float32)
         for part in self.parts:
-            bonus[written] += part.score(rows[written], envs[written])
+            bonus[written] += part.score(distinct // self.buffer.n_envs, distinct % self.buffer.n_envs)[where]
         return np.asarray(self.rewards[rows, envs] + 1j * bonus)
 
 

@@ -43,6 +43,7 @@ class RewardCallback(BaseCallback):
         update_every: environment steps between two updates of the reward, off-policy; on-policy it is a rollout.
         memory_size: transitions that the reward can learn from, on-policy; off-policy it is the replay buffer.
         name: first part of the names in the log.
+        seed: of what the reward draws from its memory.
 
     Raises:
         ValueError: at construction, a weight that is not finite; when it is given to another callback than a list; when ``learn`` starts,
@@ -65,6 +66,7 @@ class RewardCallback(BaseCallback):
         update_every: int = 1000,
         memory_size: int = 100_000,
         name: str = "reward",
+        seed: int = 0,
     ) -> None:
         super().__init__()
         for label, value in {"weight": weight, "extrinsic_weight": extrinsic_weight}.items():
@@ -74,10 +76,10 @@ class RewardCallback(BaseCallback):
             raise ValueError(f"RewardCallback needs update_every of at least 1 environment step, but was given {update_every}")
         self.reward, self.weight, self.extrinsic_weight = reward, weight, extrinsic_weight
         self.update_every, self.name = update_every, name
-        self.pool = TransitionPool(memory_size)
+        self.pool = TransitionPool(memory_size, seed)
         self.last_bonus = np.zeros((0, 0), dtype=np.float32)
         """Unweighted bonus of the newest transitions, ``(time, env)``."""
-        self._generator = torch.Generator().manual_seed(0)
+        self._generator = torch.Generator().manual_seed(seed)
         self._steps: list[tuple[np.ndarray, ...]] = []
         self._part: OnPolicyPart | OffPolicyPart | None = None
         self._raw: RawObservations | None = None
@@ -235,14 +237,7 @@ class RewardCallback(BaseCallback):
     @torch.no_grad()
     def _score(self, transitions: Transitions, envs: np.ndarray, steps: np.ndarray) -> np.ndarray:
         """Unweighted bonus ``(batch,)`` of transitions that these environments made at these steps."""
-        bonus = self.reward(transitions)
-        if not isinstance(bonus, Tensor) or bonus.shape != (transitions.batch_size,):
-            given = f"shape {tuple(bonus.shape)}" if isinstance(bonus, Tensor) else f"a {type(bonus).__name__}"
-            raise ValueError(
-                f"{type(self.reward).__name__}.forward gave {given} for {transitions.batch_size} transitions; "
-                f"it needs ({transitions.batch_size},), one reward each: squeeze or sum the rest"
-            )
-        scores: np.ndarray = bonus.cpu().numpy().astype(np.float32)
+        scores: np.ndarray = self._forward(transitions).cpu().numpy().astype(np.float32)
         if not np.isfinite(scores).all():
             row = int(np.flatnonzero(~np.isfinite(scores))[0])
             raise FloatingPointError(
@@ -251,8 +246,19 @@ class RewardCallback(BaseCallback):
             )
         return scores
 
+    def _forward(self, transitions: Transitions) -> Tensor:
+        bonus = self.reward(transitions)
+        if not isinstance(bonus, Tensor) or bonus.shape != (transitions.batch_size,):
+            given = f"shape {tuple(bonus.shape)}" if isinstance(bonus, Tensor) else f"a {type(bonus).__name__}"
+            raise ValueError(
+                f"{type(self.reward).__name__}.forward gave {given} for {transitions.batch_size} transitions; "
+                f"it needs ({transitions.batch_size},), one reward each: squeeze or sum the rest"
+            )
+        return bonus
+
+    @torch.no_grad()
     def _probe(self) -> None:
-        """Score a made-up batch, so that a wrong ``forward`` shows before the first step; nothing is kept of it."""
+        """Give ``forward`` a made-up batch, so that a wrong shape shows before the first step; nothing is kept of it."""
         n = 64  # more than a neighbour-based reward has neighbours
         spaces_ = (self.model.observation_space, self.model.action_space, self.model.observation_space)
         obs, action, next_obs = (np.zeros((n, *space.shape), dtype=space.dtype) for space in spaces_)  # type: ignore[misc]
@@ -260,8 +266,7 @@ class RewardCallback(BaseCallback):
             action += self.model.action_space.start
         generators = self.reward.get_extra_state()["generators"]
         self.reward.eval()
-        transitions = as_transitions(obs, action, next_obs, np.zeros(n, dtype=bool), self._dtype)
-        self._score(transitions, np.zeros(n, dtype=int), np.full(n, self.num_timesteps))
+        self._forward(as_transitions(obs, action, next_obs, np.zeros(n, dtype=bool), self._dtype))
         for name, state in generators.items():
             getattr(self.reward, name).set_state(state)
 

@@ -16,11 +16,12 @@ class BonusScale(nn.Module):
     .. math:: \mathrm{forward}(b) = b \,/\, \sqrt{\operatorname{mean}(b_{1:t}^2)}
 
     In training mode the given batch enters the statistics first, so the very first batch has a root mean square of exactly 1; later a
-    bonus fades as what is left to discover does. In evaluation mode nothing changes. The usual choice is the standard deviation, which is
-    the same but about the mean: a bonus that hardly varies, as a neighbour distance, would become huge.
+    bonus fades as what is left to discover does. In evaluation mode nothing changes; before the first batch in training mode, when
+    neither inputs nor bonus have a scale yet, it is zero. The usual choice is the standard deviation, which is the same but about the
+    mean: a bonus that hardly varies, as a neighbour distance, would become huge.
 
     Args:
-        enabled: whether to divide at all; the statistics are not kept otherwise.
+        enabled: whether to divide at all.
     """
 
     def __init__(self, enabled: bool = True) -> None:
@@ -36,11 +37,11 @@ class BonusScale(nn.Module):
     @torch.no_grad()
     def forward(self, bonus: Tensor) -> Tensor:
         """``(batch,)`` bonuses in units of their running root mean square."""
-        if not self.enabled:
-            return bonus
         if self.training:
             self.stats.update(bonus)
-        return bonus / self.rms.to(bonus.dtype)
+        if self.stats.count == 0:
+            return torch.zeros_like(bonus)
+        return bonus / self.rms.to(bonus.dtype) if self.enabled else bonus
 
     def extra_repr(self) -> str:
         return f"enabled={self.enabled}"

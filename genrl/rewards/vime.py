@@ -12,6 +12,7 @@ from torch import Tensor
 
 from genrl.models.bayesian import BayesianNetwork, information_gain
 from genrl.models.normalization import RunningMeanStd
+from genrl.rewards._checks import check, check_positive
 from genrl.rewards.base import Memory, RewardModel
 from genrl.transitions import Transitions
 
@@ -78,10 +79,10 @@ class VIME(RewardModel):
     .. math:: r_{\text{int}}(s, a, s') = \frac{D_{\text{KL}}\left[q(\theta; \phi') \,\|\, q(\theta; \phi)\right]}{\text{running median}},
 
     q the posterior over the weights of a Bayesian network that predicts s′ from (s, a), φ′ what one natural-gradient step on the
-    transition makes of φ.
-    The numerator is :func:`~genrl.models.bayesian.information_gain`; the denominator the mean of the last ten batches' medians, so
-    that a typical bonus is 1.
-    The bonus comes from the posterior and the input statistics *before* the transition is learned from, and is zero until the first update.
+    transition makes of φ. The numerator is :func:`~genrl.models.bayesian.information_gain`; the denominator the mean of the last ten
+    batches' medians, so that a typical bonus is about 1 (while a learned likelihood still narrows, gains grow, and it is up to a few).
+    The bonus comes from the posterior and the input statistics *before* the transition is learned from, and is zero until the first
+    update.
 
     Args:
         observation_space, action_space, seed: see :class:`~genrl.rewards.RewardModel`.
@@ -117,6 +118,7 @@ class VIME(RewardModel):
         self,
         observation_space: spaces.Space[Any],
         action_space: spaces.Space[Any],
+        *,
         preset: Literal["calibrated", "released"] = "calibrated",
         seed: int = 0,
         hidden: Sequence[int] = (32,),
@@ -151,13 +153,9 @@ class VIME(RewardModel):
             "n_train_draws": n_train_draws,
         }
         self.preset = VIMEPreset(**asdict(presets[preset]) | {name: value for name, value in given.items() if value is not None})
-        counts = {"n_draws": n_draws, "n_updates": self.preset.n_updates, "batch_size": self.preset.batch_size}
-        for name, value in (counts | {"n_train_draws": self.preset.n_train_draws}).items():
-            if value < 1:
-                raise ValueError(f"VIME needs {name} of at least 1, but was given {value}")
-        for name, positive in {"step_size": step_size, "learning_rate": self.preset.learning_rate, "input_clip": input_clip}.items():
-            if not positive > 0:
-                raise ValueError(f"VIME needs {name} above 0, but was given {positive}")
+        numbers = {name: value for name, value in asdict(self.preset).items() if not isinstance(value, bool)}
+        check_positive(VIME, n_draws=n_draws, step_size=step_size, prior_std=prior_std, input_clip=input_clip, hidden=hidden, **numbers)
+        check(VIME, "min_transitions", min_transitions, min_transitions >= 0, "min_transitions of at least 0")
         self.n_draws, self.step_size, self.min_transitions = n_draws, step_size, min_transitions
 
         with self.own_randomness():
@@ -202,8 +200,9 @@ class VIME(RewardModel):
 
     def update(self, memory: Memory) -> dict[str, float]:
         """Merge the newest transitions into the input statistics, then minimise the free energy on samples of the memory."""
-        self.obs_stats.update(memory.latest.obs)
-        self.action_stats.update(self.flat_action(memory.latest.action))
+        latest = memory.latest
+        self.obs_stats.update(latest.obs)
+        self.action_stats.update(self.flat_action(latest.action))
         if len(memory) < self.min_transitions:
             return {}
         p = self.preset
@@ -216,9 +215,9 @@ class VIME(RewardModel):
             self.optimizer.step()
         self.updates += 1
         with torch.no_grad():
-            error = (self.network(inputs[:2048]) - targets[:2048]).square().mean(0)
+            error = (self.network.predict(inputs[:2048]) - targets[:2048]).square().mean(0)
             if p.learn_likelihood:
-                # The maximum-likelihood s of the mean network, halfway, so that one bad sample does not carry it away.
+                # Halfway to the maximum-likelihood s of the mean network on the memory, so that one bad sample does not carry it away.
                 self.network.likelihood_std.copy_((self.network.likelihood_std + error.sqrt()).div(2).clamp_min(p.likelihood_std))
             return {"likelihood_loss": float(loss) / p.n_updates, "prediction_error": float(error.mean()), "kl": float(self.network.kl())}
 

@@ -32,7 +32,8 @@ def draw(run: RunDirectory) -> None:
 
     with matplotlib.rc_context(STYLE):
         config = run.read_json(run.config)
-        title = f"{config['env'].split(':')[-1]}, {config['learner']} + {config['reward']}, seed {config['seed']}"
+        reward = config["reward"].split(":")[-1]
+        title = f"{config['env'].split(':')[-1]}\n{config['learner'].split(':')[-1]} + {reward}, seed {config['seed']}"
         _learning_curve(run, title)
         _bonus(run, title)
         _coverage(run, title)

@@ -15,7 +15,9 @@ from genrl.models.bayesian import BayesianNetwork, Layer, information_gain
 
 def float64_network(sizes: tuple[int, ...] = (5, 7, 6, 3), seed: int = 0) -> BayesianNetwork:
     torch.manual_seed(seed)
-    return BayesianNetwork(sizes[0], sizes[-1], sizes[1:-1], likelihood_std=0.7, prior_std=0.5, initial_std=0.3).double()
+    network = BayesianNetwork(sizes[0], sizes[-1], sizes[1:-1], likelihood_std=0.7, prior_std=0.5, initial_std=0.3).double()
+    network.likelihood_std.fill_(0.7)  # to float64's precision
+    return network
 
 
 def data(network: BayesianNetwork, batch: int = 8, n_draws: int = 4) -> tuple[Tensor, Tensor, list[Tensor]]:
@@ -72,7 +74,7 @@ class TestInformationGain:
         step_size, mean, rho, std = 1e-4, network.mean, network.rho, F.softplus(network.rho)
         new_mean = mean - step_size * std.square() * mean.grad
         new_std = std - step_size * std.square() / 2 * rho.grad / rho.sigmoid()
-        exact = float(((std / new_std).log() + (new_std.square() + (new_mean - mean).square()) / (2 * std.square()) - 0.5).sum())
+        exact = float((((std / new_std).log() + (new_std.square() + (new_mean - mean).square()) / (2 * std.square()) - 0.5).sum()).detach())
         gain = information_gain(network.layers, inputs, targets, noise, 0.7, step_size)
         assert float(gain) == pytest.approx(exact, rel=1e-3)
 
@@ -82,6 +84,14 @@ class TestInformationGain:
         layer = (2 * one, 0 * one, 0 * one[0], 0 * one[0])
         gain = information_gain([layer], 3 * one, one, [torch.zeros(1, 1, 1, dtype=torch.float64)], likelihood_std=1.0, step_size=0.1)
         assert float(gain) == pytest.approx(0.5 * 0.01 * np.log(2) ** 2 * (15**2 + 5**2), rel=1e-12)
+
+    def test_each_output_can_have_a_likelihood_of_its_own(self):
+        network = float64_network()
+        network.likelihood_std.copy_(torch.tensor([0.3, 1.0, 2.5]))
+        inputs, targets, noise = data(network)
+        expected = brute_force_gain(network, inputs, targets, noise, step_size=0.1)
+        gain = information_gain(network.layers, inputs, targets, noise, network.likelihood_std, 0.1)
+        torch.testing.assert_close(gain, expected, rtol=1e-12, atol=0)
 
     def test_a_row_does_not_depend_on_the_others(self):
         network = float64_network()
@@ -115,7 +125,7 @@ class TestBayesianNetwork:
     def test_sampled_activations_have_the_moments_of_sampled_weights(self):
         network = float64_network((4, 3))
         inputs = torch.ones(1, 4, dtype=torch.float64)
-        outputs = network(inputs, [n.double() for n in network.noise(20_000, 1, torch.Generator().manual_seed(0))])[:, 0]
+        outputs = network.predict(inputs, [n.double() for n in network.noise(20_000, 1, torch.Generator().manual_seed(0))])[:, 0]
         (weight_mean, weight_rho, bias_mean, bias_rho) = network.layers[0]
         weights = weight_mean + F.softplus(weight_rho) * torch.randn(
             20_000, 4, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1)
@@ -132,7 +142,13 @@ class TestBayesianNetwork:
     def test_without_noise_it_is_the_mean_network(self):
         network = float64_network()
         inputs, _, noise = data(network)
-        torch.testing.assert_close(network(inputs), network(inputs, [0 * n for n in noise])[0])
+        torch.testing.assert_close(network.predict(inputs), network.predict(inputs, [0 * n for n in noise])[0])
+
+    def test_its_distribution_is_the_likelihood_of_the_loss(self):
+        network = float64_network()
+        inputs, targets, noise = data(network)
+        expected = network.loss(inputs, targets, noise, kl_weight=0) + 3 * (np.log(0.7) + 0.5 * np.log(2 * np.pi))
+        torch.testing.assert_close(-network(inputs, noise).log_prob(targets).mean(), expected)
 
     @pytest.mark.parametrize(
         ("arguments", "message"),

@@ -72,7 +72,7 @@ class TestBonus:
         action_mean, action_std = vime.action_stats.mean.float(), vime.action_stats.std.float()
         inputs = torch.cat([(batch.obs - mean) / std, (batch.action - action_mean) / action_std], 1)
         noise = vime.network.noise(10, 50, vime.generator)
-        expected = information_gain(vime.network.layers, inputs, (batch.next_obs - mean) / std, noise, 0.2, 0.01)
+        expected = information_gain(vime.network.layers, inputs, (batch.next_obs - mean) / std, noise, vime.network.likelihood_std, 0.01)
         torch.testing.assert_close(gain, expected)
 
     @pytest.mark.parametrize("preset", ["calibrated", "released"])
@@ -97,7 +97,7 @@ class TestLearning:
         for preset in ("calibrated", "released"):
             vime = trained(10, preset=preset)
             with torch.no_grad():
-                errors[preset] = float((vime.network(vime._inputs(held_out)) - vime.obs_stats(held_out.next_obs)).square().mean())
+                errors[preset] = float((vime.network.predict(vime._inputs(held_out)) - vime.obs_stats(held_out.next_obs)).square().mean())
         assert errors["calibrated"] < 0.02
         assert errors["released"] > 0.2
 
@@ -113,6 +113,34 @@ class TestLearning:
         torch.manual_seed(0)
         trained(1)(linear_dynamics(10, seed=0))
         assert torch.equal(torch.rand(3), expected)
+
+
+class TestLearnedLikelihood:
+    def test_it_goes_halfway_to_the_errors_and_not_below_its_floor(self):
+        vime = VIME(OBS, ACTION)
+        pool = pool_of(linear_dynamics(2000, seed=0))
+        for _ in range(12):
+            before = vime.network.likelihood_std.clone()
+            vime.update(pool)
+            assert (vime.network.likelihood_std >= before / 2).all()
+        assert (vime.network.likelihood_std < 0.15).all()
+        assert (vime.network.likelihood_std >= 0.02).all()
+
+    def test_a_dimension_of_noise_gets_the_width_of_the_noise(self):
+        batch = linear_dynamics(4000, seed=0)
+        noise = torch.randn(4000, generator=torch.Generator().manual_seed(1))
+        noisy = batch._replace(next_obs=torch.cat([batch.next_obs[:, :2], noise[:, None]], 1))
+        vime, pool = VIME(OBS, ACTION), pool_of(noisy)
+        for _ in range(12):
+            vime.update(pool)
+        std = vime.network.likelihood_std
+        assert std[2] > 0.6
+        assert (std[:2] < 0.2).all()
+
+    def test_it_stays_where_it_is_not_learned(self):
+        assert trained(3, preset="released").network.likelihood_std.tolist() == [5.0] * 3
+        fixed = trained(3, learn_likelihood=False, likelihood_std=0.2).network.likelihood_std
+        torch.testing.assert_close(fixed, torch.full((3,), 0.2))
 
 
 class TestState:
@@ -142,10 +170,12 @@ class TestArguments:
         ("keywords", "message"),
         [
             ({"preset": "paper"}, "use 'calibrated' or 'released'"),
-            ({"n_draws": 0}, "n_draws of at least 1"),
+            ({"n_draws": 0}, "VIME needs n_draws above 0 and finite, but was given n_draws=0; type n_draws=10 for the default"),
             ({"step_size": 0.0}, "step_size above 0"),
-            ({"learning_rate": -1.0}, "learning_rate above 0"),
-            ({"hidden": (0,)}, "at least 1"),
+            ({"learning_rate": float("inf")}, "learning_rate above 0 and finite"),
+            ({"kl_weight": float("nan")}, "kl_weight above 0"),
+            ({"min_transitions": -5}, "min_transitions of at least 0"),
+            ({"hidden": (0,)}, "hidden above 0"),
         ],
     )
     def test_impossible_ones_are_refused(self, keywords, message):

@@ -1,0 +1,53 @@
+"""What the README says to type works."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from stable_baselines3 import PPO
+
+from genrl.rewards import RewardCallback, RewardModel
+
+README = Path(__file__).parents[1] / "README.md"
+BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.S)
+
+
+def test_the_one_line_integration_trains():
+    code = next(block for block in BLOCKS if "from stable_baselines3 import PPO" in block)
+    assert "1_000_000" in code
+    names: dict[str, object] = {}
+    exec(code.replace("1_000_000", "2048"), names)
+    model = names["model"]
+    assert isinstance(model, PPO)
+    assert model.num_timesteps == 2048
+    assert "reward/bonus_mean" in model.logger.name_to_value or model.logger.name_to_value == {}
+
+
+def test_the_reward_of_your_own_is_a_reward(monkeypatch):
+    module = ModuleType("my_rewards")
+    monkeypatch.setitem(sys.modules, "my_rewards", module)
+    code = next(block for block in BLOCKS if "class Distance" in block)
+    assert len(code.strip().splitlines()) <= 26
+    exec(code, module.__dict__)
+    model = PPO("MlpPolicy", "Pendulum-v1", n_steps=32, batch_size=32, n_epochs=1)
+    reward = module.Distance(model.observation_space, model.action_space, power=2.0)
+    assert isinstance(reward, RewardModel)
+    callback = RewardCallback(reward)
+    model.learn(64, callback=callback)
+    assert float(reward.stats.count) == 64
+    assert callback.last_bonus.shape == (32, 1)
+    assert callback.last_bonus.mean() == pytest.approx(1, abs=0.8)  # mean squared distance in standard deviations
+
+
+def test_every_table_is_filled_from_a_results_file():
+    text = README.read_text()
+    from demos.tables import TABLES
+
+    for name, make in TABLES.items():
+        found = re.search(rf"<!-- {name} -->\n(.*?)<!-- /{name} -->", text, flags=re.S)
+        assert found, name
+        assert found[1].strip() == "\n".join(make()).strip(), f"run python demos/tables.py: the table {name} is not what demos/results says"
