@@ -55,6 +55,7 @@ class Table:
 
 NONE = {"reward": "none", "weight": 0.0}
 PEERS = ("prediction-error", "icm", "rnd", "disagreement", "state-entropy", "counts")
+SAC = {"net_arch": (64, 64), "learning_starts": 1000, "ent_coef": "auto_0.1"}
 TRPO_SHORT = {"n_steps": 128, "gae_lambda": 0.98}
 TRPO_LONG = {"n_steps": 256, "gae_lambda": 0.98, "gamma": 0.995, "target_kl": 0.02}
 
@@ -101,10 +102,10 @@ TABLES: dict[str, Table] = {
         milestones=(250_000, 500_000, 1_000_000),
     ),
     "sac_mountain_car": Table(
-        task("SparseMountainCar", 30_000, {"net_arch": (64, 64), "learning_starts": 1000}, learner="sac", n_envs=1, eval_episodes=20),
+        task("SparseMountainCar", 15_000, SAC, learner="sac", n_envs=1, eval_episodes=20),
         seeds=3,
-        methods={"none": NONE, "vime": {"reward": "vime", "weight": 0.1}},
-        milestones=(10_000, 20_000),
+        methods={"none": NONE, "vime": {"reward": "vime", "weight": 3e-4}},
+        milestones=(5_000, 10_000, 15_000),
     ),
 }
 

@@ -109,6 +109,10 @@ def main() -> None:
                 time.sleep(0.5)
                 live.update(standings(runs))
         results = {reward: future.result() for reward, (_, future) in runs.items()}
+    for reward, result in results.items():
+        if result["status"] != "finished":
+            console.print(f"{METHODS[reward]}: {result['status']} ({result['error']}); type: genrl resume {configs[reward].directory}")
+            raise SystemExit(1)
     picture(configs, out / "demo.png")
     write_whole(out / "demo.json", json.dumps(results, indent=1).encode())
     console.print(f"\nPicture: {out / 'demo.png'}\nSee it drive: genrl watch {configs['vime'].directory}")

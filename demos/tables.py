@@ -86,9 +86,14 @@ def noise_table() -> list[str]:
     document = results("noisy_tv")
     if document is None:
         return ["(not measured yet)"]
-    rows = ["| reward | share of the bonus spent on the noise | of prediction error's |", "| --- | --- | --- |"]
+    n = document["seeds"]
+    rows = [
+        f"| reward | share of the bonus spent on the noise, median of {n} seeds [min, max] | of prediction error's |",
+        "| --- | --- | --- |",
+    ]
     for name, entry in document["methods"].items():
-        rows.append(f"| {name} | {entry['share_median']:.0%} | {entry['of_prediction_errors']:.0%} |")
+        low, high = entry["share_min_max"]
+        rows.append(f"| {name} | {entry['share_median']:.0%} [{low:.0%}, {high:.0%}] | {entry['of_prediction_errors']:.0%} |")
     return rows
 
 
