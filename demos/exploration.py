@@ -209,6 +209,23 @@ def report(name: str, table: Table) -> None:
         print(f"{method:24} {entry['seeds']:2} seeds, reward found by {entry['found_a_reward']:2}, return {entry['training_return']}")
 
 
+def run_all(cells: list[tuple[str, str, ExploreConfig]], workers: int) -> None:
+    """Train every cell; one bad run does not stop the others, Ctrl-C stops them all and loses nothing."""
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+    futures = {pool.submit(train, config): (name, method, config) for name, method, config in cells}
+    try:
+        for done, future in enumerate(as_completed(futures), 1):
+            name, method, config = futures[future]
+            try:
+                result = future.result()
+                line = f"return {result['training_return']}, {result['steps_per_second']} steps/s, {result['status']}"
+            except Exception as error:
+                line = f"failed: {error}"
+            print(f"[{done}/{len(futures)}] {name} {method} seed {config.seed}: {line}", flush=True)
+    finally:
+        pool.shutdown(cancel_futures=True)  # after Ctrl-C the two runs under way save themselves, and no other begins
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tables", nargs="+", choices=list(TABLES))
@@ -219,16 +236,7 @@ def main() -> None:
     if not arguments.report:
         wanted = [(name, *cell) for name in arguments.tables for cell in TABLES[name].cells(name)]
         cells = [cell for cell in wanted if not arguments.methods or cell[1] in arguments.methods]
-        with ProcessPoolExecutor(arguments.workers, mp_context=get_context("spawn")) as pool:
-            futures = {pool.submit(train, config): (name, method, config) for name, method, config in cells}
-            for done, future in enumerate(as_completed(futures), 1):
-                name, method, config = futures[future]
-                try:
-                    result = future.result()
-                    line = f"return {result['training_return']}, {result['steps_per_second']} steps/s, {result['status']}"
-                except Exception as error:  # one bad run must not stop the others
-                    line = f"failed: {error}"
-                print(f"[{done}/{len(futures)}] {name} {method} seed {config.seed}: {line}", flush=True)
+        run_all(cells, arguments.workers)
     for name in arguments.tables:
         report(name, TABLES[name])
 

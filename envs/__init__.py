@@ -41,8 +41,8 @@ _ENTRY_POINTS = {
     "genrl/SparseHumanoid-v0": "locomotion:SparseHumanoidEnv",
     "genrl/SwimmerGather-v0": "gather:SwimmerGatherEnv",
     "genrl/NoisyTVMountainCar-v0": "noisy_tv:noisy_tv_mountain_car",
-    "genrl/PointMaze-v0": "mazes:PointMazeEnv",
-    "genrl/AntMaze-v0": "mazes:AntMazeEnv",
+    "genrl/PointMaze-v0": "mazes:point_maze",
+    "genrl/AntMaze-v0": "mazes:ant_maze",
 }
 
 TASKS = tuple(_ENTRY_POINTS)
@@ -50,6 +50,8 @@ TASKS = tuple(_ENTRY_POINTS)
 _MODULES = {
     **{name: module for module, name in (entry.split(":") for entry in _ENTRY_POINTS.values())},
     "NoisyTV": "noisy_tv",
+    "PointMazeEnv": "mazes",
+    "AntMazeEnv": "mazes",
     "Coverage": "mazes",
     "MAZES": "mazes",
     "range_readings": "gather",

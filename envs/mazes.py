@@ -97,7 +97,7 @@ class PointMazeEnv(FlatMazeEnv):
     | start | in the maze's start cell, the goal in its goal cell, both with noise of a quarter of a cell (1 m) |
     | source | Gymnasium-Robotics's PointMaze, after D4RL, where starts and goals are random in the whole maze |
 
-    `info` has `x_position`, `y_position` and `success`, also at reset.
+    `info` has `x_position`, `y_position`, `success` and, as registered, the `coverage` of `Coverage`, also at reset.
     `reset(options={"reset_cell": …, "goal_cell": …})` sets the cells.
 
     Args:
@@ -130,7 +130,7 @@ class AntMazeEnv(FlatMazeEnv):
     | start | in the maze's start cell, the goal in its goal cell, both with noise of a quarter of a cell (4 m) |
     | source | Gymnasium-Robotics's AntMaze without contact forces, after D4RL |
 
-    `info` has `x_position`, `y_position` and `success`, also at reset.
+    `info` has `x_position`, `y_position`, `success` and, as registered, the `coverage` of `Coverage`, also at reset.
     `reset(options={"reset_cell": …, "goal_cell": …})` sets the cells.
 
     Args:
@@ -161,15 +161,17 @@ class Coverage(gymnasium.Wrapper, RecordConstructorArgs):
     Cells are counted since this wrapper was made, so over the whole training, or anew in each episode. A vector of environments has
     one count for each of its copies.
 
+    `genrl/PointMaze-v0` and `genrl/AntMaze-v0` are registered with it, counting over the whole training.
+
     Args:
-        env: a maze task, as `genrl/PointMaze-v0`.
+        env: a maze task, as `PointMazeEnv`.
         per_episode: count anew after each reset.
 
     Raises:
         ValueError: a task without a maze.
 
     Example:
-        >>> env = Coverage(gymnasium.make("genrl_envs:genrl/PointMaze-v0"))
+        >>> env = Coverage(PointMazeEnv(), per_episode=True)
         >>> env.reset(seed=0)[1]["coverage"]  # the start cell, one of seven
         0.14285714285714285
     """
@@ -200,3 +202,18 @@ class Coverage(gymnasium.Wrapper, RecordConstructorArgs):
         # A body that is pressed into a wall may have its centre there.
         self.visited.update({(row, column)} & self._free)
         return {**info, "coverage": len(self.visited) / len(self._free)}
+
+
+def point_maze(**kwargs: Any) -> Coverage:
+    """`genrl/PointMaze-v0`: a `PointMazeEnv`, which takes the keywords, with the share of its cells that were visited."""
+    return Coverage(PointMazeEnv(**kwargs))
+
+
+def ant_maze(**kwargs: Any) -> Coverage:
+    """`genrl/AntMaze-v0`: an `AntMazeEnv`, which takes the keywords, with the share of its cells that were visited."""
+    return Coverage(AntMazeEnv(**kwargs))
+
+
+# `gymnasium.make` reads an entry point's metadata to find out how it can be shown to a human.
+for _entry_point in (point_maze, ant_maze):
+    _entry_point.metadata = FlatMazeEnv.metadata

@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"genrl: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("genrl: interrupted before the run began; nothing was written", file=sys.stderr)
+        print("genrl: interrupted", file=sys.stderr)
         return 130
 
 

@@ -23,7 +23,9 @@ def report(result: dict[str, Any], directory: Path) -> int:
     modules = [name.rpartition(":")[0] for name in (result["env"], result["learner"], result["reward"])]
     again = " ".join([str(directory), *(f"--imports {module}" for module in dict.fromkeys(modules) if module not in ("", "genrl_envs"))])
     if result["status"] == "failed":
-        print(f"genrl: {result['error']}; the last good model is {directory}/model.zip", file=sys.stderr)
+        model = directory / "model.zip"
+        kept = f"the last good model is {model}" if model.is_file() else "no model was saved"
+        print(f"genrl: {result['error']}; {kept}", file=sys.stderr)
         return EXIT_CODES["failed"]
     if result["status"] == "interrupted":
         print(f"interrupted at step {result['steps']:,}; go on with: genrl resume {again}", file=sys.stderr)
@@ -32,14 +34,18 @@ def report(result: dict[str, Any], directory: Path) -> int:
     for name, value in _rows(result):
         table.add_row(f"[dim]{name}[/dim]", value)
     Console().print(table)
+    if result["evaluation_error"]:
+        print(f"genrl: {result['evaluation_error']}; the training is saved, do the rest with: genrl resume {again}", file=sys.stderr)
+        return EXIT_CODES["failed"]
     print(f"watch it: genrl watch {again}")
     return EXIT_CODES["finished"]
 
 
 def _rows(result: dict[str, Any]) -> list[tuple[str, str]]:
     first = result["first_reward_step"]
+    speed = f" ({result['steps_per_second']:,.0f} steps/s)" if result["steps_per_second"] is not None else ""
     rows = [
-        ("steps", f"{result['steps']:,} in {result['seconds']:,.0f} s ({result['steps_per_second']:,.0f} steps/s)"),
+        ("steps", f"{result['steps']:,} in {result['seconds']:,.0f} s{speed}"),
         ("episodes", f"{result['episodes']:,}"),
         ("first reward", f"step {first:,}" if first is not None else "none was found"),
         ("training return", f"{_number(result['training_return'])} (mean of the last 20 episodes)"),
@@ -50,6 +56,8 @@ def _rows(result: dict[str, Any]) -> list[tuple[str, str]]:
     if result["coverage"] is not None:
         axes = " × ".join(_axis(name) for name in result["coverage"]["names"])
         rows.append(("visited bins", f"{result['coverage']['bins']:,} of {axes}"))
+    if result.get("task_coverage") is not None:
+        rows.append(("task coverage", f"{result['task_coverage']:.0%}"))
     return rows
 
 

@@ -106,6 +106,8 @@ class _HeldGaussian(DiagGaussianDistribution):
 
     def __init__(self, model: BaseAlgorithm, steps: int, std: float | None) -> None:
         policy: Any = model.policy
+        while isinstance(policy.action_dist, _HeldGaussian):  # of a `learn` that crashed
+            policy.action_dist.detach()
         super().__init__(policy.action_dist.action_dim)
         self.model, self.policy, self.plain, self.steps, self.std = model, policy, policy.action_dist, steps, std
         # base_class.py, _setup_learn: `start_time` is new in every `learn`, so that one which crashed is told from a present one.

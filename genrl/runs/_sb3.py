@@ -203,10 +203,17 @@ def close(env: VecEnv) -> None:
     while isinstance(inner, VecEnvWrapper):
         inner = inner.venv
     if isinstance(inner, SubprocVecEnv) and not all(process.is_alive() for process in inner.processes):
-        for process in inner.processes:
-            process.terminate()
-        inner.closed = True
-    env.close()
+        _abandon(inner)
+    try:
+        env.close()
+    except (EOFError, BrokenPipeError, ConnectionResetError):  # a worker that is dying, and still counted as alive
+        _abandon(inner)
+
+
+def _abandon(env: SubprocVecEnv) -> None:
+    for process in env.processes:
+        process.terminate()
+    env.closed = True
 
 
 def constructor_kwargs(values: dict[str, Any] | Any, action_space: spaces.Space[Any]) -> dict[str, Any]:

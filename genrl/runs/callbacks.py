@@ -22,6 +22,9 @@ __all__ = ["CheckFinite", "Checkpointer", "Recorder"]
 class CheckFinite(BaseCallback):
     """Stops the run at the step at which an environment gives a NaN or infinite reward or observation, before the learner has used it.
 
+    One case escapes it: VecNormalize clips the last observation of an episode before anyone sees it, so an infinite one (not a NaN) is
+    at ``clip_obs`` there; a ``RewardCallback``, which reads what was before the clipping, does see it.
+
     Raises:
         FloatingPointError: names the environment and the step.
     """
@@ -47,6 +50,9 @@ class CheckFinite(BaseCallback):
 class Recorder(BaseCallback):
     """Writes episodes.csv, and keeps what a checkpoint must hold of the past: the first reward and the visited states.
 
+    ``task_coverage`` is the mean over environments of the newest ``info["coverage"]``, of tasks that count by themselves what was visited;
+    the environments of a resumed run count anew.
+
     Args:
         run: where to write.
         coverage: counts visited states; ``None`` counts nothing.
@@ -57,6 +63,7 @@ class Recorder(BaseCallback):
         super().__init__()
         self.coverage = coverage
         self.first_reward_step: int | None = None
+        self.task_coverage: float | None = None
         self.seconds_before = 0.0
         """Wall time of the run before this ``learn``."""
         self._run = run
@@ -81,6 +88,9 @@ class Recorder(BaseCallback):
             self.first_reward_step = self.num_timesteps
         if dones.any():
             self._write([(i, infos[i]["episode"]) for i in np.flatnonzero(dones) if "episode" in infos[i]])
+        if shares := [info["coverage"] for info in infos if isinstance(info.get("coverage"), int | float)]:
+            self.task_coverage = float(np.mean(shares))
+            self.logger.record("rollout/task_coverage", self.task_coverage)
         if self.coverage is not None:
             self._points.append(self._visited(normalize, dones, infos))
             if len(self._points) >= 256:
@@ -93,19 +103,19 @@ class Recorder(BaseCallback):
             csv.writer(file, lineterminator="\n").writerows(rows)
 
     def _visited(self, normalize: VecNormalize | None, dones: np.ndarray, infos: list[dict[str, Any]]) -> np.ndarray:
-        """The states that this step led to, ``(n_envs, axes)``; at an episode's end the last one, not the next episode's first."""
+        """The states that this step led to, ``(n_envs, axes)``; at an episode's end the last one, not the next episode's first.
+
+        What VecNormalize has clipped of a last one is lost: NaN, which is not counted.
+        """
         obs = normalize.get_original_obs() if normalize is not None else self.locals["new_obs"]
         points = np.empty((len(infos), len(self._in_obs) + len(self._in_info)))
         for axis, key in self._in_info:
             points[:, axis] = [float(info.get(key, np.nan)) for info in infos]
         rows = np.asarray(obs).reshape(len(infos), -1) if self._in_obs else points
         if dones.any() and self._in_obs:
-            rows = np.array(rows)
+            rows = np.array(rows, dtype=np.result_type(rows, np.float32))  # which a NaN fits into
             for i in np.flatnonzero(dones):
-                last: Any = infos[i]["terminal_observation"]
-                if normalize is not None:
-                    last = normalize.unnormalize_obs(last)
-                rows[i] = np.asarray(last).reshape(-1)
+                rows[i] = _last_observation(normalize, np.asarray(infos[i]["terminal_observation"])).reshape(-1)
         for axis, column in self._in_obs:
             points[:, axis] = rows[:, column]
         return points
@@ -120,12 +130,14 @@ class Recorder(BaseCallback):
         self.flush()
         return {
             "first_reward_step": self.first_reward_step,
+            "task_coverage": self.task_coverage,
             "seconds": self.seconds,
             "coverage": self.coverage.state_dict() if self.coverage is not None else None,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.first_reward_step = state["first_reward_step"]
+        self.task_coverage = state.get("task_coverage")
         self.seconds_before = state["seconds"]
         if self.coverage is not None and state["coverage"] is not None:
             self.coverage.load_state_dict(state["coverage"])
@@ -136,19 +148,29 @@ class Checkpointer(BaseCallback):
 
     Args:
         save: writes a checkpoint.
-        every: seconds between two checkpoints.
+        every: seconds between two checkpoints, or ``SLOWEST`` times what the last one took, so that saving a large replay buffer takes
+            less than a twentieth of the time; 0 saves at every rollout, whatever it takes.
         interrupt: tells whether the user wants to stop.
     """
+
+    SLOWEST = 20
 
     def __init__(self, save: Callable[[], None], every: float, interrupt: Interrupt) -> None:
         super().__init__()
         self._save, self._every, self._interrupt = save, every, interrupt
-        self._saved_at = -np.inf
+        self._next = -np.inf
+        self.started = False
+        """Whether the training has started: no callback before this one, and it is the last, refused the learner."""
+
+    def _on_training_start(self) -> None:
+        self.started = True
 
     def _on_rollout_start(self) -> None:
-        if time.perf_counter() - self._saved_at >= self._every:
+        before = time.perf_counter()
+        if before >= self._next:
             self._save()
-            self._saved_at = time.perf_counter()
+            after = time.perf_counter()
+            self._next = after + (max(self._every, self.SLOWEST * (after - before)) if self._every else 0.0)
 
     def _on_step(self) -> bool:
         return not self._interrupt.requested
@@ -157,6 +179,14 @@ class Checkpointer(BaseCallback):
 def raw_rewards(normalize: VecNormalize | None, rewards: np.ndarray) -> np.ndarray:
     """The environments' own rewards, before VecNormalize."""
     return rewards if normalize is None else normalize.get_original_reward()
+
+
+def _last_observation(normalize: VecNormalize | None, obs: np.ndarray) -> np.ndarray:
+    """A terminal observation as the environment gave it; NaN where VecNormalize has clipped it."""
+    if normalize is None or not normalize.norm_obs:
+        return obs
+    raw: Any = normalize.unnormalize_obs(obs)
+    return np.where(np.abs(obs) < normalize.clip_obs, raw, np.nan)
 
 
 def _column(name: str, observation_names: tuple[str, ...]) -> int | str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +34,10 @@ class ExploreConfig:
     """Weight of the bonus (η in VIME's paper, whose value this is); a typical bonus of every reward is about 1 a step."""
     extrinsic_weight: float = 1.0
     """Weight of the environment's own reward."""
+    update_every: int = 1000
+    """Environment steps between two updates of the reward of an off-policy learner; the others update it after each rollout."""
+    memory_size: int = 100_000
+    """Newest transitions that the reward of a learner without a replay buffer may learn from."""
     n_envs: int = 1
     """Environments that are stepped together."""
     subproc: bool = False
@@ -43,6 +48,9 @@ class ExploreConfig:
     """Normalise the environment's reward (VecNormalize); the bonus is never rescaled by it."""
     held_noise: int = 0
     """Hold the exploration noise for this many steps, the baseline of every exploration bonus; 0 draws it anew at every step."""
+    held_noise_std: float | None = None
+    """Standard deviation of the held noise: in units of the task for a learner that collects rollouts, by default its policy's own; in
+    actions scaled to [-1, 1] for one with a replay buffer, by default 0.5."""
     policy: str = "auto"
     """Policy of the learner, such as MlpPolicy; `auto` takes the one that fits the observations."""
     coverage: tuple[str, str] | None = None
@@ -50,7 +58,8 @@ class ExploreConfig:
     eval_episodes: int = 10
     """Deterministic episodes at the end, on a fresh environment with other seeds."""
     checkpoint_every: float = 60.0
-    """Seconds between checkpoints; 0 saves at every rollout."""
+    """Seconds between checkpoints, or 20 times what the last one took to write if that is more (a large replay buffer); 0 saves at every
+    rollout, whatever it takes."""
     out: Path | None = None
     """The run directory; by default runs/<env>-<learner>-<reward>-seed<seed>."""
     pictures: bool = True
@@ -69,13 +78,17 @@ class ExploreConfig:
     """Keywords of the reward's constructor: `--reward.NAME VALUE`."""
 
     def __post_init__(self) -> None:
-        positive = {"steps": self.steps, "n_envs": self.n_envs, "threads": self.threads}
-        for name, value in positive.items():
-            if value < 1:
-                raise RunError(f"--{name.replace('_', '-')} is {value}, but must be at least 1")
+        for name in ("steps", "n_envs", "threads", "update_every", "memory_size"):
+            if getattr(self, name) < 1:
+                raise RunError(f"--{name.replace('_', '-')} is {getattr(self, name)}, but must be at least 1")
         for name in ("eval_episodes", "held_noise", "checkpoint_every", "seed"):
             if getattr(self, name) < 0:
                 raise RunError(f"--{name.replace('_', '-')} is {getattr(self, name)}, but must be at least 0")
+        if self.held_noise_std is not None:
+            if not 0 < self.held_noise_std < math.inf:
+                raise RunError(f"--held-noise-std is {self.held_noise_std}, but must be positive and finite")
+            if not self.held_noise:
+                raise RunError("--held-noise-std was given, but --held-noise is 0; add --held-noise 8 to hold the noise for 8 steps")
 
     @property
     def directory(self) -> Path:

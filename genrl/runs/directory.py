@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -37,6 +38,7 @@ class RunDirectory:
         self.reward = self.path / "reward.safetensors"
         self.vecnormalize = self.path / "vecnormalize.safetensors"
         self.checkpoint = self.path / "checkpoint.safetensors"
+        self.tensorboard = self.path / "tensorboard"
 
     def check_new(self) -> None:
         """Refuse a directory that a new run can't have, before anything is built.
@@ -60,9 +62,11 @@ class RunDirectory:
         write_whole(self.episodes, (",".join(self.EPISODE_COLUMNS) + "\n").encode())
 
     def discard(self) -> None:
-        """Take back :meth:`create`, for a run that was refused before its first step."""
-        for path in (self.config, self.episodes, self.progress):
+        """Take back :meth:`create` and all that came after it, for a run that was refused."""
+        for path in (self.config, self.result, self.progress, self.episodes, self.coverage, self.model, self.reward, self.vecnormalize):
             path.unlink(missing_ok=True)
+        self.checkpoint.unlink(missing_ok=True)
+        shutil.rmtree(self.tensorboard, ignore_errors=True)
         if not any(self.path.iterdir()):
             self.path.rmdir()
 

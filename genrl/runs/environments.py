@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 import signal
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -39,11 +40,29 @@ def make_env(env_id: str, env_kwargs: Mapping[str, Any], **render: Any) -> gymna
         close = did_you_mean(name, gymnasium.registry) or did_you_mean(name.split("/")[-1], latest.values())
         listing = "; list them with: python -c 'import genrl, gymnasium; gymnasium.pprint_registry()'"
         raise RunError(f"there is no task {name!r}{close or listing}")
+    _hear_mujoco_once()
     try:
         return gymnasium.make(name, **env_kwargs, **render)
     except Exception as error:  # whatever a task's constructor refuses
         given = " ".join(f"--env.{key} {value}" for key, value in env_kwargs.items())
         raise RunError(f"{name} could not be made{f' with {given}' if given else ''}: {_one_line(error)}") from error
+
+
+def _hear_mujoco_once() -> None:
+    """MuJoCo prints a warning at every compile, so for each environment, and starts a MUJOCO_LOG.TXT; as Python's they come once.
+
+    That an XML of Gymnasium's uses a deprecated attribute is nothing that a user of genrl can mend.
+    """
+    try:
+        import mujoco
+    except ImportError:  # a task without it
+        return
+
+    def hear(message: str) -> None:
+        if "is deprecated" not in message:
+            warnings.warn(f"MuJoCo: {message.strip()}", stacklevel=1)
+
+    mujoco.set_mju_user_warning(hear)
 
 
 def _one_line(error: BaseException) -> str:

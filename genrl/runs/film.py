@@ -30,6 +30,7 @@ __all__ = ["Film", "watch"]
 
 GIF_BYTES = 3_000_000
 GIF_FRAMES = 150
+GIF_WIDTHS = (320, 240, 160, 120)
 
 
 @dataclass(frozen=True)
@@ -74,37 +75,57 @@ def watch(
         raise RunError(f"{run.path} has no model.zip yet; let it train for a moment, or go on with `genrl resume {run.path}`")
     config = load_config(run, imports)
     choose_backend(config)
-    frames, returns = _frames(run, config, episodes, steps, stochastic, seed)
-    pictures = [_resized(frame, size) for frame in frames]
     paths = (run.path / "watch.mp4", run.path / "watch.gif")
-    _write_mp4(paths[0], pictures, fps)
-    _write_gif(paths[1], pictures, fps)
-    return Film(paths, tuple(returns), len(pictures))
+    thumbnails, returns = _Thumbnails(), [0.0] * episodes
+    with _whole(paths[0]) as temporary, _writer(temporary, fps) as writer:
+        for episode, reward, frame in _frames(run, config, episodes, steps, stochastic, seed):
+            returns[episode] += reward
+            picture = _resized(frame, size)
+            writer.append_data(np.asarray(picture))
+            thumbnails.add(picture)
+    _write_gif(paths[1], thumbnails, fps)
+    return Film(paths, tuple(returns[: episode + 1]), thumbnails.seen)
+
+
+class _Thumbnails:
+    """What the GIF needs of a film of any length: every n-th frame, small; at most twice ``GIF_FRAMES``."""
+
+    def __init__(self) -> None:
+        self.pictures: list[Image.Image] = []
+        self.seen, self.every = 0, 1
+
+    def add(self, picture: Image.Image) -> None:
+        if self.seen % self.every == 0:
+            if len(self.pictures) == 2 * GIF_FRAMES:
+                self.pictures, self.every = self.pictures[::2], 2 * self.every
+            self.pictures.append(picture.resize((GIF_WIDTHS[0], max(1, round(picture.height * GIF_WIDTHS[0] / picture.width)))))
+        self.seen += 1
 
 
 def _frames(
     run: RunDirectory, config: ExploreConfig, episodes: int, steps: int, stochastic: bool, seed: int
-) -> tuple[list[np.ndarray], list[float]]:
+) -> Iterator[tuple[int, float, np.ndarray]]:
+    """The number of the episode, the reward and the picture of each step."""
     small = {"buffer_size": 1} if "buffer_size" in config.learner_kwargs else {}
     plain = replace(config, n_envs=1, subproc=False, reward="none", reward_kwargs={}, learner_kwargs={**config.learner_kwargs, **small})
     session = build(plain)
-    _sb3.load_zip_parameters(session.learner, run.model)
-    if session.normalize is not None:
-        _sb3.load_vecnormalize_state(session.normalize, load_state(run.vecnormalize))
-    env = make_env(config.env, config.env_kwargs, render_mode="rgb_array")
-    frames: list[np.ndarray] = []
-    returns: list[float] = []
-    for episode in range(episodes):
-        total = 0.0
-        for reward in islice(play(session.learner, session.normalize, env, seed + episode, not stochastic), steps - len(frames)):
-            total += reward
-            frames.append(_rendered(env, config.env))
-        returns.append(total)
-        if len(frames) >= steps:
-            break
-    env.close()
-    session.env.close()
-    return frames, returns
+    try:
+        _sb3.load_zip_parameters(session.learner, run.model)
+        if session.normalize is not None:
+            _sb3.load_vecnormalize_state(session.normalize, load_state(run.vecnormalize))
+        env = make_env(config.env, config.env_kwargs, render_mode="rgb_array")
+        try:
+            played = (
+                (episode, reward)
+                for episode in range(episodes)
+                for reward in play(session.learner, session.normalize, env, seed + episode, not stochastic)
+            )
+            for episode, reward in islice(played, steps):
+                yield episode, reward, _rendered(env, config.env)
+        finally:
+            env.close()
+    finally:
+        session.env.close()
 
 
 def _rendered(env: Any, name: str) -> np.ndarray:
@@ -186,26 +207,20 @@ def _whole(path: Path) -> Iterator[Path]:
         Path(name).unlink(missing_ok=True)
 
 
-def _write_mp4(path: Path, pictures: list[Image.Image], fps: int) -> None:
-    with _whole(path) as temporary, _writer(temporary, fps) as writer:
-        for picture in pictures:
-            writer.append_data(np.asarray(picture))
-
-
 def _writer(path: Path, fps: int) -> Any:
     import imageio.v2 as imageio
 
     return imageio.get_writer(path, fps=fps, macro_block_size=2, quality=8)
 
 
-def _write_gif(path: Path, pictures: list[Image.Image], fps: int) -> None:
+def _write_gif(path: Path, thumbnails: _Thumbnails, fps: int) -> None:
     """At most ``GIF_FRAMES`` frames, and as wide as ``GIF_BYTES`` lets it be."""
-    every = -(-len(pictures) // GIF_FRAMES)
-    chosen = pictures[::every]
-    for width in (320, 240, 160, 120):
+    stride = -(-len(thumbnails.pictures) // GIF_FRAMES)
+    chosen = thumbnails.pictures[::stride]
+    milliseconds = max(20, round(1000 * thumbnails.every * stride / fps))
+    for width in GIF_WIDTHS:
         height = max(1, round(chosen[0].height * width / chosen[0].width))
         first, *others = [picture.resize((width, height)).quantize(64) for picture in chosen]
-        milliseconds = max(20, round(1000 * every / fps))
         with _whole(path) as temporary:
             first.save(temporary, save_all=True, append_images=others, duration=milliseconds, loop=0, optimize=True)
         if path.stat().st_size < GIF_BYTES:

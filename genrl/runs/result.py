@@ -18,19 +18,22 @@ from genrl.runs.interrupt import Interrupt
 from genrl.runs.rollout import evaluate
 from genrl.runs.session import Session
 
-__all__ = ["write_artefacts", "write_result"]
+__all__ = ["finish_result", "is_complete", "trained_result", "write_artefacts", "write_result"]
 
 EVALUATION_SEED = 10_000
 """Seed of the first evaluation episode; training seeds are small, so the episodes are others."""
 
 
 def write_artefacts(session: Session, run: RunDirectory, recorder: Recorder, state: dict[str, Any]) -> None:
-    """model.zip as SB3 saves it (it loads without genrl), the reward, the normalisation and the visited histogram."""
+    """model.zip as SB3 saves it (it loads without genrl), the reward model, the normalisation and the visited histogram.
+
+    Nothing of it is read by resume, which has the whole ``state`` in the checkpoint, the reward's memory too.
+    """
     buffer = io.BytesIO()
     session.learner.save(buffer)
     write_whole(run.model, buffer.getvalue())
     if state["reward"] is not None:
-        save_state(run.reward, state["reward"])
+        save_state(run.reward, state["reward"]["reward"])
     if state["vecnormalize"] is not None:
         save_state(run.vecnormalize, state["vecnormalize"])
     if recorder.coverage is not None:
@@ -45,16 +48,13 @@ def write_coverage(run: RunDirectory, coverage: Coverage) -> None:
     write_whole(run.coverage, buffer.getvalue())
 
 
-def write_result(
-    session: Session, run: RunDirectory, recorder: Recorder, status: str, error: str | None, steps_now: int, interrupt: Interrupt
-) -> dict[str, Any]:
-    """Evaluate (a finished run), draw, and write result.json."""
+def write_result(session: Session, run: RunDirectory, recorder: Recorder, status: str, error: str | None, steps_now: int) -> dict[str, Any]:
+    """Write result.json without an evaluation, which :func:`finish_result` adds: what was trained is on the disk before more can fail."""
     recorder.flush()
     steps, seconds, seconds_now = session.learner.num_timesteps, recorder.seconds, recorder.seconds - recorder.seconds_before
     episodes = run.read_episodes()
     returns = [float(row["return"]) for row in episodes]
-    evaluation = evaluate(session, EVALUATION_SEED, interrupt) if status == "finished" and session.config.eval_episodes else []
-    result = {
+    result: dict[str, Any] = {
         "status": status,
         "error": error,
         "env": session.config.env,
@@ -63,20 +63,54 @@ def write_result(
         "seed": session.config.seed,
         "steps": steps,
         "seconds": round(seconds, 3),
-        "steps_per_second": round(steps_now / seconds_now, 1) if seconds_now else None,
+        "steps_per_second": round(steps_now / seconds_now, 1) if steps_now and seconds_now else None,
         "episodes": len(episodes),
         "first_reward_step": recorder.first_reward_step,
         "training_return": _mean(returns[-20:]),
-        "evaluation_return": _mean(evaluation),
-        "evaluation_returns": evaluation,
+        "evaluation_return": None,
+        "evaluation_returns": [],
+        "evaluation_error": None,
         "bonus_mean": _bonus_mean(run),
         "coverage": _coverage(recorder.coverage),
+        "task_coverage": recorder.task_coverage,
         "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 1024**2), 1),
     }
     run.write_json(run.result, result)
-    if session.config.pictures:
-        pictures.draw(run)
     return result
+
+
+def finish_result(session: Session, run: RunDirectory, result: dict[str, Any], interrupt: Interrupt) -> dict[str, Any]:
+    """Evaluate a finished run into result.json, and draw; what fails is its ``evaluation_error``, and `genrl resume` does it again."""
+    evaluation: list[float] = []
+    errors = []
+    if result["status"] == "finished":
+        try:
+            evaluation = evaluate(session, EVALUATION_SEED, interrupt) if session.config.eval_episodes else []
+            if len(evaluation) < session.config.eval_episodes:
+                errors.append(f"the evaluation was interrupted after {len(evaluation)} of {session.config.eval_episodes} episodes")
+        except Exception as failure:  # whatever a task or a policy may raise: the training is done and must be kept
+            errors.append(f"the evaluation failed ({type(failure).__name__}: {' '.join(str(failure).split())})")
+    if session.config.pictures:
+        try:
+            pictures.draw(run)
+        except Exception as failure:
+            errors.append(f"the pictures could not be drawn ({type(failure).__name__}: {' '.join(str(failure).split())})")
+    evaluated = {"evaluation_return": _mean(evaluation), "evaluation_returns": evaluation}
+    result = result | evaluated | {"evaluation_error": "; ".join(errors) or None}
+    run.write_json(run.result, result)
+    return result
+
+
+def trained_result(run: RunDirectory, steps: int) -> dict[str, Any] | None:
+    """What is in result.json of a training that finished after ``steps``; ``None`` if it was written before, or not at all."""
+    result = run.read_json(run.result) if run.result.is_file() else {}
+    return result if (result.get("status"), result.get("steps")) == ("finished", steps) else None
+
+
+def is_complete(run: RunDirectory, steps: int, eval_episodes: int) -> bool:
+    """Whether a run that was trained to its end, ``steps``, has its whole result too."""
+    result = trained_result(run, steps)
+    return result is not None and not result.get("evaluation_error") and (not eval_episodes or bool(result["evaluation_returns"]))
 
 
 def _mean(values: list[float]) -> float | None:

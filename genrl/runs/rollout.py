@@ -46,13 +46,14 @@ def evaluate(session: Session, seed: int, interrupt: Interrupt | None = None) ->
     """Returns of ``eval_episodes`` deterministic episodes with seeds from ``seed`` on; fewer if it is interrupted."""
     env = make_env(session.config.env, session.config.env_kwargs)
     returns: list[float] = []
-    for i in range(session.config.eval_episodes):
-        total = 0.0
-        for reward in play(session.learner, session.normalize, env, seed + i):
-            total += reward
-            if interrupt is not None and interrupt.requested:
-                env.close()
-                return returns
-        returns.append(total)
-    env.close()
+    try:
+        for i in range(session.config.eval_episodes):
+            total = 0.0
+            for reward in play(session.learner, session.normalize, env, seed + i):
+                total += reward
+                if interrupt is not None and interrupt.requested:
+                    return returns
+            returns.append(total)
+    finally:
+        env.close()
     return returns

@@ -155,7 +155,14 @@ def _reward(config: ExploreConfig, env: Any) -> RewardCallback | None:
     if "seed" in inspect.signature(cls.__init__).parameters:
         kwargs["seed"] = config.seed
     try:
-        return RewardCallback(cls(env.observation_space, env.action_space, **kwargs), config.weight, config.extrinsic_weight)
+        return RewardCallback(
+            cls(env.observation_space, env.action_space, **kwargs),
+            config.weight,
+            config.extrinsic_weight,
+            update_every=config.update_every,
+            memory_size=config.memory_size,
+            seed=config.seed,
+        )
     except (ValueError, TypeError) as error:
         raise RunError(f"--reward {config.reward} on {config.env}: {' '.join(str(error).split())}") from error
 
@@ -165,4 +172,4 @@ def _noise(config: ExploreConfig) -> list[HeldNoise]:
         return []
     from genrl.policies import HeldNoise
 
-    return [HeldNoise(config.held_noise)]
+    return [HeldNoise(config.held_noise, config.held_noise_std)]

@@ -25,7 +25,7 @@ from genrl.runs.directory import RunDirectory
 from genrl.runs.errors import RunError
 from genrl.runs.interrupt import Interrupt
 from genrl.runs.progress import Progress
-from genrl.runs.result import write_artefacts, write_result
+from genrl.runs.result import finish_result, is_complete, trained_result, write_artefacts, write_result
 from genrl.runs.session import Session, build
 
 __all__ = ["explore", "resume"]
@@ -34,7 +34,8 @@ __all__ = ["explore", "resume"]
 def explore(config: ExploreConfig, *, quiet: bool = False) -> dict[str, Any]:
     """Train ``config`` from its beginning in a new run directory.
 
-    A failure while training (a NaN, a crashed environment) and an interrupt are results, not exceptions: look at ``status``.
+    A failure while training (a NaN, a crashed environment) and an interrupt are results, not exceptions: look at ``status``. So is a
+    failure of what follows, the evaluation and the pictures: look at ``evaluation_error``.
 
     Args:
         config: the run; ``config.threads`` becomes torch's number of threads in this process.
@@ -55,17 +56,23 @@ def explore(config: ExploreConfig, *, quiet: bool = False) -> dict[str, Any]:
     run.check_new()
     torch.set_num_threads(config.threads)
     session = build(config)
-    run.create()
-    run.write_json(run.config, session.config.to_dict() | {"about": _about()})
     try:
-        return _train(session, run, None, quiet)
-    except RunError:
-        run.discard()
-        raise
+        with Interrupt() as interrupt:  # before anything is written, so that a Ctrl-C leaves nothing behind or a run that goes on
+            run.create()
+            run.write_json(run.config, session.config.to_dict() | {"about": _about()})
+            try:
+                return _run(session, run, None, interrupt, quiet)
+            except RunError:
+                run.discard()
+                raise
+    finally:
+        _sb3.close(session.env)
 
 
 def resume(path: str | Path, *, steps: int | None = None, imports: Collection[str] = (), quiet: bool = False) -> dict[str, Any]:
     """Go on with a run from its last checkpoint to ``steps`` (by default those of its configuration).
+
+    A run with all its steps, but without its whole result (the evaluation failed, or was stopped), is evaluated and drawn again.
 
     Exact to the learner's state (parameters, optimisers, replay buffer, reward, normalisation, generators); the environments begin new
     episodes, so a run that was stopped is not the one that was never stopped.
@@ -90,14 +97,19 @@ def resume(path: str | Path, *, steps: int | None = None, imports: Collection[st
     except ValueError as error:
         raise RunError(str(error)) from error
     done = checkpoint["learner"]["counters"]["num_timesteps"]
-    if done >= config.steps:
+    if done >= config.steps and is_complete(run, done, config.eval_episodes):
         raise RunError(f"{run.path} has all its {done:,} steps; go further with `genrl resume {run.path} --steps {2 * done}`")
     torch.set_num_threads(config.threads)
     session = build(config)
-    run.truncate_episodes(done)
-    run.truncate_progress(done)
-    run.write_json(run.config, session.config.to_dict() | {"about": run.read_json(run.config)["about"]})
-    return _train(session, run, checkpoint, quiet)
+    try:
+        with Interrupt() as interrupt:
+            if done < config.steps:
+                run.truncate_episodes(done)
+                run.truncate_progress(done)
+                run.write_json(run.config, session.config.to_dict() | {"about": run.read_json(run.config)["about"]})
+            return _run(session, run, checkpoint, interrupt, quiet)
+    finally:
+        _sb3.close(session.env)
 
 
 def load_config(run: RunDirectory, imports: Collection[str] = ()) -> ExploreConfig:
@@ -116,13 +128,28 @@ def load_config(run: RunDirectory, imports: Collection[str] = ()) -> ExploreConf
     return config
 
 
-def _train(session: Session, run: RunDirectory, checkpoint: dict[str, Any] | None, quiet: bool) -> dict[str, Any]:
+def _run(session: Session, run: RunDirectory, checkpoint: dict[str, Any] | None, interrupt: Interrupt, quiet: bool) -> dict[str, Any]:
+    """Train what is left to train, then evaluate and draw."""
     config, learner = session.config, session.learner
-    coverage = Coverage(session.coverage_names) if session.coverage_names else None
-    recorder = Recorder(run, coverage, session.observation_names)
+    recorder = Recorder(run, Coverage(session.coverage_names) if session.coverage_names else None, session.observation_names)
     if checkpoint is not None:
         session.load_state_dict(checkpoint)
         recorder.load_state_dict(checkpoint["recorder"])
+    started_at = learner.num_timesteps
+    if started_at < config.steps:
+        status, error = _train(session, run, recorder, interrupt, quiet)
+        result = write_result(session, run, recorder, status, error, learner.num_timesteps - started_at)
+    elif (known := trained_result(run, started_at)) is not None:
+        result = known
+    else:  # stopped between the last checkpoint and its companions
+        write_artefacts(session, run, recorder, session.state_dict())
+        result = write_result(session, run, recorder, "finished", None, 0)
+    return finish_result(session, run, result, interrupt)
+
+
+def _train(session: Session, run: RunDirectory, recorder: Recorder, interrupt: Interrupt, quiet: bool) -> tuple[str, str | None]:
+    """One ``learn``; the status of the run after it, and what failed."""
+    config, learner = session.config, session.learner
     started_at = learner.num_timesteps
     learner.set_logger(_sb3.make_logger(run.path, run.progress, config.tensorboard))
 
@@ -131,24 +158,20 @@ def _train(session: Session, run: RunDirectory, checkpoint: dict[str, Any] | Non
 
     rewards = [session.reward] if session.reward is not None else []
     progress = Progress(config, recorder, session.reward, quiet)
-    with Interrupt() as interrupt:
-        checkpointer = Checkpointer(save, config.checkpoint_every, interrupt)
-        callbacks: list[BaseCallback] = [CheckFinite(), *session.callbacks, *rewards, recorder, progress, checkpointer]
-        status, error = "finished", None
-        try:
-            learner.learn(config.steps - started_at, callback=callbacks, reset_num_timesteps=checkpoint is None)
-            status = "interrupted" if interrupt.requested and learner.num_timesteps < config.steps else "finished"
-            _sb3.log_the_rest(learner)
-            save()
-        except Exception as failure:
-            if learner.num_timesteps == started_at and isinstance(failure, ValueError):
-                raise RunError(_one_line(failure)) from failure  # a part that refuses the others when it sees them, before the first step
-            status, error = "failed", _explain(failure, session)
-        finally:
-            progress.stop()
-        result = write_result(session, run, recorder, status, error, learner.num_timesteps - started_at, interrupt)
-    _sb3.close(session.env)
-    return result
+    checkpointer = Checkpointer(save, config.checkpoint_every, interrupt)
+    callbacks: list[BaseCallback] = [CheckFinite(), *session.callbacks, *rewards, recorder, progress, checkpointer]
+    try:
+        learner.learn(config.steps - started_at, callback=callbacks, reset_num_timesteps=started_at == 0)
+        status = "interrupted" if interrupt.requested and learner.num_timesteps < config.steps else "finished"
+        _sb3.log_the_rest(learner)
+        save()
+    except Exception as failure:
+        if isinstance(failure, ValueError) and not checkpointer.started:
+            raise RunError(_one_line(failure)) from failure  # a part that refuses the others when it sees them
+        return "failed", _explain(failure, session)
+    finally:
+        progress.stop()
+    return status, None
 
 
 def save_checkpoint(run: RunDirectory, session: Session, recorder: Recorder) -> None:

@@ -1,6 +1,8 @@
 import json
+import os
 import resource
 import shlex
+import signal
 import subprocess
 import sys
 
@@ -54,10 +56,38 @@ def test_explore_resume_watch(tmp_path, capsys):
     out = str(tmp_path / "run")
     assert main([*TINY.split(), "--reward.rate", "0.25", "--eval-episodes", "1", "--no-pictures", "--out", out]) == 0
     captured = capsys.readouterr()
-    assert captured.out.splitlines()[-1] == f"watch it: genrl watch {out}"
+    assert captured.out.splitlines()[-1] == f"watch it: genrl watch {out} --imports tests.runs.tiny"
     assert json.loads((tmp_path / "run" / "config.json").read_text())["reward_kwargs"] == {"rate": 0.25}
-    assert main(["resume", out, "--steps", "192"]) == 0
+    assert main(["resume", out, "--steps", "192", "--imports", "tests.runs.tiny"]) == 0
     assert json.loads((tmp_path / "run" / "result.json").read_text())["steps"] == 192
+
+
+def test_an_interrupt_before_the_first_step_leaves_a_run_that_goes_on(tmp_path, capsys, monkeypatch):
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr("genrl.runs.training._about", lambda: os.kill(os.getpid(), signal.SIGINT) or {})
+        assert main([*TINY.split(), "--no-pictures", "--eval-episodes", "0", "--out", str(out)]) == 130
+    assert capsys.readouterr().err.startswith("interrupted at step 1; go on with: genrl resume")
+    assert main(["resume", str(out), "--imports", "tests.runs.tiny"]) == 0
+
+
+def test_an_interrupt_before_anything_is_written_leaves_nothing(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("genrl.runs.training.build", lambda config: os.kill(os.getpid(), signal.SIGINT))
+    assert main([*TINY.split(), "--out", str(tmp_path / "run")]) == 130
+    assert capsys.readouterr().err == "genrl: interrupted\n"
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_failed_evaluation_says_how_to_do_it_again(tmp_path, capsys, monkeypatch):
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr("genrl.runs.result.evaluate", lambda session, seed, interrupt: [1.0])  # one episode, then Ctrl-C
+        assert main([*TINY.split(), "--no-pictures", "--eval-episodes", "2", "--out", str(out)]) == 1
+    again = f"genrl resume {out} --imports tests.runs.tiny"
+    reason = "the evaluation was interrupted after 1 of 2 episodes; the training is saved, do the rest with"
+    assert capsys.readouterr().err.splitlines()[-1] == f"genrl: {reason}: {again}"
+    assert main(shlex.split(again)[1:]) == 0
+    assert len(json.loads((out / "result.json").read_text())["evaluation_returns"]) == 2
 
 
 def test_a_failed_run_says_why_and_exits_with_1(tmp_path, capsys):

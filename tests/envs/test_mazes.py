@@ -4,7 +4,7 @@ import pytest
 
 pytest.importorskip("gymnasium_robotics")
 
-from genrl_envs import MAZES, Coverage
+from genrl_envs import MAZES, Coverage, PointMazeEnv
 
 TASKS = ("genrl/PointMaze-v0", "genrl/AntMaze-v0")
 
@@ -46,6 +46,15 @@ class TestMaze:
             assert tuple(cell(env.unwrapped.goal_env.goal)) == goal
 
 
+@pytest.mark.parametrize("task_id", TASKS)
+def test_is_registered_with_a_count_of_its_own_for_each_copy(task_id):
+    envs = [gymnasium.make(task_id) for _ in range(2)]
+    for env in envs:
+        assert env.reset(seed=0)[1]["coverage"] == pytest.approx(1 / 7)
+        assert put(env, *env.unwrapped.maze.cell_rowcol_to_xy(np.array((1, 2))))[-1]["coverage"] == pytest.approx(2 / 7)
+        assert env.step(env.action_space.sample())[-1]["x_position"] == env.unwrapped.robot.data.qpos[0]
+
+
 def test_takes_a_map_of_its_own_and_refuses_an_unknown_name():
     corridor = [[1, 1, 1, 1], [1, "r", "g", 1], [1, 1, 1, 1]]
     assert gymnasium.make("genrl/PointMaze-v0", maze=corridor).unwrapped.maze.map_width == 4
@@ -57,7 +66,7 @@ class TestCoverage:
     """The U maze has seven free cells of 1 m: (1, 1) is the start, (1, 2) and (1, 3) follow."""
 
     def made(self, **keywords):
-        return Coverage(gymnasium.make("genrl/PointMaze-v0"), **keywords)
+        return Coverage(PointMazeEnv(), **keywords) if keywords else gymnasium.make("genrl/PointMaze-v0")
 
     def visit(self, env, cell):
         return put(env, *env.unwrapped.maze.cell_rowcol_to_xy(np.array(cell)))[-1]["coverage"]
@@ -74,7 +83,7 @@ class TestCoverage:
     def test_a_wall_is_no_free_cell(self):
         env = self.made()
         env.reset(seed=0)
-        before = env._counted({"x_position": 0.0, "y_position": 0.0})["coverage"]  # (2, 2) is a wall
+        before = env.get_wrapper_attr("_counted")({"x_position": 0.0, "y_position": 0.0})["coverage"]  # (2, 2) is a wall
         assert before == pytest.approx(1 / 7)
 
     def test_counts_over_the_training_or_in_each_episode(self):

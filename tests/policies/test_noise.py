@@ -110,8 +110,9 @@ class TestOnPolicy:
         model.learn(N_STEPS * 2, callback=[HeldNoise(5), rollouts])
         assert runs(rollouts.actions[0]) == [5, 5, 5, 1]
 
+    @pytest.mark.parametrize("held_again", [False, True])
     @pytest.mark.parametrize("crash", [False, True])
-    def test_it_ends_with_its_learn(self, crash: bool) -> None:
+    def test_it_ends_with_its_learn(self, crash: bool, held_again: bool) -> None:
         def look(spy: Spy) -> None:
             if crash and spy.n_calls == 7:
                 raise KeyboardInterrupt
@@ -121,6 +122,9 @@ class TestOnPolicy:
             model.learn(N_STEPS * 2, callback=[HeldNoise(5), Spy(look)])
         except KeyboardInterrupt:
             assert crash
+        if held_again:
+            model.learn(N_STEPS * 2, callback=HeldNoise(5))
+            assert type(model.policy.action_dist) is DiagGaussianDistribution
         model.learn(N_STEPS * 2, callback=rollouts)
         assert runs(rollouts.actions[0]) == [1] * N_STEPS
         assert type(model.policy.action_dist) is DiagGaussianDistribution

@@ -5,13 +5,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from stable_baselines3 import PPO, SAC
 
 from genrl.models.state import load_state
-from genrl.runs import ExploreConfig, RunDirectory, RunError, explore
+from genrl.runs import ExploreConfig, RunDirectory, RunError, explore, resume
+from genrl.runs.callbacks import Checkpointer
 from genrl.runs.directory import read_csv
-from tests.runs.tiny import config
+from genrl.runs.interrupt import Interrupt
+from genrl.runs.session import build
+from genrl.runs.training import load_config
+from tests.runs.tiny import assert_equal, config
 
+MACHINE = ("seconds", "steps_per_second", "peak_rss_mb")
 TIMES = {"seconds", "time/fps", "time/time_elapsed"}
 SURPRISE = "tests.runs.tiny:Surprise"
 
@@ -63,6 +69,13 @@ class TestARunDirectory:
     def test_every_step_is_in_the_visited_histogram(self, run):
         with np.load(run.coverage, allow_pickle=False) as file:
             assert file["counts"].sum() == 512
+
+    def test_the_reward_file_holds_the_reward_model_and_not_its_memory(self, run):
+        state = load_state(run.reward)
+        assert_equal(state, load_state(run.checkpoint)["reward"]["reward"])
+        reward = build(load_config(run, ("tests.runs.tiny",))).reward.reward
+        reward.load_state_dict(state)
+        assert (reward.mean == state["mean"]).all()
 
     def test_model_loads_and_predicts_where_genrl_cannot_be_imported(self, run):
         code = (
@@ -136,6 +149,48 @@ class TestFailures:
             explore(cell, quiet=True)
         assert not (tmp_path / "run").exists()
 
+    def test_a_value_error_of_the_first_step_is_a_failure_and_not_a_refusal(self, tmp_path):
+        cell = config(tmp_path / "run", env="tests.runs.tiny:tests/Breaks-v0", env_kwargs={"what": "error", "at": 1})
+        result = explore(cell, quiet=True)
+        assert (result["status"], result["error"]) == ("failed", "ValueError at step 0: broken at step 1")
+        assert RunDirectory(cell.directory).checkpoint.is_file()
+
+    def test_what_the_first_reset_refuses_leaves_no_file(self, tmp_path):
+        cell = config(tmp_path / "run", env="tests.runs.tiny:tests/Breaks-v0", env_kwargs={"what": "error", "at": 0}, tensorboard=True)
+        with pytest.raises(RunError, match="broken at step 0"):
+            explore(cell, quiet=True)
+        assert not (tmp_path / "run").exists()
+
+    def test_a_failed_evaluation_loses_nothing_and_resume_does_it_again(self, tmp_path, monkeypatch):
+        def broken(*_):
+            raise RuntimeError("no display")
+
+        cell = config(tmp_path / "run", steps=64)
+        with monkeypatch.context() as patch:
+            patch.setattr("genrl.runs.result.evaluate", broken)
+            first = explore(cell, quiet=True)
+        assert (first["status"], first["steps"], first["evaluation_return"]) == ("finished", 64, None)
+        assert first["evaluation_error"] == "the evaluation failed (RuntimeError: no display)"
+        saved = RunDirectory(cell.directory).checkpoint.read_bytes()
+        second = resume(cell.directory, quiet=True)
+        assert second == explore(replace(cell, out=tmp_path / "whole"), quiet=True) | {name: first[name] for name in MACHINE}
+        assert RunDirectory(cell.directory).checkpoint.read_bytes() == saved
+        with pytest.raises(RunError, match="has all its 64 steps"):
+            resume(cell.directory, quiet=True)
+
+    @pytest.mark.parametrize("former", [None, {"status": "finished", "steps": 32, "evaluation_returns": [1.0]}])
+    def test_a_run_killed_before_its_result_gets_it_by_resume(self, tmp_path, former):
+        cell = config(tmp_path / "run", steps=64)
+        result = explore(cell, quiet=True)
+        run = RunDirectory(cell.directory)
+        run.result.unlink()
+        run.model.unlink()
+        if former is not None:  # of a shorter run, that was resumed to more steps
+            run.write_json(run.result, former)
+        again = resume(cell.directory, quiet=True)
+        assert {**again, **{name: result[name] for name in MACHINE}} == result
+        assert PPO.load(run.model).num_timesteps == 64
+
 
 class TestOptions:
     @pytest.mark.parametrize("learner", ["RecurrentPPO", "td3", "crossq"])
@@ -157,6 +212,25 @@ class TestOptions:
         with np.load(tmp_path / "run" / "coverage.npz", allow_pickle=False) as file:
             assert file["counts"].tolist() == [[256]]
 
+    def test_a_last_state_that_was_clipped_by_normalisation_is_not_counted(self, tmp_path):
+        cell = config(tmp_path / "run", env="tests.runs.tiny:tests/Breaks-v0", env_kwargs={"what": "jump"}, normalize_obs=True)
+        explore(cell, quiet=True)  # 19 steps at (0.5, 0.5), then one at (1, 1), which ends the episode: of 256 steps, 12
+        with np.load(tmp_path / "run" / "coverage.npz", allow_pickle=False) as file:
+            assert file["counts"].sum() == 256 - 12
+
+    def test_flags_of_the_reward_and_of_the_noise_reach_them(self, tmp_path):
+        cell = config(tmp_path / "run", reward=SURPRISE, seed=7, update_every=5, memory_size=9, held_noise=3, held_noise_std=0.2)
+        session = build(ExploreConfig.from_dict(cell.to_dict()))
+        seeded = torch.Generator().manual_seed(7)
+        assert (session.reward.update_every, session.reward.pool.capacity) == (5, 9)
+        assert (session.reward._generator.get_state() == seeded.get_state()).all()
+        assert [(noise.steps, noise.std) for noise in session.callbacks] == [(3, 0.2)]
+
+    def test_what_a_task_counts_by_itself_is_in_the_result_and_the_log(self, tmp_path):
+        cell = config(tmp_path / "run", env="tests.runs.tiny:tests/Breaks-v0", env_kwargs={"what": "counts"}, n_envs=2)
+        assert explore(cell, quiet=True)["task_coverage"] == 0.128  # 128 steps of each environment, a thousandth each
+        assert float(read_csv(tmp_path / "run" / "progress.csv")[-1]["rollout/task_coverage"]) == 0.128
+
     def test_a_discrete_observation_has_no_map(self, tmp_path):
         cell = config(tmp_path / "run", env="FrozenLake-v1", steps=64)
         assert explore(cell, quiet=True)["coverage"] is None
@@ -167,3 +241,22 @@ class TestOptions:
         model = SAC.load(tmp_path / "run" / "model.zip")
         assert "Tanh" in str(model.actor)
         assert model.actor.mu.in_features == 8
+
+
+@pytest.mark.parametrize(("every", "took", "saves"), [(0.0, 1.0, 100), (10.0, 0.1, 10), (1.0, 1.0, 5)])
+def test_a_slow_checkpoint_makes_the_next_one_wait(monkeypatch, every, took, saves):
+    """A rollout a second, for 100 seconds: a save of one second is followed by 20 without."""
+    now = 0.0
+    monkeypatch.setattr("time.perf_counter", lambda: now)
+    saved = []
+
+    def save():
+        nonlocal now
+        saved.append(now)
+        now += took
+
+    checkpointer = Checkpointer(save, every, Interrupt())
+    for second in range(100):
+        now = max(now, float(second))
+        checkpointer._on_rollout_start()
+    assert len(saved) == saves

@@ -1,5 +1,7 @@
 import imageio.v2 as imageio
 import pytest
+from genrl_envs import SparseMountainCarEnv
+from PIL import Image
 
 from genrl.runs import RunError, explore, film, watch
 from tests.runs.tiny import config
@@ -27,6 +29,29 @@ def test_a_long_film_is_a_small_gif(run):
     made = watch(run, steps=300, size=160)
     assert made.paths[1].stat().st_size < film.GIF_BYTES
     assert len(imageio.mimread(made.paths[1])) <= film.GIF_FRAMES
+
+
+def test_a_film_keeps_every_nth_small_frame_for_its_gif():
+    thumbnails = film._Thumbnails()
+    for i in range(1000):
+        thumbnails.add(Image.new("L", (640, 480), i * 255 // 1000))
+        assert len(thumbnails.pictures) <= 2 * film.GIF_FRAMES
+    assert (thumbnails.seen, thumbnails.every) == (1000, 4)
+    assert [picture.getpixel((0, 0)) for picture in thumbnails.pictures] == [i * 255 // 1000 for i in range(0, 1000, 4)]
+    assert thumbnails.pictures[0].size == (320, 240)
+
+
+@pytest.mark.filterwarnings("ignore:.*RGB-array rendering")
+def test_a_frame_that_cannot_be_drawn_closes_the_environments_and_keeps_the_last_film(run, monkeypatch):
+    watch(run, steps=2, size=160)
+    before = {path.name: path.read_bytes() for path in run.iterdir()}
+    closed = []
+    monkeypatch.setattr(SparseMountainCarEnv, "render", lambda env: None)
+    monkeypatch.setattr(SparseMountainCarEnv, "close", lambda env: closed.append(env.render_mode))
+    with pytest.raises(RunError, match="draws nothing"):
+        watch(run, steps=2, size=160)
+    assert closed[-2:] == ["rgb_array", None]
+    assert {path.name: path.read_bytes() for path in run.iterdir()} == before
 
 
 def test_a_machine_that_cannot_draw_is_told_what_to_install(tmp_path, monkeypatch):

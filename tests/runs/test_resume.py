@@ -8,33 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from genrl.models.state import load_state
 from genrl.runs import RunDirectory, RunError, _sb3, explore, resume
 from genrl.runs.directory import read_csv
 from genrl.runs.session import build
 from genrl.runs.training import load_config
-from tests.runs.tiny import config
+from tests.runs.tiny import assert_equal, config
 
 SURPRISE = "tests.runs.tiny:Surprise"
 TINY = ("tests.runs.tiny",)
-
-
-def assert_equal(a, b, name=""):
-    """The same nested state, bit for bit."""
-    if isinstance(a, dict):
-        assert a.keys() == b.keys(), name
-        for key in a:
-            assert_equal(a[key], b[key], f"{name}/{key}")
-    elif isinstance(a, list | tuple):
-        assert len(a) == len(b), name
-        for i, (x, y) in enumerate(zip(a, b, strict=True)):
-            assert_equal(x, y, f"{name}/{i}")
-    elif isinstance(a, torch.Tensor):
-        assert torch.equal(a, b), name
-    else:
-        assert a == b, name
 
 
 @pytest.mark.parametrize("learner", ["ppo", "sac", "td3", "dqn"])

@@ -34,7 +34,10 @@ class Surprise(RewardModel):
 
 
 class Breaks(gymnasium.Env[np.ndarray, np.ndarray]):
-    """Gives a NaN reward or observation at step ``at`` of its life, or leaves the process."""
+    """Gives a NaN reward or observation at step ``at`` of its life, raises an error, or leaves the process.
+
+    Or, if ``what`` says so, jumps away at the end of each episode, or counts its steps.
+    """
 
     observation_space = spaces.Box(-1, 1, (2,), np.float32)
     action_space = spaces.Box(-1, 1, (1,), np.float32)
@@ -44,16 +47,25 @@ class Breaks(gymnasium.Env[np.ndarray, np.ndarray]):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
         super().reset(seed=seed)
+        self._raise()
         return np.zeros(2, np.float32), {}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         self.steps += 1
         now = self.steps == self.at
+        self._raise()
         if now and self.what == "exit":
             raise SystemExit(3)
         obs = np.full(2, np.nan if now and self.what == "observation" else 0.5, np.float32)
         reward = np.nan if now and self.what == "reward" else 0.0
-        return obs, reward, False, self.steps % 20 == 0, {"speed": 0.25 * (self.steps % 4)}
+        if self.what == "jump" and self.steps % 20 == 0:
+            obs += np.float32(1e6)
+        info = {"speed": 0.25 * (self.steps % 4)} | ({"coverage": self.steps / 1000} if self.what == "counts" else {})
+        return obs, reward, False, self.steps % 20 == 0, info
+
+    def _raise(self) -> None:
+        if self.what == "error" and self.steps == self.at:
+            raise ValueError(f"broken at step {self.steps}")
 
 
 gymnasium.register("tests/Breaks-v0", entry_point=Breaks)
@@ -67,3 +79,19 @@ def config(out: Path, learner: str = "ppo", **changes: Any) -> ExploreConfig:
         "learner_kwargs": SMALL.get(learner, {}) | {"net_arch": (8,)},
     }  # fmt: skip
     return ExploreConfig(**values | changes)
+
+
+def assert_equal(a: Any, b: Any, name: str = "") -> None:
+    """The same nested state, bit for bit."""
+    if isinstance(a, dict):
+        assert a.keys() == b.keys(), name
+        for key in a:
+            assert_equal(a[key], b[key], f"{name}/{key}")
+    elif isinstance(a, list | tuple):
+        assert len(a) == len(b), name
+        for i, (x, y) in enumerate(zip(a, b, strict=True)):
+            assert_equal(x, y, f"{name}/{i}")
+    elif isinstance(a, torch.Tensor):
+        assert torch.equal(a, b), name
+    else:
+        assert a == b, name
