@@ -35,7 +35,7 @@ METHODS = {"none": "TRPO alone", "vime": "TRPO + VIME"}
 def configuration(reward: str, steps: int, seed: int, out: Path) -> ExploreConfig:
     """The two runs differ in nothing but the reward."""
     return ExploreConfig(
-        env="genrl/SparseMountainCar-v0", learner="trpo", reward=reward, steps=steps, seed=seed, weight=1e-4, n_envs=8, normalize_obs=True,
+        env="genrl/SparseMountainCar-v0", learner="trpo", reward=reward, steps=steps, seed=seed, weight=1e-3, n_envs=8, normalize_obs=True,
         learner_kwargs={"n_steps": 128, "gae_lambda": 0.98}, out=out / f"{reward}-seed{seed}",
     )  # fmt: skip
 
@@ -81,7 +81,7 @@ def picture(runs: dict[str, ExploreConfig], path: Path) -> None:
             ylim=(-0.07, 0.07),
         )
     curve.set(title="SparseMountainCar", xlabel="environment steps", ylabel="episodes that reach the goal", ylim=(-0.04, 1.04))
-    curve.legend(frameon=False, loc="center left")
+    curve.legend(frameon=False, loc="center right")
     for axes in (curve, *maps):
         axes.spines[["top", "right"]].set_visible(False)
     buffer = BytesIO()

@@ -44,6 +44,8 @@ class VIMEPreset:
     """Transitions a gradient step."""
     n_train_draws: int
     """Noise draws of every transition in training."""
+    max_bonus: float
+    """Cap of the bonus, in medians; a gain goes with error² / likelihood⁴, so that one collision can be worth a million medians."""
 
 
 RELEASED = VIMEPreset(
@@ -56,6 +58,7 @@ RELEASED = VIMEPreset(
     n_updates=500,
     batch_size=10,
     n_train_draws=10,
+    max_bonus=1e9,
 )
 """The settings of the paper's code, where the loss of a minibatch of 10 is KL/5 − Σ log p."""
 
@@ -69,6 +72,7 @@ CALIBRATED = VIMEPreset(
     n_updates=100,
     batch_size=256,
     n_train_draws=1,
+    max_bonus=10.0,
 )
 """Settings under which the network learns the dynamics: a likelihood as narrow as the errors, and a start that is not all noise."""
 
@@ -94,8 +98,8 @@ class VIME(RewardModel):
         prior_std: of the weights' prior.
         min_transitions: fewer in memory, and ``update`` waits.
         input_clip: normalised observations are clipped to ± this many standard deviations.
-        likelihood_std, learn_likelihood, kl_weight, initial_std, fan_in, learning_rate, n_updates, batch_size, n_train_draws: see
-            :class:`VIMEPreset`.
+        likelihood_std, learn_likelihood, kl_weight, initial_std, fan_in, learning_rate, n_updates, batch_size, n_train_draws,
+            max_bonus: see :class:`VIMEPreset`.
 
     Raises:
         ValueError: an unknown preset, a space that the reward can't take, a size that is not positive.
@@ -136,6 +140,7 @@ class VIME(RewardModel):
         n_updates: int | None = None,
         batch_size: int | None = None,
         n_train_draws: int | None = None,
+        max_bonus: float | None = None,
     ) -> None:
         super().__init__(observation_space, action_space, seed)
         presets = {"calibrated": CALIBRATED, "released": RELEASED}
@@ -151,6 +156,7 @@ class VIME(RewardModel):
             "n_updates": n_updates,
             "batch_size": batch_size,
             "n_train_draws": n_train_draws,
+            "max_bonus": max_bonus,
         }
         self.preset = VIMEPreset(**asdict(presets[preset]) | {name: value for name, value in given.items() if value is not None})
         numbers = {name: value for name, value in asdict(self.preset).items() if not isinstance(value, bool)}
@@ -187,7 +193,7 @@ class VIME(RewardModel):
         if self.n_medians == 0:
             return torch.zeros_like(gain)
         scale = self.median_history[: int(self.n_medians)].mean()
-        return gain / scale if scale > 0 else gain
+        return (gain / scale if scale > 0 else gain).clamp_max(self.preset.max_bonus)
 
     def information_gain(self, transitions: Transitions) -> Tensor:
         """Information gain per transition, ``(batch,)``, nats; not normalised."""
