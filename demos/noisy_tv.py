@@ -8,6 +8,7 @@ bonus that goes to the noise is what pressed steps earn above quiet ones: Σ (b 
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -34,11 +35,13 @@ from genrl.rewards import (
     Transitions,
 )
 
+RESULTS = Path(__file__).parent / "results" / "noisy_tv.json"
 ROLLOUTS, STEPS, SEEDS = 60, 1024, 10
 METHODS: dict[str, tuple[type[RewardModel], dict[str, Any]]] = {
     "prediction-error": (PredictionError, {}),
     "vime": (VIME, {}),
     "vime-released": (VIME, {"preset": "released"}),
+    "vime-uncapped": (VIME, {"max_bonus": 1e9}),
     "vime-one-width": (VIME, {"learn_likelihood": False, "likelihood_std": 0.2}),
     "disagreement": (Disagreement, {}),
     "icm": (ICM, {}),
@@ -80,32 +83,37 @@ def share_on_noise(reward: RewardModel, data: Transitions) -> float:
     return above / total
 
 
+def summary(values: list[float], reference: float) -> dict[str, Any]:
+    """Of one reward; ``reference`` is prediction error's share."""
+    return {
+        "share_median": float(np.median(values)),
+        "share_min_max": [min(values), max(values)],
+        "shares": values,
+        "of_prediction_errors": float(np.median(values)) / reference,
+        "seeds_at_most_a_third": sum(value <= reference / 3 for value in values),
+    }
+
+
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rewards", nargs="+", choices=list(METHODS), default=list(METHODS), help="measure these, keep the file's others")
+    chosen = parser.parse_args().rewards
     torch.set_num_threads(1)
     env = gymnasium.make("genrl/NoisyTVMountainCar-v0")
-    shares: dict[str, list[float]] = {name: [] for name in METHODS}
+    before = json.loads(RESULTS.read_text())["methods"] if RESULTS.exists() else {}
+    shares: dict[str, list[float]] = {name: [] if name in chosen else before[name]["shares"] for name in METHODS}
     for seed in range(SEEDS):
         data = behaviour(env, seed)
-        for name, (reward, keywords) in METHODS.items():
+        for name in chosen:
+            reward, keywords = METHODS[name]
             shares[name].append(share_on_noise(reward(env.observation_space, env.action_space, seed=seed, **keywords), data))
-        print(f"seed {seed}:", {name: round(values[-1], 3) for name, values in shares.items()}, flush=True)
+        print(f"seed {seed}:", {name: round(shares[name][-1], 3) for name in chosen}, flush=True)
     reference = float(np.median(shares["prediction-error"]))
-    methods = {
-        name: {
-            "share_median": float(np.median(values)),
-            "share_min_max": [min(values), max(values)],
-            "shares": values,
-            "of_prediction_errors": float(np.median(values)) / reference,
-            "seeds_at_most_a_third": sum(value <= reference / 3 for value in values),
-        }
-        for name, values in shares.items()
-    }
     settings = {"env": "genrl/NoisyTVMountainCar-v0", "rollouts": ROLLOUTS, "steps_a_rollout": STEPS, "seeds": SEEDS}
     machine = {"processors": os.cpu_count(), "torch_threads": 1, "python": platform.python_version(), "torch": torch.__version__}
-    report = {"command": "python demos/noisy_tv.py", **settings, **machine, "methods": methods}
-    path = Path(__file__).parent / "results" / "noisy_tv.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(report, indent=1) + "\n")
+    methods = {name: summary(values, reference) for name, values in shares.items()}
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps({"command": "python demos/noisy_tv.py", **settings, **machine, "methods": methods}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

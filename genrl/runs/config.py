@@ -31,7 +31,7 @@ class ExploreConfig:
     seed: int = 0
     """One seed for the learner, the reward and the environments; the same seed and threads repeat a run bit for bit."""
     weight: float = 1e-3
-    """Weight of the bonus (η in VIME's paper, which has 1e-4 to 1e-3); a typical bonus of every reward is about 1 a step."""
+    """Weight of the bonus (η in VIME's paper); a typical bonus of every reward is about 1 a step."""
     extrinsic_weight: float = 1.0
     """Weight of the environment's own reward."""
     update_every: int = 1000

@@ -1,8 +1,6 @@
 import json
-import os
 import resource
 import shlex
-import signal
 import subprocess
 import sys
 
@@ -72,7 +70,10 @@ def test_an_interrupt_before_the_first_step_leaves_a_run_that_goes_on(tmp_path, 
 
 
 def test_an_interrupt_before_anything_is_written_leaves_nothing(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("genrl.runs.training.build", lambda config: os.kill(os.getpid(), signal.SIGINT))
+    def interrupted(config):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("genrl.runs.training.build", interrupted)
     assert main([*TINY.split(), "--out", str(tmp_path / "run")]) == 130
     assert capsys.readouterr().err == "genrl: interrupted\n"
     assert not (tmp_path / "run").exists()

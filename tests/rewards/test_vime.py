@@ -47,8 +47,13 @@ class TestBonus:
         assert vime.update(pool_of(linear_dynamics(499, seed=0))) == {}
         assert not vime(linear_dynamics(7, seed=1)).any()
 
+    def test_it_is_capped_in_medians(self):
+        bonus = trained(3, max_bonus=2.0)(linear_dynamics(500, seed=1))
+        assert float(bonus.max()) == 2.0
+        assert float(bonus.median()) == pytest.approx(1.0)
+
     def test_it_is_the_gain_over_the_mean_of_the_last_medians(self):
-        vime = trained(2)
+        vime = trained(2, max_bonus=1e9)
         batches = [linear_dynamics(50, seed=i) for i in range(12)]
         state = vime.generator.get_state()
         gains = [vime.information_gain(batch).clamp(0, 1000) for batch in batches]
