@@ -1,6 +1,8 @@
 import json
+import os
 import resource
 import shlex
+import signal
 import subprocess
 import sys
 
