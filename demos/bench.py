@@ -13,7 +13,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -25,7 +25,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
 from torch.nn import functional as F
 
-from genrl.models.bayesian import BayesianNetwork, information_gain
+from genrl.models.bayesian import BayesianNetwork, Layer, information_gain
 from genrl.rewards import ICM, RND, VIME, Disagreement, RewardCallback, RewardModel
 
 RESULTS = Path(__file__).parent / "results" / "bench.json"
@@ -39,17 +39,24 @@ def seconds(function: Callable[[], object]) -> float:
 
 
 def gain_by_autograd(
-    network: BayesianNetwork, inputs: torch.Tensor, targets: torch.Tensor, noise: list[torch.Tensor], step_size: float
+    layers: Sequence[Layer], inputs: torch.Tensor, targets: torch.Tensor, noise: list[torch.Tensor], likelihood_std: float, step_size: float
 ) -> torch.Tensor:
-    """The definition: one backward pass a transition through the mean of the K draws."""
+    """The definition: for one transition after the other, autograd through the mean of the K draws, then the sum over weights."""
+    leaves = [tensor.detach().clone().requires_grad_() for layer in layers for tensor in layer]
     gains = []
     for row in range(len(inputs)):
-        network.zero_grad()
-        network.loss(inputs[row : row + 1], targets[row : row + 1], [n[:, row : row + 1] for n in noise], kl_weight=0.0).backward()
+        activation = inputs[row : row + 1]
+        for index in range(len(layers)):
+            weight_mean, weight_rho, bias_mean, bias_rho = leaves[4 * index : 4 * index + 4]
+            variance = activation.square() @ F.softplus(weight_rho).square() + F.softplus(bias_rho).square()
+            activation = activation @ weight_mean + bias_mean + variance.sqrt() * noise[index][:, row : row + 1]
+            activation = activation.relu() if index + 1 < len(layers) else activation
+        loss = (activation - targets[row]).square().sum(-1).mean() / (2 * likelihood_std**2)
+        gradients = torch.autograd.grad(loss, leaves)
         with torch.no_grad():
-            mean, rho = network.mean, network.rho
-            assert mean.grad is not None and rho.grad is not None
-            total = (F.softplus(rho).square() * (mean.grad.square() + rho.grad.square() / (2 * rho.sigmoid().square()))).sum()
+            total = torch.zeros(())
+            for rho, g_mean, g_rho in zip(leaves[1::2], gradients[::2], gradients[1::2], strict=True):
+                total += (F.softplus(rho).square() * (g_mean.square() + g_rho.square() / (2 * rho.sigmoid().square()))).sum()
         gains.append(0.5 * step_size**2 * total)
     return torch.stack(gains)
 
@@ -59,13 +66,11 @@ def bench_gain(repeats: int) -> dict[str, object]:
     torch.manual_seed(0)
     network = BayesianNetwork(26, 20, (32,))
     inputs, targets, noise = torch.randn(2048, 26), torch.randn(2048, 20), network.noise(10, 2048)
-    pairs = []
-    closed = information_gain(network.layers, inputs, targets, noise, network.likelihood_std, 0.01)
-    for _ in range(repeats):
-        fast = seconds(lambda: information_gain(network.layers, inputs, targets, noise, network.likelihood_std, 0.01))
-        slow = seconds(lambda: gain_by_autograd(network, inputs, targets, noise, 0.01))
-        pairs.append((fast, slow))
-    error = (gain_by_autograd(network, inputs, targets, noise, 0.01) / closed - 1).abs().max()
+    arguments = (network.layers, inputs, targets, noise, 5.0, 0.01)
+    closed = information_gain(*arguments)
+    fast, slow = (lambda: information_gain(*arguments)), (lambda: gain_by_autograd(*arguments))
+    pairs = [(seconds(lambda: [fast() for _ in range(20)]) / 20, seconds(slow)) for _ in range(repeats)]
+    error = (gain_by_autograd(*arguments) / closed - 1).abs().max()
     return {
         "closed_form_ms": 1e3 * statistics.median(fast for fast, _ in pairs),
         "autograd_loop_ms": 1e3 * statistics.median(slow for _, slow in pairs),

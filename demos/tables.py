@@ -22,9 +22,13 @@ def results(name: str) -> dict[str, Any] | None:
 def interval(entry: dict[str, Any]) -> str:
     if not entry.get("n"):
         return "–"
-    low, high = entry.get("iqm_95", (entry["min"], entry["max"]))
-    digits = 2 if entry["max"] <= 1 else 0
-    return f"{entry['iqm']:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+    few = entry["n"] < 5  # an interquartile mean of three values trims none of them
+    middle, (low, high) = (entry["median"], (entry["min"], entry["max"])) if few else (entry["iqm"], entry["iqm_95"])
+    return f"{middle:.0f} [{low:.0f}, {high:.0f}]"
+
+
+def percent(share: float) -> str:
+    return f"{round(share, 2) + 0.0:.0%}"
 
 
 def success_table(name: str) -> list[str]:
@@ -47,7 +51,7 @@ def success_table(name: str) -> list[str]:
 def return_table(*names: str) -> list[str]:
     """One row a task and method: the training return at each milestone."""
     rows = [
-        "| task | method | seeds | reward found | return at the milestones, IQM [95 %] | deterministic, at the end |",
+        "| task | method | seeds | reward found | return, IQM [95 %]; of 3 seeds median [min, max] | deterministic, at the end |",
         "| --- " * 6 + "|",
     ]
     for name in names:
@@ -93,7 +97,9 @@ def noise_table() -> list[str]:
     ]
     for name, entry in document["methods"].items():
         low, high = entry["share_min_max"]
-        rows.append(f"| {name} | {entry['share_median']:.0%} [{low:.0%}, {high:.0%}] | {entry['of_prediction_errors']:.0%} |")
+        rows.append(
+            f"| {name} | {percent(entry['share_median'])} [{percent(low)}, {percent(high)}] | {percent(entry['of_prediction_errors'])} |"
+        )
     return rows
 
 

@@ -18,8 +18,6 @@ from genrl.transitions import Transitions
 
 __all__ = ["VIME", "VIMEPreset"]
 
-ROWS_AT_ONCE = 1024  # of the information gain: what a processor's cache holds at K = 10
-
 
 @dataclass(frozen=True)
 class VIMEPreset:
@@ -198,11 +196,8 @@ class VIME(RewardModel):
     def information_gain(self, transitions: Transitions) -> Tensor:
         """Information gain per transition, ``(batch,)``, nats; not normalised."""
         inputs, targets = self._inputs(transitions), self.obs_stats(transitions.next_obs)
-        parts = []
-        for x, y in zip(inputs.split(ROWS_AT_ONCE), targets.split(ROWS_AT_ONCE), strict=True):
-            noise = self.network.noise(self.n_draws, x.shape[0], self.generator)
-            parts.append(information_gain(self.network.layers, x, y, noise, self.network.likelihood_std, self.step_size))
-        return torch.cat(parts)
+        noise = self.network.noise(self.n_draws, len(inputs), self.generator)
+        return information_gain(self.network.layers, inputs, targets, noise, self.network.likelihood_std, self.step_size)
 
     def update(self, memory: Memory) -> dict[str, float]:
         """Merge the newest transitions into the input statistics, then minimise the free energy on samples of the memory."""
