@@ -21,7 +21,7 @@ class BonusScale(nn.Module):
     mean: a bonus that hardly varies, as a neighbour distance, would become huge.
 
     Args:
-        enabled: whether to divide at all.
+        enabled: whether to divide at all; the statistics are not kept otherwise.
     """
 
     def __init__(self, enabled: bool = True) -> None:
@@ -37,11 +37,13 @@ class BonusScale(nn.Module):
     @torch.no_grad()
     def forward(self, bonus: Tensor) -> Tensor:
         """``(batch,)`` bonuses in units of their running root mean square."""
+        if not self.enabled:
+            return bonus
         if self.training:
             self.stats.update(bonus)
         if self.stats.count == 0:
             return torch.zeros_like(bonus)
-        return bonus / self.rms.to(bonus.dtype) if self.enabled else bonus
+        return bonus / self.rms.to(bonus.dtype)
 
     def extra_repr(self) -> str:
         return f"enabled={self.enabled}"
