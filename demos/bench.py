@@ -94,7 +94,8 @@ def bench_overhead(repeats: int, rollouts: int = 6) -> dict[str, object]:
     rewards: list[type[RewardModel]] = [VIME, RND, ICM, Disagreement]
     times: dict[str, list[float]] = {name: [] for name in ["none", *(reward.__name__ for reward in rewards)]}
     for repeat in range(repeats):
-        for reward in [None, *rewards]:
+        order: list[type[RewardModel] | None] = [None, *rewards]
+        for reward in order[repeat % len(order) :] + order[: repeat % len(order)]:  # so that none of them is always the first
             times[reward.__name__ if reward else "none"].append(learn(reward, rollouts))
         print(f"repeat {repeat + 1} of {repeats}:", {name: round(values[-1], 2) for name, values in times.items()}, flush=True)
     report: dict[str, object] = {"ppo_steps_per_second": rollouts * 2048 / statistics.median(times["none"])}
