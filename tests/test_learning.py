@@ -21,7 +21,7 @@ BASE = ExploreConfig(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("reward", ["vime", "disagreement", "state-entropy"])
+@pytest.mark.parametrize("reward", ["vime", "rnd", "state-entropy"])
 def test_a_bonus_finds_the_goal_and_keeps_it(tmp_path, reward):
     result = explore(replace(BASE, reward=reward, out=tmp_path / "run"), quiet=True)
     assert result["first_reward_step"] is not None
