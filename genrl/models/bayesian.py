@@ -46,9 +46,8 @@ def _sweep(
     """
     activation, activations, roots = inputs, [], []
     for index, (weight_mean, weight_var, bias_mean, bias_var) in enumerate(moments):
-        root = torch.addmm(bias_var, *_rows(activation * activation, weight_var)).sqrt().view(*activation.shape[:-1], -1)
-        center = torch.addmm(bias_mean, *_rows(activation, weight_mean)).view(*activation.shape[:-1], -1)
-        preactivation = torch.addcmul(center, root, noise[index])
+        root = _affine(activation * activation, weight_var, bias_var).sqrt()
+        preactivation = torch.addcmul(_affine(activation, weight_mean, bias_mean), root, noise[index])
         activations.append(activation)
         roots.append(root)
         activation = preactivation.relu() if index + 1 < len(moments) else preactivation
@@ -66,8 +65,9 @@ def _sweep(
     return sweeps[::-1], residual
 
 
-def _rows(x: Tensor, matrix: Tensor) -> tuple[Tensor, Tensor]:
-    return x.reshape(-1, x.shape[-1]), matrix
+def _affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """``x @ weight + bias`` over any leading axes, as one matrix product."""
+    return torch.addmm(bias, x.flatten(0, -2), weight).unflatten(0, x.shape[:-1])
 
 
 def _weighted_square(activation: Tensor, delta: Tensor, factor: Tensor) -> Tensor:
