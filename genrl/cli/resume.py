@@ -14,7 +14,7 @@ __all__ = ["main"]
 
 @dataclass(frozen=True)
 class Resume:
-    """Go on with a run from its last checkpoint; its environments begin new episodes."""
+    """Go on with a run from its last checkpoint, to the numbers that it would have had without the stop."""
 
     run: tyro.conf.Positional[Path]
     """The run directory."""

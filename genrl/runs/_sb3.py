@@ -23,11 +23,14 @@ from torch import nn
 
 from genrl.models.state import write_whole
 
-__all__ = ["ProgressCSV", "close", "generator_state", "learner_state", "load_learner_state", "set_generator_state"]
+__all__ = ["ProgressCSV", "close", "generator_state", "go_on", "learner_state", "load_learner_state", "restore_sde", "set_generator_state"]
 
 _COUNTERS = ("num_timesteps", "_n_updates", "_episode_num", "_n_calls", "exploration_rate", "_current_progress_remaining")
 """Plain numbers that decide what a learner does next: TD3's and CrossQ's policy delay reads ``_n_updates`` (td3/td3.py, crossq/crossq.py),
 DQN's target update ``_n_calls`` and its ε ``exploration_rate`` (dqn/dqn.py), logs and schedules the others (common/base_class.py)."""
+
+_LAST = ("_last_obs", "_last_original_obs", "_last_episode_starts", "_last_lstm_states")
+_SDE = ("exploration_mat", "exploration_matrices")
 
 _REPLAY_ARRAYS = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
 
@@ -82,11 +85,15 @@ def learner_state(learner: BaseAlgorithm) -> dict[str, Any]:
         "replay": _replay_state(learner),
         # Warm-up actions are drawn from the learner's action space (common/off_policy_algorithm.py, _sample_action).
         "action_space": _space_generator(learner),
+        # Where a `learn` that keeps its environments goes on (common/base_class.py, _setup_learn); RecurrentPPO's memory
+        # (sb3_contrib/ppo_recurrent/ppo_recurrent.py); gSDE's noise, which is drawn before `on_rollout_start` (common/distributions.py).
+        "last": {name: _tensors(getattr(learner, name)) for name in _LAST if getattr(learner, name, None) is not None},
+        "sde": {name: value for name, value in vars(_action_dist(learner)).items() if name in _SDE},
     }
 
 
 def load_learner_state(learner: BaseAlgorithm, state: dict[str, Any]) -> None:
-    """The inverse of :func:`learner_state`, on a learner that was just built and has not learnt."""
+    """The inverse of :func:`learner_state`, on a learner that was just built and has not learnt; it begins new episodes."""
     learner.set_parameters(state["parameters"], exact_match=True, device=learner.device)
     for name, value in state["variables"].items():
         # As `load` does (common/base_class.py): the optimiser holds this very tensor, so only its data changes.
@@ -99,6 +106,43 @@ def load_learner_state(learner: BaseAlgorithm, state: dict[str, Any]) -> None:
         _load_replay_state(learner, state["replay"])
     if state["action_space"] is not None:
         learner.action_space.np_random.bit_generator.state = state["action_space"]
+
+
+def go_on(learner: BaseAlgorithm, state: dict[str, Any]) -> None:
+    """After :func:`load_learner_state`: its environments are where they were, and their last observations are these."""
+    for name, value in state["last"].items():
+        setattr(learner, name, _arrays(value, getattr(learner, name, None)))
+    if state["replay"] is not None:
+        buffer: Any = learner.replay_buffer  # type: ignore[attr-defined]
+        _fill(buffer.timeouts, state["replay"]["arrays"]["timeouts"])  # undoes the cut
+
+
+def restore_sde(learner: BaseAlgorithm, state: dict[str, Any]) -> None:
+    """The exploration noise of gSDE, which a rollout draws before its callbacks can put the generators back."""
+    vars(_action_dist(learner)).update(state["sde"])
+
+
+def _action_dist(learner: BaseAlgorithm) -> Any:
+    # Of the policy of those that collect rollouts (common/policies.py), of the actor of SAC and TQC (sac/policies.py).
+    return getattr(getattr(learner, "actor", None) or learner.policy, "action_dist", learner)
+
+
+def _tensors(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _tensors(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return [_tensors(item) for item in value]
+    return value.clone() if isinstance(value, torch.Tensor) else torch.from_numpy(np.array(value))
+
+
+def _arrays(value: Any, like: Any) -> Any:
+    """The inverse of :func:`_tensors`; RecurrentPPO's states stay tensors, in tuples of the type of those that it has now."""
+    if isinstance(value, dict):
+        return {key: _arrays(item, None) for key, item in value.items()}
+    if isinstance(value, list):
+        items = [tuple(pair) for pair in value]
+        return type(like)(*items)
+    return value.numpy().copy()
 
 
 def _plain(value: Any) -> int | float:
@@ -147,7 +191,10 @@ def _fill(array: Any, rows: Any) -> None:
 def vecnormalize_state(env: VecNormalize) -> dict[str, Any]:
     """Running statistics of observations and returns (common/vec_env/vec_normalize.py); ``save`` would pickle them."""
     obs = getattr(env, "obs_rms", None) if env.norm_obs else None
-    statistics = {"ret": _rms(env.ret_rms)}
+    statistics = {"ret": _rms(env.ret_rms), "returns": torch.as_tensor(env.returns)}
+    old_obs: Any = env.old_obs
+    if old_obs is not None:
+        statistics["old_obs"] = _tensors(old_obs)
     if isinstance(obs, dict):
         statistics["obs"] = {key: _rms(value) for key, value in obs.items()}
     elif obs is not None:
@@ -158,6 +205,9 @@ def vecnormalize_state(env: VecNormalize) -> dict[str, Any]:
 def load_vecnormalize_state(env: VecNormalize, state: dict[str, Any]) -> None:
     """The inverse of :func:`vecnormalize_state`."""
     _set_rms(env.ret_rms, state["ret"])
+    env.returns = state["returns"].numpy().copy()
+    if "old_obs" in state:
+        env.old_obs = _arrays(state["old_obs"], None)
     if "obs" in state and isinstance(env.obs_rms, dict):
         for key, value in state["obs"].items():
             _set_rms(env.obs_rms[key], value)

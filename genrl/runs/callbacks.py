@@ -16,7 +16,7 @@ from genrl.runs.directory import RunDirectory
 from genrl.runs.interrupt import Interrupt
 from genrl.transitions import check_finite
 
-__all__ = ["CheckFinite", "Checkpointer", "Recorder"]
+__all__ = ["CheckFinite", "Checkpointer", "Recorder", "Restore"]
 
 
 class CheckFinite(BaseCallback):
@@ -143,8 +143,28 @@ class Recorder(BaseCallback):
             self.coverage.load_state_dict(state["coverage"])
 
 
+class Restore(BaseCallback):
+    """Puts back, when the first rollout of a resumed run starts, what was drawn between the loading and now: the first of the callbacks.
+
+    Args:
+        restore: what to do, once.
+    """
+
+    def __init__(self, restore: Callable[[], None]) -> None:
+        super().__init__()
+        self._restore: Callable[[], None] | None = restore
+
+    def _on_rollout_start(self) -> None:
+        if self._restore is not None:
+            self._restore()
+            self._restore = None
+
+    def _on_step(self) -> bool:
+        return True
+
+
 class Checkpointer(BaseCallback):
-    """Saves at the boundaries of rollouts, where the learner has used all that it saw, and stops the run when it is interrupted.
+    """Saves at the boundaries of rollouts, where the learner has used all that it saw; there it also stops a run that is interrupted.
 
     Args:
         save: writes a checkpoint.
@@ -161,19 +181,24 @@ class Checkpointer(BaseCallback):
         self._next = -np.inf
         self.started = False
         """Whether the training has started: no callback before this one, and it is the last, refused the learner."""
+        self.stopped = False
+        """Whether the run was interrupted, and saved at the boundary before its present step."""
+        self.saved_step = 0
 
     def _on_training_start(self) -> None:
         self.started = True
 
     def _on_rollout_start(self) -> None:
         before = time.perf_counter()
-        if before >= self._next:
+        self.stopped = self._interrupt.requested
+        if self.stopped or before >= self._next:
             self._save()
+            self.saved_step = self.num_timesteps
             after = time.perf_counter()
             self._next = after + (max(self._every, self.SLOWEST * (after - before)) if self._every else 0.0)
 
     def _on_step(self) -> bool:
-        return not self._interrupt.requested
+        return not self.stopped
 
 
 def raw_rewards(normalize: VecNormalize | None, rewards: np.ndarray) -> np.ndarray:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
+from genrl.runs._types import fits, in_words
 from genrl.runs.errors import RunError
 
 __all__ = ["ExploreConfig"]
@@ -90,6 +91,17 @@ class ExploreConfig:
             if not self.held_noise:
                 raise RunError("--held-noise-std was given, but --held-noise is 0; add --held-noise 8 to hold the noise for 8 steps")
 
+    def check_imports(self, allowed: Collection[str] = ()) -> None:
+        """Refuse a configuration that would import a module of its own choice: a file that somebody sent must not decide what is imported.
+
+        Raises:
+            RunError: a `module:Name` whose module is not among ``allowed``.
+        """
+        for name in (self.env, self.learner, self.reward):
+            module = name.rpartition(":")[0]
+            if module and module not in (*allowed, "genrl_envs"):
+                raise RunError(f"{name} would import {module}; if you trust it, add --imports {module}")
+
     @property
     def directory(self) -> Path:
         """Where the run is kept."""
@@ -112,7 +124,7 @@ class ExploreConfig:
         """The inverse of :meth:`to_dict`.
 
         Raises:
-            RunError: a name that no configuration has.
+            RunError: a name that no configuration has, or a value of the wrong type.
         """
         known = {item.name for item in dataclasses.fields(cls)}
         if unknown := set(values) - known:
@@ -122,6 +134,9 @@ class ExploreConfig:
             values["out"] = Path(values["out"])
         if values.get("coverage") is not None:
             values["coverage"] = tuple(values["coverage"])
+        for name, hint in get_type_hints(cls).items():
+            if name in values and not fits(values[name], hint):
+                raise RunError(f"--{name.replace('_', '-')} is {values[name]!r}, but must be {in_words(hint)}")
         return cls(**values)
 
 

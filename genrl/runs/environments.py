@@ -82,9 +82,11 @@ class MakeEnv:
     def __call__(self) -> gymnasium.Env[Any, Any]:
         from stable_baselines3.common.monitor import Monitor
 
+        from genrl.runs.rewind import Rewindable
+
         if self.own_process:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
-        return Monitor(make_env(self.env_id, self.env_kwargs))
+        return Rewindable(Monitor(make_env(self.env_id, self.env_kwargs)))
 
 
 def make_vec_env(config: ExploreConfig, gamma: float = 0.99) -> VecEnv:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Union, get_args, get_origin
 
+from genrl.runs._types import fits, in_words
 from genrl.runs.errors import RunError, did_you_mean
 
 __all__ = ["Hyperparameter", "hyperparameters", "resolve_kwargs"]
@@ -81,6 +82,8 @@ def resolve_kwargs(cls: type, given: Mapping[str, Any], role: str) -> dict[str, 
     for name, value in resolved.items():
         if value is inspect.Parameter.empty:
             raise RunError(f"{cls.__name__} needs {name}; give it with --{role}.{_flag(name)}")
+        if name in given and not fits(value, known[name].type):
+            raise RunError(f"--{role}.{_flag(name)} is {value!r}, but must be {in_words(known[name].type)}")
     return resolved
 
 

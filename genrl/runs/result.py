@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import resource
 import sys
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,10 +18,23 @@ from genrl.runs.interrupt import Interrupt
 from genrl.runs.rollout import evaluate
 from genrl.runs.session import Session
 
-__all__ = ["finish_result", "is_complete", "trained_result", "write_artefacts", "write_result"]
+__all__ = ["Ending", "finish_result", "is_complete", "trained_result", "write_artefacts", "write_result"]
 
 EVALUATION_SEED = 10_000
 """Seed of the first evaluation episode; training seeds are small, so the episodes are others."""
+
+
+class Ending(NamedTuple):
+    """How a training ended."""
+
+    status: str
+    """`finished`, `interrupted` or `failed`."""
+    steps: int
+    """Environment steps that it has made and, if it was interrupted, saved."""
+    error: str | None = None
+    """One sentence about what failed."""
+    diverged: bool = False
+    """It met NaN or infinite numbers: the same run would meet them again."""
 
 
 def write_artefacts(session: Session, run: RunDirectory, recorder: Recorder, state: dict[str, Any]) -> None:
@@ -48,20 +61,21 @@ def write_coverage(run: RunDirectory, coverage: Coverage) -> None:
     write_whole(run.coverage, buffer.getvalue())
 
 
-def write_result(session: Session, run: RunDirectory, recorder: Recorder, status: str, error: str | None, steps_now: int) -> dict[str, Any]:
+def write_result(session: Session, run: RunDirectory, recorder: Recorder, ending: Ending, steps_now: int) -> dict[str, Any]:
     """Write result.json without an evaluation, which :func:`finish_result` adds: what was trained is on the disk before more can fail."""
     recorder.flush()
-    steps, seconds, seconds_now = session.learner.num_timesteps, recorder.seconds, recorder.seconds - recorder.seconds_before
+    seconds, seconds_now = recorder.seconds, recorder.seconds - recorder.seconds_before
     episodes = run.read_episodes()
     returns = [float(row["return"]) for row in episodes]
     result: dict[str, Any] = {
-        "status": status,
-        "error": error,
+        "status": ending.status,
+        "error": ending.error,
+        "diverged": ending.diverged,
         "env": session.config.env,
         "learner": session.config.learner,
         "reward": session.config.reward,
         "seed": session.config.seed,
-        "steps": steps,
+        "steps": ending.steps,
         "seconds": round(seconds, 3),
         "steps_per_second": round(steps_now / seconds_now, 1) if steps_now and seconds_now else None,
         "episodes": len(episodes),

@@ -18,6 +18,7 @@ from genrl.runs.environments import coverage_names, getattr_or, is_image, make_e
 from genrl.runs.errors import RunError
 from genrl.runs.hyperparameters import resolve_kwargs
 from genrl.runs.resolve import learner_class, reward_class
+from genrl.runs.rewind import episodes, rewind
 
 if TYPE_CHECKING:
     from genrl.policies import HeldNoise
@@ -52,17 +53,23 @@ class Session:
         return unwrap_vec_normalize(self.env)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that is needed to go on with new episodes."""
+        """All that is needed to go on."""
         return {
             "learner": _sb3.learner_state(self.learner),
             "reward": self.reward.state_dict() if self.reward is not None else None,
             "vecnormalize": _sb3.vecnormalize_state(self.normalize) if self.normalize is not None else None,
             "noise": [callback.state_dict() for callback in self.callbacks],
             "generators": _sb3.generator_state(),
+            "episodes": episodes(self.env),
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """The inverse, on a session that was just built; its environments begin new episodes, with seeds of their own."""
+    def load_state_dict(self, state: dict[str, Any]) -> bool:
+        """The inverse, on a session that was just built.
+
+        Returns:
+            Whether the environments are in the middle of their episodes again, so that what follows is what would have followed. A task
+            which is another for the same seed and actions begins new episodes, with seeds of their own.
+        """
         _sb3.load_learner_state(self.learner, state["learner"])
         if self.reward is not None:
             self.reward.load_state_dict(state["reward"])
@@ -70,9 +77,29 @@ class Session:
             _sb3.load_vecnormalize_state(self.normalize, state["vecnormalize"])
         for callback, noise in zip(self.callbacks, state["noise"], strict=True):
             callback.load_state_dict(noise)
-        seeds = np.random.SeedSequence([self.config.seed, self.learner.num_timesteps])
-        self.env.seed(int(seeds.generate_state(1)[0]) // 2)
+        exact = self._rewind(state)
+        if exact:
+            _sb3.go_on(self.learner, state["learner"])
+        else:
+            seeds = np.random.SeedSequence([self.config.seed, self.learner.num_timesteps])
+            self.env.seed(int(seeds.generate_state(1)[0]) // 2)
         _sb3.set_generator_state(state["generators"])
+        return exact
+
+    def restore_draws(self, state: dict[str, Any]) -> None:
+        """Put the generators back, after all that was drawn since :meth:`load_state_dict` to set the training up."""
+        _sb3.set_generator_state(state["generators"])
+        _sb3.restore_sde(self.learner, state["learner"])
+
+    def _rewind(self, state: dict[str, Any]) -> bool:
+        seen = state["learner"]["last"].get("_last_obs") if self.normalize is None else state["vecnormalize"].get("old_obs")
+        if state["episodes"] is None or seen is None:
+            return False
+        return rewind(self.env, state["episodes"], _numpy(seen))
+
+
+def _numpy(value: Any) -> Any:
+    return {key: _numpy(item) for key, item in value.items()} if isinstance(value, dict) else value.numpy()
 
 
 def resolve(config: ExploreConfig) -> ExploreConfig:

@@ -7,8 +7,10 @@ import platform
 import shlex
 import sys
 import time
+import warnings
 from collections.abc import Collection
 from dataclasses import replace
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -18,14 +20,14 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from genrl.models.state import load_state, save_state
 from genrl.runs import _sb3
-from genrl.runs.callbacks import CheckFinite, Checkpointer, Recorder
+from genrl.runs.callbacks import CheckFinite, Checkpointer, Recorder, Restore
 from genrl.runs.config import ExploreConfig
 from genrl.runs.coverage import Coverage
 from genrl.runs.directory import RunDirectory
 from genrl.runs.errors import RunError
 from genrl.runs.interrupt import Interrupt
 from genrl.runs.progress import Progress
-from genrl.runs.result import finish_result, is_complete, trained_result, write_artefacts, write_result
+from genrl.runs.result import Ending, finish_result, is_complete, trained_result, write_artefacts, write_result
 from genrl.runs.session import Session, build
 
 __all__ = ["explore", "resume"]
@@ -74,8 +76,8 @@ def resume(path: str | Path, *, steps: int | None = None, imports: Collection[st
 
     A run with all its steps, but without its whole result (the evaluation failed, or was stopped), is evaluated and drawn again.
 
-    Exact to the learner's state (parameters, optimisers, replay buffer, reward, normalisation, generators); the environments begin new
-    episodes, so a run that was stopped is not the one that was never stopped.
+    Exact: the environments live their running episodes again (see :mod:`genrl.runs.rewind`), and a run that was stopped gives what it would
+    have given without, number by number. A task that does not repeat an episode from its seed and actions begins new ones, with a warning.
 
     Args:
         path: the run directory.
@@ -121,10 +123,10 @@ def load_config(run: RunDirectory, imports: Collection[str] = ()) -> ExploreConf
     values = run.read_json(run.config)
     values.pop("about", None)
     config = replace(ExploreConfig.from_dict(values), out=run.path)
-    for name in (config.env, config.learner, config.reward):
-        module = name.rpartition(":")[0]
-        if module and module not in (*imports, "genrl_envs"):
-            raise RunError(f"{run.config} names {name}, which would import {module}; if you trust it, add --imports {module}")
+    try:
+        config.check_imports(imports)
+    except RunError as error:
+        raise RunError(f"{run.config} says {error}") from error
     return config
 
 
@@ -133,22 +135,26 @@ def _run(session: Session, run: RunDirectory, checkpoint: dict[str, Any] | None,
     config, learner = session.config, session.learner
     recorder = Recorder(run, Coverage(session.coverage_names) if session.coverage_names else None, session.observation_names)
     if checkpoint is not None:
-        session.load_state_dict(checkpoint)
+        exact = session.load_state_dict(checkpoint)
         recorder.load_state_dict(checkpoint["recorder"])
+        if not exact and learner.num_timesteps < config.steps:
+            warnings.warn(f"{config.env} does not repeat an episode from its seed and actions, so new episodes begin here", stacklevel=2)
     started_at = learner.num_timesteps
     if started_at < config.steps:
-        status, error = _train(session, run, recorder, interrupt, quiet)
-        result = write_result(session, run, recorder, status, error, learner.num_timesteps - started_at)
+        ending = _train(session, run, recorder, checkpoint, interrupt, quiet)
+        result = write_result(session, run, recorder, ending, ending.steps - started_at)
     elif (known := trained_result(run, started_at)) is not None:
         result = known
     else:  # stopped between the last checkpoint and its companions
         write_artefacts(session, run, recorder, session.state_dict())
-        result = write_result(session, run, recorder, "finished", None, 0)
+        result = write_result(session, run, recorder, Ending("finished", started_at), 0)
     return finish_result(session, run, result, interrupt)
 
 
-def _train(session: Session, run: RunDirectory, recorder: Recorder, interrupt: Interrupt, quiet: bool) -> tuple[str, str | None]:
-    """One ``learn``; the status of the run after it, and what failed."""
+def _train(
+    session: Session, run: RunDirectory, recorder: Recorder, checkpoint: dict[str, Any] | None, interrupt: Interrupt, quiet: bool
+) -> Ending:
+    """One ``learn``."""
     config, learner = session.config, session.learner
     started_at = learner.num_timesteps
     learner.set_logger(_sb3.make_logger(run.path, run.progress, config.tensorboard))
@@ -159,19 +165,21 @@ def _train(session: Session, run: RunDirectory, recorder: Recorder, interrupt: I
     rewards = [session.reward] if session.reward is not None else []
     progress = Progress(config, recorder, session.reward, quiet)
     checkpointer = Checkpointer(save, config.checkpoint_every, interrupt)
-    callbacks: list[BaseCallback] = [CheckFinite(), *session.callbacks, *rewards, recorder, progress, checkpointer]
+    restore = [Restore(partial(session.restore_draws, checkpoint))] if checkpoint is not None else []
+    callbacks: list[BaseCallback] = [*restore, CheckFinite(), *session.callbacks, *rewards, recorder, progress, checkpointer]
     try:
-        learner.learn(config.steps - started_at, callback=callbacks, reset_num_timesteps=started_at == 0)
-        status = "interrupted" if interrupt.requested and learner.num_timesteps < config.steps else "finished"
+        learner.learn(config.steps - started_at, callback=callbacks, reset_num_timesteps=checkpoint is None)
         _sb3.log_the_rest(learner)
+        if checkpointer.stopped:
+            return Ending("interrupted", checkpointer.saved_step)
         save()
     except Exception as failure:
         if isinstance(failure, ValueError) and not checkpointer.started:
             raise RunError(_one_line(failure)) from failure  # a part that refuses the others when it sees them
-        return "failed", _explain(failure, session)
+        return Ending("failed", learner.num_timesteps, *_explain(failure, session))
     finally:
         progress.stop()
-    return status, None
+    return Ending("finished", learner.num_timesteps)
 
 
 def save_checkpoint(run: RunDirectory, session: Session, recorder: Recorder) -> None:
@@ -188,16 +196,16 @@ def save_checkpoint(run: RunDirectory, session: Session, recorder: Recorder) -> 
     write_artefacts(session, run, recorder, state)
 
 
-def _explain(failure: Exception, session: Session) -> str:
-    """One sentence about what stopped the training."""
+def _explain(failure: Exception, session: Session) -> tuple[str, bool]:
+    """What stopped the training, in one sentence, and whether it was a NaN."""
     step = session.learner.num_timesteps
     if isinstance(failure, FloatingPointError):
-        return _one_line(failure)
+        return _one_line(failure), True
     if isinstance(failure, EOFError | BrokenPipeError | ConnectionResetError):
-        return f"the process of an environment died at step {step}; run with --no-subproc to see why"
+        return f"the process of an environment died at step {step}; run with --no-subproc to see why", False
     if not _sb3.parameters_are_finite(session.learner):
-        return f"the parameters of {type(session.learner).__name__} became NaN or infinite at step {step}"
-    return f"{type(failure).__name__} at step {step}: {_one_line(failure)}"
+        return f"the parameters of {type(session.learner).__name__} became NaN or infinite at step {step}", True
+    return f"{type(failure).__name__} at step {step}: {_one_line(failure)}", False
 
 
 def _one_line(error: BaseException) -> str:

@@ -51,21 +51,21 @@ def test_resume_goes_on_to_the_target_with_the_schedule_where_it_was(tmp_path):
     assert load_config(run, TINY).steps == 256
 
 
-def test_a_resumed_run_does_not_repeat_the_first_episodes(tmp_path):
+def test_a_resumed_run_that_begins_new_episodes_does_not_repeat_the_first_ones(tmp_path):
     cell = config(tmp_path / "run", steps=64)
     first = build(cell).env.reset()
     explore(cell, quiet=True)
     session = build(cell)
-    session.load_state_dict(load_state(RunDirectory(cell.directory).checkpoint))
+    assert not session.load_state_dict(load_state(RunDirectory(cell.directory).checkpoint) | {"episodes": None})
     assert not np.array_equal(session.env.reset(), first)
 
 
-def test_n_step_returns_do_not_cross_the_cut(tmp_path):
+def test_n_step_returns_do_not_cross_the_cut_before_new_episodes(tmp_path):
     cell = config(tmp_path / "run", "sac", steps=40)
     explore(replace(cell, learner_kwargs={**cell.learner_kwargs, "n_steps": 3}), quiet=True)
     run = RunDirectory(cell.directory)
     session = build(load_config(run, TINY))
-    session.load_state_dict(load_state(run.checkpoint))
+    assert not session.load_state_dict(load_state(run.checkpoint) | {"episodes": None})
     buffer = session.learner.replay_buffer
     assert buffer.timeouts[buffer.pos - 1].all()
     assert not buffer.dones[buffer.pos - 1].any()

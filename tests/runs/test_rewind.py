@@ -1,0 +1,184 @@
+"""A run that was stopped and resumed gives, number by number, what it would have given without the stop."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
+
+import genrl  # registers its tasks  # noqa: F401
+from genrl.models.state import load_state
+from genrl.runs import ExploreConfig, RunDirectory, explore, resume
+from genrl.runs import training as training_module
+from genrl.runs.environments import MakeEnv
+from genrl.runs.interrupt import Interrupt
+from genrl.runs.rewind import Rewindable, episodes, rewind
+from tests.runs.tiny import SMALL, assert_equal, config
+
+TINY = ("tests.runs.tiny",)
+
+
+class StopAt(Interrupt):
+    """As if Ctrl-C had come at a step."""
+
+    step = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+
+    @property
+    def requested(self) -> bool:
+        self.asked += 1
+        return self.asked > StopAt.step
+
+    @requested.setter
+    def requested(self, value: bool) -> None: ...
+
+
+def stopped_and_resumed(cell: ExploreConfig, after: int, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """``after`` boundaries of rollouts."""
+    StopAt.step = after
+    with monkeypatch.context() as patch:
+        patch.setattr(training_module, "Interrupt", StopAt)
+        result = explore(cell, quiet=True)
+    assert result["status"] == "interrupted"
+    assert 0 < result["steps"] < cell.steps
+    return resume(cell.directory, imports=TINY, quiet=True)
+
+
+def assert_same_run(a: Path, b: Path) -> None:
+    one, two = RunDirectory(a), RunDirectory(b)
+    without_time = [[(row["step"], row["env"], row["return"], row["length"]) for row in run.read_episodes()] for run in (one, two)]
+    assert without_time[0] == without_time[1]
+    states = [load_state(run.checkpoint) for run in (one, two)]
+    for state in states:
+        state["recorder"].pop("seconds")
+        for info in state["learner"]["ep_info"]:
+            info.pop("t")
+    assert_equal(*states)
+    assert one.read_json(one.result)["evaluation_returns"] == two.read_json(two.result)["evaluation_returns"]
+
+
+CASES: dict[str, dict[str, Any]] = {
+    "ppo": {},
+    "ppo, normalised": {"normalize_obs": True, "normalize_reward": True, "n_envs": 2},
+    "ppo, gSDE": {"learner_kwargs": SMALL["ppo"] | {"use_sde": True, "sde_sample_freq": 5}},
+    "ppo, held noise": {"held_noise": 5},
+    "ppo, own processes": {"subproc": True, "n_envs": 2},
+    "ppo, vime": {"reward": "vime", "normalize_obs": True, "env": "genrl/SparseMountainCar-v0"},
+    "trpo, rnd": {"learner": "trpo", "reward": "rnd", "env": "genrl/SparseHalfCheetah-v0", "learner_kwargs": {"n_steps": 64}},
+    "recurrentppo": {"learner": "recurrentppo", "learner_kwargs": SMALL["ppo"], "n_envs": 2},
+    "ppo, dictionaries": {"env": "tests/Dictionaries-v0", "policy": "MultiInputPolicy"},
+    "sac": {"learner": "sac"},
+    "sac, vime": {"learner": "sac", "reward": "vime", "normalize_obs": True, "update_every": 50},
+    "sac, n steps": {"learner": "sac", "learner_kwargs": SMALL["sac"] | {"n_steps": 3}},
+    "sac, gSDE": {"learner": "sac", "learner_kwargs": SMALL["sac"] | {"use_sde": True}},
+    "sac, held noise": {"learner": "sac", "held_noise": 5},
+    "td3": {"learner": "td3", "learner_kwargs": SMALL["sac"] | {"action_noise": 0.1}},
+    "dqn": {"learner": "dqn", "env": "CartPole-v1", "learner_kwargs": SMALL["sac"] | {"train_freq": 4}},
+}
+
+
+class Dictionaries(gymnasium.ObservationWrapper):
+    def __init__(self) -> None:
+        super().__init__(gymnasium.make("Pendulum-v1"))
+        self.observation_space = gymnasium.spaces.Dict({"all": self.env.observation_space})
+
+    def observation(self, observation: np.ndarray) -> dict[str, np.ndarray]:
+        return {"all": observation}
+
+
+gymnasium.register("tests/Dictionaries-v0", entry_point=Dictionaries)
+
+
+@pytest.mark.parametrize("case", list(CASES))
+def test_a_resumed_run_is_the_run_that_was_never_stopped(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = {"steps": 512} | CASES[case]
+    cell = config(tmp_path / "whole", values.pop("learner", "ppo"), **values)
+    cell = replace(cell, checkpoint_every=60.0)
+    explore(cell, quiet=True)
+    off_policy = cell.learner in ("sac", "td3", "dqn")
+    stopped_and_resumed(replace(cell, out=tmp_path / "stopped"), 101 if off_policy else 2, monkeypatch)
+    assert_same_run(tmp_path / "whole", tmp_path / "stopped")
+
+
+def test_a_checkpoint_from_before_a_kill_is_as_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = config(tmp_path / "whole", reward="rnd", steps=512)
+    explore(cell, quiet=True)
+    killed = replace(cell, out=tmp_path / "killed", checkpoint_every=60.0)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        calls = []
+
+        def kill(*arguments: Any) -> None:
+            calls.append(arguments)
+            if len(calls) == 2:
+                raise KeyboardInterrupt  # nothing after the first checkpoint, at step 0, is saved
+            save(*arguments)
+
+        save = training_module.save_checkpoint
+        patch.setattr(training_module, "save_checkpoint", kill)
+        explore(killed, quiet=True)
+    resume(killed.directory, quiet=True)
+    assert_same_run(tmp_path / "whole", tmp_path / "killed")
+
+
+class Drifts(gymnasium.Wrapper):
+    """Its episodes differ although seed and actions are the same."""
+
+    drift = 0.0
+
+    def step(self, action: Any) -> Any:
+        Drifts.drift += 1.0
+        obs, *rest = self.env.step(action)
+        return np.float32(obs + Drifts.drift), *rest
+
+
+gymnasium.register("tests/Drifts-v0", entry_point=lambda: Drifts(gymnasium.make("Pendulum-v1").unwrapped), max_episode_steps=20)
+
+
+def test_a_task_that_does_not_repeat_itself_begins_new_episodes_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = config(tmp_path / "run", env="tests/Drifts-v0", steps=512)
+    with pytest.warns(
+        UserWarning, match="tests/Drifts-v0 does not repeat an episode from its seed and actions, so new episodes begin here"
+    ):
+        result = stopped_and_resumed(cell, 2, monkeypatch)
+    assert (result["status"], result["steps"]) == ("finished", 512)
+
+
+@pytest.mark.parametrize("kind", [DummyVecEnv, SubprocVecEnv])
+@pytest.mark.parametrize("task", ["Pendulum-v1", "HalfCheetah-v5", "Ant-v5", "genrl/SwimmerGather-v0", "FrozenLake-v1"])
+def test_the_middle_of_an_episode_comes_back(task: str, kind: type) -> None:
+    if kind is SubprocVecEnv and task != "Pendulum-v1":
+        pytest.skip("one task tells whether processes are reached")
+    makers = [MakeEnv(task, {})] * 2
+    first, second = kind(makers), kind(makers)
+    first.seed(3)
+    first.reset()
+    first.action_space.seed(0)
+    rng = [first.action_space.sample() for _ in range(2 * 130)]
+    for i in range(0, 2 * 110, 2):
+        obs, *_ = first.step(np.array(rng[i : i + 2]))
+    assert rewind(second, episodes(first), obs)
+    for i in range(2 * 110, 2 * 130, 2):
+        one, two = (env.step(np.array(rng[i : i + 2])) for env in (first, second))
+        for a, b in zip(one[:3], two[:3], strict=True):
+            np.testing.assert_array_equal(a, b)
+    first.close()
+    second.close()
+
+
+def test_an_episode_is_forgotten_when_it_grows_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("genrl.runs.rewind.LONGEST", 3)
+    env = Rewindable(gymnasium.make("Pendulum-v1"))
+    env.reset(seed=0)
+    for _ in range(3):
+        env.step(env.action_space.sample())
+        assert env.episode() is not None
+    env.step(env.action_space.sample())
+    assert env.episode() is None
