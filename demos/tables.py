@@ -10,6 +10,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from genrl.studies.tables import Table, markdown, only, score_table
+
 HERE = Path(__file__).parent
 README = HERE.parent / "README.md"
 
@@ -19,52 +21,35 @@ def results(name: str) -> dict[str, Any] | None:
     return json.loads(path.read_text()) if path.exists() else None
 
 
-def interval(entry: dict[str, Any]) -> str:
-    if not entry.get("n"):
-        return "–"
-    few = entry["n"] < 5  # an interquartile mean of three values trims none of them
-    middle, (low, high) = (entry["median"], (entry["min"], entry["max"])) if few else (entry["iqm"], entry["iqm_95"])
-    return f"{middle:.0f} [{low:.0f}, {high:.0f}]"
-
-
 def percent(share: float) -> str:
     return f"{round(share, 2) + 0.0:.0%}"
 
 
-def success_table(name: str) -> list[str]:
-    """Sparse mountain car: how many seeds found the goal, how many hold it."""
+def study_table(name: str, *columns: str) -> list[str]:
+    """Columns of the score table of a study with one task."""
     document = results(name)
     if document is None:
         return ["(not measured yet)"]
-    rows = [
-        "| method | goal ever reached | ≥ 0.9 of the last 20 episodes | ≥ 0.9, deterministic policy | steps/s |",
-        "| --- | --- | --- | --- | --- |",
-    ]
-    for method, entry in document["methods"].items():
-        n = entry["seeds"]
-        counts = (entry["found_a_reward"], entry["success_of_0.9_at_the_end"], entry["success_of_0.9_deterministic"])
-        cells = " | ".join(f"{count} of {n}" for count in counts)
-        rows.append(f"| {method} | {cells} | {entry['median_steps_per_second']:,.0f} |")
-    return rows
+    (task,) = document["tasks"]
+    return markdown(only(score_table(document, task), "method", *columns)).split("\n")
 
 
-def return_table(*names: str) -> list[str]:
-    """One row a task and method: the training return at each milestone."""
-    rows = [
-        "| task | method | seeds | reward found | return, IQM [95 %]; of 3 seeds median [min, max] | deterministic, at the end |",
-        "| --- " * 6 + "|",
-    ]
+def milestones_table(*names: str) -> list[str]:
+    """Studies with the same milestones, one below the other."""
+    rows: list[list[str]] = []
+    header: list[str] = []
     for name in names:
         document = results(name)
         if document is None:
             continue
-        task = document["base"]["env"].removeprefix("genrl/")
-        for method, entry in document["methods"].items():
-            milestones = {int(key.split("_")[-1]): value for key, value in entry.items() if key.startswith("return_at_")}
-            returns = "; ".join(f"{step // 1000}k: {interval(value)}" for step, value in milestones.items())
-            learner, evaluation = document["base"]["learner"], interval(entry["evaluation_return"])
-            rows.append(f"| {task} | {learner} + {method} | {entry['seeds']} | {entry['found_a_reward']} | {returns} | {evaluation} |")
-    return rows
+        for task, about in document["tasks"].items():
+            table = only(score_table(document, task), "method", "first", "at ", "deterministic")
+            learner = next(iter(about["methods"].values()))["learner"]
+            if not header:
+                header = ["task", *table.header]
+            at = [table.header.index(column) if column in table.header else None for column in header[1:]]
+            rows += [[task, f"{learner} + {row[0]}", *(row[i] if i is not None else "–" for i in at[1:])] for row in table.rows]
+    return markdown(Table(header, rows)).split("\n")
 
 
 def speed_table() -> list[str]:
@@ -103,11 +88,26 @@ def noise_table() -> list[str]:
     return rows
 
 
+def studies_table() -> list[str]:
+    document = results("bench_studies")
+    if document is None:
+        return ["(not measured yet)"]
+    rows = ["| what | ratio, median [min, max] |", "| --- | --- |"]
+    for key, words in (
+        ("study_over_bare_2_workers", f"wall time of a study over its {document['cells']} bare runs, two workers"),
+        ("throughput_of_2_workers_over_1", "runs an hour of two workers over one"),
+    ):
+        low, high = document[key]["min_max"]
+        rows.append(f"| {words} | {document[key]['median']:.2f} [{low:.2f}, {high:.2f}] |")
+    return rows
+
+
 TABLES = {
-    "mountain_car": lambda: success_table("mountain_car"),
-    "returns": lambda: return_table("half_cheetah", "half_cheetah_fine", "cartpole_swingup"),
-    "sac": lambda: success_table("sac_mountain_car"),
+    "sparse_mountaincar": lambda: study_table("sparse_mountaincar", "first", "reaches", "training", "deterministic", "against"),
+    "returns": lambda: milestones_table("half_cheetah", "half_cheetah_fine", "cartpole_swingup"),
+    "sac": lambda: study_table("sac_mountain_car", "first", "training", "deterministic"),
     "speed": speed_table,
+    "studies": studies_table,
     "noise": noise_table,
 }
 

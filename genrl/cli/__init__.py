@@ -13,6 +13,8 @@ __all__ = ["COMMANDS", "main"]
 
 COMMANDS = {
     "explore": "train a learner on a task with an exploration bonus",
+    "study": "train a matrix of tasks, methods and seeds, and compare them",
+    "report": "one HTML page of a study",
     "resume": "go on with a run that was stopped",
     "watch": "film the trained policy of a run",
 }

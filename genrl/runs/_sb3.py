@@ -205,7 +205,8 @@ def vecnormalize_state(env: VecNormalize) -> dict[str, Any]:
 def load_vecnormalize_state(env: VecNormalize, state: dict[str, Any]) -> None:
     """The inverse of :func:`vecnormalize_state`."""
     _set_rms(env.ret_rms, state["ret"])
-    env.returns = state["returns"].numpy().copy()
+    if "returns" in state:
+        env.returns = state["returns"].numpy().copy()
     if "old_obs" in state:
         env.old_obs = _arrays(state["old_obs"], None)
     if "obs" in state and isinstance(env.obs_rms, dict):

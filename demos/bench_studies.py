@@ -1,0 +1,101 @@
+"""What a study costs over its bare runs, and what a second worker brings.
+
+    python demos/bench_studies.py       # about ten minutes on two idle cores; writes demos/results/bench_studies.json
+
+The bare runs are the same 20 configurations, ten each in two Python processes that do nothing else: `explore(config)` in a loop. Repeats
+alternate; one torch thread a run everywhere.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
+REPEATS = 3
+STUDY = """
+[study]
+seeds = 10
+score = "training_return"
+
+[run]
+learner = "trpo"
+learner_kwargs = { n_steps = 128, gae_lambda = 0.98 }
+steps = 20_000
+n_envs = 8
+normalize_obs = true
+
+[tasks.car]
+env = "genrl/SparseMountainCar-v0"
+
+[methods.none]
+reward = "none"
+
+[methods.rnd]
+reward = "rnd"
+"""
+BARE = """
+import sys
+from pathlib import Path
+from genrl.runs import explore
+from genrl.studies import Study
+study = Study.load(sys.argv[1], sys.argv[2])
+for cell in study.cells[int(sys.argv[3])::2]:
+    explore(cell.config, quiet=True)
+"""
+
+
+def bare(folder: Path) -> list[list[str]]:
+    """Two processes, ten runs each."""
+    return [[sys.executable, "-c", BARE, str(folder / "study.toml"), str(folder / "bare"), str(half)] for half in (0, 1)]
+
+
+def study(folder: Path, workers: int) -> list[list[str]]:
+    out = str(folder / f"study{workers}")
+    return [[sys.executable, "-m", "genrl", "study", str(folder / "study.toml"), "--out", out, "--workers", str(workers)]]
+
+
+def seconds(commands: list[list[str]]) -> float:
+    """Wall time of ``commands``, side by side."""
+    began = time.perf_counter()
+    processes = [subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for command in commands]
+    if any(process.wait() for process in processes):
+        raise SystemExit(f"one of {commands} failed")
+    return time.perf_counter() - began
+
+
+def spread(values: list[float]) -> dict[str, object]:
+    return {"median": round(statistics.median(values), 3), "min_max": [round(min(values), 3), round(max(values), 3)]}
+
+
+def main() -> None:
+    times: dict[str, list[float]] = {"bare_2": [], "study_2": [], "study_1": []}
+    for repeat in range(REPEATS):
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            (folder / "study.toml").write_text(STUDY)
+            for key, commands in (("bare_2", bare(folder)), ("study_2", study(folder, 2)), ("study_1", study(folder, 1))):
+                times[key].append(seconds(commands))
+                print(f"repeat {repeat + 1}, {key}: {times[key][-1]:.1f} s", flush=True)
+    document = {
+        "command": "python demos/bench_studies.py",
+        "cells": 20,
+        "seconds": {key: spread(values) for key, values in times.items()},
+        "study_over_bare_2_workers": spread([a / b for a, b in zip(times["study_2"], times["bare_2"], strict=True)]),
+        "throughput_of_2_workers_over_1": spread([a / b for a, b in zip(times["study_1"], times["study_2"], strict=True)]),
+        "machine": {"processors": os.cpu_count(), "python": platform.python_version(), "threads_a_run": 1},
+    }
+    path = Path(__file__).parent / "results" / "bench_studies.json"
+    path.write_text(json.dumps(document, indent=1) + "\n")
+    print(path.read_text())
+
+
+if __name__ == "__main__":
+    main()

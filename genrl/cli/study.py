@@ -1,0 +1,104 @@
+"""`genrl study FILE.toml`: train what a matrix of runs lacks."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import tyro
+
+from genrl.cli._flags import parse
+from genrl.runs.errors import RunError
+
+if TYPE_CHECKING:
+    from genrl.studies.executors import Executor
+    from genrl.studies.matrix import Study as Matrix
+
+__all__ = ["main"]
+
+WIDE = 150
+"""Columns of a terminal that show more than the score and the comparison; the page of `genrl report` has everything."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """Train every cell of a study (tasks × methods × seeds) that is not finished; stop and start it at any time."""
+
+    file: tyro.conf.Positional[Path]
+    """The study, a TOML file; demos/studies has examples."""
+    out: Path | None = None
+    """The directory of the study; by default runs/<name of the file>."""
+    executor: Literal["processes", "here", "ray"] = "processes"
+    """Where the cells are trained: in worker processes, one after the other in this one, or on Ray."""
+    workers: int | None = None
+    """Cells at a time; by default one for each core. A running Ray cluster has its own number."""
+    address: str | None = None
+    """A running Ray cluster, such as `auto`; by default one is started on this machine."""
+    retry: bool = False
+    """Try the failed cells again."""
+    imports: tuple[str, ...] = ()
+    """Modules of your own that the cells may import, where a task, learner or reward is a `module:Name`."""
+
+
+def main(argv: list[str]) -> int:
+    """Parse, check, train, report."""
+    flags = parse(Study, argv, "genrl study")
+    if flags.workers is not None and flags.workers < 1:
+        raise RunError(f"--workers is {flags.workers}, but must be at least 1")
+    if flags.address is not None and flags.executor != "ray":
+        raise RunError(f"--address {flags.address} needs --executor ray, but the executor is {flags.executor}")
+    from genrl.studies.matrix import Study as Matrix
+
+    study = Matrix.load(flags.file, flags.out)
+    executor = _executor(flags, study)
+    study.check(flags.imports)
+    from genrl.cli._board import watched
+    from genrl.studies.running import film_study, run_study
+
+    with watched(study) as ended:
+        decided = run_study(study, executor, imports=flags.imports, retry=flags.retry, ended=ended)
+    if decided and study.settings.films:
+        film_study(study, executor, flags.imports)
+    return _report(flags, study, decided)
+
+
+def _executor(flags: Study, study: Matrix) -> Executor:
+    from genrl.studies import executors
+    from genrl.studies.cells import PRELOAD
+
+    threads = max(cell.config.threads for cell in study.cells)
+    if flags.executor == "ray":
+        return executors.Ray(flags.address, flags.workers, threads)
+    return executors.InProcess() if flags.executor == "here" else executors.Processes(flags.workers, threads, PRELOAD)
+
+
+def _report(flags: Study, study: Matrix, decided: bool) -> int:
+    from rich.console import Console
+
+    from genrl.studies.results import read_study
+    from genrl.studies.summary import summarize, write_results
+    from genrl.studies.tables import legend, only, rich_table, score_table
+
+    results = read_study(study.directory)
+    document = summarize(results)
+    write_results(results, document, study.directory / "results")
+    console = Console()
+    names = ["method", "training" if document["score"] == "training_return" else "deterministic", "against"]
+    names += ["runs", "first", "reaches"] if console.width >= WIDE else []
+    for task in study.tasks:
+        console.print(rich_table(only(score_table(document, task), *names), title=task))
+    console.print(legend(document, next(iter(study.tasks))), style="dim")
+    for failure in document["failures"]:
+        where = f"{failure['task']}, {failure['method']}, seed {failure['seed']}"
+        print(f"genrl: {where} failed after {failure['tries']} tries: {failure['error']}", file=sys.stderr)
+    again = f"genrl study {flags.file}{f' --out {flags.out}' if flags.out else ''}"
+    if not decided:
+        left = sum(not item.finished for item in results.cells)
+        print(f"interrupted with {left} of {len(results.cells)} cells to go; go on with: {again}", file=sys.stderr)
+        return 130
+    if document["failures"]:
+        print(f"the failed cells are in no number above; try them again with: {again} --retry", file=sys.stderr)
+    print(f"see it: genrl report {study.directory}")
+    return 1 if document["failures"] else 0

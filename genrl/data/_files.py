@@ -1,0 +1,35 @@
+"""A path, told by its content what it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from genrl.data import _minari, _npz
+from genrl.data._episode import DemonstrationError, Episode
+
+__all__ = ["read"]
+
+
+def read(path: Path) -> tuple[list[Episode], dict[str, Any]]:
+    """Episodes and metadata, not yet checked, of a file or a Minari data-set folder.
+
+    Raises:
+        FileNotFoundError: nothing is there.
+        DemonstrationError: neither HDF5 nor npz, or one that can't be read.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"there are no demonstrations at {path}; give an HDF5 or npz file, or the folder of a Minari data set")
+    file = _minari.find_file(path) if path.is_dir() else path
+    with file.open("rb") as opened:
+        start = opened.read(4)
+    if start == b"\x89HDF" or h5py.is_hdf5(file):
+        return _minari.read(file)
+    if start == b"PK\x03\x04":
+        return _npz.read(file)
+    if start[:1] == b"\x80":
+        advice = "save its arrays as npz or HDF5 where you trust it"
+        raise DemonstrationError(f"{file} is a pickle, which can run code and is never loaded; {advice}")
+    raise DemonstrationError(f"{file} is neither HDF5 nor npz; give a Minari data set, or an npz of plain arrays")

@@ -1,0 +1,202 @@
+"""Minari's HDF5 layout, read and written with h5py alone: ``minari.load_dataset`` runs code that a data set's metadata names."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from genrl.data._episode import FIELDS, DemonstrationError, Episode, one_line
+from genrl.data._layouts import from_arrays, is_known
+from genrl.models.state import write_whole
+
+__all__ = ["MAIN_FILE", "file_content", "find_file", "read", "write_folder"]
+
+MAIN_FILE = "main_data.hdf5"
+_METADATA = "metadata.json"
+_KEPT = "genrl_kept"
+_JSON = ("env_spec", "eval_env_spec", "observation_space", "action_space")
+_DERIVED = ("total_episodes", "total_steps", "data_format", "jpeg_encoding", "minari_version", "dataset_size")
+_LAYOUT = "0.5.0"
+"""The first version of Minari with this layout; later ones read it."""
+
+
+def find_file(folder: Path) -> Path:
+    """The data file of a data-set folder ``<id>/`` or ``<id>/data/``.
+
+    Raises:
+        DemonstrationError: it has none.
+    """
+    for file in (folder / "data" / MAIN_FILE, folder / MAIN_FILE):
+        if file.is_file():
+            return file
+    inside = sorted(str(file.parents[1]) for file in folder.glob(f"*/data/{MAIN_FILE}"))
+    advice = f"give one of the data sets in it: {', '.join(inside)}" if inside else "give a Minari data set in HDF5 format, or a file"
+    raise DemonstrationError(f"{folder} holds neither data/{MAIN_FILE} nor {MAIN_FILE}; {advice}")
+
+
+def read(path: Path) -> tuple[list[Episode], dict[str, Any]]:
+    """Episodes in the order of their ids, and metadata as plain data, with ``env_spec`` and the spaces as dictionaries.
+
+    Metadata are attributes of the file, else the metadata.json beside it. D4RL's flat HDF5 is read, too.
+
+    Raises:
+        DemonstrationError: truncated, foreign, nested, or metadata that are no JSON.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            metadata = _metadata(file, path)
+            groups = [file[name] for name in file if re.fullmatch(r"episode_\d+", name)]  # items() would skip what is broken
+            if not groups and is_known(file):
+                return from_arrays(str(path), file, lambda name: _array(file, name, str(path))), metadata
+            if not groups:
+                keys = ", ".join(file) or "nothing"
+                raise DemonstrationError(
+                    f"{path} is HDF5 but has no episode_0, episode_1, … as Minari writes them (it has {keys}); give one that has"
+                )
+            return [_episode(group, f"{path}, episode {_number(group)}", metadata) for group in sorted(groups, key=_number)], metadata
+    except DemonstrationError:
+        raise
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:  # whatever h5py says of broken bytes
+        raise DemonstrationError(f"{path} is not a whole HDF5 file ({one_line(error)}); restore it from a copy") from error
+
+
+def file_content(episodes: Sequence[Episode], metadata: Mapping[str, Any]) -> bytes:
+    """One self-contained HDF5 file: a group an episode, metadata as attributes of the root."""
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w", libver=("v108", "v110")) as file:  # older formats have no attributes above 64 kB, as an image's bounds are
+        for name, value in metadata.items():
+            # Bytes of fixed length: HDF5 can hang on damaged strings of variable length.
+            file.attrs[name] = value if isinstance(value, int | float) else np.bytes_(json.dumps(value))
+        for k, episode in enumerate(episodes):
+            group = file.create_group(f"episode_{k}")
+            group.attrs.update({"id": k, "total_steps": len(episode)} | ({} if episode.seed is None else {"seed": episode.seed}))
+            arrays = {name: getattr(episode, name) for name in FIELDS}
+            if episode.kept is not None:
+                arrays[_KEPT] = np.isin(np.arange(len(episode)), episode.kept)
+            for name, values in arrays.items():  # compressed data carry a checksum, too
+                group.create_dataset(name, data=values, chunks=values.shape, compression="gzip", compression_opts=4, shuffle=True)
+    return buffer.getvalue()
+
+
+def write_folder(folder: Path, episodes: Sequence[Episode], metadata: Mapping[str, Any]) -> None:
+    """A data set that ``minari.load_dataset(id)`` loads; the folder appears whole, or not at all.
+
+    Its id is its path below Minari's root (``MINARI_DATASETS_PATH``), elsewhere its name.
+
+    Raises:
+        DemonstrationError: the name is no id of Minari, or the folder is there already.
+    """
+    if not re.fullmatch(r"[-\w]+-v\d+", folder.name):
+        advice = f"save to {folder.name or 'demonstrations'}-v0, or to a .hdf5 or .npz file"
+        raise DemonstrationError(f"{folder} can't be a Minari data set, whose names end in a version; {advice}")
+    if folder.exists():
+        raise DemonstrationError(f"{folder} is there already; delete it or save to another name")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
+        data = Path(temporary) / folder.name / "data"
+        data.mkdir(parents=True)
+        write_whole(data / MAIN_FILE, file_content(episodes, {}))
+        write_whole(data / _METADATA, json.dumps(_for_minari(folder, episodes, metadata)).encode())
+        data.parent.rename(folder)
+
+
+def _episode(group: h5py.Group, where: str, metadata: Mapping[str, Any]) -> Episode:
+    observations, actions, rewards, terminations, truncations = (_array(group, name, where) for name in FIELDS)
+    shape = metadata.get("observation_space", {}).get("shape")
+    if shape is not None and tuple(shape) != (stored := observations.shape[1:]):
+        advice = "record images with jpeg_encoding=False, or mend the metadata"
+        raise DemonstrationError(f"{where} has observations of shape {stored}, but its metadata say {tuple(shape)}; {advice}")
+    kept = np.flatnonzero(_array(group, _KEPT, where)) if _KEPT in group else None
+    seed = group.attrs.get("seed")
+    number, seed = _number(group), None if seed is None else int(seed)
+    return Episode(observations, actions, rewards, terminations, truncations, id=number, seed=seed, kept=kept)
+
+
+def _number(group: h5py.Group) -> int:
+    return int(group.attrs.get("id", group.name.removeprefix("/episode_")))
+
+
+def _array(group: h5py.Group, name: str, where: str) -> np.ndarray:
+    if name not in group:
+        raise DemonstrationError(f"{where} has no {name} (it has {', '.join(group)}); record it again")
+    item = group[name]
+    if not isinstance(item, h5py.Dataset):
+        advice = "flatten them (gymnasium.wrappers.FlattenObservation) before recording"
+        raise DemonstrationError(f"{where} has nested {name} ({', '.join(item)}), but genrl takes one array; {advice}")
+    if item.is_virtual or item.external:  # missing files behind these would read as zeros
+        raise DemonstrationError(f"{where} has {name} that lie in other files; copy them into this one (h5repack)")
+    array: np.ndarray = item[()]
+    return array
+
+
+def _metadata(file: h5py.File, path: Path) -> dict[str, Any]:
+    """Of the root's attributes or of the metadata.json beside the file; without what can be derived from the episodes."""
+    found = {name: _parsed(_plain(value)) for name, value in file.attrs.items()}
+    beside = path.with_name(_METADATA)
+    if not set(_JSON) & set(found) and beside.is_file():
+        path, found = beside, _parsed(beside.read_text(encoding="utf-8", errors="replace"))
+        if not isinstance(found, dict):
+            raise DemonstrationError(f"{beside} is not a JSON object, as Minari's metadata are; restore it from a copy")
+    known = {name: value for name, value in found.items() if value is not None and name not in _DERIVED}
+    for name in set(_JSON) & set(known):
+        known[name] = _parsed(known[name])  # Minari puts JSON in its JSON
+        if not isinstance(known[name], dict):
+            raise DemonstrationError(f"{path} has {name} that is not a JSON object; restore it from a copy")
+    return known
+
+
+def _plain(value: Any) -> Any:
+    value = value.tolist() if isinstance(value, np.generic | np.ndarray) else value
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def _parsed(value: Any) -> Any:
+    """What a string holds as JSON, else the value itself."""
+    if not (isinstance(value, str) and value.lstrip().startswith(("{", "[", '"'))):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return value
+
+
+def _for_minari(folder: Path, episodes: Sequence[Episode], metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that Minari asks for (minari/dataset/minari_storage.py, minari_dataset.py) over those that are known."""
+    known = {
+        "observation_space": _space(episodes, "observations"),
+        "action_space": _space(episodes, "actions"),
+        **metadata,
+    }
+    if "env_spec" in known:  # gymnasium/envs/registration.py, EnvSpec.from_json: needs these two
+        known["env_spec"] = {"entry_point": None, "additional_wrappers": [], **known["env_spec"]}
+    root = Path(os.environ.get("MINARI_DATASETS_PATH", Path.home() / ".minari" / "datasets")).resolve()
+    inside = folder.resolve().is_relative_to(root)
+    return {
+        **{name: json.dumps(value) if name in _JSON else value for name, value in known.items()},
+        "total_episodes": len(episodes),
+        "total_steps": sum(map(len, episodes)),
+        "data_format": "hdf5",
+        "jpeg_encoding": False,
+        "dataset_id": folder.resolve().relative_to(root).as_posix() if inside else folder.name,
+        "minari_version": _LAYOUT,
+    }
+
+
+def _space(episodes: Sequence[Episode], name: str) -> dict[str, Any]:
+    """The least that is known of a space whose recorder left none: the actions that occur, or a Box without bounds."""
+    first = getattr(episodes[0], name)
+    shape, whole = first.shape[1:], first.dtype.kind in "iub"
+    if whole and shape == ():
+        return {"type": "Discrete", "dtype": "int64", "start": 0, "n": max(int(getattr(episode, name).max()) for episode in episodes) + 1}
+    limits = (0, 1) if first.dtype.kind == "b" else (np.iinfo(first.dtype).min, np.iinfo(first.dtype).max) if whole else (-np.inf, np.inf)
+    bounds = {side: np.full(shape, limit).tolist() for side, limit in zip(("low", "high"), limits, strict=True)}
+    return {"type": "Box", "dtype": str(first.dtype), "shape": list(shape), **bounds}

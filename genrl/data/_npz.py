@@ -1,0 +1,88 @@
+"""Flat npz files: genrl's own, and the foreign layouts."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from itertools import accumulate, pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from genrl.data._episode import FIELDS, DemonstrationError, Episode, one_line
+from genrl.data._layouts import from_arrays
+
+__all__ = ["file_content", "read"]
+
+_HEADER = "genrl"
+
+
+def read(path: Path) -> tuple[list[Episode], dict[str, Any]]:
+    """Episodes and metadata. Only the fields that are needed are touched, and none is unpickled.
+
+    Raises:
+        DemonstrationError: truncated, of no known layout, or a field that is needed is pickled.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if _HEADER in file:
+                return _own({name: _field(file, name, path) for name in (_HEADER, *FIELDS)})
+            return from_arrays(str(path), file, lambda name: _field(file, name, path)), {}
+    except DemonstrationError:
+        raise
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+        raise DemonstrationError(f"{path} is not a whole npz file ({one_line(error)}); restore it from a copy") from error
+
+
+def file_content(episodes: Sequence[Episode], metadata: Mapping[str, Any]) -> bytes:
+    """All episodes one after another, and a JSON header that says where they end."""
+    rows = [
+        {
+            "id": episode.id,
+            "seed": episode.seed,
+            "steps": len(episode),
+            "last_successor": episode.last_successor,
+            "kept": None if episode.kept is None else episode.kept.tolist(),
+        }
+        for episode in episodes
+    ]
+    header = json.dumps({"metadata": dict(metadata), "episodes": rows}).encode()
+    arrays = {name: np.concatenate([getattr(episode, name) for episode in episodes]) for name in FIELDS}
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **{_HEADER: np.frombuffer(header, np.uint8)}, **arrays)
+    return buffer.getvalue()
+
+
+def _own(arrays: Mapping[str, np.ndarray]) -> tuple[list[Episode], dict[str, Any]]:
+    header = json.loads(arrays[_HEADER].tobytes())
+    rows = header["episodes"]
+    steps = [row["steps"] for row in rows]
+    counts = {"observations": [row["steps"] + row["last_successor"] for row in rows]}
+    columns = [_cut(name, arrays[name], counts.get(name, steps)) for name in FIELDS]
+    episodes = []
+    for row, *fields in zip(rows, *columns, strict=True):
+        observations, actions, rewards, terminations, truncations = fields
+        kept = None if row["kept"] is None else np.array(row["kept"], dtype=np.int64)
+        own = {"id": row["id"], "seed": row["seed"], "last_successor": row["last_successor"]}
+        episodes.append(Episode(observations, actions, rewards, terminations, truncations, **own, kept=kept))
+    return episodes, dict(header["metadata"])
+
+
+def _cut(name: str, values: np.ndarray, counts: Sequence[int]) -> list[np.ndarray]:
+    if len(values) != sum(counts):
+        raise ValueError(f"{len(values)} {name} where its header says {sum(counts)}")
+    return [values[first:end] for first, end in pairwise(accumulate(counts, initial=0))]
+
+
+def _field(file: np.lib.npyio.NpzFile, name: str, path: Path) -> np.ndarray:
+    try:
+        return np.asarray(file[name])
+    except ValueError as error:
+        if "allow_pickle" not in str(error):
+            raise
+        advice = "save it as an array of numbers"
+        raise DemonstrationError(f"{path} has {name} as pickled objects, which can run code and are never loaded; {advice}") from error

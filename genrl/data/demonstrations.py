@@ -1,0 +1,320 @@
+"""Demonstrations: what an expert did, from a file to tensors."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from genrl.data import _minari, _npz
+from genrl.data._episode import DemonstrationError, Episode, checked, is_discrete, one_line, read_only, with_time_limit
+from genrl.data._files import read
+from genrl.data._fit import check_actions, check_bounds, check_observations
+from genrl.data._summary import summary
+from genrl.models.state import write_whole
+from genrl.transitions import Transitions
+
+__all__ = ["DemonstrationError", "Demonstrations", "Episode"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Demonstrations:
+    r"""Recorded episodes of one task, and which of their steps are used as pairs (s, a).
+
+    Nothing here changes in place: each method gives new demonstrations that share the arrays. Episodes stay whole however few of their
+    steps are kept, so true successors and the returns of full episodes are always there. Make one with :meth:`load` or
+    :meth:`from_episodes`, which check what they are given.
+
+    References:
+        Ho, Ermon, "Generative Adversarial Imitation Learning", 2016, arXiv:1606.03476 (its subsampling).
+
+    Example:
+        >>> x = np.arange(7.0)[:, None]  # an expert that walks along a line, one metre a step, until the time is up
+        >>> no, yes = np.zeros(6, bool), np.arange(6) == 5
+        >>> walk = Episode(observations=x, actions=np.ones((6, 1)), rewards=np.ones(6), terminations=no, truncations=yes)
+        >>> demos = Demonstrations.from_episodes([walk, walk], env_id="Walk-v0")
+        >>> print(demos.subsample(episodes=1, every=2, offset=1))
+        recording in memory
+          task          Walk-v0
+          episodes      1 (0 terminated, 1 truncated)
+          steps         6 recorded, 3 kept as pairs
+          observations  1, float64
+          actions       1, float64
+          return        6.0 ± 0.0 [6.0, 6.0]
+        >>> demos.subsample(every=2, offset=1).transitions().next_obs.flatten().tolist()
+        [2.0, 4.0, 6.0, 2.0, 4.0, 6.0]
+    """
+
+    episodes: tuple[Episode, ...]
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    """Plain data in Minari's words: ``env_spec`` (with ``id`` and ``kwargs``), ``observation_space``, ``action_space``, ``author``, …"""
+    source: str | None = None
+    """The file, or ``None``."""
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], time_limit: int | None = None) -> Demonstrations:
+        """Read a file or a Minari data-set folder; what it is, is told by its content. Nothing in it is unpickled, evaluated or imported.
+
+        - Minari's HDF5, as a file, ``<id>/`` or ``<id>/data/``, with metadata.json beside it or metadata as attributes of its root.
+        - What :meth:`save` wrote.
+        - D4RL: observations, actions, rewards, terminals, timeouts, and next_observations if it is there, as npz or HDF5.
+        - Stable-Baselines 2's npz. It lacks what the last action of an episode led to, so **the last step of each episode is not among the
+          pairs**, but counts in returns and lengths; nor does it tell a time limit from a failure, so its ends are unknown.
+        - The old npz of the ``imitation`` library. **Its** ``terminal`` **is true for every episode, also where the time limit ended it**,
+          and is believed unless ``time_limit`` is given. Its pickled ``infos`` are not touched.
+
+        Args:
+            path: a file or folder.
+            time_limit: steps at which the task ends an episode; an end at exactly this length becomes a truncation.
+
+        Raises:
+            FileNotFoundError: nothing is there.
+            DemonstrationError: it can't be used; one sentence says which file, episode and field, and what to do.
+        """
+        episodes, metadata = read(Path(path))
+        demos = cls.from_episodes(episodes, metadata=metadata, source=str(path))
+        if time_limit is None:
+            return demos
+        limited = (with_time_limit(episode, time_limit, f"{path}, episode {k}") for k, episode in enumerate(demos.episodes))
+        return replace(demos, episodes=tuple(limited))
+
+    @classmethod
+    def from_episodes(
+        cls,
+        episodes: Iterable[Episode],
+        env_id: str | None = None,
+        env_kwargs: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        source: str | None = None,
+    ) -> Demonstrations:
+        """Demonstrations out of episodes in memory.
+
+        Args:
+            episodes: at least one; all of one task.
+            env_id: the task's id, above what ``metadata`` says.
+            env_kwargs: the keywords it was made with, above what ``metadata`` says.
+            metadata: plain data in Minari's words; with ``{"env_spec": json.loads(env.spec.to_json())}`` Minari recovers the environment.
+            source: what to call it in messages.
+
+        Raises:
+            DemonstrationError: no episodes, episodes of several sizes or dtypes, or one that can't be used.
+        """
+        name = _name(source)
+        whole = tuple(checked(episode, f"{name}, episode {k if episode.id is None else episode.id}") for k, episode in enumerate(episodes))
+        if not whole:
+            raise DemonstrationError(f"{name}: there are no episodes; record at least one")
+        for field_name in ("observations", "actions"):
+            kinds = [f"shape {values.shape[1:]} and dtype {values.dtype}" for values in (getattr(episode, field_name) for episode in whole)]
+            if (other := next((k for k, kind in enumerate(kinds) if kind != kinds[0]), None)) is not None:
+                given = f"{name} has {field_name} of {kinds[0]} in episode 0 but of {kinds[other]} in episode {other}"
+                raise DemonstrationError(f"{given}; give episodes of one task")
+        return cls(whole, _described(name, metadata or {}, env_id, env_kwargs), source)
+
+    @property
+    def n_episodes(self) -> int:
+        """Number of episodes."""
+        return len(self.episodes)
+
+    @property
+    def n_steps(self) -> int:
+        """Number of kept pairs, the batch size of :meth:`transitions`."""
+        return sum(len(episode.steps) for episode in self.episodes)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Steps that were recorded, kept or not, ``(n_episodes,)``."""
+        return np.array([len(episode) for episode in self.episodes])
+
+    @property
+    def returns(self) -> np.ndarray:
+        """Sums of the recorded rewards over full episodes, ``(n_episodes,)``, float64."""
+        return np.array([episode.rewards.sum(dtype=np.float64) for episode in self.episodes])
+
+    @property
+    def env_id(self) -> str | None:
+        """The task's id, where it is known."""
+        return self.metadata.get("env_spec", {}).get("id")
+
+    @property
+    def env_kwargs(self) -> dict[str, Any]:
+        """The keywords that the task was made with."""
+        return dict(self.metadata.get("env_spec", {}).get("kwargs") or {})
+
+    @property
+    def obs_shape(self) -> tuple[int, ...]:
+        """Shape of one observation."""
+        return self.episodes[0].observations.shape[1:]
+
+    @property
+    def action_shape(self) -> tuple[int, ...]:
+        """Shape of one action; ``()`` if discrete."""
+        return self.episodes[0].actions.shape[1:]
+
+    @property
+    def discrete(self) -> bool:
+        """Whether an action is one integer."""
+        return is_discrete(self.episodes[0].actions)
+
+    def transitions(self) -> Transitions:
+        """The kept pairs with their true successors: float32, discrete actions int64. ``terminated`` is false for a time limit."""
+        parts = [(episode, episode.steps) for episode in self.episodes]
+        return Transitions(
+            obs=_tensor([episode.observations[steps] for episode, steps in parts], torch.float32),
+            action=_tensor([episode.actions[steps] for episode, steps in parts], None),
+            next_obs=_tensor([episode.observations[steps + 1] for episode, steps in parts], torch.float32),
+            terminated=_tensor([episode.terminations[steps] for episode, steps in parts], torch.bool),
+        )
+
+    def subsample(self, episodes: int | None = None, every: int = 1, seed: int = 0, offset: int | None = None) -> Demonstrations:
+        """The first ``episodes``, and of each every ``every``-th of its kept steps, from a random offset.
+
+        As in the code of the GAIL paper, offsets are ``numpy.random.RandomState(seed).randint(0, every, size=episodes)``.
+
+        Args:
+            episodes: how many; all by default.
+            every: 20 in the paper for MuJoCo, 10 for CartPole, 5 for MountainCar and Acrobot.
+            seed: of the offsets.
+            offset: one offset below ``every`` for all episodes instead.
+
+        Raises:
+            DemonstrationError: more episodes than there are, or no pair would be left.
+            ValueError: a number that can't be.
+        """
+        n = self.n_episodes if episodes is None else episodes
+        if n > (most := self.n_episodes):
+            raise DemonstrationError(f"{self._name} has {most} episodes, but {n} are asked for; ask for at most {most}")
+        if n < 1 or every < 1 or not 0 <= (offset or 0) < every:
+            given = f"episodes={episodes}, every={every}, offset={offset}"
+            raise ValueError(f"subsample needs episodes and every from 1 and an offset from 0 below every, but was given {given}")
+        drawn = np.random.RandomState(seed).randint(0, every, size=n)  # the generator of the paper's code: the same pairs
+        offsets = drawn if offset is None else np.full(n, offset)
+        kept = tuple(replace(episode, kept=episode.steps[first::every]) for episode, first in zip(self.episodes, offsets, strict=False))
+        return self._with_some(kept, f"with every={every} no step is kept; take a smaller every")
+
+    def split(self, held_out: float = 0.3, seed: int = 0) -> tuple[Demonstrations, Demonstrations]:
+        """Two disjoint parts of the kept pairs, drawn at random: to train on, and to hold out.
+
+        Both hold all episodes whole, so their returns are the same. Neighbouring steps are alike: pairs that are held out tell whether a
+        model remembers pairs, not whether it knows other episodes.
+
+        Args:
+            held_out: share of the second part; 0.3 is what behaviour cloning holds out in the GAIL paper.
+            seed: of the draw.
+
+        Raises:
+            DemonstrationError: a part would be empty.
+        """
+        order = np.random.default_rng(seed).permutation(self.n_steps)
+        second = np.zeros(self.n_steps, dtype=bool)
+        second[order[: round(held_out * self.n_steps) if 0 < held_out < 1 else 0]] = True
+        places = np.cumsum([len(episode.steps) for episode in self.episodes])[:-1]
+        advice = f"held_out={held_out} of {self.n_steps} pairs leaves one part empty; hold out a share between 0 and 1, such as 0.3"
+
+        def part(mask: np.ndarray) -> Demonstrations:
+            own = zip(self.episodes, np.split(mask, places), strict=True)
+            return self._with_some(tuple(replace(episode, kept=episode.steps[mine]) for episode, mine in own), advice)
+
+        return part(~second), part(second)
+
+    def clipped(self, low: Any, high: Any) -> tuple[Demonstrations, int]:
+        """With all actions inside the box, and the number of components that were not.
+
+        Args:
+            low: bounds that broadcast to ``action_shape``.
+            high: likewise.
+
+        Raises:
+            DemonstrationError: the actions are discrete.
+        """
+        if self.discrete:
+            raise DemonstrationError(f"{self._name} has discrete actions, which no box can clip; leave them as they are")
+        dtype = self.episodes[0].actions.dtype
+        bounds = np.asarray(low, dtype), np.asarray(high, dtype)
+        inside = tuple(replace(episode, actions=read_only(np.clip(episode.actions, *bounds))) for episode in self.episodes)
+        count = sum(int((new.actions != old.actions).sum()) for new, old in zip(inside, self.episodes, strict=True))
+        return replace(self, episodes=inside), count
+
+    def check(self, obs_shape: Sequence[int], action: Sequence[int] | int, low: Any = None, high: Any = None) -> None:
+        """Refuse demonstrations that don't fit a task.
+
+        Args:
+            obs_shape: the task's.
+            action: shape of the task's actions, or how many discrete ones it has.
+            low: the task's lowest actions, or ``None`` not to look.
+            high: its highest.
+
+        Raises:
+            DemonstrationError: other sizes (with the task's keywords that give them, where they are known), another kind of actions, or
+                actions outside the bounds.
+        """
+        check_observations(self._name, self.obs_shape, tuple(obs_shape), self.env_kwargs)
+        check_actions(self._name, self.episodes, int(action) if np.ndim(action) == 0 else tuple(action))  # type: ignore[arg-type]
+        if not (self.discrete or (low is None and high is None)):
+            check_bounds(self._name, self.episodes, -np.inf if low is None else low, np.inf if high is None else high)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write all episodes and which steps are kept; whole or not at all.
+
+        - ``x.hdf5``, ``x.h5``: one self-contained file, Minari's groups with metadata as attributes, compressed.
+        - ``x.npz``: flat arrays and a JSON header.
+        - a name without such an ending, ``hopper/expert-v0``: the folder of a data set, for ``minari.load_dataset``.
+
+        Raises:
+            DemonstrationError: another ending, a folder that is there or whose name Minari doesn't take, or episodes without a last
+                successor (Stable-Baselines 2's), which only npz can hold.
+        """
+        path, lost = Path(path), not all(episode.last_successor for episode in self.episodes)
+        if path.suffix not in ("", ".hdf5", ".h5", ".npz"):
+            raise DemonstrationError(f"{path} ends in {path.suffix}; save to .hdf5, .h5, .npz, or for Minari to a folder such as expert-v0")
+        if lost and path.suffix != ".npz":
+            instead = path.with_suffix(".npz")
+            raise DemonstrationError(f"{self._name} lacks last successors, which Minari's layout needs; save it to {instead}")
+        if path.suffix == "":
+            return _minari.write_folder(path, self.episodes, self.metadata)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file_content = _npz.file_content if path.suffix == ".npz" else _minari.file_content
+        return write_whole(path, file_content(self.episodes, self.metadata))
+
+    def __repr__(self) -> str:
+        return summary(self)
+
+    @property
+    def _name(self) -> str:
+        return _name(self.source)
+
+    def _with_some(self, episodes: tuple[Episode, ...], advice: str) -> Demonstrations:
+        demos = replace(self, episodes=episodes)
+        if demos.n_steps == 0:
+            raise DemonstrationError(f"{self._name}: {advice}")
+        return demos
+
+
+def _described(name: str, metadata: Mapping[str, Any], env_id: str | None, env_kwargs: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Metadata with the task's id and keywords in their ``env_spec``."""
+    spec = metadata.get("env_spec", {})
+    if not (isinstance(spec, Mapping) and isinstance(spec.get("id") or "", str) and isinstance(spec.get("kwargs") or {}, Mapping)):
+        raise DemonstrationError(f"{name} has an env_spec that is not an object with an id and kwargs; write them as Minari does")
+    own = {"id": env_id, "kwargs": None if env_kwargs is None else dict(env_kwargs)}
+    spec = {**spec, **{key: value for key, value in own.items() if value is not None}}
+    known = {**metadata, "env_spec": spec} if spec else dict(metadata)
+    try:
+        json.dumps(known)
+    except (TypeError, ValueError) as error:
+        given = f"{name} has metadata that are no plain data ({one_line(error)})"
+        raise DemonstrationError(f"{given}; give strings, numbers, lists and dictionaries") from error
+    return known
+
+
+def _name(source: str | None) -> str:
+    return source or "recording in memory"
+
+
+def _tensor(parts: Sequence[np.ndarray], dtype: torch.dtype | None) -> torch.Tensor:
+    values = np.concatenate(parts)
+    return torch.from_numpy(values).to(dtype or (torch.float32 if values.dtype.kind == "f" else torch.int64))

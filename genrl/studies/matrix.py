@@ -1,0 +1,312 @@
+"""A study in one TOML file: tasks × methods × seeds, and the run that each cell is. Imports no torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import re
+import tomllib
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from genrl.runs.config import ExploreConfig
+from genrl.runs.errors import RunError, did_you_mean
+
+__all__ = ["Cell", "Settings", "Study", "Task"]
+
+RUN_FIELDS = {item.name for item in dataclasses.fields(ExploreConfig)} - {"out", "seed"}
+"""What [run], a task and a method may say: the configuration of `genrl explore`."""
+
+NO_DIFFERENCE = {"out", "pictures", "tensorboard", "checkpoint_every"}
+"""Fields that change no number of a run, and so not which cell it is."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The ``[study]`` table."""
+
+    title: str = ""
+    """Heading of the report; by default the file's name."""
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    """In TOML a number of seeds, ``seeds = 10``, or a list of them."""
+    tries: int = 3
+    """A cell whose process died, or whose training failed, is tried this many times; one that met a NaN is not tried again."""
+    score: str = "evaluation_return"
+    """What a run is scored by: `evaluation_return` (deterministic episodes at the end) or `training_return` (its last 20 episodes)."""
+    baseline: str = ""
+    """The method that every other is compared with; by default the first."""
+    milestones: tuple[int, ...] = ()
+    """Environment steps at which the training return is reported too."""
+    films: bool = False
+    """Film the median run of each task and method when all have finished."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a study knows of a task beside its configuration."""
+
+    name: str
+    threshold: float | None = None
+    """A return: solved when the mean of the last 20 episodes reaches it."""
+    reference: tuple[float, float] | None = None
+    """Returns that count as 0 and as 1 (a random policy's and an expert's), so that tasks can be averaged."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a study."""
+
+    task: str
+    method: str
+    config: ExploreConfig
+    """With the run directory as ``out``."""
+
+    @property
+    def seed(self) -> int:
+        return self.config.seed
+
+    @property
+    def path(self) -> Path:
+        """The run directory."""
+        return self.config.directory
+
+    @property
+    def label(self) -> str:
+        """The cell in words for a person."""
+        return f"{self.task}, {self.method}, seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Study:
+    """A matrix of runs, and the directory in which they are kept.
+
+    Example:
+        >>> study = Study.parse('''
+        ...     [study]
+        ...     seeds = 2
+        ...     [run]
+        ...     steps = 1000
+        ...     [tasks.Pendulum]
+        ...     env = "Pendulum-v1"
+        ...     [methods.none]
+        ...     reward = "none"
+        ...     [methods.vime]
+        ...     reward = "vime"
+        ... ''', "swing", Path("runs/swing"))
+        >>> [cell.label for cell in study.cells]
+        ['Pendulum, none, seed 0', 'Pendulum, vime, seed 0', 'Pendulum, none, seed 1', 'Pendulum, vime, seed 1']
+    """
+
+    name: str
+    directory: Path
+    settings: Settings
+    tasks: dict[str, Task]
+    methods: dict[str, dict[str, Any]]
+    """What each method changes of the runs."""
+    cells: tuple[Cell, ...]
+    """Seed by seed, so that an unfinished study has a little of every method."""
+    text: str = field(repr=False)
+    """The TOML that it was made from."""
+    source: str = ""
+    """The file that it was read from, as it was named."""
+
+    @property
+    def baseline(self) -> str:
+        return self.settings.baseline or next(iter(self.methods))
+
+    @property
+    def title(self) -> str:
+        return self.settings.title or self.name
+
+    @classmethod
+    def load(cls, path: str | Path, out: str | Path | None = None) -> Study:
+        """Read a TOML file; the runs are kept in ``out``, by default ``runs/<name of the file>``.
+
+        Raises:
+            RunError: no such file, no TOML, or a matrix that can't be.
+        """
+        path = Path(path)
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is no text"
+            raise RunError(f"{path} can't be read ({reason}); give the TOML file of a study, such as demos/studies/quick.toml") from error
+        return cls.parse(text, path.stem, Path(out) if out is not None else Path("runs") / path.stem, str(path))
+
+    @classmethod
+    def parse(cls, text: str, name: str, directory: Path, source: str = "the study") -> Study:
+        """A study from TOML text; ``source`` names it in errors.
+
+        Raises:
+            RunError: no TOML, an unknown key, a value of the wrong type, no cells, or two methods that are the same runs.
+        """
+        try:
+            content = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise RunError(f"{source} is not TOML ({error})") from error
+        try:
+            return cls._build(content, text, name, directory, source)
+        except RunError as error:
+            raise RunError(f"{source}: {error}") from error
+
+    @classmethod
+    def _build(cls, content: Mapping[str, Any], text: str, name: str, directory: Path, source: str) -> Study:
+        _known("", content, ("study", "run", "tasks", "methods"))
+        run, task_tables, methods = (_tables(content, key, nested=key != "run") for key in ("run", "tasks", "methods"))
+        _known("[run]", run, RUN_FIELDS)
+        settings = _settings(_tables(content, "study", nested=False), methods)
+        tasks = {key: _task(key, table) for key, table in task_tables.items()}
+        for key, table in methods.items():
+            _known(f"[methods.{key}]", table, RUN_FIELDS)
+        task_runs = {key: {name: table[name] for name in table if name in RUN_FIELDS} for key, table in task_tables.items()}
+        _not_empty(settings, tasks, methods)
+        cells = []
+        for seed in settings.seeds:
+            for task, of_task in task_runs.items():
+                cells += [_cell(task, method, _merged(run, of_task, of_method), seed, directory) for method, of_method in methods.items()]
+        _distinct(cells)
+        return cls(name, directory, settings, tasks, dict(methods), tuple(cells), text, source)
+
+    def check(self, imports: Collection[str] = ()) -> None:
+        """Refuse what can be refused without training: tasks, learners, rewards and hyperparameters that do not exist.
+
+        Raises:
+            RunError: names the task and the method, or a module that is not among ``imports``: a file must not decide what is imported.
+        """
+        from genrl.runs.environments import make_env
+        from genrl.runs.session import resolve
+
+        made: set[str] = set()
+        for cell in self.cells:
+            if cell.seed != self.settings.seeds[0]:
+                break
+            try:
+                cell.config.check_imports(imports)
+                resolve(cell.config)
+                task = json.dumps([cell.config.env, cell.config.to_dict()["env_kwargs"]])
+                if task not in made:
+                    make_env(cell.config.env, cell.config.env_kwargs).close()
+                    made.add(task)
+            except RunError as error:
+                raise RunError(f"task {cell.task!r} with method {cell.method!r}: {error}") from error
+
+
+def identity(config: ExploreConfig) -> str:
+    """Ten characters that differ where two configurations would give other numbers.
+
+    Values that are the default are left out, so that a version of genrl with one more field finds the runs of an older one.
+    """
+    default = ExploreConfig().to_dict()
+    values = {key: value for key, value in config.to_dict().items() if key not in NO_DIFFERENCE and value != default[key]}
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:10]
+
+
+def _cell(task: str, method: str, values: Mapping[str, Any], seed: int, directory: Path) -> Cell:
+    try:
+        config = ExploreConfig.from_dict({**values, "seed": seed})
+        name = re.sub(r"[^\w.-]+", "_", config.name)
+        return Cell(task, method, dataclasses.replace(config, out=directory / "cells" / f"{name}-{identity(config)}"))
+    except RunError as error:
+        raise RunError(f"task {task!r} with method {method!r}: {error}") from error
+
+
+def _merged(*tables: Mapping[str, Any]) -> dict[str, Any]:
+    """Later tables win; hyperparameters are merged one by one, unless a table names another learner, reward or task."""
+    merged: dict[str, Any] = {"pictures": False}
+    for table in tables:
+        for role in ("env", "learner", "reward"):
+            before = merged.get(role, getattr(ExploreConfig, role))
+            if table.get(role, before) != before:
+                merged.pop(f"{role}_kwargs", None)
+        for key, value in table.items():
+            merged[key] = {**merged.get(key, {}), **value} if key.endswith("_kwargs") and isinstance(value, Mapping) else value
+    return merged
+
+
+def _settings(table: Mapping[str, Any], methods: Collection[str]) -> Settings:
+    names = [item.name for item in dataclasses.fields(Settings)]
+    _known("[study]", table, names)
+    values = dict(table)
+    seeds = values.get("seeds", len(Settings.seeds))
+    values["seeds"] = tuple(range(seeds)) if _is_int(seeds) else seeds
+    for key in ("seeds", "milestones"):
+        values[key] = _whole_numbers(key, values.get(key, ()))
+    for key, kind in (("title", str), ("score", str), ("baseline", str), ("films", bool)):
+        if not isinstance(values.get(key, kind()), kind):
+            raise RunError(f"[study] {key} is {values[key]!r}, but must be {'true or false' if kind is bool else 'a string'}")
+    settings = Settings(**values)
+    if not _is_int(settings.tries) or settings.tries < 1:
+        raise RunError(f"[study] tries is {settings.tries!r}, but must be a whole number of at least 1")
+    if settings.score not in (scores := ("evaluation_return", "training_return")):
+        raise RunError(f"[study] score is {settings.score!r}, but must be {' or '.join(scores)}")
+    if settings.baseline and settings.baseline not in methods:
+        raise RunError(f"[study] baseline is {settings.baseline!r}, but the methods are {', '.join(methods) or 'none'}")
+    return settings
+
+
+def _task(name: str, table: Mapping[str, Any]) -> Task:
+    _known(f"[tasks.{name}]", table, RUN_FIELDS | {"threshold", "reference"})
+    threshold, reference = table.get("threshold"), table.get("reference")
+    if threshold is not None and not _is_number(threshold):
+        raise RunError(f"[tasks.{name}] threshold is {threshold!r}, but must be a return, such as 0.9")
+    if reference is None:
+        return Task(name, threshold)
+    pair = isinstance(reference, list) and len(reference) == 2 and all(map(_is_number, reference))
+    if not pair or reference[0] == reference[1]:
+        raise RunError(f"[tasks.{name}] reference is {reference!r}, but must be two different returns, [random policy's, expert's]")
+    return Task(name, threshold, (float(reference[0]), float(reference[1])))
+
+
+def _tables(content: Mapping[str, Any], key: str, nested: bool) -> dict[str, Any]:
+    table = content.get(key, {})
+    if not isinstance(table, dict) or (nested and not all(isinstance(value, dict) for value in table.values())):
+        raise RunError(f"{key} must be {f'tables, such as [{key}.one]' if nested else f'a table, [{key}]'}")
+    return table
+
+
+def _known(where: str, table: Mapping[str, Any], known: Iterable[str]) -> None:
+    known = sorted(known)
+    for key in table:
+        if key not in known:
+            close = did_you_mean(key, known) or f"; it takes {', '.join(known)}"
+            raise RunError(f"{f'{where} has' if where else 'there is'} an unknown key {key!r}{close}")
+
+
+def _not_empty(settings: Settings, tasks: Collection[str], methods: Collection[str]) -> None:
+    for what, items, example in (
+        ("tasks", tasks, '[tasks.mine] with env = "genrl/SparseMountainCar-v0"'),
+        ("methods", methods, '[methods.vime] with reward = "vime"'),
+        ("seeds", settings.seeds, "seeds = 5 in [study]"),
+    ):
+        if not items:
+            raise RunError(f"the matrix is empty, there are no {what}; add {example}")
+
+
+def _distinct(cells: Iterable[Cell]) -> None:
+    seen: dict[Path, Cell] = {}
+    for cell in cells:
+        if other := seen.get(cell.path):
+            raise RunError(f"({other.label}) and ({cell.label}) are the same run; change or remove one of them")
+        seen[cell.path] = cell
+
+
+def _whole_numbers(key: str, values: Any) -> tuple[int, ...]:
+    if not isinstance(values, list | tuple) or not all(_is_int(value) and value >= 0 for value in values):
+        raise RunError(
+            f"[study] {key} is {values!r}, but must be a list of whole numbers of at least 0{' or their number' * (key == 'seeds')}"
+        )
+    if len(set(values)) < len(values):
+        raise RunError(f"[study] {key} names a number twice: {values!r}")
+    return tuple(values)
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

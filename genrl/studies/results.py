@@ -1,0 +1,195 @@
+"""What a study's directory says at this moment, read from the files of its runs; also while it is still running."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from genrl.runs.directory import RunDirectory, read_csv
+from genrl.runs.errors import RunError, did_you_mean
+from genrl.studies.cells import CellState, is_finished
+from genrl.studies.matrix import Cell, Study
+from genrl.studies.running import read_about
+
+__all__ = ["CellResult", "Progress", "Results", "progress", "read_study"]
+
+WINDOW = 20
+"""Episodes of a trailing mean, as in the training return of a run."""
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """One run, as far as it is."""
+
+    cell: Cell
+    status: str
+    """`waiting`, `running`, `stopped` (to be gone on with), `failed` or `finished`."""
+    error: str | None = None
+    tries: int = 0
+    """Failed ones."""
+    result: dict[str, Any] = field(default_factory=dict, repr=False)
+    """result.json of a finished run."""
+    episodes: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)), repr=False)
+    """``(episodes, 2)``: environment step of the end, and return."""
+
+    @property
+    def finished(self) -> bool:
+        return self.status == "finished"
+
+    @cached_property
+    def smooth(self) -> np.ndarray:
+        """``(episodes,)``: mean of each return and the at most 19 before it."""
+        sums = np.concatenate([[0.0], np.cumsum(self.episodes[:, 1])])
+        last = np.arange(1, len(sums))
+        first = np.maximum(last - WINDOW, 0)
+        mean: np.ndarray = (sums[last] - sums[first]) / (last - first)
+        return mean
+
+    def return_at(self, step: int) -> float | None:
+        """Mean return of the last 20 episodes that ended by ``step``; ``None`` if there was none."""
+        ended = int(np.searchsorted(self.episodes[:, 0], step, side="right"))
+        return float(self.smooth[ended - 1]) if ended else None
+
+    def time_to(self, threshold: float) -> int | None:
+        """First environment step at which the mean of 20 episodes reaches ``threshold``."""
+        reached = np.flatnonzero(self.smooth[WINDOW - 1 :] >= threshold)
+        return int(self.episodes[reached[0] + WINDOW - 1, 0]) if len(reached) else None
+
+
+@dataclass(frozen=True)
+class Results:
+    """All cells of a study, in its order."""
+
+    study: Study
+    cells: tuple[CellResult, ...]
+
+    def of(self, task: str, method: str) -> list[CellResult]:
+        """The cells of a task and a method, seed by seed."""
+        return [item for item in self.cells if (item.cell.task, item.cell.method) == (task, method)]
+
+    def finished(self, task: str, method: str) -> list[CellResult]:
+        """Those that count."""
+        return [item for item in self.of(task, method) if item.finished]
+
+
+def read_study(directory: str | Path) -> Results:
+    """Read every cell of the study in ``directory``.
+
+    Raises:
+        RunError: there is no study, or one of another version.
+    """
+    study = open_study(directory)
+    return Results(study, tuple(read_cell(cell, study.settings.tries) for cell in study.cells))
+
+
+def open_study(directory: str | Path) -> Study:
+    """The study whose runs are in ``directory``.
+
+    Raises:
+        RunError: there is no study, or one of another version.
+    """
+    directory = Path(directory)
+    about = read_about(directory)
+    if about is None:
+        others = [str(path.parent) for path in directory.parent.glob("*/study.json")] if directory.parent.is_dir() else []
+        raise RunError(f"{directory} holds no study{did_you_mean(str(directory), others) or '; train one with `genrl study FILE.toml`'}")
+    path = directory / "study.toml"
+    try:
+        study = Study.parse(path.read_text(encoding="utf-8"), about["name"], directory, str(path))
+    except OSError as error:
+        raise RunError(f"{path} can't be read ({error.strerror}); run `genrl study` again") from error
+    return replace(study, source=about["file"])
+
+
+def read_cell(cell: Cell, tries: int) -> CellResult:
+    """One cell from its files. A finished run that holds a NaN or an infinite number is failed: it must not be averaged."""
+    run, state = RunDirectory(cell.path), CellState(cell.path)
+    known = state.read()
+    episodes = _episodes(run.episodes)
+    if is_finished(run):
+        result = run.read_json(run.result)
+        if error := _not_finite(result, episodes):
+            return CellResult(cell, "failed", error, len(known["failures"]), episodes=episodes)
+        return CellResult(cell, "finished", None, len(known["failures"]), result, episodes)
+    status = "running" if state.is_running() else "failed" if state.given_up(tries) else "stopped" if run.config.is_file() else "waiting"
+    error = known["failures"][-1] if known["failures"] else None
+    return CellResult(cell, status, error, len(known["failures"]), episodes=episodes)
+
+
+def _not_finite(result: dict[str, Any], episodes: np.ndarray) -> str | None:
+    if len(wrong := np.flatnonzero(~np.isfinite(episodes[:, 1]))):
+        return f"the return of its episode {wrong[0]} is {episodes[wrong[0], 1]}"
+    if any(value is None for value in result["evaluation_returns"]):  # JSON has no NaN: a run writes null
+        return f"the return of its evaluation episode {result['evaluation_returns'].index(None)} is not finite"
+    return None
+
+
+def _episodes(path: Path) -> np.ndarray:
+    """Step and return of each row that is whole."""
+    if not path.is_file():
+        return np.zeros((0, 2))
+    text = path.read_text()
+    rows = csv.reader(io.StringIO(text[: text.rfind("\n") + 1]))
+    next(rows, None)
+    return np.array([(float(row[0]), float(row[2])) for row in rows if len(row) == 5], dtype=float).reshape(-1, 2)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a cell is, cheaply: for a table that is drawn every second."""
+
+    cell: Cell
+    status: str
+    steps: int
+    steps_per_second: float | None
+    error: str | None = None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """At the speed so far."""
+        return (self.cell.config.steps - self.steps) / self.steps_per_second if self.steps_per_second else None
+
+
+def progress(cell: Cell, tries: int) -> Progress:
+    """Status, steps and speed of a cell."""
+    run, state = RunDirectory(cell.path), CellState(cell.path)
+    if is_finished(run):
+        result = run.read_json(run.result)
+        return Progress(cell, "finished", result["steps"], result["steps_per_second"])
+    known = state.read()
+    status = "running" if state.is_running() else "failed" if state.given_up(tries) else "stopped" if run.config.is_file() else "waiting"
+    steps, seconds = _last_step(run)
+    return Progress(cell, status, steps, steps / seconds if seconds else None, known["failures"][-1] if known["failures"] else None)
+
+
+def _last_step(run: RunDirectory) -> tuple[int, float]:
+    """Environment step and wall time of the newest line of episodes.csv or, where episodes are long, of progress.csv."""
+    newest = (0, 0.0)
+    if run.episodes.is_file() and len(lines := _tail(run.episodes)) > 0 and len(row := lines[-1].split(",")) == 5 and row[0].isdigit():
+        newest = int(row[0]), float(row[4])
+    if run.progress.is_file():
+        rows = [row for row in read_csv(run.progress) if row.get("time/total_timesteps") and row.get("time/time_elapsed")]
+        if rows:
+            newest = max(newest, (int(float(rows[-1]["time/total_timesteps"])), float(rows[-1]["time/time_elapsed"])))
+    return newest
+
+
+def _tail(path: Path, size: int = 400) -> list[str]:
+    """The whole lines among the last ``size`` bytes."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - size))
+        text = file.read().decode(errors="replace")
+    return text[: text.rfind("\n") + 1].splitlines()[1:]
+
+
+def finite(values: Sequence[float | None]) -> list[float]:
+    """The numbers among ``values``."""
+    return [value for value in values if value is not None and math.isfinite(value)]

@@ -1,0 +1,75 @@
+"""A small study on a real Ray of this machine, one of whose workers is killed in the middle."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from genrl.studies import InProcess, Ray, WorkerDied, run_study
+from genrl.studies.cells import CellState
+from tests.studies import jobs, tiny
+
+pytest.importorskip("ray", reason="the extra ray is not installed")
+psutil = pytest.importorskip("psutil")
+
+
+def kill_a_worker(directory: Path, killed: list[str]) -> None:
+    """Once a cell has saved a checkpoint."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        for checkpoint in directory.glob("cells/*/checkpoint.safetensors"):
+            runner = CellState(checkpoint.parent).read()["runner"]
+            if runner is not None:
+                os.kill(runner["pid"], signal.SIGKILL)
+                killed.append(checkpoint.parent.name)
+                return
+        time.sleep(0.01)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str], set[str]]:
+    """The directory of a study of Ray, the cell that was killed, and the addresses at which Ray listened."""
+    directory = tmp_path_factory.mktemp("ray") / "study"
+    killed: list[str] = []
+    addresses: set[str] = set()
+    thread = threading.Thread(target=kill_a_worker, args=(directory, killed))
+    thread.start()
+    assert run_study(tiny.study(directory), Ray(workers=2), ended=lambda cell, outcome: addresses.update(listening()))
+    thread.join()
+    return directory, killed, addresses
+
+
+def listening() -> set[str]:
+    """Local addresses of the listening sockets of all processes of Ray."""
+    found = set()
+    for process in psutil.process_iter():
+        try:
+            if any(name in " ".join(process.cmdline()) for name in ("/ray/", "ray::")):
+                found |= {connection.laddr.ip for connection in process.net_connections() if connection.status == psutil.CONN_LISTEN}
+        except psutil.Error:  # it has ended
+            continue
+    return found
+
+
+def test_nothing_is_lost_and_the_numbers_are_those_of_this_process(trained, tmp_path):
+    directory, killed, _ = trained
+    assert run_study(tiny.study(tmp_path / "here"), InProcess())
+    assert tiny.numbers(directory) == tiny.numbers(tmp_path / "here")
+    states = {path.stem: json.loads(path.read_text())["failures"] for path in (directory / "state").glob("*.json")}
+    assert len(killed) == 1
+    assert states[killed[0]] == ["its process died on Ray (WorkerCrashedError)"]
+
+
+def test_no_server_of_ray_listens_to_other_machines(trained):
+    assert {address.removeprefix("::ffff:") for address in trained[2]} == {"127.0.0.1"}
+
+
+def test_a_worker_that_dies_takes_one_item_with_it():
+    found = dict(Ray(workers=1).map(jobs.kill_on_three, [3, 4]))
+    assert found == {3: WorkerDied("its process died on Ray (WorkerCrashedError)"), 4: 4}

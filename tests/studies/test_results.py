@@ -1,0 +1,149 @@
+"""What is read from the files of a study, and the numbers that it claims, on studies whose numbers are known."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from genrl.runs.directory import RunDirectory
+from genrl.studies import read_study
+from genrl.studies.cells import CellState
+from genrl.studies.results import CellResult, Results, progress
+from genrl.studies.summary import common_bins, summarize, write_results
+from tests.studies.synthetic import make_study
+
+
+def with_returns(item: CellResult, returns: list[float], every: int = 10) -> CellResult:
+    """As if its episodes had ended every ten steps."""
+    steps = every * np.arange(1, len(returns) + 1)
+    return CellResult(item.cell, "finished", episodes=np.stack([steps, returns], axis=1).astype(float))
+
+
+@pytest.fixture
+def one(tmp_path: Path) -> CellResult:
+    make_study(tmp_path / "study", tasks=("car",), methods=("none",), seeds=1)
+    return read_study(tmp_path / "study").cells[0]
+
+
+class TestARun:
+    def test_its_return_at_a_step_is_the_mean_of_the_last_20_episodes_until_then(self, one):
+        item = with_returns(one, [float(i) for i in range(30)])
+        assert item.return_at(5) is None
+        assert item.return_at(10) == 0.0
+        assert item.return_at(59) == pytest.approx(np.mean(range(5)))
+        assert item.return_at(10**9) == pytest.approx(np.mean(range(10, 30)))
+
+    def test_its_time_to_a_threshold_needs_20_episodes(self, one):
+        assert with_returns(one, [1.0] * 19).time_to(0.9) is None
+        assert with_returns(one, [1.0] * 20).time_to(0.9) == 200
+        assert with_returns(one, [0.0] * 5 + [1.0] * 30).time_to(0.9) == 230  # of episodes 4 to 23, two have failed
+        assert with_returns(one, [0.0] * 40).time_to(0.9) is None
+
+    def test_its_status_is_that_of_its_files(self, tmp_path):
+        wanted = {"none": "finished", "vime": "failed", "rnd": "stopped", "icm": "waiting", "counts": "running"}
+        study = make_study(tmp_path / "study", ("car",), tuple(wanted), 1, status=lambda cell: wanted[cell.method])
+        assert {item.cell.method: item.status for item in read_study(tmp_path / "study").cells} == wanted
+        assert {item.cell.method: item.status for item in (progress(cell, study.settings.tries) for cell in study.cells)} == wanted
+
+    def test_with_a_nan_is_failed(self, tmp_path):
+        make_study(tmp_path / "study", ("car",), ("none", "vime"), 5, status=lambda cell: "nan" if cell.seed == 2 else "finished")
+        results = read_study(tmp_path / "study")
+        bad = [item for item in results.cells if not item.finished]
+        assert {(item.cell.seed, item.status) for item in bad} == {(2, "failed")}
+        assert all("nan" in (item.error or "") for item in bad)
+        entry = summarize(results)["tasks"]["car"]["methods"]["vime"]
+        assert (entry["runs"], entry["failed"], entry["training_return"]["n"]) == (4, 1, 4)
+
+    def test_whose_evaluation_is_not_finite_is_failed(self, one):
+        run = RunDirectory(one.cell.path)
+        run.write_json(run.result, run.read_json(run.result) | {"evaluation_returns": [1.0, float("nan")]})
+        item = read_study(one.cell.path.parent.parent).cells[0]
+        assert (item.status, item.error) == ("failed", "the return of its evaluation episode 1 is not finite")
+
+    def test_with_a_line_that_a_kill_cut_is_read_without_it(self, one):
+        with RunDirectory(one.cell.path).episodes.open("a") as file:
+            file.write("99999,0,12")
+        assert len(read_study(one.cell.path.parent.parent).cells[0].episodes) == len(one.episodes)
+
+    def test_that_is_running_says_how_far_it_is(self, tmp_path):
+        study = make_study(tmp_path / "study", ("car",), ("none",), 1, status=lambda cell: "stopped")
+        run = RunDirectory(study.cells[0].path)
+        run.episodes.write_text("step,env,return,length,seconds\n100,0,1.0,100,0.5\n400,0,1.0,100,2.0\n")
+        seen = progress(study.cells[0], 3)
+        assert (seen.steps, seen.steps_per_second) == (400, 200.0)
+        assert seen.seconds_left == pytest.approx((study.cells[0].config.steps - 400) / 200)
+        run.progress.write_text("time/time_elapsed,time/total_timesteps\n8,2000\n")
+        assert progress(study.cells[0], 3).steps == 2000
+
+
+class TestTheSummary:
+    def test_has_hand_computed_numbers(self, tmp_path):
+        make_study(tmp_path / "study", ("car",), ("none", "vime"), 8)
+        results = read_study(tmp_path / "study")
+        values = {"none": [0.0, 0.0, 0.1, 0.2, 0.3, 0.4, 9.0, 9.0], "vime": [20.0, 21.0, 22.0, 23.0, 24.0, 25.0, 90.0, 99.0]}
+        first = {"none": [None] * 5 + [300, 200, 100], "vime": [10, 20, 30, 40, 50, 60, 70, None]}
+        cells = [
+            replace(item, result=item.result | {
+                "training_return": values[item.cell.method][item.cell.seed], "first_reward_step": first[item.cell.method][item.cell.seed],
+            }) for item in results.cells
+        ]  # fmt: skip
+        entries = summarize(Results(results.study, tuple(cells)))["tasks"]["car"]["methods"]
+        assert entries["none"]["training_return"]["iqm"] == pytest.approx((0.1 + 0.2 + 0.3 + 0.4) / 4)
+        assert entries["none"]["training_return"]["median"] == pytest.approx(0.25)
+        assert entries["vime"]["training_return"]["iqm"] == pytest.approx((22 + 23 + 24 + 25) / 4)
+        low, high = entries["vime"]["training_return"]["iqm_95"]
+        assert 20 <= low < 23.5 < high <= 99
+        assert entries["none"]["first_reward"] == {"solved": 3, "n": 8, "median": None, "min": 100, "max": 300}
+        assert entries["vime"]["first_reward"] == {"solved": 7, "n": 8, "median": 45, "min": 10, "max": 70}
+        assert entries["vime"]["training_return_reaches"] == 8
+        assert entries["none"]["training_return_reaches"] == 2  # of 0.9
+
+    def test_a_method_is_compared_with_the_baseline_only(self, tmp_path):
+        make_study(tmp_path / "study", ("car",), ("none", "vime"), 8)
+        entries = summarize(read_study(tmp_path / "study"))["tasks"]["car"]["methods"]
+        assert "against_baseline" not in entries["none"]
+        assert entries["vime"]["against_baseline"]["verdict"] in {"better", "worse", "inside the noise"}
+
+    def test_three_runs_are_too_few_for_an_interval_and_for_a_verdict(self, tmp_path):
+        make_study(tmp_path / "study", ("car",), ("none", "vime"), 3)
+        entry = summarize(read_study(tmp_path / "study"))["tasks"]["car"]["methods"]["vime"]
+        assert "iqm_95" not in entry["training_return"]
+        assert entry["against_baseline"]["verdict"] == "too few runs"
+
+    def test_tasks_are_averaged_only_between_references(self, tmp_path):
+        for name, reference in (("without", None), ("with", (0.0, 2.0))):
+            make_study(tmp_path / name, ("car", "pole"), ("none", "vime"), 5, reference=reference)
+        without, with_them = (summarize(read_study(tmp_path / name))["all_tasks"] for name in ("without", "with"))
+        assert "iqm" not in without["methods"]["vime"]
+        assert 0 < with_them["methods"]["vime"]["iqm"][0] < 1
+        assert without["methods"]["vime"]["probability_of_improvement"] == with_them["methods"]["vime"]["probability_of_improvement"]
+
+    def test_failures_are_listed_with_their_last_error(self, tmp_path):
+        study = make_study(tmp_path / "study", ("car",), ("none",), 2, status=lambda cell: "failed" if cell.seed else "finished")
+        CellState(study.cells[1].path).change(failures=["first", "last"], refused=True)
+        found = summarize(read_study(tmp_path / "study"))["failures"]
+        assert found == [{"task": "car", "method": "none", "seed": 1, "tries": 2, "error": "last"}]
+
+    def test_is_written_as_json_and_a_row_for_each_run(self, tmp_path):
+        make_study(tmp_path / "study", ("car",), ("none", "vime"), 3, milestones=(10_000,))
+        results = read_study(tmp_path / "study")
+        document = summarize(results)
+        paths = write_results(results, document, tmp_path / "results")
+        assert json.loads(paths[0].read_text()) == json.loads(json.dumps(document))
+        rows = list(csv.DictReader(paths[1].open()))
+        assert [(row["method"], row["seed"]) for row in rows] == [(item.cell.method, str(item.cell.seed)) for item in results.cells]
+        assert float(rows[3]["return_at_10000"]) == pytest.approx(results.cells[3].return_at(10_000))
+
+
+def test_histograms_are_added_on_bins_of_one_width():
+    fine = np.array([[1, 2], [0, 4]]), [np.array([0.0, 0.5, 1.0]), np.array([-1.0, -0.5, 0.0])]
+    coarse = np.array([[3]]), [np.array([1.0, 2.0]), np.array([0.0, 1.0])]
+    total, edges = common_bins([fine, coarse], np.array([1.0, 1.0]))
+    np.testing.assert_array_equal(total, [[7, 0], [0, 3]])
+    np.testing.assert_array_equal(edges[0], [0.0, 1.0, 2.0])
+    np.testing.assert_array_equal(edges[1], [-1.0, 0.0, 1.0])
