@@ -2,8 +2,8 @@
 
     python demos/bench_studies.py       # about ten minutes on two idle cores; writes demos/results/bench_studies.json
 
-The bare runs are the same 20 configurations, ten each in two Python processes that do nothing else: `explore(config)` in a loop. Repeats
-alternate; one torch thread a run everywhere.
+The bare runs are the same 20 configurations in one or two Python processes that do nothing else: `explore(config)` in a loop. What two of
+them bring over one is what the machine's second core is worth. Repeats alternate; one torch thread a run everywhere.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ score = "training_return"
 [run]
 learner = "trpo"
 learner_kwargs = { n_steps = 128, gae_lambda = 0.98 }
-steps = 20_000
+steps = 15_000
 n_envs = 8
 normalize_obs = true
 
@@ -47,14 +47,15 @@ from pathlib import Path
 from genrl.runs import explore
 from genrl.studies import Study
 study = Study.load(sys.argv[1], sys.argv[2])
-for cell in study.cells[int(sys.argv[3])::2]:
+for cell in study.cells[int(sys.argv[3])::int(sys.argv[4])]:
     explore(cell.config, quiet=True)
 """
 
 
-def bare(folder: Path) -> list[list[str]]:
-    """Two processes, ten runs each."""
-    return [[sys.executable, "-c", BARE, str(folder / "study.toml"), str(folder / "bare"), str(half)] for half in (0, 1)]
+def bare(folder: Path, processes: int) -> list[list[str]]:
+    """Python processes that share the runs out and do nothing else."""
+    out, of = str(folder / f"bare{processes}"), str(processes)
+    return [[sys.executable, "-c", BARE, str(folder / "study.toml"), out, str(first), of] for first in range(processes)]
 
 
 def study(folder: Path, workers: int) -> list[list[str]]:
@@ -76,13 +77,14 @@ def spread(values: list[float]) -> dict[str, object]:
 
 
 def main() -> None:
-    times: dict[str, list[float]] = {"bare_2": [], "study_2": [], "study_1": []}
+    times: dict[str, list[float]] = {"bare_2": [], "study_2": [], "bare_1": [], "study_1": []}
     for repeat in range(REPEATS):
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             (folder / "study.toml").write_text(STUDY)
-            for key, commands in (("bare_2", bare(folder)), ("study_2", study(folder, 2)), ("study_1", study(folder, 1))):
-                times[key].append(seconds(commands))
+            for key in times:
+                kind, number = key.split("_")
+                times[key].append(seconds((bare if kind == "bare" else study)(folder, int(number))))
                 print(f"repeat {repeat + 1}, {key}: {times[key][-1]:.1f} s", flush=True)
     document = {
         "command": "python demos/bench_studies.py",
@@ -90,6 +92,7 @@ def main() -> None:
         "seconds": {key: spread(values) for key, values in times.items()},
         "study_over_bare_2_workers": spread([a / b for a, b in zip(times["study_2"], times["bare_2"], strict=True)]),
         "throughput_of_2_workers_over_1": spread([a / b for a, b in zip(times["study_1"], times["study_2"], strict=True)]),
+        "throughput_of_2_bare_processes_over_1": spread([a / b for a, b in zip(times["bare_1"], times["bare_2"], strict=True)]),
         "machine": {"processors": os.cpu_count(), "python": platform.python_version(), "threads_a_run": 1},
     }
     path = Path(__file__).parent / "results" / "bench_studies.json"

@@ -8,14 +8,16 @@ import types
 import typing
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import tyro
 
-from genrl.runs.config import ExploreConfig
+from genrl.runs.config import ExploreConfig, ImitateConfig, RunConfig
 from genrl.runs.errors import RunError, did_you_mean
 
-__all__ = ["parse", "parse_explore"]
+__all__ = ["parse", "parse_run"]
+
+Config = TypeVar("Config", ExploreConfig, ImitateConfig)
 
 
 def parse(kind: Any, argv: list[str], prog: str, description: str | None = None) -> Any:
@@ -28,8 +30,8 @@ def parse(kind: Any, argv: list[str], prog: str, description: str | None = None)
         return tyro.cli(kind, args=argv, prog=prog, description=description)
 
 
-def parse_explore(argv: list[str]) -> ExploreConfig:
-    """The configuration that ``argv`` asks for; the flags of the chosen learner and reward come from their constructors.
+def parse_run(config: type[Config], argv: list[str]) -> Config:
+    """The run that ``argv`` asks for; the flags of the chosen learner and reward come from their constructors.
 
     Raises:
         RunError: a name, flag or value that can't be.
@@ -37,32 +39,33 @@ def parse_explore(argv: list[str]) -> ExploreConfig:
     argv, env_kwargs = _split_env(argv)
     wants_help = not {"-h", "--help"}.isdisjoint(argv)
     learner, reward = _peek(argv, "learner"), _peek(argv, "reward")
-    text = " ".join((ExploreConfig.__doc__ or "").split())
+    text = " ".join((config.__doc__ or "").split())
+    example = f"genrl {config.command} --learner {config.learner} --reward {config.reward} --help"
     if wants_help and learner is None and reward is None:
-        kind = _with_flags_of(None, None)
-        text += "\n\n`genrl explore --learner trpo --reward vime --help` lists the hyperparameters of that learner and that reward too."
+        kind = _with_flags_of(config, None, None)
+        text += f"\n\n`{example}` lists the hyperparameters of that learner and that reward too."
     else:
-        kind = _with_flags_of(learner or ExploreConfig.learner, reward or ExploreConfig.reward)
+        kind = _with_flags_of(config, learner or config.learner, reward or config.reward)
     text += "\n\nKeywords of the task itself: --env.NAME VALUE."
-    parsed = parse(kind, argv, "genrl explore", text)
-    values = {item.name: getattr(parsed, item.name) for item in dataclasses.fields(ExploreConfig)}
+    parsed = parse(kind, argv, f"genrl {config.command}", text)
+    values = {name: getattr(parsed, name) for name in config.fields()}
     for name in ("learner_kwargs", "reward_kwargs"):
         values[name] = dict(vars(values[name])) if values[name] else {}
-    return ExploreConfig(**values | {"env_kwargs": env_kwargs})
+    return config(**values | {"env_kwargs": env_kwargs})
 
 
-def _with_flags_of(learner: str | None, reward: str | None) -> type:
-    """ExploreConfig with a nested dataclass of hyperparameters in place of each mapping; without a name, no flags for it."""
-    fields: list[tuple[str, Any, Any]] = [*_optional_fields(), _hidden("env_kwargs")]
+def _with_flags_of(config: type[RunConfig], learner: str | None, reward: str | None) -> type:
+    """``config`` with a nested dataclass of hyperparameters in place of each mapping; without a name, no flags for it."""
+    fields: list[tuple[str, Any, Any]] = [*_optional_fields(config), _hidden("env_kwargs")]
     for role, name in (("learner", learner), ("reward", reward)):
         fields.append(_hidden(f"{role}_kwargs") if name in (None, "none") else _nested(role, str(name)))
-    return dataclasses.make_dataclass("ExploreConfig", fields, bases=(ExploreConfig,), frozen=True)
+    return dataclasses.make_dataclass(config.__name__, fields, bases=(config,), frozen=True)
 
 
-def _optional_fields() -> Iterator[tuple[str, Any, Any]]:
+def _optional_fields(config: type[RunConfig]) -> Iterator[tuple[str, Any, Any]]:
     """Fields of type ``X | None`` as ``Union[None, X]``: tyro then needs no typeguard to see that None fits, a sixth of ``--help``."""
-    hints = typing.get_type_hints(ExploreConfig)
-    for item in dataclasses.fields(ExploreConfig):
+    hints = config.fields()
+    for item in dataclasses.fields(config):
         if isinstance(hints[item.name], types.UnionType):
             members = [member for member in typing.get_args(hints[item.name]) if member is not type(None)]
             yield item.name, typing.Union[None, *members], dataclasses.field(default=item.default)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from genrl.cli._flags import parse_explore
+from genrl.cli._flags import parse_run
+from genrl.runs.config import ExploreConfig
 
 __all__ = ["main"]
 
 
 def main(argv: list[str]) -> int:
     """Parse, train, report."""
-    config = parse_explore(argv)
+    config = parse_run(ExploreConfig, argv)
     from genrl.cli._report import report
     from genrl.runs import explore
 

@@ -71,32 +71,29 @@ def checked(episode: Episode, where: str) -> Episode:
     Raises:
         DemonstrationError: no numbers, no finite numbers, no steps, lengths that don't agree, steps after the end.
     """
-    arrays = {name: _numbers(getattr(episode, name), name, where) for name in FIELDS}
-    steps = len(arrays["actions"])
-    lengths = {name: len(array) for name, array in arrays.items()}
-    needed = {**dict.fromkeys(FIELDS, steps), "observations": steps + episode.last_successor}
-    if lengths != needed:
-        given = ", ".join(f"{length} {name}" for name, length in lengths.items())
-        rule = f"{steps} steps need {needed['observations']} observations and {steps} of each other field"
+    observations, actions, rewards, terminations, truncations = (_numbers(getattr(episode, name), name, where) for name in FIELDS)
+    lengths = [len(values) for values in (observations, actions, rewards, terminations, truncations)]
+    steps, rows = len(actions), len(actions) + episode.last_successor
+    if lengths != [rows, steps, steps, steps, steps]:
+        given = ", ".join(f"{length} {name}" for length, name in zip(lengths, FIELDS, strict=True))
+        rule = f"{steps} steps need {rows} observations and {steps} of each other field"
         raise DemonstrationError(f"{where} has {given}, but {rule}; record it again")
     if steps == 0:
         raise DemonstrationError(f"{where} has no steps; leave it out")
-    for name in ("rewards", "terminations", "truncations"):
-        if arrays[name].ndim != 1:
-            raise DemonstrationError(
-                f"{where} has {name} of shape {arrays[name].shape}, but needs ({steps},), one number a step; reshape them"
-            )
-    ends = arrays["terminations"].astype(bool), arrays["truncations"].astype(bool)
-    if (early := np.flatnonzero((ends[0] | ends[1])[:-1])).size:
+    for name, values in (("rewards", rewards), ("terminations", terminations), ("truncations", truncations)):
+        if values.ndim != 1:
+            raise DemonstrationError(f"{where} has {name} of shape {values.shape}, but needs one number a step, ({steps},); reshape them")
+    terminations, truncations = read_only(terminations.astype(bool)), read_only(truncations.astype(bool))
+    if (early := np.flatnonzero((terminations | truncations)[:-1])).size:
         raise DemonstrationError(f"{where} ends at step {early[0]} of {steps} in terminations or truncations, but goes on; split it there")
-    kept = None if episode.kept is None else _indices(episode.kept, len(arrays["observations"]) - 1, where)
+    kept = None if episode.kept is None else _indices(episode.kept, rows - 1, where)
     return replace(
         episode,
-        observations=arrays["observations"],
-        actions=arrays["actions"],
-        rewards=arrays["rewards"],
-        terminations=read_only(ends[0]),
-        truncations=read_only(ends[1]),
+        observations=observations,
+        actions=actions,
+        rewards=rewards,
+        terminations=terminations,
+        truncations=truncations,
         kept=kept,
     )
 
@@ -135,9 +132,7 @@ def one_line(error: BaseException) -> str:
 def _numbers(values: np.ndarray, name: str, where: str) -> np.ndarray:
     array = np.asarray(values)
     if array.ndim == 0 or array.dtype.kind not in "biuf":
-        raise DemonstrationError(
-            f"{where} has {name} of dtype {array.dtype} and shape {array.shape}, not a number or row of numbers a step"
-        )
+        raise DemonstrationError(f"{where} has {name} of dtype {array.dtype} and shape {array.shape}; save them as rows of numbers")
     if array.dtype.kind == "f":
         largest = min(float(np.finfo(array.dtype).max), float(np.finfo(np.float32).max))  # tensors are float32: 1e300 is infinite there
         good = np.abs(array) <= largest
@@ -150,8 +145,7 @@ def _numbers(values: np.ndarray, name: str, where: str) -> np.ndarray:
 
 def _indices(values: np.ndarray, known: int, where: str) -> np.ndarray:
     array = np.asarray(values)
-    if array.ndim != 1 or (
-        array.size and (array.dtype.kind not in "iu" or array[0] < 0 or array[-1] >= known or (np.diff(array) <= 0).any())
-    ):
+    bounded = np.concatenate([[-1], array.ravel(), [known]])  # ascending from -1 to known: inside, in order, none twice
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu") or (np.diff(bounded) <= 0).any():
         raise DemonstrationError(f"{where} keeps steps that it doesn't have, or not in order; it needs ascending indices below {known}")
     return read_only(array.astype(np.int64))

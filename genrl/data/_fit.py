@@ -18,12 +18,12 @@ _SIZES: tuple[dict[int, str], ...] = (
     {
         27: f"make the task with {_CONTACTS} False",
         105: f"make the task with {_CONTACTS} True",
-        111: "only Ant-v4 and older had 111: record on the task",
+        111: "only Ant-v4 and older had 111: record demonstrations on the task",
     },
     {
         45: f"make the task with {_HUMANOID}",
         348: "make Humanoid-v5 without keywords, which gives 348",
-        376: "only Humanoid-v4 and older had 376: record on the task",
+        376: "only Humanoid-v4 and older had 376: record demonstrations on the task",
     },
     {17: f"make the task with {_POSITIONS} True", 18: f"make the task with {_POSITIONS} False"},  # HalfCheetah, Walker2d
     {11: f"make the task with {_POSITIONS} True", 12: f"make the task with {_POSITIONS} False"},  # Hopper
@@ -50,8 +50,8 @@ def check_actions(where: str, episodes: Sequence[Episode], task: tuple[int, ...]
     first = episodes[0].actions
     discrete = is_discrete(first)
     if discrete != isinstance(task, int) or not (discrete or first.shape[1:] == task):
-        given = "discrete actions" if discrete else f"continuous actions of size {_size(first.shape[1:])}"
-        needed = f"one of {task} discrete ones" if isinstance(task, int) else f"continuous ones of size {_size(task)}"
+        given = "discrete actions" if discrete else f"actions of size {_size(first.shape[1:])}"
+        needed = f"one of {task} discrete ones" if isinstance(task, int) else f"actions of size {_size(task)}"
         raise DemonstrationError(f"{where} has {given}, but the task takes {needed}; give demonstrations of this task")
     if isinstance(task, int):
         lowest, highest = min(int(e.actions.min()) for e in episodes), max(int(e.actions.max()) for e in episodes)

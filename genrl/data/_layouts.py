@@ -29,9 +29,8 @@ def from_arrays(where: str, names: Collection[str], read: Callable[[str], np.nda
     layout = next((layout for layout in _LAYOUTS if set(layout.needed) <= set(names)), None)
     if layout is None:
         known = "; ".join(f"{layout.name} ({', '.join(layout.needed)})" for layout in _LAYOUTS)
-        raise DemonstrationError(
-            f"{where} has the keys {', '.join(names) or '(none)'}, but genrl reads its own layout and {known}; rename them"
-        )
+        given = f"{where} has the keys {', '.join(names) or '(none)'}"
+        raise DemonstrationError(f"{given}, but genrl reads its own layout and {known}; rename them")
     fields = {name: read(name) for name in (*layout.needed, *layout.optional) if name in names}
     for name, values in fields.items():
         if values.ndim == 0 or values.dtype.kind not in "biuf":
@@ -42,13 +41,9 @@ def from_arrays(where: str, names: Collection[str], read: Callable[[str], np.nda
 def _d4rl(where: str, fields: Fields) -> list[Episode]:
     """What follows the last end is an unfinished episode. Without next_observations the last successor of every episode is lost."""
     _same_length(where, fields)
-    obs, actions, rewards, following = (
-        fields["observations"],
-        _actions(fields["actions"]),
-        fields["rewards"],
-        fields.get("next_observations"),
-    )
+    obs, actions, rewards = fields["observations"], _actions(fields["actions"]), fields["rewards"]
     terminations, truncations = fields["terminals"].astype(bool), fields["timeouts"].astype(bool)
+    following = fields.get("next_observations")
     episodes: list[Episode] = []
     for k, s in enumerate(_episodes(np.flatnonzero(terminations | truncations) + 1, len(obs))):
         rows = obs[s]

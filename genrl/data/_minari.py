@@ -58,10 +58,8 @@ def read(path: Path) -> tuple[list[Episode], dict[str, Any]]:
             if not groups and is_known(file):
                 return from_arrays(str(path), file, lambda name: _array(file, name, str(path))), metadata
             if not groups:
-                keys = ", ".join(file) or "nothing"
-                raise DemonstrationError(
-                    f"{path} is HDF5 but has no episode_0, episode_1, … as Minari writes them (it has {keys}); give one that has"
-                )
+                given = f"{path} is HDF5 but has no episode_0, episode_1, … as Minari writes them"
+                raise DemonstrationError(f"{given} (it has {', '.join(file) or 'nothing'}); give one that has")
             return [_episode(group, f"{path}, episode {_number(group)}", metadata) for group in sorted(groups, key=_number)], metadata
     except DemonstrationError:
         raise
@@ -155,8 +153,11 @@ def _metadata(file: h5py.File, path: Path) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
+    """An attribute as plain data; ``None`` if it is empty or a reference."""
     value = value.tolist() if isinstance(value, np.generic | np.ndarray) else value
-    return value.decode() if isinstance(value, bytes) else value
+    value = value.decode(errors="replace") if isinstance(value, bytes) else value
+    value = [_plain(item) for item in value] if isinstance(value, list) else value
+    return value if isinstance(value, str | int | float | list) else None
 
 
 def _parsed(value: Any) -> Any:

@@ -1,5 +1,6 @@
 """The data socket: what a learner's behaviour comes from, beside its own policy."""
 
+from genrl.policies.cloning import clone
 from genrl.policies.noise import HeldNoise
 
-__all__ = ["HeldNoise"]
+__all__ = ["HeldNoise", "clone"]

@@ -1,22 +1,34 @@
 """The reward socket: generative models that score transitions, and the callback that plugs them into a learner."""
 
+from genrl.rewards.adversarial import AdversarialReward
+from genrl.rewards.airl import AIRL
 from genrl.rewards.base import Memory, RewardModel
 from genrl.rewards.callback import RewardCallback
 from genrl.rewards.counts import SimHashCounts
 from genrl.rewards.disagreement import Disagreement
+from genrl.rewards.gail import GAIL, GAIfO
 from genrl.rewards.icm import ICM
 from genrl.rewards.memory import TransitionPool
 from genrl.rewards.prediction_error import PredictionError
 from genrl.rewards.rnd import RND
+from genrl.rewards.sqil import SQIL, Constant
 from genrl.rewards.state_entropy import StateEntropy
+from genrl.rewards.vail import VAIL
 from genrl.rewards.vime import VIME, VIMEPreset
 from genrl.transitions import Transitions
 
 __all__ = [
+    "AIRL",
+    "GAIL",
     "ICM",
     "RND",
+    "SQIL",
+    "VAIL",
     "VIME",
+    "AdversarialReward",
+    "Constant",
     "Disagreement",
+    "GAIfO",
     "Memory",
     "PredictionError",
     "RewardCallback",

@@ -15,6 +15,9 @@ import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.buffers import ReplayBuffer
 
+from genrl.rewards._expert import ExpertBatches
+from genrl.transitions import Transitions
+
 __all__ = ["OffPolicyPart", "OnPolicyPart", "attach", "detach"]
 
 
@@ -38,6 +41,10 @@ class OffPolicyPart:
     stored: Callable[[int, list[dict[str, Any]]], None]
     """Called with the row that is about to be written, and its infos."""
     extrinsic_weight: float
+    score_expert: Callable[[Transitions], np.ndarray]
+    """Weighted bonus ``(batch,)`` of demonstrated transitions."""
+    expert: ExpertBatches | None = None
+    """Demonstrations that take the place of a share of each batch."""
 
 
 Part = OnPolicyPart | OffPolicyPart
@@ -149,6 +156,21 @@ def _rewarded_replay(plain: Any, model: BaseAlgorithm) -> Any:
                 return super()._get_samples(batch_inds, env)
             finally:
                 self.rewards = rewards
+
+        def sample(self, batch_size: int, env: Any = None) -> Any:
+            if not _is_live(self, model):
+                _restore(self)
+                return self.sample(batch_size, env)
+            parts = type(self)._genrl_parts
+            expert = next((part.expert for part in parts if part.expert is not None), None)
+            if expert is None:
+                return super().sample(batch_size, env)
+            n = expert.size(batch_size)
+            return expert.join(super().sample(batch_size - n, env), self, parts, n, env)
+
+        @staticmethod
+        def _plain_reward(reward: np.ndarray, env: Any = None) -> np.ndarray:
+            return np.asarray(plain._normalize_reward(reward, env))
 
         @classmethod
         def _normalize_reward(cls, reward: np.ndarray, env: Any = None) -> np.ndarray:

@@ -53,6 +53,9 @@ class RewardModel(nn.Module):
     learns_first: ClassVar[bool] = False
     """Whether new transitions are scored after ``update`` (an adversarial reward) or before it (curiosity: the bonus is the surprise)."""
 
+    needs_expert_batches: ClassVar[bool] = False
+    """Whether it makes no sense without demonstrations in the learner's batches (SQIL)."""
+
     def __init__(self, observation_space: spaces.Space[Any], action_space: spaces.Space[Any], seed: int = 0) -> None:
         super().__init__()
         name = type(self).__name__
@@ -73,6 +76,11 @@ class RewardModel(nn.Module):
     def forward(self, transitions: Transitions) -> Tensor:
         """Reward per transition, ``(batch,)``."""
         raise NotImplementedError
+
+    def of_expert(self, transitions: Transitions) -> Tensor:
+        """Reward of demonstrated transitions in a learner's batch, ``(batch,)``; that of any other, unless a subclass knows better."""
+        reward: Tensor = self(transitions)
+        return reward
 
     def update(self, memory: Memory) -> dict[str, float]:
         """Learn from ``memory``; returns numbers for the log."""

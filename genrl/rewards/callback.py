@@ -14,6 +14,8 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from torch import Tensor
 
+from genrl.data import Demonstrations
+from genrl.rewards._expert import ExpertBatches
 from genrl.rewards._hooks import OffPolicyPart, OnPolicyPart, attach, detach
 from genrl.rewards._observations import RawObservations
 from genrl.rewards._replay import ReplayMemory, as_transitions
@@ -42,6 +44,9 @@ class RewardCallback(BaseCallback):
         extrinsic_weight: of the environment's reward; 0 trains on the model's reward alone.
         update_every: environment steps between two updates of the reward, off-policy; on-policy it is a rollout.
         memory_size: transitions that the reward can learn from, on-policy; off-policy it is the replay buffer.
+        demonstrations: of the task, for ``expert_fraction``.
+        expert_fraction: share of demonstrated transitions in each batch that an off-policy learner draws, in [0, 1), rewarded like its
+            own (HyPER's trick).
         name: first part of the names in the log.
         seed: of what the reward draws from its memory.
 
@@ -65,6 +70,8 @@ class RewardCallback(BaseCallback):
         extrinsic_weight: float = 1.0,
         update_every: int = 1000,
         memory_size: int = 100_000,
+        demonstrations: Demonstrations | None = None,
+        expert_fraction: float = 0.0,
         name: str = "reward",
         seed: int = 0,
     ) -> None:
@@ -76,6 +83,7 @@ class RewardCallback(BaseCallback):
             raise ValueError(f"RewardCallback needs update_every of at least 1 environment step, but was given {update_every}")
         self.reward, self.weight, self.extrinsic_weight = reward, weight, extrinsic_weight
         self.update_every, self.name = update_every, name
+        self.demonstrations, self.expert_fraction = demonstrations, expert_fraction
         self.pool = TransitionPool(memory_size, seed)
         self.last_bonus = np.zeros((0, 0), dtype=np.float32)
         """Unweighted bonus of the newest transitions, ``(time, env)``."""
@@ -130,11 +138,14 @@ class RewardCallback(BaseCallback):
         if not self.active:
             return
         _refuse_model(self.model, self.reward)
+        self._refuse_mixing()
         self._probe()
         self._raw = RawObservations(self.model)
         if isinstance(self.model, OffPolicyAlgorithm):
             self._replay = self._memory_of_replay(self.model, self._raw)
-            self._part = OffPolicyPart(self._score_cells, self._replay.stored, self.extrinsic_weight)
+            self._part = OffPolicyPart(
+                self._score_cells, self._replay.stored, self.extrinsic_weight, self._score_expert, self._expert_batches(self.model)
+            )
         else:
             self._replay = None
             self._part = OnPolicyPart(self._rollout_env_rewards, self._score_rollout, self.extrinsic_weight)
@@ -217,6 +228,28 @@ class RewardCallback(BaseCallback):
         self.reward.eval()
         steps = self.num_timesteps - self._replay.age(rows) * self._replay.buffer.n_envs
         return self.weight * self._score(self._replay.cells(rows, envs), envs, steps)
+
+    def _score_expert(self, transitions: Transitions) -> np.ndarray:
+        self.reward.eval()
+        with torch.no_grad():
+            scores: np.ndarray = self.reward.of_expert(transitions).cpu().numpy().astype(np.float32)
+        return self.weight * scores
+
+    def _refuse_mixing(self) -> None:
+        off_policy, mixed = isinstance(self.model, OffPolicyAlgorithm), self.demonstrations is not None and self.expert_fraction > 0
+        learner, name = type(self.model).__name__, type(self.reward).__name__
+        if self.reward.needs_expert_batches and not (off_policy and mixed):
+            raise ValueError(
+                f"{name} needs demonstrations in the batches of an off-policy learner; use SAC or another one with a replay buffer, and "
+                "RewardCallback(…, demonstrations=demos, expert_fraction=0.5)"
+            )
+        if mixed and not off_policy and self.expert_fraction:
+            raise ValueError(f"{learner} has no replay buffer into whose batches demonstrations could go; use expert_fraction=0")
+
+    def _expert_batches(self, model: OffPolicyAlgorithm) -> ExpertBatches | None:
+        if self.demonstrations is None or self.expert_fraction == 0:
+            return None
+        return ExpertBatches(self.demonstrations, model, self.expert_fraction, self._generator)
 
     def _learn_and_score(self, latest: Transitions, memory: Memory) -> np.ndarray:
         """Score new transitions and update the reward, in the order that it asks for."""

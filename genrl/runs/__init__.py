@@ -5,9 +5,14 @@ from typing import Any
 
 _MODULES = {
     "ExploreConfig": "config",
+    "ImitateConfig": "config",
+    "RunConfig": "config",
     "RunDirectory": "directory",
     "RunError": "errors",
     "explore": "training",
+    "imitate": "training",
+    "train": "training",
+    "record": "recording",
     "resume": "training",
     "watch": "film",
 }

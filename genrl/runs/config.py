@@ -7,17 +7,20 @@ import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, ClassVar, get_type_hints
 
 from genrl.runs._types import fits, in_words
-from genrl.runs.errors import RunError
+from genrl.runs.errors import RunError, did_you_mean
 
-__all__ = ["ExploreConfig"]
+__all__ = ["ExploreConfig", "ImitateConfig", "RunConfig"]
 
 
 @dataclass(frozen=True)
-class ExploreConfig:
-    """Train a Stable-Baselines3 learner on a task, with an exploration bonus, and keep everything about it in a run directory."""
+class RunConfig:
+    """What every run is made of; a command's own is a subclass."""
+
+    command: ClassVar[str]
+    """`genrl` and this word start such a run."""
 
     env: str = "genrl/SparseMountainCar-v0"
     """Any registered Gymnasium task; `module:Id-v0` imports the module that registers it first."""
@@ -108,36 +111,106 @@ class ExploreConfig:
         return self.out if self.out is not None else Path("runs") / self.name
 
     @property
+    def subject(self) -> str:
+        """What the run is about."""
+        return self.env
+
+    @property
     def name(self) -> str:
         """The run in words that a file name can hold."""
-        words = (self.env.split(":")[-1].split("/")[-1], _short(self.learner), _short(self.reward), f"seed{self.seed}")
+        words = (self.subject.split(":")[-1].split("/")[-1], _short(self.learner), _short(self.reward), f"seed{self.seed}")
         return "-".join(words)
+
+    @classmethod
+    def fields(cls) -> dict[str, Any]:
+        """Names and types of what can be configured. (A command line adds fields of its own to a subclass of its own.)"""
+        owner = next(item for item in cls.__mro__ if "command" in vars(item))
+        hints = get_type_hints(owner)
+        return {item.name: hints[item.name] for item in dataclasses.fields(owner)}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values only, for JSON."""
-        values = {item.name: getattr(self, item.name) for item in dataclasses.fields(ExploreConfig)}
+        values = {name: getattr(self, name) for name in self.fields()}
         plain: dict[str, Any] = _plain(values | {"out": str(self.directory)})
-        return plain
+        return {"command": self.command} | plain
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> ExploreConfig:
-        """The inverse of :meth:`to_dict`.
+    @staticmethod
+    def from_dict(values: Mapping[str, Any]) -> RunConfig:
+        """The inverse of :meth:`to_dict`: the configuration of the command that ``values`` name, by default explore.
 
         Raises:
             RunError: a name that no configuration has, or a value of the wrong type.
         """
-        known = {item.name for item in dataclasses.fields(cls)}
-        if unknown := set(values) - known:
-            raise RunError(f"the configuration has {', '.join(sorted(unknown))}, which this version of genrl does not know")
         values = dict(values)
-        if values.get("out") is not None:
-            values["out"] = Path(values["out"])
+        commands = {kind.command: kind for kind in (ExploreConfig, ImitateConfig)}
+        command = values.pop("command", ExploreConfig.command)
+        if command not in commands:
+            raise RunError(f"there is no command {command!r}{did_you_mean(str(command), commands) or '; write explore or imitate'}")
+        kind = commands[command]
+        known = kind.fields()
+        if unknown := set(values) - set(known):
+            raise RunError(f"the configuration has {', '.join(sorted(unknown))}, which this version of genrl does not know")
+        for name in ("out", "demos"):
+            if values.get(name) is not None:
+                values[name] = Path(values[name])
         if values.get("coverage") is not None:
             values["coverage"] = tuple(values["coverage"])
-        for name, hint in get_type_hints(cls).items():
+        for name, hint in known.items():
             if name in values and not fits(values[name], hint):
                 raise RunError(f"--{name.replace('_', '-')} is {values[name]!r}, but must be {in_words(hint)}")
-        return cls(**values)
+        return kind(**values)
+
+
+@dataclass(frozen=True)
+class ExploreConfig(RunConfig):
+    """Train a Stable-Baselines3 learner on a task, with an exploration bonus, and keep everything about it in a run directory."""
+
+    command: ClassVar[str] = "explore"
+
+
+@dataclass(frozen=True)
+class ImitateConfig(RunConfig):
+    """Train a Stable-Baselines3 learner to do as demonstrations do, by the reward of a discriminator, and keep everything about it in a
+    run directory."""
+
+    command: ClassVar[str] = "imitate"
+
+    demos: Path | None = None
+    """Demonstrations: a Minari data set or its HDF5, or npz (`genrl record` makes them)."""
+    env: str = ""
+    """The task; by default the one that the demonstrations name."""
+    learner: str = "ppo"
+    """Any learner of stable-baselines3 or sb3-contrib, or `module:Class`; ppo takes the fewest minutes, sac the fewest steps."""
+    reward: str = "gail"
+    """gail, gaifo (states alone), airl, vail, sqil, constant (the control), `none` (cloning alone), or `module:Class`."""
+    episodes: int | None = None
+    """Take the first so many episodes of the demonstrations; by default all."""
+    every: int = 1
+    """Of each, take every so many-th step, from a random offset; 20 in the GAIL paper."""
+    clone: int = 0
+    """First fit the policy to the demonstrations, for at most this many epochs (behaviour cloning)."""
+    expert_fraction: float = 0.0
+    """Share of demonstrated transitions in each batch of a learner with a replay buffer (HyPER)."""
+    weight: float = 1.0
+    """Weight of the reward."""
+    extrinsic_weight: float = 0.0
+    """Weight of the environment's own reward; 0 learns from the demonstrations alone."""
+    update_every: int = 250
+    """Environment steps between two updates of the discriminator with an off-policy learner; the others update it after each rollout."""
+
+    @property
+    def subject(self) -> str:
+        """The task or, where the demonstrations will tell it, their file."""
+        return self.env or (self.demos.stem if self.demos is not None else "")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.episodes is not None and self.episodes < 1:
+            raise RunError(f"--episodes is {self.episodes}, but must be at least 1")
+        if self.every < 1 or self.clone < 0:
+            raise RunError(f"--every is {self.every} and --clone is {self.clone}, but must be at least 1 and 0")
+        if not 0 <= self.expert_fraction < 1:
+            raise RunError(f"--expert-fraction is {self.expert_fraction}, but must be at least 0 and below 1")
 
 
 def _short(name: str) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import gymnasium
 from gymnasium import spaces
 
-from genrl.runs.config import ExploreConfig
+from genrl.runs.config import RunConfig
 from genrl.runs.errors import RunError, did_you_mean
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class MakeEnv:
         return Rewindable(Monitor(make_env(self.env_id, self.env_kwargs)))
 
 
-def make_vec_env(config: ExploreConfig, gamma: float = 0.99) -> VecEnv:
+def make_vec_env(config: RunConfig, gamma: float = 0.99) -> VecEnv:
     """The environments of ``config``: a Monitor each (the raw return), stepped together, then VecNormalize if asked for.
 
     ``gamma`` is the learner's discount, over which VecNormalize measures the scale of returns.

@@ -8,7 +8,7 @@ import sys
 import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from genrl.models.state import load_state
-from genrl.runs import _sb3
-from genrl.runs.config import ExploreConfig
+from genrl.runs.config import RunConfig
 from genrl.runs.directory import RunDirectory
 from genrl.runs.environments import make_env
 from genrl.runs.errors import RunError
-from genrl.runs.rollout import play
-from genrl.runs.session import build
+from genrl.runs.rollout import play, trained
 from genrl.runs.training import load_config
 
 __all__ = ["Film", "watch"]
@@ -103,16 +100,10 @@ class _Thumbnails:
 
 
 def _frames(
-    run: RunDirectory, config: ExploreConfig, episodes: int, steps: int, stochastic: bool, seed: int
+    run: RunDirectory, config: RunConfig, episodes: int, steps: int, stochastic: bool, seed: int
 ) -> Iterator[tuple[int, float, np.ndarray]]:
     """The number of the episode, the reward and the picture of each step."""
-    small = {"buffer_size": 1} if "buffer_size" in config.learner_kwargs else {}
-    plain = replace(config, n_envs=1, subproc=False, reward="none", reward_kwargs={}, learner_kwargs={**config.learner_kwargs, **small})
-    session = build(plain)
-    try:
-        _sb3.load_zip_parameters(session.learner, run.model)
-        if session.normalize is not None:
-            _sb3.load_vecnormalize_state(session.normalize, load_state(run.vecnormalize))
+    with trained(run, config) as session:
         env = make_env(config.env, config.env_kwargs, render_mode="rgb_array")
         try:
             played = (
@@ -124,8 +115,6 @@ def _frames(
                 yield episode, reward, _rendered(env, config.env)
         finally:
             env.close()
-    finally:
-        session.env.close()
 
 
 def _rendered(env: Any, name: str) -> np.ndarray:
@@ -145,7 +134,7 @@ def _install_hint(error: BaseException) -> str:
     return "type: apt-get install libosmesa6, then MUJOCO_GL=osmesa genrl watch RUN"
 
 
-def choose_backend(config: ExploreConfig) -> None:
+def choose_backend(config: RunConfig) -> None:
     """On a machine without a display, pick MuJoCo's off-screen renderer that works: EGL, else OSMesa. Another task needs none.
 
     Raises:
@@ -168,7 +157,7 @@ def choose_backend(config: ExploreConfig) -> None:
     )
 
 
-def _needs_mujoco(config: ExploreConfig, asked: str | None) -> bool:
+def _needs_mujoco(config: RunConfig, asked: str | None) -> bool:
     try:
         make_env(config.env, config.env_kwargs).close()
     except RunError:

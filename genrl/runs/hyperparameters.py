@@ -18,6 +18,7 @@ from genrl.runs.errors import RunError, did_you_mean
 __all__ = ["Hyperparameter", "hyperparameters", "resolve_kwargs"]
 
 _NOT_HYPERPARAMETERS = {"self", "policy", "env", "seed", "device", "verbose", "tensorboard_log", "observation_space", "action_space"}
+_NOT_HYPERPARAMETERS |= {"demonstrations", "held_out"}
 _SIMPLE = (bool, int, float, str)
 
 

@@ -13,7 +13,7 @@ from rich.progress import Progress as Bar
 from stable_baselines3.common.callbacks import BaseCallback
 
 from genrl.runs.callbacks import Recorder
-from genrl.runs.config import ExploreConfig
+from genrl.runs.config import RunConfig
 
 if TYPE_CHECKING:
     from genrl.rewards import RewardCallback
@@ -33,7 +33,7 @@ class Progress(BaseCallback):
         quiet: show nothing.
     """
 
-    def __init__(self, config: ExploreConfig, recorder: Recorder, reward: RewardCallback | None, quiet: bool) -> None:
+    def __init__(self, config: RunConfig, recorder: Recorder, reward: RewardCallback | None, quiet: bool) -> None:
         super().__init__()
         self._config, self._recorder, self._reward, self._quiet = config, recorder, reward, quiet
         self._terminal = sys.stderr.isatty() and not quiet

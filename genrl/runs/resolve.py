@@ -56,7 +56,8 @@ def reward_class(name: str) -> type[RewardModel] | None:
 
     if ":" in name:
         return _imported(name, RewardModel, "reward")
-    classes = {key: value for key, value in _classes(rewards, RewardModel).items() if value is not RewardModel}
+    bases = (RewardModel, rewards.AdversarialReward)
+    classes = {key: value for key, value in _classes(rewards, RewardModel).items() if value not in bases}
     known: Mapping[str, type[RewardModel]] = {_kebab(key): value for key, value in classes.items()}
     key = _PAPER_NAMES.get(name.lower(), name)
     key = _kebab(key) if key in classes else key.lower().replace("_", "-")
@@ -87,7 +88,8 @@ def _imported(name: str, base: type, role: str) -> Any:
 
 
 def _kebab(name: str) -> str:
-    """``PredictionError`` → ``prediction-error``, ``SimHashCounts`` → ``sim-hash-counts``, ``VIME`` → ``vime``."""
+    """``PredictionError`` → ``prediction-error``, ``SimHashCounts`` → ``sim-hash-counts``, ``VIME`` → ``vime``, ``GAIfO`` → ``gaifo``."""
+    name = name.replace("GAIfO", "Gaifo")
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", name).lower()
 
 

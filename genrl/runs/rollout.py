@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
@@ -10,13 +11,17 @@ import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecNormalize
 
+from genrl.models.state import load_state
+from genrl.runs import _sb3
+from genrl.runs.config import ExploreConfig, RunConfig
+from genrl.runs.directory import RunDirectory
 from genrl.runs.environments import make_env
 
 if TYPE_CHECKING:
     from genrl.runs.interrupt import Interrupt
     from genrl.runs.session import Session
 
-__all__ = ["evaluate", "play"]
+__all__ = ["evaluate", "play", "trained"]
 
 LONGEST_EPISODE = 10_000
 """Steps after which an episode of a task without a time limit is left."""
@@ -40,6 +45,23 @@ def play(
         start = False
         if terminated or truncated:
             return
+
+
+@contextmanager
+def trained(run: RunDirectory, config: RunConfig) -> Iterator[Session]:
+    """The learner and the normalisation of a run as they were saved last, on one environment; only tensors are loaded."""
+    from genrl.runs.session import build
+
+    small = {"buffer_size": 1} if "buffer_size" in config.learner_kwargs else {}
+    alone = {"n_envs": 1, "subproc": False, "reward": "none", "reward_kwargs": {}, "learner_kwargs": {**config.learner_kwargs, **small}}
+    session = build(ExploreConfig(**{name: getattr(config, name) for name in ExploreConfig.fields()} | alone))
+    try:
+        _sb3.load_zip_parameters(session.learner, run.model)
+        if session.normalize is not None:
+            _sb3.load_vecnormalize_state(session.normalize, load_state(run.vecnormalize))
+        yield session
+    finally:
+        session.env.close()
 
 
 def evaluate(session: Session, seed: int, interrupt: Interrupt | None = None) -> list[float]:

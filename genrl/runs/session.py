@@ -13,7 +13,8 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize, unwrap_vec_normalize
 
 from genrl.runs import _sb3
-from genrl.runs.config import ExploreConfig
+from genrl.runs.config import ImitateConfig, RunConfig
+from genrl.runs.demonstrations import Loaded, load
 from genrl.runs.environments import coverage_names, getattr_or, is_image, make_env, make_vec_env
 from genrl.runs.errors import RunError
 from genrl.runs.hyperparameters import resolve_kwargs
@@ -34,11 +35,15 @@ LEARNERS_FOR = {
 """What to type where a learner can't take an action space."""
 
 
+CLONE_PATIENCE = 50
+"""Epochs without a better held-out loss after which cloning stops; few demonstrations need many epochs."""
+
+
 @dataclass
 class Session:
     """A learner in its environments, with what its ``learn`` is given."""
 
-    config: ExploreConfig
+    config: RunConfig
     """Resolved: every hyperparameter has its value."""
     env: VecEnv
     learner: BaseAlgorithm
@@ -46,11 +51,20 @@ class Session:
     callbacks: list[HeldNoise]
     coverage_names: tuple[str, ...]
     observation_names: tuple[str, ...]
+    loaded: Loaded | None = None
+    """The demonstrations of an imitation."""
 
     @property
     def normalize(self) -> VecNormalize | None:
         """The running normalisation of observations or rewards, if there is one."""
         return unwrap_vec_normalize(self.env)
+
+    def clone(self) -> None:
+        """Warm-start the policy of an imitation that asks for it."""
+        if isinstance(self.config, ImitateConfig) and self.config.clone and self.loaded is not None:
+            from genrl.policies import clone
+
+            clone(self.learner, self.loaded.demonstrations, epochs=self.config.clone, patience=CLONE_PATIENCE, seed=self.config.seed)
 
     def state_dict(self) -> dict[str, Any]:
         """All that is needed to go on."""
@@ -102,7 +116,7 @@ def _numpy(value: Any) -> Any:
     return {key: _numpy(item) for key, item in value.items()} if isinstance(value, dict) else value.numpy()
 
 
-def resolve(config: ExploreConfig) -> ExploreConfig:
+def resolve(config: RunConfig) -> RunConfig:
     """``config`` with every hyperparameter of the learner and of the reward, and the policy's name.
 
     Raises:
@@ -118,7 +132,7 @@ def resolve(config: ExploreConfig) -> ExploreConfig:
     )
 
 
-def build(config: ExploreConfig) -> Session:
+def build(config: RunConfig) -> Session:
     """The parts of ``config``, or one sentence why they can't be.
 
     Raises:
@@ -132,7 +146,8 @@ def build(config: ExploreConfig) -> Session:
         if config.policy == "auto":
             config = replace(config, policy=_policy(config, probe.observation_space))
         _check_action_space(config, probe)
-        reward = _reward(config, probe)
+        loaded = load(config, probe.observation_space, probe.action_space) if isinstance(config, ImitateConfig) else None
+        reward = _reward(config, probe, loaded)
     finally:
         probe.close()
     env = make_vec_env(config, config.learner_kwargs.get("gamma", 0.99))
@@ -141,22 +156,22 @@ def build(config: ExploreConfig) -> Session:
     except BaseException:
         _sb3.close(env)
         raise
-    return Session(config, env, learner, reward, _noise(config), names, observation_names)
+    return Session(config, env, learner, reward, _noise(config), names, observation_names, loaded)
 
 
-def _policy(config: ExploreConfig, space: spaces.Space[Any]) -> str:
+def _policy(config: RunConfig, space: spaces.Space[Any]) -> str:
     kind = "MultiInput" if isinstance(space, spaces.Dict) else "Cnn" if is_image(space) else "Mlp"
     aliases = getattr(learner_class(config.learner), "policy_aliases", {})
     return next((name for name in (f"{kind}Policy", f"{kind}LstmPolicy") if name in aliases), f"{kind}Policy")
 
 
-def _check_action_space(config: ExploreConfig, env: Any) -> None:
+def _check_action_space(config: RunConfig, env: Any) -> None:
     cls = learner_class(config.learner)
     if cls.__name__ == "MaskablePPO" and not env.has_wrapper_attr("action_masks"):
         raise RunError(f"MaskablePPO needs a task with a method action_masks(), which {config.env} has not; use --learner ppo")
 
 
-def _learner(config: ExploreConfig, env: VecEnv) -> BaseAlgorithm:
+def _learner(config: RunConfig, env: VecEnv) -> BaseAlgorithm:
     cls = learner_class(config.learner)
     kwargs = _sb3.constructor_kwargs(config.learner_kwargs, env.action_space)
     names = inspect.signature(cls.__init__).parameters
@@ -172,29 +187,37 @@ def _learner(config: ExploreConfig, env: VecEnv) -> BaseAlgorithm:
         raise RunError(f"{cls.__name__} can't be built for {config.env}: {' '.join(str(error).split())}") from error
 
 
-def _reward(config: ExploreConfig, env: Any) -> RewardCallback | None:
+def _reward(config: RunConfig, env: Any, loaded: Loaded | None) -> RewardCallback | None:
     cls = reward_class(config.reward)
     if cls is None:
         return None
     from genrl.rewards import RewardCallback
 
-    kwargs = dict(config.reward_kwargs)
-    if "seed" in inspect.signature(cls.__init__).parameters:
+    kwargs, names = dict(config.reward_kwargs), inspect.signature(cls.__init__).parameters
+    if "seed" in names:
         kwargs["seed"] = config.seed
+    if "demonstrations" in names:
+        if loaded is None:
+            raise RunError(
+                f"--reward {config.reward} learns from demonstrations; type: genrl imitate --reward {config.reward} --demos FILE"
+            )
+        kwargs |= {"demonstrations": loaded.demonstrations, "held_out": loaded.held_out}
     try:
         return RewardCallback(
-            cls(env.observation_space, env.action_space, **kwargs),
+            cls(observation_space=env.observation_space, action_space=env.action_space, **kwargs),
             config.weight,
             config.extrinsic_weight,
             update_every=config.update_every,
             memory_size=config.memory_size,
+            demonstrations=None if loaded is None else loaded.demonstrations,
+            expert_fraction=config.expert_fraction if isinstance(config, ImitateConfig) else 0.0,
             seed=config.seed,
         )
     except (ValueError, TypeError) as error:
         raise RunError(f"--reward {config.reward} on {config.env}: {' '.join(str(error).split())}") from error
 
 
-def _noise(config: ExploreConfig) -> list[HeldNoise]:
+def _noise(config: RunConfig) -> list[HeldNoise]:
     if not config.held_noise:
         return []
     from genrl.policies import HeldNoise

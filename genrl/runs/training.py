@@ -21,8 +21,9 @@ from stable_baselines3.common.callbacks import BaseCallback
 from genrl.models.state import load_state, save_state
 from genrl.runs import _sb3
 from genrl.runs.callbacks import CheckFinite, Checkpointer, Recorder, Restore
-from genrl.runs.config import ExploreConfig
+from genrl.runs.config import ExploreConfig, ImitateConfig, RunConfig
 from genrl.runs.coverage import Coverage
+from genrl.runs.demonstrations import completed
 from genrl.runs.directory import RunDirectory
 from genrl.runs.errors import RunError
 from genrl.runs.interrupt import Interrupt
@@ -30,10 +31,31 @@ from genrl.runs.progress import Progress
 from genrl.runs.result import Ending, finish_result, is_complete, trained_result, write_artefacts, write_result
 from genrl.runs.session import Session, build
 
-__all__ = ["explore", "resume"]
+__all__ = ["explore", "imitate", "resume", "train"]
 
 
 def explore(config: ExploreConfig, *, quiet: bool = False) -> dict[str, Any]:
+    """Train a learner with an exploration bonus; as :func:`train`.
+
+    Example:
+        >>> from genrl.runs import ExploreConfig, explore
+        >>> config = ExploreConfig(env="Pendulum-v1", learner="ppo", reward="none", steps=256, learner_kwargs={"n_steps": 128})
+        >>> result = explore(config, quiet=True)  # doctest: +SKIP
+    """
+    return train(config, quiet=quiet)
+
+
+def imitate(config: ImitateConfig, *, quiet: bool = False) -> dict[str, Any]:
+    """Train a learner to do as demonstrations do; as :func:`train`.
+
+    Example:
+        >>> from genrl.runs import ImitateConfig, imitate
+        >>> result = imitate(ImitateConfig(demos=Path("demos/halfcheetah.hdf5"), steps=1_000_000))  # doctest: +SKIP
+    """
+    return train(config, quiet=quiet)
+
+
+def train(config: RunConfig, *, quiet: bool = False) -> dict[str, Any]:
     """Train ``config`` from its beginning in a new run directory.
 
     A failure while training (a NaN, a crashed environment) and an interrupt are results, not exceptions: look at ``status``. So is a
@@ -48,12 +70,8 @@ def explore(config: ExploreConfig, *, quiet: bool = False) -> dict[str, Any]:
 
     Raises:
         RunError: a run that can't be; nothing was trained and nothing written.
-
-    Example:
-        >>> from genrl.runs import ExploreConfig, explore
-        >>> config = ExploreConfig(env="Pendulum-v1", learner="ppo", reward="none", steps=256, learner_kwargs={"n_steps": 128})
-        >>> result = explore(config, quiet=True)  # doctest: +SKIP
     """
+    config = completed(config)
     run = RunDirectory(config.directory)
     run.check_new()
     torch.set_num_threads(config.threads)
@@ -114,7 +132,7 @@ def resume(path: str | Path, *, steps: int | None = None, imports: Collection[st
         _sb3.close(session.env)
 
 
-def load_config(run: RunDirectory, imports: Collection[str] = ()) -> ExploreConfig:
+def load_config(run: RunDirectory, imports: Collection[str] = ()) -> RunConfig:
     """The resolved configuration of an existing run, wherever its directory is now.
 
     Raises:
@@ -122,7 +140,7 @@ def load_config(run: RunDirectory, imports: Collection[str] = ()) -> ExploreConf
     """
     values = run.read_json(run.config)
     values.pop("about", None)
-    config = replace(ExploreConfig.from_dict(values), out=run.path)
+    config = replace(RunConfig.from_dict(values), out=run.path)
     try:
         config.check_imports(imports)
     except RunError as error:
@@ -134,7 +152,9 @@ def _run(session: Session, run: RunDirectory, checkpoint: dict[str, Any] | None,
     """Train what is left to train, then evaluate and draw."""
     config, learner = session.config, session.learner
     recorder = Recorder(run, Coverage(session.coverage_names) if session.coverage_names else None, session.observation_names)
-    if checkpoint is not None:
+    if checkpoint is None:
+        session.clone()
+    else:
         exact = session.load_state_dict(checkpoint)
         recorder.load_state_dict(checkpoint["recorder"])
         if not exact and learner.num_timesteps < config.steps:

@@ -188,8 +188,8 @@ def _figure(x: str, y: str) -> tuple[Figure, Axes]:
         axes.grid(color=GRID, linewidth=0.6, clip_on=False)
         axes.set_xlabel(x)
         axes.set_ylabel(y)
-        axes.xaxis.set_major_locator(MaxNLocator(6))
-        axes.yaxis.set_major_locator(MaxNLocator(5))
+        axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+        axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
         axes.margins(y=0.04)
     return figure, axes
 

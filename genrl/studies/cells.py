@@ -18,7 +18,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from genrl.runs.config import ExploreConfig
+from genrl.runs.config import RunConfig
 from genrl.runs.directory import RunDirectory
 from genrl.runs.errors import RunError
 
@@ -39,7 +39,7 @@ __all__ = ["CellState", "Job", "Outcome", "run_cell"]
 class Job:
     """What a worker is told about a cell."""
 
-    config: ExploreConfig
+    config: RunConfig
     study: str
     """The token of the study's directory: a worker that does not find it there is on another machine."""
     imports: tuple[str, ...] = ()
@@ -135,7 +135,7 @@ def run_cell(job: Job) -> Outcome:
 def _train(job: Job) -> Outcome:
     run = RunDirectory(job.path)
     try:
-        from genrl.runs import explore, resume
+        from genrl.runs import resume, train
 
         if is_finished(run):
             return Outcome("finished")
@@ -143,7 +143,7 @@ def _train(job: Job) -> Outcome:
             result = resume(run.path, imports=job.imports, quiet=True)
         else:
             shutil.rmtree(run.path, ignore_errors=True)  # it was stopped before its first checkpoint
-            result = explore(job.config, quiet=True)
+            result = train(job.config, quiet=True)
     except RunError as error:
         return Outcome("refused", str(error))
     except Exception as error:  # one bad cell never stops the others

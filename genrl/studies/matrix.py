@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from genrl.runs.config import ExploreConfig
+from genrl.runs.config import ExploreConfig, ImitateConfig, RunConfig
 from genrl.runs.errors import RunError, did_you_mean
 
 __all__ = ["Cell", "Settings", "Study", "Task"]
 
-RUN_FIELDS = {item.name for item in dataclasses.fields(ExploreConfig)} - {"out", "seed"}
-"""What [run], a task and a method may say: the configuration of `genrl explore`."""
+COMMANDS: dict[str, type[RunConfig]] = {kind.command: kind for kind in (ExploreConfig, ImitateConfig)}
+"""What a cell can be."""
 
 NO_DIFFERENCE = {"out", "pictures", "tensorboard", "checkpoint_every"}
 """Fields that change no number of a run, and so not which cell it is."""
@@ -29,6 +29,8 @@ NO_DIFFERENCE = {"out", "pictures", "tensorboard", "checkpoint_every"}
 class Settings:
     """The ``[study]`` table."""
 
+    command: str = "explore"
+    """What a cell is: a `genrl explore` or a `genrl imitate`; [run], tasks and methods say its flags."""
     title: str = ""
     """Heading of the report; by default the file's name."""
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
@@ -62,7 +64,7 @@ class Cell:
 
     task: str
     method: str
-    config: ExploreConfig
+    config: RunConfig
     """With the run directory as ``out``."""
 
     @property
@@ -157,17 +159,21 @@ class Study:
     def _build(cls, content: Mapping[str, Any], text: str, name: str, directory: Path, source: str) -> Study:
         _known("", content, ("study", "run", "tasks", "methods"))
         run, task_tables, methods = (_tables(content, key, nested=key != "run") for key in ("run", "tasks", "methods"))
-        _known("[run]", run, RUN_FIELDS)
         settings = _settings(_tables(content, "study", nested=False), methods)
-        tasks = {key: _task(key, table) for key, table in task_tables.items()}
+        kind = COMMANDS[settings.command]
+        fields = set(kind.fields()) - {"out", "seed"}
+        _known("[run]", run, fields)
+        tasks = {key: _task(key, table, fields) for key, table in task_tables.items()}
         for key, table in methods.items():
-            _known(f"[methods.{key}]", table, RUN_FIELDS)
-        task_runs = {key: {name: table[name] for name in table if name in RUN_FIELDS} for key, table in task_tables.items()}
+            _known(f"[methods.{key}]", table, fields)
+        task_runs = {key: {name: table[name] for name in table if name in fields} for key, table in task_tables.items()}
         _not_empty(settings, tasks, methods)
         cells = []
         for seed in settings.seeds:
             for task, of_task in task_runs.items():
-                cells += [_cell(task, method, _merged(run, of_task, of_method), seed, directory) for method, of_method in methods.items()]
+                cells += [
+                    _cell(task, method, _merged(kind, run, of_task, of_method), seed, directory) for method, of_method in methods.items()
+                ]
         _distinct(cells)
         return cls(name, directory, settings, tasks, dict(methods), tuple(cells), text, source)
 
@@ -177,6 +183,7 @@ class Study:
         Raises:
             RunError: names the task and the method, or a module that is not among ``imports``: a file must not decide what is imported.
         """
+        from genrl.runs.demonstrations import completed
         from genrl.runs.environments import make_env
         from genrl.runs.session import resolve
 
@@ -186,40 +193,41 @@ class Study:
                 break
             try:
                 cell.config.check_imports(imports)
-                resolve(cell.config)
-                task = json.dumps([cell.config.env, cell.config.to_dict()["env_kwargs"]])
+                config = completed(cell.config)
+                resolve(config)
+                task = json.dumps([config.env, config.to_dict()["env_kwargs"]])
                 if task not in made:
-                    make_env(cell.config.env, cell.config.env_kwargs).close()
+                    make_env(config.env, config.env_kwargs).close()
                     made.add(task)
             except RunError as error:
                 raise RunError(f"task {cell.task!r} with method {cell.method!r}: {error}") from error
 
 
-def identity(config: ExploreConfig) -> str:
+def identity(config: RunConfig) -> str:
     """Ten characters that differ where two configurations would give other numbers.
 
     Values that are the default are left out, so that a version of genrl with one more field finds the runs of an older one.
     """
-    default = ExploreConfig().to_dict()
-    values = {key: value for key, value in config.to_dict().items() if key not in NO_DIFFERENCE and value != default[key]}
+    default = type(config)().to_dict()
+    values = {key: value for key, value in config.to_dict().items() if key not in NO_DIFFERENCE and value != default.get(key)}
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:10]
 
 
 def _cell(task: str, method: str, values: Mapping[str, Any], seed: int, directory: Path) -> Cell:
     try:
-        config = ExploreConfig.from_dict({**values, "seed": seed})
+        config = RunConfig.from_dict({**values, "seed": seed})
         name = re.sub(r"[^\w.-]+", "_", config.name)
         return Cell(task, method, dataclasses.replace(config, out=directory / "cells" / f"{name}-{identity(config)}"))
     except RunError as error:
         raise RunError(f"task {task!r} with method {method!r}: {error}") from error
 
 
-def _merged(*tables: Mapping[str, Any]) -> dict[str, Any]:
+def _merged(kind: type[RunConfig], *tables: Mapping[str, Any]) -> dict[str, Any]:
     """Later tables win; hyperparameters are merged one by one, unless a table names another learner, reward or task."""
-    merged: dict[str, Any] = {"pictures": False}
+    merged: dict[str, Any] = {"command": kind.command, "pictures": False}
     for table in tables:
         for role in ("env", "learner", "reward"):
-            before = merged.get(role, getattr(ExploreConfig, role))
+            before = merged.get(role, getattr(kind, role))
             if table.get(role, before) != before:
                 merged.pop(f"{role}_kwargs", None)
         for key, value in table.items():
@@ -235,12 +243,14 @@ def _settings(table: Mapping[str, Any], methods: Collection[str]) -> Settings:
     values["seeds"] = tuple(range(seeds)) if _is_int(seeds) else seeds
     for key in ("seeds", "milestones"):
         values[key] = _whole_numbers(key, values.get(key, ()))
-    for key, kind in (("title", str), ("score", str), ("baseline", str), ("films", bool)):
+    for key, kind in (("command", str), ("title", str), ("score", str), ("baseline", str), ("films", bool)):
         if not isinstance(values.get(key, kind()), kind):
             raise RunError(f"[study] {key} is {values[key]!r}, but must be {'true or false' if kind is bool else 'a string'}")
     settings = Settings(**values)
     if not _is_int(settings.tries) or settings.tries < 1:
         raise RunError(f"[study] tries is {settings.tries!r}, but must be a whole number of at least 1")
+    if settings.command not in COMMANDS:
+        raise RunError(f"[study] command is {settings.command!r}, but must be {' or '.join(COMMANDS)}")
     if settings.score not in (scores := ("evaluation_return", "training_return")):
         raise RunError(f"[study] score is {settings.score!r}, but must be {' or '.join(scores)}")
     if settings.baseline and settings.baseline not in methods:
@@ -248,8 +258,8 @@ def _settings(table: Mapping[str, Any], methods: Collection[str]) -> Settings:
     return settings
 
 
-def _task(name: str, table: Mapping[str, Any]) -> Task:
-    _known(f"[tasks.{name}]", table, RUN_FIELDS | {"threshold", "reference"})
+def _task(name: str, table: Mapping[str, Any], fields: set[str]) -> Task:
+    _known(f"[tasks.{name}]", table, fields | {"threshold", "reference"})
     threshold, reference = table.get("threshold"), table.get("reference")
     if threshold is not None and not _is_number(threshold):
         raise RunError(f"[tasks.{name}] threshold is {threshold!r}, but must be a return, such as 0.9")

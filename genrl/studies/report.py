@@ -106,7 +106,10 @@ def _notes(results: Results, document: Mapping[str, Any]) -> Iterator[tuple[str,
     if left := counts["running"] + counts["stopped"] + counts["waiting"]:
         yield f"{left:,} of {len(results.cells):,} runs are not finished yet; what follows is about the others. Go on with", again
     if counts["failed"]:
-        yield f"{counts['failed']:,} failed and {'are' if counts['failed'] != 1 else 'is'} in no number. Try again with", f"{again} --retry"
+        yield (
+            f"{counts['failed']:,} failed and {'are' if counts['failed'] != 1 else 'is'} in no figure and no average. Try again with",
+            f"{again} --retry",
+        )
 
 
 def _task(
@@ -142,21 +145,31 @@ def _figures_of(
     document: Mapping[str, Any], task: Task, runs: Mapping[str, Sequence[CellResult]], styles: Mapping[str, figures.Style]
 ) -> dict[str, Any]:
     score, drawn = document["score"], [method for method, items in runs.items() if items]
-    few = any(0 < len(items) < FEWEST_RUNS for items in runs.values())
     names = ", ".join(drawn)
     curves, panels = figures.learning_curves(runs, styles, task.threshold, f"Learning curves on {task.name}: {names}")
     scores = {method: [finite([item.result[score] for item in items])] for method, items in runs.items()}
+    captions = _captions([len(runs[method]) for method in drawn], SCORES[score])
     return {
         "drawn": drawn,
         "curves": curves,
         "panels": panels,
-        "curves_caption": "Interquartile mean of the runs, and its 95 % bootstrap interval at each step by itself"
-        + (f"; of fewer than {FEWEST_RUNS} runs, median and range." if few else ".")
-        + ("" if task.threshold is None else f" The thin line is the threshold, {task.threshold:g}."),
+        "curves_caption": captions[0] + ("" if task.threshold is None else f" The thin line is the threshold, {task.threshold:g}."),
         "profile": figures.profile(scores, styles, SCORES[score], f"Performance profiles on {task.name}: {names}"),
-        "profile_caption": f"Share of runs whose {SCORES[score]} is above τ, the more the better, and its 95 % bootstrap interval at each τ"
-        + (f", from {FEWEST_RUNS} runs on." if few else "."),
+        "profile_caption": captions[1],
     }
+
+
+def _captions(counts: Sequence[int], score: str) -> tuple[str, str]:
+    """What lines and bands of learning curves and profiles are, of methods with so many runs."""
+    share = f"Share of runs whose {score} is above τ, the more the better"
+    if max(counts, default=0) < FEWEST_RUNS:
+        return "Median of the runs, and their range.", f"{share}."
+    few = min(counts) < FEWEST_RUNS
+    return (
+        "Interquartile mean of the runs, and its 95 % bootstrap interval at each step by itself"
+        + (f"; of fewer than {FEWEST_RUNS} runs, median and range." if few else "."),
+        f"{share}, and its 95 % bootstrap interval at each τ" + (f", from {FEWEST_RUNS} runs on." if few else "."),
+    )
 
 
 def _cards(

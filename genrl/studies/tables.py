@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Table", "all_tasks_table", "legend", "markdown", "number", "only", "rich_table", "score_table", "steps"]
 
-NOTHING = "–"
+NOTHING, TOO_FEW = "–", "too few runs"
 
 Entry = Mapping[str, Any]
 """What :func:`genrl.studies.summary.summarize` says of a task and a method."""
@@ -99,7 +99,7 @@ def legend(document: Mapping[str, Any], task: str) -> str:
             "A run reaches the threshold when the mean of 20 episodes does; ≥ counts the runs whose return is there at the end.",
         ),
         (
-            any(entry.get("against_baseline") for entry in methods),
+            any((entry.get("against_baseline") or {}).get("verdict", TOO_FEW) != TOO_FEW for entry in methods),
             f"P is the probability that a run has a higher {score} return than one of the baseline; a method is better or worse if the "
             "intervals of P and of the difference agree.",
         ),
@@ -200,7 +200,7 @@ def _interval(found: Mapping[str, Any] | None, runs: int | None = None) -> str:
 def _verdict(found: Mapping[str, Any] | None) -> str:
     if found is None:
         return NOTHING
-    if found["verdict"] == "too few runs":
+    if found["verdict"] == TOO_FEW:
         return str(found["verdict"])
     return f"{found['verdict']}, P = {_bracketed(*found['probability_of_improvement'])}"
 

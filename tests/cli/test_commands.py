@@ -9,7 +9,8 @@ import sys
 import pytest
 
 from genrl.cli import main
-from genrl.cli._flags import parse_explore
+from genrl.cli._flags import parse_run
+from genrl.runs import ExploreConfig
 
 TINY = "explore --env CartPole-v1 --learner ppo --reward tests.runs.tiny:Surprise --steps 128 --learner.n-steps 64 --learner.batch-size 32"
 
@@ -40,7 +41,7 @@ def test_help_of_a_learner_and_a_reward_lists_their_hyperparameters(capsys):
 def test_flags_become_the_configuration():
     words = """--env Hopper-v5 --env.healthy-reward 0 --env.forward_reward_weight=2 --learner SAC --learner.train-freq 2 episode
         --learner.net-arch 64 64 --learner.ent-coef 0.1 --learner.use-sde --reward none --coverage 0 x_position --n-envs 4"""
-    config = parse_explore(shlex.split(words))
+    config = parse_run(ExploreConfig, shlex.split(words))
     assert config.env_kwargs == {"healthy_reward": 0, "forward_reward_weight": 2}
     assert config.learner_kwargs["train_freq"] == (2, "episode")
     assert config.learner_kwargs["net_arch"] == (64, 64)

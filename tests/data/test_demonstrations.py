@@ -157,13 +157,13 @@ class TestCheck:
         [
             (27, 105, "make the task with --env.include-cfrc-ext-in-observation False"),
             (105, 27, "make the task with --env.include-cfrc-ext-in-observation True"),
-            (111, 105, "only Ant-v4 and older had 111: record on the task"),
+            (111, 105, "only Ant-v4 and older had 111: record demonstrations on the task"),
             (
                 45,
                 348,
                 "make the task with --env.include-cinert-in-observation False --env.include-cvel-in-observation False --env.include-qfrc-a",
             ),
-            (376, 348, "only Humanoid-v4 and older had 376: record on the task"),
+            (376, 348, "only Humanoid-v4 and older had 376: record demonstrations on the task"),
             (348, 45, "make Humanoid-v5 without keywords, which gives 348"),
             (18, 17, "make the task with --env.exclude-current-positions-from-observation False"),
             (17, 18, "make the task with --env.exclude-current-positions-from-observation True"),
@@ -198,16 +198,23 @@ class TestCheck:
     @pytest.mark.parametrize(
         ("discrete", "action", "message"),
         [
-            (False, (2,), "has continuous actions of size 1, but the task takes continuous ones of size 2"),
-            (False, 3, "has continuous actions of size 1, but the task takes one of 3 discrete ones"),
-            (True, (1,), "has discrete actions, but the task takes continuous ones of size 1"),
-            (True, (), r"has discrete actions, but the task takes continuous ones of size \(\)"),
+            (False, (2,), "has actions of size 1, but the task takes actions of size 2"),
+            (False, 3, "has actions of size 1, but the task takes one of 3 discrete ones"),
+            (True, (1,), "has discrete actions, but the task takes actions of size 1"),
+            (True, (), r"has discrete actions, but the task takes actions of size \(\)"),
             (True, 2, "has discrete actions from 0 to 2, but the task has 2, 0 to 1"),
         ],
     )
     def test_other_actions_are_refused(self, discrete: bool, action: Any, message: str) -> None:
         with pytest.raises(DemonstrationError, match=f"{message}; give demonstrations of this task"):
             walks(2, discrete=discrete).check((2,), action)
+
+    def test_several_whole_numbers_an_action_are_not_one_of_n(self) -> None:
+        demos = Demonstrations.from_episodes([walk(0, actions=np.zeros((5, 2), np.int64))])
+        assert (demos.discrete, demos.action_shape, demos.transitions().action.dtype) == (False, (2,), torch.int64)
+        demos.check((2,), (2,))
+        with pytest.raises(DemonstrationError, match="of size 2, but the task takes one of 3 discrete ones"):
+            demos.check((2,), 3)
 
     def test_negative_discrete_actions_are_refused(self) -> None:
         with pytest.raises(DemonstrationError, match="from -1 to 3, but the task has 4, 0 to 3"):
@@ -254,7 +261,7 @@ class TestRefusals:
         [
             ([], "there are no episodes; record at least one"),
             ([walk(0, 0)], "episode 0 has no steps; leave it out"),
-            ([walk(0, id=7, rewards=np.ones((5, 1)))], r"episode 7 has rewards of shape \(5, 1\), but needs \(5,\)"),
+            ([walk(0, id=7, rewards=np.ones((5, 1)))], r"episode 7 has rewards of shape \(5, 1\), but needs one number a step, \(5,\)"),
             ([walk(0, actions=np.array(list("abcde")))], "episode 0 has actions of dtype <U1 and shape"),
             ([walk(0, actions=np.array(None))], r"episode 0 has actions of dtype object and shape \(\)"),
             ([walk(0, terminations=np.arange(5) == 2)], "episode 0 ends at step 2 of 5 in terminations or truncations, but goes on; split"),

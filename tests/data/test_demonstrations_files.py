@@ -147,6 +147,14 @@ class TestMinari:
         demos = Demonstrations.load(tmp_path / "x.hdf5")
         assert (demos.env_id, demos.env_kwargs, dict(demos.metadata).keys()) == ("Walk-v0", {"slow": True}, {"env_spec"})
 
+    def test_attributes_of_any_kind_are_plain_data(self, tmp_path: Path) -> None:
+        def describe(file: h5py.File) -> None:
+            file.attrs.update({"names": ["a", "Ü"], "raw": np.array([b"x", b"y"]), "size": np.arange(2), "share": np.float32(0.5)})
+            file.attrs.update({"empty": h5py.Empty("f"), "link": file["episode_0"].ref, "env_spec": "{}", "text": "{no JSON"})
+
+        metadata = Demonstrations.load(minari_file(tmp_path / "x.hdf5", 1, describe)).metadata
+        assert metadata == {"names": ["a", "Ü"], "raw": ["x", "y"], "size": [0, 1], "share": 0.5, "text": "{no JSON", "env_spec": {}}
+
     def test_a_time_limit_turns_ends_at_that_length_into_truncations(self, tmp_path: Path) -> None:
         demos = Demonstrations.from_episodes([walk(0, 5, terminated=True), walk(1, 4, terminated=True), walk(2, 5)])
         demos.save(tmp_path / "x.hdf5")

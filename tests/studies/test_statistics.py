@@ -186,7 +186,7 @@ class TestEstimate:
     @pytest.mark.parametrize(
         "call",
         [
-            lambda: estimate(normal(10, 10), resamples=20_000),
+            lambda: estimate(normal(10, 10), resamples=50_000),
             lambda: probability_of_improvement(normal(2, 150), normal(2, 150)),
             lambda: performance_profile_band(normal(10, 10), np.linspace(-2, 2, 200)),
             lambda: learning_curve(normal(20, 500), resamples=2000),
@@ -457,7 +457,7 @@ class TestLearningCurve:
         start = time.process_time()
         for _ in range(5):
             learning_curve(curves)
-        assert time.process_time() - start < 5 * 0.05 * 4  # 0.05 s each, and four times that on a slow machine
+        assert time.process_time() - start < 0.5  # 5 seconds for a hundred is half of it; the rest is for a slow machine
 
 
 class TestAgainstRliable:
@@ -475,7 +475,7 @@ class TestAgainstRliable:
     @pytest.mark.parametrize(("tasks", "runs"), [(1, 5), (4, 3), (10, 10), (7, 6)])
     def test_values_are_the_same(self, rliable: Any, tasks: int, runs: int) -> None:
         a, b = normal(tasks, runs), np.round(normal(tasks, runs + 2, seed=1), 1)
-        a[0, 0] = b[0, 0]
+        a[0, 0], a[0, 1] = b[0, 0], 0.0  # a tie, and a score on a threshold
         levels = np.linspace(-2, 2, 11)
         metrics = rliable.metrics
         assert iqm(a) == pytest.approx(metrics.aggregate_iqm(a.T), abs=1e-12)
@@ -511,4 +511,4 @@ class TestAgainstRliable:
     def interval(self, rliable: Any, scores: Any, function: Any) -> np.ndarray:
         """rliable's own, which draws from NumPy's global generator whatever ``random_state`` says."""
         np.random.seed(0)  # noqa: NPY002
-        return rliable.library.get_interval_estimates({"x": scores}, function, reps=4000)[1]["x"]
+        return rliable.library.get_interval_estimates({"x": scores}, function, reps=2000)[1]["x"]

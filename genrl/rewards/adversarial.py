@@ -1,0 +1,247 @@
+"""What the rewards of adversarial imitation share: a discriminator between the expert's transitions and the agent's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal, get_args
+
+import torch
+from gymnasium import spaces
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from genrl.data import Demonstrations
+from genrl.models.nn import gradient_step
+from genrl.models.normalization import RunningMeanStd
+from genrl.rewards._checks import check, check_positive
+from genrl.rewards.base import Memory, RewardModel
+from genrl.transitions import Transitions
+
+__all__ = ["AdversarialReward", "RewardForm", "reward_from_logits"]
+
+RewardForm = Literal["softplus", "log-d", "logit"]
+
+
+def reward_from_logits(logits: Tensor, form: RewardForm) -> Tensor:
+    r"""A reward of transitions with logit :math:`h = \log D - \log(1 - D)`, expert = 1.
+
+    - ``softplus``: :math:`-\log(1 - D) = \log(1 + e^h)`, positive: it pays for staying alive.
+    - ``log-d``: :math:`\log D = -\log(1 + e^{-h})`, negative: it pays for an early end.
+    - ``logit``: :math:`h`, of either sign (AIRL's).
+
+    Example:
+        >>> [round(float(reward_from_logits(torch.zeros(1), form)), 4) for form in get_args(RewardForm)]
+        [0.6931, -0.6931, 0.0]
+    """
+    if form == "softplus":
+        return F.softplus(logits)
+    return -F.softplus(-logits) if form == "log-d" else logits
+
+
+class AdversarialReward(RewardModel):
+    r"""Rewards transitions that a discriminator takes for the expert's; a subclass says what it sees and which network it is.
+
+    The discriminator :math:`D = \sigma(h)`, expert = 1, minimises
+
+    .. math:: -\mathbb{E}_E[\log D] - \mathbb{E}_\pi[\log(1 - D)] + c\,\mathbb{E}[(\lVert \nabla_x h \rVert - 1)^2]
+              - \lambda\,\mathbb{E}[H(D)],
+
+    the penalty at random points between expert and agent. It learns before new transitions are scored, as in the paper's algorithm 1. Its
+    inputs are standardised with one fixed statistic, of the demonstrations, with a floor under the standard deviation and a clip: a number
+    that hardly varies in the demonstrations would otherwise tell the expert by its size alone.
+
+    With ``absorbing``, an episode that terminated goes on for ever in a state that says only "ended", which the discriminator sees in the
+    demonstrations and in the agent's experience alike; its discounted rewards are added to that of the last step. So how an expert's
+    episodes end is part of what is imitated. A time limit is no end.
+
+    Args:
+        demonstrations: of the task; their actions are in its units.
+        observation_space, action_space, seed: see :class:`RewardModel`.
+        form: of the reward, see :func:`reward_from_logits`.
+        learning_rate: of Adam.
+        batch_size: transitions of each kind per gradient step.
+        updates: gradient steps per ``update``.
+        gradient_penalty: c; 0 turns it off.
+        entropy: λ, in nats.
+        label_smoothing: the expert's label is 1 − this, in [0, 1).
+        on_latest: learn from the newest transitions only, as in the paper, instead of from all that are kept.
+        normalize: divide the reward by its running standard deviation.
+        absorbing: see above.
+        gamma: the learner's discount, for the absorbing state.
+        std_floor: smallest standard deviation of an input that counts, in the task's units.
+        clip: of standardised inputs.
+        held_out: demonstrations that it does not learn from, for the log's ``held_out_accuracy``.
+
+    Raises:
+        ValueError: a space it can't take, demonstrations of other sizes (:class:`genrl.data.DemonstrationError`), a value out of its range.
+
+    References:
+        Ho, Ermon, "Generative Adversarial Imitation Learning", 2016, arXiv:1606.03476.
+        Gulrajani et al., "Improved Training of Wasserstein GANs", 2017, arXiv:1704.00028 (the penalty).
+        Kostrikov et al., "Discriminator-Actor-Critic", 2018, arXiv:1809.02925 (absorbing states, learning from a replay buffer).
+        Orsini et al., "What Matters for Adversarial Imitation Learning?", 2021, arXiv:2106.00672.
+    """
+
+    learns_first = True
+    next_obs_matters: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        demonstrations: Demonstrations,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        *,
+        form: RewardForm,
+        learning_rate: float,
+        batch_size: int,
+        updates: int,
+        gradient_penalty: float,
+        entropy: float,
+        label_smoothing: float,
+        on_latest: bool,
+        normalize: bool,
+        absorbing: bool,
+        gamma: float,
+        std_floor: float,
+        clip: float,
+        held_out: Demonstrations | None,
+        seed: int,
+    ) -> None:
+        super().__init__(observation_space, action_space, seed)
+        owner = type(self)
+        check_positive(owner, learning_rate=learning_rate, batch_size=batch_size, updates=updates, std_floor=std_floor, clip=clip)
+        check(owner, "form", form, form in get_args(RewardForm), f"form to be one of {', '.join(get_args(RewardForm))}")
+        check(owner, "label_smoothing", label_smoothing, 0 <= label_smoothing < 1, "label_smoothing in [0, 1)")
+        check(owner, "gamma", gamma, 0 <= gamma < 1, "gamma in [0, 1)")
+        self.form, self.batch_size, self.updates, self.learning_rate = form, batch_size, updates, learning_rate
+        self.gradient_penalty, self.entropy, self.label_smoothing = gradient_penalty, entropy, label_smoothing
+        self.on_latest, self.absorbing, self.gamma = on_latest, absorbing, gamma
+        self._expert = self._checked(demonstrations)
+        self._held_out = None if held_out is None else self._checked(held_out)
+        self.stats = RunningMeanStd((self._raw_inputs(self._expert).shape[1],), std_floor=std_floor, clip=clip)
+        self._set_statistics()
+        self.scale = RunningMeanStd() if normalize else None
+
+    # --- what a subclass says ---
+
+    def _columns(self, transitions: Transitions) -> list[Tensor]:
+        """What the discriminator sees, in the task's units: ``(batch, …)`` each."""
+        return [transitions.obs, self.flat_action(transitions.action)]
+
+    def logits(self, inputs: Tensor) -> Tensor:
+        """Logits ``(batch,)`` of standardised inputs ``(batch, inputs)``."""
+        raise NotImplementedError
+
+    def regularizer(self) -> Tensor | float:
+        """Added to the loss of the step whose ``logits`` came last."""
+        return 0.0
+
+    # --- inputs ---
+
+    def _checked(self, demonstrations: Demonstrations) -> Transitions:
+        low, high = (self.action_space.low, self.action_space.high) if isinstance(self.action_space, spaces.Box) else (None, None)
+        size = int(self.action_space.n) if isinstance(self.action_space, spaces.Discrete) else self.action_space.shape
+        demonstrations.check(self.observation_space.shape, size)
+        clipped = demonstrations.clipped(low, high)[0] if low is not None else demonstrations
+        return clipped.transitions()
+
+    def _raw_inputs(self, transitions: Transitions) -> Tensor:
+        """Inputs in the task's units, then whether this is the absorbing state."""
+        columns = [*self._columns(transitions), torch.zeros(transitions.batch_size, 1)]
+        return torch.cat([column.float() for column in columns], dim=1)
+
+    def _set_statistics(self) -> None:
+        """Of the demonstrations; a one-hot action and the absorbing state's flag stay as they are."""
+        raw = self._raw_inputs(self._expert)
+        self.stats.update(raw)
+        fixed = torch.tensor([set(column.unique().tolist()) <= {0.0, 1.0} for column in raw.T])
+        self.stats.mean[fixed], self.stats.var[fixed] = 0.0, 1.0
+
+    def inputs(self, transitions: Transitions) -> Tensor:
+        """Standardised inputs ``(batch, inputs)``."""
+        return self.stats(self._raw_inputs(transitions))
+
+    def _absorbing_inputs(self, n: int) -> Tensor:
+        return F.one_hot(torch.tensor(self.stats.mean.numel() - 1), self.stats.mean.numel()).float().expand(n, -1)
+
+    def _with_absorbing(self, transitions: Transitions) -> Tensor:
+        """Inputs, and one of the absorbing state for each transition that terminated."""
+        inputs = self.inputs(transitions)
+        if not self.absorbing:
+            return inputs
+        return torch.cat([inputs, self._absorbing_inputs(int(transitions.terminated.sum()))])
+
+    # --- the socket ---
+
+    @torch.no_grad()
+    def forward(self, transitions: Transitions) -> Tensor:
+        """Reward, ``(batch,)``."""
+        reward = reward_from_logits(self.logits(self.inputs(transitions)), self.form)
+        if self.absorbing:
+            for_ever = reward_from_logits(self.logits(self._absorbing_inputs(1)), self.form) * self.gamma / (1 - self.gamma)
+            reward = reward + transitions.terminated * for_ever
+        if self.scale is None:
+            return reward
+        if self.training:
+            self.scale.update(reward)
+        return reward / self.scale.std.to(reward.dtype)
+
+    @torch.enable_grad()
+    def update(self, memory: Memory) -> dict[str, float]:
+        """Tell the expert from the agent a little better; returns losses and accuracies, means over the gradient steps."""
+        draw = self._from_latest(memory.latest) if self.on_latest else memory.sample
+        steps = [
+            self._step(self._with_absorbing(self._demonstrated()), self._with_absorbing(draw(self.batch_size))) for _ in range(self.updates)
+        ]
+        metrics = {name: float(torch.stack([step[name] for step in steps]).mean()) for name in steps[0]}
+        if self._held_out is not None:
+            with torch.no_grad():
+                metrics["held_out_accuracy"] = float((self.logits(self.inputs(self._held_out)) > 0).float().mean())
+        return metrics
+
+    def _demonstrated(self) -> Transitions:
+        return self._expert.rows(torch.randint(self._expert.batch_size, (self.batch_size,), generator=self.generator))
+
+    def _from_latest(self, latest: Transitions) -> Callable[[int], Transitions]:
+        return lambda n: latest.rows(torch.randint(latest.batch_size, (n,), generator=self.generator))
+
+    def _step(self, expert: Tensor, agent: Tensor) -> dict[str, Tensor]:
+        logits = self.logits(torch.cat([expert, agent]))
+        regularizer = self.regularizer()
+        of_expert, of_agent = logits[: len(expert)], logits[len(expert) :]
+        target = torch.full_like(of_expert, 1 - self.label_smoothing)
+        loss = F.binary_cross_entropy_with_logits(of_expert, target) + F.softplus(of_agent).mean()
+        total = loss + regularizer
+        if self.entropy:
+            total = total - self.entropy * (F.softplus(logits) - torch.sigmoid(logits) * logits).mean()
+        if self.gradient_penalty:
+            penalty = self._penalty(expert[: self.batch_size], agent[: self.batch_size])
+            total = total + self.gradient_penalty * penalty
+        gradient_step(self.optimizer, total)
+        accuracies = {"expert_accuracy": (of_expert > 0).float().mean(), "agent_accuracy": (of_agent < 0).float().mean()}
+        return {"loss": loss.detach(), **accuracies}
+
+    def _penalty(self, expert: Tensor, agent: Tensor) -> Tensor:
+        mix = torch.rand(len(expert), 1, generator=self.generator)
+        between = (mix * expert + (1 - mix) * agent).requires_grad_()
+        (gradient,) = torch.autograd.grad(self.logits(between).sum(), between, create_graph=True)
+        return (gradient.norm(dim=1) - 1).square().mean()
+
+    def _finish(self) -> None:
+        """The last line of a subclass's constructor, when its networks are there."""
+        self.optimizer = torch.optim.Adam(self.parameters(), self.learning_rate, fused=True)
+
+    def extra_repr(self) -> str:
+        return f"pairs={self._expert.batch_size}, inputs={self.stats.mean.numel()}, form={self.form}"
+
+
+def spectrally_normalized(network: nn.Sequential) -> nn.Sequential:
+    """Each weight divided by its largest singular value.
+
+    References:
+        Miyato et al., "Spectral Normalization for Generative Adversarial Networks", 2018, arXiv:1802.05957.
+    """
+    for layer in network:
+        if isinstance(layer, nn.Linear):
+            nn.utils.parametrizations.spectral_norm(layer)
+    return network

@@ -1,0 +1,58 @@
+"""Imitation without a discriminator: demonstrated transitions are worth one, others nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from genrl.rewards.base import RewardModel
+from genrl.transitions import Transitions
+
+__all__ = ["SQIL", "Constant"]
+
+
+class SQIL(RewardModel):
+    """Soft Q imitation learning: reward 1 for the demonstrated transitions of a batch, 0 for the learner's own.
+
+    It needs demonstrations in the batches of an off-policy learner, half of each: ``RewardCallback(SQIL(…), extrinsic_weight=0.0,
+    demonstrations=demos, expert_fraction=0.5)``.
+
+    Args:
+        observation_space, action_space, seed: see :class:`RewardModel`.
+
+    References:
+        Reddy, Dragan, Levine, "SQIL: Imitation Learning via Reinforcement Learning with Sparse Rewards", 2020, arXiv:1905.11108.
+    """
+
+    needs_expert_batches = True
+
+    def __init__(self, observation_space: spaces.Space[Any], action_space: spaces.Space[Any], *, seed: int = 0) -> None:
+        super().__init__(observation_space, action_space, seed)
+
+    def forward(self, transitions: Transitions) -> Tensor:
+        """Zeros, ``(batch,)``."""
+        return torch.zeros(transitions.batch_size)
+
+    def of_expert(self, transitions: Transitions) -> Tensor:
+        """Ones, ``(batch,)``."""
+        return torch.ones(transitions.batch_size)
+
+
+class Constant(RewardModel):
+    """The same reward for every step: the control of every imitation. What a learner reaches with it, it owes to no demonstration.
+
+    Args:
+        observation_space, action_space, seed: see :class:`RewardModel`.
+        value: of the reward; positive pays for staying alive, negative for an early end.
+    """
+
+    def __init__(self, observation_space: spaces.Space[Any], action_space: spaces.Space[Any], *, value: float = 1.0, seed: int = 0) -> None:
+        super().__init__(observation_space, action_space, seed)
+        self.value = value
+
+    def forward(self, transitions: Transitions) -> Tensor:
+        """``value`` for each, ``(batch,)``."""
+        return torch.full((transitions.batch_size,), self.value)

@@ -1,0 +1,88 @@
+"""The demonstrations of a run: which task they are of, which of their steps are learnt from, and which are held out."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from gymnasium import spaces
+
+from genrl.data import DemonstrationError, Demonstrations
+from genrl.runs.config import ImitateConfig, RunConfig
+from genrl.runs.errors import RunError
+
+__all__ = ["Loaded", "completed", "load"]
+
+
+class Loaded(NamedTuple):
+    """Demonstrations of a run."""
+
+    demonstrations: Demonstrations
+    """What is learnt from; actions inside the task's box."""
+    held_out: Demonstrations | None
+    """The other steps of the same episodes, or else other episodes; ``None`` if everything is learnt from."""
+
+
+def completed(config: RunConfig) -> RunConfig:
+    """An imitation's configuration with its task, and the keywords that it was recorded with.
+
+    Raises:
+        RunError: no demonstrations are given, they can't be read, or name no task.
+    """
+    if not isinstance(config, ImitateConfig):
+        return config
+    demonstrations = _read(config)
+    if config.env and config.env.rpartition(":")[2] != demonstrations.env_id:
+        return config
+    if not (config.env or demonstrations.env_id):
+        raise RunError(f"{config.demos} does not say which task it is of; add --env, such as --env HalfCheetah-v5")
+    env_kwargs = {**demonstrations.env_kwargs, **config.env_kwargs}
+    return replace(config, out=config.directory, env=config.env or str(demonstrations.env_id), env_kwargs=env_kwargs)
+
+
+def load(config: ImitateConfig, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> Loaded:
+    """The demonstrations of a run, checked against its task.
+
+    Raises:
+        RunError: they can't be read or don't fit; one sentence says which file, episode and field, and what to do.
+    """
+    whole = _read(config)
+    try:
+        size = int(action_space.n) if isinstance(action_space, spaces.Discrete) else action_space.shape or ()
+        whole.check(observation_space.shape or (), size)
+        if isinstance(action_space, spaces.Box):
+            whole, count = whole.clipped(action_space.low, action_space.high)
+            if count:
+                warnings.warn(
+                    f"{config.demos}: {count:,} components of actions were outside the box of {config.env}, and were clipped", stacklevel=2
+                )
+        used = whole.subsample(config.episodes, config.every, seed=0)
+    except DemonstrationError as error:
+        raise RunError(str(error)) from error
+    return Loaded(used, _rest(whole, used))
+
+
+def _read(config: ImitateConfig) -> Demonstrations:
+    if config.demos is None:
+        raise RunError("an imitation needs demonstrations; add --demos FILE, and make one with `genrl record`")
+    try:
+        return Demonstrations.load(config.demos)
+    except FileNotFoundError as error:
+        raise RunError(
+            f"there are no demonstrations at {config.demos}; make some with `genrl record --run RUN --out {config.demos}`"
+        ) from error
+    except DemonstrationError as error:
+        raise RunError(str(error)) from error
+
+
+def _rest(whole: Demonstrations, used: Demonstrations) -> Demonstrations | None:
+    """Episodes that are not used at all, or the steps between those that are."""
+    others = whole.episodes[used.n_episodes :]
+    if others:
+        return replace(whole, episodes=others)
+    between = [np.setdiff1d(episode.steps, mine.steps) for episode, mine in zip(whole.episodes, used.episodes, strict=True)]
+    if not any(len(steps) for steps in between):
+        return None
+    return replace(whole, episodes=tuple(replace(episode, kept=steps) for episode, steps in zip(whole.episodes, between, strict=True)))

@@ -1,0 +1,112 @@
+"""Demonstrations by the trained policy of a run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from genrl.data import DemonstrationError, Demonstrations, Episode
+from genrl.runs.directory import RunDirectory
+from genrl.runs.environments import make_env
+from genrl.runs.errors import RunError
+from genrl.runs.rollout import play, trained
+from genrl.runs.training import load_config
+
+__all__ = ["record"]
+
+
+def record(
+    path: str | Path,
+    out: str | Path,
+    *,
+    episodes: int = 25,
+    stochastic: bool = False,
+    seed: int = 1000,
+    imports: Collection[str] = (),
+) -> Demonstrations:
+    """Record episodes of the trained policy of a run, none left out; observations and rewards are stored as float32.
+
+    Args:
+        path: the run directory.
+        out: the file or folder, see :meth:`genrl.data.Demonstrations.save`; it must not be there.
+        episodes: how many, with seeds from ``seed`` on.
+        stochastic: draw actions instead of taking the most likely ones.
+        seed: of the first episode.
+        imports: modules that the run may import, as in :func:`genrl.runs.resume`.
+
+    Raises:
+        RunError: there is no run or no model, or ``out`` exists or can't be written.
+    """
+    run, out = RunDirectory.open(path), Path(out)
+    if not run.model.is_file():
+        raise RunError(f"{run.path} has no model.zip yet; let it train for a moment, or go on with `genrl resume {run.path}`")
+    if out.exists():
+        raise RunError(f"{out} exists; choose another --out")
+    config = load_config(run, imports)
+    env = Recording(make_env(config.env, config.env_kwargs))
+    try:
+        with trained(run, config) as session:
+            for episode in range(episodes):
+                for _ in play(session.learner, session.normalize, env, seed + episode, not stochastic):
+                    pass
+        metadata = {"env_spec": json.loads(env.spec.to_json())} if env.spec is not None else {}
+        demonstrations = Demonstrations.from_episodes(
+            env.episodes, config.env.rpartition(":")[2], dict(config.env_kwargs), metadata, str(out)
+        )
+        demonstrations.save(out)
+    except DemonstrationError as error:
+        raise RunError(str(error)) from error
+    finally:
+        env.close()
+    return demonstrations
+
+
+class Recording(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Keeps every episode: what was executed and what came of it. An episode that is left without an end is kept too, cut there.
+
+    Args:
+        env: the environment.
+    """
+
+    def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
+        super().__init__(env)
+        self._rows: list[tuple[Any, ...]] = []
+        self._observations: list[np.ndarray] = []
+        self._seed: int | None = None
+        self._done: list[Episode] = []
+
+    @property
+    def episodes(self) -> list[Episode]:
+        """All of them, in order."""
+        return [*self._done, *([self._episode()] if self._rows else [])]
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Begin another episode."""
+        self._done, self._rows = self.episodes, []
+        obs, info = self.env.reset(seed=seed, options=options)
+        self._observations, self._seed = [_stored(obs)], seed
+        return obs, info
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Keep the step; a Box action is what the task executes, inside the box."""
+        space = self.action_space
+        executed = np.clip(action, space.low, space.high) if isinstance(space, gymnasium.spaces.Box) else action
+        obs, reward, terminated, truncated, info = self.env.step(executed)
+        self._observations.append(_stored(obs))
+        self._rows.append((_stored(executed), np.float32(reward), terminated, truncated))
+        return obs, reward, terminated, truncated, info
+
+    def _episode(self) -> Episode:
+        actions, rewards, terminations, truncations = (np.array(column) for column in zip(*self._rows, strict=True))
+        truncations[-1] |= not terminations[-1]
+        return Episode(np.array(self._observations), actions, rewards, terminations, truncations, seed=self._seed)
+
+
+def _stored(values: Any) -> np.ndarray:
+    array = np.array(values)
+    return array.astype(np.float32) if array.dtype.kind == "f" else array
