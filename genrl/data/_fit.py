@@ -62,7 +62,9 @@ def check_actions(where: str, episodes: Sequence[Episode], task: tuple[int, ...]
 
 def check_bounds(where: str, episodes: Sequence[Episode], low: Any, high: Any) -> None:
     """Refuse actions outside the task's box."""
-    outside = [(e.actions < np.asarray(low, e.actions.dtype)) | (e.actions > np.asarray(high, e.actions.dtype)) for e in episodes]
+    dtype = np.result_type(episodes[0].actions, np.float32)  # of the actions, or floating for whole numbers, as a bound may be infinite
+    lowest, highest = np.asarray(low, dtype), np.asarray(high, dtype)
+    outside = [(e.actions < lowest) | (e.actions > highest) for e in episodes]
     if count := sum(int(mask.sum()) for mask in outside):
         k = next(k for k, mask in enumerate(outside) if mask.any())
         step, *entry = np.argwhere(outside[k])[0].tolist()

@@ -106,7 +106,7 @@ def open_study(directory: str | Path) -> Study:
         study = Study.parse(path.read_text(encoding="utf-8"), about["name"], directory, str(path))
     except OSError as error:
         raise RunError(f"{path} can't be read ({error.strerror}); run `genrl study` again") from error
-    return replace(study, source=about["file"])
+    return replace(study, source=str(about.get("file", "")))
 
 
 def read_cell(cell: Cell, tries: int) -> CellResult:

@@ -212,7 +212,7 @@ class TestCheck:
     def test_several_whole_numbers_an_action_are_not_one_of_n(self) -> None:
         demos = Demonstrations.from_episodes([walk(0, actions=np.zeros((5, 2), np.int64))])
         assert (demos.discrete, demos.action_shape, demos.transitions().action.dtype) == (False, (2,), torch.int64)
-        demos.check((2,), (2,))
+        demos.check((2,), (2,), low=0)
         with pytest.raises(DemonstrationError, match="of size 2, but the task takes one of 3 discrete ones"):
             demos.check((2,), 3)
 

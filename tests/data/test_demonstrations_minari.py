@@ -38,7 +38,7 @@ def assert_equal(dataset: Any, demos: Demonstrations) -> None:
         walks(12),
         walks(discrete=True),
         walks().subsample(2, 3),
-        Demonstrations.from_episodes([walk(0, observations=np.random.default_rng(0).integers(0, 256, (6, 9, 9, 3), dtype=np.uint8))]),
+        Demonstrations.from_episodes([walk(0, observations=np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3), dtype=np.uint8))]),
         Demonstrations.from_episodes([walk(0, actions=np.zeros((5, 2), np.int64), observations=np.zeros((6, 1), bool))]),
     ],
     ids=["continuous", "discrete", "thinned", "images", "whole numbers"],
@@ -48,8 +48,8 @@ def test_minari_loads_what_was_saved(demos: Demonstrations, root: Path) -> None:
     dataset = minari.load_dataset("walk/expert-v0")
     assert_equal(dataset, demos)
     assert (dataset.spec.namespace, dataset.spec.dataset_name, dataset.spec.version) == ("walk", "expert", 0)
-    assert dataset.observation_space.contains(dataset[0].observations[0])
-    assert dataset.action_space.contains(dataset[0].actions[0])
+    assert all(dataset.observation_space.contains(obs) for obs in dataset[0].observations)
+    assert all(dataset.action_space.contains(action) for action in dataset[0].actions)
     if demos.env_id is not None:
         assert (dataset.env_spec.id, dataset.env_spec.kwargs) == (demos.env_id, demos.env_kwargs)
     assert list(minari.list_local_datasets()) == ["walk/expert-v0"]
