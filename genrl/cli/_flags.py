@@ -58,7 +58,7 @@ def _with_flags_of(config: type[RunConfig], learner: str | None, reward: str | N
     """``config`` with a nested dataclass of hyperparameters in place of each mapping; without a name, no flags for it."""
     fields: list[tuple[str, Any, Any]] = [*_optional_fields(config), _hidden("env_kwargs")]
     for role, name in (("learner", learner), ("reward", reward)):
-        fields.append(_hidden(f"{role}_kwargs") if name in (None, "none") else _nested(role, str(name)))
+        fields.append(_hidden(f"{role}_kwargs") if name in (None, "none") else _nested(config, role, str(name)))
     return dataclasses.make_dataclass(config.__name__, fields, bases=(config,), frozen=True)
 
 
@@ -75,21 +75,24 @@ def _hidden(name: str) -> tuple[str, Any, Any]:
     return name, tyro.conf.Suppress[tyro.conf.Fixed[dict]], dataclasses.field(default_factory=dict)
 
 
-def _nested(role: str, name: str) -> tuple[str, Any, Any]:
+def _nested(config: type[RunConfig], role: str, name: str) -> tuple[str, Any, Any]:
+    from genrl.runs.defaults import learner_defaults
     from genrl.runs.hyperparameters import hyperparameters
     from genrl.runs.resolve import learner_class, reward_class
 
     cls = learner_class(name) if role == "learner" else reward_class(name)
     assert cls is not None
     fields: list[Any] = []
+    own = learner_defaults(config, name) if role == "learner" else {}
     for item in hyperparameters(cls).values():
         kind: Any = Annotated[item.type, tyro.conf.arg(help=item.help)]
-        fields.append((item.name, kind) if item.required else (item.name, kind, dataclasses.field(default=item.default)))
+        default = own.get(item.name, item.default)
+        fields.append((item.name, kind) if item.required else (item.name, kind, dataclasses.field(default=default)))
     fields.sort(key=len)  # a dataclass wants those without a default first
     nested = dataclasses.make_dataclass(cls.__name__, fields, frozen=True)
     needs_values = any(len(item) == 2 for item in fields)
-    default = dataclasses.field(default=tyro.MISSING) if needs_values else dataclasses.field(default_factory=nested)
-    return f"{role}_kwargs", Annotated[nested, tyro.conf.arg(name=role, help=f"Hyperparameters of {cls.__name__}.")], default
+    whole = dataclasses.field(default=tyro.MISSING) if needs_values else dataclasses.field(default_factory=nested)
+    return f"{role}_kwargs", Annotated[nested, tyro.conf.arg(name=role, help=f"Hyperparameters of {cls.__name__}.")], whole
 
 
 def _peek(argv: list[str], name: str) -> str | None:

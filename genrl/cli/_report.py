@@ -51,8 +51,12 @@ def _rows(result: dict[str, Any]) -> list[tuple[str, str]]:
         ("training return", f"{_number(result['training_return'])} (mean of the last 20 episodes)"),
         ("evaluation return", f"{_number(result['evaluation_return'])} ({len(result['evaluation_returns'])} deterministic episodes)"),
     ]
+    if known := result.get("imitation"):
+        rows.append(("the expert's", f"{_number(known['expert_return'])} ({known['episodes']} episodes, {known['pairs']:,} pairs)"))
+        if known["cloned_return"] is not None:
+            rows.append(("after cloning alone", f"{_number(known['cloned_return'])} ({known['cloning']['epochs']:.0f} epochs)"))
     if result["bonus_mean"] is not None:
-        rows.append(("bonus", _number(result["bonus_mean"])))
+        rows.append(("reward" if result.get("imitation") else "bonus", _number(result["bonus_mean"])))
     if result["coverage"] is not None:
         axes = " × ".join(_axis(name) for name in result["coverage"]["names"])
         rows.append(("visited bins", f"{result['coverage']['bins']:,} of {axes}"))

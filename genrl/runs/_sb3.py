@@ -192,7 +192,7 @@ def vecnormalize_state(env: VecNormalize) -> dict[str, Any]:
     """Running statistics of observations and returns (common/vec_env/vec_normalize.py); ``save`` would pickle them."""
     obs = getattr(env, "obs_rms", None) if env.norm_obs else None
     statistics = {"ret": _rms(env.ret_rms), "returns": torch.as_tensor(env.returns)}
-    old_obs: Any = env.old_obs
+    old_obs: Any = getattr(env, "old_obs", None)  # not there before the first reset
     if old_obs is not None:
         statistics["old_obs"] = _tensors(old_obs)
     if isinstance(obs, dict):

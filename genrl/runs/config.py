@@ -21,6 +21,7 @@ class RunConfig:
 
     command: ClassVar[str]
     """`genrl` and this word start such a run."""
+    fewest_steps: ClassVar[int] = 1
 
     env: str = "genrl/SparseMountainCar-v0"
     """Any registered Gymnasium task; `module:Id-v0` imports the module that registers it first."""
@@ -82,9 +83,9 @@ class RunConfig:
     """Keywords of the reward's constructor: `--reward.NAME VALUE`."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "n_envs", "threads", "update_every", "memory_size"):
-            if getattr(self, name) < 1:
-                raise RunError(f"--{name.replace('_', '-')} is {getattr(self, name)}, but must be at least 1")
+        for name, least in (("steps", self.fewest_steps), ("n_envs", 1), ("threads", 1), ("update_every", 1), ("memory_size", 1)):
+            if getattr(self, name) < least:
+                raise RunError(f"--{name.replace('_', '-')} is {getattr(self, name)}, but must be at least {least}")
         for name in ("eval_episodes", "held_noise", "checkpoint_every", "seed"):
             if getattr(self, name) < 0:
                 raise RunError(f"--{name.replace('_', '-')} is {getattr(self, name)}, but must be at least 0")
@@ -174,6 +175,7 @@ class ImitateConfig(RunConfig):
     run directory."""
 
     command: ClassVar[str] = "imitate"
+    fewest_steps: ClassVar[int] = 0
 
     demos: Path | None = None
     """Demonstrations: a Minari data set or its HDF5, or npz (`genrl record` makes them)."""
@@ -182,19 +184,25 @@ class ImitateConfig(RunConfig):
     learner: str = "ppo"
     """Any learner of stable-baselines3 or sb3-contrib, or `module:Class`; ppo takes the fewest minutes, sac the fewest steps."""
     reward: str = "gail"
-    """gail, gaifo (states alone), airl, vail, sqil, constant (the control), `none` (cloning alone), or `module:Class`."""
+    """gail, gaifo (states alone), airl, vail, sqil, constant (the control), or `module:Class`, your own RewardModel."""
+    steps: int = 1_000_000
+    """Environment steps, counted over all environments; 0 is behaviour cloning alone."""
     episodes: int | None = None
     """Take the first so many episodes of the demonstrations; by default all."""
     every: int = 1
     """Of each, take every so many-th step, from a random offset; 20 in the GAIL paper."""
-    clone: int = 0
-    """First fit the policy to the demonstrations, for at most this many epochs (behaviour cloning)."""
+    clone: int = 500
+    """First fit the policy to the demonstrations, for at most this many epochs (behaviour cloning); 0 starts from nothing."""
     expert_fraction: float = 0.0
     """Share of demonstrated transitions in each batch of a learner with a replay buffer (HyPER)."""
     weight: float = 1.0
     """Weight of the reward."""
     extrinsic_weight: float = 0.0
     """Weight of the environment's own reward; 0 learns from the demonstrations alone."""
+    n_envs: int = 16
+    """Environments that are stepped together."""
+    normalize_obs: bool = True
+    """Normalise the observations that the learner sees (VecNormalize), with the demonstrations' statistics at first where it clones."""
     update_every: int = 250
     """Environment steps between two updates of the discriminator with an off-policy learner; the others update it after each rollout."""
 
@@ -209,6 +217,8 @@ class ImitateConfig(RunConfig):
             raise RunError(f"--episodes is {self.episodes}, but must be at least 1")
         if self.every < 1 or self.clone < 0:
             raise RunError(f"--every is {self.every} and --clone is {self.clone}, but must be at least 1 and 0")
+        if self.reward.lower() == "none":
+            raise RunError("--reward is none, but an imitation has its reward from the demonstrations; for cloning alone type --steps 0")
         if not 0 <= self.expert_fraction < 1:
             raise RunError(f"--expert-fraction is {self.expert_fraction}, but must be at least 0 and below 1")
 
@@ -222,6 +232,8 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise RunError(f"the configuration holds a {type(value).__name__}, {value!r}; it takes numbers, strings, lists and dictionaries")

@@ -31,6 +31,7 @@ class RunDirectory:
         self.path = Path(path)
         self.config = self.path / "config.json"
         self.result = self.path / "result.json"
+        self.imitation = self.path / "imitation.json"
         self.progress = self.path / "progress.csv"
         self.episodes = self.path / "episodes.csv"
         self.coverage = self.path / "coverage.npz"
@@ -63,7 +64,17 @@ class RunDirectory:
 
     def discard(self) -> None:
         """Take back :meth:`create` and all that came after it, for a run that was refused."""
-        for path in (self.config, self.result, self.progress, self.episodes, self.coverage, self.model, self.reward, self.vecnormalize):
+        for path in (
+            self.config,
+            self.result,
+            self.imitation,
+            self.progress,
+            self.episodes,
+            self.coverage,
+            self.model,
+            self.reward,
+            self.vecnormalize,
+        ):
             path.unlink(missing_ok=True)
         self.checkpoint.unlink(missing_ok=True)
         shutil.rmtree(self.tensorboard, ignore_errors=True)

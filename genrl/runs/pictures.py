@@ -1,4 +1,4 @@
-"""Pictures of a run, drawn from its files: learning_curve, bonus and coverage, as PNG and SVG."""
+"""Pictures of a run, drawn from its files as PNG and SVG: learning_curve, bonus and coverage; of an imitation, discriminator too."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ def draw(run: RunDirectory) -> None:
         _learning_curve(run, title)
         _bonus(run, title)
         _coverage(run, title)
+        _discriminator(run, title)
 
 
 def _figure(title: str, width: float = 6.4, height: float = 3.8) -> tuple[Figure, Axes]:
@@ -70,6 +71,11 @@ def _learning_curve(run: RunDirectory, title: str) -> None:
     first = run.read_json(run.result).get("first_reward_step")
     if first is not None and first > steps[0]:
         axes.axvline(first, color=ORANGE, linewidth=1.2, linestyle="--", label="first reward")
+    if run.imitation.is_file():
+        known = run.read_json(run.imitation)
+        for key, words, style in (("expert_return", "expert", "-"), ("cloned_return", "cloned", ":")):
+            if known[key] is not None:
+                axes.axhline(known[key], color=INK, linewidth=1.2, linestyle=style, label=words)
     _steps_axis(axes, steps[-1])
     axes.set_ylabel("return of the task")
     axes.margins(y=0.08)
@@ -91,6 +97,37 @@ def _bonus(run: RunDirectory, title: str) -> None:
     axes.set_ylabel("bonus per step, before its weight")
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
     _save(run, "bonus", figure)
+
+
+def _discriminator(run: RunDirectory, title: str) -> None:
+    """How well it tells the expert from the agent, and whether what it pays goes with what the task pays."""
+    rows = [row for row in (read_csv(run.progress) if run.progress.is_file() else []) if row.get("reward/expert_accuracy")]
+    if not rows:
+        return
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    def column(name: str) -> np.ndarray:
+        return np.array([float(row.get(name) or "nan") for row in rows])
+
+    steps = column("time/total_timesteps")
+    figure = Figure(figsize=(9.6, 3.8), layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2)
+    left.set_title(title)
+    for name, words, color in (("expert", "demonstrations", BLUE), ("agent", "agent", ORANGE), ("held_out", "held out", GREY)):
+        if np.isfinite(values := column(f"reward/{name}_accuracy")).any():
+            left.plot(steps, values, color=color, linewidth=1.8, label=words)
+    left.axhline(0.5, color=INK, linewidth=0.8, linestyle=":")
+    left.set_ylim(0, 1.02)
+    left.set_ylabel("accuracy of the discriminator")
+    _steps_axis(left, steps[-1])
+    left.legend(loc="lower left")
+    points = right.scatter(column("reward/bonus_mean"), column("rollout/ep_rew_mean"), c=steps, cmap="viridis", s=12)
+    figure.colorbar(points, ax=right, label="environment steps").outline.set_visible(False)
+    right.set_xlabel("reward per step, mean of a rollout")
+    right.set_ylabel("return of the task")
+    _save(run, "discriminator", figure)
 
 
 def _coverage(run: RunDirectory, title: str) -> None:

@@ -18,7 +18,7 @@ from genrl.runs.interrupt import Interrupt
 from genrl.runs.rollout import evaluate
 from genrl.runs.session import Session
 
-__all__ = ["Ending", "finish_result", "is_complete", "trained_result", "write_artefacts", "write_result"]
+__all__ = ["Ending", "begin_imitation", "finish_result", "is_complete", "trained_result", "write_artefacts", "write_result"]
 
 EVALUATION_SEED = 10_000
 """Seed of the first evaluation episode; training seeds are small, so the episodes are others."""
@@ -61,6 +61,26 @@ def write_coverage(run: RunDirectory, coverage: Coverage) -> None:
     write_whole(run.coverage, buffer.getvalue())
 
 
+def begin_imitation(session: Session, run: RunDirectory, interrupt: Interrupt) -> None:
+    """Clone, where it is asked for, and keep what an imitation is measured by: the expert's returns and the cloned policy's."""
+    if session.loaded is None:
+        return
+    metrics = session.clone()
+    demonstrations = session.loaded.demonstrations
+    content: dict[str, Any] = {
+        "demonstrations": str(demonstrations.source),
+        "episodes": demonstrations.n_episodes,
+        "pairs": demonstrations.n_steps,
+        "expert_return": float(demonstrations.returns.mean()),
+        "expert_return_std": float(demonstrations.returns.std()),
+        "cloned_return": None,
+        "cloning": metrics,
+    }
+    if metrics and session.config.eval_episodes:
+        content["cloned_return"] = _mean(evaluate(session, EVALUATION_SEED, interrupt))
+    run.write_json(run.imitation, content)
+
+
 def write_result(session: Session, run: RunDirectory, recorder: Recorder, ending: Ending, steps_now: int) -> dict[str, Any]:
     """Write result.json without an evaluation, which :func:`finish_result` adds: what was trained is on the disk before more can fail."""
     recorder.flush()
@@ -89,6 +109,8 @@ def write_result(session: Session, run: RunDirectory, recorder: Recorder, ending
         "task_coverage": recorder.task_coverage,
         "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 1024**2), 1),
     }
+    if run.imitation.is_file():
+        result["imitation"] = run.read_json(run.imitation)
     run.write_json(run.result, result)
     return result
 

@@ -14,6 +14,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize, unwrap_vec_no
 
 from genrl.runs import _sb3
 from genrl.runs.config import ImitateConfig, RunConfig
+from genrl.runs.defaults import learner_defaults
 from genrl.runs.demonstrations import Loaded, load
 from genrl.runs.environments import coverage_names, getattr_or, is_image, make_env, make_vec_env
 from genrl.runs.errors import RunError
@@ -59,12 +60,17 @@ class Session:
         """The running normalisation of observations or rewards, if there is one."""
         return unwrap_vec_normalize(self.env)
 
-    def clone(self) -> None:
-        """Warm-start the policy of an imitation that asks for it."""
-        if isinstance(self.config, ImitateConfig) and self.config.clone and self.loaded is not None:
-            from genrl.policies import clone
+    def clone(self) -> dict[str, float]:
+        """Warm-start the policy of an imitation that asks for it; losses and the number of epochs."""
+        if not isinstance(self.config, ImitateConfig) or not self.config.clone or self.loaded is None:
+            return {}
+        from genrl.policies import clone
 
-            clone(self.learner, self.loaded.demonstrations, epochs=self.config.clone, patience=CLONE_PATIENCE, seed=self.config.seed)
+        demonstrations = self.loaded.demonstrations
+        try:
+            return clone(self.learner, demonstrations, epochs=self.config.clone, patience=CLONE_PATIENCE, seed=self.config.seed)
+        except ValueError as error:
+            raise RunError(f"{error}; or start without cloning, by --clone 0") from error
 
     def state_dict(self) -> dict[str, Any]:
         """All that is needed to go on."""
@@ -127,7 +133,7 @@ def resolve(config: RunConfig) -> RunConfig:
         raise RunError(f"--reward.{next(iter(config.reward_kwargs))} was given, but --reward is none; name a reward")
     return replace(
         config,
-        learner_kwargs=resolve_kwargs(learner, config.learner_kwargs, "learner"),
+        learner_kwargs=resolve_kwargs(learner, {**learner_defaults(type(config), config.learner), **config.learner_kwargs}, "learner"),
         reward_kwargs=resolve_kwargs(reward, config.reward_kwargs, "reward") if reward is not None else {},
     )
 

@@ -28,7 +28,7 @@ from genrl.runs.directory import RunDirectory
 from genrl.runs.errors import RunError
 from genrl.runs.interrupt import Interrupt
 from genrl.runs.progress import Progress
-from genrl.runs.result import Ending, finish_result, is_complete, trained_result, write_artefacts, write_result
+from genrl.runs.result import Ending, begin_imitation, finish_result, is_complete, trained_result, write_artefacts, write_result
 from genrl.runs.session import Session, build
 
 __all__ = ["explore", "imitate", "resume", "train"]
@@ -153,7 +153,7 @@ def _run(session: Session, run: RunDirectory, checkpoint: dict[str, Any] | None,
     config, learner = session.config, session.learner
     recorder = Recorder(run, Coverage(session.coverage_names) if session.coverage_names else None, session.observation_names)
     if checkpoint is None:
-        session.clone()
+        begin_imitation(session, run, interrupt)
     else:
         exact = session.load_state_dict(checkpoint)
         recorder.load_state_dict(checkpoint["recorder"])
@@ -165,8 +165,8 @@ def _run(session: Session, run: RunDirectory, checkpoint: dict[str, Any] | None,
         result = write_result(session, run, recorder, ending, ending.steps - started_at)
     elif (known := trained_result(run, started_at)) is not None:
         result = known
-    else:  # stopped between the last checkpoint and its companions
-        write_artefacts(session, run, recorder, session.state_dict())
+    else:  # cloning alone, or stopped between the last checkpoint and its companions
+        save_checkpoint(run, session, recorder)
         result = write_result(session, run, recorder, Ending("finished", started_at), 0)
     return finish_result(session, run, result, interrupt)
 

@@ -80,6 +80,22 @@ def test_a_foreign_file_has_the_numbers_of_its_row(
     assert_same(Demonstrations.load(tmp_path / "again.npz"), demos)
 
 
+@pytest.mark.parametrize("name", ["sb2_expert", "hcai"])
+def test_successors_in_foreign_files_obey_the_tasks_physics(name: str, folder: Path) -> None:
+    def batch(task: str) -> tuple[torch.Tensor, torch.Tensor]:
+        file = {"sb2_expert": f"sb2_expert_{task}.npz", "hcai": f"hcai_{task}_rollouts.npz"}[name]
+        transitions = Demonstrations.load(folder / "foreign" / file).transitions()
+        return transitions.obs, transitions.next_obs
+
+    obs, next_obs = batch("cartpole")  # x' = x + 0.02 dx/dt, and so the angle (gymnasium, cartpole.py, Euler)
+    torch.testing.assert_close(next_obs[:, [0, 2]], obs[:, [0, 2]] + 0.02 * obs[:, [1, 3]], atol=1e-6, rtol=0)
+    obs, next_obs = batch("pendulum")  # angle' = angle + 0.05 velocity' (pendulum.py, semi-implicit)
+    free = next_obs[:, 2].abs() < 7.99  # older versions cut the velocity at 8 only after they had moved
+    obs, next_obs = obs[free], next_obs[free]
+    turned = torch.atan2(next_obs[:, 1], next_obs[:, 0]) - torch.atan2(obs[:, 1], obs[:, 0]) - 0.05 * next_obs[:, 2]
+    torch.testing.assert_close(turned.cos(), torch.ones_like(turned), atol=1e-6, rtol=0)
+
+
 def test_the_papers_subsampling_of_25_trajectories_is_1250_pairs(folder: Path) -> None:
     demos = Demonstrations.load(folder / "experts/halfcheetah/stochastic-v0").subsample(episodes=25, every=20)
     assert demos.n_steps == 1250

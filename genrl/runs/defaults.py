@@ -1,0 +1,37 @@
+"""Hyperparameters of learners that do well where SB3's own defaults, made for other purposes, do not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from genrl.runs.config import ImitateConfig, RunConfig
+
+__all__ = ["learner_defaults"]
+
+_ON_POLICY = {"n_steps": 512, "net_arch": (128, 128)}
+_OFF_POLICY = {"gradient_steps": -1, "learning_starts": 2000}
+"""With several environments, as many updates as steps."""
+
+_IMITATION: Mapping[str, Mapping[str, Any]] = {
+    "ppo": _ON_POLICY | {"batch_size": 1024},
+    "trpo": _ON_POLICY | {"batch_size": 1024},
+    "a2c": {"net_arch": (128, 128)},
+    "sac": _OFF_POLICY,
+    "tqc": _OFF_POLICY,
+    "td3": _OFF_POLICY,
+    "ddpg": _OFF_POLICY,
+    "crossq": _OFF_POLICY,
+}
+
+
+def learner_defaults(kind: type[RunConfig], learner: str) -> Mapping[str, Any]:
+    """What a command takes where nothing is said, for those keywords whose default is not the learner's own.
+
+    Imitation scores and learns from large rollouts: the discriminator then changes little between two updates of the policy.
+
+    Example:
+        >>> learner_defaults(ImitateConfig, "ppo")["batch_size"]
+        1024
+    """
+    return _IMITATION.get(learner.lower(), {}) if kind is ImitateConfig else {}

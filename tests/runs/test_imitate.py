@@ -1,0 +1,197 @@
+"""Recording, and runs that imitate what was recorded."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from genrl.cli import main
+from genrl.data import Demonstrations, Episode
+from genrl.runs import ExploreConfig, ImitateConfig, RunDirectory, RunError, explore, imitate, record, resume
+from genrl.runs.demonstrations import completed, load
+from genrl.runs.environments import make_env
+from genrl.studies import InProcess, Study, read_study, run_study
+from tests.runs.test_rewind import assert_same_run
+from tests.runs.tiny import SMALL, config
+
+
+@pytest.fixture(scope="module")
+def expert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of PPO on a pendulum, hardly trained."""
+    out = tmp_path_factory.mktemp("expert") / "run"
+    explore(config(out, normalize_obs=True), quiet=True)
+    return out
+
+
+@pytest.fixture(scope="module")
+def demos(expert: Path) -> Path:
+    """Three episodes of it."""
+    file = expert.parent / "pendulum.hdf5"
+    record(expert, file, episodes=3)
+    return file
+
+
+def imitation(demos: Path, out: Path, learner: str = "ppo", **changes: Any) -> ImitateConfig:
+    values: dict[str, Any] = {
+        "demos": demos, "out": out, "learner": learner, "steps": 256, "n_envs": 2, "clone": 3, "eval_episodes": 1, "pictures": False,
+        "learner_kwargs": SMALL.get(learner, {}) | {"net_arch": (8,)}, "reward_kwargs": {"updates": 2, "batch_size": 16},
+    }  # fmt: skip
+    return ImitateConfig(**values | changes)
+
+
+class TestRecord:
+    def test_keeps_what_the_trained_policy_did(self, expert, demos):
+        recorded = Demonstrations.load(demos)
+        assert (recorded.n_episodes, recorded.n_steps, recorded.env_id) == (3, 600, "Pendulum-v1")
+        assert [episode.seed for episode in recorded.episodes] == [1000, 1001, 1002]
+        assert all(episode.truncated and not episode.terminated for episode in recorded.episodes)
+
+    def test_its_actions_give_the_same_episode_again(self, demos):
+        env = make_env("Pendulum-v1", {})
+        episode = Demonstrations.load(demos).episodes[1]
+        obs, _ = env.reset(seed=episode.seed)
+        np.testing.assert_array_equal(obs, episode.observations[0])
+        for t, action in enumerate(episode.actions):
+            obs, reward, *_ = env.step(action)
+            np.testing.assert_array_equal(obs, episode.observations[t + 1])
+            assert np.float32(reward) == episode.rewards[t]
+
+    def test_refuses_a_file_that_is_there_and_a_run_that_is_not(self, expert, demos):
+        with pytest.raises(RunError, match=r"pendulum\.hdf5 exists; choose another --out"):
+            record(expert, demos)
+        with pytest.raises(RunError, match="holds no run"):
+            record(expert.parent / "nothing", demos.with_name("other.hdf5"))
+
+    def test_is_a_command(self, expert, tmp_path, capsys):
+        assert main(["record", "--run", str(expert), "--out", str(tmp_path / "a.npz"), "--episodes", "2"]) == 0
+        printed = capsys.readouterr().out
+        assert "Pendulum-v1" in printed
+        assert printed.splitlines()[-1] == f"imitate it: genrl imitate --demos {tmp_path / 'a.npz'}"
+
+
+class TestAnImitation:
+    @pytest.mark.parametrize("reward", ["gail", "gaifo", "airl", "vail", "constant"])
+    def test_trains_with_every_reward(self, demos, tmp_path, reward):
+        kwargs = {} if reward == "constant" else {"updates": 2, "batch_size": 16}
+        result = imitate(imitation(demos, tmp_path / "run", reward=reward, reward_kwargs=kwargs), quiet=True)
+        assert (result["status"], result["steps"], result["env"]) == ("finished", 256, "Pendulum-v1")
+
+    def test_trains_off_policy_with_demonstrations_in_the_batches(self, demos, tmp_path):
+        for reward, kwargs in (("gail", {"updates": 2}), ("sqil", {})):
+            cell = imitation(demos, tmp_path / reward, "sac", reward=reward, reward_kwargs=kwargs, expert_fraction=0.5, update_every=50)
+            assert imitate(cell, quiet=True)["status"] == "finished"
+
+    def test_is_measured_by_the_expert_and_by_cloning(self, demos, tmp_path):
+        result = imitate(imitation(demos, tmp_path / "run", episodes=2, every=20, steps=512, pictures=True), quiet=True)
+        known = result["imitation"]
+        assert (known["episodes"], known["pairs"]) == (2, 20)
+        assert known["expert_return"] == pytest.approx(Demonstrations.load(demos).returns[:2].mean())
+        assert known["cloned_return"] is not None
+        assert {path.name for path in (tmp_path / "run").glob("*.png")} >= {"learning_curve.png", "bonus.png", "discriminator.png"}
+
+    def test_of_no_steps_is_cloning_alone(self, demos, tmp_path):
+        result = imitate(imitation(demos, tmp_path / "run", steps=0), quiet=True)
+        assert (result["status"], result["steps"], result["episodes"]) == ("finished", 0, 0)
+        assert result["evaluation_returns"] == [pytest.approx(result["imitation"]["cloned_return"])]
+
+    def test_logs_the_accuracy_on_demonstrations_that_it_has_not_learnt_from(self, demos, tmp_path):
+        imitate(imitation(demos, tmp_path / "run", every=20), quiet=True)
+        header = RunDirectory(tmp_path / "run").progress.read_text().splitlines()[0]
+        assert "reward/held_out_accuracy" in header
+
+    @pytest.mark.parametrize("learner", ["ppo", "sac"])
+    def test_goes_on_after_a_stop_as_if_there_had_been_none(self, demos, tmp_path, learner, monkeypatch):
+        from tests.runs.test_rewind import StopAt, training_module
+
+        mixing = {"expert_fraction": 0.5, "update_every": 50} if learner == "sac" else {}
+        cell = imitation(demos, tmp_path / "whole", learner, steps=512, **mixing)
+        imitate(cell, quiet=True)
+        StopAt.step = 150 if learner == "sac" else 202  # of the evaluation of the cloned policy too
+        with monkeypatch.context() as patch:
+            patch.setattr(training_module, "Interrupt", StopAt)
+            result = imitate(replace(cell, out=tmp_path / "stopped"), quiet=True)
+        assert result["status"] == "interrupted"
+        resume(tmp_path / "stopped", quiet=True)
+        assert_same_run(tmp_path / "whole", tmp_path / "stopped")
+
+
+class TestTheDemonstrationsOfARun:
+    def test_say_which_task_it_is(self, tmp_path):
+        episode = Episode(np.zeros((4, 3)), np.zeros((3, 1)), np.zeros(3), np.zeros(3, bool), np.arange(3) == 2)
+        Demonstrations.from_episodes([episode], "Pendulum-v1", {"g": 5.0}).save(tmp_path / "a.hdf5")
+        found = completed(ImitateConfig(demos=tmp_path / "a.hdf5", env_kwargs={"render_mode": None}))
+        assert (found.env, found.env_kwargs) == ("Pendulum-v1", {"g": 5.0, "render_mode": None})
+        assert found.directory == Path("runs/a-ppo-gail-seed0")
+
+    def test_hold_out_other_episodes_or_else_the_steps_between(self, demos):
+        env = make_env("Pendulum-v1", {})
+        some = load(ImitateConfig(demos=demos, episodes=1), env.observation_space, env.action_space)
+        assert (some.demonstrations.n_steps, some.held_out.n_steps) == (200, 400)
+        between = load(ImitateConfig(demos=demos, every=20), env.observation_space, env.action_space)
+        assert (between.demonstrations.n_steps, between.held_out.n_steps) == (30, 570)
+        assert load(ImitateConfig(demos=demos), env.observation_space, env.action_space).held_out is None
+
+    def test_outside_the_box_are_clipped_with_a_count(self, tmp_path):
+        actions = np.array([[5.0], [0.0], [-3.0]], np.float32)
+        episode = Episode(np.zeros((4, 3), np.float32), actions, np.zeros(3), np.zeros(3, bool), np.arange(3) == 2)
+        Demonstrations.from_episodes([episode], "Pendulum-v1").save(tmp_path / "a.npz")
+        env = make_env("Pendulum-v1", {})
+        with pytest.warns(UserWarning, match="2 components of actions were outside the box of Pendulum-v1, and were clipped"):
+            found = load(ImitateConfig(demos=tmp_path / "a.npz", env="Pendulum-v1"), env.observation_space, env.action_space)
+        assert found.demonstrations.transitions().action.flatten().tolist() == [2.0, 0.0, -2.0]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("", "an imitation needs demonstrations; add --demos FILE"),
+        ("--demos nothing.hdf5", "there are no demonstrations at nothing.hdf5; make some with `genrl record --run RUN --out nothing.hdf5`"),
+        ("--demos {demos} --env CartPole-v1", "observation"),
+        ("--demos {demos} --env Pendulun-v1", "there is no task 'Pendulun-v1'; did you mean Pendulum-v1"),
+        ("--demos {demos} --episodes 99", "has 3 episodes, but 99 are asked for"),
+        ("--demos {demos} --episodes 0", "--episodes is 0, but must be at least 1"),
+        ("--demos {demos} --reward none", "for cloning alone type --steps 0"),
+        ("--demos {demos} --reward sqil", "SQIL needs demonstrations in the batches of an off-policy learner"),
+        ("--demos {demos} --learner recurrentppo", "has a memory, which single pairs can't teach"),
+        ("--demos {demos} --expert-fraction 1", "--expert-fraction is 1"),
+    ],
+)
+def test_what_can_not_be_imitated_is_refused(demos, tmp_path, capsys, words, sentence):
+    out = tmp_path / "run"
+    assert main(["imitate", *words.format(demos=demos).split(), "--out", str(out), "--steps", "100"]) == 2
+    printed = capsys.readouterr().err.splitlines()
+    assert sentence in printed[-1]
+    assert not out.exists()
+
+
+def test_a_reward_that_needs_demonstrations_is_refused_elsewhere(tmp_path):
+    with pytest.raises(RunError, match="learns from demonstrations; type: genrl imitate --reward gail --demos FILE"):
+        explore(ExploreConfig(env="Pendulum-v1", learner="ppo", reward="gail", out=tmp_path / "run"), quiet=True)
+
+
+def test_a_study_of_imitations(demos, tmp_path):
+    text = f"""
+    [study]
+    command = "imitate"
+    seeds = 1
+    [run]
+    steps = 256
+    n_envs = 2
+    learner_kwargs = {{ n_steps = 64, batch_size = 32, n_epochs = 1, net_arch = [8] }}
+    eval_episodes = 1
+    [tasks.pendulum]
+    demos = "{demos}"
+    [methods.cloned]
+    steps = 0
+    [methods.gail]
+    reward = "gail"
+    reward_kwargs = {{ updates = 2 }}
+    """
+    study = Study.parse(text, "imitations", tmp_path / "study")
+    study.check()
+    assert run_study(study, InProcess())
+    assert [item.status for item in read_study(tmp_path / "study").cells] == ["finished", "finished"]
