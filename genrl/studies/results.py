@@ -119,9 +119,18 @@ def read_cell(cell: Cell, tries: int) -> CellResult:
         if error := _not_finite(result, episodes):
             return CellResult(cell, "failed", error, len(known["failures"]), episodes=episodes)
         return CellResult(cell, "finished", None, len(known["failures"]), result, episodes)
-    status = "running" if state.is_running() else "failed" if state.given_up(tries) else "stopped" if run.config.is_file() else "waiting"
+    status = _status(run, state, tries)
     error = known["failures"][-1] if known["failures"] else None
     return CellResult(cell, status, error, len(known["failures"]), episodes=episodes)
+
+
+def _status(run: RunDirectory, state: CellState, tries: int) -> str:
+    """Of a cell that is not finished."""
+    if state.is_running():
+        return "running"
+    if state.given_up(tries):
+        return "failed"
+    return "stopped" if run.config.is_file() else "waiting"
 
 
 def _not_finite(result: dict[str, Any], episodes: np.ndarray) -> str | None:
@@ -165,7 +174,7 @@ def progress(cell: Cell, tries: int) -> Progress:
         result = run.read_json(run.result)
         return Progress(cell, "finished", result["steps"], result["steps_per_second"])
     known = state.read()
-    status = "running" if state.is_running() else "failed" if state.given_up(tries) else "stopped" if run.config.is_file() else "waiting"
+    status = _status(run, state, tries)
     steps, seconds = _last_step(run)
     return Progress(cell, status, steps, steps / seconds if seconds else None, known["failures"][-1] if known["failures"] else None)
 
