@@ -54,7 +54,8 @@ def record(
             for episode in range(episodes):
                 for _ in play(session.learner, session.normalize, env, seed + episode, not stochastic):
                     pass
-        metadata = {"env_spec": json.loads(env.spec.to_json())} if env.spec is not None else {}
+        spec = env.env.spec  # the task's, without the recording
+        metadata = {"env_spec": json.loads(spec.to_json())} if spec is not None else {}
         demonstrations = Demonstrations.from_episodes(
             env.episodes, config.env.rpartition(":")[2], dict(config.env_kwargs), metadata, str(out)
         )

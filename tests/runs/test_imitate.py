@@ -49,6 +49,7 @@ class TestRecord:
         assert (recorded.n_episodes, recorded.n_steps, recorded.env_id) == (3, 600, "Pendulum-v1")
         assert [episode.seed for episode in recorded.episodes] == [1000, 1001, 1002]
         assert all(episode.truncated and not episode.terminated for episode in recorded.episodes)
+        assert recorded.metadata["env_spec"]["additional_wrappers"] == []
 
     def test_its_actions_give_the_same_episode_again(self, demos):
         env = make_env("Pendulum-v1", {})
