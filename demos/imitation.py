@@ -1,11 +1,12 @@
 """Two hundred state-action pairs: behaviour cloning falls, GAIL with PPO runs. About two minutes on one idle core.
 
-python demos/imitation.py [--steps 600000] [--seed 0] [--out runs/imitation]
+python demos/imitation.py [--steps 600000] [--seed 0] [--out runs/imitation] [--results demos/results]
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from io import BytesIO
 from pathlib import Path
@@ -22,6 +23,7 @@ from genrl.data import Demonstrations
 from genrl.models.state import write_whole
 from genrl.runs import ImitateConfig, RunDirectory, imitate
 
+KEPT = ("env", "learner", "reward", "seed", "steps", "seconds", "evaluation_return", "evaluation_returns", "training_return")
 DEMOS = Path(__file__).parent / "halfcheetah.hdf5"
 
 
@@ -49,6 +51,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=600_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("runs") / "imitation")
+    parser.add_argument("--results", type=Path, help="also write imitation.json and imitation.png there")
     arguments = parser.parse_args()
     print(Demonstrations.load(DEMOS).subsample(episodes=4, every=20))
     result = imitate(ImitateConfig(demos=DEMOS, episodes=4, every=20, steps=arguments.steps, seed=arguments.seed, out=arguments.out))
@@ -60,9 +63,12 @@ def main() -> None:
     table.add_row("behaviour cloning", f"{known['cloned_return']:,.0f}")
     table.add_row(f"GAIL with PPO, {arguments.steps:,} steps, {result['seconds'] / 60:.1f} minutes", f"{result['evaluation_return']:,.0f}")
     Console().print(table)
-    path = arguments.out / "imitation.png"
-    picture(RunDirectory(arguments.out), known["expert_return"], known["cloned_return"], path)
-    print(f"picture: {path}")
+    folder = arguments.results or arguments.out
+    picture(RunDirectory(arguments.out), known["expert_return"], known["cloned_return"], folder / "imitation.png")
+    if arguments.results is not None:
+        document = {"command": "python demos/imitation.py", "seeds": 1, **known, **{key: result[key] for key in KEPT}}
+        write_whole(folder / "imitation.json", (json.dumps(document, indent=1) + "\n").encode())
+    print(f"picture: {folder / 'imitation.png'}")
     print(f"watch it: genrl watch {arguments.out}")
 
 

@@ -103,7 +103,22 @@ def studies_table() -> list[str]:
     return rows
 
 
+def imitation_table() -> list[str]:
+    document = results("imitation")
+    if document is None:
+        return ["(not measured yet)"]
+    pairs, steps = document["pairs"], document["steps"]
+    return [
+        f"| {document['env']}, {pairs} pairs, seed {document['seed']} | return, deterministic, 10 episodes |",
+        "| --- | --- |",
+        f"| expert | {document['expert_return']:,.0f} |",
+        f"| behaviour cloning | {document['cloned_return']:,.0f} |",
+        f"| cloned, then GAIL with PPO, {steps:,} steps, {document['seconds'] / 60:.1f} minutes | {document['evaluation_return']:,.0f} |",
+    ]
+
+
 TABLES = {
+    "imitation": imitation_table,
     "sparse_mountaincar": lambda: study_table("sparse_mountaincar", "first", "reaches", "training", "deterministic", "against"),
     "returns": lambda: milestones_table("half_cheetah", "half_cheetah_fine", "cartpole_swingup"),
     "sac": lambda: study_table("sac_mountain_car", "first", "training", "deterministic"),

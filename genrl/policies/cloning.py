@@ -66,26 +66,37 @@ def clone(
         normalize_like(normalize, demonstrations)
     train, rest = demonstrations.split(held_out, seed)
     (obs, action), (other_obs, other_action) = (_pairs(model, part, normalize) for part in (train, rest))
-    loss_of, parameters = _objective(model)
-    optimizer = torch.optim.Adam(parameters, learning_rate)
+    loss_of, module = _objective(model)
+    optimizer = torch.optim.Adam([parameter for parameter in module.parameters() if parameter.requires_grad], learning_rate)
     generator = torch.Generator().manual_seed(seed)
     best, best_epoch, epoch = float("inf"), 0, 0
-    kept = [parameter.detach().clone() for parameter in parameters]
-    model.policy.set_training_mode(True)
+    kept = _copy(module)
     while epoch < min(epochs, best_epoch + patience):
         epoch += 1
+        model.policy.set_training_mode(True)
         for index in minibatches(len(obs), batch_size, 1, generator):
             gradient_step(optimizer, loss_of(obs[index], action[index]))
+        model.policy.set_training_mode(False)
         with torch.no_grad():
             loss = float(loss_of(other_obs, other_action))
         if loss < best:
-            best, best_epoch, kept = loss, epoch, [parameter.detach().clone() for parameter in parameters]
-    with torch.no_grad():
-        for parameter, value in zip(parameters, kept, strict=True):
-            parameter.copy_(value)
-        metrics = {"loss": float(loss_of(obs, action)), "held_out_loss": best, "epochs": float(best_epoch)}
+            best, best_epoch, kept = loss, epoch, _copy(module)
+    module.load_state_dict(kept)
+    _follow(model.policy)
     model.policy.set_training_mode(False)
-    return metrics
+    with torch.no_grad():
+        return {"loss": float(loss_of(obs, action)), "held_out_loss": best, "epochs": float(best_epoch)}
+
+
+def _copy(module: torch.nn.Module) -> dict[str, Any]:
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+def _follow(policy: Any) -> None:
+    """Target networks begin where what they follow is: TD3's and DDPG's actor, DQN's and QRDQN's values."""
+    for name in ("actor", "q_net", "quantile_net"):
+        if (target := getattr(policy, f"{name}_target", None)) is not None:
+            target.load_state_dict(getattr(policy, name).state_dict())
 
 
 def normalize_like(normalize: VecNormalize, demonstrations: Demonstrations) -> None:
@@ -93,6 +104,7 @@ def normalize_like(normalize: VecNormalize, demonstrations: Demonstrations) -> N
     rms: Any = normalize.obs_rms if normalize.norm_obs else None
     if rms is not None and rms.count < 1:
         rms.update(demonstrations.transitions().obs.numpy().astype(np.float64))
+        rms.var = np.maximum(rms.var, 1e-4)  # a number that hardly varies there would put every other state at the clip
 
 
 def _check(model: BaseAlgorithm, demonstrations: Demonstrations) -> None:
@@ -117,21 +129,17 @@ def _pairs(model: BaseAlgorithm, demonstrations: Demonstrations, normalize: VecN
     return obs.to(model.device), action.to(model.device)
 
 
-def _objective(model: Any) -> tuple[Callable[[Tensor, Tensor], Tensor], list[torch.nn.Parameter]]:
-    """The loss of a batch, and what it is a function of."""
+def _objective(model: Any) -> tuple[Callable[[Tensor, Tensor], Tensor], torch.nn.Module]:
+    """The loss of a batch, and the module whose parameters it is a function of."""
     policy = model.policy
     if isinstance(policy, ActorCriticPolicy):
-        return lambda obs, action: -policy.evaluate_actions(obs, action)[1].mean(), _trained(policy)
+        return lambda obs, action: -policy.evaluate_actions(obs, action)[1].mean(), policy
     if hasattr(policy, "actor"):
         mean = {"deterministic": True} if hasattr(policy.actor, "get_action_dist_params") else {}
-        return lambda obs, action: F.mse_loss(policy.actor(obs, **mean), action), _trained(policy.actor)
+        return lambda obs, action: F.mse_loss(policy.actor(obs, **mean), action), policy.actor
     net = policy.quantile_net if hasattr(policy, "quantile_net") else policy.q_net
-    return lambda obs, action: F.cross_entropy(_values(net(obs)), action.reshape(-1)), _trained(net)
+    return lambda obs, action: F.cross_entropy(_values(net(obs)), action.reshape(-1)), net
 
 
 def _values(values: Tensor) -> Tensor:
     return values.mean(dim=1) if values.ndim == 3 else values
-
-
-def _trained(module: torch.nn.Module) -> list[torch.nn.Parameter]:
-    return [parameter for parameter in module.parameters() if parameter.requires_grad]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import gymnasium
@@ -60,7 +61,9 @@ def dagger(
     if rounds < 1 or episodes < 1:
         raise ValueError(f"dagger needs at least one round and one episode, but was given rounds={rounds} and episodes={episodes}")
     normalize = unwrap_vec_normalize(model.env) if model.env is not None else None
-    known = list(demonstrations.episodes) if demonstrations is not None else []
+    known = [_as_recorded(episode) for episode in demonstrations.episodes] if demonstrations is not None else []
+    if demonstrations is not None:
+        clone(model, demonstrations, seed=seed, **cloning)
     episode_seed = seed
     for _ in range(rounds):
         acts = _policy(model, normalize) if known else expert
@@ -69,6 +72,12 @@ def dagger(
             episode_seed += 1
         clone(model, Demonstrations.from_episodes(known), seed=seed, **cloning)
     return Demonstrations.from_episodes(known)
+
+
+def _as_recorded(episode: Episode) -> Episode:
+    """In the dtypes of the episodes that are made here."""
+    actions = episode.actions.astype(np.float32) if episode.actions.dtype.kind == "f" else episode.actions
+    return replace(episode, observations=episode.observations.astype(np.float32), actions=actions)
 
 
 def _policy(model: BaseAlgorithm, normalize: VecNormalize | None) -> Callable[[np.ndarray], Any]:

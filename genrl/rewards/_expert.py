@@ -26,12 +26,16 @@ class ExpertBatches:
 
     def __init__(self, demonstrations: Demonstrations, model: OffPolicyAlgorithm, fraction: float, generator: torch.Generator) -> None:
         self.fraction, self.generator, self.gamma = fraction, generator, model.gamma
+        space: Any = model.action_space
+        demonstrations.check(model.observation_space.shape or (), int(space.n) if isinstance(space, spaces.Discrete) else space.shape)
+        if isinstance(space, spaces.Box):
+            demonstrations, _ = demonstrations.clipped(space.low, space.high)
         self.transitions = demonstrations.transitions()
         self.rewards = np.concatenate([episode.rewards[episode.steps] for episode in demonstrations.episodes]).astype(np.float32)
         action = self.transitions.action.numpy()
         if isinstance(model.action_space, spaces.Box):
             # off_policy_algorithm.py, _sample_action: Box actions are stored scaled to [-1, 1].
-            action = model.policy.scale_action(np.clip(action, model.action_space.low, model.action_space.high))
+            action = model.policy.scale_action(action)
         self.actions = action.reshape(len(action), -1)
 
     def size(self, batch_size: int) -> int:

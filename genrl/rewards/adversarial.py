@@ -120,7 +120,7 @@ class AdversarialReward(RewardModel):
         self._held_out = None if held_out is None else self._checked(held_out)
         self.stats = RunningMeanStd((self._raw_inputs(self._expert).shape[1],), std_floor=std_floor, clip=clip)
         self._set_statistics()
-        self.scale = RunningMeanStd() if normalize else None
+        self.scale = RunningMeanStd(std_floor=1e-2) if normalize else None
 
     # --- what a subclass says ---
 

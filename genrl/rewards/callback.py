@@ -79,6 +79,11 @@ class RewardCallback(BaseCallback):
         for label, value in {"weight": weight, "extrinsic_weight": extrinsic_weight}.items():
             if not math.isfinite(value):
                 raise ValueError(f"RewardCallback needs a finite {label}, but was given {value}")
+        if not 0 <= expert_fraction < 1 or (expert_fraction and demonstrations is None):
+            raise ValueError(
+                f"RewardCallback needs expert_fraction in [0, 1) and, above 0, demonstrations, but was given {expert_fraction} and "
+                f"{'some' if demonstrations is not None else 'none'}"
+            )
         if update_every < 1:
             raise ValueError(f"RewardCallback needs update_every of at least 1 environment step, but was given {update_every}")
         self.reward, self.weight, self.extrinsic_weight = reward, weight, extrinsic_weight

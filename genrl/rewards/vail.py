@@ -101,5 +101,6 @@ class VAIL(AdversarialReward):
         assert isinstance(self._kl, Tensor)
         excess = self._kl - self.information
         loss = self.beta.clone() * excess
+        self._kl = 0.0  # its graph must not outlive the step
         self.beta.copy_((self.beta + self.beta_step * excess.detach()).clamp_min(0))
         return loss

@@ -38,6 +38,10 @@ def completed(config: RunConfig) -> RunConfig:
         return config
     if not (config.env or demonstrations.env_id):
         raise RunError(f"{config.demos} does not say which task it is of; add --env, such as --env HalfCheetah-v5")
+    if not config.env and ":" in str(demonstrations.env_id):  # a file that somebody sent must not decide what is imported
+        raise RunError(
+            f"{config.demos} names the task {demonstrations.env_id}, which would import a module; name the task by --env yourself"
+        )
     env_kwargs = {**demonstrations.env_kwargs, **config.env_kwargs}
     return replace(config, out=config.directory, env=config.env or str(demonstrations.env_id), env_kwargs=env_kwargs)
 

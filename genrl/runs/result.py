@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import resource
 import sys
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +20,8 @@ from genrl.runs.rollout import evaluate
 from genrl.runs.session import Session
 
 __all__ = ["Ending", "begin_imitation", "finish_result", "is_complete", "trained_result", "write_artefacts", "write_result"]
+
+EVALUATION_INTERRUPTED = "the evaluation was interrupted"
 
 EVALUATION_SEED = 10_000
 """Seed of the first evaluation episode; training seeds are small, so the episodes are others."""
@@ -68,7 +71,7 @@ def begin_imitation(session: Session, run: RunDirectory, interrupt: Interrupt) -
     metrics = session.clone()
     demonstrations = session.loaded.demonstrations
     content: dict[str, Any] = {
-        "demonstrations": str(demonstrations.source),
+        "demonstrations": Path(str(demonstrations.source)).name,
         "episodes": demonstrations.n_episodes,
         "pairs": demonstrations.n_steps,
         "expert_return": float(demonstrations.returns.mean()),
@@ -103,7 +106,7 @@ def write_result(session: Session, run: RunDirectory, recorder: Recorder, ending
         "training_return": _mean(returns[-20:]),
         "evaluation_return": None,
         "evaluation_returns": [],
-        "evaluation_error": None,
+        "evaluation_error": "it is not evaluated yet" if ending.status == "finished" and session.config.eval_episodes else None,
         "bonus_mean": _bonus_mean(run),
         "coverage": _coverage(recorder.coverage),
         "task_coverage": recorder.task_coverage,
@@ -123,7 +126,7 @@ def finish_result(session: Session, run: RunDirectory, result: dict[str, Any], i
         try:
             evaluation = evaluate(session, EVALUATION_SEED, interrupt) if session.config.eval_episodes else []
             if len(evaluation) < session.config.eval_episodes:
-                errors.append(f"the evaluation was interrupted after {len(evaluation)} of {session.config.eval_episodes} episodes")
+                errors.append(f"{EVALUATION_INTERRUPTED} after {len(evaluation)} of {session.config.eval_episodes} episodes")
         except Exception as failure:  # whatever a task or a policy may raise: the training is done and must be kept
             errors.append(f"the evaluation failed ({type(failure).__name__}: {' '.join(str(failure).split())})")
     if session.config.pictures:

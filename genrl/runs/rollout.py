@@ -53,7 +53,14 @@ def trained(run: RunDirectory, config: RunConfig) -> Iterator[Session]:
     from genrl.runs.session import build
 
     small = {"buffer_size": 1} if "buffer_size" in config.learner_kwargs else {}
-    alone = {"n_envs": 1, "subproc": False, "reward": "none", "reward_kwargs": {}, "learner_kwargs": {**config.learner_kwargs, **small}}
+    alone = {
+        "n_envs": 1,
+        "subproc": False,
+        "steps": max(1, config.steps),
+        "reward": "none",
+        "reward_kwargs": {},
+        "learner_kwargs": {**config.learner_kwargs, **small},
+    }
     session = build(ExploreConfig(**{name: getattr(config, name) for name in ExploreConfig.fields()} | alone))
     try:
         _sb3.load_zip_parameters(session.learner, run.model)

@@ -202,6 +202,8 @@ def _reward(config: RunConfig, env: Any, loaded: Loaded | None) -> RewardCallbac
     kwargs, names = dict(config.reward_kwargs), inspect.signature(cls.__init__).parameters
     if "seed" in names:
         kwargs["seed"] = config.seed
+    if "gamma" in names and kwargs.get("gamma") == names["gamma"].default:
+        kwargs["gamma"] = config.learner_kwargs.get("gamma", kwargs["gamma"])  # one discount, unless another one is asked for
     if "demonstrations" in names:
         if loaded is None:
             raise RunError(

@@ -136,6 +136,7 @@ def _train(job: Job) -> Outcome:
     run = RunDirectory(job.path)
     try:
         from genrl.runs import resume, train
+        from genrl.runs.result import EVALUATION_INTERRUPTED
 
         if is_finished(run):
             return Outcome("finished")
@@ -150,8 +151,8 @@ def _train(job: Job) -> Outcome:
         return Outcome("failed", f"{type(error).__name__}: {' '.join(str(error).split())}")
     if result["status"] == "failed":
         return Outcome("refused" if result["diverged"] else "failed", result["error"])
-    if result["evaluation_error"]:
-        return Outcome("failed", result["evaluation_error"])
+    if reason := result["evaluation_error"]:
+        return Outcome("interrupted" if reason.startswith(EVALUATION_INTERRUPTED) else "failed", reason)
     return Outcome(result["status"])
 
 

@@ -10,6 +10,7 @@ import re
 import tomllib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -194,6 +195,7 @@ class Study:
             try:
                 cell.config.check_imports(imports)
                 config = completed(cell.config)
+                config.check_imports(imports)
                 resolve(config)
                 task = json.dumps([config.env, config.to_dict()["env_kwargs"]])
                 if task not in made:
@@ -209,8 +211,18 @@ def identity(config: RunConfig) -> str:
     Values that are the default are left out, so that a version of genrl with one more field finds the runs of an older one.
     """
     default = type(config)().to_dict()
+    content = _digest(config.demos) if isinstance(config, ImitateConfig) and config.demos is not None else None
     values = {key: value for key, value in config.to_dict().items() if key not in NO_DIFFERENCE and value != default.get(key)}
+    if content is not None:
+        values["demos"] = content  # other demonstrations under the same name are other runs
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:10]
+
+
+@lru_cache
+def _digest(demos: Path) -> str | None:
+    """Of the file, or of those in a data set's folder; ``None`` if it is not here."""
+    files = [demos] if demos.is_file() else sorted(demos.rglob("*.hdf5"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest() if files else None
 
 
 def _cell(task: str, method: str, values: Mapping[str, Any], seed: int, directory: Path) -> Cell:

@@ -238,6 +238,18 @@ class TestAIRL:
             ends = 0.9**20 * reward.potential(there[-1:]) - reward.potential(here[:1])
         torch.testing.assert_close(shaped - plain, ends.squeeze(), atol=1e-4, rtol=1e-4)
 
+    def test_shaping_telescopes_into_the_absorbing_state_too(self):
+        """With g = 0 all that is left of an episode that ended is the potential of its first state."""
+        reward = AIRL(demonstrations(terminated=True), OBS, ACT, normalize=False, form="logit", gamma=0.9, absorbing=True, clip=1e6)
+        for parameter in reward.reward_network.parameters():
+            nn.init.zeros_(parameter)
+        path = agent(6).obs
+        steps = Transitions(path[:-1], agent(5).action, path[1:], torch.arange(5) == 4)
+        with torch.no_grad():
+            shaped = (0.9 ** torch.arange(5.0) * reward(steps)).sum()
+            first = reward.potential(reward._split(reward.inputs(steps))[1][:1])
+        torch.testing.assert_close(shaped, -first.squeeze(), atol=1e-4, rtol=1e-4)
+
     def test_a_terminal_state_has_no_potential(self):
         reward = AIRL(demonstrations(), OBS, ACT, normalize=False)
         one = agent(5)

@@ -98,6 +98,7 @@ class TestAnImitation:
         result = imitate(imitation(demos, tmp_path / "run", steps=0), quiet=True)
         assert (result["status"], result["steps"], result["episodes"]) == ("finished", 0, 0)
         assert result["evaluation_returns"] == [pytest.approx(result["imitation"]["cloned_return"])]
+        assert record(tmp_path / "run", tmp_path / "cloned.npz", episodes=1).n_episodes == 1
 
     def test_logs_the_accuracy_on_demonstrations_that_it_has_not_learnt_from(self, demos, tmp_path):
         imitate(imitation(demos, tmp_path / "run", every=20), quiet=True)
@@ -127,6 +128,22 @@ class TestTheDemonstrationsOfARun:
         found = completed(ImitateConfig(demos=tmp_path / "a.hdf5", env_kwargs={"render_mode": None}))
         assert (found.env, found.env_kwargs) == ("Pendulum-v1", {"g": 5.0, "render_mode": None})
         assert found.directory == Path("runs/a-ppo-gail-seed0")
+
+    def test_do_not_decide_what_is_imported(self, tmp_path):
+        episode = Episode(np.zeros((4, 3)), np.zeros((3, 1)), np.zeros(3), np.zeros(3, bool), np.arange(3) == 2)
+        Demonstrations.from_episodes([episode], "evil:Pendulum-v1").save(tmp_path / "a.npz")
+        with pytest.raises(RunError, match="names the task evil:Pendulum-v1, which would import a module; name the task by --env yourself"):
+            completed(ImitateConfig(demos=tmp_path / "a.npz"))
+
+    def test_are_part_of_what_a_cell_of_a_study_is(self, demos, tmp_path):
+        from genrl.studies.matrix import _digest, identity
+
+        file = tmp_path / "a.hdf5"
+        file.write_bytes(demos.read_bytes())
+        before = identity(ImitateConfig(demos=file))
+        file.write_bytes(demos.read_bytes() + b" ")
+        _digest.cache_clear()
+        assert identity(ImitateConfig(demos=file)) != before
 
     def test_hold_out_other_episodes_or_else_the_steps_between(self, demos):
         env = make_env("Pendulum-v1", {})

@@ -65,6 +65,11 @@ class TestARun:
         item = read_study(one.cell.path.parent.parent).cells[0]
         assert (item.status, item.error) == ("failed", "the return of its evaluation episode 1 is not finite")
 
+    def test_that_was_killed_before_its_evaluation_is_not_finished(self, one):
+        run = RunDirectory(one.cell.path)
+        run.write_json(run.result, run.read_json(run.result) | {"evaluation_returns": [], "evaluation_error": "it is not evaluated yet"})
+        assert read_study(one.cell.path.parent.parent).cells[0].status == "stopped"
+
     def test_with_a_line_that_a_kill_cut_is_read_without_it(self, one):
         with RunDirectory(one.cell.path).episodes.open("a") as file:
             file.write("99999,0,12")
