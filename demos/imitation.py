@@ -40,7 +40,7 @@ def picture(run: RunDirectory, expert: float, cloned: float, path: Path) -> None
     axes.set_xlabel("environment steps")
     axes.set_ylabel("return of HalfCheetah-v5")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(loc="lower right", frameon=False)
+    axes.legend(loc="center right", bbox_to_anchor=(1, 0.35), frameon=False)
     buffer = BytesIO()
     figure.savefig(buffer, dpi=150)
     write_whole(path, buffer.getvalue())
