@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -93,6 +94,7 @@ def main() -> None:
         "study_over_bare_2_workers": spread([a / b for a, b in zip(times["study_2"], times["bare_2"], strict=True)]),
         "throughput_of_2_workers_over_1": spread([a / b for a, b in zip(times["study_1"], times["study_2"], strict=True)]),
         "throughput_of_2_bare_processes_over_1": spread([a / b for a, b in zip(times["bare_1"], times["bare_2"], strict=True)]),
+        "versions": {name: version(name) for name in ("torch", "stable-baselines3", "sb3-contrib", "gymnasium", "mujoco", "numpy")},
         "machine": {"processors": os.cpu_count(), "python": platform.python_version(), "threads_a_run": 1},
     }
     path = Path(__file__).parent / "results" / "bench_studies.json"

@@ -66,7 +66,9 @@ def main() -> None:
     folder = arguments.results or arguments.out
     picture(RunDirectory(arguments.out), known["expert_return"], known["cloned_return"], folder / "imitation.png")
     if arguments.results is not None:
-        document = {"command": "python demos/imitation.py", "seeds": 1, **known, **{key: result[key] for key in KEPT}}
+        about = json.loads((arguments.out / "config.json").read_text())["about"]
+        made_by = {"command": "python demos/imitation.py", "seeds": 1, "versions": about["versions"], "machine": about["machine"]}
+        document = made_by | known | {key: result[key] for key in KEPT}
         write_whole(folder / "imitation.json", (json.dumps(document, indent=1) + "\n").encode())
     print(f"picture: {folder / 'imitation.png'}")
     print(f"watch it: genrl watch {arguments.out}")

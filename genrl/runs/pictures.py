@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["draw"]
+__all__ = ["draw", "trailing_mean"]
 
 BLUE, ORANGE, GREY, INK = "#1f5fa8", "#d9722e", "#8a8f98", "#30343b"
 STYLE: Any = {
@@ -67,7 +67,7 @@ def _learning_curve(run: RunDirectory, title: str) -> None:
     figure, axes = _figure(title)
     shown = np.linspace(0, len(steps) - 1, min(len(steps), 4000)).astype(int)  # an SVG of every episode could be huge
     axes.plot(steps[shown], returns[shown], ".", color=BLUE, alpha=0.4, markersize=5, markeredgewidth=0, label="episode")
-    axes.plot(steps[shown], _trailing_mean(returns, 20)[shown], color=BLUE, linewidth=1.8, label="mean of 20")
+    axes.plot(steps[shown], trailing_mean(returns, 20)[shown], color=BLUE, linewidth=1.8, label="mean of 20")
     first = run.read_json(run.result).get("first_reward_step")
     if first is not None and first > steps[0]:
         axes.axvline(first, color=ORANGE, linewidth=1.2, linestyle="--", label="first reward")
@@ -163,7 +163,7 @@ def _axis_name(name: str) -> str:
     return f"observation {name}" if name.isdigit() else name
 
 
-def _trailing_mean(values: np.ndarray, window: int) -> np.ndarray:
+def trailing_mean(values: np.ndarray, window: int) -> np.ndarray:
     """Mean of each value and the ``window - 1`` before it; of fewer at the start."""
     sums = np.concatenate([[0.0], np.cumsum(values)])
     last = np.arange(1, len(values) + 1)

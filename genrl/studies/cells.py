@@ -102,7 +102,7 @@ class CellState:
         runner = self.read()["runner"]
         if runner is None:
             return False
-        return runner["host"] != socket.gethostname() or Path(f"/proc/{runner['pid']}").exists() or _alive(runner["pid"])
+        return runner["host"] != socket.gethostname() or _alive(runner["pid"])
 
 
 def _alive(pid: int) -> bool:

@@ -15,6 +15,7 @@ import numpy as np
 
 from genrl.runs.directory import RunDirectory, read_csv
 from genrl.runs.errors import RunError, did_you_mean
+from genrl.runs.pictures import trailing_mean
 from genrl.studies.cells import CellState, is_finished
 from genrl.studies.matrix import Cell, Study
 from genrl.studies.running import read_about
@@ -47,11 +48,7 @@ class CellResult:
     @cached_property
     def smooth(self) -> np.ndarray:
         """``(episodes,)``: mean of each return and the at most 19 before it."""
-        sums = np.concatenate([[0.0], np.cumsum(self.episodes[:, 1])])
-        last = np.arange(1, len(sums))
-        first = np.maximum(last - WINDOW, 0)
-        mean: np.ndarray = (sums[last] - sums[first]) / (last - first)
-        return mean
+        return trailing_mean(self.episodes[:, 1], WINDOW)
 
     def return_at(self, step: int) -> float | None:
         """Mean return of the last 20 episodes that ended by ``step``; ``None`` if there was none."""
