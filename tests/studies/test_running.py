@@ -236,3 +236,18 @@ def test_an_interrupt_is_not_a_try(tmp_path, monkeypatch):
     assert not run_study(study, InProcess())
     assert {item.tries for item in read_study(tmp_path / "study").cells} == {0}
     assert isinstance(study, Study)
+
+
+def test_a_cell_that_died_in_its_evaluation_is_not_finished(tmp_path, monkeypatch):
+    study = tiny.study(tmp_path / "study")
+    job = Job(study.cells[0].config, open_directory(study))
+
+    def die(*arguments: object) -> None:
+        raise SystemExit  # as a kill: nothing after it is written
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr("genrl.runs.result.evaluate", die)
+        run_cell(job)
+    assert read_study(tmp_path / "study").cells[0].status != "finished"
+    assert run_cell(job).status == "finished"
+    assert read_study(tmp_path / "study").cells[0].result["evaluation_returns"]
