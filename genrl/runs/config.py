@@ -14,6 +14,13 @@ from genrl.runs.errors import RunError, did_you_mean
 
 __all__ = ["ExploreConfig", "ImitateConfig", "RunConfig"]
 
+AUTO = -1
+"""Of a field: what does well with the chosen learner."""
+OFF_POLICY_LEARNERS = ("sac", "tqc", "td3", "ddpg", "crossq", "dqn", "qrdqn")
+ON_POLICY = {"steps": 300_000, "n_envs": 16, "clone": 500, "expert_fraction": 0.0}
+OFF_POLICY = {"steps": 50_000, "n_envs": 1, "clone": 0, "expert_fraction": 0.5}
+"""What an imitation takes for `AUTO`."""
+
 
 @dataclass(frozen=True)
 class RunConfig:
@@ -182,25 +189,27 @@ class ImitateConfig(RunConfig):
     env: str = ""
     """The task; by default the one that the demonstrations name."""
     learner: str = "ppo"
-    """Any learner of stable-baselines3 or sb3-contrib, or `module:Class`; ppo takes the fewest minutes, sac the fewest steps."""
+    """Any learner of stable-baselines3 or sb3-contrib, or `module:Class`; ppo takes the fewest minutes, sac by far the fewest steps."""
     reward: str = "gail"
     """gail, gaifo (states alone), airl, vail, sqil, constant (the control), or `module:Class`, your own RewardModel."""
-    steps: int = 1_000_000
-    """Environment steps, counted over all environments; 0 is behaviour cloning alone."""
+    steps: int = AUTO
+    """Environment steps, counted over all environments; 0 is behaviour cloning alone, -1 takes 300,000, or 50,000 for a learner with a
+    replay buffer."""
     episodes: int | None = None
     """Take the first so many episodes of the demonstrations; by default all."""
     every: int = 1
     """Of each, take every so many-th step, from a random offset; 20 in the GAIL paper."""
-    clone: int = 500
-    """First fit the policy to the demonstrations, for at most this many epochs (behaviour cloning); 0 starts from nothing."""
-    expert_fraction: float = 0.0
-    """Share of demonstrated transitions in each batch of a learner with a replay buffer (HyPER)."""
+    clone: int = AUTO
+    """First fit the policy to the demonstrations, for at most this many epochs (behaviour cloning); 0 starts from nothing, -1 takes 500, or
+    0 for a learner with a replay buffer, whose fresh critic would undo it."""
+    expert_fraction: float = AUTO
+    """Share of demonstrated transitions in each batch of a learner with a replay buffer (HyPER); -1 takes a half, and 0 for the others."""
     weight: float = 1.0
     """Weight of the reward."""
     extrinsic_weight: float = 0.0
     """Weight of the environment's own reward; 0 learns from the demonstrations alone."""
-    n_envs: int = 16
-    """Environments that are stepped together."""
+    n_envs: int = AUTO
+    """Environments that are stepped together; -1 takes 16, or 1 for a learner with a replay buffer."""
     normalize_obs: bool = True
     """Normalise the observations that the learner sees (VecNormalize), with the demonstrations' statistics at first where it clones."""
     update_every: int = 250
@@ -212,6 +221,9 @@ class ImitateConfig(RunConfig):
         return self.env or (self.demos.stem if self.demos is not None else "")
 
     def __post_init__(self) -> None:
+        for name, value in (OFF_POLICY if self.learner.lower() in OFF_POLICY_LEARNERS else ON_POLICY).items():
+            if getattr(self, name) == AUTO:
+                object.__setattr__(self, name, value)
         super().__post_init__()
         if self.episodes is not None and self.episodes < 1:
             raise RunError(f"--episodes is {self.episodes}, but must be at least 1")

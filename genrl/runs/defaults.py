@@ -9,13 +9,13 @@ from genrl.runs.config import ImitateConfig, RunConfig
 
 __all__ = ["learner_defaults"]
 
-_ON_POLICY = {"n_steps": 512, "net_arch": (128, 128)}
-_OFF_POLICY = {"gradient_steps": -1, "learning_starts": 2000}
+_ON_POLICY = {"n_steps": 128, "batch_size": 256, "net_arch": (128, 128)}
+_OFF_POLICY = {"gradient_steps": -1, "learning_starts": 1000}
 """With several environments, as many updates as steps."""
 
 _IMITATION: Mapping[str, Mapping[str, Any]] = {
-    "ppo": _ON_POLICY | {"batch_size": 1024},
-    "trpo": _ON_POLICY | {"batch_size": 1024},
+    "ppo": _ON_POLICY,
+    "trpo": _ON_POLICY,
     "a2c": {"net_arch": (128, 128)},
     "sac": _OFF_POLICY,
     "tqc": _OFF_POLICY,
@@ -28,10 +28,8 @@ _IMITATION: Mapping[str, Mapping[str, Any]] = {
 def learner_defaults(kind: type[RunConfig], learner: str) -> Mapping[str, Any]:
     """What a command takes where nothing is said, for those keywords whose default is not the learner's own.
 
-    Imitation scores and learns from large rollouts: the discriminator then changes little between two updates of the policy.
-
     Example:
         >>> learner_defaults(ImitateConfig, "ppo")["batch_size"]
-        1024
+        256
     """
     return _IMITATION.get(learner.lower(), {}) if kind is ImitateConfig else {}

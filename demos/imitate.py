@@ -1,6 +1,6 @@
 """Two hundred state-action pairs: behaviour cloning falls, GAIL with PPO runs. About two minutes on one idle core.
 
-python demos/imitation.py [--steps 600000] [--seed 0] [--out runs/imitation] [--results demos/results]
+python demos/imitate.py [--steps 600000] [--seed 0] [--out runs/imitation] [--results demos/results]
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def main() -> None:
     picture(RunDirectory(arguments.out), known["expert_return"], known["cloned_return"], folder / "imitation.png")
     if arguments.results is not None:
         about = json.loads((arguments.out / "config.json").read_text())["about"]
-        made_by = {"command": "python demos/imitation.py", "seeds": 1, "versions": about["versions"], "machine": about["machine"]}
+        made_by = {"command": "python demos/imitate.py", "seeds": 1, "versions": about["versions"], "machine": about["machine"]}
         document = made_by | known | {key: result[key] for key in KEPT}
         write_whole(folder / "imitation.json", (json.dumps(document, indent=1) + "\n").encode())
     print(f"picture: {folder / 'imitation.png'}")

@@ -1,0 +1,171 @@
+"""GAIL with PPO against PPO alone, and against the `imitation` library: ratios in one run, and a race to a return of 4,000.
+
+The library is asked for by the interpreter of an environment that has it, so that it may bring its own versions. Repeats alternate. One torch
+thread a side. Writes demos/results/bench_imitation.json.
+
+    python demos/bench_imitation.py --demos DEMOS [--peer PYTHON] [--only overhead|race] [--repeats 5]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import torch
+from stable_baselines3 import PPO
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+
+from genrl.data import Demonstrations
+from genrl.policies import clone
+from genrl.rewards import GAIL, RewardCallback
+from genrl.runs import ImitateConfig
+from genrl.runs.defaults import learner_defaults
+
+RESULTS = Path(__file__).parent / "results" / "bench_imitation.json"
+PEER = Path(__file__).parent / "peer_imitation.py"
+ENV, ROUND, GOAL = "HalfCheetah-v5", {"n_envs": 8, "n_steps": 256}, 4000.0
+DISCRIMINATOR = {"updates": 4, "batch_size": 1024}
+OF_PEER = {"hidden": (32, 32), "gradient_penalty": 0.0}
+"""What the other library's discriminator is."""
+
+
+def seconds_of_rounds(demonstrations: Demonstrations | None, rounds: int, **options: Any) -> float:
+    """``learn`` of PPO with SB3's hyperparameters, after two rounds to warm up; without demonstrations PPO alone."""
+    env = make_vec_env(ENV, n_envs=ROUND["n_envs"], seed=0)
+    model = PPO("MlpPolicy", env, n_steps=ROUND["n_steps"], seed=0)
+    callback = None
+    if demonstrations is not None:
+        gail = GAIL(demonstrations, model.observation_space, model.action_space, **DISCRIMINATOR, **options)
+        callback = RewardCallback(gail, extrinsic_weight=0.0)
+    a_round = ROUND["n_envs"] * ROUND["n_steps"]
+    model.learn(2 * a_round, callback=callback)
+    start = time.perf_counter()
+    model.learn(rounds * a_round, callback=callback)
+    env.close()
+    return time.perf_counter() - start
+
+
+def overhead(demos: Path, peer: str | None, repeats: int, rounds: int = 15) -> dict[str, Any]:
+    """Wall time over that of PPO alone: four discriminator updates of 1,024 pairs each in a round of 2,048 steps."""
+    demonstrations = Demonstrations.load(demos)
+    ratios: dict[str, list[float]] = {}
+    for _ in range(repeats):
+        bare = seconds_of_rounds(None, rounds)
+        ratios.setdefault("GAIL", []).append(seconds_of_rounds(demonstrations, rounds) / bare)
+        ratios.setdefault("GAIL, the peer's discriminator", []).append(seconds_of_rounds(demonstrations, rounds, **OF_PEER) / bare)
+        if peer:
+            (line,) = run_peer(peer, "overhead", str(demos), str(rounds))
+            ratios.setdefault("imitation", []).append(line["gail"] / line["bare"])
+        print({name: round(values[-1], 3) for name, values in ratios.items()}, flush=True)
+    return {name: {"median": statistics.median(values), "min_max": [min(values), max(values)]} for name, values in ratios.items()}
+
+
+def run_peer(python: str, *words: str) -> list[dict[str, Any]]:
+    """What the other library prints, a JSON object a line."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run([python, str(PEER), *words], stdout=subprocess.PIPE, text=True, check=True, env=environment)
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+
+
+class Race(BaseCallback):
+    """Evaluates every ``every`` steps, with the clock stopped, and ends at the goal.
+
+    Args:
+        env: to evaluate in.
+        every: environment steps.
+        began: seconds that were spent before ``learn``.
+    """
+
+    def __init__(self, env: VecEnv, every: int, began: float) -> None:
+        super().__init__()
+        self.env, self.every, self.seconds, self.next = env, every, began, every
+        self.curve: list[dict[str, float]] = []
+
+    def _on_rollout_start(self) -> None:
+        now = time.perf_counter()
+        if self.num_timesteps:
+            self.seconds += now - self.started
+        if self.num_timesteps >= self.next or not self.num_timesteps:
+            self.next = self.num_timesteps + self.every
+            self.curve.append({"steps": self.num_timesteps, "seconds": self.seconds, "return": self.evaluate()})
+            print(self.curve[-1], flush=True)
+        self.started = time.perf_counter()
+
+    def evaluate(self) -> float:
+        normalize = self.model.get_vec_normalize_env()
+        if isinstance(self.env, VecNormalize) and normalize is not None:
+            self.env.obs_rms = normalize.obs_rms
+        self.env.seed(10_000)
+        returns, _ = evaluate_policy(self.model, self.env, n_eval_episodes=10, deterministic=True)
+        return float(returns)  # type: ignore[arg-type]
+
+    def _on_step(self) -> bool:
+        return not (self.curve and self.curve[-1]["return"] >= GOAL)
+
+
+def ours(demonstrations: Demonstrations, cloned: bool, seed: int) -> list[dict[str, float]]:
+    """What `genrl imitate` does: the same defaults, with or without its warm start."""
+    defaults = dict(learner_defaults(ImitateConfig, "ppo"))
+    config = ImitateConfig(env=ENV)
+    net_arch = defaults.pop("net_arch")
+    env = VecNormalize(make_vec_env(ENV, n_envs=config.n_envs, seed=seed), norm_reward=False)
+    model = PPO("MlpPolicy", env, policy_kwargs={"net_arch": list(net_arch)}, seed=seed, **defaults)
+    start = time.perf_counter()
+    if cloned:
+        clone(model, demonstrations, epochs=config.clone, patience=50, seed=seed)
+    gail = GAIL(demonstrations, model.observation_space, model.action_space, seed=seed)
+    evaluation = VecNormalize(make_vec_env(ENV, n_envs=10), training=False, norm_reward=False)
+    race = Race(evaluation, 10_000, time.perf_counter() - start)
+    model.learn(3_000_000, callback=[RewardCallback(gail, extrinsic_weight=0.0, seed=seed), race])
+    env.close()
+    evaluation.close()
+    return race.curve
+
+
+def race(demos: Path, peer: str | None, seeds: int, minutes: float) -> dict[str, Any]:
+    """Seconds of training until the mean of ten deterministic episodes reaches the goal, both with the same demonstrations."""
+    demonstrations = Demonstrations.load(demos)
+    results: dict[str, Any] = {"goal": GOAL, "demonstrations": f"{demonstrations.n_episodes} trajectories, {demonstrations.n_steps} pairs"}
+    for seed in range(seeds):
+        for name, cloned in {"genrl": True, "genrl, not cloned": False}.items():
+            results.setdefault(name, []).append(ours(demonstrations, cloned, seed))
+        if peer:
+            results.setdefault("imitation", []).append(run_peer(peer, "race", str(demos), str(seed), str(60 * minutes)))
+    return results
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--demos", type=Path, required=True, help="demonstrations of HalfCheetah-v5, whole trajectories")
+    parser.add_argument("--peer", help="a python that can import imitation")
+    parser.add_argument("--only", choices=["overhead", "race"])
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--minutes", type=float, default=60.0, help="after which the peer's race ends")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    if args.only != "race":
+        results["wall_time_over_bare_PPO"] = overhead(args.demos, args.peer, args.repeats)
+    if args.only != "overhead":
+        results["race"] = race(args.demos, args.peer, args.seeds, args.minutes)
+    versions = {name: metadata.version(name) for name in ("stable-baselines3", "torch", "gymnasium", "mujoco")}
+    results["about"] = {"env": ENV, "threads": torch.get_num_threads(), "python": sys.version.split()[0], **versions}
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

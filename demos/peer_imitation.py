@@ -1,0 +1,99 @@
+"""The other side of bench_imitation.py: GAIL with PPO by the `imitation` library (1.0.1), run by a python that has it.
+
+    python demos/peer_imitation.py overhead DEMOS ROUNDS
+    python demos/peer_imitation.py race DEMOS SEED SECONDS
+
+Prints JSON objects, one a line.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+from imitation.algorithms.adversarial.gail import GAIL
+from imitation.data.types import Transitions
+from imitation.policies.base import FeedForward32Policy, NormalizeFeaturesExtractor
+from imitation.rewards.reward_nets import BasicRewardNet, NormalizedRewardNet
+from imitation.util.logger import configure
+from imitation.util.networks import RunningNorm
+from stable_baselines3 import PPO
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.evaluation import evaluate_policy
+
+ENV, GOAL = "HalfCheetah-v5", 4000.0
+
+
+def transitions(path: Path) -> Transitions:
+    """Every pair of a Minari file."""
+    file = path if path.is_file() else path / "data" / "main_data.hdf5"
+    with h5py.File(file) as source:
+        groups = [source[name] for name in source if name.startswith("episode_")]
+        obs = np.concatenate([group["observations"][:-1] for group in groups])
+        next_obs = np.concatenate([group["observations"][1:] for group in groups])
+        acts = np.concatenate([group["actions"][:] for group in groups])
+        dones = np.concatenate([group["terminations"][:] | group["truncations"][:] for group in groups])
+    return Transitions(obs=obs, acts=acts, next_obs=next_obs, dones=dones, infos=np.array([{}] * len(obs)))
+
+
+def trainer(venv, learner, demonstrations, reward_net, batch, updates, capacity) -> GAIL:
+    return GAIL(
+        demonstrations=demonstrations, demo_batch_size=batch, venv=venv, gen_algo=learner, reward_net=reward_net,
+        n_disc_updates_per_round=updates, gen_replay_buffer_capacity=capacity, allow_variable_horizon=True,
+        custom_logger=configure(format_strs=[]),
+    )  # fmt: skip
+
+
+def overhead(demos: Path, rounds: int) -> None:
+    """Rounds of 2,048 steps with SB3's hyperparameters: PPO alone, then with four discriminator updates of 1,024."""
+    times = {}
+    for name in ("bare", "gail"):
+        venv = make_vec_env(ENV, n_envs=8, seed=0)
+        learner = PPO("MlpPolicy", venv, n_steps=256, seed=0)
+        if name == "gail":
+            net = BasicRewardNet(venv.observation_space, venv.action_space, normalize_input_layer=RunningNorm)
+            learn = trainer(venv, learner, transitions(demos), net, 1024, 4, 2048).train
+        else:
+            learn = learner.learn
+        learn(2 * 2048)
+        start = time.perf_counter()
+        learn(rounds * 2048)
+        times[name] = time.perf_counter() - start
+    print(json.dumps(times), flush=True)
+
+
+def race(demos: Path, seed: int, limit: float) -> None:
+    """The settings that the library publishes for its half cheetah (gail_seals_half_cheetah_best_hp_eval.json)."""
+    torch.manual_seed(seed)
+    np.random.seed(seed)
+    venv = make_vec_env(ENV, n_envs=8, seed=seed)
+    learner = PPO(
+        FeedForward32Policy, venv, n_steps=4096 // 8, batch_size=64, clip_range=0.1, ent_coef=3.992371122209408e-6, gae_lambda=0.95, gamma=0.95,
+        learning_rate=0.00026250519057717037, max_grad_norm=0.8, n_epochs=5, vf_coef=0.11483689492120866, seed=seed,
+        policy_kwargs={"features_extractor_class": NormalizeFeaturesExtractor, "features_extractor_kwargs": {"normalize_class": RunningNorm}},
+    )  # fmt: skip
+    net = BasicRewardNet(venv.observation_space, venv.action_space, normalize_input_layer=RunningNorm)
+    gail = trainer(venv, learner, transitions(demos), NormalizedRewardNet(net, RunningNorm), 8192, 8, 512)
+    evaluation = make_vec_env(ENV, n_envs=10)
+    seconds, steps, reached = 0.0, 0, -np.inf
+    while seconds < limit and reached < GOAL:
+        start = time.perf_counter()
+        gail.train(10 * 4096)
+        seconds, steps = seconds + time.perf_counter() - start, steps + 10 * 4096
+        evaluation.seed(10_000)
+        reached = float(evaluate_policy(learner, evaluation, n_eval_episodes=10, deterministic=True)[0])
+        print(json.dumps({"steps": steps, "seconds": seconds, "return": reached}), flush=True)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    what, demos, *rest = sys.argv[1:]
+    if what == "overhead":
+        overhead(Path(demos), int(rest[0]))
+    else:
+        race(Path(demos), int(rest[0]), float(rest[1]))
