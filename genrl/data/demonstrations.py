@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from gymnasium import spaces
 
 from genrl.data import _minari, _npz
 from genrl.data._episode import DemonstrationError, Episode, checked, is_discrete, one_line, read_only, with_time_limit
@@ -239,6 +240,16 @@ class Demonstrations:
         inside = tuple(replace(episode, actions=read_only(np.clip(episode.actions, *bounds))) for episode in self.episodes)
         count = sum(int((new.actions != old.actions).sum()) for new, old in zip(inside, self.episodes, strict=True))
         return replace(self, episodes=inside), count
+
+    def fitted(self, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> tuple[Demonstrations, int]:
+        """For a task with these spaces: checked against them, actions inside the box; and how many components of actions were not.
+
+        Raises:
+            DemonstrationError: other sizes, or another kind of actions.
+        """
+        size = int(action_space.n) if isinstance(action_space, spaces.Discrete) else action_space.shape or ()
+        self.check(observation_space.shape or (), size)
+        return self.clipped(action_space.low, action_space.high) if isinstance(action_space, spaces.Box) else (self, 0)
 
     def check(self, obs_shape: Sequence[int], action: Sequence[int] | int, low: Any = None, high: Any = None) -> None:
         """Refuse demonstrations that don't fit a task.

@@ -60,7 +60,7 @@ def clone(
     References:
         Pomerleau, "Efficient Training of Artificial Neural Networks for Autonomous Navigation", 1991.
     """
-    _check(model, demonstrations)
+    demonstrations = _fitted(model, demonstrations)
     normalize = unwrap_vec_normalize(model.env) if model.env is not None else None
     if normalize is not None:
         normalize_like(normalize, demonstrations)
@@ -107,18 +107,16 @@ def normalize_like(normalize: VecNormalize, demonstrations: Demonstrations) -> N
         rms.var = np.maximum(rms.var, 1e-4)  # a number that hardly varies there would put every other state at the clip
 
 
-def _check(model: BaseAlgorithm, demonstrations: Demonstrations) -> None:
-    space: Any = model.action_space
-    demonstrations.check(model.observation_space.shape or (), int(space.n) if isinstance(space, spaces.Discrete) else space.shape)
+def _fitted(model: BaseAlgorithm, demonstrations: Demonstrations) -> Demonstrations:
+    demonstrations, _ = demonstrations.fitted(model.observation_space, model.action_space)
     if "Lstm" in type(model.policy).__name__ or "Recurrent" in type(model.policy).__name__:
         raise ValueError(f"{type(model).__name__} has a memory, which single pairs can't teach; clone into PPO instead")
+    return demonstrations
 
 
 def _pairs(model: BaseAlgorithm, demonstrations: Demonstrations, normalize: VecNormalize | None) -> tuple[Tensor, Tensor]:
-    """Observations as the policy sees them; actions in the task's units, inside the box."""
+    """Observations as the policy sees them, and actions in the units of its loss."""
     space = model.action_space
-    if isinstance(space, spaces.Box):
-        demonstrations, _ = demonstrations.clipped(space.low, space.high)
     pairs = demonstrations.transitions()
     obs = pairs.obs if normalize is None else torch.as_tensor(normalize.normalize_obs(pairs.obs.numpy()), dtype=torch.float32)
     action = pairs.action

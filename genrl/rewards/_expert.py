@@ -26,10 +26,7 @@ class ExpertBatches:
 
     def __init__(self, demonstrations: Demonstrations, model: OffPolicyAlgorithm, fraction: float, generator: torch.Generator) -> None:
         self.fraction, self.generator, self.gamma = fraction, generator, model.gamma
-        space: Any = model.action_space
-        demonstrations.check(model.observation_space.shape or (), int(space.n) if isinstance(space, spaces.Discrete) else space.shape)
-        if isinstance(space, spaces.Box):
-            demonstrations, _ = demonstrations.clipped(space.low, space.high)
+        demonstrations, _ = demonstrations.fitted(model.observation_space, model.action_space)
         self.transitions = demonstrations.transitions()
         self.rewards = np.concatenate([episode.rewards[episode.steps] for episode in demonstrations.episodes]).astype(np.float32)
         action = self.transitions.action.numpy()

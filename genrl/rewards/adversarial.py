@@ -139,11 +139,7 @@ class AdversarialReward(RewardModel):
     # --- inputs ---
 
     def _checked(self, demonstrations: Demonstrations) -> Transitions:
-        low, high = (self.action_space.low, self.action_space.high) if isinstance(self.action_space, spaces.Box) else (None, None)
-        size = int(self.action_space.n) if isinstance(self.action_space, spaces.Discrete) else self.action_space.shape
-        demonstrations.check(self.observation_space.shape, size)
-        clipped = demonstrations.clipped(low, high)[0] if low is not None else demonstrations
-        return clipped.transitions()
+        return demonstrations.fitted(self.observation_space, self.action_space)[0].transitions()
 
     def _raw_inputs(self, transitions: Transitions) -> Tensor:
         """Inputs in the task's units, then whether this is the absorbing state."""

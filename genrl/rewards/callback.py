@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from stable_baselines3 import HerReplayBuffer
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback, EventCallback
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
@@ -143,7 +144,7 @@ class RewardCallback(BaseCallback):
         if not self.active:
             return
         _refuse_model(self.model, self.reward)
-        self._refuse_mixing()
+        self.check_mixing(self.model)
         self._probe()
         self._raw = RawObservations(self.model)
         if isinstance(self.model, OffPolicyAlgorithm):
@@ -240,9 +241,14 @@ class RewardCallback(BaseCallback):
             scores: np.ndarray = self.reward.of_expert(transitions).cpu().numpy().astype(np.float32)
         return self.weight * scores
 
-    def _refuse_mixing(self) -> None:
-        off_policy, mixed = isinstance(self.model, OffPolicyAlgorithm), self.demonstrations is not None and self.expert_fraction > 0
-        learner, name = type(self.model).__name__, type(self.reward).__name__
+    def check_mixing(self, model: BaseAlgorithm) -> None:
+        """Refuse a learner whose batches can't hold the demonstrations that they should; ``learn`` does so too.
+
+        Raises:
+            ValueError: a reward that needs them, or an ``expert_fraction``, for a learner without a replay buffer.
+        """
+        off_policy, mixed = isinstance(model, OffPolicyAlgorithm), self.demonstrations is not None and self.expert_fraction > 0
+        learner, name = type(model).__name__, type(self.reward).__name__
         if self.reward.needs_expert_batches and not (off_policy and mixed):
             raise ValueError(
                 f"{name} needs demonstrations in the batches of an off-policy learner; use SAC or another one with a replay buffer, and "

@@ -54,17 +54,20 @@ def load(config: ImitateConfig, observation_space: spaces.Space[Any], action_spa
     """
     whole = _read(config)
     try:
-        size = int(action_space.n) if isinstance(action_space, spaces.Discrete) else action_space.shape or ()
-        whole.check(observation_space.shape or (), size)
-        if isinstance(action_space, spaces.Box):
-            whole, count = whole.clipped(action_space.low, action_space.high)
-            if count:
-                warnings.warn(
-                    f"{config.demos}: {count:,} components of actions were outside the box of {config.env}, and were clipped", stacklevel=2
-                )
+        whole, count = whole.fitted(observation_space, action_space)
+        if count:
+            warnings.warn(
+                f"{config.demos}: {count:,} components of actions were outside the box of {config.env}, and were clipped", stacklevel=2
+            )
         used = whole.subsample(config.episodes, config.every, seed=0)
     except DemonstrationError as error:
         raise RunError(str(error)) from error
+    if config.reward_kwargs.get("form") == "softplus" and all(episode.terminated for episode in used.episodes):
+        warnings.warn(
+            f"every episode of {config.demos} ends by itself, and the reward's form softplus pays for each further step; if the end is the "
+            "goal, type --reward.form log-d",
+            stacklevel=2,
+        )
     return Loaded(used, _rest(whole, used))
 
 

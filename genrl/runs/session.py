@@ -159,6 +159,8 @@ def build(config: RunConfig) -> Session:
     env = make_vec_env(config, config.learner_kwargs.get("gamma", 0.99))
     try:
         learner = _learner(config, env)
+        if reward is not None:
+            _check_mixing(reward, learner)
     except BaseException:
         _sb3.close(env)
         raise
@@ -223,6 +225,13 @@ def _reward(config: RunConfig, env: Any, loaded: Loaded | None) -> RewardCallbac
         )
     except (ValueError, TypeError) as error:
         raise RunError(f"--reward {config.reward} on {config.env}: {' '.join(str(error).split())}") from error
+
+
+def _check_mixing(reward: RewardCallback, learner: BaseAlgorithm) -> None:
+    try:
+        reward.check_mixing(learner)
+    except ValueError as error:
+        raise RunError(str(error)) from error
 
 
 def _noise(config: RunConfig) -> list[HeldNoise]:

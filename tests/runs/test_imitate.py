@@ -14,6 +14,7 @@ from genrl.data import Demonstrations, Episode
 from genrl.runs import ExploreConfig, ImitateConfig, RunDirectory, RunError, explore, imitate, record, resume
 from genrl.runs.demonstrations import completed, load
 from genrl.runs.environments import make_env
+from genrl.runs.session import Session
 from genrl.studies import InProcess, Study, read_study, run_study
 from tests.runs.test_rewind import assert_same_run
 from tests.runs.tiny import SMALL, config
@@ -161,6 +162,31 @@ class TestTheDemonstrationsOfARun:
         with pytest.warns(UserWarning, match="2 components of actions were outside the box of Pendulum-v1, and were clipped"):
             found = load(ImitateConfig(demos=tmp_path / "a.npz", env="Pendulum-v1"), env.observation_space, env.action_space)
         assert found.demonstrations.transitions().action.flatten().tolist() == [2.0, 0.0, -2.0]
+
+    @pytest.mark.parametrize(("form", "ends", "told"), [("softplus", True, True), ("softplus", False, False), ("log-d", True, False)])
+    def test_episodes_that_all_end_by_themselves_and_a_reward_for_going_on_are_pointed_out(self, tmp_path, recwarn, form, ends, told):
+        no, last = np.zeros(3, bool), np.arange(3) == 2
+        episode = Episode(np.zeros((4, 3)), np.zeros((3, 1)), np.zeros(3), *((last, no) if ends else (no, last)))
+        Demonstrations.from_episodes([episode], "Pendulum-v1").save(tmp_path / "a.npz")
+        env = make_env("Pendulum-v1", {})
+        load(ImitateConfig(demos=tmp_path / "a.npz", reward_kwargs={"form": form}), env.observation_space, env.action_space)
+        assert any("type --reward.form log-d" in str(item.message) for item in recwarn) is told
+
+
+@pytest.mark.parametrize(
+    ("learner", "values"), [("ppo", (300_000, 16, 500, 0.0)), ("SAC", (50_000, 1, 0, 0.5)), ("module:Learner", (300_000, 16, 500, 0.0))]
+)
+def test_what_is_not_said_is_what_does_well_with_the_learner(learner, values):
+    chosen = ImitateConfig(learner=learner)
+    assert (chosen.steps, chosen.n_envs, chosen.clone, chosen.expert_fraction) == values
+    said = ImitateConfig(learner=learner, steps=0, n_envs=2, clone=7, expert_fraction=0.25)
+    assert (said.steps, said.n_envs, said.clone, said.expert_fraction) == (0, 2, 7, 0.25)
+
+
+def test_a_reward_without_the_demonstrated_batches_that_it_needs_is_refused_before_anything_is_cloned(demos, tmp_path, monkeypatch):
+    monkeypatch.setattr(Session, "clone", lambda session: pytest.fail("it cloned"))
+    with pytest.raises(RunError, match="SQIL needs demonstrations in the batches of an off-policy learner"):
+        imitate(imitation(demos, tmp_path / "run", reward="sqil", reward_kwargs={}), quiet=True)
 
 
 @pytest.mark.parametrize(
