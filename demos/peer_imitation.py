@@ -70,12 +70,13 @@ def overhead(demos: Path, rounds: int) -> None:
 def race(demos: Path, seed: int, limit: float) -> None:
     """The settings that the library publishes for its half cheetah (gail_seals_half_cheetah_best_hp_eval.json)."""
     torch.manual_seed(seed)
-    np.random.seed(seed)
     venv = make_vec_env(ENV, n_envs=8, seed=seed)
     learner = PPO(
-        FeedForward32Policy, venv, n_steps=4096 // 8, batch_size=64, clip_range=0.1, ent_coef=3.992371122209408e-6, gae_lambda=0.95, gamma=0.95,
-        learning_rate=0.00026250519057717037, max_grad_norm=0.8, n_epochs=5, vf_coef=0.11483689492120866, seed=seed,
-        policy_kwargs={"features_extractor_class": NormalizeFeaturesExtractor, "features_extractor_kwargs": {"normalize_class": RunningNorm}},
+        FeedForward32Policy, venv, n_steps=4096 // 8, batch_size=64, clip_range=0.1, ent_coef=3.992371122209408e-6, gae_lambda=0.95,
+        gamma=0.95, learning_rate=0.00026250519057717037, max_grad_norm=0.8, n_epochs=5, vf_coef=0.11483689492120866, seed=seed,
+        policy_kwargs={
+            "features_extractor_class": NormalizeFeaturesExtractor, "features_extractor_kwargs": {"normalize_class": RunningNorm},
+        },
     )  # fmt: skip
     net = BasicRewardNet(venv.observation_space, venv.action_space, normalize_input_layer=RunningNorm)
     gail = trainer(venv, learner, transitions(demos), NormalizedRewardNet(net, RunningNorm), 8192, 8, 512)

@@ -6,7 +6,7 @@ import ast
 import dataclasses
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated, Any, TypeVar
 
@@ -58,7 +58,8 @@ def _with_flags_of(config: type[RunConfig], learner: str | None, reward: str | N
     """``config`` with a nested dataclass of hyperparameters in place of each mapping; without a name, no flags for it."""
     fields: list[tuple[str, Any, Any]] = [*_optional_fields(config), _hidden("env_kwargs")]
     for role, name in (("learner", learner), ("reward", reward)):
-        fields.append(_hidden(f"{role}_kwargs") if name in (None, "none") else _nested(config, role, str(name)))
+        own = _defaults(config, role, learner, reward)
+        fields.append(_hidden(f"{role}_kwargs") if name in (None, "none") else _nested(role, str(name), own))
     return dataclasses.make_dataclass(config.__name__, fields, bases=(config,), frozen=True)
 
 
@@ -75,15 +76,21 @@ def _hidden(name: str) -> tuple[str, Any, Any]:
     return name, tyro.conf.Suppress[tyro.conf.Fixed[dict]], dataclasses.field(default_factory=dict)
 
 
-def _nested(config: type[RunConfig], role: str, name: str) -> tuple[str, Any, Any]:
-    from genrl.runs.defaults import learner_defaults
+def _defaults(config: type[RunConfig], role: str, learner: str | None, reward: str | None) -> Mapping[str, Any]:
+    """Where the command's defaults differ from those of the learner or of the reward."""
+    from genrl.runs.defaults import learner_defaults, reward_defaults
+
+    learner = learner or config.learner
+    return learner_defaults(config, learner) if role == "learner" else reward_defaults(config, learner, reward or config.reward)
+
+
+def _nested(role: str, name: str, own: Mapping[str, Any]) -> tuple[str, Any, Any]:
     from genrl.runs.hyperparameters import hyperparameters
     from genrl.runs.resolve import learner_class, reward_class
 
     cls = learner_class(name) if role == "learner" else reward_class(name)
     assert cls is not None
     fields: list[Any] = []
-    own = learner_defaults(config, name) if role == "learner" else {}
     for item in hyperparameters(cls).values():
         kind: Any = Annotated[item.type, tyro.conf.arg(help=item.help)]
         default = own.get(item.name, item.default)

@@ -1,13 +1,13 @@
-"""Hyperparameters of learners that do well where SB3's own defaults, made for other purposes, do not."""
+"""Hyperparameters of learners and rewards that do well where SB3's own defaults, made for other purposes, do not."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from genrl.runs.config import ImitateConfig, RunConfig
+from genrl.runs.config import OFF_POLICY_LEARNERS, ImitateConfig, RunConfig
 
-__all__ = ["learner_defaults"]
+__all__ = ["learner_defaults", "reward_defaults"]
 
 _ON_POLICY = {"n_steps": 128, "batch_size": 256, "net_arch": (128, 128)}
 _OFF_POLICY = {"gradient_steps": -1, "learning_starts": 1000}
@@ -33,3 +33,16 @@ def learner_defaults(kind: type[RunConfig], learner: str) -> Mapping[str, Any]:
         256
     """
     return _IMITATION.get(learner.lower(), {}) if kind is ImitateConfig else {}
+
+
+def reward_defaults(kind: type[RunConfig], learner: str, reward: str) -> Mapping[str, Any]:
+    """The same for a reward: off-policy the discriminator's logit, as in "Discriminator-Actor-Critic" (2018).
+
+    Example:
+        >>> reward_defaults(ImitateConfig, "sac", "gail")
+        {'form': 'logit'}
+        >>> reward_defaults(ImitateConfig, "ppo", "gail")
+        {}
+    """
+    off_policy = kind is ImitateConfig and learner.lower() in OFF_POLICY_LEARNERS
+    return {"form": "logit"} if off_policy and reward.lower() in ("gail", "gaifo") else {}

@@ -14,7 +14,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize, unwrap_vec_no
 
 from genrl.runs import _sb3
 from genrl.runs.config import ImitateConfig, RunConfig
-from genrl.runs.defaults import learner_defaults
+from genrl.runs.defaults import learner_defaults, reward_defaults
 from genrl.runs.demonstrations import Loaded, load
 from genrl.runs.environments import coverage_names, getattr_or, is_image, make_env, make_vec_env
 from genrl.runs.errors import RunError
@@ -131,10 +131,11 @@ def resolve(config: RunConfig) -> RunConfig:
     learner, reward = learner_class(config.learner), reward_class(config.reward)
     if reward is None and config.reward_kwargs:
         raise RunError(f"--reward.{next(iter(config.reward_kwargs))} was given, but --reward is none; name a reward")
+    kind, of_reward = type(config), reward_defaults(type(config), config.learner, config.reward)
     return replace(
         config,
-        learner_kwargs=resolve_kwargs(learner, {**learner_defaults(type(config), config.learner), **config.learner_kwargs}, "learner"),
-        reward_kwargs=resolve_kwargs(reward, config.reward_kwargs, "reward") if reward is not None else {},
+        learner_kwargs=resolve_kwargs(learner, {**learner_defaults(kind, config.learner), **config.learner_kwargs}, "learner"),
+        reward_kwargs={} if reward is None else resolve_kwargs(reward, {**of_reward, **config.reward_kwargs}, "reward"),
     )
 
 
