@@ -1,7 +1,7 @@
 """GAIL with PPO against PPO alone, and against the `imitation` library: ratios in one run, and a race to a return of 4,000.
 
-The library is asked for by the interpreter of an environment that has it, so that it may bring its own versions. Repeats alternate, with one
-torch thread a side. Writes demos/results/bench_imitation.json.
+The library is asked for by the interpreter of an environment that has it, so that it may bring its own versions. Repeats alternate, with
+one torch thread a side. Writes demos/results/bench_imitation.json.
 
     python demos/bench_imitation.py --demos DEMOS [--peer PYTHON] [--only overhead|race] [--repeats 5]
 """

@@ -33,6 +33,7 @@ TOUCHES_SB3 = {
     "rewards/_observations.py",
     "rewards/_replay.py",
     "policies/noise.py",
+    "policies/warmup.py",
     "runs/_sb3.py",
 }
 INTERNAL_MODULES = ("buffers", "distributions", "running_mean_std", "save_util", "type_aliases", "utils")

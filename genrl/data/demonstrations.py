@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from gymnasium import spaces
 
 from genrl.data import _minari, _npz
 from genrl.data._episode import DemonstrationError, Episode, checked, is_discrete, one_line, read_only, with_time_limit
@@ -241,15 +240,15 @@ class Demonstrations:
         count = sum(int((new.actions != old.actions).sum()) for new, old in zip(inside, self.episodes, strict=True))
         return replace(self, episodes=inside), count
 
-    def fitted(self, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> tuple[Demonstrations, int]:
-        """For a task with these spaces: checked against them, actions inside the box; and how many components of actions were not.
+    def fitted(self, observation_space: Any, action_space: Any) -> tuple[Demonstrations, int]:
+        """For a task with these spaces of Gymnasium's: checked, with all actions inside a ``Box``; and the number of components that were not.
 
         Raises:
             DemonstrationError: other sizes, or another kind of actions.
         """
-        size = int(action_space.n) if isinstance(action_space, spaces.Discrete) else action_space.shape or ()
-        self.check(observation_space.shape or (), size)
-        return self.clipped(action_space.low, action_space.high) if isinstance(action_space, spaces.Box) else (self, 0)
+        n = getattr(action_space, "n", None)  # of a Discrete
+        self.check(observation_space.shape or (), action_space.shape or () if n is None else int(n))
+        return self.clipped(action_space.low, action_space.high) if hasattr(action_space, "low") else (self, 0)
 
     def check(self, obs_shape: Sequence[int], action: Sequence[int] | int, low: Any = None, high: Any = None) -> None:
         """Refuse demonstrations that don't fit a task.

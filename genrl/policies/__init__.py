@@ -3,5 +3,6 @@
 from genrl.policies.cloning import clone
 from genrl.policies.dagger import dagger
 from genrl.policies.noise import HeldNoise
+from genrl.policies.warmup import CriticWarmUp
 
-__all__ = ["HeldNoise", "clone", "dagger"]
+__all__ = ["CriticWarmUp", "HeldNoise", "clone", "dagger"]

@@ -202,6 +202,8 @@ class ImitateConfig(RunConfig):
     clone: int = AUTO
     """First fit the policy to the demonstrations, for at most this many epochs (behaviour cloning); 0 starts from nothing, -1 takes 500, or
     0 for a learner with a replay buffer, whose fresh critic would undo it."""
+    critic_warmup: int = 0
+    """Environment steps in which a cloned policy stays as it is and only its critic learns."""
     expert_fraction: float = AUTO
     """Share of demonstrated transitions in each batch of a learner with a replay buffer (HyPER); -1 takes a half, and 0 for the others."""
     weight: float = 1.0
@@ -227,8 +229,9 @@ class ImitateConfig(RunConfig):
         super().__post_init__()
         if self.episodes is not None and self.episodes < 1:
             raise RunError(f"--episodes is {self.episodes}, but must be at least 1")
-        if self.every < 1 or self.clone < 0:
-            raise RunError(f"--every is {self.every} and --clone is {self.clone}, but must be at least 1 and 0")
+        for name, least in (("every", 1), ("clone", 0), ("critic_warmup", 0)):
+            if getattr(self, name) < least:
+                raise RunError(f"--{name.replace('_', '-')} is {getattr(self, name)}, but must be at least {least}")
         if self.reward.lower() == "none":
             raise RunError("--reward is none, but an imitation has its reward from the demonstrations; for cloning alone type --steps 0")
         if not 0 <= self.expert_fraction < 1:

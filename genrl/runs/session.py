@@ -23,7 +23,7 @@ from genrl.runs.resolve import learner_class, reward_class
 from genrl.runs.rewind import episodes, rewind
 
 if TYPE_CHECKING:
-    from genrl.policies import HeldNoise
+    from genrl.policies import CriticWarmUp, HeldNoise
     from genrl.rewards import RewardCallback
 
 __all__ = ["Session", "build", "resolve"]
@@ -49,7 +49,7 @@ class Session:
     env: VecEnv
     learner: BaseAlgorithm
     reward: RewardCallback | None
-    callbacks: list[HeldNoise]
+    callbacks: list[HeldNoise | CriticWarmUp]
     coverage_names: tuple[str, ...]
     observation_names: tuple[str, ...]
     loaded: Loaded | None = None
@@ -59,6 +59,13 @@ class Session:
     def normalize(self) -> VecNormalize | None:
         """The running normalisation of observations or rewards, if there is one."""
         return unwrap_vec_normalize(self.env)
+
+    @property
+    def noises(self) -> list[HeldNoise]:
+        """Of the callbacks those with a state of their own."""
+        from genrl.policies import HeldNoise
+
+        return [callback for callback in self.callbacks if isinstance(callback, HeldNoise)]
 
     def clone(self) -> dict[str, float]:
         """Warm-start the policy of an imitation that asks for it; losses and the number of epochs."""
@@ -78,7 +85,7 @@ class Session:
             "learner": _sb3.learner_state(self.learner),
             "reward": self.reward.state_dict() if self.reward is not None else None,
             "vecnormalize": _sb3.vecnormalize_state(self.normalize) if self.normalize is not None else None,
-            "noise": [callback.state_dict() for callback in self.callbacks],
+            "noise": [callback.state_dict() for callback in self.noises],
             "generators": _sb3.generator_state(),
             "episodes": episodes(self.env),
         }
@@ -95,7 +102,7 @@ class Session:
             self.reward.load_state_dict(state["reward"])
         if self.normalize is not None:
             _sb3.load_vecnormalize_state(self.normalize, state["vecnormalize"])
-        for callback, noise in zip(self.callbacks, state["noise"], strict=True):
+        for callback, noise in zip(self.noises, state["noise"], strict=True):
             callback.load_state_dict(noise)
         exact = self._rewind(state)
         if exact:
@@ -165,7 +172,7 @@ def build(config: RunConfig) -> Session:
     except BaseException:
         _sb3.close(env)
         raise
-    return Session(config, env, learner, reward, _noise(config), names, observation_names, loaded)
+    return Session(config, env, learner, reward, _callbacks(config), names, observation_names, loaded)
 
 
 def _policy(config: RunConfig, space: spaces.Space[Any]) -> str:
@@ -235,9 +242,9 @@ def _check_mixing(reward: RewardCallback, learner: BaseAlgorithm) -> None:
         raise RunError(str(error)) from error
 
 
-def _noise(config: RunConfig) -> list[HeldNoise]:
-    if not config.held_noise:
-        return []
-    from genrl.policies import HeldNoise
+def _callbacks(config: RunConfig) -> list[HeldNoise | CriticWarmUp]:
+    from genrl.policies import CriticWarmUp, HeldNoise
 
-    return [HeldNoise(config.held_noise, config.held_noise_std)]
+    noise = [HeldNoise(config.held_noise, config.held_noise_std)] if config.held_noise else []
+    warm_up = [CriticWarmUp(config.critic_warmup)] if isinstance(config, ImitateConfig) and config.critic_warmup else []
+    return [*noise, *warm_up]

@@ -111,7 +111,7 @@ class TestAnImitation:
         from tests.runs.test_rewind import StopAt, training_module
 
         mixing = {"expert_fraction": 0.5, "update_every": 50} if learner == "sac" else {}
-        cell = imitation(demos, tmp_path / "whole", learner, steps=512, **mixing)
+        cell = imitation(demos, tmp_path / "whole", learner, steps=512, critic_warmup=256, **mixing)
         imitate(cell, quiet=True)
         StopAt.step = 150 if learner == "sac" else 202  # of the evaluation of the cloned policy too
         with monkeypatch.context() as patch:
@@ -201,6 +201,8 @@ def test_a_reward_without_the_demonstrated_batches_that_it_needs_is_refused_befo
         ("--demos {demos} --reward none", "for cloning alone type --steps 0"),
         ("--demos {demos} --reward sqil", "SQIL needs demonstrations in the batches of an off-policy learner"),
         ("--demos {demos} --learner recurrentppo", "has a memory, which single pairs can't teach"),
+        ("--demos {demos} --critic-warmup -1", "--critic-warmup is -1, but must be at least 0"),
+        ("--demos {demos} --learner trpo --critic-warmup 64", "TRPO can't learn its critic alone"),
         ("--demos {demos} --expert-fraction 1", "--expert-fraction is 1"),
     ],
 )
