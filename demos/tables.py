@@ -103,6 +103,70 @@ def studies_table() -> list[str]:
     return rows
 
 
+def score(entry: dict[str, Any] | None) -> str:
+    """Deterministic return: median of the runs, smallest and largest."""
+    value = None if entry is None else entry["evaluation_return"]
+    if value is None:
+        return "–"
+    middle = f"{value['median']:,.0f}"
+    return middle if value["n"] == 1 else f"{middle} ({value['min']:,.0f} to {value['max']:,.0f})"
+
+
+def imitate_table() -> list[str]:
+    """A row for each task and learner, from every study of imitation."""
+    rows = []
+    for name in ("imitate_minutes", "imitate_steps", "imitate_humanoid", "imitate_classic"):
+        document = results(name)
+        for task, about in (document["tasks"] if document is not None else {}).items():
+            methods = about["methods"]
+            for method, entry in methods.items():
+                if not method.startswith("gail"):
+                    continue
+                expert = f"{about['reference'][1]:,.0f}" if about["reference"] else "–"
+                controls = [score(methods.get(control)) for control in ("cloned", CONTROL.get(task, "constant"))]
+                cost = [f"{about['steps'] // 1000:,}k", f"{entry['seconds'] / 60:.1f}"]
+                rows.append(
+                    [
+                        task.replace("-", ", ", 1).replace("-", " "),
+                        f"{method.split('-')[0]}, {entry['learner']}",
+                        expert,
+                        *controls,
+                        score(entry),
+                        *cost,
+                    ]
+                )
+    header = ["task", "reward, learner", "expert", "cloning alone", "constant reward", "imitation", "steps", "minutes"]
+    return markdown(Table(header, rows)).split("\n") if rows else ["(not measured yet)"]
+
+
+CONTROL = {"Acrobot": "constant-negative", "MountainCar": "constant-negative"}
+"""Which constant has the sign of the reward that imitates."""
+
+
+def race_table() -> list[str]:
+    document = results("bench_imitation")
+    if document is None:
+        return ["(not measured yet)"]
+    rows = ["| HalfCheetah-v5, one torch thread a side | |", "| --- | --- |"]
+    for name, entry in document.get("wall_time_over_bare_PPO", {}).items():
+        low, high = entry["min_max"]
+        rows.append(f"| wall time over PPO alone: {name} | {entry['median']:.2f} [{low:.2f}, {high:.2f}] |")
+    race = document.get("race", {})
+    for name, curves in race.items():
+        if isinstance(curves, list):
+            rows.append(f"| training until the return is {race['goal']:,.0f}: {name} | {'; '.join(map(finish, curves))} |")
+    return rows
+
+
+def finish(curve: list[dict[str, float]]) -> str:
+    last = curve[-1]
+    best = max(point["return"] for point in curve)
+    reached = best >= 4000
+    return f"{last['seconds'] / 60:.1f} minutes, {last['steps'] / 1000:,.0f}k steps" + (
+        "" if reached else f", not reached (best {best:,.0f})"
+    )
+
+
 def imitation_table() -> list[str]:
     document = results("imitation")
     if document is None:
@@ -119,6 +183,8 @@ def imitation_table() -> list[str]:
 
 TABLES = {
     "imitation": imitation_table,
+    "imitate": imitate_table,
+    "race": race_table,
     "sparse_mountaincar": lambda: study_table("sparse_mountaincar", "first", "reaches", "training", "deterministic", "against"),
     "returns": lambda: milestones_table("half_cheetah", "half_cheetah_fine", "cartpole_swingup"),
     "sac": lambda: study_table("sac_mountain_car", "first", "training", "deterministic"),
