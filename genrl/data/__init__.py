@@ -1,5 +1,6 @@
 """Data: what others or a model recorded, as arrays. No environments and no learners here."""
 
 from genrl.data.demonstrations import DemonstrationError, Demonstrations, Episode
+from genrl.data.images import ImageData, ImageError, Images, load_images
 
-__all__ = ["DemonstrationError", "Demonstrations", "Episode"]
+__all__ = ["DemonstrationError", "Demonstrations", "Episode", "ImageData", "ImageError", "Images", "load_images"]

@@ -21,7 +21,9 @@ SMALL: dict[Any, dict[str, Any]] = {
 
 
 def learner(kind: Any) -> Any:
-    return kind(f"{'MlpLstm' if kind is RecurrentPPO else 'Mlp'}Policy", "Pendulum-v1", seed=0, policy_kwargs={"net_arch": [8]}, **SMALL[kind])
+    return kind(
+        f"{'MlpLstm' if kind is RecurrentPPO else 'Mlp'}Policy", "Pendulum-v1", seed=0, policy_kwargs={"net_arch": [8]}, **SMALL[kind]
+    )
 
 
 def of_the_policy(model: Any) -> list[Tensor]:

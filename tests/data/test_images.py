@@ -1,0 +1,229 @@
+"""Images from IDX, npz and folders: what is read is what was written, and what can't be is one sentence."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from genrl.data import ImageError, Images, load_images
+from genrl.data import images as module
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (20, 5, 4), dtype=np.uint8)
+LABELS = np.arange(20) % 3
+
+
+def idx(array: np.ndarray) -> bytes:
+    """The format, written by its definition."""
+    return bytes([0, 0, 8, array.ndim]) + b"".join(struct.pack(">I", size) for size in array.shape) + array.astype(np.uint8).tobytes()
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A small data set in the place of MNIST."""
+    folder = tmp_path / "root" / "mnist"
+    folder.mkdir(parents=True)
+    for part, images, labels in (("train", PIXELS[:15], LABELS[:15]), ("t10k", PIXELS[15:], LABELS[15:])):
+        (folder / f"{part}-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(images)))
+        (folder / f"{part}-labels-idx1-ubyte").write_bytes(idx(labels))  # unpacked by hand
+    return tmp_path / "root"
+
+
+class TestNamed:
+    def test_reads_packed_and_unpacked_files(self, root):
+        data = load_images("mnist", root)
+        np.testing.assert_array_equal(data.train.pixels[:, 0].numpy(), PIXELS[:15])
+        np.testing.assert_array_equal(data.test.pixels[:, 0].numpy(), PIXELS[15:])
+        assert data.test.labels.tolist() == LABELS[15:].tolist()
+        assert (data.train.shape, data.train.n_classes) == ((1, 5, 4), 3)
+
+    def test_looks_where_the_environment_says(self, root, monkeypatch):
+        monkeypatch.setenv("GENRL_DATA", str(root))
+        assert len(load_images("mnist").train) == 15
+
+    def test_without_files_and_network_says_which_file_goes_where(self, tmp_path, monkeypatch):
+        import pooch
+
+        monkeypatch.setattr(pooch, "os_cache", lambda name: tmp_path / "cache")
+        monkeypatch.setattr(pooch, "retrieve", lambda *args, **kwargs: (_ for _ in ()).throw(OSError("no route")))
+        with pytest.raises(ImageError) as refused:
+            load_images("fashion-mnist", tmp_path)
+        told = str(refused.value)
+        assert f"put it into {tmp_path / 'fashion-mnist'}, or name the folder above by --data-root or GENRL_DATA" in told
+        assert told.startswith("train-images-idx3-ubyte.gz of fashion-mnist is neither in")
+
+    def test_a_download_is_checked_and_kept_in_the_cache(self, tmp_path, monkeypatch):
+        import pooch
+
+        asked = []
+        monkeypatch.setattr(pooch, "os_cache", lambda name: tmp_path / "cache")
+
+        def retrieve(url: str, known_hash: str, fname: str, path: Path) -> str:
+            asked.append((url, known_hash))
+            path.mkdir(parents=True, exist_ok=True)
+            (path / fname).write_bytes(gzip.compress(idx(PIXELS if "images" in fname else LABELS)))
+            return str(path / fname)
+
+        monkeypatch.setattr(pooch, "retrieve", retrieve)
+        assert len(load_images("mnist").train) == len(load_images("mnist").train) == 20
+        assert len(asked) == 4
+        assert asked[1] == (
+            "https://ossci-datasets.s3.amazonaws.com/mnist/train-labels-idx1-ubyte.gz", "md5:d53e105ee54ea40749a09fcbcd1e9432",
+        )  # fmt: skip
+
+    @pytest.mark.parametrize(
+        ("content", "sentence"),
+        [
+            (gzip.compress(idx(PIXELS))[:50], "is broken"),
+            (b"not packed at all", "is broken"),
+            (gzip.compress(b"<html>not found</html>"), "is no IDX file of bytes"),
+            (gzip.compress(idx(PIXELS)[:-1]), r"is truncated: it says that it has \(20, 5, 4\) bytes"),
+            (gzip.compress(b"\0\0\x08\x03\0\0"), "is truncated"),
+        ],
+    )
+    def test_a_broken_file_is_named(self, root, content, sentence):
+        (root / "mnist" / "train-images-idx3-ubyte.gz").write_bytes(content)
+        with pytest.raises(ImageError, match=rf"train-images-idx3-ubyte.gz {sentence}"):
+            load_images("mnist", root)
+
+    def test_labels_of_other_images_are_refused(self, root):
+        (root / "mnist" / "train-labels-idx1-ubyte").write_bytes(idx(LABELS[:14]))
+        with pytest.raises(ImageError, match=r"one for each of 15 images, but are int64 of shape \(14,\)"):
+            load_images("mnist", root)
+
+    @pytest.mark.shared
+    @pytest.mark.parametrize("name", ["mnist", "fashion-mnist"])
+    def test_the_real_ones(self, shared, name):
+        data = load_images(name, shared / "data" / "images")
+        assert (len(data.train), len(data.test), data.train.shape, data.train.n_classes) == (60_000, 10_000, (1, 28, 28), 10)
+        assert data.test.labels.bincount().min() > 850
+
+
+class TestNpz:
+    @pytest.mark.parametrize("array", [PIXELS, PIXELS[:, None], PIXELS[..., None]], ids=["no channels", "first", "last"])
+    def test_channels_may_be_anywhere(self, tmp_path, array):
+        np.savez(tmp_path / "a.npz", images=array, labels=LABELS.astype(np.uint8))
+        data = load_images(tmp_path / "a.npz", held_out=0.25)
+        assert (len(data.train), len(data.test)) == (15, 5)
+        both = torch.cat([data.train.pixels, data.test.pixels])[:, 0].numpy()
+        assert sorted(map(bytes, both)) == sorted(map(bytes, PIXELS))
+        place = {bytes(picture): label for picture, label in zip(PIXELS, LABELS, strict=True)}
+        assert all(place[bytes(picture[0].numpy())] == label for picture, label in zip(data.test.pixels, data.test.labels, strict=True))
+
+    def test_a_split_that_is_there_is_kept(self, tmp_path):
+        np.savez(tmp_path / "a.npz", x_train=PIXELS[:12], x_test=PIXELS[12:])
+        data = load_images(tmp_path / "a.npz")
+        np.testing.assert_array_equal(data.test.pixels[:, 0].numpy(), PIXELS[12:])
+        assert data.test.labels is None
+
+    @pytest.mark.parametrize(
+        ("arrays", "sentence"),
+        [
+            ({"images": PIXELS / 255}, "are float64, but must be bytes from 0 to 255"),
+            ({"images": PIXELS[0]}, r"have the shape \(5, 4\), but must be"),
+            ({"images": np.zeros((3, 5, 4, 2), np.uint8)}, r"have the shape \(3, 5, 4, 2\)"),
+            ({"pictures": PIXELS}, "has pictures, but needs images"),
+            ({"images": PIXELS, "labels": LABELS / 2}, "labels of .* are float64, but must be whole numbers"),
+            ({"images": PIXELS, "labels": LABELS[:3]}, "one for each of 20 images"),
+            ({"images": PIXELS[:0]}, "there are no images; give at least one"),
+            ({"images": np.array([{}], dtype=object)}, "holds pickled objects, which are never read"),
+        ],
+    )
+    def test_what_can_not_be_is_one_sentence(self, tmp_path, arrays, sentence):
+        np.savez(tmp_path / "a.npz", **arrays)
+        with pytest.raises(ImageError, match=sentence) as refused:
+            load_images(tmp_path / "a.npz")
+        assert "a.npz" in str(refused.value)
+
+    def test_a_file_that_is_not_what_its_name_says(self, tmp_path):
+        (tmp_path / "a.npz").write_text("hello")
+        with pytest.raises(ImageError, match=r"a.npz (is no npz file|holds pickled)"):
+            load_images(tmp_path / "a.npz")
+        (tmp_path / "a.txt").write_text("hello")
+        with pytest.raises(ImageError, match=r"a.txt is no .npz; give mnist, fashion-mnist, an .npz, or a folder"):
+            load_images(tmp_path / "a.txt")
+        with pytest.raises(ImageError, match=r"there are no images at .*nothing"):
+            load_images(tmp_path / "nothing")
+
+
+class TestFolder:
+    def save(self, path: Path, picture: np.ndarray) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(path)
+
+    def test_each_folder_is_a_class(self, tmp_path):
+        for i in range(20):
+            self.save(tmp_path / "f" / "abc"[LABELS[i]] / f"{i:02}.png", PIXELS[i])
+        data = load_images(tmp_path / "f", held_out=0.5)
+        assert (data.train.n_classes, data.train.shape) == (3, (1, 5, 4))
+        place = {bytes(picture): label for picture, label in zip(PIXELS, LABELS, strict=True)}
+        assert all(place[bytes(picture[0].numpy())] == label for picture, label in zip(data.train.pixels, data.train.labels, strict=True))
+
+    def test_one_coloured_image_makes_all_of_three_channels(self, tmp_path):
+        self.save(tmp_path / "a.png", PIXELS[0])
+        self.save(tmp_path / "b.png", np.repeat(PIXELS[1][..., None], 3, axis=2))
+        data = load_images(tmp_path, held_out=0.5)
+        assert data.train.shape == (3, 5, 4)
+        assert data.train.labels is None
+
+    def test_an_empty_folder(self, tmp_path):
+        with pytest.raises(ImageError, match=r"has no images; put .*png"):
+            load_images(tmp_path)
+
+    def test_folders_and_images_side_by_side(self, tmp_path):
+        self.save(tmp_path / "a.png", PIXELS[0])
+        self.save(tmp_path / "one" / "b.png", PIXELS[1])
+        with pytest.raises(ImageError, match=r"has both folders and images, such as a.png"):
+            load_images(tmp_path)
+
+    def test_two_sizes(self, tmp_path):
+        self.save(tmp_path / "a.png", PIXELS[0])
+        self.save(tmp_path / "b.png", PIXELS[1][:4])
+        with pytest.raises(ImageError, match=r"b.png has 1 × 4 × 4 pixels, but .*a.png has 1 × 5 × 4; make all of one size"):
+            load_images(tmp_path)
+
+    def test_a_file_that_is_no_image_or_has_deep_pixels(self, tmp_path):
+        (tmp_path / "a.png").write_text("hello")
+        with pytest.raises(ImageError, match=r"a.png is no image that can be read; remove it"):
+            load_images(tmp_path)
+        self.save(tmp_path / "a.png", PIXELS[0].astype(np.uint16) * 200)
+        with pytest.raises(ImageError, match=r"a.png has I;16 pixels, more than a byte each"):
+            load_images(tmp_path)
+
+    def test_one_image_can_not_be_split(self, tmp_path):
+        self.save(tmp_path / "a.png", PIXELS[0])
+        with pytest.raises(ImageError, match="leaves one part empty"):
+            load_images(tmp_path)
+
+
+class TestImages:
+    def test_a_batch_is_grey_levels_from_zero_to_one(self):
+        images = Images(torch.tensor([[[[0, 51], [102, 255]]]], dtype=torch.uint8))
+        torch.testing.assert_close(images.batch()[0, 0], torch.tensor([[0.0, 0.2], [0.4, 1.0]]))
+
+    def test_missing_labels_are_asked_for(self):
+        images = Images(torch.zeros(2, 1, 3, 3, dtype=torch.uint8))
+        with pytest.raises(ImageError, match="these images have no labels, which a conditional model needs"):
+            _ = images.n_classes
+
+    @pytest.mark.parametrize(
+        ("shape", "dtype", "sentence"),
+        [
+            ((2, 1, 3, 3), torch.float32, "are float32"),
+            ((2, 2, 3, 3), torch.uint8, r"shape \(2, 2"),
+            ((0, 1, 3, 3), torch.uint8, "no images"),
+        ],
+    )
+    def test_other_tensors_are_refused(self, shape, dtype, sentence):
+        with pytest.raises(ImageError, match=sentence):
+            Images(torch.zeros(shape, dtype=dtype))
+
+    def test_train_and_test_of_other_sizes_are_refused(self):
+        one, other = Images(torch.zeros(2, 1, 3, 3, dtype=torch.uint8)), Images(torch.zeros(2, 1, 4, 3, dtype=torch.uint8))
+        with pytest.raises(ImageError, match="mixed trains on images of 1 × 3 × 3 and tests on 1 × 4 × 3"):
+            module.ImageData("mixed", one, other)
