@@ -241,7 +241,7 @@ class Demonstrations:
         return replace(self, episodes=inside), count
 
     def fitted(self, observation_space: Any, action_space: Any) -> tuple[Demonstrations, int]:
-        """For a task with these spaces of Gymnasium's: checked, with all actions inside a ``Box``; and the number of components that were not.
+        """For a task with these spaces of Gymnasium's: checked, all actions inside a ``Box``; and the number of components that were not.
 
         Raises:
             DemonstrationError: other sizes, or another kind of actions.

@@ -116,8 +116,8 @@ class ImageData:
 def load_images(source: str | Path, root: str | Path | None = None, *, held_out: float = 0.1, seed: int = 0) -> ImageData:
     """Images by name, from an npz, or from a folder.
 
-    - ``mnist``, ``fashion-mnist``: IDX files, looked for in ``root`` (or the folder that ``GENRL_DATA`` names), then in the user's cache, then
-      downloaded into it from their public home, with a pinned checksum.
+    - ``mnist``, ``fashion-mnist``: IDX files, looked for in ``root`` (or the folder that ``GENRL_DATA`` names), then in the user's cache,
+      then downloaded into it from their public home, with a pinned checksum.
     - ``x.npz``: arrays ``images`` (and ``labels``), or ``x_train`` and ``x_test`` (with ``y_train`` and ``y_test``); uint8, shape
       ``(image, height, width)`` or with one or three channels first or last. Nothing in it is unpickled.
     - a folder of PNG, JPEG, BMP or GIF of one size; if it has folders, each of them is a class.
@@ -200,8 +200,8 @@ def _find(name: str, file: str, root: str | Path | None) -> Path:
     except Exception as error:  # whatever the network does
         where = (folders or [cache])[0]
         raise ImageError(
-            f"{file} of {name} is neither in {' nor in '.join(map(str, (*folders, cache)))}, and could not be downloaded from {home}; put it "
-            f"into {where}, or name the folder above by --data-root or GENRL_DATA"
+            f"{file} of {name} is neither in {' nor in '.join(map(str, (*folders, cache)))}, and could not be downloaded from {home}; put "
+            f"it into {where}, or name the folder above by --data-root or GENRL_DATA"
         ) from error
 
 
@@ -260,7 +260,8 @@ def _channels(path: Path, array: np.ndarray) -> Tensor:
         array = array.transpose(0, 3, 1, 2)
     if array.ndim != 4 or array.shape[1] not in (1, 3):
         raise ImageError(
-            f"the images of {path} have the shape {array.shape}, but must be (image, height, width), with one or three channels first or last"
+            f"the images of {path} have the shape {array.shape}, but must be (image, height, width), with one or three channels first or "
+            "last"
         )
     return torch.as_tensor(np.array(array, order="C"))
 
@@ -283,7 +284,8 @@ def _folder(path: Path) -> Images:
     for (file, _), picture in zip(files, pixels, strict=True):
         if picture.shape != pixels[0].shape:
             raise ImageError(
-                f"{file} has {_size(tuple(picture.shape))} pixels, but {files[0][0]} has {_size(tuple(pixels[0].shape))}; make all of one size"
+                f"{file} has {_size(tuple(picture.shape))} pixels, but {files[0][0]} has {_size(tuple(pixels[0].shape))}; make all of one "
+                "size"
             )
     return Images(torch.stack(pixels), torch.tensor([label for _, label in files]) if classes else None)
 
