@@ -39,7 +39,7 @@ def clone(
     for policies with a density (PPO, A2C, TRPO; discrete actions too), :math:`\lVert \mu_\theta(s) - a \rVert^2` for the mean action of
     SAC, TQC, TD3, DDPG and CrossQ, cross entropy of the action values for DQN and QRDQN. Stops when the held-out loss has not improved for
     ``patience`` epochs, and keeps the best parameters. A ``VecNormalize`` of the learner that has seen nothing takes the demonstrations'
-    statistics first.
+    statistics first, and keeps them (``training = False``): if they went on moving, the policy would be given other inputs than it knows.
 
     Args:
         model: the learner; its policy changes in place.
@@ -100,11 +100,12 @@ def _follow(policy: Any) -> None:
 
 
 def normalize_like(normalize: VecNormalize, demonstrations: Demonstrations) -> None:
-    """Give a ``VecNormalize`` that has seen nothing the statistics of the demonstrated observations."""
+    """Give a ``VecNormalize`` that has seen nothing the statistics of the demonstrated observations, for good."""
     rms: Any = normalize.obs_rms if normalize.norm_obs else None
     if rms is not None and rms.count < 1:
         rms.update(demonstrations.transitions().obs.numpy().astype(np.float64))
         rms.var = np.maximum(rms.var, 1e-4)  # a number that hardly varies there would put every other state at the clip
+        normalize.training = False
 
 
 def _fitted(model: BaseAlgorithm, demonstrations: Demonstrations) -> Demonstrations:

@@ -116,10 +116,15 @@ class AdversarialReward(RewardModel):
         self.form, self.batch_size, self.updates, self.learning_rate = form, batch_size, updates, learning_rate
         self.gradient_penalty, self.entropy, self.label_smoothing = gradient_penalty, entropy, label_smoothing
         self.on_latest, self.absorbing, self.gamma = on_latest, absorbing, gamma
-        self._expert = self._checked(demonstrations)
-        self._held_out = None if held_out is None else self._checked(held_out)
-        self.stats = RunningMeanStd((self._raw_inputs(self._expert).shape[1],), std_floor=std_floor, clip=clip)
-        self._set_statistics()
+        expert = demonstrations.fitted(observation_space, action_space)[0]
+        self._ends_per_step = sum(episode.terminated for episode in expert.episodes) / sum(map(len, expert.episodes))
+        raw = self._raw_inputs(expert.transitions())
+        self.stats = RunningMeanStd((raw.shape[1],), std_floor=std_floor, clip=clip)
+        self._set_statistics(raw)
+        self._expert_inputs = self.stats(raw)
+        self._held_out_inputs: Tensor | None = None
+        if held_out is not None:
+            self._held_out_inputs = self.inputs(held_out.fitted(observation_space, action_space)[0].transitions())
         self.scale = RunningMeanStd(std_floor=1e-2) if normalize else None
 
     # --- what a subclass says ---
@@ -138,17 +143,13 @@ class AdversarialReward(RewardModel):
 
     # --- inputs ---
 
-    def _checked(self, demonstrations: Demonstrations) -> Transitions:
-        return demonstrations.fitted(self.observation_space, self.action_space)[0].transitions()
-
     def _raw_inputs(self, transitions: Transitions) -> Tensor:
         """Inputs in the task's units, then whether this is the absorbing state."""
         columns = [*self._columns(transitions), torch.zeros(transitions.batch_size, 1)]
         return torch.cat([column.float() for column in columns], dim=1)
 
-    def _set_statistics(self) -> None:
-        """Of the demonstrations; a one-hot action and the absorbing state's flag stay as they are."""
-        raw = self._raw_inputs(self._expert)
+    def _set_statistics(self, raw: Tensor) -> None:
+        """Of the demonstrations' inputs; a one-hot action and the absorbing state's flag stay as they are."""
         self.stats.update(raw)
         fixed = torch.tensor([set(column.unique().tolist()) <= {0.0, 1.0} for column in raw.T])
         self.stats.mean[fixed], self.stats.var[fixed] = 0.0, 1.0
@@ -160,12 +161,21 @@ class AdversarialReward(RewardModel):
     def _absorbing_inputs(self, n: int) -> Tensor:
         return F.one_hot(torch.tensor(self.stats.mean.numel() - 1), self.stats.mean.numel()).float().expand(n, -1)
 
-    def _with_absorbing(self, transitions: Transitions) -> Tensor:
+    def _of_agent(self, transitions: Transitions) -> Tensor:
         """Inputs, and one of the absorbing state for each transition that terminated."""
         inputs = self.inputs(transitions)
+        return torch.cat([inputs, self._absorbing_inputs(int(transitions.terminated.sum()))]) if self.absorbing else inputs
+
+    def _of_expert(self, n: int) -> Tensor:
+        """``n`` inputs of the demonstrations, and of the absorbing state as many as their whole episodes have ends in ``n`` steps.
+
+        Not as many as the steps that were kept: of an episode that is subsampled, the last step is hardly ever one of them.
+        """
+        inputs = self._expert_inputs[torch.randint(len(self._expert_inputs), (n,), generator=self.generator)]
         if not self.absorbing:
             return inputs
-        return torch.cat([inputs, self._absorbing_inputs(int(transitions.terminated.sum()))])
+        ends = int((torch.rand(n, generator=self.generator) < self._ends_per_step).sum())
+        return torch.cat([inputs, self._absorbing_inputs(ends)])
 
     # --- the socket ---
 
@@ -173,30 +183,24 @@ class AdversarialReward(RewardModel):
     def forward(self, transitions: Transitions) -> Tensor:
         """Reward, ``(batch,)``."""
         reward = reward_from_logits(self.logits(self.inputs(transitions)), self.form)
+        if self.scale is not None and self.training:
+            self.scale.update(reward)  # of single steps: the sum over what follows an end is many times as large
         if self.absorbing:
             for_ever = reward_from_logits(self.logits(self._absorbing_inputs(1)), self.form) * self.gamma / (1 - self.gamma)
             reward = reward + transitions.terminated * for_ever
-        if self.scale is None:
-            return reward
-        if self.training:
-            self.scale.update(reward)
-        return reward / self.scale.std.to(reward.dtype)
+        return reward if self.scale is None else reward / self.scale.std.to(reward.dtype)
 
     @torch.enable_grad()
     def update(self, memory: Memory) -> dict[str, float]:
         """Tell the expert from the agent a little better; returns losses and accuracies, means over the gradient steps."""
         draw = self._from_latest(memory.latest) if self.on_latest else memory.sample
-        steps = [
-            self._step(self._with_absorbing(self._demonstrated()), self._with_absorbing(draw(self.batch_size))) for _ in range(self.updates)
-        ]
+        steps = [self._step(self._of_expert(self.batch_size), self._of_agent(draw(self.batch_size))) for _ in range(self.updates)]
         metrics = {name: float(torch.stack([step[name] for step in steps]).mean()) for name in steps[0]}
-        if self._held_out is not None:
+        if self._held_out_inputs is not None:
             with torch.no_grad():
-                metrics["held_out_accuracy"] = float((self.logits(self.inputs(self._held_out)) > 0).float().mean())
+                logits = self.logits(self._held_out_inputs)
+            metrics |= {"held_out_accuracy": float((logits > 0).float().mean()), "held_out_loss": float(F.softplus(-logits).mean())}
         return metrics
-
-    def _demonstrated(self) -> Transitions:
-        return self._expert.rows(torch.randint(self._expert.batch_size, (self.batch_size,), generator=self.generator))
 
     def _from_latest(self, latest: Transitions) -> Callable[[int], Transitions]:
         return lambda n: latest.rows(torch.randint(latest.batch_size, (n,), generator=self.generator))
@@ -211,7 +215,8 @@ class AdversarialReward(RewardModel):
         if self.entropy:
             total = total - self.entropy * (F.softplus(logits) - torch.sigmoid(logits) * logits).mean()
         if self.gradient_penalty:
-            penalty = self._penalty(expert[: self.batch_size], agent[: self.batch_size])
+            pairs = min(len(expert), len(agent))  # from the end, where absorbing states are
+            penalty = self._penalty(expert[-pairs:], agent[-pairs:])
             total = total + self.gradient_penalty * penalty
         gradient_step(self.optimizer, total)
         accuracies = {"expert_accuracy": (of_expert > 0).float().mean(), "agent_accuracy": (of_agent < 0).float().mean()}
@@ -228,7 +233,7 @@ class AdversarialReward(RewardModel):
         self.optimizer = torch.optim.Adam(self.parameters(), self.learning_rate, fused=True)
 
     def extra_repr(self) -> str:
-        return f"pairs={self._expert.batch_size}, inputs={self.stats.mean.numel()}, form={self.form}"
+        return f"pairs={len(self._expert_inputs)}, inputs={self.stats.mean.numel()}, form={self.form}"
 
 
 def spectrally_normalized(network: nn.Sequential) -> nn.Sequential:

@@ -91,9 +91,9 @@ class AIRL(AdversarialReward):
         action, ended = self.flat_action(transitions.action), transitions.terminated[:, None].float()
         return [transitions.obs, action, transitions.next_obs, ended]
 
-    def _set_statistics(self) -> None:
+    def _set_statistics(self, raw: Tensor) -> None:
         """A successor has the statistics of its state: one potential sees both."""
-        super()._set_statistics()
+        super()._set_statistics(raw)
         n, first = self.obs_dim, self.obs_dim + self.action_dim
         for values in (self.stats.mean, self.stats.var):
             values[first : first + n] = values[:n]

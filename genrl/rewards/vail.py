@@ -85,6 +85,11 @@ class VAIL(AdversarialReward):
         self._kl: Tensor | float = 0.0
         self._finish()
 
+    def _step(self, expert: Tensor, agent: Tensor) -> dict[str, Tensor]:
+        metrics = super()._step(expert, agent)
+        self._kl = 0.0  # its graph must not outlive the step
+        return metrics
+
     def logits(self, inputs: Tensor) -> Tensor:
         """Logits ``(batch,)`` of standardised inputs; of a drawn code where gradients are kept, of the mean code elsewhere."""
         mean, log_std = self.encoder(inputs).chunk(2, dim=1)
@@ -101,6 +106,5 @@ class VAIL(AdversarialReward):
         assert isinstance(self._kl, Tensor)
         excess = self._kl - self.information
         loss = self.beta.clone() * excess
-        self._kl = 0.0  # its graph must not outlive the step
         self.beta.copy_((self.beta + self.beta_step * excess.detach()).clamp_min(0))
         return loss

@@ -191,7 +191,7 @@ def _fill(array: Any, rows: Any) -> None:
 def vecnormalize_state(env: VecNormalize) -> dict[str, Any]:
     """Running statistics of observations and returns (common/vec_env/vec_normalize.py); ``save`` would pickle them."""
     obs = getattr(env, "obs_rms", None) if env.norm_obs else None
-    statistics = {"ret": _rms(env.ret_rms), "returns": torch.as_tensor(env.returns)}
+    statistics: dict[str, Any] = {"ret": _rms(env.ret_rms), "returns": torch.as_tensor(env.returns), "training": env.training}
     old_obs: Any = getattr(env, "old_obs", None)  # not there before the first reset
     if old_obs is not None:
         statistics["old_obs"] = _tensors(old_obs)
@@ -205,6 +205,7 @@ def vecnormalize_state(env: VecNormalize) -> dict[str, Any]:
 def load_vecnormalize_state(env: VecNormalize, state: dict[str, Any]) -> None:
     """The inverse of :func:`vecnormalize_state`."""
     _set_rms(env.ret_rms, state["ret"])
+    env.training = state.get("training", True)
     if "returns" in state:
         env.returns = state["returns"].numpy().copy()
     if "old_obs" in state:

@@ -213,7 +213,7 @@ class ImitateConfig(RunConfig):
     n_envs: int = AUTO
     """Environments that are stepped together; -1 takes 16, or 1 for a learner with a replay buffer."""
     normalize_obs: bool = True
-    """Normalise the observations that the learner sees (VecNormalize), with the demonstrations' statistics at first where it clones."""
+    """Normalise the observations that the learner sees (VecNormalize), with the demonstrations' statistics where it clones."""
     update_every: int = 250
     """Environment steps between two updates of the discriminator with an off-policy learner; the others update it after each rollout."""
 

@@ -15,7 +15,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from genrl.data import DemonstrationError, Demonstrations, Episode
 from genrl.models.nn import minibatches
-from genrl.policies import clone, cloning
+from genrl.policies import CriticWarmUp, clone, cloning
 
 ON_POLICY: dict[str, Any] = {"n_steps": 16, "batch_size": 16}
 OFF_POLICY: dict[str, Any] = {"buffer_size": 10}
@@ -94,6 +94,16 @@ def test_the_normalisation_starts_with_the_demonstrations():
     obs = demonstrations().transitions().obs.numpy()
     np.testing.assert_allclose(normalize.obs_rms.mean, obs.mean(0), atol=1e-3)
     assert error(model, demonstrations(), normalize) < 0.15
+
+
+def test_the_normalisation_stays_so_that_the_policy_does_what_it_was_taught():
+    normalize = VecNormalize(DummyVecEnv([lambda: gymnasium.make("Pendulum-v1")]), norm_reward=False)
+    model = PPO("MlpPolicy", normalize, seed=0, **ON_POLICY)
+    clone(model, demonstrations(), epochs=2)
+    obs = demonstrations().transitions().obs.numpy()
+    before = model.predict(normalize.normalize_obs(obs), deterministic=True)[0]
+    model.learn(256, callback=CriticWarmUp(256))
+    np.testing.assert_array_equal(model.predict(normalize.normalize_obs(obs), deterministic=True)[0], before)
 
 
 def test_the_global_generator_is_left_alone():

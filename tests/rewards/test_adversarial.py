@@ -98,7 +98,9 @@ class TestEveryAdversarialReward:
     def test_takes_demonstrated_actions_inside_the_box(self, kind):
         narrow = spaces.Box(-0.1, 0.1, (2,))
         reward = kind(demonstrations(), OBS, narrow)
-        assert reward._expert.action.abs().max() <= 0.1
+        clipped = demonstrations().clipped(-0.1, 0.1)[0]
+        torch.testing.assert_close(reward._expert_inputs, kind(clipped, OBS, narrow)._expert_inputs)
+        assert reward.inputs(clipped.transitions()).allclose(reward._expert_inputs)
 
 
 class TestTheForms:
@@ -196,7 +198,7 @@ class TestTheInputs:
             np.random.default_rng(0).normal(size=(11, 3)), np.arange(10) % 2, np.ones(10), np.zeros(10, bool), np.arange(10) == 9
         )
         reward = GAIL(Demonstrations.from_episodes([episode]), OBS, spaces.Discrete(2))
-        inputs = reward.inputs(reward._expert)
+        inputs = reward._expert_inputs
         assert inputs[:2, 3:5].tolist() == [[1.0, 0.0], [0.0, 1.0]]
 
 
@@ -215,14 +217,41 @@ class TestAbsorbingStates:
 
     def test_are_seen_on_both_sides_once_for_each_termination(self):
         reward = self.reward()
-        expert, other = reward._with_absorbing(reward._expert), reward._with_absorbing(agent(100, terminated=0.25))
-        assert int(expert[:, -1].sum()) == 1
-        assert int(other[:, -1].sum()) == len(other) - 100 > 5
-        assert not expert[-1, :-1].any()
+        other = reward._of_agent(agent(100, terminated=0.25))
+        assert int(other[:, -1].sum()) == len(other) - 100 == int(agent(100, terminated=0.25).terminated.sum()) > 5
+        expert = torch.cat([reward._of_expert(100) for _ in range(1000)])
+        assert int(expert[:, -1].sum()) == len(expert) - 100_000
+        assert (len(expert) - 100_000) / 500 == pytest.approx(1, abs=0.15)  # one end in 200 steps
+        assert not expert[expert[:, -1] > 0, :-1].any()
+
+    def test_of_the_expert_are_as_frequent_as_in_whole_episodes(self):
+        """Of this episode that is subsampled the last step is not kept."""
+        some = demonstrations(terminated=True).subsample(every=20, offset=3)
+        assert not some.transitions().terminated.any()
+        reward = GAIL(some, OBS, ACT, absorbing=True)
+        rows = sum(len(reward._of_expert(100)) - 100 for _ in range(1000))
+        assert rows / 500 == pytest.approx(1, abs=0.15)
 
     def test_a_time_limit_is_no_end(self):
         reward = GAIL(demonstrations(terminated=False), OBS, ACT, absorbing=True)
-        assert len(reward._with_absorbing(reward._expert)) == reward._expert.batch_size
+        assert len(reward._of_expert(100_000)) == 100_000
+
+    def test_do_not_shrink_the_rewards_of_single_steps(self):
+        """The sum over all that follows an end is gamma / (1 - gamma) = 99 rewards, and must not set the scale."""
+        reward = GAIL(demonstrations(), OBS, ACT, absorbing=True, form="logit", updates=50)
+        reward.update(pool(agent(terminated=0.05)))
+        transitions = agent(terminated=0.05)
+        reward.train()
+        scored = reward(transitions)
+        assert float(scored[~transitions.terminated].std()) == pytest.approx(1, abs=0.2)
+
+    def test_the_penalty_reaches_the_absorbing_state(self):
+        """Between demonstrations and the absorbing state, which only the agent comes to, the slope is held at one."""
+        reward = GAIL(demonstrations(), OBS, ACT, absorbing=True, gradient_penalty=10.0, updates=600, learning_rate=3e-3)
+        reward.update(pool(agent(terminated=0.3)))
+        between = (0.5 * (reward._expert_inputs + reward._absorbing_inputs(200))).requires_grad_()
+        (slope,) = torch.autograd.grad(reward.logits(between).sum(), between)
+        assert float((slope.norm(dim=1) - 1).abs().mean()) < 0.2
 
 
 class TestAIRL:
@@ -289,8 +318,10 @@ class TestVAIL:
 class TestHeldOutDemonstrations:
     def test_are_not_learnt_from_and_are_in_the_log(self):
         reward = GAIL(demonstrations(), OBS, ACT, held_out=demonstrations(50, seed=7), updates=100, learning_rate=1e-2)
-        assert reward._expert.batch_size == 200
-        assert reward.update(pool(agent()))["held_out_accuracy"] > 0.9
+        assert len(reward._expert_inputs) == 200
+        metrics = reward.update(pool(agent()))
+        assert metrics["held_out_accuracy"] > 0.9
+        assert 0 < metrics["held_out_loss"] < math.log(2)
         assert "held_out_accuracy" not in GAIL(demonstrations(), OBS, ACT).update(pool(agent()))
 
 

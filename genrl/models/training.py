@@ -1,0 +1,307 @@
+"""The one loop that fits a generative model to images."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from genrl.models.nn import minibatches
+from genrl.models.state import load_state, save_state
+
+__all__ = ["Model", "Player", "Source", "Transform", "averaged", "fit", "held_out_loss"]
+
+Transform = Callable[[Tensor, torch.Generator], Tensor]
+"""From grey levels in [0, 1], ``(batch, channel, height, width)``, to what a model learns, such as :func:`genrl.models.pixels.binarize`."""
+
+
+class Source(Protocol):
+    """Images of which batches are drawn, such as :class:`genrl.data.Images`."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, index: Tensor) -> Tensor:
+        """Grey levels in [0, 1], ``(batch, channel, height, width)``."""
+        ...
+
+    @property
+    def needed_labels(self) -> Tensor:
+        """``(image,)``, int64; an error where there are none."""
+        ...
+
+
+@runtime_checkable
+class Model(Protocol):
+    """What :func:`fit` asks of a module: a mean loss of a batch, in nats an image where it is a likelihood.
+
+    A class with ``conditional = True`` is given labels too, ``loss(x, labels)``. One with several players that learn in turn, as a GAN has,
+    has ``players()`` instead.
+    """
+
+    def loss(self, x: Tensor) -> Tensor:
+        """Scalar, of a batch ``(batch, channel, height, width)``."""
+        ...
+
+
+@dataclass
+class Player:
+    """Parameters with a loss of their own."""
+
+    name: str
+    parameters: Sequence[nn.Parameter]
+    loss: Callable[..., Tensor]
+    learning_rate: float | None = None
+    """Where it differs from that of the fit."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Of Adam."""
+
+
+@dataclass
+class _State:
+    """All that a fit needs to go on."""
+
+    model: nn.Module
+    average: dict[str, Tensor]
+    optimizers: Sequence[torch.optim.Optimizer]
+    generator: torch.Generator
+    rows: list[dict[str, float]] = field(default_factory=list)
+    step: int = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "model": self.model.state_dict(),
+            "average": self.average,
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "generator": self.generator.get_state(),
+            "torch": torch.get_rng_state(),
+            "rows": self.rows,
+            "step": self.step,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        self.average = dict(state["average"])
+        for optimizer, values in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(values)
+        self.generator.set_state(state["generator"])
+        torch.set_rng_state(state["torch"])
+        self.rows, self.step = list(state["rows"]), state["step"]
+
+
+def fit(
+    model: nn.Module,
+    images: Source,
+    *,
+    held_out: Source | None = None,
+    transform: Transform | None = None,
+    epochs: int = 20,
+    batch_size: int = 128,
+    learning_rate: float = 1e-3,
+    anneal: bool = False,
+    max_grad_norm: float | None = None,
+    average: float = 0.999,
+    seed: int = 0,
+    checkpoint: str | Path | None = None,
+    on_epoch: Callable[[nn.Module, dict[str, float]], None] | None = None,
+    progress: bool = True,
+) -> list[dict[str, float]]:
+    """Fit ``model`` to ``images`` by Adam; it keeps its averaged weights.
+
+    The same seed, threads and machine repeat a fit bit for bit, stopped and resumed or not; the caller's random numbers stay as they are.
+
+    Args:
+        model: a :class:`Model`; changes in place.
+        images: to learn from.
+        held_out: images whose loss is measured, with the averaged weights, after every epoch.
+        transform: of each batch, drawn anew every time; none leaves grey levels in [0, 1].
+        epochs: passes over ``images``.
+        batch_size: images a step.
+        learning_rate: of Adam.
+        anneal: let the learning rate fall to zero, as half a cosine.
+        max_grad_norm: clip the norm of the gradient.
+        average: decay of the exponential average of the weights (smaller in the first steps, so that it forgets where they began); 0 keeps
+            the last weights.
+        seed: of shuffles, transforms and the model's own draws.
+        checkpoint: a file; written after every epoch, and where it is there, the fit goes on from it.
+        on_epoch: called with the model, its averaged weights in place, and the row of the log.
+        progress: a bar on stderr.
+
+    Returns:
+        A row an epoch: ``epoch``, ``step``, ``loss`` (of each player by its name), ``held_out_loss``, ``seconds``.
+
+    Raises:
+        FloatingPointError: a loss is NaN or infinite; the last checkpoint is as it was.
+        ValueError: a checkpoint of another fit; the model is conditional, and the images have no labels.
+    """
+    _check(epochs, batch_size, learning_rate, average)
+    players = _players(model)
+    if _conditional(model):
+        _ = images.needed_labels
+    optimizers = [
+        torch.optim.Adam(player.parameters, player.learning_rate or learning_rate, betas=player.betas, fused=True) for player in players
+    ]
+    generator = torch.Generator().manual_seed(seed)
+    state = _State(model, _copied(model), optimizers, generator)
+    steps = epochs * math.ceil(len(images) / batch_size)
+    about = {"images": len(images), "batch_size": batch_size, "seed": seed, "players": [player.name for player in players]}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if checkpoint is not None and Path(checkpoint).is_file():
+            _resume(Path(checkpoint), state, about)
+        with _bar(steps, state.step, progress) as advance:
+            for epoch in range(len(state.rows) + 1, epochs + 1):
+                start = time.perf_counter()
+                model.train()
+                sums = dict.fromkeys((player.name for player in players), 0.0)
+                batches = list(minibatches(len(images), batch_size, 1, generator))
+                for index in batches:
+                    x, labels = _batch(images, index, transform, generator, model)
+                    rate = 0.5 * (1 + math.cos(math.pi * state.step / steps)) if anneal else 1.0
+                    for player, optimizer in zip(players, optimizers, strict=True):
+                        optimizer.param_groups[0]["lr"] = rate * (player.learning_rate or learning_rate)
+                        sums[player.name] += _step(player, optimizer, (x, *labels), max_grad_norm, epoch, state.step)
+                    state.step += 1
+                    _follow(state.average, model, min(average, (1 + state.step) / (10 + state.step)) if average else 0.0)
+                    advance(sums, len(batches))
+                row: dict[str, float] = {"epoch": epoch, "step": state.step}
+                row |= {name: value / len(batches) for name, value in sums.items()}
+                with averaged(model, state.average):
+                    if held_out is not None:
+                        row["held_out_loss"] = held_out_loss(model, held_out, transform, batch_size, seed)
+                    row["seconds"] = round(time.perf_counter() - start, 3)
+                    if on_epoch is not None:
+                        on_epoch(model, row)
+                state.rows.append(row)
+                if checkpoint is not None:
+                    save_state(checkpoint, about | {"fit": state.state_dict()})
+    model.load_state_dict(state.average)
+    model.eval()
+    return state.rows
+
+
+@torch.no_grad()
+def held_out_loss(model: nn.Module, images: Source, transform: Transform | None = None, batch_size: int = 250, seed: int = 0) -> float:
+    """Mean loss over images, the first player's where there are several; the same draws for every call with one seed."""
+    generator = torch.Generator().manual_seed(seed)
+    loss = _players(model)[0].loss
+    was_training = model.training
+    model.eval()
+    total = 0.0
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for index in torch.arange(len(images)).split(batch_size):
+            x, labels = _batch(images, index, transform, generator, model)
+            total += float(loss(x, *labels)) * len(index)
+    model.train(was_training)
+    return total / len(images)
+
+
+@contextmanager
+def averaged(model: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[None]:
+    """The model with other weights, its own again afterwards."""
+    own, was_training = _copied(model), model.training
+    model.load_state_dict(weights)
+    model.eval()
+    try:
+        yield
+    finally:
+        model.load_state_dict(own)
+        model.train(was_training)
+
+
+def _check(epochs: int, batch_size: int, learning_rate: float, average: float) -> None:
+    for name, value, fine, need in (
+        ("epochs", epochs, epochs >= 1, "at least 1"),
+        ("batch_size", batch_size, batch_size >= 1, "at least 1"),
+        ("learning_rate", learning_rate, 0 < learning_rate < math.inf, "positive and finite"),
+        ("average", average, 0 <= average < 1, "in [0, 1)"),
+    ):
+        if not fine:
+            raise ValueError(f"fit needs {name} {need}, but was given {value}")
+
+
+def _players(model: nn.Module) -> list[Player]:
+    if hasattr(model, "players"):
+        return list(model.players())  # type: ignore[operator]
+    if not isinstance(model, Model):
+        raise TypeError(f"{type(model).__name__} has no loss(x), which fit needs")
+    return [Player("loss", [item for item in model.parameters() if item.requires_grad], model.loss)]
+
+
+def _conditional(model: nn.Module) -> bool:
+    return bool(getattr(model, "conditional", False))
+
+
+def _batch(
+    images: Source, index: Tensor, transform: Transform | None, generator: torch.Generator, model: nn.Module
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    x = images.batch(index)
+    x = x if transform is None else transform(x, generator)
+    return x, (images.needed_labels[index],) if _conditional(model) else ()
+
+
+def _step(
+    player: Player, optimizer: torch.optim.Optimizer, batch: tuple[Tensor, ...], max_grad_norm: float | None, epoch: int, step: int
+) -> float:
+    loss = player.loss(*batch)
+    value = float(loss.detach())
+    if not math.isfinite(value):
+        raise FloatingPointError(f"the {player.name} of a batch is {value} in epoch {epoch}, step {step}; lower the learning rate")
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward(inputs=list(player.parameters))
+    if max_grad_norm is not None:
+        nn.utils.clip_grad_norm_(player.parameters, max_grad_norm)
+    optimizer.step()
+    return value
+
+
+def _copied(model: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
+@torch.no_grad()
+def _follow(average: dict[str, Tensor], model: nn.Module, decay: float) -> None:
+    """Exponential average of everything with a fraction; counters and masks are copied."""
+    now = model.state_dict()
+    smooth = [name for name, value in now.items() if value.is_floating_point()]
+    torch._foreach_lerp_([average[name] for name in smooth], [now[name] for name in smooth], 1 - decay)
+    for name in now.keys() - set(smooth):
+        average[name].copy_(now[name])
+
+
+def _resume(path: Path, state: _State, about: Mapping[str, Any]) -> None:
+    saved = load_state(path)
+    other = [name for name, value in about.items() if saved.get(name) != value]
+    if other:
+        raise ValueError(
+            f"{path} is of a fit with another {other[0]} ({saved.get(other[0])} instead of {about[other[0]]}); give another file, or "
+            "delete it"
+        )
+    state.load_state_dict(copy.deepcopy(saved["fit"]))
+
+
+@contextmanager
+def _bar(steps: int, done: int, show: bool) -> Iterator[Callable[[Mapping[str, float], int], None]]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("steps"), TimeRemainingColumn(), TextColumn("{task.fields[words]}"))
+    from rich.console import Console
+
+    with Progress(*columns, console=Console(stderr=True), disable=not show, transient=True) as bar:
+        task = bar.add_task("", total=steps, completed=done, words="")
+        seen = 0
+
+        def advance(sums: Mapping[str, float], batches: int) -> None:
+            nonlocal seen
+            seen = seen % batches + 1
+            bar.update(task, advance=1, words=" ".join(f"{name} {value / seen:.4g}" for name, value in sums.items()))
+
+        yield advance

@@ -1,0 +1,133 @@
+"""VAEs: bounds that are bounds, a KL that is the closed form, features and samples of the right kind."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch.distributions import Bernoulli, Independent, Normal, kl_divergence
+
+from genrl.models.vae import VAE
+
+POSTERIORS = ["diagonal", "iaf"]
+
+
+@pytest.fixture(autouse=True)
+def double():
+    torch.manual_seed(0)
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def small(posterior: str = "diagonal", **changes) -> VAE:
+    vae = VAE((1, 2, 2), latent=2, hidden=(16,), posterior=posterior, **changes)
+    with torch.no_grad():
+        for parameter in vae.decoder.parameters():
+            parameter.mul_(2)  # so that z matters
+    return vae
+
+
+@torch.no_grad()
+def exact(vae: VAE, x: torch.Tensor) -> torch.Tensor:
+    """log p(x) of two latent numbers by quadrature."""
+    axis = torch.linspace(-6, 6, 241)
+    z = torch.cartesian_prod(axis, axis)
+    log_prior = Normal(0, 1).log_prob(z).sum(1)
+    pixels = Independent(Bernoulli(logits=vae.decode_logits(z)), 3)
+    log_joint = torch.stack([pixels.log_prob(image) for image in x]) + log_prior
+    return log_joint.logsumexp(1) + 2 * math.log(float(axis[1] - axis[0]))
+
+
+IMAGES = torch.tensor([[bits >> i & 1 for i in range(4)] for bits in range(16)], dtype=torch.float64).view(16, 1, 2, 2)
+"""All images of four black or white pixels."""
+
+
+@pytest.mark.parametrize("posterior", POSTERIORS)
+class TestBounds:
+    def test_the_weighted_bound_comes_to_the_exact_likelihood_from_below(self, posterior):
+        vae = small(posterior)
+        known = exact(vae, IMAGES)
+        assert known.exp().sum().item() == pytest.approx(1, abs=1e-6)  # a density over all images
+        one = torch.stack([vae.log_prob(IMAGES, samples=1) for _ in range(400)]).mean(0)
+        many = vae.log_prob(IMAGES, samples=100_000)
+        assert (one < known + 0.05).all()
+        assert (many - known).abs().max() < 0.1
+        assert (one < many + 0.05).all()
+
+    def test_the_loss_is_minus_the_mean_bound_of_one_draw(self, posterior):
+        vae = small(posterior)
+        torch.manual_seed(1)
+        loss = vae.loss(IMAGES)
+        torch.manual_seed(1)
+        assert loss.item() == pytest.approx(-vae.log_prob(IMAGES, samples=1).mean().item(), abs=1e-12)
+
+    def test_every_parameter_takes_a_gradient(self, posterior):
+        vae = small(posterior)
+        vae.loss(IMAGES).backward()
+        assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in vae.parameters())
+
+    def test_density_of_its_draws_is_that_of_the_draws(self, posterior):
+        """Draws of the posterior, weighted by 1/q, integrate the standard normal to one."""
+        vae = small(posterior)
+        z, log_q = vae.posterior(IMAGES, 20_000)
+        mass = (Normal(0, 1).log_prob(z).sum(2) - log_q.sum(2)).exp().mean(0)
+        torch.testing.assert_close(mass, torch.ones(16), rtol=0, atol=0.15)
+
+
+def test_the_kl_of_a_diagonal_posterior_is_the_closed_form():
+    vae = small()
+    mean, log_std = vae.to_posterior(vae.encoder(IMAGES)).chunk(2, dim=1)
+    closed = kl_divergence(Normal(mean, log_std.exp()), Normal(0.0, 1.0)).sum(1)
+    torch.testing.assert_close(vae.kl(IMAGES, samples=20_000), closed, rtol=0, atol=0.03)
+
+
+def test_many_samples_in_pieces_are_the_same_bound(monkeypatch):
+    from genrl.models import vae as module
+
+    vae = small()
+    torch.manual_seed(3)
+    whole = vae.log_prob(IMAGES, samples=7)
+    torch.manual_seed(3)
+    monkeypatch.setattr(module, "_chunks", lambda total, size: [7])
+    assert torch.equal(whole, vae.log_prob(IMAGES, samples=7))
+    monkeypatch.setattr(module, "_chunks", lambda total, size: [3, 3, 1])
+    assert vae.log_prob(IMAGES, samples=7).shape == (16,)
+
+
+def test_free_bits_are_a_floor_in_the_loss_only():
+    plain, free = small(), small(free_bits=100.0)
+    free.load_state_dict(plain.state_dict())
+    torch.manual_seed(1)
+    pixels, _ = free.bound(IMAGES)
+    torch.manual_seed(1)
+    assert free.loss(IMAGES).item() == pytest.approx(2 * 100.0 - pixels.mean().item())
+    torch.manual_seed(1)
+    reported = free.kl(IMAGES)
+    torch.manual_seed(1)
+    assert torch.equal(reported, plain.kl(IMAGES))
+
+
+def test_samples_are_probabilities_and_codes_are_repeatable():
+    vae = VAE((3, 8, 8), latent=3, hidden=(16, 8), posterior="iaf")
+    assert vae.sample(4).shape == (4, 3, 8, 8)
+    assert vae.sample(4).min() > 0 and vae.sample(4).max() < 1
+    x = torch.rand(5, 3, 8, 8)
+    assert vae.encode(x).shape == (5, 3)
+    assert torch.equal(vae.encode(x), vae.encode(x))
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"latent": 0}, "VAE needs latent to be at least 1"),
+        ({"latent": 1, "posterior": "iaf"}, "at least 1, or 2 with a flow"),
+        ({"hidden": ()}, "hidden to be at least one width"),
+        ({"posterior": "full"}, "posterior to be diagonal or iaf, but was given 'full'"),
+        ({"free_bits": -1.0}, "free_bits to be at least 0"),
+    ],
+)
+def test_values_out_of_range_are_refused(changes, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        VAE((1, 4, 4), **changes)
