@@ -234,7 +234,7 @@ class Demonstrations:
         """
         if self.discrete:
             raise DemonstrationError(f"{self._name} has discrete actions, which no box can clip; leave them as they are")
-        dtype = self.episodes[0].actions.dtype
+        dtype = np.result_type(self.episodes[0].actions, np.float32)  # bounds of whole numbers would not be the task's
         bounds = np.asarray(low, dtype), np.asarray(high, dtype)
         inside = tuple(replace(episode, actions=read_only(np.clip(episode.actions, *bounds))) for episode in self.episodes)
         count = sum(int((new.actions != old.actions).sum()) for new, old in zip(inside, self.episodes, strict=True))

@@ -10,7 +10,6 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
-from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.vec_env import VecNormalize, unwrap_vec_normalize
 from torch import Tensor
 from torch.nn import functional as F
@@ -131,7 +130,7 @@ def _pairs(model: BaseAlgorithm, demonstrations: Demonstrations, normalize: VecN
 def _objective(model: Any) -> tuple[Callable[[Tensor, Tensor], Tensor], torch.nn.Module]:
     """The loss of a batch, and the module whose parameters it is a function of."""
     policy = model.policy
-    if isinstance(policy, ActorCriticPolicy):
+    if hasattr(policy, "evaluate_actions"):  # also sb3-contrib's, which are no ActorCriticPolicy of SB3
         return lambda obs, action: -policy.evaluate_actions(obs, action)[1].mean(), policy
     if hasattr(policy, "actor"):
         mean = {"deterministic": True} if hasattr(policy.actor, "get_action_dist_params") else {}

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.policies import ActorCriticPolicy
-from torch import nn
+from torch import Tensor
 
 __all__ = ["CriticWarmUp"]
 
@@ -13,7 +12,8 @@ class CriticWarmUp(BaseCallback):
     """Holds the policy of a learner still for its first steps, in which only the critic learns.
 
     A policy that was cloned meets a critic that knows nothing, whose first advantages push it anywhere. For ``steps`` environment steps its
-    parameters, and those that it shares with the critic, take no gradient; the learner itself is untouched.
+    parameters and those that it shares with the critic take no gradient, and SAC's entropy coefficient stays; the learner itself is
+    untouched.
 
     Args:
         steps: environment steps, counted from the learner's first.
@@ -33,7 +33,8 @@ class CriticWarmUp(BaseCallback):
         if steps < 0:
             raise ValueError(f"CriticWarmUp needs steps of at least 0, but was given {steps}")
         self.steps = steps
-        self._held: list[nn.Parameter] = []
+        self._held: list[Tensor] = []
+        self._entropy: Tensor | None = None
 
     def _init_callback(self) -> None:
         _of_the_policy(self.model)
@@ -49,21 +50,27 @@ class CriticWarmUp(BaseCallback):
             self._held = [parameter for parameter in _of_the_policy(self.model) if parameter.requires_grad]
             for parameter in self._held:
                 parameter.requires_grad_(False)
+            # sac.py, train: tuned by the entropy of a policy that can't answer; its loss needs the gradient, so it is put back afterwards.
+            entropy = getattr(self.model, "log_ent_coef", None)
+            self._entropy = entropy.detach().clone() if isinstance(entropy, Tensor) else None
 
     def _on_rollout_start(self) -> None:
         for parameter in self._held:
             parameter.requires_grad_(True)
         self._held = []
+        if self._entropy is not None:
+            self.model.log_ent_coef.data.copy_(self._entropy)  # type: ignore[attr-defined]
+            self._entropy = None
 
     def _on_training_end(self) -> None:
         self._on_rollout_start()
 
 
-def _of_the_policy(model: object) -> list[nn.Parameter]:
+def _of_the_policy(model: object) -> list[Tensor]:
     policy, name = model.policy, type(model).__name__  # type: ignore[attr-defined]
-    if name == "TRPO" or not (isinstance(policy, ActorCriticPolicy) or hasattr(policy, "actor")):
+    if name == "TRPO" or not (hasattr(policy, "value_net") or hasattr(policy, "actor")):
         raise ValueError(f"{name} can't learn its critic alone; use CriticWarmUp with PPO, A2C, SAC, TQC, TD3, DDPG or CrossQ")
-    if not isinstance(policy, ActorCriticPolicy):
+    if hasattr(policy, "actor"):
         return list(policy.actor.parameters())
     parts = [policy.value_net, getattr(policy.mlp_extractor, "value_net", None), getattr(policy, "lstm_critic", None)]
     parts += [] if policy.share_features_extractor else [policy.vf_features_extractor]

@@ -112,7 +112,9 @@ class AdversarialReward(RewardModel):
         check_positive(owner, learning_rate=learning_rate, batch_size=batch_size, updates=updates, std_floor=std_floor, clip=clip)
         check(owner, "form", form, form in get_args(RewardForm), f"form to be one of {', '.join(get_args(RewardForm))}")
         check(owner, "label_smoothing", label_smoothing, 0 <= label_smoothing < 1, "label_smoothing in [0, 1)")
-        check(owner, "gamma", gamma, 0 <= gamma < 1, "gamma in [0, 1)")
+        check(owner, "gamma", gamma, 0 <= gamma < 1 or (gamma == 1 and not absorbing), "gamma in [0, 1), or 1 without absorbing states")
+        check(owner, "gradient_penalty", gradient_penalty, gradient_penalty >= 0, "gradient_penalty of at least 0")
+        check(owner, "entropy", entropy, entropy >= 0, "entropy of at least 0")
         self.form, self.batch_size, self.updates, self.learning_rate = form, batch_size, updates, learning_rate
         self.gradient_penalty, self.entropy, self.label_smoothing = gradient_penalty, entropy, label_smoothing
         self.on_latest, self.absorbing, self.gamma = on_latest, absorbing, gamma

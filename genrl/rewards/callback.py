@@ -117,7 +117,7 @@ class RewardCallback(BaseCallback):
     @property
     def active(self) -> bool:
         """Whether the callback changes anything."""
-        return self.weight != 0 or self.extrinsic_weight != 1
+        return self.weight != 0 or self.extrinsic_weight != 1 or self.expert_fraction > 0
 
     def state_dict(self) -> dict[str, Any]:
         """State of the reward and of its memory, for :func:`genrl.models.state.save_state`."""

@@ -78,6 +78,11 @@ class Recorder(BaseCallback):
         """Wall time of the run, in seconds."""
         return self.seconds_before + time.perf_counter() - self._started
 
+    def spent(self, seconds: float) -> None:
+        """Count what was spent before ``learn``, such as on cloning, and start the clock."""
+        self.seconds_before += seconds
+        self._started = time.perf_counter()
+
     def _on_training_start(self) -> None:
         self._started = time.perf_counter()
 

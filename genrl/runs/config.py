@@ -223,7 +223,7 @@ class ImitateConfig(RunConfig):
         return self.env or (self.demos.stem if self.demos is not None else "")
 
     def __post_init__(self) -> None:
-        for name, value in (OFF_POLICY if self.learner.lower() in OFF_POLICY_LEARNERS else ON_POLICY).items():
+        for name, value in self._by_default().items():
             if getattr(self, name) == AUTO:
                 object.__setattr__(self, name, value)
         super().__post_init__()
@@ -234,8 +234,35 @@ class ImitateConfig(RunConfig):
                 raise RunError(f"--{name.replace('_', '-')} is {getattr(self, name)}, but must be at least {least}")
         if self.reward.lower() == "none":
             raise RunError("--reward is none, but an imitation has its reward from the demonstrations; for cloning alone type --steps 0")
+        if not self.steps and not self.clone:
+            raise RunError("--steps is 0 and --clone is 0, so there is nothing to do; leave --clone out for behaviour cloning alone")
         if not 0 <= self.expert_fraction < 1:
             raise RunError(f"--expert-fraction is {self.expert_fraction}, but must be at least 0 and below 1")
+
+    def _by_default(self) -> dict[str, Any]:
+        """What does well with the chosen learner and reward; the control sees nothing of the demonstrations."""
+        values = dict(OFF_POLICY if is_off_policy(self.learner) else ON_POLICY)
+        if self.steps == 0:
+            values["clone"] = ON_POLICY["clone"]
+        elif self.reward.lower() == "constant":
+            values |= {"clone": 0, "expert_fraction": 0.0}
+        elif _plain_name(self.learner) == "recurrentppo":
+            values["clone"] = 0  # single pairs can't teach a memory
+        return values
+
+
+def is_off_policy(learner: str) -> bool:
+    """Whether a name is one of a learner with a replay buffer; a `module:Class` is taken for one without.
+
+    Example:
+        >>> is_off_policy("QR-DQN"), is_off_policy("ppo")
+        (True, False)
+    """
+    return _plain_name(learner) in OFF_POLICY_LEARNERS
+
+
+def _plain_name(learner: str) -> str:
+    return learner.lower().replace("-", "").replace("_", "")
 
 
 def _short(name: str) -> str:

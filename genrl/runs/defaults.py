@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from genrl.runs.config import OFF_POLICY_LEARNERS, ImitateConfig, RunConfig
+from genrl.runs.config import ImitateConfig, RunConfig, is_off_policy
 
 __all__ = ["learner_defaults", "reward_defaults"]
 
@@ -16,7 +16,8 @@ _OFF_POLICY = {"gradient_steps": -1, "learning_starts": 1000}
 _IMITATION: Mapping[str, Mapping[str, Any]] = {
     "ppo": _ON_POLICY,
     "trpo": _ON_POLICY,
-    "a2c": {"net_arch": (128, 128)},
+    "maskableppo": _ON_POLICY,
+    "a2c": {"n_steps": 32, "net_arch": (128, 128)},
     "sac": _OFF_POLICY,
     "tqc": _OFF_POLICY,
     "td3": _OFF_POLICY,
@@ -32,7 +33,7 @@ def learner_defaults(kind: type[RunConfig], learner: str) -> Mapping[str, Any]:
         >>> learner_defaults(ImitateConfig, "ppo")["batch_size"]
         256
     """
-    return _IMITATION.get(learner.lower(), {}) if kind is ImitateConfig else {}
+    return _IMITATION.get(learner.lower().replace("-", "").replace("_", ""), {}) if kind is ImitateConfig else {}
 
 
 def reward_defaults(kind: type[RunConfig], learner: str, reward: str) -> Mapping[str, Any]:
@@ -44,5 +45,5 @@ def reward_defaults(kind: type[RunConfig], learner: str, reward: str) -> Mapping
         >>> reward_defaults(ImitateConfig, "ppo", "gail")
         {}
     """
-    off_policy = kind is ImitateConfig and learner.lower() in OFF_POLICY_LEARNERS
-    return {"form": "logit"} if off_policy and reward.lower() in ("gail", "gaifo") else {}
+    off_policy = kind is ImitateConfig and is_off_policy(learner)
+    return {"form": "logit"} if off_policy and reward.lower() in ("gail", "gaifo", "vail") else {}

@@ -111,10 +111,18 @@ def _discriminator(run: RunDirectory, title: str) -> None:
         return np.array([float(row.get(name) or "nan") for row in rows])
 
     steps = column("time/total_timesteps")
-    figure = Figure(figsize=(9.6, 3.8), layout="constrained")
+    figure = Figure(figsize=(13, 3.8), layout="constrained")
     FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2)
-    left.set_title(title)
+    loss, left, right = figure.subplots(1, 3)
+    loss.set_title(title)
+    for name, words, color in (("loss", "both, as it learns", BLUE), ("held_out_loss", "held-out demonstrations", GREY)):
+        if np.isfinite(values := column(f"reward/{name}")).any():
+            loss.plot(steps, values, color=color, linewidth=1.8, label=words)
+    loss.axhline(2 * np.log(2), color=INK, linewidth=0.8, linestyle=":", label="of a guess")
+    loss.set_ylabel("loss of the discriminator, nats")
+    loss.set_ylim(bottom=0)
+    _steps_axis(loss, steps[-1])
+    loss.legend()
     for name, words, color in (("expert", "demonstrations", BLUE), ("agent", "agent", ORANGE), ("held_out", "held out", GREY)):
         if np.isfinite(values := column(f"reward/{name}_accuracy")).any():
             left.plot(steps, values, color=color, linewidth=1.8, label=words)

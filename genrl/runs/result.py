@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import resource
 import sys
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -64,11 +65,17 @@ def write_coverage(run: RunDirectory, coverage: Coverage) -> None:
     write_whole(run.coverage, buffer.getvalue())
 
 
-def begin_imitation(session: Session, run: RunDirectory, interrupt: Interrupt) -> None:
-    """Clone, where it is asked for, and keep what an imitation is measured by: the expert's returns and the cloned policy's."""
+def begin_imitation(session: Session, run: RunDirectory, interrupt: Interrupt) -> float:
+    """Clone, where it is asked for, and keep what an imitation is measured by: the expert's returns and the cloned policy's.
+
+    Returns:
+        Seconds of cloning.
+    """
     if session.loaded is None:
-        return
+        return 0.0
+    start = time.perf_counter()
     metrics = session.clone()
+    seconds = time.perf_counter() - start
     demonstrations = session.loaded.demonstrations
     content: dict[str, Any] = {
         "demonstrations": Path(str(demonstrations.source)).name,
@@ -80,8 +87,10 @@ def begin_imitation(session: Session, run: RunDirectory, interrupt: Interrupt) -
         "cloning": metrics,
     }
     if metrics and session.config.eval_episodes:
-        content["cloned_return"] = _mean(evaluate(session, EVALUATION_SEED, interrupt))
+        returns = evaluate(session, EVALUATION_SEED, interrupt)
+        content["cloned_return"] = _mean(returns) if len(returns) == session.config.eval_episodes else None
     run.write_json(run.imitation, content)
+    return seconds
 
 
 def write_result(session: Session, run: RunDirectory, recorder: Recorder, ending: Ending, steps_now: int) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from genrl.runs.defaults import learner_defaults, reward_defaults
 from genrl.runs.demonstrations import Loaded, load
 from genrl.runs.environments import coverage_names, getattr_or, is_image, make_env, make_vec_env
 from genrl.runs.errors import RunError
-from genrl.runs.hyperparameters import resolve_kwargs
+from genrl.runs.hyperparameters import hyperparameters, resolve_kwargs
 from genrl.runs.resolve import learner_class, reward_class
 from genrl.runs.rewind import episodes, rewind
 
@@ -138,12 +138,15 @@ def resolve(config: RunConfig) -> RunConfig:
     learner, reward = learner_class(config.learner), reward_class(config.reward)
     if reward is None and config.reward_kwargs:
         raise RunError(f"--reward.{next(iter(config.reward_kwargs))} was given, but --reward is none; name a reward")
-    kind, of_reward = type(config), reward_defaults(type(config), config.learner, config.reward)
-    return replace(
-        config,
-        learner_kwargs=resolve_kwargs(learner, {**learner_defaults(kind, config.learner), **config.learner_kwargs}, "learner"),
-        reward_kwargs={} if reward is None else resolve_kwargs(reward, {**of_reward, **config.reward_kwargs}, "reward"),
-    )
+    kind = type(config)
+    learner_kwargs = resolve_kwargs(learner, {**learner_defaults(kind, config.learner), **config.learner_kwargs}, "learner")
+    if reward is None:
+        return replace(config, learner_kwargs=learner_kwargs, reward_kwargs={})
+    given = {**reward_defaults(kind, config.learner, config.reward), **config.reward_kwargs}
+    reward_kwargs, default = resolve_kwargs(reward, given, "reward"), hyperparameters(reward).get("gamma")
+    if default is not None and reward_kwargs["gamma"] == default.default:
+        reward_kwargs["gamma"] = learner_kwargs.get("gamma", default.default)  # one discount, unless another one is asked for
+    return replace(config, learner_kwargs=learner_kwargs, reward_kwargs=reward_kwargs)
 
 
 def build(config: RunConfig) -> Session:
@@ -212,14 +215,13 @@ def _reward(config: RunConfig, env: Any, loaded: Loaded | None) -> RewardCallbac
     kwargs, names = dict(config.reward_kwargs), inspect.signature(cls.__init__).parameters
     if "seed" in names:
         kwargs["seed"] = config.seed
-    if "gamma" in names and kwargs.get("gamma") == names["gamma"].default:
-        kwargs["gamma"] = config.learner_kwargs.get("gamma", kwargs["gamma"])  # one discount, unless another one is asked for
     if "demonstrations" in names:
         if loaded is None:
             raise RunError(
                 f"--reward {config.reward} learns from demonstrations; type: genrl imitate --reward {config.reward} --demos FILE"
             )
-        kwargs |= {"demonstrations": loaded.demonstrations, "held_out": loaded.held_out}
+        kwargs["demonstrations"] = loaded.demonstrations
+        kwargs |= {"held_out": loaded.held_out} if "held_out" in names else {}
     try:
         return RewardCallback(
             cls(observation_space=env.observation_space, action_space=env.action_space, **kwargs),

@@ -153,7 +153,7 @@ def _run(session: Session, run: RunDirectory, checkpoint: dict[str, Any] | None,
     config, learner = session.config, session.learner
     recorder = Recorder(run, Coverage(session.coverage_names) if session.coverage_names else None, session.observation_names)
     if checkpoint is None:
-        begin_imitation(session, run, interrupt)
+        recorder.spent(begin_imitation(session, run, interrupt))
     else:
         exact = session.load_state_dict(checkpoint)
         recorder.load_state_dict(checkpoint["recorder"])

@@ -67,6 +67,16 @@ def test_the_critic_learns_as_it_does_without():
     assert same(*critics)
 
 
+@pytest.mark.parametrize("kind", [SAC, TQC, CrossQ])
+def test_the_entropy_coefficient_is_not_tuned_to_a_policy_that_is_held(kind):
+    model = learner(kind)
+    before = model.log_ent_coef.detach().clone()
+    model.learn(30, callback=CriticWarmUp(30))
+    assert torch.equal(model.log_ent_coef, before)
+    model.learn(10, callback=CriticWarmUp(30), reset_num_timesteps=False)
+    assert not torch.equal(model.log_ent_coef, before)
+
+
 def test_what_was_frozen_before_stays_frozen():
     model = learner(PPO)
     model.policy.log_std.requires_grad_(False)

@@ -174,11 +174,21 @@ class TestTheDemonstrationsOfARun:
 
 
 @pytest.mark.parametrize(
-    ("learner", "values"), [("ppo", (300_000, 16, 500, 0.0)), ("SAC", (50_000, 1, 0, 0.5)), ("module:Learner", (300_000, 16, 500, 0.0))]
+    ("learner", "values"),
+    [
+        ("ppo", (300_000, 16, 500, 0.0)),
+        ("SAC", (50_000, 1, 0, 0.5)),
+        ("qr-dqn", (50_000, 1, 0, 0.5)),
+        ("recurrentppo", (300_000, 16, 0, 0.0)),
+        ("module:Learner", (300_000, 16, 500, 0.0)),
+    ],
 )
 def test_what_is_not_said_is_what_does_well_with_the_learner(learner, values):
     chosen = ImitateConfig(learner=learner)
     assert (chosen.steps, chosen.n_envs, chosen.clone, chosen.expert_fraction) == values
+    control = ImitateConfig(learner=learner, reward="constant")
+    assert (control.clone, control.expert_fraction) == (0, 0.0)
+    assert ImitateConfig(learner=learner, steps=0).clone == 500
     said = ImitateConfig(learner=learner, steps=0, n_envs=2, clone=7, expert_fraction=0.25)
     assert (said.steps, said.n_envs, said.clone, said.expert_fraction) == (0, 2, 7, 0.25)
 
@@ -200,7 +210,7 @@ def test_a_reward_without_the_demonstrated_batches_that_it_needs_is_refused_befo
         ("--demos {demos} --episodes 0", "--episodes is 0, but must be at least 1"),
         ("--demos {demos} --reward none", "for cloning alone type --steps 0"),
         ("--demos {demos} --reward sqil", "SQIL needs demonstrations in the batches of an off-policy learner"),
-        ("--demos {demos} --learner recurrentppo", "has a memory, which single pairs can't teach"),
+        ("--demos {demos} --learner recurrentppo --clone 5", "has a memory, which single pairs can't teach"),
         ("--demos {demos} --critic-warmup -1", "--critic-warmup is -1, but must be at least 0"),
         ("--demos {demos} --learner trpo --critic-warmup 64", "TRPO can't learn its critic alone"),
         ("--demos {demos} --expert-fraction 1", "--expert-fraction is 1"),
