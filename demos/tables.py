@@ -123,7 +123,7 @@ def imitate_table() -> list[str]:
                 if not method.startswith("gail"):
                     continue
                 expert = f"{about['reference'][1]:,.0f}" if about["reference"] else "–"
-                controls = [score(methods.get(control)) for control in ("cloned", CONTROL.get(task, "constant"))]
+                controls = [score(methods.get(control)) for control in ("cloned", "constant")]
                 cost = [f"{about['steps'] // 1000:,}k", f"{entry['seconds'] / 60:.1f}"]
                 rows.append(
                     [
@@ -137,10 +137,6 @@ def imitate_table() -> list[str]:
                 )
     header = ["task", "reward, learner", "expert", "cloning alone", "constant reward", "imitation", "steps", "minutes"]
     return markdown(Table(header, rows)).split("\n") if rows else ["(not measured yet)"]
-
-
-CONTROL = {"Acrobot": "constant-negative", "MountainCar": "constant-negative"}
-"""Which constant has the sign of the reward that imitates."""
 
 
 def race_table() -> list[str]:

@@ -17,8 +17,8 @@ __all__ = ["ExploreConfig", "ImitateConfig", "RunConfig"]
 AUTO = -1
 """Of a field: what does well with the chosen learner."""
 OFF_POLICY_LEARNERS = ("sac", "tqc", "td3", "ddpg", "crossq", "dqn", "qrdqn")
-ON_POLICY = {"steps": 300_000, "n_envs": 16, "clone": 500, "expert_fraction": 0.0}
-OFF_POLICY = {"steps": 50_000, "n_envs": 1, "clone": 0, "expert_fraction": 0.5}
+ON_POLICY = {"steps": 300_000, "n_envs": 16, "clone": 500, "critic_warmup": 0, "expert_fraction": 0.0}
+OFF_POLICY = {"steps": 50_000, "n_envs": 1, "clone": 0, "critic_warmup": 0, "expert_fraction": 0.5}
 """What an imitation takes for `AUTO`."""
 
 
@@ -202,8 +202,9 @@ class ImitateConfig(RunConfig):
     clone: int = AUTO
     """First fit the policy to the demonstrations, for at most this many epochs (behaviour cloning); 0 starts from nothing, -1 takes 500, or
     0 for a learner with a replay buffer, whose fresh critic would undo it."""
-    critic_warmup: int = 0
-    """Environment steps in which a cloned policy stays as it is and only its critic learns."""
+    critic_warmup: int = AUTO
+    """Environment steps in which the policy stays as it is and only its critic learns; -1 takes 20,480 for ppo, maskableppo and a2c where they
+    clone, and 0 otherwise."""
     expert_fraction: float = AUTO
     """Share of demonstrated transitions in each batch of a learner with a replay buffer (HyPER); -1 takes a half, and 0 for the others."""
     weight: float = 1.0
@@ -248,6 +249,8 @@ class ImitateConfig(RunConfig):
             values |= {"clone": 0, "expert_fraction": 0.0}
         elif _plain_name(self.learner) == "recurrentppo":
             values["clone"] = 0  # single pairs can't teach a memory
+        elif _plain_name(self.learner) in ("ppo", "maskableppo", "a2c") and self.clone:
+            values["critic_warmup"] = 20_480
         return values
 
 
