@@ -20,6 +20,8 @@ class Resume:
     """The run directory."""
     steps: int | None = None
     """Go on until this many environment steps; by default until those that the run was started with."""
+    demos: Path | None = None
+    """Where the demonstrations of an imitation are now, if no longer where they were."""
     imports: tuple[str, ...] = ()
     """Modules of your own that the run may import, where its task, learner or reward is a `module:Name`."""
 
@@ -30,4 +32,4 @@ def main(argv: list[str]) -> int:
     from genrl.cli._report import report
     from genrl.runs import resume
 
-    return report(resume(flags.run, steps=flags.steps, imports=flags.imports), flags.run)
+    return report(resume(flags.run, steps=flags.steps, demos=flags.demos, imports=flags.imports), flags.run)

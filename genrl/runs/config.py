@@ -203,8 +203,8 @@ class ImitateConfig(RunConfig):
     """First fit the policy to the demonstrations, for at most this many epochs (behaviour cloning); 0 starts from nothing, -1 takes 500, or
     0 for a learner with a replay buffer, whose fresh critic would undo it."""
     critic_warmup: int = AUTO
-    """Environment steps in which the policy stays as it is and only its critic learns; -1 takes 20,480 for ppo, maskableppo and a2c where they
-    clone, and 0 otherwise."""
+    """Environment steps in which the policy stays as it is and only its critic learns; -1 takes 20,480 for ppo, maskableppo and a2c where
+    they clone, and 0 otherwise."""
     expert_fraction: float = AUTO
     """Share of demonstrated transitions in each batch of a learner with a replay buffer (HyPER); -1 takes a half, and 0 for the others."""
     weight: float = 1.0

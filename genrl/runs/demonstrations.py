@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -13,7 +14,7 @@ from genrl.data import DemonstrationError, Demonstrations
 from genrl.runs.config import ImitateConfig, RunConfig
 from genrl.runs.errors import RunError
 
-__all__ = ["Loaded", "completed", "load"]
+__all__ = ["Loaded", "completed", "fingerprint", "load"]
 
 
 class Loaded(NamedTuple):
@@ -69,6 +70,13 @@ def load(config: ImitateConfig, observation_space: spaces.Space[Any], action_spa
             stacklevel=2,
         )
     return Loaded(used, _rest(whole, used))
+
+
+def fingerprint(demonstrations: Demonstrations) -> str:
+    """Sixteen characters that tell the pairs that are learnt from, wherever and in whatever format they are."""
+    pairs = demonstrations.transitions()
+    content = b"".join(np.ascontiguousarray(part.numpy()).tobytes() for part in pairs)
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def _read(config: ImitateConfig) -> Demonstrations:

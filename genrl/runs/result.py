@@ -15,7 +15,9 @@ from genrl.models.state import save_state, write_whole
 from genrl.runs import pictures
 from genrl.runs.callbacks import Recorder
 from genrl.runs.coverage import Coverage
+from genrl.runs.demonstrations import fingerprint
 from genrl.runs.directory import RunDirectory, read_csv
+from genrl.runs.errors import RunError
 from genrl.runs.interrupt import Interrupt
 from genrl.runs.rollout import evaluate
 from genrl.runs.session import Session
@@ -85,12 +87,27 @@ def begin_imitation(session: Session, run: RunDirectory, interrupt: Interrupt) -
         "expert_return_std": float(demonstrations.returns.std()),
         "cloned_return": None,
         "cloning": metrics,
+        "fingerprint": fingerprint(demonstrations),
     }
     if metrics and session.config.eval_episodes:
         returns = evaluate(session, EVALUATION_SEED, interrupt)
         content["cloned_return"] = _mean(returns) if len(returns) == session.config.eval_episodes else None
     run.write_json(run.imitation, content)
     return seconds
+
+
+def check_same_demonstrations(session: Session, run: RunDirectory) -> None:
+    """Refuse to go on from other pairs than a run began with.
+
+    Raises:
+        RunError: they are others.
+    """
+    if session.loaded is None or not run.imitation.is_file():
+        return
+    known = run.read_json(run.imitation).get("fingerprint")
+    if known is not None and known != fingerprint(session.loaded.demonstrations):
+        demos = getattr(session.config, "demos", None)
+        raise RunError(f"{demos} holds other demonstrations than {run.path} began with; say where those are now by --demos")
 
 
 def write_result(session: Session, run: RunDirectory, recorder: Recorder, ending: Ending, steps_now: int) -> dict[str, Any]:

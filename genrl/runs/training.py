@@ -28,7 +28,16 @@ from genrl.runs.directory import RunDirectory
 from genrl.runs.errors import RunError
 from genrl.runs.interrupt import Interrupt
 from genrl.runs.progress import Progress
-from genrl.runs.result import Ending, begin_imitation, finish_result, is_complete, trained_result, write_artefacts, write_result
+from genrl.runs.result import (
+    Ending,
+    begin_imitation,
+    check_same_demonstrations,
+    finish_result,
+    is_complete,
+    trained_result,
+    write_artefacts,
+    write_result,
+)
 from genrl.runs.session import Session, build
 
 __all__ = ["explore", "imitate", "resume", "train"]
@@ -89,7 +98,14 @@ def train(config: RunConfig, *, quiet: bool = False) -> dict[str, Any]:
         _sb3.close(session.env)
 
 
-def resume(path: str | Path, *, steps: int | None = None, imports: Collection[str] = (), quiet: bool = False) -> dict[str, Any]:
+def resume(
+    path: str | Path,
+    *,
+    steps: int | None = None,
+    demos: str | Path | None = None,
+    imports: Collection[str] = (),
+    quiet: bool = False,
+) -> dict[str, Any]:
     """Go on with a run from its last checkpoint to ``steps`` (by default those of its configuration).
 
     A run with all its steps, but without its whole result (the evaluation failed, or was stopped), is evaluated and drawn again.
@@ -100,16 +116,22 @@ def resume(path: str | Path, *, steps: int | None = None, imports: Collection[st
     Args:
         path: the run directory.
         steps: go on until this many environment steps.
+        demos: where the demonstrations of an imitation are now, if they moved.
         imports: modules that the run may import for a task, learner or reward of your own; a file alone imports nothing.
         quiet: no progress on stderr.
 
     Raises:
-        RunError: there is no run, no checkpoint, nothing left to do, or a module that is not among ``imports``.
+        RunError: there is no run, no checkpoint, nothing left to do, a module that is not among ``imports``, or other demonstrations than
+            those that the run began with.
     """
     run = RunDirectory.open(path)
     config = load_config(run, imports)
     if steps is not None:
         config = replace(config, steps=steps)
+    if isinstance(config, ImitateConfig):
+        config = replace(config, demos=_demonstrations(config, demos))
+    elif demos is not None:
+        raise RunError(f"{run.path} imitates nothing; leave --demos out")
     try:
         checkpoint = load_state(run.checkpoint)
     except FileNotFoundError as error:
@@ -122,6 +144,7 @@ def resume(path: str | Path, *, steps: int | None = None, imports: Collection[st
     torch.set_num_threads(config.threads)
     session = build(config)
     try:
+        check_same_demonstrations(session, run)
         with Interrupt() as interrupt:
             if done < config.steps:
                 run.truncate_episodes(done)
@@ -130,6 +153,13 @@ def resume(path: str | Path, *, steps: int | None = None, imports: Collection[st
             return _run(session, run, checkpoint, interrupt, quiet)
     finally:
         _sb3.close(session.env)
+
+
+def _demonstrations(config: ImitateConfig, moved: str | Path | None) -> Path | None:
+    demos = config.demos if moved is None else Path(moved)
+    if demos is not None and not demos.exists():
+        raise RunError(f"there are no demonstrations at {demos}; say where they are now: genrl resume {config.directory} --demos FILE")
+    return demos
 
 
 def load_config(run: RunDirectory, imports: Collection[str] = ()) -> RunConfig:

@@ -121,6 +121,25 @@ class TestAnImitation:
         resume(tmp_path / "stopped", quiet=True)
         assert_same_run(tmp_path / "whole", tmp_path / "stopped")
 
+    def test_goes_on_with_the_same_demonstrations_wherever_they_are(self, demos, tmp_path, monkeypatch):
+        from tests.runs.test_rewind import StopAt, training_module
+
+        moved, other = tmp_path / "moved.npz", tmp_path / "other.npz"
+        here = tmp_path / "here.hdf5"
+        here.write_bytes(demos.read_bytes())
+        StopAt.step = 202
+        with monkeypatch.context() as patch:
+            patch.setattr(training_module, "Interrupt", StopAt)
+            imitate(imitation(here, tmp_path / "run", steps=512), quiet=True)
+        Demonstrations.load(here).save(moved)
+        Demonstrations.load(here).subsample(episodes=2).save(other)
+        here.unlink()
+        with pytest.raises(RunError, match=r"no demonstrations at .*here.hdf5; say where they are now: genrl resume .* --demos FILE"):
+            resume(tmp_path / "run", quiet=True)
+        with pytest.raises(RunError, match=r"other.npz holds other demonstrations than .* began with"):
+            resume(tmp_path / "run", demos=other, quiet=True)
+        assert resume(tmp_path / "run", demos=moved, quiet=True)["status"] == "finished"
+
 
 class TestTheDemonstrationsOfARun:
     def test_say_which_task_it_is(self, tmp_path):
