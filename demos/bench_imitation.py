@@ -29,10 +29,9 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from genrl.data import Demonstrations
-from genrl.policies import clone
 from genrl.rewards import GAIL, RewardCallback
 from genrl.runs import ImitateConfig
-from genrl.runs.defaults import learner_defaults
+from genrl.runs.session import build
 
 RESULTS = Path(__file__).parent / "results" / "bench_imitation.json"
 PEER = Path(__file__).parent / "peer_imitation.py"
@@ -116,21 +115,17 @@ class Race(BaseCallback):
         return not (self.curve and self.curve[-1]["return"] >= GOAL)
 
 
-def ours(demonstrations: Demonstrations, cloned: bool, seed: int) -> list[dict[str, float]]:
-    """What `genrl imitate` does: the same defaults, with or without its warm start."""
-    defaults = dict(learner_defaults(ImitateConfig, "ppo"))
-    config = ImitateConfig(env=ENV)
-    net_arch = defaults.pop("net_arch")
-    env = VecNormalize(make_vec_env(ENV, n_envs=config.n_envs, seed=seed), norm_reward=False)
-    model = PPO("MlpPolicy", env, policy_kwargs={"net_arch": list(net_arch)}, seed=seed, **defaults)
+def ours(demos: Path, cloned: bool, seed: int) -> list[dict[str, float]]:
+    """What `genrl imitate --demos DEMOS` does, with or without its warm start."""
+    config = ImitateConfig(demos=demos, env=ENV, seed=seed, **({} if cloned else {"clone": 0}))
+    session = build(config)
+    evaluation = make_vec_env(ENV, n_envs=10)
+    evaluation = VecNormalize(evaluation, training=False, norm_reward=False) if session.normalize is not None else evaluation
     start = time.perf_counter()
-    if cloned:
-        clone(model, demonstrations, epochs=config.clone, patience=50, seed=seed)
-    gail = GAIL(demonstrations, model.observation_space, model.action_space, seed=seed)
-    evaluation = VecNormalize(make_vec_env(ENV, n_envs=10), training=False, norm_reward=False)
+    session.clone()
     race = Race(evaluation, 10_000, time.perf_counter() - start)
-    model.learn(3_000_000, callback=[RewardCallback(gail, extrinsic_weight=0.0, seed=seed), race])
-    env.close()
+    session.learner.learn(3_000_000, callback=[*session.callbacks, session.reward, race])
+    session.env.close()
     evaluation.close()
     return race.curve
 
@@ -141,7 +136,7 @@ def race(demos: Path, peer: str | None, seeds: int, minutes: float) -> dict[str,
     results: dict[str, Any] = {"goal": GOAL, "demonstrations": f"{demonstrations.n_episodes} trajectories, {demonstrations.n_steps} pairs"}
     for seed in range(seeds):
         for name, cloned in {"genrl": True, "genrl, not cloned": False}.items():
-            results.setdefault(name, []).append(ours(demonstrations, cloned, seed))
+            results.setdefault(name, []).append(ours(demos, cloned, seed))
         if peer:
             results.setdefault("imitation", []).append(run_peer(peer, "race", str(demos), str(seed), str(60 * minutes)))
     return results

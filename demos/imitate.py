@@ -1,6 +1,6 @@
-"""Two hundred state-action pairs: behaviour cloning falls, GAIL with PPO runs. About two minutes on one idle core.
+"""Two hundred state-action pairs: behaviour cloning falls, GAIL with PPO runs. About a minute and a half on one idle core.
 
-python demos/imitate.py [--steps 600000] [--seed 0] [--out runs/imitation] [--results demos/results]
+python demos/imitate.py [--steps 300000] [--seed 0] [--out runs/imitation] [--results demos/results]
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def picture(run: RunDirectory, expert: float, cloned: float, path: Path) -> None
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=600_000)
+    parser.add_argument("--steps", type=int, default=300_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("runs") / "imitation")
     parser.add_argument("--results", type=Path, help="also write imitation.json and imitation.png there")

@@ -10,8 +10,8 @@ import pytest
 
 from genrl.data import Demonstrations
 
-FILES = sorted((Path(__file__).parents[2] / "demos").glob("*.hdf5"))
 LEVELS = {"halfcheetah": 4000, "hopper": 3000, "invertedpendulum": 1000}
+FILES = [Path(__file__).parents[2] / "demos" / f"{name}.hdf5" for name in LEVELS]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
