@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from stable_baselines3 import PPO
-from stable_baselines3.common.buffers import RolloutBuffer
+from stable_baselines3 import PPO, SAC
+from stable_baselines3.common.buffers import ReplayBuffer, RolloutBuffer
 
 from genrl.rewards import RewardCallback, RewardModel
 
@@ -25,6 +25,17 @@ def test_the_one_line_integration_trains():
     assert isinstance(model, PPO)
     assert model.num_timesteps == 2048
     assert type(model.rollout_buffer) is RolloutBuffer  # nothing is left behind
+
+
+def test_the_imitation_trains(monkeypatch):
+    monkeypatch.chdir(README.parent)
+    code = next(block for block in BLOCKS if "GAIL(" in block)
+    names: dict[str, object] = {}
+    exec(code.replace("30_000", "300"), names)
+    model = names["model"]
+    assert isinstance(model, SAC)
+    assert model.num_timesteps == 300
+    assert type(model.replay_buffer) is ReplayBuffer
 
 
 def test_the_reward_of_your_own_is_a_reward(monkeypatch):
