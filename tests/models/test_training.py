@@ -1,0 +1,238 @@
+"""The one fit loop: it learns, repeats itself, goes on after a stop as if there had been none, and says where a NaN came."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from genrl.data import ImageError, Images
+from genrl.models.pixels import binarize, bits_per_dim, quantize, resize
+from genrl.models.training import Player, averaged, fit, held_out_loss
+
+
+class Pixels(nn.Module):
+    """Independent black or white pixels: the maximum of the likelihood is known."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(torch.zeros(1, 4, 4))
+
+    def loss(self, x: Tensor) -> Tensor:
+        return nn.functional.binary_cross_entropy_with_logits(self.logits.expand_as(x), x, reduction="none").sum((1, 2, 3)).mean()
+
+
+class Noisy(Pixels):
+    """Draws random numbers of its own, as a VAE does."""
+
+    def loss(self, x: Tensor) -> Tensor:
+        return super().loss(x) + 0.1 * torch.randn(()) * self.logits.sum()
+
+
+class Conditional(nn.Module):
+    conditional = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(torch.zeros(3, 1, 4, 4))
+
+    def loss(self, x: Tensor, labels: Tensor) -> Tensor:
+        return nn.functional.binary_cross_entropy_with_logits(self.logits[labels], x, reduction="none").sum((1, 2, 3)).mean()
+
+
+class Two(nn.Module):
+    """Two players, each with a parameter that only its own loss may move."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Parameter(torch.zeros(())), nn.Parameter(torch.zeros(()))
+
+    def players(self) -> list[Player]:
+        return [
+            Player("a", [self.a], lambda x: (self.a - 1 + 0 * self.b).square()),
+            Player("b", [self.b], lambda x: (self.b - self.a).square()),
+        ]
+
+
+def images(n: int = 70, labels: bool = False) -> Images:
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(256, (n, 1, 4, 4), generator=generator, dtype=torch.uint8)
+    return Images(pixels, torch.arange(n) % 3 if labels else None)
+
+
+def quiet(model: nn.Module, data: Images, **options):
+    return fit(model, data, **{"epochs": 2, "batch_size": 16, "progress": False, **options})
+
+
+def test_finds_the_maximum_of_the_likelihood():
+    model, data = Pixels(), images()
+    rows = quiet(model, data, epochs=200, learning_rate=0.05, anneal=True, held_out=data)
+    mean = data.batch().mean(0)
+    torch.testing.assert_close(model.logits.detach().sigmoid(), mean, rtol=0, atol=0.02)
+    entropy = -(mean * mean.log() + (1 - mean) * (1 - mean).log()).sum()
+    assert rows[-1]["held_out_loss"] == pytest.approx(float(entropy), abs=0.01)
+    assert rows[-1]["loss"] < rows[0]["loss"]
+    assert [row["step"] for row in rows[:3]] == [5, 10, 15]  # 70 images in five batches
+
+
+def test_the_same_seed_repeats_it_and_leaves_the_callers_random_numbers_alone():
+    before = torch.get_rng_state()
+    models = [Noisy() for _ in range(3)]
+    logs = [quiet(model, images(), transform=binarize, seed=seed) for model, seed in zip(models, (1, 1, 2), strict=True)]
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(models[0].logits, models[1].logits)
+    assert not torch.equal(models[0].logits, models[2].logits)
+    assert [row["loss"] for row in logs[0]] == [row["loss"] for row in logs[1]]
+
+
+@pytest.mark.parametrize("average", [0.0, 0.9])
+def test_goes_on_after_a_stop_as_if_there_had_been_none(tmp_path: Path, average: float):
+    whole, stopped = Noisy(), Noisy()
+    options = {"epochs": 4, "transform": binarize, "held_out": images(20), "average": average, "anneal": True}
+    rows = quiet(whole, images(), **options)
+
+    def stop(model: nn.Module, row: dict[str, float]) -> None:
+        if row["epoch"] == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        quiet(stopped, images(), checkpoint=tmp_path / "fit.safetensors", on_epoch=stop, **options)
+    fresh = Noisy()
+    again = quiet(fresh, images(), checkpoint=tmp_path / "fit.safetensors", **options)
+    assert torch.equal(fresh.logits, whole.logits)
+    keep = ("epoch", "step", "loss", "held_out_loss")
+    assert [[row[name] for name in keep] for row in again] == [[row[name] for name in keep] for row in rows]
+
+
+def test_a_finished_fit_is_not_repeated(tmp_path: Path):
+    first, second = Pixels(), Pixels()
+    quiet(first, images(), checkpoint=tmp_path / "fit.safetensors")
+    quiet(second, images(), checkpoint=tmp_path / "fit.safetensors", on_epoch=lambda *_: pytest.fail("it learnt"))
+    assert torch.equal(first.logits, second.logits)
+
+
+def test_a_checkpoint_of_another_fit_is_refused(tmp_path: Path):
+    quiet(Pixels(), images(), checkpoint=tmp_path / "fit.safetensors")
+    with pytest.raises(ValueError, match=r"is of a fit with another batch_size \(16 instead of 8\); give another file, or delete it"):
+        quiet(Pixels(), images(), checkpoint=tmp_path / "fit.safetensors", batch_size=8)
+
+
+def test_a_loss_that_is_not_finite_stops_it_with_the_step_named(tmp_path: Path):
+    class Breaks(Pixels):
+        calls = 0
+
+        def loss(self, x: Tensor) -> Tensor:
+            self.calls += 1
+            return super().loss(x) * (float("nan") if self.calls == 8 else 1)
+
+    with pytest.raises(FloatingPointError, match="the loss of a batch is nan in epoch 2, step 7"):
+        quiet(Breaks(), images(), checkpoint=tmp_path / "fit.safetensors")
+    quiet(Pixels(), images(), checkpoint=tmp_path / "fit.safetensors")  # the checkpoint of the first epoch is whole
+
+
+def test_the_model_keeps_the_average_of_its_weights():
+    """One parameter with gradient of constant sign: Adam steps by the rate, so the average can be computed by hand."""
+
+    class Falls(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.w = nn.Parameter(torch.zeros(()))
+
+        def loss(self, x: Tensor) -> Tensor:
+            return self.w + 0 * x.sum()
+
+    model = Falls()
+    quiet(model, images(64), epochs=1, batch_size=16, learning_rate=0.1, average=0.5)
+    average, weight = 0.0, 0.0
+    for step in range(1, 5):
+        weight -= 0.1
+        decay = min(0.5, (1 + step) / (10 + step))
+        average = decay * average + (1 - decay) * weight
+    assert model.w.item() == pytest.approx(average, rel=1e-4)
+
+
+def test_an_annealed_rate_falls_to_zero_as_half_a_cosine():
+    class Falls(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.w = nn.Parameter(torch.zeros(()))
+
+        def loss(self, x: Tensor) -> Tensor:
+            return self.w + 0 * x.sum()
+
+    model = Falls()
+    quiet(model, images(64), epochs=1, batch_size=16, learning_rate=0.1, average=0.0, anneal=True)
+    rates = [0.05 * (1 + math.cos(math.pi * step / 4)) for step in range(4)]
+    assert model.w.item() == pytest.approx(-sum(rates), rel=1e-4)
+
+
+def test_each_player_moves_its_own_parameters_in_turn():
+    model = Two()
+    rows = quiet(model, images(), epochs=1, learning_rate=0.1, average=0.0, batch_size=70)
+    assert model.a.item() == pytest.approx(0.1, abs=1e-4)
+    assert model.b.item() == pytest.approx(0.1, abs=1e-4)  # the second player saw the first's new parameter
+    assert rows[0]["a"] == pytest.approx(1.0)
+    assert rows[0]["b"] == pytest.approx(0.01, rel=1e-3)
+
+
+def test_labels_go_to_a_conditional_model_and_are_asked_for():
+    model, data = Conditional(), images(labels=True)
+    quiet(model, data, epochs=150, learning_rate=0.1)
+    own = torch.stack([data[data.labels == label].batch().mean(0) for label in range(3)])
+    assert (model.logits.detach().sigmoid() - own).abs().max() < 0.05
+    with pytest.raises(ImageError, match="these images have no labels"):
+        quiet(Conditional(), images())
+
+
+def test_weights_are_exchanged_for_a_while():
+    model = Pixels()
+    with averaged(model, {"logits": torch.ones(1, 4, 4)}):
+        assert model.logits.mean() == 1
+        assert not model.training
+    assert model.logits.mean() == 0
+    assert model.training
+
+
+def test_the_held_out_loss_is_the_mean_over_all_images_and_repeats_itself():
+    model, data = Noisy(), images()
+    with torch.no_grad():
+        model.logits.fill_(0.3)
+    assert held_out_loss(model, data, binarize, batch_size=16) == held_out_loss(model, data, binarize, batch_size=16)
+    plain = Pixels()
+    plain.load_state_dict(model.state_dict())
+    assert held_out_loss(plain, data, batch_size=16) == pytest.approx(float(plain.loss(data.batch()).detach()), rel=1e-5)
+
+
+@pytest.mark.parametrize(("name", "value"), [("epochs", 0), ("batch_size", 0), ("learning_rate", -1.0), ("average", 1.0)])
+def test_values_out_of_range_are_refused(name, value):
+    with pytest.raises(ValueError, match=f"fit needs {name} .*, but was given {value}"):
+        quiet(Pixels(), images(), **{name: value})
+
+
+def test_what_has_no_loss_is_refused():
+    with pytest.raises(TypeError, match=r"Linear has no loss\(x\), which fit needs"):
+        quiet(nn.Linear(2, 2), images())
+
+
+class TestPixels:
+    def test_binary_draws_have_the_grey_levels_as_means_and_are_new_every_time(self):
+        generator = torch.Generator().manual_seed(0)
+        x = torch.tensor([0.0, 0.25, 1.0]).expand(20_000, 3)
+        draws = binarize(x, generator)
+        assert set(draws.unique().tolist()) == {0.0, 1.0}
+        torch.testing.assert_close(draws.mean(0), x[0], rtol=0, atol=0.02)
+        assert not torch.equal(draws, binarize(x, generator))
+
+    def test_levels_are_the_nearest(self):
+        x = torch.tensor([0.0, 0.16, 0.17, 0.5001, 1.0])
+        torch.testing.assert_close(quantize(4)(x, torch.Generator()), torch.tensor([0.0, 0.0, 1.0, 2.0, 3.0]) / 3)
+
+    def test_a_small_pixel_is_the_mean_of_those_it_covers(self):
+        x = torch.arange(16.0).view(1, 1, 4, 4)
+        assert resize(2)(x, torch.Generator()).flatten().tolist() == [2.5, 4.5, 10.5, 12.5]
+
+    def test_a_bit_is_a_bit(self):
+        assert bits_per_dim(544.0, (1, 28, 28)) == pytest.approx(544 / 784 / 0.6931471805599453)
