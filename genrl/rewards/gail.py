@@ -28,7 +28,8 @@ class GAIL(AdversarialReward):
     Args:
         demonstrations: of the task.
         observation_space, action_space, seed: see :class:`RewardModel`.
-        form: ``softplus`` (:math:`-\log(1-D)`, the paper's for locomotion), ``log-d`` (where an early end is good) or ``logit``.
+        form: ``softplus`` (:math:`-\log(1-D)`, the paper's for locomotion), ``log-d`` (where an early end is good) or ``logit``
+            (of either sign, so that an early end pays while the agent is told apart: with ``absorbing``, where a task can end early).
         hidden: widths of the discriminator's hidden layers, tanh units.
         spectral_norm: divide its weights by their largest singular value.
         learning_rate, batch_size, updates, gradient_penalty, entropy, label_smoothing, on_latest, normalize, absorbing, gamma, std_floor,

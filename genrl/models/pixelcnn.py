@@ -1,0 +1,333 @@
+"""PixelCNN: an image as a sequence of pixels, each given those above and to the left of it, with sampling that computes each pixel once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = ["Blocks", "MaskedConv2d", "PixelCNN"]
+
+Blocks = Literal["residual", "gated"]
+
+
+class MaskedConv2d(nn.Conv2d):
+    """A convolution that sees only what comes before its pixel in reading order (A), or the pixel's own features too (B).
+
+    With ``rows`` it sees whole rows instead: those above (A), or its own too (B). The mask is applied at every call.
+
+    Args:
+        inputs, outputs: channels.
+        size: of the square kernel, odd.
+        own: whether it sees the pixel's (or row's) own features: mask B.
+        rows: see above.
+    """
+
+    mask: Tensor
+
+    def __init__(self, inputs: int, outputs: int, size: int, *, own: bool, rows: bool = False) -> None:
+        super().__init__(inputs, outputs, size, padding=size // 2)
+        middle = size // 2
+        mask = torch.zeros(size, size)
+        mask[:middle] = 1
+        mask[middle, : size if rows and own else 0 if rows else middle + own] = 1
+        self.register_buffer("mask", mask, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.weight * self.mask, self.bias, padding=self.padding)
+
+    def folded(self) -> Tensor:
+        """The masked weights as a matrix, ``(inputs * size * size, outputs)``."""
+        return (self.weight * self.mask).flatten(1).T.contiguous()
+
+
+class _Residual(nn.Module):
+    """1 × 1, masked 3 × 3, 1 × 1, added to what came in."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.down, self.up = nn.Conv2d(width, width // 2, 1), nn.Conv2d(width // 2, width, 1)
+        self.middle = MaskedConv2d(width // 2, width // 2, 3, own=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = x + self.up(F.relu(self.middle(F.relu(self.down(F.relu(x))))))
+        return out
+
+
+def _gate(x: Tensor) -> Tensor:
+    first, second = x.chunk(2, dim=1)
+    return first.tanh() * second.sigmoid()
+
+
+class _Gated(nn.Module):
+    """A stack of rows above and a stack of pixels to the left, so that nothing above is blind."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.above = MaskedConv2d(width, 2 * width, 3, own=True, rows=True)
+        self.across = nn.Conv2d(2 * width, 2 * width, 1)
+        self.left = MaskedConv2d(width, 2 * width, 3, own=True)
+        self.left.mask[:1] = 0  # the row itself only: what is above comes from the other stack
+        self.out = nn.Conv2d(width, width, 1)
+
+    def forward(self, v: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        above = self.above(v)
+        return _gate(above), h + self.out(_gate(self.left(h) + self.across(above)))
+
+
+class PixelCNN(nn.Module):
+    r"""A density of images, pixel by pixel in reading order.
+
+    .. math:: \log p(x) = \sum_i \log p(x_i \mid x_{<i})
+
+    Pixels take ``levels`` equally spaced values in [0, 1] (see :func:`genrl.models.pixels.quantize` and ``binarize``), in one channel. Each
+    has a softmax over the levels or, with ``mixture``, a mixture of logistics that are integrated over each level.
+
+    Args:
+        image_shape: 1, height, width.
+        levels: of grey, 2 for black and white.
+        width: channels of each layer.
+        depth: blocks.
+        blocks: ``residual`` (a plain stack, which does not see all that is above to the right) or ``gated`` (two stacks, which do).
+        mixture: logistics; 0 is a softmax over the levels.
+
+    Raises:
+        ValueError: a value out of its range; when it is called, an image of another shape or with other levels.
+
+    References:
+        van den Oord, Kalchbrenner, Kavukcuoglu, "Pixel Recurrent Neural Networks", 2016, arXiv:1601.06759.
+        van den Oord et al., "Conditional Image Generation with PixelCNN Decoders", 2016, arXiv:1606.05328 (``gated``).
+        Salimans et al., "PixelCNN++", 2017, arXiv:1701.05517 (``mixture``).
+
+    Example:
+        >>> model = PixelCNN((1, 8, 8), width=8, depth=2)
+        >>> model.log_prob(torch.rand(3, 1, 8, 8).round()).shape, model.sample(2).shape
+        (torch.Size([3]), torch.Size([2, 1, 8, 8]))
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        *,
+        levels: int = 2,
+        width: int = 64,
+        depth: int = 5,
+        blocks: Blocks = "residual",
+        mixture: int = 0,
+    ) -> None:
+        super().__init__()
+        for name, value, fine, need in (
+            ("image_shape", image_shape, len(image_shape) == 3 and image_shape[0] == 1 and min(image_shape) > 0, "(1, height, width)"),
+            ("levels", levels, levels >= 2, "at least 2"),
+            ("width", width, width >= 2 and width % 2 == 0, "even"),
+            ("depth", depth, depth >= 1, "at least 1"),
+            ("blocks", blocks, blocks in get_args(Blocks), "residual or gated"),
+            ("mixture", mixture, mixture >= 0, "at least 0"),
+        ):
+            if not fine:
+                raise ValueError(f"PixelCNN needs {name} to be {need}, but was given {value!r}")
+        self.image_shape, self.levels, self.mixture = tuple(image_shape), levels, mixture
+        self.gated = blocks == "gated"
+        self.first = MaskedConv2d(1, width, 7, own=False)
+        if self.gated:
+            self.first.mask[:3] = 0
+            self.first_above = MaskedConv2d(1, width, 7, own=False, rows=True)
+        self.blocks = nn.ModuleList(_Gated(width) if self.gated else _Residual(width) for _ in range(depth))
+        self.head = nn.Sequential(nn.ReLU(), nn.Conv2d(width, width, 1), nn.ReLU(), nn.Conv2d(width, 3 * mixture or levels, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Parameters of each pixel given those before it, ``(batch, levels or 3 * mixture, height, width)``."""
+        signal = 2 * x - 1
+        h = self.first(signal)
+        if self.gated:
+            v = self.first_above(signal)
+            for block in self.blocks:
+                v, h = block(v, h)
+        else:
+            for block in self.blocks:
+                h = block(h)
+        out: Tensor = self.head(h)
+        return out
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """log p(x), nats, ``(batch,)``."""
+        level, parameters = self._levels_of(x), self(x)
+        if self.mixture:  # of that level alone: all of them would be hundreds of times as much memory
+            log_p = self._log_mixture(parameters, 2 * level.unsqueeze(1).to(x.dtype) / (self.levels - 1) - 1)
+        else:
+            log_p = parameters.log_softmax(1).gather(1, level)
+        return log_p.flatten(1).sum(1)
+
+    def loss(self, x: Tensor) -> Tensor:
+        """Minus the mean log likelihood, nats an image."""
+        return -self.log_prob(x).mean()
+
+    def log_levels(self, parameters: Tensor) -> Tensor:
+        """Log probability of every level, ``(batch, levels, height, width)``."""
+        if not self.mixture:
+            return parameters.log_softmax(1)
+        return self._log_mixture(parameters, torch.linspace(-1, 1, self.levels, dtype=parameters.dtype).view(1, -1, 1, 1, 1))
+
+    def _log_mixture(self, parameters: Tensor, levels: Tensor) -> Tensor:
+        """Log mass of the mixture between half a level below and above each of ``levels`` in [-1, 1], the outermost up to infinity.
+
+        ``levels`` is ``(batch or 1, level, 1, height or 1, width or 1)``; the result ``(batch, level, height, width)``.
+        """
+        weight, mean, log_scale = parameters.unsqueeze(1).chunk(3, dim=2)  # (batch, 1, component, height, width)
+        half, inverse = 1 / (self.levels - 1), torch.exp(-log_scale.clamp_min(-7))
+        above, below = (levels + half - mean) * inverse, (levels - half - mean) * inverse
+        # log(σ(a) - σ(b)) = log σ(a) + log σ(-b) + log(1 - e^(b - a)), exact also where both are near 0 or 1.
+        up, down = F.logsigmoid(above), F.logsigmoid(-below)
+        inside = up + down + torch.log(-torch.expm1(below - above))
+        log_mass = torch.where(levels < half - 1, up, torch.where(levels > 1 - half, down, inside))
+        return torch.logsumexp(weight.log_softmax(2) + log_mass, dim=2)
+
+    def _levels_of(self, x: Tensor) -> Tensor:
+        """Whole numbers below ``levels``, ``(batch, 1, height, width)``."""
+        if x.ndim != 4 or tuple(x.shape[1:]) != self.image_shape:
+            raise ValueError(f"PixelCNN models images of {self.image_shape}, but was given {tuple(x.shape)}")
+        scaled = x * (self.levels - 1)
+        level = scaled.round()
+        if ((scaled - level).abs() > 1e-3).any() or level.min() < 0 or level.max() >= self.levels:
+            raise ValueError(f"PixelCNN models {self.levels} equally spaced levels in [0, 1]; quantize or binarize the images first")
+        return level.long()
+
+    # --- sampling ---
+
+    @torch.no_grad()
+    def sample(self, n: int, noise: Tensor | None = None, given: Tensor | None = None, known: Tensor | None = None) -> Tensor:
+        """Draw images pixel by pixel; each layer is computed once for each pixel, from the columns that it sees.
+
+        Args:
+            n: images.
+            noise: uniform numbers in [0, 1), ``(n, height, width)``, each decides a pixel; by default drawn.
+            given: images to complete, ``(n, 1, height, width)``.
+            known: which of their pixels are kept, boolean, ``(height, width)`` or ``(n, 1, height, width)``.
+
+        Returns:
+            ``(n, 1, height, width)``, levels in [0, 1].
+        """
+        _, height, width = self.image_shape
+        noise = torch.rand(n, height, width) if noise is None else noise
+        x = torch.zeros(n, 1, height, width)
+        pixel = _Stacks(self, x) if self.gated else _Plain(self, x)
+        for row in range(height):
+            pixel.start(row)
+            for column in range(width):
+                parameters = pixel.at(row, column)
+                x[:, :, row, column] = self._draw(parameters, noise[:, row, column])
+                if given is not None and known is not None:
+                    keep = known.expand(n, 1, height, width)[:, :, row, column]
+                    x[:, :, row, column] = torch.where(keep, given[:, :, row, column], x[:, :, row, column])
+                pixel.saw(row, column)
+        return x
+
+    @torch.no_grad()
+    def sample_plainly(self, n: int, noise: Tensor | None = None) -> Tensor:
+        """The same images by the plain loop: the whole network for every pixel. What :meth:`sample` is tested and timed against."""
+        _, height, width = self.image_shape
+        noise = torch.rand(n, height, width) if noise is None else noise
+        x = torch.zeros(n, 1, height, width)
+        for row in range(height):
+            for column in range(width):
+                x[:, :, row, column] = self._draw(self(x)[:, :, row, column], noise[:, row, column])
+        return x
+
+    def _draw(self, parameters: Tensor, noise: Tensor) -> Tensor:
+        """The level at which the distribution function passes the noise, ``(n, 1)``."""
+        p = self.log_levels(parameters[..., None, None])[..., 0, 0].exp()
+        level = (p.cumsum(1) < noise[:, None]).sum(1, keepdim=True).clamp_max(self.levels - 1)
+        return level.to(p.dtype) / (self.levels - 1)
+
+
+class _Column:
+    """A masked convolution at one pixel: its inputs so far, and its weights as a matrix."""
+
+    def __init__(self, conv: Any, n: int, height: int, width: int) -> None:
+        size = conv.kernel_size[0]
+        self.size, self.matrix, self.bias = size, conv.folded(), conv.bias
+        self.seen = torch.zeros(n, conv.in_channels, height + size - 1, width + size - 1)
+        self.pad = size // 2
+
+    def write(self, row: int, column: int, value: Tensor) -> None:
+        self.seen[:, :, row + self.pad, column + self.pad] = value
+
+    def at(self, row: int, column: int) -> Tensor:
+        patch = self.seen[:, :, row : row + self.size, column : column + self.size].flatten(1)
+        return torch.addmm(self.bias, patch, self.matrix)
+
+
+def _pointwise(conv: Any) -> Callable[[Tensor], Tensor]:
+    weight, bias = conv.weight[:, :, 0, 0], conv.bias
+    return lambda x: F.linear(x, weight, bias)
+
+
+class _Plain:
+    """The residual stack, one pixel at a time."""
+
+    def __init__(self, model: PixelCNN, x: Tensor) -> None:
+        n, _, height, width = x.shape
+        self.x, self.first = x, _Column(model.first, n, height, width)
+        self.blocks = [(_pointwise(block.down), _Column(block.middle, n, height, width), _pointwise(block.up)) for block in model.blocks]
+        self.head = [_pointwise(model.head[1]), _pointwise(model.head[3])]
+
+    def start(self, row: int) -> None:
+        """Nothing to do for a new row."""
+
+    def at(self, row: int, column: int) -> Tensor:
+        h = self.first.at(row, column)
+        for down, middle, up in self.blocks:
+            middle.write(row, column, F.relu(down(F.relu(h))))
+            h = h + up(F.relu(middle.at(row, column)))
+        return self.head[1](F.relu(self.head[0](F.relu(h))))
+
+    def saw(self, row: int, column: int) -> None:
+        self.first.write(row, column, 2 * self.x[:, :, row, column] - 1)
+
+
+class _Stacks:
+    """The gated stacks: rows above once for each row, pixels to the left one at a time."""
+
+    def __init__(self, model: PixelCNN, x: Tensor) -> None:
+        n, _, height, width = x.shape
+        self.x, self.first_above = x, model.first_above
+        self.blocks: Any = model.blocks
+        self.first = _Column(model.first, n, height, width)
+        channels = model.first.out_channels
+        self.rows = [torch.zeros(n, 1, height, width), *(torch.zeros(n, channels, height, width) for _ in self.blocks)]
+        self.lefts = [_Column(block.left, n, height, width) for block in self.blocks]
+        self.outs = [_pointwise(block.out) for block in self.blocks]
+        self.head = [_pointwise(model.head[1]), _pointwise(model.head[3])]
+        self.across: list[Tensor] = []
+
+    def start(self, row: int) -> None:
+        """What comes from above, for a whole row at once."""
+        self.across = []
+        v = self._row(self.first_above, self.rows[0], row)
+        for block, seen in zip(self.blocks, self.rows[1:], strict=True):
+            seen[:, :, row] = v
+            above = self._row(block.above, seen, row)
+            self.across.append(F.conv1d(above, block.across.weight[..., 0], block.across.bias))
+            v = _gate(above)
+
+    def _row(self, conv: MaskedConv2d, seen: Tensor, row: int) -> Tensor:
+        """One row of the convolution, ``(n, channel, width)``: of the rows down to this one."""
+        pad = conv.kernel_size[0] // 2
+        rows = F.pad(seen, (pad, pad, pad, 0))[:, :, row : row + pad + 1]
+        weight = (conv.weight * conv.mask)[:, :, : pad + 1]
+        return F.conv2d(rows, weight, conv.bias)[:, :, 0]
+
+    def at(self, row: int, column: int) -> Tensor:
+        h = self.first.at(row, column)
+        for left, across, out in zip(self.lefts, self.across, self.outs, strict=True):
+            left.write(row, column, h)
+            h = h + out(_gate(left.at(row, column) + across[:, :, column]))
+        return self.head[1](F.relu(self.head[0](F.relu(h))))
+
+    def saw(self, row: int, column: int) -> None:
+        signal = 2 * self.x[:, :, row, column] - 1
+        self.first.write(row, column, signal)
+        self.rows[0][:, :, row, column] = signal
