@@ -1,0 +1,233 @@
+"""RealNVP: images as an invertible function of Gaussian noise, with an exact density."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = ["AffineCoupling", "RealNVP", "dequantize_to_logits", "squeeze", "unsqueeze"]
+
+
+def squeeze(x: Tensor) -> Tensor:
+    """Each 2 × 2 square becomes four channels: ``(batch, channel, height, width)`` to ``(batch, 4 channel, height / 2, width / 2)``."""
+    return F.pixel_unshuffle(x, 2)
+
+
+def unsqueeze(x: Tensor) -> Tensor:
+    """The inverse of :func:`squeeze`."""
+    return F.pixel_shuffle(x, 2)
+
+
+class _ResNet(nn.Module):
+    """A stack of residual blocks of 3 × 3 convolutions, whose last layer begins at zero."""
+
+    def __init__(self, inputs: int, outputs: int, width: int, depth: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(inputs, width, 3, padding=1)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(nn.ReLU(), nn.Conv2d(width, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, width, 3, padding=1))
+            for _ in range(depth)
+        )
+        self.last = nn.Conv2d(width, outputs, 3, padding=1)
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.first(x)
+        for block in self.blocks:
+            h = h + block(h)
+        out: Tensor = self.last(F.relu(h))
+        return out
+
+
+class AffineCoupling(nn.Module):
+    r"""Leaves the part of x where the mask is one, and scales and shifts the rest by functions of it.
+
+    .. math:: y = b \odot x + (1 - b) \odot (x \odot e^{s(b \odot x)} + t(b \odot x))
+
+    Args:
+        mask: b, zeros and ones, ``(channel, height, width)``.
+        width, depth: of the network of s and t.
+    """
+
+    mask: Tensor
+
+    def __init__(self, mask: Tensor, width: int = 32, depth: int = 2) -> None:
+        super().__init__()
+        channels = mask.shape[0]
+        self.register_buffer("mask", mask.float(), persistent=False)
+        self.net = _ResNet(2 * channels, 2 * channels, width, depth)
+        self.scale = nn.Parameter(torch.ones(channels, 1, 1))
+
+    def _scale_and_shift(self, kept: Tensor) -> tuple[Tensor, Tensor]:
+        s, t = self.net(torch.cat([kept, self.mask.to(kept.dtype).expand_as(kept)], dim=1)).chunk(2, dim=1)
+        changed = 1 - self.mask.to(kept.dtype)
+        return changed * self.scale * torch.tanh(s), changed * t
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """y, and the logarithm of the volume that it has more, ``(batch,)``."""
+        s, t = self._scale_and_shift(x * self.mask)
+        return x * torch.exp(s) + t, s.flatten(1).sum(1)
+
+    def inverse(self, y: Tensor) -> Tensor:
+        """x of y."""
+        s, t = self._scale_and_shift(y * self.mask)
+        return (y - t) * torch.exp(-s)
+
+
+def _checkerboard(shape: tuple[int, int, int], flip: bool) -> Tensor:
+    channels, height, width = shape
+    board = (torch.arange(height)[:, None] + torch.arange(width)[None] + flip) % 2
+    return board.expand(channels, height, width)
+
+
+def _by_channel(shape: tuple[int, int, int], flip: bool) -> Tensor:
+    first = (torch.arange(shape[0]) < shape[0] // 2) != flip
+    return first.view(-1, 1, 1).expand(shape)
+
+
+class _Scale(nn.Module):
+    """Three couplings on a checkerboard and, unless it is the last, three by channel after a squeeze; half the channels go on."""
+
+    def __init__(self, shape: tuple[int, int, int], width: int, depth: int, last: bool) -> None:
+        super().__init__()
+        self.last = last
+        self.checkerboard = nn.ModuleList(AffineCoupling(_checkerboard(shape, bool(i % 2)), width, depth) for i in range(4 if last else 3))
+        channels, height, columns = shape
+        inner = (4 * channels, height // 2, columns // 2)
+        self.channels = nn.ModuleList([] if last else (AffineCoupling(_by_channel(inner, bool(i % 2)), 2 * width, depth) for i in range(3)))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
+        """What goes on (all, in the last scale), what is noise now, and the log volume."""
+        volume = x.new_zeros(len(x))
+        for coupling in self.checkerboard:
+            x, more = coupling(x)
+            volume = volume + more
+        if self.last:
+            return x, None, volume
+        x = squeeze(x)
+        for coupling in self.channels:
+            x, more = coupling(x)
+            volume = volume + more
+        on, done = x.chunk(2, dim=1)
+        return on, done, volume
+
+    def inverse(self, on: Tensor, done: Tensor | None) -> Tensor:
+        """What went in."""
+        x = on
+        if done is not None:
+            x = torch.cat([on, done], dim=1)
+            for coupling in reversed(self.channels):
+                x = coupling.inverse(x)  # type: ignore[operator]
+            x = unsqueeze(x)
+        for coupling in reversed(self.checkerboard):
+            x = coupling.inverse(x)  # type: ignore[operator]
+        return x
+
+
+class RealNVP(nn.Module):
+    r"""A normalising flow of images: couplings on checkerboards and channels, at several scales.
+
+    Grey levels are made continuous by uniform noise and stretched to logits, so what is reported is a bound of the log likelihood of the
+    levels: :math:`\log p(x) \ge \mathbb{E}_u[\log p(x + u)]`.
+
+    Args:
+        image_shape: channels, height, width; both sizes divisible by two for each scale but the last.
+        levels: of grey.
+        scales: how often half of what is left is given out, plus one.
+        width: channels of the first scale's networks; each next has twice as many.
+        depth: residual blocks of each network.
+
+    Raises:
+        ValueError: a value out of its range.
+
+    References:
+        Dinh, Sohl-Dickstein, Bengio, "Density Estimation using Real NVP", 2017, arXiv:1605.08803.
+
+    Example:
+        >>> flow = RealNVP((1, 8, 8), scales=2, width=4, depth=1)
+        >>> flow.log_prob(torch.rand(3, 1, 8, 8)).shape, flow.sample(2).shape
+        (torch.Size([3]), torch.Size([2, 1, 8, 8]))
+    """
+
+    ALPHA = 0.05
+    """How far the logits stay away from 0 and 1, as in the paper."""
+
+    def __init__(self, image_shape: tuple[int, int, int], *, levels: int = 256, scales: int = 2, width: int = 32, depth: int = 2) -> None:
+        super().__init__()
+        divisor = 2 ** (scales - 1)
+        for name, value, fine, need in (
+            ("levels", levels, levels >= 2, "at least 2"),
+            ("scales", scales, scales >= 1, "at least 1"),
+            ("image_shape", image_shape, not (image_shape[1] % divisor or image_shape[2] % divisor), f"of sizes divisible by {divisor}"),
+            ("width", width, width >= 1, "at least 1"),
+        ):
+            if not fine:
+                raise ValueError(f"RealNVP needs {name} to be {need}, but was given {value!r}")
+        self.image_shape, self.levels = tuple(image_shape), levels
+        shape, parts = image_shape, []
+        for i in range(scales):
+            parts.append(_Scale(shape, width * 2**i, depth, last=i == scales - 1))
+            shape = (2 * shape[0], shape[1] // 2, shape[2] // 2)
+        self.scales = nn.ModuleList(parts)
+
+    def forward(self, y: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Noise of logits ``(batch, channel, height, width)``, a part for each scale, and the log volume, ``(batch,)``."""
+        volume, noise = y.new_zeros(len(y)), []
+        for scale in self.scales:
+            y, done, more = scale(y)
+            volume = volume + more
+            noise.append(y if done is None else done)
+        return noise, volume
+
+    def inverse(self, noise: list[Tensor]) -> Tensor:
+        """Logits of noise."""
+        y = noise[-1]
+        for scale, done in zip(reversed(self.scales), [None, *reversed(noise[:-1])], strict=True):
+            y = scale.inverse(y, done)  # type: ignore[operator]
+        return y
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """The bound of log p(x) with one draw of the noise, nats, ``(batch,)``; x in [0, 1]."""
+        y, volume = dequantize_to_logits(x, torch.rand_like(x), self.levels, self.ALPHA)
+        return self.log_density(y) + volume
+
+    def log_density(self, y: Tensor) -> Tensor:
+        """Exact log density of logits, ``(batch,)``."""
+        noise, volume = self(y)
+        return volume - 0.5 * sum(z.square().flatten(1).sum(1) + math.log(2 * math.pi) * z[0].numel() for z in noise)
+
+    def loss(self, x: Tensor) -> Tensor:
+        """Minus the mean of the bound, nats an image."""
+        return -self.log_prob(x).mean()
+
+    @torch.no_grad()
+    def sample(self, n: int, temperature: float = 1.0) -> Tensor:
+        """Images, levels in [0, 1], ``(n, channel, height, width)``; a temperature below one multiplies the noise."""
+        shapes = [z.shape[1:] for z in self(torch.zeros(1, *self.image_shape))[0]]
+        p = self.inverse([temperature * torch.randn(n, *shape) for shape in shapes]).sigmoid()
+        unit = (p - self.ALPHA) / (1 - 2 * self.ALPHA)
+        return (unit * self.levels).floor().clamp(0, self.levels - 1) / (self.levels - 1)
+
+
+def dequantize_to_logits(x: Tensor, noise: Tensor, levels: int = 256, alpha: float = 0.05) -> tuple[Tensor, Tensor]:
+    r"""Logits of grey levels with noise, :math:`\mathrm{logit}(\alpha + (1 - 2 \alpha) (k + u) / K)`, and what it adds to the log density.
+
+    Args:
+        x: levels k / (K - 1) in [0, 1], ``(batch, …)``.
+        noise: u in [0, 1), alike.
+        levels: K.
+        alpha: how far they stay away from 0 and 1.
+
+    Returns:
+        The logits, and the logarithm of the volume of a level in them, ``(batch,)``: log p(level) is at least the mean over u of the log
+        density of the logits plus this.
+    """
+    unit = ((x * (levels - 1)).round() + noise) / levels
+    p = alpha + (1 - 2 * alpha) * unit
+    y = p.logit()
+    slope = math.log(1 - 2 * alpha) - math.log(levels) - p.log() - (-p).log1p()
+    return y, slope.flatten(1).sum(1)

@@ -1,0 +1,127 @@
+"""RealNVP: invertible, with the volume that autograd finds, and a density that integrates to one."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from genrl.models.realnvp import AffineCoupling, RealNVP, dequantize_to_logits, squeeze, unsqueeze
+
+
+@pytest.fixture(autouse=True)
+def double():
+    torch.manual_seed(0)
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def stirred(module: nn.Module) -> nn.Module:
+    """Far from the identity that it begins as."""
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    return module
+
+
+def flow_of(shape=(1, 4, 4), scales: int = 2) -> RealNVP:
+    return stirred(RealNVP(shape, scales=scales, width=3, depth=1))
+
+
+def test_a_squeeze_is_undone():
+    x = torch.randn(2, 3, 4, 6)
+    assert squeeze(x).shape == (2, 12, 2, 3)
+    assert torch.equal(unsqueeze(squeeze(x)), x)
+    assert squeeze(torch.arange(4.0).view(1, 1, 2, 2)).flatten().tolist() == [0, 1, 2, 3]
+
+
+def test_a_coupling_leaves_what_its_mask_covers():
+    mask = torch.tensor([[[1, 0], [0, 1]]])
+    coupling, x = stirred(AffineCoupling(mask, 3, 1)), torch.randn(5, 1, 2, 2)
+    y, _ = coupling(x)
+    assert torch.equal(y * mask, x * mask)
+    assert ((y - x)[:, mask == 0].abs() > 1e-6).all()
+
+
+@pytest.mark.parametrize(("shape", "scales"), [((1, 4, 4), 1), ((1, 4, 4), 2), ((2, 8, 4), 3)])
+class TestTheFlow:
+    def test_the_inverse_undoes_it(self, shape, scales):
+        flow, y = flow_of(shape, scales), torch.randn(6, *shape)
+        torch.testing.assert_close(flow.inverse(flow(y)[0]), y, rtol=0, atol=1e-9)
+
+    def test_the_volume_is_that_of_its_jacobian(self, shape, scales):
+        flow, y = flow_of(shape, scales), torch.randn(shape)
+
+        def noise(flat):
+            return torch.cat([z.flatten() for z in flow(flat.view(1, *shape))[0]])
+
+        matrix = torch.autograd.functional.jacobian(noise, y.flatten())
+        assert flow(y[None])[1].item() == pytest.approx(matrix.slogdet().logabsdet.item(), abs=1e-9)
+
+    def test_every_parameter_takes_a_gradient(self, shape, scales):
+        flow = flow_of(shape, scales)
+        flow.loss(torch.rand(16, *shape)).backward()
+        assert all(item.grad is not None and item.grad.abs().sum() > 0 for item in flow.parameters())
+
+
+def test_a_fresh_flow_is_the_identity():
+    flow, y = RealNVP((1, 4, 4), width=3), torch.randn(2, 1, 4, 4)
+    assert flow(y)[1].abs().max() == 0
+    assert sum(z.sum() for z in flow(y)[0]).item() == pytest.approx(y.sum().item())
+
+
+def test_the_density_integrates_to_one():
+    flow = flow_of((1, 2, 1), 1)
+    axis = torch.linspace(-12, 12, 481)
+    y = torch.cartesian_prod(axis, axis).view(-1, 1, 2, 1)
+    mass = flow.log_density(y).exp().sum() * (axis[1] - axis[0]) ** 2
+    assert mass.item() == pytest.approx(1, abs=1e-4)
+
+
+def test_probabilities_of_levels_sum_to_at_most_one():
+    """The bound of each level is below its probability, which is an integral over the level's share of the line."""
+    flow = flow_of((1, 1, 2), 1)
+    flow.levels = 3
+    levels = torch.cartesian_prod(*[torch.arange(3) / 2] * 2).view(-1, 1, 1, 2)
+    noise = (torch.cartesian_prod(*[torch.arange(40)] * 2) + 0.5) / 40
+    bound, exact = [], []
+    for level in levels:
+        y, volume = dequantize_to_logits(level.expand(1600, 1, 1, 2), noise.view(-1, 1, 1, 2), 3, flow.ALPHA)
+        log_p = flow.log_density(y) + volume
+        bound.append(log_p.mean().detach())
+        exact.append(log_p.logsumexp(0).detach() - torch.log(torch.tensor(1600.0)))
+    assert (torch.stack(bound) <= torch.stack(exact) + 1e-12).all()
+    assert 0.2 < torch.stack(exact).exp().sum().item() < 1  # the rest lies beyond the outermost levels
+
+
+def test_dequantised_levels_lie_in_their_own_parts():
+    x = torch.tensor([0.0, 0.5, 1.0]).view(3, 1, 1, 1)
+    for noise in (0.0, 0.999):
+        y, _ = dequantize_to_logits(x, torch.full_like(x, noise), 3, 0.05)
+        unit = (y.sigmoid() - 0.05) / 0.9
+        assert (unit * 3).floor().flatten().tolist() == [0, 1, 2]
+
+
+def test_samples_are_levels_and_noise_of_an_image_gives_it_back():
+    flow = flow_of()
+    drawn = flow.sample(5)
+    assert drawn.shape == (5, 1, 4, 4)
+    torch.testing.assert_close(drawn * 255, (drawn * 255).round())
+    x = torch.randint(256, (3, 1, 4, 4)) / 255
+    y, _ = dequantize_to_logits(x, torch.full_like(x, 0.5))
+    back = ((flow.inverse(flow(y)[0]).sigmoid() - flow.ALPHA) / (1 - 2 * flow.ALPHA) * 256).floor() / 255
+    torch.testing.assert_close(back, x)
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"image_shape": (1, 6, 6), "scales": 3}, "sizes divisible by 4"),
+        ({"image_shape": (1, 4, 4), "scales": 0}, "scales to be at least 1"),
+        ({"image_shape": (1, 4, 4), "levels": 1}, "levels to be at least 2"),
+    ],
+)
+def test_values_out_of_range_are_refused(values, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        RealNVP(**values)
