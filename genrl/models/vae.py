@@ -32,7 +32,7 @@ class VAE(nn.Module):
         hidden: widths of the encoder's hidden layers; the decoder's are the same, backwards.
         posterior: ``diagonal``, or ``iaf``: the diagonal one, carried on by an inverse autoregressive flow that sees the encoder's last
             layer.
-        flow_steps: of the flow.
+        flow_steps, flow_hidden: of the flow, and the widths of each step's network.
         free_bits: nats of each latent number that cost nothing, in the loss only (λ); the reported KL has no floor.
 
     Raises:
@@ -58,6 +58,7 @@ class VAE(nn.Module):
         hidden: Sequence[int] = (500, 500),
         posterior: Posterior = "diagonal",
         flow_steps: int = 2,
+        flow_hidden: Sequence[int] = (320,),
         free_bits: float = 0.0,
     ) -> None:
         super().__init__()
@@ -74,7 +75,7 @@ class VAE(nn.Module):
         pixels = math.prod(image_shape)
         self.encoder = nn.Sequential(nn.Flatten(), mlp([pixels, *hidden]), nn.ReLU())
         self.to_posterior = nn.Linear(hidden[-1], 2 * latent)
-        self.flow = InverseAutoregressiveFlow(latent, hidden[-1], flow_steps) if posterior == "iaf" else None
+        self.flow = InverseAutoregressiveFlow(latent, hidden[-1], flow_steps, flow_hidden) if posterior == "iaf" else None
         self.decoder = nn.Sequential(mlp([latent, *reversed(hidden), pixels]), nn.Unflatten(1, self.image_shape))
 
     def posterior(self, x: Tensor, samples: int = 1) -> tuple[Tensor, Tensor]:

@@ -22,7 +22,7 @@ def double():
 
 
 def small(posterior: str = "diagonal", **changes) -> VAE:
-    vae = VAE((1, 2, 2), latent=2, hidden=(16,), posterior=posterior, **changes)
+    vae = VAE((1, 2, 2), latent=2, hidden=(16,), posterior=posterior, flow_hidden=(8,), **changes)
     with torch.no_grad():
         for parameter in vae.decoder.parameters():
             parameter.mul_(2)  # so that z matters
