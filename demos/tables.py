@@ -113,28 +113,19 @@ def score(entry: dict[str, Any] | None) -> str:
 
 
 def imitate_table() -> list[str]:
-    """A row for each task and learner, from every study of imitation."""
-    rows = []
+    """A row for each task and learner, from every study of imitation; controls are of the study of few minutes where it has the task."""
+    rows: list[list[str]] = []
+    known: dict[str, dict[str, Any]] = {}
     for name in ("imitate_minutes", "imitate_steps", "imitate_humanoid", "imitate_classic"):
         document = results(name)
         for task, about in (document["tasks"] if document is not None else {}).items():
-            methods = about["methods"]
-            for method, entry in methods.items():
-                if not method.startswith("gail"):
-                    continue
-                expert = f"{about['reference'][1]:,.0f}" if about["reference"] else "–"
-                controls = [score(methods.get(control)) for control in ("cloned", "constant")]
-                cost = [f"{about['steps'] // 1000:,}k", f"{entry['seconds'] / 60:.1f}"]
-                rows.append(
-                    [
-                        task.replace("-", ", ", 1).replace("-", " "),
-                        f"{method.split('-')[0]}, {entry['learner']}",
-                        expert,
-                        *controls,
-                        score(entry),
-                        *cost,
-                    ]
-                )
+            controls = known.setdefault(task, about["methods"])
+            for method, entry in about["methods"].items():
+                if method.startswith("gail"):
+                    cells = [f"{about['reference'][1]:,.0f}", score(controls.get("cloned")), score(controls.get("constant")), score(entry)]
+                    steps = max(about["steps"]) if isinstance(about["steps"], list) else about["steps"]  # cloning has none
+                    cost = [f"{steps // 1000:,}k", f"{entry['seconds'] / 60:.1f}"]
+                    rows.append([task.replace("-", ", ", 1).replace("-", " "), f"GAIL, {entry['learner'].upper()}", *cells, *cost])
     header = ["task", "reward, learner", "expert", "cloning alone", "constant reward", "imitation", "steps", "minutes"]
     return markdown(Table(header, rows)).split("\n") if rows else ["(not measured yet)"]
 
