@@ -7,13 +7,7 @@ import torch
 
 from genrl.models.flows import AutoregressiveNet, InverseAutoregressiveFlow, MaskedLinear
 
-
-@pytest.fixture(autouse=True)
-def double():
-    torch.manual_seed(0)
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("double")
 
 
 def jacobian(function, x):

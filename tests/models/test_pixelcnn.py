@@ -7,20 +7,14 @@ import torch
 
 from genrl.models.pixelcnn import MaskedConv2d, PixelCNN
 
+pytestmark = pytest.mark.usefixtures("double")
+
 VARIANTS = [
     {"blocks": "residual"},
     {"blocks": "gated"},
     {"blocks": "residual", "levels": 4},
     {"blocks": "gated", "levels": 5, "mixture": 2},
 ]
-
-
-@pytest.fixture(autouse=True)
-def double():
-    torch.manual_seed(0)
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
 
 
 def model_of(shape=(1, 5, 4), **variant) -> PixelCNN:

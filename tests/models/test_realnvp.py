@@ -8,13 +8,7 @@ from torch import nn
 
 from genrl.models.realnvp import AffineCoupling, RealNVP, dequantize_to_logits, squeeze, unsqueeze
 
-
-@pytest.fixture(autouse=True)
-def double():
-    torch.manual_seed(0)
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("double")
 
 
 def stirred(module: nn.Module) -> nn.Module:

@@ -43,6 +43,17 @@ class Conditional(nn.Module):
         return nn.functional.binary_cross_entropy_with_logits(self.logits[labels], x, reduction="none").sum((1, 2, 3)).mean()
 
 
+class Falls(nn.Module):
+    """A parameter with a gradient of one, by which Adam steps by its rate."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.zeros(()))
+
+    def loss(self, x: Tensor) -> Tensor:
+        return self.w + 0 * x.sum()
+
+
 class Two(nn.Module):
     """Two players, each with a parameter that only its own loss may move."""
 
@@ -134,16 +145,6 @@ def test_a_loss_that_is_not_finite_stops_it_with_the_step_named(tmp_path: Path):
 
 
 def test_the_model_keeps_the_average_of_its_weights():
-    """One parameter with gradient of constant sign: Adam steps by the rate, so the average can be computed by hand."""
-
-    class Falls(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.w = nn.Parameter(torch.zeros(()))
-
-        def loss(self, x: Tensor) -> Tensor:
-            return self.w + 0 * x.sum()
-
     model = Falls()
     quiet(model, images(64), epochs=1, batch_size=16, learning_rate=0.1, average=0.5)
     average, weight = 0.0, 0.0
@@ -155,14 +156,6 @@ def test_the_model_keeps_the_average_of_its_weights():
 
 
 def test_an_annealed_rate_falls_to_zero_as_half_a_cosine():
-    class Falls(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.w = nn.Parameter(torch.zeros(()))
-
-        def loss(self, x: Tensor) -> Tensor:
-            return self.w + 0 * x.sum()
-
     model = Falls()
     quiet(model, images(64), epochs=1, batch_size=16, learning_rate=0.1, average=0.0, anneal=True)
     rates = [0.05 * (1 + math.cos(math.pi * step / 4)) for step in range(4)]

@@ -10,15 +10,9 @@ from torch.distributions import Bernoulli, Independent, Normal, kl_divergence
 
 from genrl.models.vae import VAE
 
+pytestmark = pytest.mark.usefixtures("double")
+
 POSTERIORS = ["diagonal", "iaf"]
-
-
-@pytest.fixture(autouse=True)
-def double():
-    torch.manual_seed(0)
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
 
 
 def small(posterior: str = "diagonal", **changes) -> VAE:
