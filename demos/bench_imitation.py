@@ -158,7 +158,14 @@ def main() -> None:
     if args.only != "overhead":
         results["race"] = race(args.demos, args.peer, args.seeds, args.minutes)
     versions = {name: metadata.version(name) for name in ("stable-baselines3", "torch", "gymnasium", "mujoco")}
-    results["about"] = {"env": ENV, "threads": torch.get_num_threads(), "python": sys.version.split()[0], **versions}
+    results["about"] = {
+        "command": "python demos/bench_imitation.py",
+        "peer": "imitation 1.0.1",
+        "env": ENV,
+        "threads": torch.get_num_threads(),
+        "python": sys.version.split()[0],
+        **versions,
+    }
     RESULTS.write_text(json.dumps(results, indent=1) + "\n")
 
 
