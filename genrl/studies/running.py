@@ -105,13 +105,17 @@ def open_directory(study: Study) -> str:
     """
     from genrl.models.state import write_whole
 
-    folder = study.directory
-    if read_about(folder) is None and folder.is_dir() and any(path.name != LOCK for path in folder.iterdir()):
-        raise RunError(f"{folder} holds something that is no study; choose another --out")
+    folder, foreign = study.directory, RunError(f"{study.directory} holds something that is no study; choose another --out")
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if names and names.isdisjoint({LOCK, "study.json"}):
+        raise foreign  # without leaving a lock in it; a study's own is there before anything else
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / LOCK):  # two studies that begin at the same moment must agree on a token
-            about = read_about(folder) or {"format": FORMAT, "token": uuid.uuid4().hex, "name": study.name}
+            known = read_about(folder)
+            if known is None and any(path.name != LOCK for path in folder.iterdir()):
+                raise foreign
+            about = known or {"format": FORMAT, "token": uuid.uuid4().hex, "name": study.name}
             file = Path(study.source).name if Path(study.source).is_absolute() else study.source
             write_whole(folder / "study.json", (json.dumps(about | {"file": file}) + "\n").encode())
             write_whole(folder / "study.toml", study.text.encode())

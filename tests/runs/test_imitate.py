@@ -234,7 +234,7 @@ def test_a_reward_without_the_demonstrated_batches_that_it_needs_is_refused_befo
         ("--demos {demos} --reward none", "for cloning alone type --steps 0"),
         ("--demos {demos} --reward sqil", "SQIL needs demonstrations in the batches of an off-policy learner"),
         ("--demos {demos} --learner recurrentppo --clone 5", "has a memory, which single pairs can't teach"),
-        ("--demos {demos} --critic-warmup -1", "--critic-warmup is -1, but must be at least 0"),
+        ("--demos {demos} --critic-warmup -2", "--critic-warmup is -2, but must be at least 0"),
         ("--demos {demos} --learner trpo --critic-warmup 64", "TRPO can't learn its critic alone"),
         ("--demos {demos} --expert-fraction 1", "--expert-fraction is 1"),
     ],
