@@ -247,9 +247,9 @@ class ImitateConfig(RunConfig):
             values["clone"] = ON_POLICY["clone"]
         elif self.reward.lower() == "constant":
             values |= {"clone": 0, "expert_fraction": 0.0}
-        elif _plain_name(self.learner) == "recurrentppo":
+        elif plain_name(self.learner) == "recurrentppo":
             values["clone"] = 0  # single pairs can't teach a memory
-        elif _plain_name(self.learner) in ("ppo", "maskableppo", "a2c") and self.clone:
+        elif plain_name(self.learner) in ("ppo", "maskableppo", "a2c") and self.clone:
             values["critic_warmup"] = 20_480
         return values
 
@@ -261,10 +261,11 @@ def is_off_policy(learner: str) -> bool:
         >>> is_off_policy("QR-DQN"), is_off_policy("ppo")
         (True, False)
     """
-    return _plain_name(learner) in OFF_POLICY_LEARNERS
+    return plain_name(learner) in OFF_POLICY_LEARNERS
 
 
-def _plain_name(learner: str) -> str:
+def plain_name(learner: str) -> str:
+    """A learner's name as the tables of defaults spell it."""
     return learner.lower().replace("-", "").replace("_", "")
 
 

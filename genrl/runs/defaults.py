@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from genrl.runs.config import ImitateConfig, RunConfig, is_off_policy
+from genrl.runs.config import ImitateConfig, RunConfig, is_off_policy, plain_name
 
 __all__ = ["learner_defaults", "reward_defaults"]
 
@@ -33,7 +33,7 @@ def learner_defaults(kind: type[RunConfig], learner: str) -> Mapping[str, Any]:
         >>> learner_defaults(ImitateConfig, "ppo")["batch_size"]
         256
     """
-    return _IMITATION.get(learner.lower().replace("-", "").replace("_", ""), {}) if kind is ImitateConfig else {}
+    return _IMITATION.get(plain_name(learner), {}) if kind is ImitateConfig else {}
 
 
 def reward_defaults(kind: type[RunConfig], learner: str, reward: str) -> Mapping[str, Any]:
