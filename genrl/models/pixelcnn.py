@@ -37,11 +37,12 @@ class MaskedConv2d(nn.Conv2d):
         self.register_buffer("mask", mask, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.weight * self.mask, self.bias, padding=self.padding)
+        pad = self.kernel_size[0] // 2
+        return F.conv2d(F.pad(x, (pad, pad, pad, 0)), self.seen(), self.bias)
 
-    def folded(self) -> Tensor:
-        """The masked weights as a matrix, ``(inputs * size * size, outputs)``."""
-        return (self.weight * self.mask).flatten(1).T.contiguous()
+    def seen(self) -> Tensor:
+        """The masked weights without the rows below the pixel, which are all zero, ``(outputs, inputs, size // 2 + 1, size)``."""
+        return (self.weight * self.mask)[:, :, : self.kernel_size[0] // 2 + 1]
 
 
 class _Residual(nn.Module):
@@ -84,7 +85,8 @@ class PixelCNN(nn.Module):
     .. math:: \log p(x) = \sum_i \log p(x_i \mid x_{<i})
 
     Pixels take ``levels`` equally spaced values in [0, 1] (see :func:`genrl.models.pixels.quantize` and ``binarize``), in one channel. Each
-    has a softmax over the levels or, with ``mixture``, a mixture of logistics that are integrated over each level.
+    has a softmax over the levels or, with ``mixture``, a mixture of logistics that are integrated over each level. The first layer's bias
+    depends on the place in the image, as in the second paper.
 
     Args:
         image_shape: 1, height, width.
@@ -135,6 +137,7 @@ class PixelCNN(nn.Module):
         if self.gated:
             self.first.mask[:3] = 0
             self.first_above = MaskedConv2d(1, width, 7, own=False, rows=True)
+        self.place = nn.Parameter(torch.zeros(width, *image_shape[1:]))
         self.blocks = nn.ModuleList(_Gated(width) if self.gated else _Residual(width) for _ in range(depth))
         self.head = nn.Sequential(nn.ReLU(), nn.Conv2d(width, width, 1), nn.ReLU(), nn.Conv2d(width, 3 * mixture or levels, 1))
 
@@ -142,6 +145,7 @@ class PixelCNN(nn.Module):
         """Parameters of each pixel given those before it, ``(batch, levels or 3 * mixture, height, width)``."""
         signal = 2 * x - 1
         h = self.first(signal)
+        h = h + self.place.to(h.dtype)
         if self.gated:
             v = self.first_above(signal)
             for block in self.blocks:
@@ -149,8 +153,7 @@ class PixelCNN(nn.Module):
         else:
             for block in self.blocks:
                 h = block(h)
-        out: Tensor = self.head(h)
-        return out
+        return self.head(h).to(x.dtype)  # type: ignore[no-any-return]
 
     def log_prob(self, x: Tensor) -> Tensor:
         """log p(x), nats, ``(batch,)``."""
@@ -248,15 +251,15 @@ class _Column:
 
     def __init__(self, conv: Any, n: int, height: int, width: int) -> None:
         size = conv.kernel_size[0]
-        self.size, self.matrix, self.bias = size, conv.folded(), conv.bias
-        self.seen = torch.zeros(n, conv.in_channels, height + size - 1, width + size - 1)
-        self.pad = size // 2
+        self.size, self.pad = size, size // 2
+        self.matrix, self.bias = conv.seen().flatten(1).T.contiguous(), conv.bias
+        self.seen = torch.zeros(n, conv.in_channels, height + self.pad, width + 2 * self.pad)
 
     def write(self, row: int, column: int, value: Tensor) -> None:
         self.seen[:, :, row + self.pad, column + self.pad] = value
 
     def at(self, row: int, column: int) -> Tensor:
-        patch = self.seen[:, :, row : row + self.size, column : column + self.size].flatten(1)
+        patch = self.seen[:, :, row : row + self.pad + 1, column : column + self.size].flatten(1)
         return torch.addmm(self.bias, patch, self.matrix)
 
 
@@ -270,7 +273,7 @@ class _Plain:
 
     def __init__(self, model: PixelCNN, x: Tensor) -> None:
         n, _, height, width = x.shape
-        self.x, self.first = x, _Column(model.first, n, height, width)
+        self.x, self.first, self.place = x, _Column(model.first, n, height, width), model.place
         self.blocks = [(_pointwise(block.down), _Column(block.middle, n, height, width), _pointwise(block.up)) for block in model.blocks]
         self.head = [_pointwise(model.head[1]), _pointwise(model.head[3])]
 
@@ -278,7 +281,7 @@ class _Plain:
         """Nothing to do for a new row."""
 
     def at(self, row: int, column: int) -> Tensor:
-        h = self.first.at(row, column)
+        h = self.first.at(row, column) + self.place[:, row, column]
         for down, middle, up in self.blocks:
             middle.write(row, column, F.relu(down(F.relu(h))))
             h = h + up(F.relu(middle.at(row, column)))
@@ -293,7 +296,7 @@ class _Stacks:
 
     def __init__(self, model: PixelCNN, x: Tensor) -> None:
         n, _, height, width = x.shape
-        self.x, self.first_above = x, model.first_above
+        self.x, self.first_above, self.place = x, model.first_above, model.place
         self.blocks: Any = model.blocks
         self.first = _Column(model.first, n, height, width)
         channels = model.first.out_channels
@@ -317,11 +320,10 @@ class _Stacks:
         """One row of the convolution, ``(n, channel, width)``: of the rows down to this one."""
         pad = conv.kernel_size[0] // 2
         rows = F.pad(seen, (pad, pad, pad, 0))[:, :, row : row + pad + 1]
-        weight = (conv.weight * conv.mask)[:, :, : pad + 1]
-        return F.conv2d(rows, weight, conv.bias)[:, :, 0]
+        return F.conv2d(rows, conv.seen(), conv.bias)[:, :, 0]
 
     def at(self, row: int, column: int) -> Tensor:
-        h = self.first.at(row, column)
+        h = self.first.at(row, column) + self.place[:, row, column]
         for left, across, out in zip(self.lefts, self.across, self.outs, strict=True):
             left.write(row, column, h)
             h = h + out(_gate(left.at(row, column) + across[:, :, column]))
