@@ -23,6 +23,7 @@ from genrl.data import load_images
 from genrl.models.pixelcnn import PixelCNN
 from genrl.models.pixels import binarize, bits_per_dim, quantize, resize
 from genrl.models.training import Transform, fit, held_out_loss
+from genrl.models.vae import VAE
 
 RESULTS = Path(__file__).parent / "results" / "images"
 MNIST = (1, 28, 28)
@@ -45,7 +46,31 @@ def likelihood(model: nn.Module, test: Any, transform: Transform | None) -> dict
     return {"nats": nats, "bits_per_dim": bits_per_dim(nats, model.image_shape)}  # type: ignore[arg-type]
 
 
+def weighted_bound(model: nn.Module, test: Any, transform: Transform | None) -> dict[str, float]:
+    """The importance-weighted bound with 500 samples, of the whole test set, and the evidence lower bound with one."""
+    torch.manual_seed(12345)
+    generator = torch.Generator().manual_seed(12345)
+    parts = [model.log_prob(binarize(test.batch(index), generator), samples=500) for index in torch.arange(len(test)).split(500)]
+    bound = torch.cat(parts)
+    return {
+        "nats": -float(bound.mean()),
+        "standard_error": float(bound.std() / len(bound) ** 0.5),
+        "elbo": held_out_loss(model, test, transform, seed=12345),
+    }
+
+
+def vae(posterior: str) -> Fit:
+    return Fit(
+        lambda: VAE(MNIST, latent=32, posterior=posterior),
+        transform=binarize,
+        settings={"epochs": 100, "batch_size": 128, "learning_rate": 2e-3, "anneal": True, "precision": "bfloat16"},
+        measure=weighted_bound,
+    )
+
+
 FITS = {
+    "vae_diagonal": vae("diagonal"),
+    "vae_iaf": vae("iaf"),
     "pixelcnn_binary": Fit(
         lambda: PixelCNN(MNIST, width=64, depth=10),
         transform=binarize,

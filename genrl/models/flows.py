@@ -98,7 +98,7 @@ class InverseAutoregressiveFlow(nn.Module):
         """The result, and what the log density of each component given those before has more than that of ``z``, both like ``z``."""
         gained = torch.zeros_like(z)
         for step in self.steps:
-            m, s = (self.SCALE * step(z, context)).unbind(-2)
+            m, s = (self.SCALE * step(z, context).to(z.dtype)).unbind(-2)
             z = (z - m) * torch.exp(-s)
             gained = gained + s
         return z, gained

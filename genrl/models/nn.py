@@ -8,8 +8,9 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-__all__ = ["EnsembleLinear", "ensemble_mlp", "gradient_step", "minibatches", "mlp"]
+__all__ = ["EnsembleLinear", "ResidualBlock", "convolutions", "ensemble_mlp", "gradient_step", "minibatches", "mlp", "transposed"]
 
 
 def mlp(sizes: Sequence[int], activation: type[nn.Module] = nn.ReLU) -> nn.Sequential:
@@ -60,6 +61,48 @@ def ensemble_mlp(members: int, sizes: Sequence[int], activation: type[nn.Module]
     for inputs, outputs in pairwise(sizes):
         layers += [EnsembleLinear(members, inputs, outputs), activation()]
     return nn.Sequential(*layers[:-1])
+
+
+class ResidualBlock(nn.Module):
+    """Two 3 × 3 convolutions, added to what came in, ``(batch, width, height, width)``.
+
+    References:
+        He et al., "Identity Mappings in Deep Residual Networks", 2016, arXiv:1603.05027.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first, self.second = (nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = x + self.second(F.relu(self.first(F.relu(x))))
+        return out
+
+
+def convolutions(inputs: int, channels: Sequence[int]) -> nn.Sequential:
+    """For each of ``channels`` a convolution that halves the image and a residual block; a ReLU at the end.
+
+    Example:
+        >>> convolutions(3, [8, 16])(torch.zeros(5, 3, 32, 32)).shape
+        torch.Size([5, 16, 8, 8])
+    """
+    layers: list[nn.Module] = []
+    for before, width in pairwise([inputs, *channels]):
+        layers += [nn.Conv2d(before, width, 3, stride=2, padding=1), ResidualBlock(width)]
+    return nn.Sequential(*layers, nn.ReLU())
+
+
+def transposed(channels: Sequence[int], outputs: int) -> nn.Sequential:
+    """The way back: for each of ``channels`` a residual block and a convolution that doubles the image.
+
+    Example:
+        >>> transposed([16, 8], 3)(torch.zeros(5, 16, 8, 8)).shape
+        torch.Size([5, 3, 32, 32])
+    """
+    layers: list[nn.Module] = []
+    for width, after in pairwise([*channels, outputs]):
+        layers += [ResidualBlock(width), nn.ReLU(), nn.Conv2d(width, 4 * after, 3, padding=1), nn.PixelShuffle(2)]
+    return nn.Sequential(*layers)
 
 
 def minibatches(n: int, batch_size: int, epochs: int, generator: torch.Generator) -> Iterator[Tensor]:

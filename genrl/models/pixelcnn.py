@@ -9,6 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from genrl.models.base import ImageModel
+from genrl.models.pixels import log_logistic_mass
+
 __all__ = ["Blocks", "MaskedConv2d", "PixelCNN"]
 
 Blocks = Literal["residual", "gated"]
@@ -79,7 +82,7 @@ class _Gated(nn.Module):
         return _gate(above), h + self.out(_gate(self.left(h) + self.across(above)))
 
 
-class PixelCNN(nn.Module):
+class PixelCNN(ImageModel):
     r"""A density of images, pixel by pixel in reading order.
 
     .. math:: \log p(x) = \sum_i \log p(x_i \mid x_{<i})
@@ -110,6 +113,8 @@ class PixelCNN(nn.Module):
         (torch.Size([3]), torch.Size([2, 1, 8, 8]))
     """
 
+    likelihood = "exact"
+
     def __init__(
         self,
         image_shape: tuple[int, int, int],
@@ -131,7 +136,7 @@ class PixelCNN(nn.Module):
         ):
             if not fine:
                 raise ValueError(f"PixelCNN needs {name} to be {need}, but was given {value!r}")
-        self.image_shape, self.levels, self.mixture = tuple(image_shape), levels, mixture
+        self.image_shape, self.levels, self.mixture = image_shape, levels, mixture
         self.gated = blocks == "gated"
         self.first = MaskedConv2d(1, width, 7, own=False)
         if self.gated:
@@ -180,21 +185,14 @@ class PixelCNN(nn.Module):
         ``levels`` is ``(batch or 1, level, 1, height or 1, width or 1)``; the result ``(batch, level, height, width)``.
         """
         weight, mean, log_scale = parameters.unsqueeze(1).chunk(3, dim=2)  # (batch, 1, component, height, width)
-        half, inverse = 1 / (self.levels - 1), torch.exp(-log_scale.clamp_min(-7))
-        above, below = (levels + half - mean) * inverse, (levels - half - mean) * inverse
-        # log(σ(a) - σ(b)) = log σ(a) + log σ(-b) + log(1 - e^(b - a)), exact also where both are near 0 or 1.
-        up, down = F.logsigmoid(above), F.logsigmoid(-below)
-        inside = up + down + torch.log(-torch.expm1(below - above))
-        log_mass = torch.where(levels < half - 1, up, torch.where(levels > 1 - half, down, inside))
+        log_mass = log_logistic_mass(levels, mean, log_scale, self.levels)
         return torch.logsumexp(weight.log_softmax(2) + log_mass, dim=2)
 
     def _levels_of(self, x: Tensor) -> Tensor:
         """Whole numbers below ``levels``, ``(batch, 1, height, width)``."""
-        if x.ndim != 4 or tuple(x.shape[1:]) != self.image_shape:
-            raise ValueError(f"PixelCNN models images of {self.image_shape}, but was given {tuple(x.shape)}")
-        scaled = x * (self.levels - 1)
+        scaled = self.checked(x) * (self.levels - 1)
         level = scaled.round()
-        if ((scaled - level).abs() > 1e-3).any() or level.min() < 0 or level.max() >= self.levels:
+        if ((scaled - level).abs() > 1e-3).any():
             raise ValueError(f"PixelCNN models {self.levels} equally spaced levels in [0, 1]; quantize or binarize the images first")
         return level.long()
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from genrl.models.training import Transform
 
-__all__ = ["binarize", "bits_per_dim", "quantize", "resize"]
+__all__ = ["binarize", "bits_per_dim", "log_logistic_mass", "quantize", "resize"]
 
 
 def binarize(x: Tensor, generator: torch.Generator) -> Tensor:
@@ -25,13 +25,17 @@ def quantize(levels: int) -> Transform:
         >>> quantize(4)(torch.tensor([0.0, 0.4, 0.6, 1.0]), torch.Generator()).mul(3).tolist()
         [0.0, 1.0, 2.0, 3.0]
     """
-    return lambda x, generator: (x * (levels - 1)).round() / (levels - 1)
+
+    def transform(x: Tensor, generator: torch.Generator) -> Tensor:
+        return (x * (levels - 1)).round() / (levels - 1)
+
+    return transform
 
 
 def resize(size: int, then: Transform | None = None) -> Transform:
     """Square images of ``size`` pixels, each the mean of those it covers, then another transform."""
 
-    def transform(x: Tensor, generator: torch.Generator) -> Tensor:
+    def transform(x: Tensor, generator: torch.Generator) -> Tensor | tuple[Tensor, ...]:
         small = F.interpolate(x, size=(size, size), mode="area")
         return small if then is None else then(small, generator)
 
@@ -46,3 +50,27 @@ def bits_per_dim(nats: float, image_shape: tuple[int, int, int]) -> float:
         1.0
     """
     return nats / math.log(2) / math.prod(image_shape)
+
+
+def log_logistic_mass(x: Tensor, mean: Tensor, log_scale: Tensor, levels: int) -> Tensor:
+    """Log mass of a logistic distribution between half a level below and above ``x``, the outermost levels up to infinity.
+
+    Args:
+        x: levels, equally spaced in [-1, 1].
+        mean, log_scale: of the logistic, in those units; broadcast with ``x``.
+        levels: how many there are.
+
+    References:
+        Salimans et al., "PixelCNN++", 2017, arXiv:1701.05517.
+
+    Example:
+        >>> x = torch.tensor([-1.0, 0.0, 1.0])
+        >>> round(float(log_logistic_mass(x, torch.tensor(0.3), torch.tensor(-1.0), 3).exp().sum()), 6)
+        1.0
+    """
+    half, inverse = 1 / (levels - 1), torch.exp(-log_scale.clamp_min(-7))
+    above, below = (x + half - mean) * inverse, (x - half - mean) * inverse
+    # log(σ(a) - σ(b)) = log σ(a) + log σ(-b) + log(1 - e^(b - a)), exact also where both are near 0 or 1.
+    up, down = F.logsigmoid(above), F.logsigmoid(-below)
+    inside = up + down + torch.log(-torch.expm1(below - above))
+    return torch.where(x < half - 1, up, torch.where(x > 1 - half, down, inside))

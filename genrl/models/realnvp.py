@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from genrl.models.base import ImageModel
+
 __all__ = ["AffineCoupling", "RealNVP", "dequantize_to_logits", "squeeze", "unsqueeze"]
 
 
@@ -63,7 +65,8 @@ class AffineCoupling(nn.Module):
         self.scale = nn.Parameter(torch.ones(channels, 1, 1))
 
     def _scale_and_shift(self, kept: Tensor) -> tuple[Tensor, Tensor]:
-        s, t = self.net(torch.cat([kept, self.mask.to(kept.dtype).expand_as(kept)], dim=1)).chunk(2, dim=1)
+        net: Tensor = self.net(torch.cat([kept, self.mask.to(kept.dtype).expand_as(kept)], dim=1))
+        s, t = net.to(kept.dtype).chunk(2, dim=1)
         changed = 1 - self.mask.to(kept.dtype)
         return changed * self.scale * torch.tanh(s), changed * t
 
@@ -128,7 +131,7 @@ class _Scale(nn.Module):
         return x
 
 
-class RealNVP(nn.Module):
+class RealNVP(ImageModel):
     r"""A normalising flow of images: couplings on checkerboards and channels, at several scales.
 
     Grey levels are made continuous by uniform noise and stretched to logits, so what is reported is a bound of the log likelihood of the
@@ -153,6 +156,7 @@ class RealNVP(nn.Module):
         (torch.Size([3]), torch.Size([2, 1, 8, 8]))
     """
 
+    likelihood = "lower bound"
     ALPHA = 0.05
     """How far the logits stay away from 0 and 1, as in the paper."""
 
@@ -167,7 +171,7 @@ class RealNVP(nn.Module):
         ):
             if not fine:
                 raise ValueError(f"RealNVP needs {name} to be {need}, but was given {value!r}")
-        self.image_shape, self.levels = tuple(image_shape), levels
+        self.image_shape, self.levels = image_shape, levels
         shape, parts = image_shape, []
         for i in range(scales):
             parts.append(_Scale(shape, width * 2**i, depth, last=i == scales - 1))
@@ -192,7 +196,7 @@ class RealNVP(nn.Module):
 
     def log_prob(self, x: Tensor) -> Tensor:
         """The bound of log p(x) with one draw of the noise, nats, ``(batch,)``; x in [0, 1]."""
-        y, volume = dequantize_to_logits(x, torch.rand_like(x), self.levels, self.ALPHA)
+        y, volume = dequantize_to_logits(self.checked(x), torch.rand_like(x), self.levels, self.ALPHA)
         return self.log_density(y) + volume
 
     def log_density(self, y: Tensor) -> Tensor:

@@ -153,7 +153,7 @@ def fit(
         _ = images.needed_labels
     half = precision == "bfloat16"
     layout = torch.channels_last if half else torch.contiguous_format  # that in which half the bits are fast
-    model.to(memory_format=layout)
+    model.to(memory_format=layout)  # type: ignore[call-overload]
     optimizers = [
         torch.optim.Adam(player.parameters, player.learning_rate or learning_rate, betas=player.betas, fused=True) for player in players
     ]

@@ -10,30 +10,38 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from genrl.models.base import ImageModel
 from genrl.models.flows import InverseAutoregressiveFlow
-from genrl.models.nn import mlp
+from genrl.models.nn import convolutions, mlp, transposed
+from genrl.models.pixels import log_logistic_mass
 
-__all__ = ["VAE", "Posterior"]
+__all__ = ["VAE", "Pixels", "Posterior"]
 
 Posterior = Literal["diagonal", "iaf"]
+Pixels = Literal["bernoulli", "logistic"]
+CHUNK = 1_000
+"""Images that are decoded at once for a bound: as many as stay in a processor's cache."""
 
 
-class VAE(nn.Module):
+class VAE(ImageModel):
     r"""A Gaussian latent vector, decoded to independent pixels; trained on the evidence lower bound.
 
     .. math:: \log p(x) \ge \mathbb{E}_{q(z \mid x)}[\log p(x \mid z)] - \mathrm{KL}(q(z \mid x) \,\|\, \mathcal{N}(0, I))
 
-    Pixels are zeros and ones (a Bernoulli likelihood, see :func:`genrl.models.pixels.binarize`); of grey levels the same loss is no
-    likelihood, and its nats mean nothing.
+    ``encode`` gives the posterior's mean, ``decode`` the pixels' means.
 
     Args:
         image_shape: channels, height, width.
         latent: size of z.
+        channels: of convolutions before the hidden layers, each of which halves the image.
         hidden: widths of the encoder's hidden layers; the decoder's are the same, backwards.
         posterior: ``diagonal``, or ``iaf``: the diagonal one, carried on by an inverse autoregressive flow that sees the encoder's last
             layer.
         flow_steps, flow_hidden: of the flow, and the widths of each step's network.
         free_bits: nats of each latent number that cost nothing, in the loss only (λ); the reported KL has no floor.
+        pixels: ``bernoulli`` for zeros and ones (see :func:`genrl.models.pixels.binarize`; of grey levels the same loss is no likelihood,
+            and its nats mean nothing), or ``logistic``, integrated over each of ``levels``, its scale learned for each channel.
+        levels: of grey or colour, for ``logistic``.
 
     Raises:
         ValueError: a value out of its range.
@@ -44,44 +52,60 @@ class VAE(nn.Module):
         Kingma et al., "Improving Variational Inference with Inverse Autoregressive Flow", 2016, arXiv:1606.04934.
 
     Example:
-        >>> vae = VAE((1, 28, 28), latent=8, hidden=(32,), posterior="iaf")
+        >>> vae = VAE((1, 28, 28), latent=8, channels=(8,), hidden=(32,), posterior="iaf")
         >>> x = torch.rand(5, 1, 28, 28).round()
         >>> vae.encode(x).shape, vae.sample(3).shape, vae.log_prob(x, samples=10).shape
         (torch.Size([5, 8]), torch.Size([3, 1, 28, 28]), torch.Size([5]))
     """
+
+    likelihood = "lower bound"
 
     def __init__(
         self,
         image_shape: tuple[int, int, int],
         *,
         latent: int = 32,
+        channels: Sequence[int] = (),
         hidden: Sequence[int] = (500, 500),
         posterior: Posterior = "diagonal",
         flow_steps: int = 2,
         flow_hidden: Sequence[int] = (320,),
         free_bits: float = 0.0,
+        pixels: Pixels = "bernoulli",
+        levels: int = 256,
     ) -> None:
         super().__init__()
+        part = 2 ** len(channels)
         for name, value, fine, need in (
             ("image_shape", image_shape, len(image_shape) == 3 and min(image_shape) > 0, "three sizes: channels, height, width"),
             ("latent", latent, latent >= 1 + (posterior == "iaf"), "at least 1, or 2 with a flow"),
             ("hidden", hidden, len(hidden) > 0 and min(hidden) > 0, "at least one width"),
             ("posterior", posterior, posterior in get_args(Posterior), "diagonal or iaf"),
             ("free_bits", free_bits, free_bits >= 0, "at least 0"),
+            ("pixels", pixels, pixels in get_args(Pixels), "bernoulli or logistic"),
+            ("levels", levels, levels >= 2, "at least 2"),
         ):
             if not fine:
                 raise ValueError(f"VAE needs {name} to be {need}, but was given {value!r}")
-        self.image_shape, self.latent, self.free_bits = tuple(image_shape), latent, free_bits
-        pixels = math.prod(image_shape)
-        self.encoder = nn.Sequential(nn.Flatten(), mlp([pixels, *hidden]), nn.ReLU())
+        _, height, width = image_shape
+        if height % part or width % part:
+            raise ValueError(
+                f"VAE halves images {len(channels)} times, so their sizes must be divisible by {part}, but are {height} × {width}; give fewer "
+                "channels"
+            )
+        self.image_shape, self.latent, self.free_bits, self.pixels, self.levels = image_shape, latent, free_bits, pixels, levels
+        inner = (channels[-1] if channels else image_shape[0], height // part, width // part)
+        self.encoder = nn.Sequential(convolutions(image_shape[0], channels), nn.Flatten(), mlp([math.prod(inner), *hidden]), nn.ReLU())
         self.to_posterior = nn.Linear(hidden[-1], 2 * latent)
         self.flow = InverseAutoregressiveFlow(latent, hidden[-1], flow_steps, flow_hidden) if posterior == "iaf" else None
-        self.decoder = nn.Sequential(mlp([latent, *reversed(hidden), pixels]), nn.Unflatten(1, self.image_shape))
+        widen = mlp([latent, *reversed(hidden), math.prod(inner)])
+        self.decoder = nn.Sequential(widen, nn.Unflatten(1, inner), transposed(list(reversed(channels)), image_shape[0]))
+        self.log_scale = nn.Parameter(torch.full((image_shape[0], 1, 1), -2.0)) if pixels == "logistic" else None
 
     def posterior(self, x: Tensor, samples: int = 1) -> tuple[Tensor, Tensor]:
         """Draws of z for each image, ``(samples, batch, latent)``, and the log density of each number given those before, alike."""
-        h = self.encoder(x)
-        mean, log_std = self.to_posterior(h).chunk(2, dim=1)
+        h = self.encoder(self.checked(x))
+        mean, log_std = self.to_posterior(h).to(x.dtype).chunk(2, dim=1)
         noise = torch.randn(samples, *mean.shape, dtype=x.dtype)
         z = mean + log_std.exp() * noise
         log_q = -0.5 * noise.square() - log_std - 0.5 * math.log(2 * math.pi)
@@ -94,9 +118,14 @@ class VAE(nn.Module):
         """Log p of the pixels, ``(samples, batch)``, and log q - log p of each latent number, ``(samples, batch, latent)``, in nats."""
         z, log_q = self.posterior(x, samples)
         log_prior = -0.5 * z.square() - 0.5 * math.log(2 * math.pi)
-        logits = self.decode_logits(z.flatten(0, 1)).unflatten(0, z.shape[:2])
-        pixels = -F.binary_cross_entropy_with_logits(logits, x.expand_as(logits), reduction="none").flatten(2).sum(2)
-        return pixels, log_q - log_prior
+        out = self.decoder(z.flatten(0, 1)).unflatten(0, z.shape[:2]).to(x.dtype)
+        return self._log_pixels(x, out).flatten(2).sum(2), log_q - log_prior
+
+    def _log_pixels(self, x: Tensor, out: Tensor) -> Tensor:
+        """Log p of each pixel, of the decoder's output ``(samples, batch, channel, height, width)``."""
+        if self.log_scale is None:
+            return -F.binary_cross_entropy_with_logits(out, x.expand_as(out), reduction="none")
+        return log_logistic_mass(2 * (x * (self.levels - 1)).round() / (self.levels - 1) - 1, out, self.log_scale, self.levels)
 
     def loss(self, x: Tensor) -> Tensor:
         """Minus the evidence lower bound, nats an image, with the floor of ``free_bits`` under the KL of each latent number."""
@@ -114,33 +143,29 @@ class VAE(nn.Module):
         """The importance-weighted bound of log p(x) with that many samples, nats, ``(batch,)``: never above it on average, and tight in the
         limit."""
         parts = []
-        for count in _chunks(samples, max(1, 50_000 // max(len(x), 1))):
+        for count in _chunks(samples, max(1, CHUNK // max(len(x), 1))):
             pixels, excess = self.bound(x, count)
             parts.append(pixels - excess.sum(2))
         return torch.cat(parts).logsumexp(0) - math.log(samples)
 
     def encode(self, x: Tensor) -> Tensor:
         """Features of images, ``(batch, latent)``: the mean of the diagonal posterior, carried on by the flow where there is one."""
-        h = self.encoder(x)
+        h = self.encoder(self.checked(x))
         mean: Tensor = self.to_posterior(h).chunk(2, dim=1)[0]
         return mean if self.flow is None else self.flow(mean, h)[0]
 
-    def decode_logits(self, z: Tensor) -> Tensor:
-        """Log odds of the pixels, ``(batch, channel, height, width)``."""
-        logits: Tensor = self.decoder(z)
-        return logits
-
     def decode(self, z: Tensor) -> Tensor:
-        """Probabilities of the pixels, in [0, 1]."""
-        return self.decode_logits(z).sigmoid()
+        """The pixels' means, in [0, 1], ``(batch, channel, height, width)``; of zeros and ones, their probabilities."""
+        out: Tensor = self.decoder(z)
+        return out.sigmoid() if self.log_scale is None else ((out + 1) / 2).clamp(0, 1)
 
     @torch.no_grad()
     def sample(self, n: int) -> Tensor:
-        """Images, their pixels' probabilities in [0, 1], ``(n, channel, height, width)``."""
+        """Images, their pixels' means in [0, 1], ``(n, channel, height, width)``."""
         return self.decode(torch.randn(n, self.latent))
 
     def extra_repr(self) -> str:
-        return f"image_shape={self.image_shape}, latent={self.latent}, free_bits={self.free_bits}"
+        return f"image_shape={self.image_shape}, latent={self.latent}, free_bits={self.free_bits}, pixels={self.pixels}"
 
 
 def _chunks(total: int, size: int) -> list[int]:

@@ -147,7 +147,7 @@ def test_values_out_of_range_are_refused(values, sentence):
 
 def test_images_of_another_shape_or_with_other_levels_are_refused():
     model = model_of(levels=4)
-    with pytest.raises(ValueError, match=r"models images of \(1, 5, 4\), but was given \(2, 1, 4, 5\)"):
+    with pytest.raises(ValueError, match=r"models images of shape \(1, 5, 4\), but was given \(2, 1, 4, 5\)"):
         model.log_prob(torch.zeros(2, 1, 4, 5))
     with pytest.raises(ValueError, match=r"4 equally spaced levels in .*; quantize or binarize the images first"):
         model.log_prob(torch.full((2, 1, 5, 4), 0.5))

@@ -29,7 +29,7 @@ def exact(vae: VAE, x: torch.Tensor) -> torch.Tensor:
     axis = torch.linspace(-6, 6, 241)
     z = torch.cartesian_prod(axis, axis)
     log_prior = Normal(0, 1).log_prob(z).sum(1)
-    pixels = Independent(Bernoulli(logits=vae.decode_logits(z)), 3)
+    pixels = Independent(Bernoulli(vae.decode(z)), 3)
     log_joint = torch.stack([pixels.log_prob(image) for image in x]) + log_prior
     return log_joint.logsumexp(1) + 2 * math.log(float(axis[1] - axis[0]))
 

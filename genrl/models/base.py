@@ -1,0 +1,140 @@
+"""What every image model has in common: it knows what it was built with, so that a file of weights is enough to build it again."""
+
+from __future__ import annotations
+
+import inspect
+from importlib import import_module
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from genrl.models.state import load_state, save_state
+
+__all__ = ["Decoder", "Density", "Encoder", "ImageModel", "Sampler", "load_model", "save_model"]
+
+_CLASSES = {
+    "ConditionalVAE": "conditional_vae",
+    "NaiveBayes": "naive_bayes",
+    "PixelCNN": "pixelcnn",
+    "RealNVP": "realnvp",
+    "VAE": "vae",
+    "VQVAE": "vqvae",
+    "CodePrior": "vqvae",
+}
+"""The module of each class that a file may name; nothing else is ever imported for one."""
+
+
+@runtime_checkable
+class Density(Protocol):
+    """Scores images: a novelty reward can be made of it."""
+
+    likelihood: ClassVar[Literal["exact", "lower bound"]]
+    """What ``log_prob`` is."""
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """log p(x), or a bound below it, nats, ``(batch,)``."""
+        ...
+
+
+@runtime_checkable
+class Sampler(Protocol):
+    """Draws images: an environment or a replay can be made of it."""
+
+    def sample(self, n: int) -> Tensor:
+        """In [0, 1], ``(n, channel, height, width)``."""
+        ...
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """Turns images into features: a features extractor can be made of it."""
+
+    def encode(self, x: Tensor) -> Tensor:
+        """``(batch, feature)``."""
+        ...
+
+
+@runtime_checkable
+class Decoder(Protocol):
+    """Turns features back into images."""
+
+    def decode(self, z: Tensor) -> Tensor:
+        """In [0, 1], ``(batch, channel, height, width)``."""
+        ...
+
+
+class ImageModel(nn.Module):
+    """A module that remembers its constructor's arguments, in ``settings``: plain values that JSON keeps.
+
+    Example:
+        >>> class Blank(ImageModel):
+        ...     def __init__(self, image_shape: tuple[int, int, int], *, grey: float = 0.5) -> None:
+        ...         super().__init__()
+        >>> Blank((1, 2, 2)).settings
+        {'image_shape': (1, 2, 2), 'grey': 0.5}
+    """
+
+    settings: dict[str, Any]
+    image_shape: tuple[int, int, int]
+    """Channels, height, width."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> ImageModel:
+        model = super().__new__(cls)
+        if args or kwargs:  # a copy is made without; it gets the settings of its original
+            given = inspect.signature(cls).bind(*args, **kwargs)
+            given.apply_defaults()
+            object.__setattr__(model, "settings", dict(given.arguments))
+        return model
+
+    def checked(self, x: Tensor) -> Tensor:
+        """``x``, if it is a batch of images of this model's shape with values in [0, 1].
+
+        Raises:
+            ValueError: it is not.
+        """
+        name = type(self).__name__
+        if x.ndim != 4 or tuple(x.shape[1:]) != self.image_shape:
+            raise ValueError(f"{name} models images of shape {self.image_shape}, but was given {tuple(x.shape)}")
+        if not x.is_floating_point():
+            raise ValueError(f"{name} models grey levels in [0, 1] as floats, but was given {str(x.dtype).removeprefix('torch.')}")
+        if len(x) and not (x.min() >= 0 and x.max() <= 1):
+            raise ValueError(f"{name} models grey levels in [0, 1], but was given {float(x.min()):.3g} to {float(x.max()):.3g}")
+        return x
+
+
+def save_model(path: str | Path, model: ImageModel) -> None:
+    """Save a model: what it was built with, and its weights. One safetensors file, whole or not at all.
+
+    Raises:
+        TypeError: a class that :func:`load_model` would not know.
+    """
+    name = type(model).__name__
+    if name not in _CLASSES:
+        raise TypeError(f"load_model knows {', '.join(_CLASSES)}, but not {name}; save its state_dict by save_state instead")
+    save_state(path, {"model": name, "settings": model.settings, "weights": model.state_dict()})
+
+
+def load_model(path: str | Path) -> ImageModel:
+    """The model that :func:`save_model` saved, in evaluation mode; no code runs, and only genrl's own classes are built.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is broken, or holds no model.
+    """
+    saved = load_state(path)
+    name = saved.get("model")
+    if name not in _CLASSES or not {"settings", "weights"} <= saved.keys():
+        raise ValueError(f"{path} holds no image model; give a file that save_model wrote, such as model.safetensors of a run")
+    try:
+        with torch.random.fork_rng(devices=[]):  # building draws weights that are replaced
+            model = _build(getattr(import_module(f"genrl.models.{_CLASSES[name]}"), name), saved["settings"])
+        model.load_state_dict(saved["weights"])
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"{path} holds a {name} of another version ({str(error).splitlines()[0]}); fit it again") from error
+    return model.eval()
+
+
+def _build(cls: type[ImageModel], settings: dict[str, Any]) -> ImageModel:
+    return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()})
