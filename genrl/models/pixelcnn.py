@@ -158,7 +158,8 @@ class PixelCNN(ImageModel):
         else:
             for block in self.blocks:
                 h = block(h)
-        return self.head(h).to(x.dtype)  # type: ignore[no-any-return]
+        out: Tensor = self.head(h)
+        return out.to(x.dtype)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """log p(x), nats, ``(batch,)``."""

@@ -90,8 +90,8 @@ class VAE(ImageModel):
         _, height, width = image_shape
         if height % part or width % part:
             raise ValueError(
-                f"VAE halves images {len(channels)} times, so their sizes must be divisible by {part}, but are {height} × {width}; give fewer "
-                "channels"
+                f"VAE halves images {len(channels)} times, so their sizes must be divisible by {part}, but are {height} × {width}; give "
+                "fewer channels"
             )
         self.image_shape, self.latent, self.free_bits, self.pixels, self.levels = image_shape, latent, free_bits, pixels, levels
         inner = (channels[-1] if channels else image_shape[0], height // part, width // part)

@@ -1,0 +1,121 @@
+"""A conditional variational autoencoder: what is wanted of an image, given some of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.distributions import Normal
+from torch.nn import functional as F
+
+from genrl.models.base import ImageModel
+from genrl.models.nn import mlp
+
+__all__ = ["ConditionalVAE"]
+
+
+class ConditionalVAE(ImageModel):
+    r"""A latent vector whose prior sees what is given, and whose posterior sees the whole; a plain network makes the first guess.
+
+    .. math:: \log p(y \mid x) \ge \mathbb{E}_{q(z \mid x, y)}[\log p(y \mid x, z)] - \mathrm{KL}(q(z \mid x, y) \,\|\, p(z \mid x))
+
+    Pixels are Bernoulli, and the decoder adds to the log odds of the guess. Targets, what is given (x) and what is wanted (y) come from a
+    task of :mod:`genrl.models.corruptions`, as the transform of :func:`genrl.models.training.fit`. Of grey targets the loss is no
+    likelihood; what it learns is still their mean.
+
+    Args:
+        image_shape: channels, height, width of the target.
+        latent: size of z.
+        hidden: widths of the hidden layers of each network.
+
+    Raises:
+        ValueError: a value out of its range; images of another shape or range.
+
+    References:
+        Sohn, Lee, Yan, "Learning Structured Output Representation using Deep Conditional Generative Models", 2015.
+
+    Example:
+        >>> from genrl.models.corruptions import quadrants
+        >>> model = ConditionalVAE((1, 8, 8), latent=4, hidden=(16,))
+        >>> target, given, wanted = quadrants(2)(torch.rand(5, 1, 8, 8).round(), torch.Generator())
+        >>> model.log_prob(target, given, wanted, samples=10).shape, model.complete(given).shape
+        (torch.Size([5]), torch.Size([5, 1, 8, 8]))
+    """
+
+    likelihood = "lower bound"
+
+    def __init__(self, image_shape: tuple[int, int, int], *, latent: int = 32, hidden: Sequence[int] = (500, 500)) -> None:
+        super().__init__()
+        if latent < 1 or not hidden or min(hidden) < 1:
+            raise ValueError(f"ConditionalVAE needs latent and widths of at least 1, but was given {latent} and {tuple(hidden)}")
+        self.image_shape, self.latent = image_shape, latent
+        pixels = math.prod(image_shape)
+        self.guess = mlp([2 * pixels, *hidden, pixels])
+        self.prior = mlp([3 * pixels, *hidden, 2 * latent])
+        self.recognise = mlp([3 * pixels, *hidden, 2 * latent])
+        self.decoder = mlp([latent, *reversed(hidden), pixels])
+
+    def loss(self, target: Tensor, given: Tensor, wanted: Tensor) -> Tensor:
+        """Minus the bound, and minus the log likelihood of the first guess, each a mean over images in nats."""
+        logits, prior, posterior = self._parts(target, given, wanted)
+        z = posterior.rsample()
+        bound = self._log_pixels(logits.detach() + self.decoder(z).to(z.dtype), target, wanted)
+        kl = torch.distributions.kl_divergence(posterior, prior).sum(1)
+        return (kl - bound - self._log_pixels(logits, target, wanted)).mean()
+
+    @torch.no_grad()
+    def log_prob(self, target: Tensor, given: Tensor, wanted: Tensor, samples: int = 500) -> Tensor:
+        """The importance-weighted bound of log p(wanted | given), nats, ``(batch,)``."""
+        logits, prior, posterior = self._parts(target, given, wanted)
+        weights = []
+        for _ in range(samples):
+            z = posterior.sample()
+            likelihood = self._log_pixels(logits + self.decoder(z), target, wanted)
+            weights.append(likelihood + (prior.log_prob(z) - posterior.log_prob(z)).sum(1))
+        return torch.stack(weights).logsumexp(0) - math.log(samples)
+
+    @torch.no_grad()
+    def log_prob_of_guess(self, target: Tensor, given: Tensor, wanted: Tensor) -> Tensor:
+        """log p(wanted | given) of the plain network alone, nats, ``(batch,)``: what the latent vector has to be better than."""
+        return self._log_pixels(self.guess(given.flatten(1)), target, wanted)
+
+    @torch.no_grad()
+    def complete(self, given: Tensor, samples: int = 1) -> Tensor:
+        """The pixels' means, known ones as they are given where every other is missing, averaged over draws of z.
+
+        Args:
+            given: ``(batch, 2 channel, height, width)``, see :data:`genrl.models.corruptions.Task`.
+            samples: draws; one is a sharp image, many are the best guess in squared error.
+
+        Returns:
+            In [0, 1], ``(batch, channel, height, width)``.
+        """
+        logits, prior = self._prior(given)
+        means = sum((logits + self.decoder(prior.sample())).sigmoid() for _ in range(samples)) / samples
+        value, known = given.chunk(2, dim=1)
+        made = torch.as_tensor(means).unflatten(1, self.image_shape)
+        return made if known.all() else torch.where(known > 0, value, made)
+
+    def _prior(self, given: Tensor) -> tuple[Tensor, Normal]:
+        flat = given.flatten(1)
+        logits = self.guess(flat).to(flat.dtype)
+        return logits, _normal(self.prior(torch.cat([flat, logits.detach().sigmoid()], dim=1)).to(flat.dtype))
+
+    def _parts(self, target: Tensor, given: Tensor, wanted: Tensor) -> tuple[Tensor, Normal, Normal]:
+        whole = torch.cat([given.flatten(1), self.checked(target).flatten(1)], dim=1)
+        logits, prior = self._prior(given)
+        return logits, prior, _normal(self.recognise(whole).to(logits.dtype))
+
+    def _log_pixels(self, logits: Tensor, target: Tensor, wanted: Tensor) -> Tensor:
+        log_p = -F.binary_cross_entropy_with_logits(logits, target.flatten(1), reduction="none")
+        return (log_p * wanted.flatten(1)).sum(1)
+
+    def extra_repr(self) -> str:
+        return f"image_shape={self.image_shape}, latent={self.latent}"
+
+
+def _normal(parameters: Tensor) -> Normal:
+    mean, log_std = parameters.chunk(2, dim=1)
+    return Normal(mean, log_std.clamp(-7, 7).exp(), validate_args=False)

@@ -1,0 +1,88 @@
+"""Files of weights: what was saved comes back, and nothing else is ever built."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from genrl.models.base import Decoder, Density, Encoder, ImageModel, Sampler, load_model, save_model
+from genrl.models.conditional_vae import ConditionalVAE
+from genrl.models.pixelcnn import PixelCNN
+from genrl.models.realnvp import RealNVP
+from genrl.models.state import load_state, save_state
+from genrl.models.vae import VAE
+
+SHAPE = (1, 4, 4)
+MODELS = {
+    "vae": lambda: VAE(SHAPE, latent=3, channels=(4,), hidden=(8,), posterior="iaf", flow_hidden=(8,)),
+    "grey vae": lambda: VAE(SHAPE, latent=3, hidden=(8,), pixels="logistic", levels=16),
+    "pixelcnn": lambda: PixelCNN(SHAPE, width=4, depth=1, blocks="gated"),
+    "realnvp": lambda: RealNVP(SHAPE, width=4, depth=1),
+    "conditional vae": lambda: ConditionalVAE(SHAPE, latent=3, hidden=(8,)),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+class TestFiles:
+    def test_a_saved_model_comes_back(self, name, tmp_path):
+        model = MODELS[name]()
+        save_model(tmp_path / "model.safetensors", model)
+        before = torch.get_rng_state()
+        back = load_model(tmp_path / "model.safetensors")
+        assert torch.equal(torch.get_rng_state(), before)  # reading draws nothing
+        assert type(back) is type(model) and back.settings == model.settings and not back.training
+        for key, value in model.state_dict().items():
+            assert torch.equal(back.state_dict()[key], value)
+
+    def test_it_knows_its_settings_and_so_does_a_copy(self, name, tmp_path):
+        model = MODELS[name]()
+        assert model.settings["image_shape"] == SHAPE
+        assert copy.deepcopy(model).settings == model.settings
+        assert type(model)(**model.settings).state_dict().keys() == model.state_dict().keys()
+
+
+class TestRefusals:
+    def test_a_file_of_another_kind(self, tmp_path):
+        save_state(tmp_path / "other.safetensors", {"model": "os.system", "settings": {}, "weights": {}})
+        with pytest.raises(ValueError, match="holds no image model"):
+            load_model(tmp_path / "other.safetensors")
+
+    def test_a_file_of_another_version(self, tmp_path):
+        path = tmp_path / "model.safetensors"
+        save_model(path, MODELS["pixelcnn"]())
+        saved = load_state(path)
+        saved["weights"].pop("place")
+        save_state(path, saved)
+        with pytest.raises(ValueError, match="a PixelCNN of another version"):
+            load_model(path)
+
+    def test_a_class_of_ones_own(self, tmp_path):
+        class Mine(ImageModel):
+            def __init__(self, image_shape):
+                super().__init__()
+
+        with pytest.raises(TypeError, match="but not Mine; save its state_dict"):
+            save_model(tmp_path / "model.safetensors", Mine(SHAPE))
+        assert not list(tmp_path.iterdir())
+
+    @pytest.mark.parametrize(
+        ("x", "sentence"),
+        [
+            (torch.zeros(2, 1, 4, 5), r"VAE models images of shape \(1, 4, 4\), but was given \(2, 1, 4, 5\)"),
+            (torch.zeros(2, 1, 4, 4, dtype=torch.uint8), "as floats, but was given uint8"),
+            (torch.full((2, 1, 4, 4), 255.0), r"grey levels in \[0, 1\], but was given 255 to 255"),
+            (torch.full((2, 1, 4, 4), float("nan")), r"grey levels in \[0, 1\], but was given nan"),
+        ],
+    )
+    def test_images_that_are_none(self, x, sentence):
+        with pytest.raises(ValueError, match=sentence):
+            MODELS["vae"]().log_prob(x)
+
+
+def test_what_a_model_can_do_is_what_it_has():
+    vae, pixelcnn = MODELS["vae"](), MODELS["pixelcnn"]()
+    assert all(isinstance(vae, kind) for kind in (Density, Sampler, Encoder, Decoder))
+    assert isinstance(pixelcnn, Density) and isinstance(pixelcnn, Sampler) and not isinstance(pixelcnn, Encoder)
+    assert (vae.likelihood, pixelcnn.likelihood) == ("lower bound", "exact")
