@@ -47,10 +47,11 @@ def likelihood(model: nn.Module, test: Any, transform: Transform | None) -> dict
 
 
 def weighted_bound(model: nn.Module, test: Any, transform: Transform | None) -> dict[str, float]:
-    """The importance-weighted bound with 500 samples, of the whole test set, and the evidence lower bound with one."""
+    """The importance-weighted bound with 500 samples, of every fourth image of the test set, and the evidence lower bound of all."""
     torch.manual_seed(12345)
+    some = test[::4]
     generator = torch.Generator().manual_seed(12345)
-    parts = [model.log_prob(binarize(test.batch(index), generator), samples=500) for index in torch.arange(len(test)).split(500)]
+    parts = [model.log_prob(binarize(some.batch(index), generator), samples=500) for index in torch.arange(len(some)).split(500)]
     bound = torch.cat(parts)
     return {
         "nats": -float(bound.mean()),
@@ -61,9 +62,9 @@ def weighted_bound(model: nn.Module, test: Any, transform: Transform | None) -> 
 
 def vae(posterior: str) -> Fit:
     return Fit(
-        lambda: VAE(MNIST, latent=32, posterior=posterior),
+        lambda: VAE(MNIST, latent=32, channels=(32, 64), hidden=(256,), posterior=posterior),
         transform=binarize,
-        settings={"epochs": 100, "batch_size": 128, "learning_rate": 2e-3, "anneal": True, "precision": "bfloat16"},
+        settings={"epochs": 20, "batch_size": 128, "learning_rate": 2e-3, "anneal": True, "precision": "bfloat16"},
         measure=weighted_bound,
     )
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Normal
 from torch.nn import functional as F
 
@@ -23,7 +23,7 @@ class ConditionalVAE(ImageModel):
 
     Pixels are Bernoulli, and the decoder adds to the log odds of the guess. Targets, what is given (x) and what is wanted (y) come from a
     task of :mod:`genrl.models.corruptions`, as the transform of :func:`genrl.models.training.fit`. Of grey targets the loss is no
-    likelihood; what it learns is still their mean.
+    likelihood; what it learns is still their mean. Hidden layers have batch norm, so bounds are those of evaluation mode.
 
     Args:
         image_shape: channels, height, width of the target.
@@ -38,7 +38,7 @@ class ConditionalVAE(ImageModel):
 
     Example:
         >>> from genrl.models.corruptions import quadrants
-        >>> model = ConditionalVAE((1, 8, 8), latent=4, hidden=(16,))
+        >>> model = ConditionalVAE((1, 8, 8), latent=4, hidden=(16,)).eval()
         >>> target, given, wanted = quadrants(2)(torch.rand(5, 1, 8, 8).round(), torch.Generator())
         >>> model.log_prob(target, given, wanted, samples=10).shape, model.complete(given).shape
         (torch.Size([5]), torch.Size([5, 1, 8, 8]))
@@ -52,10 +52,11 @@ class ConditionalVAE(ImageModel):
             raise ValueError(f"ConditionalVAE needs latent and widths of at least 1, but was given {latent} and {tuple(hidden)}")
         self.image_shape, self.latent = image_shape, latent
         pixels = math.prod(image_shape)
-        self.guess = mlp([2 * pixels, *hidden, pixels])
-        self.prior = mlp([3 * pixels, *hidden, 2 * latent])
-        self.recognise = mlp([3 * pixels, *hidden, 2 * latent])
-        self.decoder = mlp([latent, *reversed(hidden), pixels])
+        norm = nn.BatchNorm1d
+        self.guess = mlp([2 * pixels, *hidden, pixels], norm=norm)
+        self.prior = mlp([3 * pixels, *hidden, 2 * latent], norm=norm)
+        self.recognise = mlp([3 * pixels, *hidden, 2 * latent], norm=norm)
+        self.decoder = mlp([latent, *reversed(hidden), pixels], norm=norm)
 
     def loss(self, target: Tensor, given: Tensor, wanted: Tensor) -> Tensor:
         """Minus the bound, and minus the log likelihood of the first guess, each a mean over images in nats."""

@@ -8,13 +8,14 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-__all__ = ["EnsembleLinear", "ResidualBlock", "convolutions", "ensemble_mlp", "gradient_step", "minibatches", "mlp", "transposed"]
+__all__ = ["EnsembleLinear", "convolutions", "ensemble_mlp", "gradient_step", "minibatches", "mlp", "transposed"]
 
 
-def mlp(sizes: Sequence[int], activation: type[nn.Module] = nn.ReLU) -> nn.Sequential:
+def mlp(sizes: Sequence[int], activation: type[nn.Module] = nn.ReLU, norm: type[nn.Module] | None = None) -> nn.Sequential:
     """Linear layers of ``sizes`` (the first is the input's), an activation between each two, none after the last.
+
+    With ``norm``, such as ``nn.BatchNorm1d``, one of the layer's size before each activation.
 
     Example:
         >>> mlp([3, 64, 2])(torch.zeros(5, 3)).shape
@@ -22,8 +23,8 @@ def mlp(sizes: Sequence[int], activation: type[nn.Module] = nn.ReLU) -> nn.Seque
     """
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(sizes):
-        layers += [nn.Linear(inputs, outputs), activation()]
-    return nn.Sequential(*layers[:-1])
+        layers += [nn.Linear(inputs, outputs), *([norm(outputs)] if norm else []), activation()]
+    return nn.Sequential(*layers[: -2 if norm else -1])
 
 
 class EnsembleLinear(nn.Module):
@@ -63,24 +64,8 @@ def ensemble_mlp(members: int, sizes: Sequence[int], activation: type[nn.Module]
     return nn.Sequential(*layers[:-1])
 
 
-class ResidualBlock(nn.Module):
-    """Two 3 × 3 convolutions, added to what came in, ``(batch, width, height, width)``.
-
-    References:
-        He et al., "Identity Mappings in Deep Residual Networks", 2016, arXiv:1603.05027.
-    """
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.first, self.second = (nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = x + self.second(F.relu(self.first(F.relu(x))))
-        return out
-
-
 def convolutions(inputs: int, channels: Sequence[int]) -> nn.Sequential:
-    """For each of ``channels`` a convolution that halves the image and a residual block; a ReLU at the end.
+    """For each of ``channels`` a convolution that halves the image, batch norm and an activation.
 
     Example:
         >>> convolutions(3, [8, 16])(torch.zeros(5, 3, 32, 32)).shape
@@ -88,12 +73,12 @@ def convolutions(inputs: int, channels: Sequence[int]) -> nn.Sequential:
     """
     layers: list[nn.Module] = []
     for before, width in pairwise([inputs, *channels]):
-        layers += [nn.Conv2d(before, width, 3, stride=2, padding=1), ResidualBlock(width)]
-    return nn.Sequential(*layers, nn.ReLU())
+        layers += [nn.Conv2d(before, width, 3, stride=2, padding=1), nn.BatchNorm2d(width), nn.LeakyReLU(0.1)]
+    return nn.Sequential(*layers)
 
 
 def transposed(channels: Sequence[int], outputs: int) -> nn.Sequential:
-    """The way back: for each of ``channels`` a residual block and a convolution that doubles the image.
+    """The way back: for each of ``channels`` batch norm, an activation and a convolution that doubles the image.
 
     Example:
         >>> transposed([16, 8], 3)(torch.zeros(5, 16, 8, 8)).shape
@@ -101,7 +86,7 @@ def transposed(channels: Sequence[int], outputs: int) -> nn.Sequential:
     """
     layers: list[nn.Module] = []
     for width, after in pairwise([*channels, outputs]):
-        layers += [ResidualBlock(width), nn.ReLU(), nn.Conv2d(width, 4 * after, 3, padding=1), nn.PixelShuffle(2)]
+        layers += [nn.BatchNorm2d(width), nn.LeakyReLU(0.1), nn.Conv2d(width, 4 * after, 3, padding=1), nn.PixelShuffle(2)]
     return nn.Sequential(*layers)
 
 

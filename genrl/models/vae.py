@@ -28,7 +28,8 @@ class VAE(ImageModel):
 
     .. math:: \log p(x) \ge \mathbb{E}_{q(z \mid x)}[\log p(x \mid z)] - \mathrm{KL}(q(z \mid x) \,\|\, \mathcal{N}(0, I))
 
-    ``encode`` gives the posterior's mean, ``decode`` the pixels' means.
+    ``encode`` gives the posterior's mean, ``decode`` the pixels' means. Hidden layers have batch norm, without which they need several
+    times the passes; so bounds are those of evaluation mode, in which :func:`genrl.models.training.fit` leaves a model.
 
     Args:
         image_shape: channels, height, width.
@@ -49,10 +50,11 @@ class VAE(ImageModel):
     References:
         Kingma, Welling, "Auto-Encoding Variational Bayes", 2014, arXiv:1312.6114.
         Burda, Grosse, Salakhutdinov, "Importance Weighted Autoencoders", 2016, arXiv:1509.00519 (``log_prob``).
+        Sønderby et al., "Ladder Variational Autoencoders", 2016, arXiv:1602.02282 (batch norm).
         Kingma et al., "Improving Variational Inference with Inverse Autoregressive Flow", 2016, arXiv:1606.04934.
 
     Example:
-        >>> vae = VAE((1, 28, 28), latent=8, channels=(8,), hidden=(32,), posterior="iaf")
+        >>> vae = VAE((1, 28, 28), latent=8, channels=(8,), hidden=(32,), posterior="iaf").eval()
         >>> x = torch.rand(5, 1, 28, 28).round()
         >>> vae.encode(x).shape, vae.sample(3).shape, vae.log_prob(x, samples=10).shape
         (torch.Size([5, 8]), torch.Size([3, 1, 28, 28]), torch.Size([5]))
@@ -95,10 +97,11 @@ class VAE(ImageModel):
             )
         self.image_shape, self.latent, self.free_bits, self.pixels, self.levels = image_shape, latent, free_bits, pixels, levels
         inner = (channels[-1] if channels else image_shape[0], height // part, width // part)
-        self.encoder = nn.Sequential(convolutions(image_shape[0], channels), nn.Flatten(), mlp([math.prod(inner), *hidden]), nn.ReLU())
+        narrow = nn.Sequential(mlp([math.prod(inner), *hidden], norm=nn.BatchNorm1d), nn.BatchNorm1d(hidden[-1]), nn.ReLU())
+        self.encoder = nn.Sequential(convolutions(image_shape[0], channels), nn.Flatten(), narrow)
         self.to_posterior = nn.Linear(hidden[-1], 2 * latent)
         self.flow = InverseAutoregressiveFlow(latent, hidden[-1], flow_steps, flow_hidden) if posterior == "iaf" else None
-        widen = mlp([latent, *reversed(hidden), math.prod(inner)])
+        widen = mlp([latent, *reversed(hidden), math.prod(inner)], norm=nn.BatchNorm1d)
         self.decoder = nn.Sequential(widen, nn.Unflatten(1, inner), transposed(list(reversed(channels)), image_shape[0]))
         self.log_scale = nn.Parameter(torch.full((image_shape[0], 1, 1), -2.0)) if pixels == "logistic" else None
 

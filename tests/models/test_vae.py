@@ -20,7 +20,7 @@ def small(posterior: str = "diagonal", **changes) -> VAE:
     with torch.no_grad():
         for parameter in vae.decoder.parameters():
             parameter.mul_(2)  # so that z matters
-    return vae
+    return vae.eval()
 
 
 @torch.no_grad()
