@@ -19,7 +19,7 @@ MODELS = {
     "vae": lambda: VAE(SHAPE, latent=3, channels=(4,), hidden=(8,), posterior="iaf", flow_hidden=(8,)),
     "grey vae": lambda: VAE(SHAPE, latent=3, hidden=(8,), pixels="logistic", levels=16),
     "pixelcnn": lambda: PixelCNN(SHAPE, width=4, depth=1, blocks="gated"),
-    "realnvp": lambda: RealNVP(SHAPE, width=4, depth=1),
+    "realnvp": lambda: RealNVP(SHAPE, width=4, dequantization="variational"),
     "conditional vae": lambda: ConditionalVAE(SHAPE, latent=3, hidden=(8,)),
 }
 

@@ -12,15 +12,15 @@ pytestmark = pytest.mark.usefixtures("double")
 
 
 def stirred(module: nn.Module) -> nn.Module:
-    """Far from the identity that it begins as."""
+    """Far from the identity that it begins as; in evaluation mode, in which a batch is no more than its images."""
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))
-    return module
+    return module.eval()
 
 
-def flow_of(shape=(1, 4, 4), scales: int = 2) -> RealNVP:
-    return stirred(RealNVP(shape, scales=scales, width=3, depth=1))
+def flow_of(shape=(1, 4, 4), scales: int = 2, **changes) -> RealNVP:
+    return stirred(RealNVP(shape, scales=scales, width=3, **changes))
 
 
 def test_a_squeeze_is_undone():
@@ -32,7 +32,7 @@ def test_a_squeeze_is_undone():
 
 def test_a_coupling_leaves_what_its_mask_covers():
     mask = torch.tensor([[[1, 0], [0, 1]]])
-    coupling, x = stirred(AffineCoupling(mask, 3, 1)), torch.randn(5, 1, 2, 2)
+    coupling, x = stirred(AffineCoupling(mask, 3)), torch.randn(5, 1, 2, 2)
     y, _ = coupling(x)
     assert torch.equal(y * mask, x * mask)
     assert ((y - x)[:, mask == 0].abs() > 1e-6).all()
@@ -54,7 +54,7 @@ class TestTheFlow:
         assert flow(y[None])[1].item() == pytest.approx(matrix.slogdet().logabsdet.item(), abs=1e-9)
 
     def test_every_parameter_takes_a_gradient(self, shape, scales):
-        flow = flow_of(shape, scales)
+        flow = flow_of(shape, scales, dequantization="variational")
         flow.loss(torch.rand(16, *shape)).backward()
         assert all(item.grad is not None and item.grad.abs().sum() > 0 for item in flow.parameters())
 
@@ -89,6 +89,29 @@ def test_probabilities_of_levels_sum_to_at_most_one():
     assert 0.2 < torch.stack(exact).exp().sum().item() < 1  # the rest lies beyond the outermost levels
 
 
+def test_learned_noise_has_the_density_that_it_says():
+    """The mean of 1 / q over draws of q is the length of the line, 1, and so for any part of it."""
+    flow = flow_of((1, 1, 1), 1, dequantization="variational")
+    with torch.no_grad():
+        u, log_q = flow.noise(torch.full((200_000, 1, 1, 1), 0.3))
+    weights, u = (-log_q).exp(), u.flatten()
+    assert (u.min() > 0) and (u.max() < 1)
+    for low, high in ((0.1, 0.9), (0.2, 0.4), (0.5, 0.8)):
+        assert (weights * ((u > low) & (u < high))).mean().item() == pytest.approx(high - low, abs=0.01)
+
+
+def test_the_bound_of_learned_noise_is_one():
+    """Importance weights of the learned noise give the probability that uniform noise gives, and their mean logarithm is below it."""
+    flow = flow_of((1, 1, 2), 1, dequantization="variational")
+    x = torch.full((60_000, 1, 1, 2), 0.3 * 255 // 1 / 255)
+    learned = flow.log_prob(x).detach()
+    flow.noise = None
+    uniform = flow.log_prob(x).detach()
+    exact = torch.logsumexp(uniform, 0) - torch.tensor(60_000.0).log()
+    assert (torch.logsumexp(learned, 0) - torch.tensor(60_000.0).log()).item() == pytest.approx(exact.item(), abs=0.02)
+    assert learned.mean() < exact
+
+
 def test_dequantised_levels_lie_in_their_own_parts():
     x = torch.tensor([0.0, 0.5, 1.0]).view(3, 1, 1, 1)
     for noise in (0.0, 0.999):
@@ -114,6 +137,7 @@ def test_samples_are_levels_and_noise_of_an_image_gives_it_back():
         ({"image_shape": (1, 6, 6), "scales": 3}, "sizes divisible by 4"),
         ({"image_shape": (1, 4, 4), "scales": 0}, "scales to be at least 1"),
         ({"image_shape": (1, 4, 4), "levels": 1}, "levels to be at least 2"),
+        ({"image_shape": (1, 4, 4), "dequantization": "none"}, "uniform or variational"),
     ],
 )
 def test_values_out_of_range_are_refused(values, sentence):
