@@ -137,4 +137,11 @@ def load_model(path: str | Path) -> ImageModel:
 
 
 def _build(cls: type[ImageModel], settings: dict[str, Any]) -> ImageModel:
-    return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()})
+    return cls(**_tuples(settings))
+
+
+def _tuples(value: Any) -> Any:
+    """Lists, which JSON has instead of tuples, as tuples again."""
+    if isinstance(value, dict):
+        return {name: _tuples(item) for name, item in value.items()}
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -10,7 +11,10 @@ from torch.nn import functional as F
 
 from genrl.models.training import Transform
 
-__all__ = ["binarize", "bits_per_dim", "log_logistic_mass", "quantize", "resize"]
+__all__ = ["Pixels", "binarize", "bits_per_dim", "log_logistic_mass", "mean_logistic", "quantize", "resize"]
+
+Pixels = Literal["bernoulli", "logistic"]
+"""The likelihood of a pixel: of zeros and ones, or of levels."""
 
 
 def binarize(x: Tensor, generator: torch.Generator) -> Tensor:
@@ -74,3 +78,15 @@ def log_logistic_mass(x: Tensor, mean: Tensor, log_scale: Tensor, levels: int) -
     up, down = F.logsigmoid(above), F.logsigmoid(-below)
     inside = up + down + torch.log(-torch.expm1(below - above))
     return torch.where(x < half - 1, up, torch.where(x > 1 - half, down, inside))
+
+
+def mean_logistic(mean: Tensor, log_scale: Tensor) -> Tensor:
+    r"""Mean of a logistic in [-1, 1] that is clipped there, given in [0, 1]: with its distribution function F, the integral of 1 - F,
+    :math:`s (\ln(1 + e^{(m + 1) / s}) - \ln(1 + e^{(m - 1) / s}))`.
+
+    Example:
+        >>> mean_logistic(torch.tensor([-9.0, 0.0, 9.0]), torch.tensor(-1.0)).round(decimals=6).tolist()
+        [0.0, 0.5, 1.0]
+    """
+    scale = log_scale.clamp_min(-7).exp()
+    return (scale / 2 * (F.softplus((mean + 1) / scale) - F.softplus((mean - 1) / scale))).clamp(0, 1)

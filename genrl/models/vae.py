@@ -13,12 +13,11 @@ from torch.nn import functional as F
 from genrl.models.base import ImageModel
 from genrl.models.flows import InverseAutoregressiveFlow
 from genrl.models.nn import convolutions, mlp, transposed
-from genrl.models.pixels import log_logistic_mass
+from genrl.models.pixels import Pixels, log_logistic_mass, mean_logistic
 
-__all__ = ["VAE", "Pixels", "Posterior"]
+__all__ = ["VAE", "Posterior"]
 
 Posterior = Literal["diagonal", "iaf"]
-Pixels = Literal["bernoulli", "logistic"]
 CHUNK = 1_000
 """Images that are decoded at once for a bound: as many as stay in a processor's cache."""
 
@@ -160,7 +159,7 @@ class VAE(ImageModel):
     def decode(self, z: Tensor) -> Tensor:
         """The pixels' means, in [0, 1], ``(batch, channel, height, width)``; of zeros and ones, their probabilities."""
         out: Tensor = self.decoder(z)
-        return out.sigmoid() if self.log_scale is None else ((out + 1) / 2).clamp(0, 1)
+        return out.sigmoid() if self.log_scale is None else mean_logistic(out, self.log_scale)
 
     @torch.no_grad()
     def sample(self, n: int) -> Tensor:

@@ -13,6 +13,7 @@ from genrl.models.pixelcnn import PixelCNN
 from genrl.models.realnvp import RealNVP
 from genrl.models.state import load_state, save_state
 from genrl.models.vae import VAE
+from genrl.models.vqvae import VQVAE, CodePrior
 
 SHAPE = (1, 4, 4)
 MODELS = {
@@ -20,6 +21,7 @@ MODELS = {
     "grey vae": lambda: VAE(SHAPE, latent=3, hidden=(8,), pixels="logistic", levels=16),
     "pixelcnn": lambda: PixelCNN(SHAPE, width=4, depth=1, blocks="gated"),
     "realnvp": lambda: RealNVP(SHAPE, width=4, dequantization="variational"),
+    "vq-vae": lambda: VQVAE(SHAPE, codes=4, dim=2, width=4, depth=1, downsample=1),
     "conditional vae": lambda: ConditionalVAE(SHAPE, latent=3, hidden=(8,)),
 }
 
@@ -41,6 +43,15 @@ class TestFiles:
         assert model.settings["image_shape"] == SHAPE
         assert copy.deepcopy(model).settings == model.settings
         assert type(model)(**model.settings).state_dict().keys() == model.state_dict().keys()
+
+
+def test_a_prior_comes_back_with_the_vq_vae_that_it_is_of(tmp_path):
+    prior = CodePrior(MODELS["vq-vae"](), width=8, depth=1, heads=1, n_classes=3)
+    save_model(tmp_path / "prior.safetensors", prior)
+    back = load_model(tmp_path / "prior.safetensors")
+    assert isinstance(back, CodePrior) and back.conditional
+    noise, labels = torch.rand(5, 4), torch.tensor([0, 1, 2, 0, 1])
+    assert torch.equal(back.sample(5, noise, labels), prior.sample(5, noise, labels))
 
 
 class TestRefusals:

@@ -1,0 +1,61 @@
+"""Vectors that follow the inputs nearest to them: the codebook of a VQ-VAE."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Codebook"]
+
+
+class Codebook(nn.Module):
+    r"""Vectors that follow the inputs nearest to them, by exponential averages of how many there are and of their sum.
+
+    .. math:: N_i \leftarrow \gamma N_i + (1 - \gamma) n_i, \quad m_i \leftarrow \gamma m_i + (1 - \gamma) \textstyle\sum_j z_{ij}, \quad
+        e_i = m_i / N_i
+
+    A code with less than a ``restart``-th of an equal share of the inputs becomes one of them. That is so for all at first: the first
+    batch places them.
+    """
+
+    counts: Tensor
+    sums: Tensor
+
+    def __init__(self, codes: int, dim: int, decay: float, restart: float) -> None:
+        super().__init__()
+        self.decay, self.restart = decay, restart
+        self.register_buffer("counts", torch.full((codes,), 1e-6))
+        self.register_buffer("sums", torch.randn(codes, dim) * 1e-6)
+
+    def vectors(self) -> Tensor:
+        """``(code, dim)``."""
+        return self.sums / self.counts.clamp_min(1e-30).unsqueeze(1)  # never restarted, both vanish; not NaN, which would be nearest
+
+    @torch.no_grad()
+    def nearest(self, z: Tensor) -> Tensor:
+        """The code of the least distance to each of ``(n, dim)``, ``(n,)``."""
+        vectors = self.vectors()
+        with torch.autocast(z.device.type, enabled=False):  # in bfloat16 near codes are one
+            return (z @ (-2 * vectors.T)).add_(vectors.square().sum(1)).argmin(1)  # less |z|², the same for all codes
+
+    @torch.no_grad()
+    def restart_unused(self, z: Tensor) -> None:
+        """Put each unused code where one of ``(n, dim)`` is, with an equal share to begin with."""
+        share = len(z) / len(self.counts)
+        unused = (self.counts < self.restart * share).nonzero()[:, 0]
+        if not len(unused):
+            return
+        order = torch.randperm(len(z)).repeat(math.ceil(len(unused) / len(z)))
+        self.counts[unused] = share
+        self.sums[unused] = z[order[: len(unused)]] * share
+
+    @torch.no_grad()
+    def follow(self, z: Tensor, codes: Tensor) -> None:
+        """One step of the averages, of ``(n, dim)`` and their codes ``(n,)``."""
+        self.counts.lerp_(codes.bincount(minlength=len(self.counts)).to(z.dtype), 1 - self.decay)
+        self.sums.lerp_(torch.zeros_like(self.sums).index_add_(0, codes, z), 1 - self.decay)
+
+    def extra_repr(self) -> str:
+        return f"codes={len(self.sums)}, dim={self.sums.shape[1]}, decay={self.decay}, restart={self.restart}"
