@@ -1,43 +1,79 @@
-"""Naive Bayes of black and white pixels: the floor that every likelihood is printed beside."""
+"""Densities of pixels that are independent, alone or given a class: the floors that every likelihood is printed beside."""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["NaiveBayes"]
+from genrl.models.base import ImageModel
+
+__all__ = ["NaiveBayes", "PixelHistograms"]
 
 
-class NaiveBayes(nn.Module):
-    r"""Pixels that are independent given the class; without labels there is one class, and pixels are independent.
+class NaiveBayes(ImageModel):
+    r"""Black and white pixels that are independent given the class; with one class they are independent.
 
     .. math:: p(x) = \sum_c \pi_c \prod_i \mathrm{Bernoulli}(x_i; p_{ci})
 
+    It is fitted by counting, see :meth:`count` and :meth:`of`; before, every pixel is as likely black as white.
+
     Args:
-        grey: images to count, ``(image, channel, height, width)``, grey levels in [0, 1]: the expected counts of their binarisation.
-        labels: their classes, ``(image,)``, int64.
+        image_shape: channels, height, width.
+        n_classes: at least 1.
         smoothing: black and white pixels that every class has seen before.
 
+    Raises:
+        ValueError: a value out of its range.
+
     Example:
-        >>> model = NaiveBayes(torch.tensor([[0.0, 1.0], [0.0, 1.0]]).view(2, 1, 1, 2), smoothing=1.0)
+        >>> model = NaiveBayes.of(torch.tensor([[0.0, 1.0], [0.0, 1.0]]).view(2, 1, 1, 2), smoothing=1.0)
         >>> model.logits.sigmoid().mul(4).round().flatten().tolist()
         [1.0, 3.0]
     """
 
+    likelihood = "exact"
     prior: Tensor
     logits: Tensor
 
-    def __init__(self, grey: Tensor, labels: Tensor | None = None, *, smoothing: float = 1.0) -> None:
+    def __init__(self, image_shape: tuple[int, int, int], *, n_classes: int = 1, smoothing: float = 1.0) -> None:
         super().__init__()
         if smoothing <= 0:
             raise ValueError(f"NaiveBayes needs a positive smoothing, but was given {smoothing}; what was never seen is not impossible")
-        classes = torch.zeros(len(grey), dtype=torch.long) if labels is None else labels
-        one_hot = F.one_hot(classes).to(grey.dtype)  # (image, class)
-        counts = one_hot.sum(0)
-        white = (one_hot.T @ grey.flatten(1) + smoothing) / (counts[:, None] + 2 * smoothing)
-        self.register_buffer("prior", counts / counts.sum())
-        self.register_buffer("logits", white.logit().unflatten(1, grey.shape[1:]))
+        if n_classes < 1:
+            raise ValueError(f"NaiveBayes needs n_classes to be at least 1, but was given {n_classes}")
+        self.image_shape, self.smoothing = image_shape, smoothing
+        self.register_buffer("prior", torch.full((n_classes,), 1 / n_classes))
+        self.register_buffer("logits", torch.zeros(n_classes, *image_shape))
+
+    @classmethod
+    def of(cls, grey: Tensor, labels: Tensor | None = None, *, smoothing: float = 1.0) -> Self:
+        """One that has counted ``(image, channel, height, width)``, as a batch of :meth:`count`."""
+        channels, height, width = grey.shape[1:]
+        model = cls((channels, height, width), n_classes=1 if labels is None else int(labels.max()) + 1, smoothing=smoothing)
+        model.to(grey.dtype).count([(grey, labels)])
+        return model
+
+    @torch.no_grad()
+    def count(self, batches: Iterable[tuple[Tensor, Tensor | None]]) -> None:
+        """Fit to images; what was counted before is forgotten.
+
+        Args:
+            batches: grey levels in [0, 1], ``(batch, channel, height, width)``: the expected counts of their binarisation; and their
+                classes, ``(batch,)``, int64, or ``None``, which is class 0.
+        """
+        images, white = torch.zeros_like(self.prior), torch.zeros_like(self.logits)
+        for grey, labels in batches:
+            classes = torch.zeros(len(grey), dtype=torch.long) if labels is None else labels
+            one_hot = F.one_hot(classes, len(self.prior)).to(grey.dtype)  # (image, class)
+            images += one_hot.sum(0)
+            white += (one_hot.T @ grey.flatten(1)).unflatten(1, self.image_shape)
+        self.prior.copy_(images / images.sum())
+        self.logits.copy_(((white + self.smoothing) / (images.view(-1, 1, 1, 1) + 2 * self.smoothing)).logit())
 
     def log_joint(self, x: Tensor) -> Tensor:
         """log p(x, class), nats, ``(batch, class)``, of images of zeros and ones."""
@@ -59,3 +95,44 @@ class NaiveBayes(nn.Module):
 
     def extra_repr(self) -> str:
         return f"classes={len(self.prior)}, image_shape={tuple(self.logits.shape[1:])}"
+
+
+class PixelHistograms(nn.Module):
+    r"""Independent pixels with a histogram of levels each, the floor of models of grey levels and colours.
+
+    .. math:: p(x) = \prod_i \frac{n_{i x_i} + s}{n + s K}
+
+    Args:
+        images: to count, batches of levels k / (K - 1) in [0, 1], ``(batch, channel, height, width)``.
+        levels: K.
+        smoothing: s, how often every pixel has had every level before; a half is the prior of Jeffreys.
+
+    Example:
+        >>> seen = torch.tensor([0.0, 0.0, 1.0]).view(3, 1, 1, 1)
+        >>> PixelHistograms([seen], levels=2, smoothing=0.5).log_prob(seen).exp().tolist()
+        [0.625, 0.625, 0.375]
+    """
+
+    log_p: Tensor
+
+    def __init__(self, images: Iterable[Tensor], levels: int, smoothing: float = 0.5) -> None:
+        super().__init__()
+        counts: Tensor | None = None
+        total = 0
+        for x in images:
+            places = math.prod(x.shape[1:])
+            index = self._level(x, levels) + levels * torch.arange(places)
+            found = torch.bincount(index.flatten(), minlength=levels * places).view(places, levels)
+            counts, total = found if counts is None else counts + found, total + len(x)
+        if counts is None:
+            raise ValueError("PixelHistograms needs at least one batch of images")
+        self.levels = levels
+        self.register_buffer("log_p", ((counts + smoothing) / (total + smoothing * levels)).log())
+
+    @staticmethod
+    def _level(x: Tensor, levels: int) -> Tensor:
+        return (x.flatten(1) * (levels - 1)).round().long()
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """log p(x), nats, ``(batch,)``."""
+        return self.log_p.gather(1, self._level(x, self.levels).T).sum(0)

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from genrl.data import load_images
-from genrl.models.naive_bayes import NaiveBayes
+from genrl.models.base import load_model, save_model
+from genrl.models.naive_bayes import NaiveBayes, PixelHistograms
 from genrl.models.pixels import binarize
 
 ALL = torch.tensor([[bits >> i & 1 for i in range(6)] for bits in range(64)], dtype=torch.float64).view(64, 1, 2, 3)
@@ -16,13 +17,13 @@ LABELS = torch.arange(40) % 3
 
 @pytest.mark.parametrize("labels", [None, LABELS])
 def test_is_a_density_over_all_images(labels):
-    model = NaiveBayes(GREY, labels)
+    model = NaiveBayes.of(GREY, labels)
     assert model.log_prob(ALL).exp().sum().item() == pytest.approx(1, abs=1e-12)
 
 
 def test_counts_by_hand():
     """Class 0 has seen the left pixel white twice in two images, class 1 never in one; one of each was seen before."""
-    model = NaiveBayes(torch.tensor([[1.0, 0.5], [1.0, 0.0], [0.0, 0.0]]).view(3, 1, 1, 2), torch.tensor([0, 0, 1]), smoothing=1.0)
+    model = NaiveBayes.of(torch.tensor([[1.0, 0.5], [1.0, 0.0], [0.0, 0.0]]).view(3, 1, 1, 2), torch.tensor([0, 0, 1]), smoothing=1.0)
     white = torch.tensor([[[[3 / 4, 1.5 / 4]]], [[[1 / 3, 1 / 3]]]])
     torch.testing.assert_close(model.logits.sigmoid(), white)
     x = torch.tensor([1.0, 0.0]).view(1, 1, 1, 2)
@@ -34,7 +35,7 @@ def test_counts_by_hand():
 
 def test_samples_have_the_frequencies_of_the_density():
     torch.manual_seed(0)
-    model = NaiveBayes(GREY, LABELS)
+    model = NaiveBayes.of(GREY, LABELS)
     draws = model.sample(50_000).double().flatten(1)
     found = (draws * 2 ** torch.arange(6)).sum(1).long().bincount(minlength=64) / 50_000
     torch.testing.assert_close(found.double(), model.log_prob(ALL).exp(), rtol=0, atol=0.005)
@@ -42,7 +43,7 @@ def test_samples_have_the_frequencies_of_the_density():
 
 def test_no_smoothing_is_refused():
     with pytest.raises(ValueError, match="a positive smoothing"):
-        NaiveBayes(GREY, smoothing=0.0)
+        NaiveBayes.of(GREY, smoothing=0.0)
 
 
 @pytest.mark.shared
@@ -51,8 +52,27 @@ def test_the_floors_of_mnist(shared):
     data = load_images("mnist", shared / "data" / "images")
     x = binarize(data.test.batch(), torch.Generator().manual_seed(0))
     grey = data.train.batch()
-    assert -NaiveBayes(grey).log_prob(x).mean().item() == pytest.approx(205.8, abs=0.15)
-    classes = NaiveBayes(grey, data.train.labels)
+    assert -NaiveBayes.of(grey).log_prob(x).mean().item() == pytest.approx(205.8, abs=0.15)
+    classes = NaiveBayes.of(grey, data.train.labels)
     assert -classes.log_prob(x).mean().item() == pytest.approx(171.0, abs=0.25)
     sharp = (data.test.batch() > 0.5).float()
     assert (classes.classify(sharp) == data.test.labels).float().mean().item() == pytest.approx(0.8395, abs=0.001)
+
+
+def test_counting_in_batches_is_counting_at_once(tmp_path):
+    whole, parts = NaiveBayes.of(GREY, LABELS), NaiveBayes((1, 2, 3), n_classes=3).double()
+    parts.count((GREY[i : i + 7], LABELS[i : i + 7]) for i in range(0, 40, 7))
+    torch.testing.assert_close(parts.logits, whole.logits)
+    torch.testing.assert_close(parts.prior, whole.prior)
+    save_model(tmp_path / "m.safetensors", parts)
+    assert torch.equal(load_model(tmp_path / "m.safetensors").log_prob(ALL.float()), parts.float().log_prob(ALL.float()))
+
+
+def test_histograms_by_hand_and_as_a_density():
+    """Three levels, two pixels; the left one was seen at 0, 0, 1/2, the right one at 1 each time, and every level half a time before."""
+    seen = torch.tensor([[0.0, 1.0], [0.0, 1.0], [0.5, 1.0]], dtype=torch.float64).view(3, 1, 1, 2)
+    floor = PixelHistograms([seen[:2], seen[2:]], levels=3)
+    p = floor.log_prob(torch.tensor([[0.0, 1.0], [1.0, 0.0]]).view(2, 1, 1, 2)).exp()
+    torch.testing.assert_close(p, torch.tensor([2.5 / 4.5 * 3.5 / 4.5, 0.5 / 4.5 * 0.5 / 4.5]))
+    every = torch.cartesian_prod(torch.arange(3), torch.arange(3)).view(9, 1, 1, 2) / 2
+    assert floor.log_prob(every).exp().sum().item() == pytest.approx(1, abs=1e-6)
