@@ -148,18 +148,30 @@ class PixelCNN(ImageModel):
 
     def forward(self, x: Tensor) -> Tensor:
         """Parameters of each pixel given those before it, ``(batch, levels or 3 * mixture, height, width)``."""
-        signal = 2 * x - 1
-        h = self.first(signal)
-        h = h + self.place.to(h.dtype)
-        if self.gated:
-            v = self.first_above(signal)
-            for block in self.blocks:
-                v, h = block(v, h)
-        else:
-            for block in self.blocks:
-                h = block(h)
-        out: Tensor = self.head(h)
+        out: Tensor = self.head(self._activations(x, len(self.blocks)))
         return out.to(x.dtype)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Features of images, ``(batch, 16 * width)``: what the middle block hands on, its largest in each of 4 × 4 parts of the image.
+
+        References:
+            Chen et al., "Generative Pretraining from Pixels", 2020: an autoregressive model's best features are in its middle.
+        """
+        middle = self._activations(self.checked(x), (len(self.blocks) + 1) // 2)
+        return F.adaptive_max_pool2d(F.relu(middle), 4).flatten(1)
+
+    def _activations(self, x: Tensor, blocks: int) -> Tensor:
+        """After that many blocks, ``(batch, width, height, width)``."""
+        signal = 2 * x - 1
+        h: Tensor = self.first(signal)
+        h = h + self.place.to(h.dtype)
+        v = self.first_above(signal) if self.gated else None
+        for block in self.blocks[:blocks]:
+            if v is None:
+                h = block(h)
+            else:
+                v, h = block(v, h)
+        return h
 
     def log_prob(self, x: Tensor) -> Tensor:
         """log p(x), nats, ``(batch,)``."""

@@ -151,3 +151,14 @@ def test_images_of_another_shape_or_with_other_levels_are_refused():
         model.log_prob(torch.zeros(2, 1, 4, 5))
     with pytest.raises(ValueError, match=r"4 equally spaced levels in .*; quantize or binarize the images first"):
         model.log_prob(torch.full((2, 1, 5, 4), 0.5))
+
+
+@pytest.mark.parametrize("blocks", ["residual", "gated"])
+def test_features_are_the_largest_of_the_middle_block_in_each_part(blocks):
+    model = PixelCNN((1, 8, 8), width=6, depth=3, blocks=blocks)
+    x = torch.rand(2, 1, 8, 8).round()
+    hooked = []
+    model.blocks[1].register_forward_hook(lambda module, given, made: hooked.append(made[1] if blocks == "gated" else made))
+    features = model.encode(x).view(2, 6, 4, 4)
+    assert features[1, 2, 3, 0] == hooked[0][1, 2, 6:8, 0:2].clamp_min(0).max()
+    assert features.shape == (2, 6, 4, 4)
