@@ -47,10 +47,10 @@ class LinearProbe:
         def closure() -> Tensor:
             optimizer.zero_grad()
             loss = F.cross_entropy(F.linear(x, self.weight, self.bias), labels) + 0.5 * penalty * self.weight.square().sum()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             return loss
 
-        optimizer.step(closure)  # type: ignore[no-untyped-call]
+        optimizer.step(closure)
 
     @torch.no_grad()
     def classify(self, features: Tensor) -> Tensor:

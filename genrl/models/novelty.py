@@ -1,0 +1,92 @@
+"""How new an image is to a model. Likelihood alone is no answer: a density of clothes gives digits more of it than clothes."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+__all__ = ["FeatureDistance", "auroc", "complexity", "excess_nats"]
+
+
+def complexity(x: Tensor, levels: int = 256) -> Tensor:
+    """Length of images as a general compressor leaves them, nats, ``(batch,)``: differences of neighbours, then zlib, much as a PNG.
+
+    Args:
+        x: grey levels or colours in [0, 1], ``(batch, channel, height, width)``.
+        levels: to which they are rounded, at most 256.
+
+    Example:
+        >>> flat, noise = complexity(torch.stack([torch.zeros(1, 28, 28), torch.rand(1, 28, 28)])).tolist()
+        >>> flat < 200, noise > 4000
+        (True, True)
+    """
+    whole = (x * (levels - 1)).round().to(torch.int64)
+    left = torch.cat([torch.zeros_like(whole[..., :1]), whole[..., :-1]], dim=-1)
+    differences = ((whole - left) % levels).to(torch.uint8)
+    sizes = [len(zlib.compress(image.numpy().tobytes(), 9)) for image in differences]
+    return torch.tensor(sizes, dtype=x.dtype) * 8 * math.log(2)
+
+
+def excess_nats(log_prob: Tensor, x: Tensor, levels: int = 256) -> Tensor:
+    r"""Novelty :math:`-\log p(x) - L(x)`, nats, ``(batch,)``: how many more the model needs than a general compressor, L.
+
+    Simple images are short for any model; what is left is what this one in particular does not expect.
+
+    References:
+        Serrà et al., "Input Complexity and Out-of-distribution Detection with Likelihood-based Generative Models", 2020, arXiv:1909.11480.
+    """
+    return -log_prob - complexity(x, levels)
+
+
+class FeatureDistance:
+    r"""Novelty as the Mahalanobis distance of an encoder's features from those of known images.
+
+    Args:
+        encode: images ``(batch, channel, height, width)`` to features ``(batch, feature)``.
+        known: images, at least 2.
+        ridge: share of the mean variance that is added to every feature's.
+
+    References:
+        Lee et al., "A Simple Unified Framework for Detecting Out-of-Distribution Samples and Adversarial Attacks", 2018, arXiv:1807.03888.
+
+    Example:
+        >>> score = FeatureDistance(lambda x: x.flatten(1), torch.randn(100, 1, 2, 2))
+        >>> bool(score(torch.full((1, 1, 2, 2), 5.0)) > score(torch.zeros(1, 1, 2, 2)))
+        True
+    """
+
+    def __init__(self, encode: Callable[[Tensor], Tensor], known: Tensor, *, ridge: float = 1e-2) -> None:
+        if len(known) < 2:
+            raise ValueError(f"a distance from known images needs at least 2 of them, but was given {len(known)}")
+        self.encode = encode
+        features = self._features(known)
+        self.mean = features.mean(0)
+        covariance = torch.atleast_2d(torch.cov(features.T))
+        spread = covariance.diagonal().mean().clamp_min(1e-30)
+        self.precision = torch.linalg.inv(covariance + ridge * spread * torch.eye(len(covariance), dtype=covariance.dtype))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Squared distance, ``(batch,)``, no unit."""
+        away = self._features(x) - self.mean
+        return ((away @ self.precision) * away).sum(1)
+
+    @torch.no_grad()
+    def _features(self, x: Tensor) -> Tensor:
+        return torch.cat([self.encode(part) for part in x.split(250)]).double()
+
+
+def auroc(known: Tensor, new: Tensor) -> float:
+    """Chance that a new image has the larger score than a known one, equal scores half; 0.5 is blind.
+
+    Example:
+        >>> auroc(torch.tensor([1.0, 2.0]), torch.tensor([2.0, 3.0]))
+        0.875
+    """
+    ordered = known.sort().values
+    below = torch.searchsorted(ordered, new)
+    not_above = torch.searchsorted(ordered, new, right=True)
+    return float((below + not_above).double().mean() / (2 * len(known)))
