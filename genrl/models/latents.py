@@ -1,0 +1,66 @@
+"""Arithmetic with latent vectors: walks between images, and directions that a property has."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["direction", "walk"]
+
+
+def walk(start: Tensor, end: Tensor, steps: int, *, spherical: bool = False) -> Tensor:
+    """Latent vectors from ``start`` to ``end``, both among them.
+
+    Args:
+        start, end: ``(batch, latent)``.
+        steps: at least 2.
+        spherical: along the great circle, the length changing evenly, instead of along the line: the middle of a line between two draws
+            of a Gaussian is shorter than any draw.
+
+    Returns:
+        ``(steps, batch, latent)``.
+
+    References:
+        White, "Sampling Generative Networks", 2016, arXiv:1609.04468.
+
+    Example:
+        >>> walk(torch.tensor([[0.0, 2.0]]), torch.tensor([[2.0, 0.0]]), 3).squeeze(1).tolist()
+        [[0.0, 2.0], [1.0, 1.0], [2.0, 0.0]]
+    """
+    if steps < 2:
+        raise ValueError(f"a walk needs at least 2 steps, its ends, but was given {steps}")
+    t = torch.linspace(0, 1, steps, dtype=start.dtype).view(-1, 1, 1)
+    if not spherical:
+        return (1 - t) * start + t * end
+    lengths = start.norm(dim=1, keepdim=True), end.norm(dim=1, keepdim=True)
+    first, last = (x / length.clamp_min(1e-12) for x, length in zip((start, end), lengths, strict=True))
+    angle = (first * last).sum(1, keepdim=True).clamp(-1, 1).acos()
+    share = torch.where(angle < 1e-4, t, (t * angle).sin() / angle.sin().clamp_min(1e-12))
+    rest = torch.where(angle < 1e-4, 1 - t, ((1 - t) * angle).sin() / angle.sin().clamp_min(1e-12))
+    return (rest * first + share * last) * ((1 - t) * lengths[0] + t * lengths[1])
+
+
+def direction(features: Tensor, has: Tensor) -> Tensor:
+    """What images with a property have more than those without: the difference of the mean features.
+
+    Args:
+        features: ``(image, latent)``.
+        has: which have it, boolean, ``(image,)``.
+
+    Returns:
+        ``(latent,)``: added to an image's features it gives the property, subtracted it takes it away.
+
+    Raises:
+        ValueError: all images have it, or none.
+
+    References:
+        Radford, Metz, Chintala, "Unsupervised Representation Learning with Deep Convolutional Generative Adversarial Networks", 2016,
+        arXiv:1511.06434.
+
+    Example:
+        >>> direction(torch.tensor([[1.0, 0.0], [3.0, 0.0], [0.0, 4.0]]), torch.tensor([True, True, False])).tolist()
+        [2.0, -4.0]
+    """
+    if has.all() or not has.any():
+        raise ValueError(f"a direction needs images with the property and without, but {'all' if has.all() else 'none'} of them have it")
+    return features[has].mean(0) - features[~has].mean(0)

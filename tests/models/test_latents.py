@@ -1,0 +1,46 @@
+"""Walks and directions in latent space."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from genrl.models.latents import direction, walk
+
+pytestmark = pytest.mark.usefixtures("double")
+
+
+@pytest.mark.parametrize("spherical", [False, True])
+def test_a_walk_begins_and_ends_where_it_is_told(spherical):
+    start, end = torch.randn(4, 6), torch.randn(4, 6)
+    path = walk(start, end, 5, spherical=spherical)
+    torch.testing.assert_close(path[0], start)
+    torch.testing.assert_close(path[-1], end)
+    assert path.shape == (5, 4, 6)
+
+
+def test_on_the_sphere_angles_and_lengths_change_evenly():
+    start, end = torch.tensor([[3.0, 0.0]]), torch.tensor([[0.0, 1.0]])
+    path = walk(start, end, 4, spherical=True)[:, 0]
+    assert torch.atan2(path[:, 1], path[:, 0]).tolist() == pytest.approx([0, math.pi / 6, math.pi / 3, math.pi / 2])
+    assert path.norm(dim=1).tolist() == pytest.approx([3, 7 / 3, 5 / 3, 1])
+
+
+def test_nowhere_to_go_is_no_division_by_zero():
+    point = torch.randn(2, 3)
+    torch.testing.assert_close(walk(point, point, 3, spherical=True), point.expand(3, 2, 3))
+
+
+def test_a_direction_moves_the_mean_of_those_without_to_that_of_those_with():
+    features, has = torch.randn(20, 3), torch.arange(20) % 3 == 0
+    torch.testing.assert_close(features[~has].mean(0) + direction(features, has), features[has].mean(0))
+
+
+def test_refusals():
+    with pytest.raises(ValueError, match="at least 2 steps"):
+        walk(torch.zeros(1, 2), torch.zeros(1, 2), 1)
+    for has, word in ((torch.ones(3), "all"), (torch.zeros(3), "none")):
+        with pytest.raises(ValueError, match=f"but {word} of them have it"):
+            direction(torch.zeros(3, 2), has.bool())
