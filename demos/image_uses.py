@@ -1,5 +1,6 @@
 """What fitted image models are good for, measured: samples beside real images, features, novelty, and the speed of sampling.
 
+    python demos/image_uses.py floors
     python demos/image_uses.py fid         # after the fits of demos/images.py that it names
     python demos/image_uses.py probe
     python demos/image_uses.py sampling
@@ -20,18 +21,65 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from genrl.data import ImageData, Images, load_images
 from genrl.models.base import load_model
 from genrl.models.classifier import judge
 from genrl.models.metrics import compare_with_floor
+from genrl.models.naive_bayes import NaiveBayes, PixelHistograms
 from genrl.models.novelty import FeatureDistance, auroc, excess_nats
 from genrl.models.pixelcnn import PixelCNN
+from genrl.models.pixels import binarize, bits_per_dim, quantize, resize
 from genrl.models.probe import LinearProbe, balanced
 from genrl.models.training import fit
 
 RESULTS = Path(__file__).parent / "results" / "images"
+
+
+def floors(runs: Path, root: Path) -> dict[str, Any]:
+    """What models without a network reach: pixels that are independent, alone or given the class, or that see a few neighbours."""
+    mnist, fashion = (load_images(name, root) for name in ("mnist", "fashion-mnist"))
+    black_and_white = binarize(mnist.test.batch(), torch.Generator().manual_seed(12345))
+    alone = NaiveBayes.of(mnist.train.batch())
+    classes = NaiveBayes.of(mnist.train.batch(), mnist.train.needed_labels)
+    known = mnist.test.needed_labels
+    found: dict[str, Any] = {
+        "mnist_independent_nats": -float(alone.log_prob(black_and_white).mean()),
+        "mnist_ten_classes_nats": -float(classes.log_prob(black_and_white).mean()),
+        "mnist_accuracy_of_thresholded": float((classes.classify(mnist.test.batch().round()) == known).double().mean()),
+        "mnist_accuracy_of_binarised": float((classes.classify(black_and_white) == known).double().mean()),
+    }
+    for name, data in (("mnist", mnist), ("fashion", fashion)):
+        nats = -PixelHistograms([data.train.batch()], 256).log_prob(data.test.batch()).mean()
+        found[f"{name}_256_levels_bits_per_dim"] = bits_per_dim(float(nats), (1, 28, 28))
+    small = resize(16, quantize(4), mode="bilinear")
+    train, test = (small(images.batch(), torch.Generator()) for images in (fashion.train, fashion.test))
+    found["fashion_4_levels_bits_per_dim"] = {str(n): _causal_table(train, test, n) for n in (0, 2, 4, 6)}  # type: ignore[arg-type]
+    return found
+
+
+NEIGHBOURS = ((0, -1), (-1, 0), (-1, -1), (-1, 1), (0, -2), (-2, 0))
+"""Rows and columns away, nearest first; all are before a pixel in reading order."""
+
+
+def _causal_table(train: Tensor, test: Tensor, neighbours: int, levels: int = 4) -> float:
+    """Bits a pixel of a table of counts of each level given its nearest neighbours, black beyond the border; without any, given its place."""
+
+    def index(x: Tensor) -> tuple[Tensor, Tensor]:
+        whole = (x[:, 0] * (levels - 1)).round().long()
+        padded = nn.functional.pad(whole, (2, 2, 2, 0))
+        height, width = whole.shape[1:]
+        context = torch.arange(height * width).view(height, width).expand_as(whole) if not neighbours else torch.zeros_like(whole)
+        for down, right in NEIGHBOURS[:neighbours]:
+            context = context * levels + padded[:, 2 + down : 2 + down + height, 2 + right : 2 + right + width]
+        return context.flatten(), whole.flatten()
+
+    context, level = index(train)
+    cells = max(int(context.max()) + 1, levels**neighbours)
+    counts = torch.bincount(context * levels + level, minlength=cells * levels).view(cells, levels) + 1.0
+    log_p = (counts / counts.sum(1, keepdim=True)).log2()
+    return -float(log_p[index(test)].mean())
 
 
 def fid(runs: Path, root: Path) -> dict[str, Any]:
@@ -119,7 +167,7 @@ def novelty(runs: Path, root: Path) -> dict[str, Any]:
     return found
 
 
-USES: dict[str, Callable[[Path, Path], dict[str, Any]]] = {"fid": fid, "probe": probe, "sampling": sampling, "novelty": novelty}
+USES: dict[str, Callable[[Path, Path], dict[str, Any]]] = {"floors": floors, "fid": fid, "probe": probe, "sampling": sampling, "novelty": novelty}
 
 
 def main() -> None:

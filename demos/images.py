@@ -200,7 +200,7 @@ FITS = {
     "pixelcnn_fashion": Fit(
         lambda: PixelCNN((1, 16, 16), levels=4, width=64, depth=8),
         data="fashion-mnist",
-        transform=resize(16, quantize(4)),
+        transform=resize(16, quantize(4), mode="bilinear"),
         settings={"epochs": 8, "batch_size": 32, "anneal": True, "max_grad_norm": 1.0, "precision": "bfloat16"},
         measure=likelihood,
     ),

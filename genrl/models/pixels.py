@@ -23,24 +23,30 @@ def binarize(x: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def quantize(levels: int) -> Transform:
-    """The nearest of ``levels`` equally spaced grey levels, 0 and 1 among them.
+    """The byte's highest bits: each of ``levels`` is an equal share of the 256 grey levels, given as k / (levels - 1).
 
     Example:
-        >>> quantize(4)(torch.tensor([0.0, 0.4, 0.6, 1.0]), torch.Generator()).mul(3).tolist()
-        [0.0, 1.0, 2.0, 3.0]
+        >>> (3 * quantize(4)(torch.tensor([0, 63, 64, 191, 192, 255]) / 255, torch.Generator())).tolist()
+        [0.0, 0.0, 1.0, 2.0, 3.0, 3.0]
     """
 
     def transform(x: Tensor, generator: torch.Generator) -> Tensor:
-        return (x * (levels - 1)).round() / (levels - 1)
+        return ((255 * x + 1e-3) * levels / 256).floor().clamp_max(levels - 1) / (levels - 1)  # a bit more: 64 / 255 * 255 is not 64
 
     return transform
 
 
-def resize(size: int, then: Transform | None = None) -> Transform:
-    """Square images of ``size`` pixels, each the mean of those it covers, then another transform."""
+def resize(size: int, then: Transform | None = None, *, mode: Literal["area", "bilinear"] = "area") -> Transform:
+    """Square images of ``size`` pixels, then another transform.
+
+    Args:
+        size: of each side.
+        then: see above.
+        mode: ``area`` takes the mean of those that a pixel covers, ``bilinear`` goes between the four nearest.
+    """
 
     def transform(x: Tensor, generator: torch.Generator) -> Tensor | tuple[Tensor, ...]:
-        small = F.interpolate(x, size=(size, size), mode="area")
+        small = F.interpolate(x, size=(size, size), mode=mode)
         return small if then is None else then(small, generator)
 
     return transform
