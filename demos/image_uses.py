@@ -167,7 +167,13 @@ def novelty(runs: Path, root: Path) -> dict[str, Any]:
     return found
 
 
-USES: dict[str, Callable[[Path, Path], dict[str, Any]]] = {"floors": floors, "fid": fid, "probe": probe, "sampling": sampling, "novelty": novelty}
+USES: dict[str, Callable[[Path, Path], dict[str, Any]]] = {
+    "floors": floors,
+    "fid": fid,
+    "probe": probe,
+    "sampling": sampling,
+    "novelty": novelty,
+}
 
 
 def main() -> None:

@@ -43,7 +43,7 @@ class Fit:
     data: str = "mnist"
     transform: Transform | None = None
     begins_with: str | None = None
-    """Another fit, the fitted model of which this one's has as its attribute of that name."""
+    """Another fit, the model of which is this one's attribute of that name, or else this one, which goes on."""
     settings: dict[str, Any] = field(default_factory=dict)
     measure: Callable[[nn.Module, Any, Transform | None], dict[str, float]] = lambda model, test, transform: {}
 
@@ -186,7 +186,7 @@ FITS = {
     "super_resolve": restore(coarse(2)),
     "realnvp": Fit(
         lambda: RealNVP(MNIST, dequantization="variational"),
-        settings={"epochs": 10, "batch_size": 32, "learning_rate": 2e-3, "anneal": True, "max_grad_norm": 100.0, "precision": "bfloat16"},
+        settings={"epochs": 8, "batch_size": 32, "learning_rate": 2e-3, "anneal": True, "max_grad_norm": 100.0, "precision": "bfloat16"},
         measure=invertible,
     ),
     "vae_diagonal": vae("diagonal"),
@@ -195,6 +195,20 @@ FITS = {
         lambda: PixelCNN(MNIST, width=64, depth=10),
         transform=binarize,
         settings={"epochs": 10, "batch_size": 32, "anneal": True, "max_grad_norm": 1.0, "precision": "bfloat16"},
+        measure=likelihood,
+    ),
+    "pixelcnn_binary_more": Fit(
+        lambda: PixelCNN(MNIST, width=64, depth=10),
+        transform=binarize,
+        begins_with="pixelcnn_binary",
+        settings={
+            "epochs": 5,
+            "batch_size": 32,
+            "learning_rate": 7e-4,
+            "anneal": True,
+            "max_grad_norm": 1.0,
+            "precision": "bfloat16",
+        },
         measure=likelihood,
     ),
     "pixelcnn_fashion": Fit(
@@ -206,7 +220,7 @@ FITS = {
     ),
     "pixelcnn_mixture": Fit(
         lambda: PixelCNN(MNIST, levels=256, width=64, depth=6, mixture=5),
-        settings={"epochs": 6, "batch_size": 32, "anneal": True, "max_grad_norm": 1.0, "precision": "bfloat16"},
+        settings={"epochs": 5, "batch_size": 32, "anneal": True, "max_grad_norm": 1.0, "precision": "bfloat16"},
         measure=likelihood,
     ),
 }
@@ -226,7 +240,8 @@ def main() -> None:
     model = chosen.model()
     if chosen.begins_with is not None:
         before = load_model(flags.runs / f"{chosen.begins_with}-{flags.seed}.model.safetensors")
-        getattr(model, chosen.begins_with).load_state_dict(before.state_dict())
+        part = getattr(model, chosen.begins_with, model)
+        part.load_state_dict(before.state_dict())
     flags.runs.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
     train, held_out = data.train[:-1000], data.train[-1000:]
