@@ -64,7 +64,7 @@ NEIGHBOURS = ((0, -1), (-1, 0), (-1, -1), (-1, 1), (0, -2), (-2, 0))
 
 
 def _causal_table(train: Tensor, test: Tensor, neighbours: int, levels: int = 4) -> float:
-    """Bits a pixel of a table of counts of each level given its nearest neighbours, black beyond the border; without any, given its place."""
+    """Bits a pixel of a table of each level given its nearest neighbours, black beyond the border; without any, given its place."""
 
     def index(x: Tensor) -> tuple[Tensor, Tensor]:
         whole = (x[:, 0] * (levels - 1)).round().long()

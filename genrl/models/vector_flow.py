@@ -1,0 +1,106 @@
+"""Normalising flows of vectors, such as observations: zuko's, with the names that genrl's models have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import zuko
+from torch import Tensor, nn
+
+__all__ = ["VectorFlow"]
+
+
+class VectorFlow(nn.Module):
+    r"""An exact density of vectors, given a context or none: autoregressive rational splines (``spline``) or affine steps (``affine``).
+
+    Vectors are standardised by the mean and standard deviation of those that :meth:`standardise` saw; splines bend between -5 and 5 of
+    these units.
+
+    Args:
+        features: size of a vector.
+        context: size of what it is given; 0 for none.
+        kind: see above.
+        transforms: steps.
+        hidden: widths of each step's network.
+
+    Raises:
+        ValueError: a value out of its range; vectors of another size.
+
+    References:
+        Durkan et al., "Neural Spline Flows", 2019, arXiv:1906.04032.
+        Papamakarios, Pavlakou, Murray, "Masked Autoregressive Flow for Density Estimation", 2017, arXiv:1705.07057.
+        Rozet et al., "Zuko: Normalizing flows in PyTorch", 2022.
+
+    Example:
+        >>> flow = VectorFlow(3, hidden=(16,)).standardise(torch.randn(100, 3))
+        >>> flow.log_prob(torch.randn(5, 3)).shape, flow.sample(2).shape
+        (torch.Size([5]), torch.Size([2, 3]))
+    """
+
+    likelihood = "exact"
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        features: int,
+        *,
+        context: int = 0,
+        kind: Literal["spline", "affine"] = "spline",
+        transforms: int = 3,
+        hidden: Sequence[int] = (64, 64),
+    ) -> None:
+        super().__init__()
+        for name, value, fine, need in (
+            ("features", features, features >= 1, "at least 1"),
+            ("context", context, context >= 0, "at least 0"),
+            ("kind", kind, kind in ("spline", "affine"), "spline or affine"),
+            ("transforms", transforms, transforms >= 1, "at least 1"),
+        ):
+            if not fine:
+                raise ValueError(f"VectorFlow needs {name} to be {need}, but was given {value!r}")
+        family = zuko.flows.NSF if kind == "spline" else zuko.flows.MAF
+        self.features = features
+        self.flow = family(features, context, transforms=transforms, hidden_features=tuple(hidden))
+        self.register_buffer("mean", torch.zeros(features))
+        self.register_buffer("std", torch.ones(features))
+
+    @torch.no_grad()
+    def standardise(self, x: Tensor) -> VectorFlow:
+        """Take the units from vectors ``(batch, feature)``; a feature that never changes keeps a unit of one."""
+        std = self._checked(x).std(0)
+        self.mean.copy_(x.mean(0))
+        self.std.copy_(torch.where(std > 0, std, 1.0))
+        return self
+
+    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """log p(x | context), nats, ``(batch,)``."""
+        inside: Tensor = self.flow(context).log_prob((self._checked(x) - self.mean) / self.std)
+        return inside - self.std.log().sum()
+
+    def loss(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Minus the mean log density, nats a vector."""
+        return -self.log_prob(x, context).mean()
+
+    @torch.no_grad()
+    def sample(self, n: int, context: Tensor | None = None) -> Tensor:
+        """Draws, ``(n, feature)``; of each context ``(context batch, context)`` that many, ``(n, context batch, feature)``."""
+        drawn: Tensor = self.flow(context).sample((n,))
+        return drawn * self.std + self.mean
+
+    def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """The Gaussian noise that a vector is made of, ``(batch, feature)``."""
+        noise: Tensor = self.flow(context).transform((self._checked(x) - self.mean) / self.std)
+        return noise
+
+    def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        """The vector that noise makes, the inverse of :meth:`encode`."""
+        inside: Tensor = self.flow(context).transform.inv(z)
+        return inside * self.std + self.mean
+
+    def _checked(self, x: Tensor) -> Tensor:
+        if x.ndim != 2 or x.shape[1] != self.features:
+            raise ValueError(f"VectorFlow models vectors of shape (batch, {self.features}), but was given {tuple(x.shape)}")
+        return x
