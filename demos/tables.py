@@ -1,6 +1,6 @@
 """Fill the tables of README.md from demos/results, between the markers `<!-- NAME -->` and `<!-- /NAME -->`; no number is typed by hand.
 
-python demos/tables.py
+python -m demos.tables
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from demos import image_tables
 from genrl.studies.tables import Table, markdown, only, score_table
 
 HERE = Path(__file__).parent
@@ -178,6 +179,7 @@ TABLES = {
     "speed": speed_table,
     "studies": studies_table,
     "noise": noise_table,
+    **image_tables.TABLES,
 }
 
 

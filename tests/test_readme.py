@@ -6,7 +6,9 @@ import re
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
+import pytest
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.buffers import ReplayBuffer, RolloutBuffer
 
@@ -54,6 +56,18 @@ def test_the_reward_of_your_own_is_a_reward(monkeypatch):
     assert (callback.last_bonus > 0).all()
 
 
+@pytest.mark.shared
+def test_the_image_model_is_fitted(monkeypatch, shared):
+    monkeypatch.setenv("GENRL_DATA", str(shared / "data/images"))
+    code = next(block for block in BLOCKS if "VAE(" in block)
+    names: dict[str, Any] = {}
+    exec(code.replace("epochs=20", "epochs=1, progress=False").replace('("mnist").train', '("mnist").train[:600]'), names)
+    vae, x = names["vae"], names["x"]
+    assert vae.sample(64).shape == (64, 1, 28, 28)
+    assert vae.encode(x).shape == (100, 32)
+    assert vae.log_prob(x, samples=5).mean() > -400
+
+
 def test_every_table_is_filled_from_a_results_file():
     text = README.read_text()
     from demos.tables import TABLES
@@ -61,4 +75,4 @@ def test_every_table_is_filled_from_a_results_file():
     for name, make in TABLES.items():
         found = re.search(rf"<!-- {name} -->\n(.*?)<!-- /{name} -->", text, flags=re.S)
         assert found, name
-        assert found[1].strip() == "\n".join(make()).strip(), f"run python demos/tables.py: the table {name} is not what demos/results says"
+        assert found[1].strip() == "\n".join(make()).strip(), f"run python -m demos.tables: the table {name} is not what demos/results says"

@@ -1,0 +1,36 @@
+"""Generative models, torch only: what fills the sockets, usable without reinforcement learning. Nothing is imported before it is used."""
+
+from importlib import import_module
+from typing import Any
+
+_MODULES = {
+    "CodePrior": "vqvae",
+    "ConditionalVAE": "conditional_vae",
+    "Decoder": "base",
+    "Density": "base",
+    "Encoder": "base",
+    "ImageModel": "base",
+    "NaiveBayes": "naive_bayes",
+    "PixelCNN": "pixelcnn",
+    "RealNVP": "realnvp",
+    "Sampler": "base",
+    "VAE": "vae",
+    "VQVAE": "vqvae",
+    "VectorFlow": "vector_flow",
+    "binarize": "pixels",
+    "bits_per_dim": "pixels",
+    "fit": "training",
+    "load_model": "base",
+    "quantize": "pixels",
+    "resize": "pixels",
+    "save_model": "base",
+}
+
+__all__ = sorted(_MODULES)
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used (PEP 562)."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

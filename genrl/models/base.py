@@ -88,6 +88,10 @@ class ImageModel(nn.Module):
             object.__setattr__(model, "settings", dict(given.arguments))
         return model
 
+    def transform(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """What the model learns of grey levels in [0, 1], such as zeros and ones drawn with their probabilities; here they themselves."""
+        return x
+
     def checked(self, x: Tensor) -> Tensor:
         """``x``, if it is a batch of images of this model's shape with values in [0, 1].
 

@@ -58,6 +58,14 @@ class ConditionalVAE(ImageModel):
         self.recognise = mlp([3 * pixels, *hidden, 2 * latent], norm=norm)
         self.decoder = mlp([latent, *reversed(hidden), pixels], norm=norm)
 
+    def transform(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """There is none of its own: what is given, and what is wanted, is a task's to say.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError("ConditionalVAE needs a task; give fit transform=quadrants(1, binarize), or another of genrl.models.corruptions")
+
     def loss(self, target: Tensor, given: Tensor, wanted: Tensor) -> Tensor:
         """Minus the bound, and minus the log likelihood of the first guess, each a mean over images in nats."""
         logits, prior, posterior = self._parts(target, given, wanted)

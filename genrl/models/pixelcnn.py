@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genrl.models.base import ImageModel
-from genrl.models.pixels import log_logistic_mass
+from genrl.models.pixels import binarize, log_logistic_mass, quantized
 
 __all__ = ["Blocks", "MaskedConv2d", "PixelCNN"]
 
@@ -145,6 +145,10 @@ class PixelCNN(ImageModel):
         self.place = nn.Parameter(torch.zeros(width, *image_shape[1:]))
         self.blocks = nn.ModuleList(_Gated(width) if self.gated else _Residual(width) for _ in range(depth))
         self.head = nn.Sequential(nn.ReLU(), nn.Conv2d(width, width, 1), nn.ReLU(), nn.Conv2d(width, 3 * mixture or levels, 1))
+
+    def transform(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Zeros and ones of two levels, else the levels."""
+        return binarize(x, generator) if self.levels == 2 else quantized(x, self.levels)
 
     def forward(self, x: Tensor) -> Tensor:
         """Parameters of each pixel given those before it, ``(batch, levels or 3 * mixture, height, width)``."""

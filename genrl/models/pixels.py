@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from genrl.models.training import Transform
 
-__all__ = ["Pixels", "binarize", "bits_per_dim", "log_logistic_mass", "mean_logistic", "quantize", "resize"]
+__all__ = ["Pixels", "binarize", "bits_per_dim", "log_logistic_mass", "mean_logistic", "quantize", "quantized", "resize"]
 
 Pixels = Literal["bernoulli", "logistic"]
 """The likelihood of a pixel: of zeros and ones, or of levels."""
@@ -22,6 +22,11 @@ def binarize(x: Tensor, generator: torch.Generator) -> Tensor:
     return torch.bernoulli(x, generator=generator)
 
 
+def quantized(x: Tensor, levels: int) -> Tensor:
+    """See :func:`quantize`."""
+    return ((255 * x + 1e-3) * levels / 256).floor().clamp_max(levels - 1) / (levels - 1)  # a bit more: 64 / 255 * 255 is not 64
+
+
 def quantize(levels: int) -> Transform:
     """The byte's highest bits: each of ``levels`` is an equal share of the 256 grey levels, given as k / (levels - 1).
 
@@ -30,10 +35,7 @@ def quantize(levels: int) -> Transform:
         [0.0, 0.0, 1.0, 2.0, 3.0, 3.0]
     """
 
-    def transform(x: Tensor, generator: torch.Generator) -> Tensor:
-        return ((255 * x + 1e-3) * levels / 256).floor().clamp_max(levels - 1) / (levels - 1)  # a bit more: 64 / 255 * 255 is not 64
-
-    return transform
+    return lambda x, generator: quantized(x, levels)
 
 
 def resize(size: int, then: Transform | None = None, *, mode: Literal["area", "bilinear"] = "area") -> Transform:

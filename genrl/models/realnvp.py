@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genrl.models.base import ImageModel
+from genrl.models.pixels import quantized
 
 __all__ = ["AffineCoupling", "Dequantization", "RealNVP", "dequantize_to_logits", "squeeze", "unsqueeze"]
 
@@ -203,6 +204,10 @@ class RealNVP(ImageModel):
             shape = (2 * shape[0], shape[1] // 2, shape[2] // 2)
         self.scales = nn.ModuleList(parts)
         self.noise = _Noise(image_shape[0], width) if dequantization == "variational" else None
+
+    def transform(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Levels; the noise within them is the model's own."""
+        return quantized(x, self.levels)
 
     def forward(self, y: Tensor) -> tuple[list[Tensor], Tensor]:
         """Noise of logits ``(batch, channel, height, width)``, a part for each scale, and the log volume, ``(batch,)``."""

@@ -125,7 +125,8 @@ def fit(
         model: a :class:`Model`; changes in place.
         images: to learn from.
         held_out: images whose loss is measured, with the averaged weights, after every epoch.
-        transform: of each batch, drawn anew every time; none leaves grey levels in [0, 1].
+        transform: of each batch, drawn anew every time; by default the model's own (:meth:`genrl.models.base.ImageModel.transform`), or
+            none, which leaves grey levels in [0, 1].
         epochs: passes over ``images``.
         batch_size: images a step.
         learning_rate: of Adam.
@@ -148,7 +149,7 @@ def fit(
         ValueError: a checkpoint of another fit; the model is conditional, and the images have no labels.
     """
     _check(epochs, batch_size, learning_rate, average, precision)
-    players = _players(model)
+    players, transform = _players(model), _transform(model, transform)
     if _conditional(model):
         _ = images.needed_labels
     half = precision == "bfloat16"
@@ -203,7 +204,7 @@ def fit(
 def held_out_loss(model: nn.Module, images: Source, transform: Transform | None = None, batch_size: int = 250, seed: int = 0) -> float:
     """Mean loss over images, the first player's where there are several; the same draws for every call with one seed."""
     generator = torch.Generator().manual_seed(seed)
-    loss = _players(model)[0].loss
+    loss, transform = _players(model)[0].loss, _transform(model, transform)
     was_training = model.training
     model.eval()
     total = 0.0
@@ -246,6 +247,11 @@ def _players(model: nn.Module) -> list[Player]:
     if not isinstance(model, Model):
         raise TypeError(f"{type(model).__name__} has no loss(x), which fit needs")
     return [Player("loss", [item for item in model.parameters() if item.requires_grad], model.loss)]
+
+
+def _transform(model: nn.Module, given: Transform | None) -> Transform | None:
+    own: Transform | None = getattr(model, "transform", None)
+    return own if given is None else given
 
 
 def _conditional(model: nn.Module) -> bool:

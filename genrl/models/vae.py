@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from genrl.models.base import ImageModel
 from genrl.models.flows import InverseAutoregressiveFlow
 from genrl.models.nn import convolutions, mlp, transposed
-from genrl.models.pixels import Pixels, log_logistic_mass, mean_logistic
+from genrl.models.pixels import Pixels, binarize, log_logistic_mass, mean_logistic, quantized
 
 __all__ = ["VAE", "Posterior"]
 
@@ -103,6 +103,10 @@ class VAE(ImageModel):
         widen = mlp([latent, *reversed(hidden), math.prod(inner)], norm=nn.BatchNorm1d)
         self.decoder = nn.Sequential(widen, nn.Unflatten(1, inner), transposed(list(reversed(channels)), image_shape[0]))
         self.log_scale = nn.Parameter(torch.full((image_shape[0], 1, 1), -2.0)) if pixels == "logistic" else None
+
+    def transform(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Zeros and ones for Bernoulli pixels, or levels."""
+        return binarize(x, generator) if self.pixels == "bernoulli" else quantized(x, self.levels)
 
     def posterior(self, x: Tensor, samples: int = 1) -> tuple[Tensor, Tensor]:
         """Draws of z for each image, ``(samples, batch, latent)``, and the log density of each number given those before, alike."""

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from genrl.models.base import ImageModel
 from genrl.models.codebook import Codebook
-from genrl.models.pixels import Pixels, log_logistic_mass, mean_logistic
+from genrl.models.pixels import Pixels, binarize, log_logistic_mass, mean_logistic, quantized
 from genrl.models.training import Source, Transform
 from genrl.models.transformer import CausalTransformer
 
@@ -113,6 +113,10 @@ class VQVAE(ImageModel):
         self.codebook = Codebook(codes, dim, decay, restart)
         self.encoder = _encoder(image_shape[0], width, depth, downsample, dim)
         self.decoder = _decoder(dim, width, depth, downsample, image_shape[0] * (1 if pixels == "bernoulli" else 2))
+
+    def transform(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Zeros and ones for Bernoulli pixels, or levels."""
+        return binarize(x, generator) if self.pixels == "bernoulli" else quantized(x, self.levels)
 
     def loss(self, x: Tensor) -> Tensor:
         """Minus the mean of log p(x | codes), nats an image, and the commitment; in training mode the codebook takes a step."""
@@ -245,6 +249,10 @@ class CodePrior(ImageModel):
         super().train(mode)
         self.vqvae.eval()
         return self
+
+    def transform(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """As the VQVAE's."""
+        return self.vqvae.transform(x, generator)
 
     def loss(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         """Minus the mean of log p(codes of x), nats an image."""

@@ -103,6 +103,11 @@ def test_images_of_another_shape_are_refused():
         small().loss(*quadrants(1)(torch.zeros(3, 1, 4, 4), GENERATOR))
 
 
+def test_a_fit_without_a_task_is_refused():
+    with pytest.raises(ValueError, match=r"needs a task; give fit transform=quadrants\(1, binarize\)"):
+        fit(small(), Few(), epochs=1, progress=False)
+
+
 def test_widths_out_of_range_are_refused():
     with pytest.raises(ValueError, match="latent and widths of at least 1, but was given 0"):
         ConditionalVAE((1, 2, 2), latent=0)

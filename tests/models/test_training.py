@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from genrl.data import ImageError, Images
+from genrl.models.pixelcnn import PixelCNN
 from genrl.models.pixels import binarize, bits_per_dim, quantize, resize
 from genrl.models.training import Player, averaged, fit, held_out_loss
 
@@ -218,6 +219,19 @@ class TestPixels:
         assert set(draws.unique().tolist()) == {0.0, 1.0}
         torch.testing.assert_close(draws.mean(0), x[0], rtol=0, atol=0.02)
         assert not torch.equal(draws, binarize(x, generator))
+
+    def test_a_model_says_what_it_sees(self):
+        seen = []
+
+        class Watching(PixelCNN):
+            def loss(self, x):
+                seen.append(x)
+                return super().loss(x)
+
+        grey = Images(torch.full((64, 1, 4, 4), 77, dtype=torch.uint8))
+        for levels, values in ((2, [0.0, 1.0]), (4, [1 / 3])):
+            fit(Watching((1, 4, 4), levels=levels, width=4, depth=1), grey, epochs=1, progress=False)
+            torch.testing.assert_close(seen.pop().unique(), torch.tensor(values))
 
     @pytest.mark.parametrize("levels", [2, 4, 16, 256])
     def test_a_level_is_an_equal_share_of_the_bytes(self, levels):

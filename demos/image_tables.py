@@ -1,0 +1,102 @@
+"""The tables of the image models, from demos/results/images."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results" / "images"
+
+
+def use(name: str) -> dict[str, Any]:
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def seeds(name: str) -> list[dict[str, Any]]:
+    """What the fits of one name found, a dictionary for each seed."""
+    return [json.loads(path.read_text()) for path in sorted(RESULTS.glob(f"{name}-[0-9]*.json"))]
+
+
+def value(fits: list[dict[str, Any]], key: str, digits: int) -> str:
+    """One number; of several seeds the median, smallest and largest."""
+    numbers = [fit[key] for fit in fits]
+    text = f"{statistics.median(numbers):.{digits}f}"
+    return text if len(numbers) == 1 else f"{text} ({min(numbers):.{digits}f} to {max(numbers):.{digits}f})"
+
+
+def table(header: list[str], rows: list[list[str]]) -> list[str]:
+    if not rows:
+        return ["(not measured yet)"]
+    return [f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows)]
+
+
+def likelihoods() -> list[str]:
+    """A row for each fit that is there."""
+    floors = use("floors")
+    nats = f"independent pixels {floors['mnist_independent_nats']:.1f}, ten classes {floors['mnist_ten_classes_nats']:.1f}"
+    bits = f"independent pixels {floors['mnist_256_levels_bits_per_dim']:.3f}"
+    causal = f"table of six neighbours {floors['fashion_4_levels_bits_per_dim']['6']:.3f}"
+    rows = []
+    for name, model, data, key, unit, floor in (
+        ("vae_diagonal", "VAE, IWAE bound of 500 samples", "MNIST, binary", "nats", "nats", nats),
+        ("vae_iaf", "VAE with inverse autoregressive flow, the same bound", "MNIST, binary", "nats", "nats", nats),
+        ("pixelcnn_binary", "PixelCNN, 10 passes", "MNIST, binary", "nats", "nats", nats),
+        ("pixelcnn_binary_more", "PixelCNN, 5 passes more", "MNIST, binary", "nats", "nats", nats),
+        ("pixelcnn_fashion", "PixelCNN", "Fashion-MNIST, 16 × 16, 4 levels", "bits_per_dim", "bits a pixel", causal),
+        ("pixelcnn_mixture", "PixelCNN, logistic mixture", "MNIST, 256 levels", "bits_per_dim", "bits a pixel", bits),
+        ("realnvp", "RealNVP, variational dequantisation", "MNIST, 256 levels", "bits_per_dim", "bits a pixel", bits),
+        ("vqvae_prior", "VQ-VAE and its prior, the bound of one code grid", "MNIST, 256 levels", "bits_per_dim", "bits a pixel", bits),
+        ("quadrants_1", "conditional VAE, one quadrant given", "MNIST, binary", "nats", "nats", "plain network"),
+        ("quadrants_2", "conditional VAE, two given", "MNIST, binary", "nats", "nats", "plain network"),
+        ("quadrants_3", "conditional VAE, three given", "MNIST, binary", "nats", "nats", "plain network"),
+    ):
+        if fits := seeds(name):
+            beside = f"{floor} {value(fits, 'nats_of_guess', 1)}" if "nats_of_guess" in fits[0] else floor
+            number = value(fits, key, 2 if unit == "nats" else 3)
+            rows.append([model, data, f"{number} {unit}", beside, str(len(fits)), value(fits, "minutes", 0)])
+    return table(["model", "data", "test set", "floor", "seeds", "minutes"], rows)
+
+
+def restorations() -> list[str]:
+    rows = []
+    for name, task, others in (
+        ("denoise", "noise of standard deviation 0.5", (("noisy", "psnr_given"), ("3 × 3 median", "psnr_median"))),
+        ("inpaint", "a hole of 12 × 12", (("black", "psnr_given"), ("mean image", "psnr_mean_fill"))),
+        ("super_resolve", "14 × 14 to 28 × 28", (("nearest", "psnr_given"), ("bicubic", "psnr_bicubic"))),
+    ):
+        if fits := seeds(name):
+            beside = ", ".join(f"{words} {value(fits, key, 1)}" for words, key in others)
+            rows.append([task, f"{value(fits, 'psnr', 1)} dB", beside, value(fits, "minutes", 0)])
+    return table(["given", "conditional VAE, PSNR", "without a model", "minutes"], rows)
+
+
+def features() -> list[str]:
+    rows = []
+    for name, entry in use("probe").items():
+        if isinstance(entry, dict):
+            cells = [f"{entry[n]['linear']:.1%} ± {entry[n]['linear_std']:.1%}" for n in ("100", "1000")]
+            rows.append([name.replace("_", " "), *cells, f"{entry['100']['nearest']:.1%}"])
+    return table(["features", "linear, 100 labels", "1,000 labels", "nearest neighbour, 100 labels"], rows)
+
+
+def samples() -> list[str]:
+    rows = []
+    for name, entry in use("fid").items():
+        if isinstance(entry, dict):
+            words = "training images (the floor)" if name == "floor" else name.replace("_", " ")
+            rows.append([words, f"{entry['fid']:.2f}", f"{entry['kid']:.4f}", f"{entry['precision']:.2f}", f"{entry['recall']:.2f}"])
+    return table(["10,000 samples against the test set", "FID", "KID", "precision", "recall"], rows)
+
+
+def novelty() -> list[str]:
+    rows = []
+    for name, entry in use("novelty").items():
+        if isinstance(entry, dict):
+            rows.append([name, *(f"{entry[key]:.2f}" for key in ("likelihood", "excess_nats", "feature_distance"))])
+    return table(["PixelCNN, AUROC", "likelihood", "less a compressor's length", "feature distance"], rows)
+
+
+TABLES = {"likelihoods": likelihoods, "restorations": restorations, "features": features, "samples": samples, "novelty": novelty}
