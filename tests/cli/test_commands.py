@@ -15,7 +15,7 @@ from genrl.runs import ExploreConfig
 TINY = "explore --env CartPole-v1 --learner ppo --reward tests.runs.tiny:Surprise --steps 128 --learner.n-steps 64 --learner.batch-size 32"
 
 
-@pytest.mark.parametrize("words", [[], ["--help"], ["explore", "--help"]])
+@pytest.mark.parametrize("words", [[], ["--help"], ["explore", "--help"], ["generate", "--help"]])
 def test_help_takes_less_than_half_a_second_and_no_torch(words):
     code = "import sys\nfrom genrl.cli import main\ntry: main(sys.argv[1:])\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
     seconds = []

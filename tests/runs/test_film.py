@@ -61,3 +61,12 @@ def test_a_machine_that_cannot_draw_is_told_what_to_install(tmp_path, monkeypatc
     explore(config(tmp_path / "run", env="InvertedPendulum-v5", steps=64, eval_episodes=0), quiet=True)
     with pytest.raises(RunError, match=r"neither EGL nor OSMesa is installed; type: apt-get install libegl1"):
         watch(tmp_path / "run")
+
+
+def test_a_task_that_does_not_draw_with_mujoco_needs_no_renderer_of_it(monkeypatch):
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("MUJOCO_GL", raising=False)
+    monkeypatch.setattr(film, "_works", lambda backend: False)
+    film.choose_backend("genrl/SparseMountainCar-v0", {}, "genrl watch RUN")
+    with pytest.raises(RunError, match="neither EGL nor OSMesa"):
+        film.choose_backend("genrl/SparseHalfCheetah-v0", {}, "genrl watch RUN")

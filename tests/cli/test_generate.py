@@ -1,0 +1,167 @@
+"""`genrl generate` and `genrl resume` of what it leaves: flags, the last line, and refusals of one sentence."""
+
+import json
+import os
+import shlex
+import signal
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from genrl.cli import main
+from genrl.cli._flags import parse_run
+from genrl.runs import GenerateConfig
+from genrl.runs.image_pictures import Film
+
+SEE = "; see `genrl generate --help`"
+TINY = "generate --data bars.npz --model.latent 4 --model.hidden 16 --epochs 2 --batch-size 16 --judge-images 0"
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    """In a folder with a few images, and with the user's cache inside."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("GENRL_DATA", raising=False)
+    rng = np.random.default_rng(0)
+    np.savez("bars.npz", images=rng.integers(0, 256, (64, 8, 8), dtype=np.uint8))
+    np.savez("floats.npz", images=rng.random((64, 8, 8)))
+    np.savez("odd.npz", images=rng.integers(0, 256, (64, 7, 7), dtype=np.uint8))
+    for name in ("empty", "mixed"):
+        (tmp_path / name).mkdir()
+    for size in (8, 9):
+        Image.new("L", (size, size)).save(tmp_path / "mixed" / f"{size}.png")
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "config.json").write_text("{}")
+
+
+def test_flags_become_the_configuration():
+    config = parse_run(GenerateConfig, shlex.split("--model VAE --model.posterior iaf --model.channels 8 16 --data bars.npz --levels 4"))
+    assert (config.model_kwargs["posterior"], config.model_kwargs["channels"], config.model_kwargs["hidden"]) == ("iaf", (8, 16), None)
+    assert (config.levels, config.name) == (4, "bars-vae-seed0")
+    frames = parse_run(GenerateConfig, shlex.split("--model pixelcnn --data frames:genrl/SparseMountainCar-v0 --env.threshold 0.5"))
+    assert frames.env_kwargs == {"threshold": 0.5}
+    assert str(frames.directory) == "runs/SparseMountainCar-v0-pixelcnn-seed0"
+
+
+def test_help_of_a_model_lists_its_hyperparameters_but_not_what_the_images_decide(capsys):
+    with pytest.raises(SystemExit):
+        main(["generate", "--model", "pixelcnn", "--help"])
+    text = capsys.readouterr().out
+    assert "--model.mixture INT" in text and "--model.blocks {residual,gated}" in text
+    assert "--model.levels" not in text and "--model.image-shape" not in text
+
+
+def test_generate_and_resume(capsys):
+    assert main([*TINY.split(), "--out", "run"]) == 0
+    captured = capsys.readouterr()
+    *_, pictures, last = captured.out.splitlines()
+    assert pictures == "pictures in run: curves.png, interpolations.png, reconstructions.png, samples.png, samples_over_time.png"
+    assert last == "train longer: genrl resume run --epochs 4"
+    assert "58 images to learn from, 6 to test on; 8 × 8, black and white" in captured.err
+    assert main(["resume", "run", "--epochs", "3"]) == 0
+    with open("run/result.json") as file:  # noqa: PTH123
+        assert json.load(file)["epochs"] == 3
+
+
+def test_an_interrupt_says_how_to_go_on(capsys, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(Film, "add", lambda film, model, epoch: os.kill(os.getpid(), signal.SIGINT) if epoch == 2 else None)
+        assert main([*TINY.split(), "--out", "run"]) == 130
+    assert capsys.readouterr().err.splitlines()[-1] == "interrupted after 1 epoch; go on with: genrl resume run"
+    assert main(["resume", "run"]) == 0
+
+
+def test_an_interrupt_before_anything_is_written_leaves_nothing(tmp_path, capsys, monkeypatch):
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("genrl.runs.generation.images_of", interrupted)
+    assert main([*TINY.split(), "--out", "run"]) == 130
+    assert capsys.readouterr().err == "genrl: interrupted\n"
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_loss_that_is_no_number_says_why_and_exits_with_1(capsys, monkeypatch):
+    monkeypatch.setattr("genrl.models.vae.VAE.loss", lambda model, x: model.to_posterior.bias.sum() * float("nan"))
+    assert main([*TINY.split(), "--out", "run"]) == 1
+    reason = "the loss of a batch is nan in epoch 1, step 0; lower the learning rate"
+    assert capsys.readouterr().err.splitlines()[-1] == f"genrl: {reason}; no model was saved"
+
+
+def test_numbers_that_could_not_be_measured_say_how_to_do_it_again(capsys, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("genrl.runs.generation.likelihood", lambda *args: 1 / 0)
+        assert main([*TINY.split(), "--no-pictures", "--out", "run"]) == 1
+    reason = "the likelihood failed (ZeroDivisionError: division by zero); the training is saved, do the rest with: genrl resume run"
+    assert capsys.readouterr().err.splitlines()[-1] == f"genrl: {reason}"
+    assert main(["resume", "run"]) == 0
+
+
+BAD = {
+    "generate --model pixelcn": "there is no model 'pixelcn'; did you mean pixelcnn?",
+    "generate --model gan": "there is no model 'gan'; choose one of naive-bayes, vae, pixelcnn, realnvp",
+    "generate --model vae --model.latant 3": f"the chosen model has no --model.latant; did you mean --model.latent{SEE}",
+    "generate --model pixelcnn --model.levels 4": f"the chosen model has no --model.levels; did you mean --levels{SEE}",
+    "generate --dat mnist": f"there is no flag --dat; did you mean --data{SEE}",
+    "generate --levels 1": f"--levels is 1, but must be at least 2{SEE}",
+    "generate --model naive-bayes --levels 4": f"--levels is 4, but must be 2 for --model naive-bayes{SEE}",
+    "generate --model naive-bayes --epochs 4": f"--epochs is 4, but --model naive-bayes counts once; leave --epochs out{SEE}",
+    "generate --size 3": f"--size is 3, but must be at least 4, or 0 for images as they are{SEE}",
+    "generate --learning-rate 0": f"--learning-rate is 0.0, but must be positive and finite{SEE}",
+    "generate --frames 3": f"--frames is 3, but must be at least 20{SEE}",
+    "generate --policy taken": f"--policy was given, but --data mnist records nothing; write --data frames:TASK{SEE}",
+    "generate --env.gravity 3": "--env.gravity was given, but --data mnist records nothing; write --data frames:TASK",
+    "generate --data frames:": f"--data is 'frames:', but needs a task behind the colon, such as frames:CarRacing-v3{SEE}",
+    "generate --data frames:CartPol-v1": "there is no task 'CartPol-v1'; did you mean CartPole-v1 or CartPole-v0?",
+    "generate --data nothing": "there are no images at nothing; give mnist, fashion-mnist, an .npz, or a folder of images",
+    "generate --data empty": "empty has no images; put .bmp, .gif, .jpeg, .jpg, .png files into it, or into a folder for each class",
+    "generate --data mixed": "mixed/9.png has 1 × 9 × 9 pixels, but mixed/8.png has 1 × 8 × 8; make all of one size",
+    "generate --data floats.npz": "the images of floats.npz are float64, but must be bytes from 0 to 255 (uint8)",
+    "generate --data odd.npz --model realnvp": "--model realnvp on odd.npz: RealNVP needs image_shape to be of sizes divisible by 2, "
+    "but was given (1, 7, 7)",
+    "generate --data bars.npz --model.latent 0": "--model vae on bars.npz: VAE needs latent to be at least 1, or 2 with a flow, "
+    "but was given 0",
+    "generate --data bars.npz --out taken": "taken already holds a run; go on with it by `genrl resume taken`, or choose another --out",
+    "resume nothing": "nothing holds no run; start one with `genrl explore`",
+}
+
+
+@pytest.mark.parametrize(("words", "sentence"), BAD.items(), ids=list(BAD))
+def test_one_sentence_and_exit_code_2(words, sentence, tmp_path, capsys):
+    before = sorted(tmp_path.rglob("*"))
+    assert main(words.split()) == 2
+    captured = capsys.readouterr()
+    assert captured.err == f"genrl: {sentence}\n"
+    assert captured.out == ""
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_named_set_that_is_not_here_says_where_it_was_looked_for(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("pooch.retrieve", lambda *args, **kwargs: 1 / 0)
+    assert main(["generate", "--data-root", "nowhere"]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("genrl: train-images-idx3-ubyte.gz of mnist is neither in nowhere/mnist nor in ")
+    assert err.endswith("put it into nowhere/mnist, or name the folder above by --data-root or GENRL_DATA\n")
+
+
+def test_a_conditional_model_needs_labels(capsys, monkeypatch):
+    monkeypatch.setattr("genrl.models.vae.VAE.conditional", True, raising=False)
+    assert main([*TINY.split(), "--out", "run"]) == 2
+    reason = "these images have no labels, which a conditional model needs; put each class into a folder of its own"
+    assert capsys.readouterr().err == f"genrl: --model vae on bars.npz: {reason}\n"
+
+
+def test_flags_of_learners_are_refused_for_a_generative_model(capsys):
+    assert main([*TINY.split(), "--no-pictures", "--out", "run"]) == 0
+    capsys.readouterr()
+    assert main(["resume", "run", "--steps", "9"]) == 2
+    known = "it has --epochs, --data, --data-root"
+    assert capsys.readouterr().err == f"genrl: run is the run of a generative model, which has no --steps; {known}\n"
+    assert main(["resume", "taken", "--epochs", "9"]) == 2
+    assert capsys.readouterr().err == "genrl: taken is the run of a learner, which has no --epochs; it has --steps, --demos, --imports\n"
+    assert main(["watch", "run"]) == 2
+    assert (
+        capsys.readouterr().err == "genrl: run is the run of a generative model, which has no learner and no policy; look at its pictures\n"
+    )

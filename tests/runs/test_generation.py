@@ -1,0 +1,342 @@
+"""A run of a generative model: what it leaves behind, that it goes on as if never stopped, and its numbers beside trivial ones."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from genrl.data import Images
+from genrl.data.images import ImageData
+from genrl.models.base import load_model
+from genrl.models.naive_bayes import NaiveBayes
+from genrl.models.state import load_state
+from genrl.runs import GenerateConfig, RunError, generate, resume, resume_generation, watch
+from genrl.runs.image_building import build
+from genrl.runs.image_judging import SEED, distances, judged_images, likelihood
+from genrl.runs.image_pictures import Film, grid
+from genrl.runs.image_source import Source, images_of
+from genrl.runs.recipes import RECIPES
+from tests.runs.tiny import assert_equal
+
+SMALL = {
+    "vae": {"latent": 4, "hidden": (16,)},
+    "pixelcnn": {"width": 8, "depth": 1},
+    "realnvp": {"width": 4},
+    "naive-bayes": {},
+}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """Of classifiers: not the user's."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def bars(n=64, channels=1, labels=True, size=8):
+    """An npz of bright bars, lying or standing, with some noise."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 60, (n, channels, size, size), dtype=np.uint8)
+    kind = rng.integers(0, 2, n)
+    for image, standing, place in zip(images, kind, rng.integers(0, size, n), strict=True):
+        image[(..., place) if standing else (slice(None), place)] = 230
+    return {"images": images} | ({"labels": kind} if labels else {})
+
+
+@pytest.fixture
+def config(tmp_path):
+    np.savez(tmp_path / "bars.npz", **bars())
+
+    def make(model="vae", out="run", **changes):
+        values = {"epochs": 1 if model == "naive-bayes" else 3, "batch_size": 16, "judge_images": 0, "samples": 9, "pictures": False}
+        return GenerateConfig(
+            model=model,
+            data=str(tmp_path / "bars.npz"),
+            out=tmp_path / out,
+            model_kwargs=SMALL[model],
+            precision="float32",
+            **values | changes,
+        )
+
+    return make
+
+
+def rows(directory: Path) -> list[dict[str, str]]:
+    """Of the log, without the seconds."""
+    found = list(csv.DictReader((directory / "progress.csv").read_text().splitlines()))
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in found]
+
+
+class TestTheDirectory:
+    def test_of_a_model_that_can_all(self, config, tmp_path):
+        made = config(judge_images=64, judge_samples=5, pictures=True, epochs=2)
+        np.savez(tmp_path / "bars.npz", **bars(300))
+        result = generate(made, quiet=True)
+        assert {path.name for path in made.directory.iterdir()} == {
+            "config.json", "progress.csv", "model.safetensors", "checkpoint.safetensors", "result.json", "curves.png", "curves.svg",
+            "samples.png", "samples_over_time.npz", "samples_over_time.png", "reconstructions.png", "interpolations.png",
+        }  # fmt: skip
+        assert result == json.loads((made.directory / "result.json").read_text())
+        assert (result["status"], result["epochs"], result["judging_error"]) == ("finished", 2, None)
+        assert set(result["distances"]["floor"]) == {"fid", "kid", "kid_error", "precision", "recall"}
+        assert [row["epoch"] for row in rows(made.directory)] == ["1", "2"]
+        assert load_model(made.directory / "model.safetensors").sample(3).shape == (3, 1, 8, 8)
+
+    def test_has_the_resolved_configuration_that_repeats_the_run(self, config):
+        first = config()
+        generate(first, quiet=True)
+        content = json.loads((first.directory / "config.json").read_text())
+        about = content.pop("about")
+        assert content["model_kwargs"]["posterior"] == "diagonal" and content["levels"] == 2 and content["size"] == 0
+        assert about["versions"]["torch"] == torch.__version__
+        again = replace(GenerateConfig.from_dict(content), out=first.directory.with_name("again"))
+        torch.rand(1)  # nothing of what was drawn before matters
+        generate(again, quiet=True)
+        assert rows(again.directory) == rows(first.directory)
+
+    @pytest.mark.parametrize("model", SMALL)
+    def test_of_every_model_holds_weights_that_load(self, config, model):
+        made = config(model)
+        assert generate(made, quiet=True)["status"] == "finished"
+        assert load_model(made.directory / "model.safetensors").sample(2).shape == (2, 1, 8, 8)
+
+    def test_is_not_written_where_a_run_is_refused(self, config):
+        made = config("realnvp", size=9)
+        with pytest.raises(RunError, match="sizes divisible by 2"):
+            generate(made, quiet=True)
+        assert not made.directory.exists()
+
+
+class TestGoingOn:
+    @pytest.mark.parametrize("model", ["vae", "pixelcnn"])
+    def test_after_an_interrupt_gives_the_same_numbers(self, config, model, monkeypatch):
+        whole, cut = config(model, "whole", pictures=True), config(model, "cut", pictures=True)
+        generate(whole, quiet=True)
+        with monkeypatch.context() as patch:
+            add = Film.add
+            patch.setattr(
+                Film, "add", lambda film, net, epoch: os.kill(os.getpid(), signal.SIGTERM) if epoch == 2 else add(film, net, epoch)
+            )
+            result = generate(cut, quiet=True)
+        assert (result["status"], result["epochs"]) == ("interrupted", 1)
+        assert resume_generation(cut.directory, quiet=True)["status"] == "finished"
+        assert rows(cut.directory) == rows(whole.directory)
+        first, second = (load_state(item.directory / "checkpoint.safetensors")["fit"] for item in (whole, cut))
+        for state in (first, second):
+            for row in state["rows"]:
+                row.pop("seconds")
+        assert_equal(first, second)
+        for name in ("samples.png", "samples_over_time.png"):
+            assert (cut.directory / name).read_bytes() == (whole.directory / name).read_bytes()
+
+    def test_after_an_interrupt_in_the_first_epoch_begins_again(self, config, monkeypatch):
+        made = config()
+        with monkeypatch.context() as patch:
+            patch.setattr("genrl.runs.generation.save_model", lambda path, model: os.kill(os.getpid(), signal.SIGINT))
+            assert generate(made, quiet=True)["epochs"] == 0
+        assert resume_generation(made.directory, quiet=True)["epochs"] == 3
+
+    def test_measures_again_what_could_not_be_measured(self, config, monkeypatch):
+        made = config(judge_images=5)
+        with monkeypatch.context() as patch:
+            patch.setattr("genrl.runs.generation.likelihood", lambda *args: 1 / 0)
+            assert generate(made, quiet=True)["judging_error"] == "the likelihood failed (ZeroDivisionError: division by zero)"
+        before = (made.directory / "progress.csv").read_bytes()
+        assert resume_generation(made.directory, quiet=True)["likelihood"]["images"] == 5
+        assert (made.directory / "progress.csv").read_bytes() == before
+
+    def test_goes_further_when_asked_and_refuses_when_all_is_done(self, config):
+        made = config()
+        generate(made, quiet=True)
+        with pytest.raises(RunError, match=r"has all its 3 epochs; go further with `genrl resume .*run --epochs 6`"):
+            resume_generation(made.directory)
+        assert resume_generation(made.directory, epochs=4, quiet=True)["epochs"] == 4
+        assert json.loads((made.directory / "config.json").read_text())["epochs"] == 4
+
+    def test_refuses_other_images_and_finds_moved_ones(self, config, tmp_path):
+        made = config()
+        generate(made, quiet=True)
+        (tmp_path / "bars.npz").rename(tmp_path / "moved.npz")
+        with pytest.raises(RunError, match="there are no images at"):
+            resume_generation(made.directory, epochs=4)
+        np.savez(tmp_path / "other.npz", **bars(70))
+        with pytest.raises(RunError, match="holds other images than"):
+            resume_generation(made.directory, epochs=4, data=tmp_path / "other.npz")
+        assert resume_generation(made.directory, epochs=4, data=tmp_path / "moved.npz", quiet=True)["epochs"] == 4
+
+    def test_refuses_a_broken_checkpoint(self, config):
+        made = config()
+        generate(made, quiet=True)
+        checkpoint = made.directory / "checkpoint.safetensors"
+        checkpoint.write_bytes(checkpoint.read_bytes()[:999])
+        with pytest.raises(RunError, match="is not a whole safetensors file"):
+            resume_generation(made.directory, epochs=4)
+
+
+def test_a_loss_that_is_no_number_is_one_sentence_and_the_last_good_model_stays(config, monkeypatch):
+    made = config()
+    from genrl.models.vae import VAE
+
+    loss, calls = VAE.loss, []
+
+    def breaks(model, x):
+        calls.append(None)
+        return loss(model, x) * (float("nan") if len(calls) > 8 else 1)
+
+    monkeypatch.setattr(VAE, "loss", breaks)
+    result = generate(made, quiet=True)
+    assert result["status"] == "failed"
+    assert result["error"] == "the loss of a batch is nan in epoch 3, step 8; lower the learning rate"
+    assert result["epochs"] == 2
+    assert all(value.isfinite().all() for value in load_model(made.directory / "model.safetensors").state_dict().values())
+
+
+class TestWhatAModelSees:
+    @pytest.mark.parametrize(
+        ("model", "channels", "size", "levels", "shape"),
+        [
+            ("vae", 1, 8, 2, (1, 8, 8)),
+            ("vae", 3, 8, 256, (3, 8, 8)),
+            ("vae", 1, 40, 256, (1, 40, 40)),
+            ("vae", 1, 96, 256, (1, 64, 64)),
+            ("pixelcnn", 1, 8, 2, (1, 8, 8)),
+            ("pixelcnn", 3, 48, 8, (1, 32, 32)),
+            ("realnvp", 1, 8, 256, (1, 8, 8)),
+            ("naive-bayes", 3, 8, 2, (3, 8, 8)),
+        ],
+    )
+    def test_is_decided_by_the_model_and_the_images(self, config, tmp_path, model, channels, size, levels, shape):
+        np.savez(tmp_path / "bars.npz", **bars(20, channels, size=size))
+        source, made = images_of(replace(config(model), model_kwargs={}))
+        assert (made.levels, source.data.train.shape) == (levels, shape)
+        net, made = build(made, source)
+        x = source.seen(source.data.test, 0)
+        assert len(x.unique()) <= levels and ((x * (levels - 1)).round() / (levels - 1) - x).abs().max() < 1e-6
+        assert net.log_prob(x).isfinite().all()
+
+    @pytest.mark.parametrize(("size", "channels"), [(8, (16,)), (32, (16, 32, 64)), (64, (16, 32, 64, 128)), (30, (16,)), (7, ())])
+    def test_large_and_coloured_images_are_halved_to_a_few_pixels(self, config, tmp_path, size, channels):
+        np.savez(tmp_path / "bars.npz", **bars(20, 3, size=size))
+        made = build(*reversed(images_of(replace(config(), model_kwargs={}))))[1]
+        assert tuple(made.model_kwargs["channels"]) == channels
+
+    def test_images_are_halved_as_often_as_both_sides_can_be(self):
+        found = [len(RECIPES["vae"].sized((3, height, width), 256)["channels"]) for height, width in ((32, 24), (33, 32), (32, 33))]
+        assert found == [2, 0, 0]
+
+    def test_grey_is_what_eyes_see_of_colours(self, config, tmp_path):
+        colours = np.zeros((20, 8, 8, 3), np.uint8)
+        colours[...] = (100, 200, 50)
+        np.savez(tmp_path / "bars.npz", images=colours)
+        source, _ = images_of(config("pixelcnn"))
+        assert source.data.train.pixels.unique().tolist() == [round(0.299 * 100 + 0.587 * 200 + 0.114 * 50)]
+        assert source.notes == ("pixelcnn models one channel, so colours are turned grey; for colours type --model vae",)
+
+    def test_a_smaller_size_is_a_mean(self, config, tmp_path):
+        images = np.tile(np.array([[0, 100], [200, 40]], np.uint8), (20, 4, 4))
+        np.savez(tmp_path / "bars.npz", images=images)
+        source, _ = images_of(config(size=4))
+        assert source.data.train.shape == (1, 4, 4)
+        assert source.data.train.pixels.unique().tolist() == [85]
+
+
+class TestTheNumbers:
+    def source(self, levels):
+        """One pixel: white in 3 of 4 training images, and in half of the test images."""
+        train = torch.tensor([255, 255, 255, 0], dtype=torch.uint8).view(4, 1, 1, 1)
+        test = torch.tensor([255, 0], dtype=torch.uint8).view(2, 1, 1, 1)
+        return Source(ImageData("pixel", Images(train), Images(test)), levels)
+
+    def test_of_black_and_white_images_stand_beside_counted_pixels_in_nats(self):
+        model = NaiveBayes((1, 1, 1))
+        found = likelihood(GenerateConfig(), self.source(2), model)
+        assert found["nats"] == pytest.approx(math.log(2))
+        assert found["floor"]["nats"] == pytest.approx(-(math.log(4 / 6) + math.log(2 / 6)) / 2)
+        assert found["floor"]["nats_error"] == pytest.approx(math.log(2) / 2)  # the std of two numbers, over the root of two
+        assert found["floor"]["bits_per_dim"] == pytest.approx(found["floor"]["nats"] / math.log(2))
+
+    def test_of_levels_stand_beside_histograms_in_bits(self):
+        class Fair(torch.nn.Module):
+            likelihood = "exact"
+
+            def log_prob(self, x):
+                return torch.full((len(x),), -math.log(4))
+
+        found = likelihood(GenerateConfig(levels=4), self.source(4), Fair())
+        assert found["bits_per_dim"] == pytest.approx(2)
+        assert found["floor"]["bits_per_dim"] == pytest.approx(-(math.log2(3.5 / 6) + math.log2(1.5 / 6)) / 2)
+
+    def test_of_a_vae_are_a_bound_with_its_samples(self, config):
+        made = config(judge_images=4, judge_samples=7)
+        source, made = images_of(made)
+        model, made = build(made, source)
+        found = likelihood(made, source, model)
+        assert (found["kind"], found["samples"], found["images"]) == ("lower bound", 7, 4)
+        torch.manual_seed(SEED)
+        x = source.seen(judged_images(source, 4), SEED)
+        assert found["nats"] == pytest.approx(-float(model.log_prob(x, samples=7).mean()))
+
+    def test_of_samples_need_labels(self, config, tmp_path):
+        np.savez(tmp_path / "bars.npz", **bars(300, labels=False))
+        source, made = images_of(config("naive-bayes", judge_images=30))
+        assert distances(made, source, build(made, source)[0]) is None
+        np.savez(tmp_path / "bars.npz", **bars(300))
+        source, made = images_of(made)
+        found = distances(made, source, build(made, source)[0])
+        assert found["images"] == 30 and found["fid"] > found["floor"]["fid"] >= 0
+
+    def test_judged_images_are_the_same_for_every_seed(self, config):
+        first, second = (judged_images(images_of(config(seed=seed))[0], 3).pixels for seed in (0, 1))
+        assert torch.equal(first, second)
+
+
+class TestPictures:
+    def test_have_whole_squares_for_pixels(self):
+        images = torch.tensor([0, 255, 128, 64], dtype=torch.uint8).view(1, 1, 2, 2).expand(5, 1, 2, 2)
+        picture = np.asarray(grid(images, columns=3))
+        assert picture.shape == (4 + 2 * 88, 4 + 3 * 88, 3)
+        assert (picture[:3] == 255).all() and (picture[3, 3 : 3 + 86] == (0xD5, 0xD8, 0xDC)).all()  # a line around each, for white images
+        tile = picture[4:88, 92:176, 0]
+        assert [np.unique(part).tolist() for part in (tile[:42, :42], tile[:42, 42:], tile[42:, :42], tile[42:, 42:])] == [
+            [0],
+            [255],
+            [128],
+            [64],
+        ]
+        assert (picture[92:, 4 + 2 * 88 :] == 255).all()  # the sixth place is empty
+
+    def test_of_a_run_have_the_right_sizes(self, config):
+        made = config(pictures=True, samples=20)
+        generate(made, quiet=True)
+        sizes = {path.stem: Image.open(path).size for path in made.directory.glob("*.png")}
+        assert sizes["samples"] == (4 + 8 * 84, 4 + 3 * 84)  # 8 pixels, magnified 10 times
+        assert sizes["interpolations"] == (4 + 10 * 84, 4 + 3 * 84)  # of 6 test images
+        assert sizes["samples_over_time"][1] == 4 + 3 * 84
+        assert sizes["curves"] == (960, 570)
+
+    def test_of_a_film_come_from_the_same_noise(self, tmp_path):
+        film = Film(tmp_path / "film.npz", 3, seed=0)
+        model = NaiveBayes((1, 4, 4))
+        for epoch in (1, 2, 3, 2):
+            film.add(model, epoch)
+            torch.rand(1)
+        epochs, images = film.read()
+        assert epochs == [1, 2]  # the second 2 takes the place of the first, and of what came after it
+        assert np.array_equal(images[0], images[1])
+
+
+def test_the_run_directory_of_a_learner_is_none_of_a_generative_model(config, tmp_path):
+    made = config()
+    generate(made, quiet=True)
+    for wants_a_learner in (resume, watch):
+        with pytest.raises(RunError, match="is the run of a generative model, which has no learner and no policy"):
+            wants_a_learner(made.directory)
