@@ -185,7 +185,8 @@ def main() -> None:
     torch.set_num_threads(1)
     start = time.perf_counter()
     found = USES[flags.name](flags.runs, flags.data_root)
-    found["minutes"] = round((time.perf_counter() - start) / 60, 1)
+    found |= {"minutes": round((time.perf_counter() - start) / 60, 1), "command": f"python demos/image_uses.py {flags.name}"}
+    found |= {"torch": torch.__version__, "threads": torch.get_num_threads()}
     RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / f"{flags.name}.json").write_text(json.dumps(found, indent=2) + "\n")
     print(json.dumps(found, indent=2))

@@ -10,6 +10,8 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
+import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -215,7 +217,7 @@ FITS = {
         lambda: PixelCNN((1, 16, 16), levels=4, width=64, depth=8),
         data="fashion-mnist",
         transform=resize(16, quantize(4), mode="bilinear"),
-        settings={"epochs": 8, "batch_size": 32, "anneal": True, "max_grad_norm": 1.0, "precision": "bfloat16"},
+        settings={"epochs": 3, "batch_size": 32, "anneal": True, "max_grad_norm": 1.0, "precision": "bfloat16"},
         measure=likelihood,
     ),
     "pixelcnn_mixture": Fit(
@@ -224,6 +226,11 @@ FITS = {
         measure=likelihood,
     ),
 }
+
+
+def about() -> dict[str, Any]:
+    """Of the machine and the versions."""
+    return {"torch": torch.__version__, "threads": torch.get_num_threads(), "cores": os.cpu_count(), "processor": platform.machine()}
 
 
 def main() -> None:
@@ -263,6 +270,7 @@ def main() -> None:
     result = {"name": flags.name, "seed": flags.seed, "minutes": round(minutes, 1), **measured}
     result["measuring_minutes"] = round((time.perf_counter() - start) / 60, 1)
     result["parameters"] = sum(math.prod(item.shape) for item in model.parameters())
+    result |= {"command": f"python demos/images.py {flags.name} --seed {flags.seed}", **about()}
     print(json.dumps(result), flush=True)
     RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / f"{flags.name}-{flags.seed}.json").write_text(json.dumps(result, indent=2) + "\n")
