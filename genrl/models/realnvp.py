@@ -225,8 +225,16 @@ class RealNVP(ImageModel):
             y = scale.inverse(y, done)  # type: ignore[operator]
         return y
 
-    def log_prob(self, x: Tensor) -> Tensor:
-        """The bound of log p(x) with one draw of the noise, nats, ``(batch,)``; x in [0, 1]."""
+    def log_prob(self, x: Tensor, samples: int = 1) -> Tensor:
+        """The importance-weighted bound of log p(x) with that many draws of the noise, nats, ``(batch,)``; x in [0, 1].
+
+        References:
+            Hoogeboom, Cohen, Tomczak, "Learning Discrete Distributions by Dequantization", 2020, arXiv:2001.11235 (several draws).
+        """
+        return torch.stack([self._weight(x) for _ in range(samples)]).logsumexp(0) - math.log(samples)
+
+    def _weight(self, x: Tensor) -> Tensor:
+        """log of p(x + u) / q(u) for one draw of u, ``(batch,)``."""
         u, log_q = self.noise(self.checked(x)) if self.noise is not None else (torch.rand_like(self.checked(x)), 0.0)
         y, volume = dequantize_to_logits(x, u, self.levels, self.ALPHA)
         return self.log_density(y) + volume - log_q

@@ -105,11 +105,12 @@ def test_the_bound_of_learned_noise_is_one():
     flow = flow_of((1, 1, 2), 1, dequantization="variational")
     x = torch.full((60_000, 1, 1, 2), 0.3 * 255 // 1 / 255)
     learned = flow.log_prob(x).detach()
+    some = flow.log_prob(x[:3000], samples=30).detach().mean()
     flow.noise = None
     uniform = flow.log_prob(x).detach()
     exact = torch.logsumexp(uniform, 0) - torch.tensor(60_000.0).log()
     assert (torch.logsumexp(learned, 0) - torch.tensor(60_000.0).log()).item() == pytest.approx(exact.item(), abs=0.02)
-    assert learned.mean() < exact
+    assert learned.mean() < some < exact + 1e-3
 
 
 def test_dequantised_levels_lie_in_their_own_parts():
