@@ -12,12 +12,13 @@ from typing import Annotated, Any, TypeVar
 
 import tyro
 
-from genrl.runs.config import ExploreConfig, ImitateConfig, RunConfig
+from genrl.runs._config import Config
 from genrl.runs.errors import RunError, did_you_mean
 
 __all__ = ["parse", "parse_run"]
 
-Config = TypeVar("Config", ExploreConfig, ImitateConfig)
+Kind = TypeVar("Kind", bound=Config)
+ROLES = ("learner", "reward", "model")
 
 
 def parse(kind: Any, argv: list[str], prog: str, description: str | None = None) -> Any:
@@ -30,43 +31,44 @@ def parse(kind: Any, argv: list[str], prog: str, description: str | None = None)
         return tyro.cli(kind, args=argv, prog=prog, description=description)
 
 
-def parse_run(config: type[Config], argv: list[str]) -> Config:
-    """The run that ``argv`` asks for; the flags of the chosen learner and reward come from their constructors.
+def parse_run(config: type[Kind], argv: list[str]) -> Kind:
+    """The run that ``argv`` asks for; the flags of its parts, such as the chosen learner, come from their constructors.
 
     Raises:
         RunError: a name, flag or value that can't be.
     """
     argv, env_kwargs = _split_env(argv)
     wants_help = not {"-h", "--help"}.isdisjoint(argv)
-    learner, reward = _peek(argv, "learner"), _peek(argv, "reward")
+    default = {role: str(getattr(config, role)) for role in config.roles}
+    chosen = {role: _peek(argv, role) for role in config.roles}
     text = " ".join((config.__doc__ or "").split())
-    example = f"genrl {config.command} --learner {config.learner} --reward {config.reward} --help"
-    if wants_help and learner is None and reward is None:
-        kind = _with_flags_of(config, None, None)
-        text += f"\n\n`{example}` lists the hyperparameters of that learner and that reward too."
+    if wants_help and not any(chosen.values()):
+        kind = _with_flags_of(config, {})
+        words, parts = (" ".join([f"--{role} {name}" for role, name in default.items()]), " and ".join(f"that {role}" for role in default))
+        text += f"\n\n`genrl {config.command} {words} --help` lists the hyperparameters of {parts} too."
     else:
-        kind = _with_flags_of(config, learner or config.learner, reward or config.reward)
-    text += "\n\nKeywords of the task itself: --env.NAME VALUE."
+        kind = _with_flags_of(config, {role: name or default[role] for role, name in chosen.items()})
+    text += f"\n\n{config.kwargs_help}: --env.NAME VALUE."
     parsed = parse(kind, argv, f"genrl {config.command}", text)
     values = {name: getattr(parsed, name) for name in config.fields()}
-    for name in ("learner_kwargs", "reward_kwargs"):
+    for name in (f"{role}_kwargs" for role in config.roles):
         values[name] = dict(vars(values[name])) if values[name] else {}
     return config(**values | {"env_kwargs": env_kwargs})
 
 
-def _with_flags_of(config: type[RunConfig], learner: str | None, reward: str | None) -> type:
+def _with_flags_of(config: type[Config], chosen: Mapping[str, str]) -> type:
     """``config`` with a nested dataclass of hyperparameters in place of each mapping; without a name, no flags for it."""
     fields: list[tuple[str, Any, Any]] = [*_optional_fields(config), _hidden("env_kwargs")]
-    for role, name in (("learner", learner), ("reward", reward)):
-        own = _defaults(config, role, learner, reward)
-        fields.append(_hidden(f"{role}_kwargs") if name in (None, "none") else _nested(role, str(name), own))
+    for role in config.roles:
+        name = chosen.get(role, "none")
+        fields.append(_hidden(f"{role}_kwargs") if name == "none" else _nested(role, name, _defaults(config, role, chosen)))
     return dataclasses.make_dataclass(config.__name__, fields, bases=(config,), frozen=True)
 
 
-def _optional_fields(config: type[RunConfig]) -> Iterator[tuple[str, Any, Any]]:
+def _optional_fields(config: type[Config]) -> Iterator[tuple[str, Any, Any]]:
     """Fields of type ``X | None`` as ``Union[None, X]``: tyro then needs no typeguard to see that None fits, a sixth of ``--help``."""
     hints = config.fields()
-    for item in dataclasses.fields(config):
+    for item in dataclasses.fields(config):  # type: ignore[arg-type]
         if isinstance(hints[item.name], types.UnionType):
             members = [member for member in typing.get_args(hints[item.name]) if member is not type(None)]
             yield item.name, typing.Union[None, *members], dataclasses.field(default=item.default)
@@ -76,24 +78,43 @@ def _hidden(name: str) -> tuple[str, Any, Any]:
     return name, tyro.conf.Suppress[tyro.conf.Fixed[dict]], dataclasses.field(default_factory=dict)
 
 
-def _defaults(config: type[RunConfig], role: str, learner: str | None, reward: str | None) -> Mapping[str, Any]:
-    """Where the command's defaults differ from those of the learner or of the reward."""
+def _defaults(config: type[Config], role: str, chosen: Mapping[str, str]) -> Mapping[str, Any]:
+    """Where the command's defaults differ from those of the chosen part; ``None`` is decided later, by the images."""
+    if role == "model":
+        from genrl.runs.recipes import flag_defaults
+
+        return flag_defaults(chosen["model"])
+    from genrl.runs.config import RunConfig
     from genrl.runs.defaults import learner_defaults, reward_defaults
 
-    learner = learner or config.learner
-    return learner_defaults(config, learner) if role == "learner" else reward_defaults(config, learner, reward or config.reward)
+    assert issubclass(config, RunConfig)
+    return (
+        learner_defaults(config, chosen["learner"]) if role == "learner" else reward_defaults(config, chosen["learner"], chosen["reward"])
+    )
 
 
-def _nested(role: str, name: str, own: Mapping[str, Any]) -> tuple[str, Any, Any]:
-    from genrl.runs.hyperparameters import hyperparameters
+def _class_of(role: str, name: str) -> type:
+    if role == "model":
+        from genrl.runs.recipes import model_class
+
+        return model_class(name)
     from genrl.runs.resolve import learner_class, reward_class
 
     cls = learner_class(name) if role == "learner" else reward_class(name)
     assert cls is not None
+    return cls
+
+
+def _nested(role: str, name: str, own: Mapping[str, Any]) -> tuple[str, Any, Any]:
+    from genrl.runs.hyperparameters import hyperparameters
+
+    cls = _class_of(role, name)
     fields: list[Any] = []
     for item in hyperparameters(cls).values():
-        kind: Any = Annotated[item.type, tyro.conf.arg(help=item.help)]
         default = own.get(item.name, item.default)
+        by_images = default is None and item.default is not None
+        help_ = f"{item.help} By default what fits the images." if by_images else item.help
+        kind: Any = Annotated[item.type | None if by_images else item.type, tyro.conf.arg(help=help_)]
         fields.append((item.name, kind) if item.required else (item.name, kind, dataclasses.field(default=default)))
     fields.sort(key=len)  # a dataclass wants those without a default first
     nested = dataclasses.make_dataclass(cls.__name__, fields, frozen=True)
@@ -184,8 +205,10 @@ def _unknown(flag: str, known: list[str]) -> str:
         return f"nothing takes the word {flag!r}"
     role = flag.removeprefix("--").split(".")[0]
     owned = [name for name in known if name.startswith(f"--{role}.")] if "." in flag else known
-    if "." in flag and role in ("learner", "reward"):
-        return f"the chosen {role} has no {flag}{did_you_mean(flag, owned).rstrip('?')}"
+    if "." in flag and role in ROLES:
+        own = f"--{flag.partition('.')[2]}"
+        close = f"; did you mean {own}" if own in known else did_you_mean(flag, owned).rstrip("?")
+        return f"the chosen {role} has no {flag}{close}"
     return f"there is no flag {flag}{did_you_mean(flag, owned).rstrip('?')}"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["report"]
+__all__ = ["report", "report_generation"]
 
 EXIT_CODES = {"finished": 0, "failed": 1, "interrupted": 130}
 
@@ -30,15 +30,70 @@ def report(result: dict[str, Any], directory: Path) -> int:
     if result["status"] == "interrupted":
         print(f"interrupted at step {result['steps']:,}; go on with: genrl resume {again}", file=sys.stderr)
         return EXIT_CODES["interrupted"]
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    for name, value in _rows(result):
-        table.add_row(f"[dim]{name}[/dim]", value)
-    Console().print(table)
+    _print(_rows(result))
     if result["evaluation_error"]:
         print(f"genrl: {result['evaluation_error']}; the training is saved, do the rest with: genrl resume {again}", file=sys.stderr)
         return EXIT_CODES["failed"]
     print(f"watch it: genrl watch {again}")
     return EXIT_CODES["finished"]
+
+
+def report_generation(result: dict[str, Any], directory: Path) -> int:
+    """The same for the run of a generative model."""
+    again = f"genrl resume {directory}"
+    if result["status"] == "failed":
+        model = directory / "model.safetensors"
+        kept = f"the last good model is {model}" if model.is_file() else "no model was saved"
+        print(f"genrl: {result['error']}; {kept}", file=sys.stderr)
+        return EXIT_CODES["failed"]
+    if result["status"] == "interrupted":
+        print(f"interrupted after {_epochs(result)}; go on with: {again}", file=sys.stderr)
+        return EXIT_CODES["interrupted"]
+    _print(_rows_of_generation(result))
+    if result["judging_error"]:
+        print(f"genrl: {result['judging_error']}; the training is saved, do the rest with: {again}", file=sys.stderr)
+        return EXIT_CODES["failed"]
+    pictures = sorted(path.name for path in directory.glob("*.png"))
+    if pictures:
+        print(f"pictures in {directory}: {', '.join(pictures)}")
+    if result["counted"]:
+        print(f"do better: genrl generate --model vae --data {result['data']}")
+    else:
+        print(f"train longer: {again} --epochs {2 * result['epochs']}")
+    return EXIT_CODES["finished"]
+
+
+def _print(rows: list[tuple[str, str]]) -> None:
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    for name, value in rows:
+        table.add_row(f"[dim]{name}[/dim]", value)
+    Console().print(table)
+
+
+def _rows_of_generation(result: dict[str, Any]) -> list[tuple[str, str]]:
+    training = "one pass of counting" if result["counted"] else f"{_epochs(result)} in {result['seconds']:,.0f} s"
+    rows = [("images", result["images"]), ("training", f"{training}, {result['parameters']:,} parameters")]
+    if known := result["likelihood"]:
+        unit, words, form = ("nats", "nats an image", ".2f") if result["levels"] == 2 else ("bits_per_dim", "bits per dimension", ".4f")
+        bound = "" if known["kind"] == "exact" else " at most, by a bound"
+        bound += f" with {known['samples']} samples" if known["samples"] else ""
+        for name, values, end in (
+            ("likelihood", known, f"{bound} ({known['images']:,} test images)"),
+            ("independent pixels", known["floor"], ", the trivial floor"),
+        ):
+            rows.append((name, f"{values[unit]:{form}} ± {values[f'{unit}_error']:{form}} {words}{end}"))
+    if known := result["distances"]:
+        for name, values, end in (
+            ("samples", known, f" ({known['images']:,} of each)"),
+            ("training images", known["floor"], ", the best there can be"),
+        ):
+            kid = f"KID {values['kid']:.3g} ± {values['kid_error']:.2g}"
+            rows.append((name, f"FID {values['fid']:.3g}, {kid}, precision {values['precision']:.2f}, recall {values['recall']:.2f}{end}"))
+    return rows
+
+
+def _epochs(result: dict[str, Any]) -> str:
+    return f"{result['epochs']} epoch{'' if result['epochs'] == 1 else 's'}"
 
 
 def _rows(result: dict[str, Any]) -> list[tuple[str, str]]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import tyro
 
 from genrl.cli._flags import parse
+from genrl.runs.errors import RunError
 
 __all__ = ["main"]
 
@@ -20,16 +21,48 @@ class Resume:
     """The run directory."""
     steps: int | None = None
     """Go on until this many environment steps; by default until those that the run was started with."""
+    epochs: int | None = None
+    """Of a generative model: go on until this many epochs; by default until those that the run was started with."""
     demos: Path | None = None
     """Where the demonstrations of an imitation are now, if no longer where they were."""
+    data: Path | None = None
+    """Where the images of a generative model are now, an npz or a folder, if no longer where they were."""
+    data_root: Path | None = None
+    """Where the folders mnist and fashion-mnist are now, if no longer where they were."""
     imports: tuple[str, ...] = ()
     """Modules of your own that the run may import, where its task, learner or reward is a `module:Name`."""
+
+
+LEARNERS, GENERATORS = ("steps", "demos", "imports"), ("epochs", "data", "data_root")
+"""Flags of the two kinds of runs."""
 
 
 def main(argv: list[str]) -> int:
     """Parse, train the rest, report."""
     flags = parse(Resume, argv, "genrl resume")
+    from genrl.runs import RunDirectory
+
+    run = RunDirectory.open(flags.run)
+    if run.read_json(run.config).get("command") == "generate":
+        _refuse(flags, LEARNERS, GENERATORS, "a generative model")
+        from genrl.cli._report import report_generation
+        from genrl.runs import resume_generation
+
+        result = resume_generation(flags.run, epochs=flags.epochs, data=flags.data, data_root=flags.data_root)
+        return report_generation(result, flags.run)
+    _refuse(flags, GENERATORS, LEARNERS, "a learner")
     from genrl.cli._report import report
     from genrl.runs import resume
 
     return report(resume(flags.run, steps=flags.steps, demos=flags.demos, imports=flags.imports), flags.run)
+
+
+def _refuse(flags: Resume, names: tuple[str, ...], others: tuple[str, ...], kind: str) -> None:
+    for name in names:
+        if getattr(flags, name) not in (None, ()):
+            known = ", ".join(_flag(other) for other in others)
+            raise RunError(f"{flags.run} is the run of {kind}, which has no {_flag(name)}; it has {known}")
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"

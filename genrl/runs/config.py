@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, get_type_hints
+from typing import Any, ClassVar
 
-from genrl.runs._types import fits, in_words
+from genrl.runs._config import Config
 from genrl.runs.errors import RunError, did_you_mean
 
 __all__ = ["ExploreConfig", "ImitateConfig", "RunConfig"]
@@ -23,11 +22,11 @@ OFF_POLICY = {"steps": 50_000, "n_envs": 1, "clone": 0, "critic_warmup": 0, "exp
 
 
 @dataclass(frozen=True)
-class RunConfig:
-    """What every run is made of; a command's own is a subclass."""
+class RunConfig(Config):
+    """What every run of a learner is made of; a command's own is a subclass."""
 
-    command: ClassVar[str]
-    """`genrl` and this word start such a run."""
+    roles = ("learner", "reward")
+    kwargs_help = "Keywords of the task itself"
     fewest_steps: ClassVar[int] = 1
 
     env: str = "genrl/SparseMountainCar-v0"
@@ -90,12 +89,8 @@ class RunConfig:
     """Keywords of the reward's constructor: `--reward.NAME VALUE`."""
 
     def __post_init__(self) -> None:
-        for name, least in (("steps", self.fewest_steps), ("n_envs", 1), ("threads", 1), ("update_every", 1), ("memory_size", 1)):
-            if getattr(self, name) < least:
-                raise RunError(f"--{name.replace('_', '-')} is {getattr(self, name)}, but must be at least {least}")
-        for name in ("eval_episodes", "held_noise", "checkpoint_every", "seed"):
-            if getattr(self, name) < 0:
-                raise RunError(f"--{name.replace('_', '-')} is {getattr(self, name)}, but must be at least 0")
+        self.check_least(steps=self.fewest_steps, n_envs=1, threads=1, update_every=1, memory_size=1)
+        self.check_least(eval_episodes=0, held_noise=0, checkpoint_every=0, seed=0)
         if self.held_noise_std is not None:
             if not 0 < self.held_noise_std < math.inf:
                 raise RunError(f"--held-noise-std is {self.held_noise_std}, but must be positive and finite")
@@ -114,11 +109,6 @@ class RunConfig:
                 raise RunError(f"{name} would import {module}; if you trust it, add --imports {module}")
 
     @property
-    def directory(self) -> Path:
-        """Where the run is kept."""
-        return self.out if self.out is not None else Path("runs") / self.name
-
-    @property
     def subject(self) -> str:
         """What the run is about."""
         return self.env
@@ -128,19 +118,6 @@ class RunConfig:
         """The run in words that a file name can hold."""
         words = (self.subject.split(":")[-1].split("/")[-1], _short(self.learner), _short(self.reward), f"seed{self.seed}")
         return "-".join(words)
-
-    @classmethod
-    def fields(cls) -> dict[str, Any]:
-        """Names and types of what can be configured. (A command line adds fields of its own to a subclass of its own.)"""
-        owner = next(item for item in cls.__mro__ if "command" in vars(item))
-        hints = get_type_hints(owner)
-        return {item.name: hints[item.name] for item in dataclasses.fields(owner)}
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values only, for JSON."""
-        values = {name: getattr(self, name) for name in self.fields()}
-        plain: dict[str, Any] = _plain(values | {"out": str(self.directory)})
-        return {"command": self.command} | plain
 
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> RunConfig:
@@ -154,19 +131,7 @@ class RunConfig:
         command = values.pop("command", ExploreConfig.command)
         if command not in commands:
             raise RunError(f"there is no command {command!r}{did_you_mean(str(command), commands) or '; write explore or imitate'}")
-        kind = commands[command]
-        known = kind.fields()
-        if unknown := set(values) - set(known):
-            raise RunError(f"the configuration has {', '.join(sorted(unknown))}, which this version of genrl does not know")
-        for name in ("out", "demos"):
-            if values.get(name) is not None:
-                values[name] = Path(values[name])
-        if values.get("coverage") is not None:
-            values["coverage"] = tuple(values["coverage"])
-        for name, hint in known.items():
-            if name in values and not fits(values[name], hint):
-                raise RunError(f"--{name.replace('_', '-')} is {values[name]!r}, but must be {in_words(hint)}")
-        return kind(**values)
+        return commands[command].read(values)
 
 
 @dataclass(frozen=True)
@@ -230,9 +195,7 @@ class ImitateConfig(RunConfig):
         super().__post_init__()
         if self.episodes is not None and self.episodes < 1:
             raise RunError(f"--episodes is {self.episodes}, but must be at least 1")
-        for name, least in (("every", 1), ("clone", 0), ("critic_warmup", 0)):
-            if getattr(self, name) < least:
-                raise RunError(f"--{name.replace('_', '-')} is {getattr(self, name)}, but must be at least {least}")
+        self.check_least(every=1, clone=0, critic_warmup=0)
         if self.reward.lower() == "none":
             raise RunError("--reward is none, but an imitation has its reward from the demonstrations; for cloning alone type --steps 0")
         if not self.steps and not self.clone:
@@ -271,15 +234,3 @@ def plain_name(learner: str) -> str:
 
 def _short(name: str) -> str:
     return name.split(":")[-1].lower()
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, Path):
-        return str(value)
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    raise RunError(f"the configuration holds a {type(value).__name__}, {value!r}; it takes numbers, strings, lists and dictionaries")

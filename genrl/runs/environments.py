@@ -43,6 +43,10 @@ def make_env(env_id: str, env_kwargs: Mapping[str, Any], **render: Any) -> gymna
     _hear_mujoco_once()
     try:
         return gymnasium.make(name, **env_kwargs, **render)
+    except gymnasium.error.DependencyNotInstalled as error:
+        extra = re.search(r"gymnasium\[([\w-]+)\]", str(error))  # its own advice also asks for compilers that wheels do not need
+        advice = f"type: pip install 'gymnasium[{extra[1]}]'" if extra else _one_line(error)
+        raise RunError(f"{name} needs a package that is not installed; {advice}") from error
     except Exception as error:  # whatever a task's constructor refuses
         given = " ".join(f"--env.{key} {value}" for key, value in env_kwargs.items())
         raise RunError(f"{name} could not be made{f' with {given}' if given else ''}: {_one_line(error)}") from error

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -23,7 +23,7 @@ from genrl.runs.errors import RunError
 from genrl.runs.rollout import play, trained
 from genrl.runs.training import load_config
 
-__all__ = ["Film", "watch"]
+__all__ = ["Film", "choose_backend", "rendered", "watch"]
 
 GIF_BYTES = 3_000_000
 GIF_FRAMES = 150
@@ -68,10 +68,10 @@ def watch(
         RunError: there is no run or no model, or the task can't be drawn here.
     """
     run = RunDirectory.open(path)
+    config = load_config(run, imports)
     if not run.model.is_file():
         raise RunError(f"{run.path} has no model.zip yet; let it train for a moment, or go on with `genrl resume {run.path}`")
-    config = load_config(run, imports)
-    choose_backend(config)
+    choose_backend(config.env, config.env_kwargs, "genrl watch RUN")
     paths = (run.path / "watch.mp4", run.path / "watch.gif")
     thumbnails, returns = _Thumbnails(), [0.0] * episodes
     with _whole(paths[0]) as temporary, _writer(temporary, fps) as writer:
@@ -112,59 +112,77 @@ def _frames(
                 for reward in play(session.learner, session.normalize, env, seed + episode, not stochastic)
             )
             for episode, reward in islice(played, steps):
-                yield episode, reward, _rendered(env, config.env)
+                yield episode, reward, rendered(env, config.env, "genrl watch RUN")
         finally:
             env.close()
 
 
-def _rendered(env: Any, name: str) -> np.ndarray:
+def rendered(env: Any, name: str, command: str) -> np.ndarray:
+    """The picture of the moment, uint8, ``(height, width, 3)``.
+
+    Args:
+        env: made with the render mode rgb_array.
+        name: of the task, for the error.
+        command: what was typed, for the advice.
+
+    Raises:
+        RunError: it can't be drawn here.
+    """
     try:
         frame = env.render()
     except Exception as error:  # OpenGL, pygame and the task's own drawing fail in their own ways
-        raise RunError(f"{name} can't be drawn here ({' '.join(str(error).split())[:200]}); {_install_hint(error)}") from error
+        raise RunError(f"{name} can't be drawn here ({' '.join(str(error).split())[:200]}); {_install_hint(error, command)}") from error
     if frame is None:
-        raise RunError(f"{name} draws nothing in the render mode rgb_array; choose another task to watch")
+        raise RunError(f"{name} draws nothing in the render mode rgb_array; choose another task")
     return np.asarray(frame, dtype=np.uint8)
 
 
-def _install_hint(error: BaseException) -> str:
+def _install_hint(error: BaseException, command: str) -> str:
     text = str(error).lower()
     if "pygame" in text or "no module" in text:
         return "type: pip install 'gymnasium[classic-control]'"
-    return "type: apt-get install libosmesa6, then MUJOCO_GL=osmesa genrl watch RUN"
+    return f"type: apt-get install libosmesa6, then MUJOCO_GL=osmesa {command}"
 
 
-def choose_backend(config: RunConfig) -> None:
+def choose_backend(env: str, env_kwargs: Mapping[str, Any], command: str) -> None:
     """On a machine without a display, pick MuJoCo's off-screen renderer that works: EGL, else OSMesa. Another task needs none.
 
+    Args:
+        env: the task.
+        env_kwargs: its keywords.
+        command: what was typed, for the advice.
+
     Raises:
-        RunError: none works.
+        RunError: none works, or there is no such task.
     """
     if sys.platform == "darwin" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
         return
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
     asked = os.environ.get("MUJOCO_GL")
-    if not _needs_mujoco(config, asked):
-        return
+    needed = _needs_mujoco(env, env_kwargs, asked)
     for backend in [asked] if asked else ["egl", "osmesa"]:
         if _works(backend):
             os.environ["MUJOCO_GL"] = backend
             return
+    if not needed:
+        return
     what = f"MUJOCO_GL={asked} does not work" if asked else "neither EGL nor OSMesa is installed"
     raise RunError(
-        f"{config.env} can't be drawn without a display: {what}; type: apt-get install libegl1 "
-        "(or libosmesa6, then MUJOCO_GL=osmesa genrl watch RUN)"
+        f"{env} can't be drawn without a display: {what}; type: apt-get install libegl1 (or libosmesa6, then MUJOCO_GL=osmesa {command})"
     )
 
 
-def _needs_mujoco(config: RunConfig, asked: str | None) -> bool:
+def _needs_mujoco(name: str, env_kwargs: Mapping[str, Any], asked: str | None) -> bool:
+    """Whether the task, or one that it holds, draws with MuJoCo."""
     try:
-        make_env(config.env, config.env_kwargs).close()
+        env = make_env(name, env_kwargs).unwrapped
     except RunError:
         if asked and not _works(asked):
             return True  # with a MUJOCO_GL that does not work, MuJoCo can't even be imported
         raise
-    return "mujoco" in sys.modules
+    needed = any(hasattr(part, "mujoco_renderer") for part in (env, *vars(env).values()))
+    env.close()
+    return needed
 
 
 def _works(backend: str) -> bool:

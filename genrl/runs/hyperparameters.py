@@ -1,4 +1,4 @@
-"""The hyperparameters of a learner or a reward, read off its constructor: name, type, default and help."""
+"""The hyperparameters of a learner, a reward or a model, read off its constructor: name, type, default and help."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ __all__ = ["Hyperparameter", "hyperparameters", "resolve_kwargs"]
 
 _NOT_HYPERPARAMETERS = {"self", "policy", "env", "seed", "device", "verbose", "tensorboard_log", "observation_space", "action_space"}
 _NOT_HYPERPARAMETERS |= {"demonstrations", "held_out"}
+_NOT_HYPERPARAMETERS |= {"image_shape", "levels", "pixels", "n_classes"}  # of a model: they come from the images and from --levels
 _SIMPLE = (bool, int, float, str)
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["draw", "trailing_mean"]
+__all__ = ["BLUE", "GREY", "INK", "ORANGE", "STYLE", "draw", "new_figure", "save_figure", "trailing_mean"]
 
 BLUE, ORANGE, GREY, INK = "#1f5fa8", "#d9722e", "#8a8f98", "#30343b"
 STYLE: Any = {
@@ -40,7 +40,8 @@ def draw(run: RunDirectory) -> None:
         _discriminator(run, title)
 
 
-def _figure(title: str, width: float = 6.4, height: float = 3.8) -> tuple[Figure, Axes]:
+def new_figure(title: str, width: float = 6.4, height: float = 3.8) -> tuple[Figure, Axes]:
+    """An empty figure with one pair of axes, to be made and drawn within ``matplotlib.rc_context(STYLE)``."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -51,7 +52,8 @@ def _figure(title: str, width: float = 6.4, height: float = 3.8) -> tuple[Figure
     return figure, axes
 
 
-def _save(run: RunDirectory, name: str, figure: Figure) -> None:
+def save_figure(run: RunDirectory, name: str, figure: Figure) -> None:
+    """Write ``name``.png and ``name``.svg into the run directory, whole."""
     for kind, options in (("png", {"dpi": 150}), ("svg", {"metadata": {"Date": None}})):
         buffer = io.BytesIO()
         figure.savefig(buffer, format=kind, **options)
@@ -64,7 +66,7 @@ def _learning_curve(run: RunDirectory, title: str) -> None:
         return
     steps = np.array([int(row["step"]) for row in episodes])
     returns = np.array([float(row["return"]) for row in episodes])
-    figure, axes = _figure(title)
+    figure, axes = new_figure(title)
     shown = np.linspace(0, len(steps) - 1, min(len(steps), 4000)).astype(int)  # an SVG of every episode could be huge
     axes.plot(steps[shown], returns[shown], ".", color=BLUE, alpha=0.4, markersize=5, markeredgewidth=0, label="episode")
     axes.plot(steps[shown], trailing_mean(returns, 20)[shown], color=BLUE, linewidth=1.8, label="mean of 20")
@@ -80,7 +82,7 @@ def _learning_curve(run: RunDirectory, title: str) -> None:
     axes.set_ylabel("return of the task")
     axes.margins(y=0.08)
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
-    _save(run, "learning_curve", figure)
+    save_figure(run, "learning_curve", figure)
 
 
 def _bonus(run: RunDirectory, title: str) -> None:
@@ -89,14 +91,14 @@ def _bonus(run: RunDirectory, title: str) -> None:
         return
     steps = np.array([float(row["time/total_timesteps"]) for row in rows])
     mean, std = (np.array([float(row.get(f"reward/bonus_{name}") or 0) for row in rows]) for name in ("mean", "std"))
-    figure, axes = _figure(title)
+    figure, axes = new_figure(title)
     low = np.maximum(mean - std, min(mean.min(), 0))
     axes.fill_between(steps, low, mean + std, color=ORANGE, alpha=0.18, linewidth=0, label="± one std")
     axes.plot(steps, mean, color=ORANGE, linewidth=1.8, marker="." if len(steps) < 40 else None, label="mean")
     _steps_axis(axes, steps[-1])
     axes.set_ylabel("bonus per step, before its weight")
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
-    _save(run, "bonus", figure)
+    save_figure(run, "bonus", figure)
 
 
 def _discriminator(run: RunDirectory, title: str) -> None:
@@ -135,7 +137,7 @@ def _discriminator(run: RunDirectory, title: str) -> None:
     figure.colorbar(points, ax=right, label="environment steps").outline.set_visible(False)
     right.set_xlabel("reward per step, mean of a rollout")
     right.set_ylabel("return of the task")
-    _save(run, "discriminator", figure)
+    save_figure(run, "discriminator", figure)
 
 
 def _coverage(run: RunDirectory, title: str) -> None:
@@ -146,7 +148,7 @@ def _coverage(run: RunDirectory, title: str) -> None:
     counts, names = content["counts"], content["names"].tolist()
     if not counts.size:
         return
-    figure, axes = _figure(title, width=5.6, height=4.4)
+    figure, axes = new_figure(title, width=5.6, height=4.4)
     if len(names) == 1:
         axes.stairs(counts, content["edges_x"], fill=True, color=BLUE)
         axes.set_ylabel("visits")
@@ -154,7 +156,7 @@ def _coverage(run: RunDirectory, title: str) -> None:
         _map(figure, axes, counts, [content["edges_x"], content["edges_y"]])
         axes.set_ylabel(_axis_name(names[1]))
     axes.set_xlabel(_axis_name(names[0]))
-    _save(run, "coverage", figure)
+    save_figure(run, "coverage", figure)
 
 
 def _map(figure: Figure, axes: Axes, counts: np.ndarray, edges: Sequence[np.ndarray]) -> None:

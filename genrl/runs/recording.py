@@ -43,11 +43,11 @@ def record(
         RunError: there is no run or no model, or ``out`` exists or can't be written.
     """
     run, out = RunDirectory.open(path), Path(out)
+    config = load_config(run, imports)
     if not run.model.is_file():
         raise RunError(f"{run.path} has no model.zip yet; let it train for a moment, or go on with `genrl resume {run.path}`")
     if out.exists():
         raise RunError(f"{out} exists; choose another --out")
-    config = load_config(run, imports)
     env = Recording(make_env(config.env, config.env_kwargs))
     try:
         with trained(run, config) as session:

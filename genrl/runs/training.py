@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import platform
-import shlex
-import sys
-import time
 import warnings
 from collections.abc import Collection
 from dataclasses import replace
 from functools import partial
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +14,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from genrl.models.state import load_state, save_state
 from genrl.runs import _sb3
+from genrl.runs._about import about as _about
 from genrl.runs.callbacks import CheckFinite, Checkpointer, Recorder, Restore
 from genrl.runs.config import ExploreConfig, ImitateConfig, RunConfig
 from genrl.runs.coverage import Coverage
@@ -166,10 +161,13 @@ def load_config(run: RunDirectory, imports: Collection[str] = ()) -> RunConfig:
     """The resolved configuration of an existing run, wherever its directory is now.
 
     Raises:
-        RunError: it names a module that is not among ``imports``: a file that somebody sent must not decide what is imported.
+        RunError: it is of a generative model, or it names a module that is not among ``imports``: a file that somebody sent must not
+            decide what is imported.
     """
     values = run.read_json(run.config)
     values.pop("about", None)
+    if values.get("command") == "generate":
+        raise RunError(f"{run.path} is the run of a generative model, which has no learner and no policy; look at its pictures")
     config = replace(RunConfig.from_dict(values), out=run.path)
     try:
         config.check_imports(imports)
@@ -264,15 +262,3 @@ def _one_line(error: BaseException) -> str:
 
 def _command(run: RunDirectory) -> str:
     return str(run.read_json(run.config).get("about", {}).get("command", "genrl explore"))
-
-
-def _about() -> dict[str, Any]:
-    """Versions, machine and command, so that a run can be repeated."""
-    packages = ("genrl-toolkit", "torch", "stable-baselines3", "sb3-contrib", "gymnasium", "mujoco", "numpy")
-    words = [Path(sys.argv[0]).name, *sys.argv[1:]]
-    return {
-        "command": shlex.join(words),
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "versions": {name: metadata.version(name) for name in packages} | {"python": platform.python_version()},
-        "machine": {"system": platform.platform(), "cpus": os.cpu_count(), "threads": torch.get_num_threads()},
-    }

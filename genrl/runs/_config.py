@@ -1,0 +1,93 @@
+"""What every configuration of a run can do: name its directory, become JSON, and come back from it. Imports no torch."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Self, get_type_hints
+
+from genrl.runs._types import fits, in_words
+from genrl.runs.errors import RunError
+
+__all__ = ["Config"]
+
+
+class Config:
+    """Base of the frozen dataclasses that are a command's configuration, its help and its flags."""
+
+    command: ClassVar[str]
+    """`genrl` and this word start such a run."""
+    roles: ClassVar[tuple[str, ...]]
+    """Parts whose constructor has flags of its own, such as `--learner.gamma`: each has a field, and another with `_kwargs`."""
+    kwargs_help: ClassVar[str]
+    """What `--env.NAME VALUE` is for."""
+    out: Path | None
+
+    @property
+    def directory(self) -> Path:
+        """Where the run is kept."""
+        return self.out if self.out is not None else Path("runs") / self.name
+
+    @property
+    def name(self) -> str:
+        """The run in words that a file name can hold."""
+        raise NotImplementedError
+
+    @classmethod
+    def fields(cls) -> dict[str, Any]:
+        """Names and types of what can be configured. (A command line adds fields of its own to a subclass of its own.)"""
+        owner: Any = next(item for item in cls.__mro__ if "command" in vars(item))
+        hints = get_type_hints(owner)
+        return {item.name: hints[item.name] for item in dataclasses.fields(owner)}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values only, for JSON."""
+        values = {name: getattr(self, name) for name in self.fields()}
+        plain: dict[str, Any] = _plain(values | {"out": str(self.directory)})
+        return {"command": self.command} | plain
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> Self:
+        """The inverse of :meth:`to_dict`, for one class, without the command.
+
+        Raises:
+            RunError: a name that it has not, or a value of the wrong type.
+        """
+        values, known = dict(values), cls.fields()
+        if unknown := set(values) - set(known):
+            raise RunError(f"the configuration has {', '.join(sorted(unknown))}, which this version of genrl does not know")
+        for name, hint in known.items():
+            if isinstance(values.get(name), str) and fits(Path(), hint):
+                values[name] = Path(values[name])
+            if name in values and not fits(values[name], hint):
+                raise RunError(f"{_flag(name)} is {values[name]!r}, but must be {in_words(hint)}")
+            if isinstance(values.get(name), list):
+                values[name] = tuple(values[name])
+        return cls(**values)
+
+    def check_least(self, **least: float) -> None:
+        """Refuse a field below its least value.
+
+        Raises:
+            RunError: one is.
+        """
+        for name, value in least.items():
+            if getattr(self, name) < value:
+                raise RunError(f"{_flag(name)} is {getattr(self, name)}, but must be at least {value}")
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise RunError(f"the configuration holds a {type(value).__name__}, {value!r}; it takes numbers, strings, lists and dictionaries")

@@ -1,0 +1,236 @@
+"""One run of a generative model from its configuration to its result, and the rest of a run that was stopped."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from genrl.models.base import ImageModel, save_model
+from genrl.models.naive_bayes import NaiveBayes
+from genrl.models.state import save_state
+from genrl.models.training import fit
+from genrl.runs._about import about
+from genrl.runs.errors import RunError
+from genrl.runs.generate_config import GenerateConfig
+from genrl.runs.generation_directory import GenerationDirectory
+from genrl.runs.image_building import build
+from genrl.runs.image_judging import SEED, distances, judged_images, likelihood
+from genrl.runs.image_pictures import Film, draw
+from genrl.runs.image_source import Source, images_of, save_frames
+from genrl.runs.interrupt import Interrupt, terminable
+from genrl.runs.recipes import recipe_of
+
+__all__ = ["generate", "resume_generation"]
+
+
+def generate(config: GenerateConfig, *, quiet: bool = False) -> dict[str, Any]:
+    """Train ``config`` from its beginning in a new run directory, measure the model, and draw.
+
+    A loss that is no number and an interrupt are results, not exceptions: look at ``status``. So is a failure of what follows, the
+    measuring and the pictures: look at ``judging_error``.
+
+    Args:
+        config: the run; ``config.threads`` becomes torch's number of threads in this process.
+        quiet: no progress on stderr.
+
+    Returns:
+        The content of result.json.
+
+    Raises:
+        RunError: a run that can't be; nothing was trained and nothing written.
+
+    Example:
+        >>> from genrl.runs import GenerateConfig, generate
+        >>> result = generate(GenerateConfig(model="vae", data="mnist", epochs=5))  # doctest: +SKIP
+    """
+    run = GenerationDirectory(config.directory)
+    run.check_new()
+    torch.set_num_threads(config.threads)
+    source, config = images_of(config, quiet=quiet)
+    model, config = build(config, source)
+    with Interrupt() as interrupt:  # so that a Ctrl-C leaves nothing behind or a run that goes on
+        run.create()
+        if source.recorded is not None:
+            save_frames(run.frames, source.recorded)
+        run.write_json(run.config, config.to_dict() | {"about": about() | {"images": source.checksum()}})
+    return _run(config, run, source, model, interrupt.requested, quiet)
+
+
+def resume_generation(
+    path: str | Path,
+    *,
+    epochs: int | None = None,
+    data: str | Path | None = None,
+    data_root: str | Path | None = None,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Go on with a run from its last epoch to ``epochs`` (by default those of its configuration), as if it had never stopped.
+
+    A run with all its epochs, but without its whole result (the measuring failed, or was stopped), is measured and drawn again.
+
+    Args:
+        path: the run directory.
+        epochs: go on until this many passes over the images.
+        data: where an npz or a folder of images is now, if it moved.
+        data_root: where the named data sets are now, if they moved.
+        quiet: no progress on stderr.
+
+    Raises:
+        RunError: there is no run, nothing left to do, or other images than those that the run began with.
+    """
+    run = GenerationDirectory.open(path)
+    config = run.read_config()
+    if epochs is not None:
+        config = replace(config, epochs=epochs)
+    if data is not None:
+        config = replace(config, data=str(data))
+    if data_root is not None:
+        config = replace(config, data_root=Path(data_root))
+    done = len(run.rows())
+    if done >= config.epochs and run.is_complete():
+        raise RunError(f"{run.path} has all its {done} epochs; go further with `genrl resume {run.path} --epochs {2 * done}`")
+    if config.task is not None and not run.frames.is_file():
+        raise RunError(f"{run.path} has lost its frames, {run.frames.name}; restore it from a copy, or start again")
+    torch.set_num_threads(config.threads)
+    source, config = images_of(config, run.frames if config.task is not None else None, quiet=quiet)
+    known = run.read_json(run.config)["about"]
+    if known.get("images") not in (None, source.checksum()):
+        raise RunError(f"{config.data} holds other images than {run.path} began with; say where those are now by --data or --data-root")
+    model, config = build(config, source)
+    run.write_json(run.config, config.to_dict() | {"about": known})
+    return _run(config, run, source, model, False, quiet)
+
+
+def _run(config: GenerateConfig, run: GenerationDirectory, source: Source, model: ImageModel, stop: bool, quiet: bool) -> dict[str, Any]:
+    """Fit what is left to fit, then measure and draw."""
+    status, error = "finished", None
+    if not quiet:
+        print("\n".join([f"{config.data}: {source}", *source.notes]), file=sys.stderr)
+    with terminable():
+        try:
+            if stop:
+                raise KeyboardInterrupt
+            _fit(config, run, source, model, quiet)
+        except FloatingPointError as failure:
+            status, error = "failed", str(failure)
+        except KeyboardInterrupt:
+            status = "interrupted"
+        with Interrupt():  # an impatient second Ctrl-C
+            result = _result(config, run, source, model, status, error)
+            run.write_json(run.result, result)
+        if status == "finished":
+            result = _judge(config, run, source, model, result, quiet)
+    with Interrupt():
+        run.write_json(run.result, result)
+    return result
+
+
+def _fit(config: GenerateConfig, run: GenerationDirectory, source: Source, model: ImageModel, quiet: bool) -> None:
+    """Fit from where the checkpoint is; after every epoch the log, the model and the film of samples are written anew."""
+    held_out = judged_images(source, config.judge_images) if config.judge_images else None
+    if isinstance(model, NaiveBayes):
+        _count(config, run, source, model)
+        return
+    rows, film = run.rows(), Film(run.film, config.epochs, config.seed)
+
+    def on_epoch(model: Any, row: dict[str, float]) -> None:
+        rows.append(row)
+        run.write_log(rows)
+        save_model(run.model, model)
+        if config.pictures:
+            film.add(model, int(row["epoch"]))
+        if not quiet and not sys.stderr.isatty():
+            losses = ", ".join(f"{name} {value:.5g}" for name, value in row.items() if name not in ("epoch", "step", "seconds"))
+            print(f"epoch {row['epoch']} of {config.epochs}: {losses}, {row['seconds']:.0f} s", file=sys.stderr, flush=True)
+
+    fit(
+        model,
+        source.data.train,
+        held_out=held_out,
+        transform=source.transform,
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        learning_rate=config.learning_rate,
+        precision="bfloat16" if config.precision == "bfloat16" else "float32",
+        seed=config.seed,
+        checkpoint=run.checkpoint,
+        on_epoch=on_epoch,
+        progress=not quiet and sys.stderr.isatty(),
+        **recipe_of(config.model).fit,
+    )
+    model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    save_model(run.model, model)
+
+
+def _count(config: GenerateConfig, run: GenerationDirectory, source: Source, model: NaiveBayes) -> None:
+    """The fit of naive Bayes: one pass, in no time."""
+    start, train = time.perf_counter(), source.data.train
+    indices = torch.arange(len(train)).split(1000)
+    model.count((train.batch(index), None if train.labels is None else train.labels[index]) for index in indices)
+    row: dict[str, float] = {"epoch": 1, "step": len(indices)}
+    if config.judge_images:
+        x = source.seen(judged_images(source, config.judge_images), SEED)
+        row["held_out_loss"] = -float(model.log_prob(x).mean())
+    rows = [row | {"seconds": round(time.perf_counter() - start, 3)}]
+    run.write_log(rows)
+    save_model(run.model, model)
+    save_state(run.checkpoint, {"fit": {"rows": rows}})
+
+
+def _result(
+    config: GenerateConfig, run: GenerationDirectory, source: Source, model: ImageModel, status: str, error: str | None
+) -> dict[str, Any]:
+    """What is known without measuring: what was trained is on the disk before more can fail."""
+    rows = run.rows()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 1024**2)
+    return {
+        "status": status,
+        "error": error,
+        "model": config.model,
+        "data": config.data,
+        "seed": config.seed,
+        "epochs": len(rows),
+        "seconds": round(sum(row["seconds"] for row in rows), 3),
+        "images": str(source),
+        "shape": list(source.data.train.shape),
+        "levels": config.levels,
+        "counted": isinstance(model, NaiveBayes),
+        "parameters": sum(item.numel() for item in (*model.parameters(), *(model.buffers() if isinstance(model, NaiveBayes) else ()))),
+        "likelihood": None,
+        "distances": None,
+        "judging_seconds": None,
+        "judging_error": "it is not measured yet" if status == "finished" else None,
+        "peak_rss_mb": round(peak, 1),
+    }
+
+
+def _judge(
+    config: GenerateConfig, run: GenerationDirectory, source: Source, model: ImageModel, result: dict[str, Any], quiet: bool
+) -> dict[str, Any]:
+    """``result`` with the numbers; then the pictures. What fails is its ``judging_error``, and `genrl resume` does it again."""
+    found, problems, start = dict(result), [], time.perf_counter()
+    steps: dict[str, Callable[[], Any]] = {
+        "likelihood": lambda: likelihood(config, source, model),
+        "distances": lambda: distances(config, source, model),
+        "pictures": lambda: draw(config, run, source, model, found) if config.pictures else None,
+    }
+    for name, step in steps.items():
+        if not quiet:
+            print(f"{'drawing' if name == 'pictures' else 'measuring'} the {name} ...", file=sys.stderr, flush=True)
+        try:
+            made = step()
+        except KeyboardInterrupt:
+            problems.append(f"the {name} were interrupted")
+            break
+        except Exception as failure:  # whatever a model may do: the training is done and must be kept
+            problems.append(f"the {name} failed ({type(failure).__name__}: {' '.join(str(failure).split())})")
+        else:
+            found |= {name: made} if name in found else {}
+    return found | {"judging_seconds": round(time.perf_counter() - start, 3), "judging_error": "; ".join(problems) or None}

@@ -1,0 +1,139 @@
+"""How good a generative model is, in numbers that stand beside those of a trivial one: its likelihood, and distances of its samples."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from genrl.data import Images
+from genrl.models.base import Density, ImageModel, Sampler
+from genrl.models.classifier import judge
+from genrl.models.metrics import compare_with_floor
+from genrl.models.naive_bayes import NaiveBayes, PixelHistograms
+from genrl.models.pixels import bits_per_dim
+from genrl.runs.generate_config import AUTO, GenerateConfig
+from genrl.runs.image_source import Source
+from genrl.runs.recipes import recipe_of
+
+__all__ = ["distances", "judged_images", "likelihood"]
+
+SEED = 12_345
+"""Of all that is drawn to judge: the same images, levels and noise for every model and every seed of a run."""
+BATCH = 250
+FEWEST = 20
+"""Images that distances need."""
+JUDGED_SIZES = range(8, 65)
+"""Pixels a side of images that the classifier takes whose features are compared."""
+
+
+def judged_images(source: Source, n: int) -> Images:
+    """At most ``n`` images of the test set, drawn at random."""
+    test = source.data.test
+    order = torch.randperm(len(test), generator=torch.Generator().manual_seed(SEED))
+    return test[order[:n]]
+
+
+def draws(config: GenerateConfig, model: ImageModel) -> int | None:
+    """Of the latent vector for each image in a model's bound, or ``None`` for a model that has no such bound."""
+    if not isinstance(model, Density) or "samples" not in inspect.signature(model.log_prob).parameters:
+        return None
+    small = math.prod(model.image_shape) <= 1024
+    return (500 if small else 100) if config.judge_samples == AUTO else config.judge_samples
+
+
+@torch.no_grad()
+def likelihood(config: GenerateConfig, source: Source, model: ImageModel) -> dict[str, Any] | None:
+    """Nats an image and bits a number of the judged images, with the floor of independent pixels; nothing for a model without a density.
+
+    Of black and white images the floor is naive Bayes with one class, of others a histogram of levels for each pixel.
+    """
+    if not isinstance(model, Density) or not config.judge_images:
+        return None
+    images = judged_images(source, config.judge_images)
+    x = source.seen(images, SEED)
+    samples = draws(config, model)
+    arguments = {} if samples is None else {"samples": samples}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        log_p = torch.cat([model.log_prob(part, **arguments) for part in x.split(BATCH if samples is None else 100)])
+    return {
+        "kind": model.likelihood,
+        "samples": samples,
+        "images": len(images),
+        **_in_units(log_p, source.data.train.shape),
+        "floor": _in_units(_floor(source, x), source.data.train.shape),
+    }
+
+
+def _floor(source: Source, x: Tensor) -> Tensor:
+    """Log p of ``x`` by independent pixels, nats, ``(batch,)``."""
+    if source.levels == 2:
+        bayes = NaiveBayes(source.data.train.shape)
+        bayes.count((grey, None) for grey in _batches(source.data.train))
+        return bayes.log_prob(x)
+    seen = (source.seen(source.data.train[part], SEED) for part in _parts(source.data.train))
+    return PixelHistograms(seen, source.levels).log_prob(x)
+
+
+def _in_units(log_p: Tensor, shape: tuple[int, int, int]) -> dict[str, float]:
+    nats, error = -float(log_p.mean()), float(log_p.std(correction=min(1, len(log_p) - 1))) / math.sqrt(len(log_p))
+    return {
+        "nats": nats,
+        "nats_error": error,
+        "bits_per_dim": bits_per_dim(nats, shape),
+        "bits_per_dim_error": bits_per_dim(error, shape),
+    }
+
+
+@torch.no_grad()
+def distances(config: GenerateConfig, source: Source, model: ImageModel) -> dict[str, Any] | None:
+    """FID, KID, precision and recall of samples against test images, with the floor of as many training images against the same.
+
+    The features are those of a classifier that is trained here on the images' labels: nothing without labels, with too few images, or with
+    sizes that it does not take.
+    """
+    train, sizes = source.data.train, source.data.train.shape[1:]
+    few = min(config.judge_images, len(source.data.test), len(train)) < FEWEST
+    if not isinstance(model, Sampler) or few or train.labels is None or train.n_classes < 2 or not all(s in JUDGED_SIZES for s in sizes):
+        return None
+    test = judged_images(source, config.judge_images)
+    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(SEED))
+    known = train[order[: len(test)]]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        generated = torch.cat([model.sample(len(part)) for part in torch.arange(len(test)).split(500)])
+    # Means are compared with the images themselves, drawn levels with images whose levels are drawn alike.
+    draws_levels = recipe_of(config.model).draws_levels
+    real, other = (source.seen(part, SEED) if draws_levels else part.batch() for part in (test, known))
+    folder = _judge_folder()
+    with torch.enable_grad():
+        classifier = judge(train, cache=None if folder is None else folder / f"{source.checksum()[:16]}.safetensors")
+    found, floor = compare_with_floor(classifier.features, other, real, generated, seed=SEED)
+    return {"images": len(test), **asdict(found), "floor": asdict(floor)}
+
+
+def _judge_folder() -> Path | None:
+    """Where classifiers are kept for the next run on the same images; ``None`` where nothing can be written."""
+    import pooch
+
+    folder = Path(pooch.os_cache("genrl")) / "judges"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return folder
+
+
+def _parts(images: Images) -> Iterator[slice]:
+    return (slice(start, start + 1000) for start in range(0, len(images), 1000))
+
+
+def _batches(images: Images) -> Iterator[Tensor]:
+    return (images.batch(part) for part in _parts(images))

@@ -1,0 +1,190 @@
+"""Pictures of a generative model: curves, samples, samples over time, reconstructions and interpolations."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from genrl.models.base import Decoder, Encoder, ImageModel, Sampler
+from genrl.models.pixels import bits_per_dim
+from genrl.models.state import write_whole
+from genrl.runs.generate_config import GenerateConfig
+from genrl.runs.generation_directory import GenerationDirectory
+from genrl.runs.image_judging import judged_images
+from genrl.runs.image_source import Source
+from genrl.runs.pictures import BLUE, GREY, INK, ORANGE, STYLE, new_figure, save_figure
+
+__all__ = ["Film", "draw", "grid"]
+
+TILE = 84
+"""Pixels a side of an image in a grid, at least; smaller ones are magnified by a whole number, so that every pixel stays a square."""
+GAP = 4
+EDGE = "#d5d8dc"
+"""A line around each image, without which a white one has no end."""
+FILM_ROWS, FILM_COLUMNS = 8, 10
+COLUMNS = 10
+
+
+def draw(config: GenerateConfig, run: GenerationDirectory, source: Source, model: ImageModel, result: Mapping[str, Any]) -> None:
+    """Draw all that this model can show; ``result`` tells the floor of its likelihood."""
+    _curves(config, run, result)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        if isinstance(model, Sampler):
+            _save(run, "samples", grid(as_bytes(model.sample(config.samples)), columns=8 if config.samples >= 8 else config.samples))
+        _over_time(run)
+        if isinstance(model, Encoder) and isinstance(model, Decoder):
+            _coding(run, source, model)
+
+
+class Film:
+    """Samples of a model while it learns, from the same noise every time.
+
+    Args:
+        path: an npz, written anew with every row: ``epochs``, and ``images``, uint8, ``(row, sample, channel, height, width)``.
+        epochs: of the whole fit; about eight of them get a row, early ones more often.
+        seed: of the noise.
+    """
+
+    def __init__(self, path: Path, epochs: int, seed: int) -> None:
+        self.path, self.seed = path, seed
+        self.shown = {round(epoch) for epoch in np.geomspace(1, epochs, FILM_ROWS)}
+
+    def add(self, model: ImageModel, epoch: int) -> None:
+        """Draw a row, if this epoch gets one."""
+        if epoch not in self.shown or not isinstance(model, Sampler):
+            return
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            images = as_bytes(model.sample(FILM_COLUMNS))
+        epochs, before = self.read()
+        kept = [row for row, when in zip(before, epochs, strict=True) if when < epoch]
+        buffer = io.BytesIO()
+        np.savez_compressed(
+            buffer, allow_pickle=False, epochs=np.array([*epochs[: len(kept)], epoch]), images=np.stack([*kept, images.numpy()])
+        )
+        write_whole(self.path, buffer.getvalue())
+
+    def read(self) -> tuple[list[int], Sequence[np.ndarray]]:
+        """Epochs and their rows."""
+        if not self.path.is_file():
+            return [], []
+        with np.load(self.path, allow_pickle=False) as file:
+            return file["epochs"].tolist(), list(file["images"])
+
+
+def as_bytes(x: Tensor) -> Tensor:
+    """uint8 of levels in [0, 1]."""
+    return (x.detach() * 255).round().clamp(0, 255).byte()
+
+
+def grid(images: Tensor, columns: int, labels: Sequence[str] = ()) -> Image.Image:
+    """Images in rows on white, magnified by a whole number.
+
+    Args:
+        images: uint8, ``(image, 1 or 3, height, width)``.
+        columns: images a row.
+        labels: of the rows, to their left.
+
+    Example:
+        >>> grid(torch.zeros(6, 1, 28, 28, dtype=torch.uint8), columns=3).size
+        (268, 180)
+    """
+    height, width = images.shape[2:]
+    scale = max(1, round(TILE / max(height, width)))
+    height, width = height * scale, width * scale
+    font = _font()
+    margin = GAP + (round(max(font.getlength(label) for label in labels)) + 2 * GAP if labels else 0)
+    rows = -(-len(images) // columns)
+    picture = Image.new("RGB", (margin + columns * (width + GAP), GAP + rows * (height + GAP)), "white")
+    pen = ImageDraw.Draw(picture)
+    for i, image in enumerate(images.expand(-1, 3, -1, -1)):
+        tile = Image.fromarray(image.permute(1, 2, 0).numpy()).resize((width, height), Image.Resampling.NEAREST)
+        x, y = margin + i % columns * (width + GAP), GAP + i // columns * (height + GAP)
+        pen.rectangle((x - 1, y - 1, x + width, y + height), outline=EDGE)
+        picture.paste(tile, (x, y))
+    for row, label in enumerate(labels):
+        pen.text((margin - 2 * GAP, GAP + row * (height + GAP) + height // 2), label, fill=INK, font=font, anchor="rm")
+    return picture
+
+
+def _font() -> Any:
+    import matplotlib
+
+    return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), 15)
+
+
+def _save(run: GenerationDirectory, name: str, picture: Image.Image) -> None:
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    write_whole(run.path / f"{name}.png", buffer.getvalue())
+
+
+def _over_time(run: GenerationDirectory) -> None:
+    epochs, rows = Film(run.film, 1, 0).read()
+    if epochs:
+        images = torch.as_tensor(np.concatenate(rows))
+        _save(run, "samples_over_time", grid(images, len(rows[0]), [f"epoch {epoch}" for epoch in epochs]))
+
+
+@torch.no_grad()
+def _coding(run: GenerationDirectory, source: Source, model: Any) -> None:
+    """Test images above what the model makes of their codes; and what lies between two codes."""
+    x = source.seen(judged_images(source, 4 * COLUMNS), 0)
+    codes = model.encode(x)
+    made = model.decode(codes)
+    columns = min(COLUMNS, len(x))
+    rows = len(x) // columns
+    pairs = torch.stack([part[: rows * columns].unflatten(0, (rows, columns)) for part in (x, made)], dim=1)
+    _save(run, "reconstructions", grid(as_bytes(pairs.flatten(0, 2)), columns, ["given", "decoded"] * rows))
+    first, last = codes[: min(6, len(codes) // 2)], codes[len(codes) // 2 :][: min(6, len(codes) // 2)]
+    if len(first):
+        between = torch.stack([torch.lerp(first, last, share) for share in torch.linspace(0, 1, COLUMNS).tolist()], dim=1)
+        _save(run, "interpolations", grid(as_bytes(model.decode(between.flatten(0, 1))), COLUMNS))
+
+
+def _curves(config: GenerateConfig, run: GenerationDirectory, result: Mapping[str, Any]) -> None:
+    """The losses of every epoch and, where they are a likelihood, the floor."""
+    import matplotlib
+    from matplotlib.ticker import MaxNLocator
+
+    rows = run.rows()
+    names = [name for name in rows[0] if name not in ("epoch", "step", "seconds")] if rows else []
+    if "loss" not in names and len(rows) < 2:  # counted, so there is no curve
+        return
+    known = result.get("likelihood")
+    in_bits = known is not None and config.levels > 2
+    shape = tuple(result["shape"])
+    with matplotlib.rc_context(STYLE):
+        figure, axes = new_figure(f"{config.subject}\n{config.model}, seed {config.seed}")
+        epochs, drawn = [row["epoch"] for row in rows], []
+        words = {"loss": "training", "held_out_loss": "test images"}
+        for name, color in zip(names, (BLUE, ORANGE, GREY, INK), strict=False):
+            values = [bits_per_dim(row[name], shape) if in_bits else row[name] for row in rows]
+            drawn.append(values)
+            marker = "." if len(rows) < 40 else None
+            axes.plot(epochs, values, color=color, linewidth=1.8, marker=marker, label=words.get(name, name.replace("_", " ")))
+        if known is not None:
+            floor = known["floor"]["bits_per_dim" if in_bits else "nats"]
+            axes.axhline(floor, color=INK, linewidth=1.2, linestyle=":", label="independent pixels")
+            drawn.append([floor, floor])
+        _cut(axes, drawn)
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_ylabel("bits per dimension" if in_bits else "nats per image" if known is not None else "loss")
+        axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+        save_figure(run, "curves", figure)
+
+
+def _cut(axes: Any, drawn: Sequence[Sequence[float]]) -> None:
+    """Leave a first epoch outside that is far above all others, so that something is seen of these."""
+    high, low = max(max(values[1:], default=values[0]) for values in drawn), min(map(min, drawn))
+    if max(map(max, drawn)) > high + 3 * (high - low):
+        axes.set_ylim(low - 0.05 * (high - low), high + 0.2 * (high - low))

@@ -1,0 +1,147 @@
+"""The images of a run as its model sees them: loaded or recorded, resized, turned grey, in so many levels."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from genrl.data import ImageData, ImageError, Images, load_images
+from genrl.models.pixels import binarize, quantize
+from genrl.models.state import write_whole
+from genrl.models.training import Transform
+from genrl.runs.errors import RunError
+from genrl.runs.generate_config import AUTO, GenerateConfig
+from genrl.runs.recipes import recipe_of
+
+__all__ = ["Source", "images_of", "save_frames"]
+
+LUMA = (0.299, 0.587, 0.114)
+"""Share of red, green and blue in grey (ITU-R BT.601)."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Images, and what a model sees of them."""
+
+    data: ImageData
+    levels: int
+    """Of grey or colour; 2 draws zeros and ones with the grey levels as probabilities."""
+    recorded: ImageData | None = None
+    """Frames of a task as they were recorded just now."""
+    notes: tuple[str, ...] = ()
+    """What was done to the images, a sentence each."""
+
+    @property
+    def transform(self) -> Transform | None:
+        """From grey levels to what the model sees."""
+        if self.levels == 2:
+            return binarize
+        return quantize(self.levels) if self.levels < 256 else None
+
+    def seen(self, images: Images, seed: int) -> Tensor:
+        """All of them as the model sees them, ``(image, channel, height, width)``."""
+        x = images.batch()
+        made = x if self.transform is None else self.transform(x, torch.Generator().manual_seed(seed))
+        assert isinstance(made, Tensor)
+        return made
+
+    def __str__(self) -> str:
+        channels, height, width = self.data.train.shape
+        kind = "black and white" if self.levels == 2 else f"{self.levels} levels of {'grey' if channels == 1 else 'each colour'}"
+        return f"{len(self.data.train):,} images to learn from, {len(self.data.test):,} to test on; {height} × {width}, {kind}"
+
+    def checksum(self) -> str:
+        """Of all pixels and labels."""
+        digest = hashlib.sha256()
+        for part in (self.data.train, self.data.test):
+            digest.update(part.pixels.numpy().tobytes())
+            digest.update(b"" if part.labels is None else part.labels.numpy().tobytes())
+        return digest.hexdigest()
+
+
+def images_of(config: GenerateConfig, frames: Path | None = None, *, quiet: bool = False) -> tuple[Source, GenerateConfig]:
+    """The images that ``config`` asks for, and ``config`` with what was decided by them: size and levels.
+
+    Args:
+        config: the run.
+        frames: a file of :func:`save_frames`, instead of recording them.
+        quiet: no progress on stderr.
+
+    Raises:
+        RunError: there are no such images, or they are broken; a task that can't be drawn.
+    """
+    recipe = recipe_of(config.model)
+    if config.task is not None and config.size == AUTO:
+        config = replace(config, size=recipe.largest)
+    try:
+        recorded = _recorded(config, quiet) if config.task is not None and frames is None else None
+        data = recorded or load_images(frames or config.data, config.data_root)
+        shape = data.train.shape
+        if config.size == AUTO:
+            config = replace(config, size=recipe.largest if max(shape[1:]) > recipe.largest else 0)
+        if config.levels == AUTO:
+            config = replace(config, levels=recipe.levels_of_picture if config.task is not None else recipe.levels(shape))
+        train, test = (_resized(part if recipe.colour else _grey(part), config.size) for part in (data.train, data.test))
+        return Source(ImageData(config.subject, train, test), config.levels, recorded, _notes(config, shape, train.shape)), config
+    except ImageError as error:
+        raise RunError(str(error)) from error
+
+
+def _notes(config: GenerateConfig, before: tuple[int, int, int], after: tuple[int, int, int]) -> tuple[str, ...]:
+    notes = []
+    if before[0] != after[0]:
+        notes.append(f"{config.model} models one channel, so colours are turned grey; for colours type --model vae")
+    if before[1:] != after[1:]:
+        sizes = [" × ".join(map(str, shape[1:])) for shape in (before, after)]
+        notes.append(f"images of {sizes[0]} pixels are resized to {sizes[1]}; --size 0 leaves them as they are")
+    return tuple(notes)
+
+
+def _recorded(config: GenerateConfig, quiet: bool) -> ImageData:
+    from genrl.runs.frames import record_frames
+
+    assert config.task is not None
+    return record_frames(
+        config.task,
+        config.frames,
+        env_kwargs=config.env_kwargs,
+        policy=config.policy,
+        imports=config.imports,
+        seed=config.seed,
+        size=config.size,
+        quiet=quiet,
+    )
+
+
+def save_frames(path: Path, data: ImageData) -> None:
+    """An npz that :func:`genrl.data.load_images` reads, whole or not at all."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, x_train=_last(data.train), x_test=_last(data.test))
+    write_whole(path, buffer.getvalue())
+
+
+def _last(images: Images) -> np.ndarray:
+    return images.pixels.permute(0, 2, 3, 1).numpy()
+
+
+def _grey(images: Images) -> Images:
+    if images.shape[0] == 1:
+        return images
+    weights = torch.tensor(LUMA).view(1, 3, 1, 1)
+    parts = [(part.float() * weights).sum(1, keepdim=True).round().byte() for part in images.pixels.split(1000)]
+    return Images(torch.cat(parts), images.labels)
+
+
+def _resized(images: Images, size: int) -> Images:
+    """Squares, each pixel the mean of those that it covers; 0 leaves them as they are."""
+    if size == 0 or images.shape[1:] == (size, size):
+        return images
+    parts = [F.interpolate(part.float(), size=(size, size), mode="area").round().byte() for part in images.pixels.split(1000)]
+    return Images(torch.cat(parts), images.labels)

@@ -1,0 +1,162 @@
+"""How each image model is fitted where nothing else is said: what it sees of the images, its sizes, and the settings of the fit.
+
+A table of plain values; torch is imported only when a model is built. A new model is a row here.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from genrl.runs.errors import RunError, did_you_mean
+
+if TYPE_CHECKING:
+    from genrl.models.base import ImageModel
+
+__all__ = ["RECIPES", "Recipe", "Settings", "flag_defaults", "model_class", "recipe_of"]
+
+Shape = tuple[int, int, int]
+"""Channels, height, width."""
+
+SMALL = 32
+"""Images of one channel and at most so many pixels a side are taken for drawings, such as digits: black and white does them justice."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Of a fit; the number of epochs is what comes nearest to ``steps``."""
+
+    steps: int
+    batch_size: int
+    learning_rate: float
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One model."""
+
+    model: str
+    """``module:Class``, in genrl.models."""
+    drawing: Settings
+    """For black and white images."""
+    picture: Settings
+    """For images of more levels."""
+    levels_of_drawing: int = 2
+    levels_of_picture: int = 256
+    """What it sees: so many equally spaced levels of grey or colour, 2 for black and white."""
+    fewest_levels: int = 2
+    most_levels: int = 256
+    largest: int = 64
+    """Pixels a side of the images that it is given; larger ones are resized to so many."""
+    colour: bool = True
+    """Whether it takes three channels; otherwise images are turned grey."""
+    draws_levels: bool = True
+    """Whether samples are such levels; otherwise they are means, as a decoder gives them."""
+    fit: Mapping[str, Any] = field(default_factory=lambda: {"anneal": True})
+    """Further arguments of :func:`genrl.models.training.fit`."""
+    sized: Callable[[Shape, int], dict[str, Any]] = lambda shape, levels: {"levels": levels}
+    """Arguments of the constructor for images of a shape with so many levels, where the user gives none."""
+    by_images: tuple[str, ...] = ()
+    """Those of them that differ from one kind of images to another."""
+    counts: bool = False
+    """Whether it is fitted by one pass of counting."""
+    always: Mapping[str, Any] = field(default_factory=dict)
+    """Arguments of the constructor that are always others than its own defaults."""
+
+    def settings(self, levels: int) -> Settings:
+        """What does well with images of so many levels."""
+        return self.drawing if levels == 2 else self.picture
+
+    def levels(self, shape: Shape) -> int:
+        """What it sees of images that had this shape."""
+        return self.levels_of_drawing if shape[0] == 1 and max(shape[1:]) <= SMALL else self.levels_of_picture
+
+
+def _vae(shape: Shape, levels: int) -> dict[str, Any]:
+    """Dense layers for drawings; for pictures convolutions that halve them to 4 to 7 pixels a side, where their sizes allow it."""
+    if levels == 2:
+        return {"channels": (), "hidden": (500, 500), "pixels": "bernoulli"}
+    height, width = shape[1:]
+    halvings = 0
+    while min(height, width) >= 8 and height % 2 == 0 and width % 2 == 0:
+        height, width, halvings = height // 2, width // 2, halvings + 1
+    channels = tuple(min(16 * 2**i, 128) for i in range(halvings))
+    return {"channels": channels, "hidden": (256,) if channels else (500, 500), "pixels": "logistic", "levels": levels}
+
+
+RECIPES: Mapping[str, Recipe] = {
+    "naive-bayes": Recipe(
+        "genrl.models.naive_bayes:NaiveBayes",
+        drawing=Settings(1, 1000, 1.0),
+        picture=Settings(1, 1000, 1.0),
+        levels_of_picture=2,
+        most_levels=2,
+        counts=True,
+        sized=lambda shape, levels: {},
+    ),
+    "vae": Recipe(
+        "genrl.models.vae:VAE",
+        drawing=Settings(9_400, 128, 2e-3),
+        picture=Settings(2_000, 64, 1e-3),
+        draws_levels=False,
+        sized=_vae,
+        by_images=("channels", "hidden"),
+    ),
+    "pixelcnn": Recipe(
+        "genrl.models.pixelcnn:PixelCNN",
+        drawing=Settings(3_750, 32, 1e-3),
+        picture=Settings(2_000, 32, 1e-3),
+        levels_of_picture=8,
+        largest=32,
+        colour=False,
+        fit={"anneal": True, "max_grad_norm": 1.0},
+    ),
+    "realnvp": Recipe(
+        "genrl.models.realnvp:RealNVP",
+        drawing=Settings(3_750, 32, 2e-3),
+        picture=Settings(3_750, 32, 2e-3),
+        levels_of_drawing=256,
+        fewest_levels=3,
+        largest=32,
+        fit={"anneal": True, "max_grad_norm": 100.0},
+        always={"dequantization": "variational"},
+    ),
+}
+
+
+def recipe_of(name: str) -> Recipe:
+    """The recipe of a model by its name on the command line, in any spelling.
+
+    Raises:
+        RunError: no such model.
+    """
+    known = {plain(key): key for key in RECIPES}
+    if plain(name) not in known:
+        choices = f"; choose one of {', '.join(RECIPES)}"
+        raise RunError(f"there is no model {name!r}{did_you_mean(name, RECIPES) or choices}")
+    return RECIPES[known[plain(name)]]
+
+
+def model_class(name: str) -> type[ImageModel]:
+    """The class of a model by its name on the command line; errors as in :func:`recipe_of`."""
+    module, _, cls = recipe_of(name).model.partition(":")
+    found: type[ImageModel] = getattr(importlib.import_module(module), cls)
+    return found
+
+
+def flag_defaults(name: str) -> dict[str, Any]:
+    """Defaults of a model's flags where they are not its constructor's; ``None`` is what fits the images."""
+    recipe = recipe_of(name)
+    return dict(recipe.always) | dict.fromkeys(recipe.by_images)
+
+
+def plain(name: str) -> str:
+    """A name without its spelling.
+
+    Example:
+        >>> plain("Naive-Bayes") == plain("naivebayes")
+        True
+    """
+    return name.lower().replace("-", "").replace("_", "")
