@@ -178,7 +178,7 @@ def prior(data: str) -> Fit:
         lambda: CodePrior(VQVAE(MNIST), depth=3),
         data=data,
         begins_with="vqvae",
-        settings={"epochs": 4, "batch_size": 64, "anneal": True, "max_grad_norm": 1.0, "precision": "bfloat16"},
+        settings={"epochs": 3, "batch_size": 64, "anneal": True, "max_grad_norm": 1.0, "precision": "bfloat16"},
         measure=bound,
     )
 
@@ -210,7 +210,7 @@ FITS = {
         transform=binarize,
         begins_with="pixelcnn_binary",
         settings={
-            "epochs": 5,
+            "epochs": 4,
             "batch_size": 32,
             "learning_rate": 7e-4,
             "anneal": True,
@@ -228,7 +228,7 @@ FITS = {
     ),
     "pixelcnn_mixture": Fit(
         lambda: PixelCNN(MNIST, levels=256, width=64, depth=6, mixture=5),
-        settings={"epochs": 5, "batch_size": 32, "anneal": True, "max_grad_norm": 1.0, "precision": "bfloat16"},
+        settings={"epochs": 3, "batch_size": 32, "anneal": True, "max_grad_norm": 1.0, "precision": "bfloat16"},
         measure=likelihood,
     ),
 }

@@ -109,6 +109,7 @@ def fit(
     batch_size: int = 128,
     learning_rate: float = 1e-3,
     anneal: bool = False,
+    warmup: int = 0,
     max_grad_norm: float | None = None,
     average: float = 0.999,
     precision: Precision = "float32",
@@ -131,6 +132,7 @@ def fit(
         batch_size: images a step.
         learning_rate: of Adam.
         anneal: let the learning rate fall to zero, as half a cosine.
+        warmup: steps in which the learning rate rises evenly from nothing.
         max_grad_norm: clip the norm of the gradient.
         average: decay of the exponential average of the weights (smaller in the first steps, so that it forgets where they began); 0 keeps
             the last weights.
@@ -174,7 +176,8 @@ def fit(
                 batches = list(minibatches(len(images), batch_size, 1, generator))
                 for index in batches:
                     batch = _batch(images, index, transform, generator, model, layout)
-                    rate = 0.5 * (1 + math.cos(math.pi * state.step / steps)) if anneal else 1.0
+                    rate = min(1.0, (state.step + 1) / warmup) if warmup else 1.0
+                    rate *= 0.5 * (1 + math.cos(math.pi * state.step / steps)) if anneal else 1.0
                     for player, optimizer in zip(players, optimizers, strict=True):
                         optimizer.param_groups[0]["lr"] = rate * (player.learning_rate or learning_rate)
                         with torch.autocast("cpu", torch.bfloat16, enabled=half):

@@ -40,7 +40,7 @@ class VAE(ImageModel):
         flow_steps, flow_hidden: of the flow, and the widths of each step's network.
         free_bits: nats of each latent number that cost nothing, in the loss only (λ); the reported KL has no floor.
         pixels: ``bernoulli`` for zeros and ones (see :func:`genrl.models.pixels.binarize`; of grey levels the same loss is no likelihood,
-            and its nats mean nothing), or ``logistic``, integrated over each of ``levels``, its scale learned for each channel.
+            and its nats mean nothing), or ``logistic``, a mean and a scale for each, integrated over each of ``levels``.
         levels: of grey or colour, for ``logistic``.
 
     Raises:
@@ -100,9 +100,10 @@ class VAE(ImageModel):
         self.encoder = nn.Sequential(convolutions(image_shape[0], channels), nn.Flatten(), narrow)
         self.to_posterior = nn.Linear(hidden[-1], 2 * latent)
         self.flow = InverseAutoregressiveFlow(latent, hidden[-1], flow_steps, flow_hidden) if posterior == "iaf" else None
-        widen = mlp([latent, *reversed(hidden), math.prod(inner)], norm=nn.BatchNorm1d)
-        self.decoder = nn.Sequential(widen, nn.Unflatten(1, inner), transposed(list(reversed(channels)), image_shape[0]))
-        self.log_scale = nn.Parameter(torch.full((image_shape[0], 1, 1), -2.0)) if pixels == "logistic" else None
+        outputs = (image_shape[0] * (2 if pixels == "logistic" else 1), height, width)  # a logistic has a mean and a scale
+        wide = inner if channels else outputs
+        widen = mlp([latent, *reversed(hidden), math.prod(wide)], norm=nn.BatchNorm1d)
+        self.decoder = nn.Sequential(widen, nn.Unflatten(1, wide), transposed(list(reversed(channels)), outputs[0]))
 
     def transform(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Zeros and ones for Bernoulli pixels, or levels."""
@@ -129,9 +130,10 @@ class VAE(ImageModel):
 
     def _log_pixels(self, x: Tensor, out: Tensor) -> Tensor:
         """Log p of each pixel, of the decoder's output ``(samples, batch, channel, height, width)``."""
-        if self.log_scale is None:
+        if self.pixels == "bernoulli":
             return -F.binary_cross_entropy_with_logits(out, x.expand_as(out), reduction="none")
-        return log_logistic_mass(2 * (x * (self.levels - 1)).round() / (self.levels - 1) - 1, out, self.log_scale, self.levels)
+        mean, log_scale = out.chunk(2, dim=-3)
+        return log_logistic_mass(2 * x - 1, mean, log_scale, self.levels)
 
     def loss(self, x: Tensor) -> Tensor:
         """Minus the evidence lower bound, nats an image, with the floor of ``free_bits`` under the KL of each latent number."""
@@ -163,7 +165,7 @@ class VAE(ImageModel):
     def decode(self, z: Tensor) -> Tensor:
         """The pixels' means, in [0, 1], ``(batch, channel, height, width)``; of zeros and ones, their probabilities."""
         out: Tensor = self.decoder(z)
-        return out.sigmoid() if self.log_scale is None else mean_logistic(out, self.log_scale)
+        return out.sigmoid() if self.pixels == "bernoulli" else mean_logistic(*out.chunk(2, dim=1))
 
     @torch.no_grad()
     def sample(self, n: int) -> Tensor:

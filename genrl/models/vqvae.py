@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from genrl.models.base import ImageModel
 from genrl.models.codebook import Codebook
 from genrl.models.pixels import Pixels, binarize, log_logistic_mass, mean_logistic, quantized
-from genrl.models.training import Source, Transform
+from genrl.models.training import Player, Source, Transform
 from genrl.models.transformer import CausalTransformer
 
 __all__ = ["VQVAE", "CodePrior"]
@@ -217,10 +217,11 @@ class CodePrior(ImageModel):
 
     .. math:: \log p(x) \ge \log p(c(x)) + \log p(x \mid c(x))
 
-    since p(x) is a sum over all codes, of which c(x) is one. The VQVAE is a copy, and does not learn; ``state_dict`` has both.
+    since p(x) is a sum over all codes, of which c(x) is one. ``state_dict`` has both.
 
     Args:
-        vqvae: a fitted one; or its settings, to load weights into.
+        vqvae: a fitted one, of which this has a copy; or its settings; or an image shape, for one with its own defaults.
+        frozen: the VQVAE does not learn, as in the paper; otherwise both learn in one fit, the prior from the codes as they are by then.
         width, depth, heads: of the :class:`~genrl.models.transformer.CausalTransformer`.
         n_classes: of labels; with them ``loss`` takes labels too, and draws are of a class.
 
@@ -236,19 +237,36 @@ class CodePrior(ImageModel):
 
     likelihood = "lower bound"
 
-    def __init__(self, vqvae: VQVAE | Mapping[str, Any], *, width: int = 128, depth: int = 4, heads: int = 4, n_classes: int = 0) -> None:
+    def __init__(
+        self,
+        vqvae: VQVAE | Mapping[str, Any] | tuple[int, int, int],
+        *,
+        frozen: bool = True,
+        width: int = 128,
+        depth: int = 4,
+        heads: int = 4,
+        n_classes: int = 0,
+    ) -> None:
         super().__init__()
-        self.vqvae = (copy.deepcopy(vqvae) if isinstance(vqvae, VQVAE) else VQVAE(**vqvae)).requires_grad_(False).eval()
+        made = copy.deepcopy(vqvae) if isinstance(vqvae, VQVAE) else VQVAE(**vqvae) if isinstance(vqvae, Mapping) else VQVAE(vqvae)
+        self.vqvae, self.frozen = made.requires_grad_(not frozen).train(not frozen), frozen
         self.settings["vqvae"], self.image_shape = self.vqvae.settings, self.vqvae.image_shape
         length = math.prod(self.vqvae.grid)
         self.codes = CausalTransformer(len(self.vqvae.codebook.counts), length, width=width, depth=depth, heads=heads, n_classes=n_classes)
         self.conditional = n_classes > 0
 
     def train(self, mode: bool = True) -> Self:
-        """As of every module, but the VQVAE stays as it is."""
+        """As of every module, but a frozen VQVAE stays as it is."""
         super().train(mode)
-        self.vqvae.eval()
+        self.vqvae.train(mode and not self.frozen)
         return self
+
+    def players(self) -> list[Player]:
+        """The prior, and before it a VQVAE that is not frozen."""
+        prior = Player("loss" if self.frozen else "loss_of_codes", list(self.codes.parameters()), self.loss)
+        if self.frozen:
+            return [prior]
+        return [Player("loss", list(self.vqvae.parameters()), lambda x, labels=None: self.vqvae.loss(x)), prior]
 
     def transform(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """As the VQVAE's."""

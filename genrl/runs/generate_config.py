@@ -28,7 +28,7 @@ class GenerateConfig(Config):
     kwargs_help = "Keywords of the task whose frames are recorded"
 
     model: str = "vae"
-    """naive-bayes, vae, pixelcnn or realnvp."""
+    """naive-bayes, vae, pixelcnn, realnvp, or vq-vae, which has a transformer for a prior."""
     data: str = "mnist"
     """mnist, fashion-mnist, an npz, a folder of images, or `frames:TASK`, frames of any Gymnasium task, such as frames:CarRacing-v3."""
     epochs: int = AUTO

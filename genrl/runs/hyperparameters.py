@@ -19,7 +19,8 @@ __all__ = ["Hyperparameter", "hyperparameters", "resolve_kwargs"]
 
 _NOT_HYPERPARAMETERS = {"self", "policy", "env", "seed", "device", "verbose", "tensorboard_log", "observation_space", "action_space"}
 _NOT_HYPERPARAMETERS |= {"demonstrations", "held_out"}
-_NOT_HYPERPARAMETERS |= {"image_shape", "levels", "pixels", "n_classes"}  # of a model: they come from the images and from --levels
+# Of a model: these come from the images, from --levels, or from its recipe.
+_NOT_HYPERPARAMETERS |= {"image_shape", "levels", "pixels", "n_classes", "vqvae", "frozen"}
 _SIMPLE = (bool, int, float, str)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -33,11 +32,12 @@ def build(config: GenerateConfig, source: Source) -> tuple[ImageModel, GenerateC
     try:
         if getattr(cls, "conditional", False):
             _ = source.data.train.needed_labels
-        if source.data.train.labels is not None and "n_classes" in inspect.signature(cls).parameters:
+        if source.data.train.labels is not None and recipe.classes:
             decided["n_classes"] = source.data.train.n_classes
+        first = decided.pop("first", shape)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            model = cls(shape, **decided | kwargs)
+            model = cls(first, **decided | kwargs)
     except ValueError as error:
         raise RunError(f"--model {config.model} on {config.data}: {error}") from error
     return model, _resolved(replace(config, model_kwargs=kwargs), len(source.data.train))

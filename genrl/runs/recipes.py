@@ -54,12 +54,15 @@ class Recipe:
     """Whether it takes three channels; otherwise images are turned grey."""
     draws_levels: bool = True
     """Whether samples are such levels; otherwise they are means, as a decoder gives them."""
-    fit: Mapping[str, Any] = field(default_factory=lambda: {"anneal": True})
+    fit: Mapping[str, Any] = field(default_factory=lambda: {"anneal": True, "warmup": 100})
     """Further arguments of :func:`genrl.models.training.fit`."""
     sized: Callable[[Shape, int], dict[str, Any]] = lambda shape, levels: {"levels": levels}
-    """Arguments of the constructor for images of a shape with so many levels, where the user gives none."""
+    """Arguments of the constructor for images of a shape with so many levels, where the user gives none; ``first`` is the first of them,
+    if that is not the shape."""
     by_images: tuple[str, ...] = ()
     """Those of them that differ from one kind of images to another."""
+    classes: bool = False
+    """Whether it is given the number of classes, where images have labels."""
     counts: bool = False
     """Whether it is fitted by one pass of counting."""
     always: Mapping[str, Any] = field(default_factory=dict)
@@ -75,15 +78,20 @@ class Recipe:
 
 
 def _vae(shape: Shape, levels: int) -> dict[str, Any]:
-    """Dense layers for drawings; for pictures convolutions that halve them to 4 to 7 pixels a side, where their sizes allow it."""
-    if levels == 2:
-        return {"channels": (), "hidden": (500, 500), "pixels": "bernoulli"}
+    """Convolutions that halve images to 4 to 7 pixels a side, where their sizes allow it; otherwise dense layers."""
     height, width = shape[1:]
     halvings = 0
     while min(height, width) >= 8 and height % 2 == 0 and width % 2 == 0:
         height, width, halvings = height // 2, width // 2, halvings + 1
-    channels = tuple(min(16 * 2**i, 128) for i in range(halvings))
-    return {"channels": channels, "hidden": (256,) if channels else (500, 500), "pixels": "logistic", "levels": levels}
+    channels = tuple(min(32 * 2**i, 128) for i in range(halvings))
+    pixels = {"pixels": "bernoulli"} if levels == 2 else {"pixels": "logistic", "levels": levels}
+    return {"channels": channels, "hidden": (256,) if channels else (500, 500), **pixels}
+
+
+def _vqvae(shape: Shape, levels: int) -> dict[str, Any]:
+    pixels = {"pixels": "bernoulli"} if levels == 2 else {"pixels": "logistic", "levels": levels}
+    halvings = 2 if max(shape[1:]) <= SMALL else 3
+    return {"first": {"image_shape": shape, "downsample": halvings, **pixels}}
 
 
 RECIPES: Mapping[str, Recipe] = {
@@ -93,6 +101,7 @@ RECIPES: Mapping[str, Recipe] = {
         picture=Settings(1, 1000, 1.0),
         levels_of_picture=2,
         most_levels=2,
+        classes=True,
         counts=True,
         sized=lambda shape, levels: {},
     ),
@@ -122,6 +131,16 @@ RECIPES: Mapping[str, Recipe] = {
         largest=32,
         fit={"anneal": True, "max_grad_norm": 100.0},
         always={"dequantization": "variational"},
+    ),
+    "vq-vae": Recipe(
+        "genrl.models.vqvae:CodePrior",
+        drawing=Settings(5_600, 64, 1e-3),
+        picture=Settings(3_000, 64, 1e-3),
+        levels_of_drawing=256,
+        draws_levels=False,
+        fit={"anneal": True, "warmup": 100, "max_grad_norm": 1.0},
+        sized=_vqvae,
+        always={"frozen": False, "depth": 3},
     ),
 }
 

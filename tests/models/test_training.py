@@ -163,6 +163,12 @@ def test_an_annealed_rate_falls_to_zero_as_half_a_cosine():
     assert model.w.item() == pytest.approx(-sum(rates), rel=1e-4)
 
 
+def test_a_warm_up_begins_with_a_share_of_the_rate():
+    model = Falls()
+    quiet(model, images(64), epochs=1, batch_size=16, learning_rate=0.1, average=0.0, warmup=3)
+    assert model.w.item() == pytest.approx(-(0.1 / 3 + 0.2 / 3 + 0.1 + 0.1), rel=1e-4)
+
+
 def test_each_player_moves_its_own_parameters_in_turn():
     model = Two()
     rows = quiet(model, images(), epochs=1, learning_rate=0.1, average=0.0, batch_size=70)

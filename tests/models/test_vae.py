@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.distributions import Bernoulli, Independent, Normal, kl_divergence
 
+from genrl.models.pixels import log_logistic_mass
 from genrl.models.vae import VAE
 
 pytestmark = pytest.mark.usefixtures("double")
@@ -125,3 +126,22 @@ def test_samples_are_probabilities_and_codes_are_repeatable():
 def test_values_out_of_range_are_refused(changes, sentence):
     with pytest.raises(ValueError, match=sentence):
         VAE((1, 4, 4), **changes)
+
+
+@torch.no_grad()
+def test_levels_of_grey_have_probabilities_that_sum_to_one():
+    vae = VAE((1, 1, 2), latent=1, hidden=(8,), pixels="logistic", levels=3).eval()
+    every = torch.cartesian_prod(*[torch.arange(3) / 2] * 2).view(9, 1, 1, 2)
+    assert vae.log_prob(every, samples=20_000).exp().sum().item() == pytest.approx(1, abs=0.01)
+
+
+@torch.no_grad()
+def test_means_of_levels_are_those_of_the_logistic():
+    vae = VAE((3, 4, 4), latent=2, channels=(4,), hidden=(8,), pixels="logistic").eval()
+    z = torch.randn(2, 2)
+    mean, log_scale = vae.decoder(z).chunk(2, dim=1)
+    level = torch.linspace(-1, 1, 256)
+    mass = log_logistic_mass(level.view(-1, 1, 1, 1, 1), mean, log_scale, 256).exp()
+    expected = (mass * (level.view(-1, 1, 1, 1, 1) + 1) / 2).sum(0)
+    torch.testing.assert_close(vae.decode(z), expected, rtol=0, atol=2e-3)
+    assert vae.decode(z).shape == (2, 3, 4, 4)

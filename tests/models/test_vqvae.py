@@ -338,3 +338,21 @@ def test_images_and_codes_that_it_does_not_model_are_refused():
         model.decode_codes(torch.tensor([[[0, 8], [1, 2]]]))
     with pytest.raises(ValueError, match=r"features of shape \(batch, 12\), but was given \(2, 10\)"):
         model.decode(torch.zeros(2, 10))
+
+
+def test_a_prior_whose_vq_vae_is_not_frozen_learns_both_in_one_fit():
+    prior = CodePrior({"image_shape": (1, 8, 8), "codes": 8, "dim": 2, "width": 4, "depth": 1}, frozen=False, width=8, depth=1, heads=1)
+    before = {name: value.clone() for name, value in prior.state_dict().items()}
+    images = Images(torch.randint(256, (64, 1, 8, 8), dtype=torch.uint8))
+    rows = fit(prior, images, epochs=2, batch_size=16, average=0.0, progress=False)
+    assert {"loss", "loss_of_codes"} <= rows[0].keys()
+    moved = [name for name, value in prior.state_dict().items() if not torch.equal(value, before[name])]
+    assert set(moved) == set(before)
+
+
+def test_each_of_both_learns_from_its_own_loss():
+    prior = CodePrior((1, 8, 8), frozen=False, width=8, depth=1, heads=1)
+    first, second = prior.players()
+    x = torch.randint(256, (4, 1, 8, 8)) / 255
+    second.loss(x).backward()
+    assert all(item.grad is None for item in first.parameters) and all(item.grad is not None for item in second.parameters)

@@ -223,7 +223,7 @@ class TestWhatAModelSees:
         assert len(x.unique()) <= levels and ((x * (levels - 1)).round() / (levels - 1) - x).abs().max() < 1e-6
         assert net.log_prob(x).isfinite().all()
 
-    @pytest.mark.parametrize(("size", "channels"), [(8, (16,)), (32, (16, 32, 64)), (64, (16, 32, 64, 128)), (30, (16,)), (7, ())])
+    @pytest.mark.parametrize(("size", "channels"), [(8, (32,)), (32, (32, 64, 128)), (64, (32, 64, 128, 128)), (30, (32,)), (7, ())])
     def test_large_and_coloured_images_are_halved_to_a_few_pixels(self, config, tmp_path, size, channels):
         np.savez(tmp_path / "bars.npz", **bars(20, 3, size=size))
         made = build(*reversed(images_of(replace(config(), model_kwargs={}))))[1]
