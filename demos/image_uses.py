@@ -5,6 +5,7 @@
     python demos/image_uses.py probe
     python demos/image_uses.py sampling
     python demos/image_uses.py novelty
+    python demos/image_uses.py picture
 
 One thread. Each writes demos/results/images/NAME.json.
 """
@@ -26,6 +27,7 @@ from torch import Tensor, nn
 from genrl.data import ImageData, Images, load_images
 from genrl.models.base import load_model
 from genrl.models.classifier import judge
+from genrl.models.corruptions import quadrants
 from genrl.models.metrics import compare_with_floor
 from genrl.models.naive_bayes import NaiveBayes, PixelHistograms
 from genrl.models.novelty import FeatureDistance, auroc, excess_nats
@@ -33,6 +35,7 @@ from genrl.models.pixelcnn import PixelCNN
 from genrl.models.pixels import binarize, bits_per_dim, quantize, resize
 from genrl.models.probe import LinearProbe, balanced
 from genrl.models.training import fit
+from genrl.runs.image_pictures import as_bytes, grid
 
 RESULTS = Path(__file__).parent / "results" / "images"
 
@@ -133,7 +136,7 @@ def sampling(runs: Path, root: Path) -> dict[str, Any]:
     """64 images of 28 × 28 by the cached and by the plain loop, in turns, with the same noise."""
     model: Any = load_model(runs / "pixelcnn_binary-0.model.safetensors")
     cached, plain, same = [], [], True
-    for repeat in range(3):
+    for repeat in range(2):
         noise = torch.rand(64, 28, 28, generator=torch.Generator().manual_seed(repeat))
         start = time.perf_counter()
         first = model.sample(64, noise)
@@ -167,12 +170,30 @@ def novelty(runs: Path, root: Path) -> dict[str, Any]:
     return found
 
 
+def picture(runs: Path, root: Path) -> dict[str, Any]:
+    """Samples of four models, and what a conditional VAE makes of a quarter of an image, in demos/results/images.png."""
+    rows, names = [], []
+    for name, words in (("vae_iaf", "VAE, IAF"), ("pixelcnn_binary_more", "PixelCNN"), ("realnvp", "RealNVP"), ("vqvae_prior", "VQ-VAE")):
+        torch.manual_seed(1)
+        model: Any = load_model(runs / f"{name}-0.model.safetensors")
+        rows.append(model.sample(16))
+        names.append(words)
+    completing: Any = load_model(runs / "quadrants_1-0.model.safetensors")
+    x = binarize(load_images("mnist", root).test.batch(slice(16, 32)), torch.Generator().manual_seed(0))
+    given = quadrants(1)(x, torch.Generator())[1]
+    rows += [given[:, :1] + 0.35 * (1 - given[:, 1:]), completing.complete(given), completing.complete(given), x]
+    names += ["given", "completed", "once more", "the truth"]
+    grid(as_bytes(torch.cat(rows)), 16, names).save(RESULTS.parent / "images.png", optimize=True)
+    return {"rows": names}
+
+
 USES: dict[str, Callable[[Path, Path], dict[str, Any]]] = {
     "floors": floors,
     "fid": fid,
     "probe": probe,
     "sampling": sampling,
     "novelty": novelty,
+    "picture": picture,
 }
 
 
