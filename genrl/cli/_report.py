@@ -79,7 +79,7 @@ def _rows_of_generation(result: dict[str, Any]) -> list[tuple[str, str]]:
         bound += f" with {known['samples']} samples" if known["samples"] else ""
         for name, values, end in (
             ("likelihood", known, f"{bound} ({known['images']:,} test images)"),
-            ("independent pixels", known["floor"], ", the trivial floor"),
+            (known.get("floor_name", "independent pixels"), known["floor"], ", the trivial floor"),
         ):
             rows.append((name, f"{values[unit]:{form}} ± {values[f'{unit}_error']:{form}} {words}{end}"))
     if known := result["distances"]:

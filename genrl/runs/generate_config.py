@@ -17,6 +17,7 @@ __all__ = ["AUTO", "GenerateConfig"]
 AUTO = -1
 """Of a field: what does well with the chosen model and images."""
 FRAMES = "frames:"
+Given = Literal["quadrants-1", "quadrants-2", "quadrants-3", "hole", "noise", "coarse"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class GenerateConfig(Config):
     kwargs_help = "Keywords of the task whose frames are recorded"
 
     model: str = "vae"
-    """naive-bayes, vae, pixelcnn, realnvp, or vq-vae, which has a transformer for a prior."""
+    """naive-bayes, vae, pixelcnn, realnvp, conditional-vae, or vq-vae, which has a transformer for a prior."""
     data: str = "mnist"
     """mnist, fashion-mnist, an npz, a folder of images, or `frames:TASK`, frames of any Gymnasium task, such as frames:CarRacing-v3."""
     epochs: int = AUTO
@@ -42,6 +43,9 @@ class GenerateConfig(Config):
     levels: int = AUTO
     """Levels of grey or colour that the model sees, 2 to 256; 2 draws each pixel black or white, with its grey level as probability, anew
     every time; -1 takes 2 for small grey images, and for others what does well with the model."""
+    given: Given | None = None
+    """What a conditional-vae is given of an image, to make the rest: one (the default), two or three quadrants, all but a hole, or all of
+    it, noisy or coarse."""
     seed: int = 0
     """One seed for the model, the fit and the frames; the same seed and threads repeat a run bit for bit."""
     data_root: Path | None = None
@@ -87,6 +91,8 @@ class GenerateConfig(Config):
         if self.levels != AUTO and not low <= self.levels <= high:
             need = f"{low}" if low == high else f"between {low} and {high}"
             raise RunError(f"--levels is {self.levels}, but must be {need} for --model {self.model}")
+        if self.given is not None and not recipe.completes:
+            raise RunError(f"--given is {self.given}, but --model {self.model} is given nothing; write --model conditional-vae")
         if self.data == FRAMES:
             raise RunError(f"--data is {self.data!r}, but needs a task behind the colon, such as frames:CarRacing-v3")
         if self.task is None:

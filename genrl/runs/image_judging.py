@@ -15,6 +15,7 @@ from torch import Tensor
 from genrl.data import Images
 from genrl.models.base import Density, ImageModel, Sampler
 from genrl.models.classifier import judge
+from genrl.models.conditional_vae import ConditionalVAE
 from genrl.models.metrics import compare_with_floor
 from genrl.models.naive_bayes import NaiveBayes, PixelHistograms
 from genrl.models.pixels import bits_per_dim
@@ -58,6 +59,8 @@ def likelihood(config: GenerateConfig, source: Source, model: ImageModel) -> dic
         return None
     images = judged_images(source, config.judge_images)
     x = source.seen(images, SEED)
+    if isinstance(model, ConditionalVAE):
+        return _completion(config, source, model, x)
     samples = draws(config, model)
     arguments = {} if samples is None else {"samples": samples}
     with torch.random.fork_rng(devices=[]):
@@ -70,6 +73,19 @@ def likelihood(config: GenerateConfig, source: Source, model: ImageModel) -> dic
         **_in_units(log_p, source.data.train.shape),
         "floor": _in_units(_floor(source, x), source.data.train.shape),
     }
+
+
+def _completion(config: GenerateConfig, source: Source, model: ConditionalVAE, x: Tensor) -> dict[str, Any]:
+    """Of what is wanted, given the rest; the floor is the plain network that makes the first guess."""
+    assert source.task is not None
+    generator, shape, samples = torch.Generator().manual_seed(SEED), source.data.train.shape, draws(config, model)
+    parts = [source.task(part, generator) for part in x.split(BATCH)]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        log_p = torch.cat([model.log_prob(*part, samples=samples or 1) for part in parts])
+    guess = torch.cat([model.log_prob_of_guess(*part) for part in parts])
+    about = {"kind": model.likelihood, "samples": samples, "images": len(x)}
+    return about | _in_units(log_p, shape) | {"floor": _in_units(guess, shape), "floor_name": "plain network"}
 
 
 def _floor(source: Source, x: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from genrl.models.base import Decoder, Encoder, ImageModel, Sampler
+from genrl.models.conditional_vae import ConditionalVAE
 from genrl.models.pixels import bits_per_dim
 from genrl.models.state import write_whole
 from genrl.runs.generate_config import GenerateConfig
@@ -40,6 +41,8 @@ def draw(config: GenerateConfig, run: GenerationDirectory, source: Source, model
         if isinstance(model, Sampler):
             _save(run, "samples", grid(as_bytes(model.sample(config.samples)), columns=8 if config.samples >= 8 else config.samples))
         _over_time(run)
+        if isinstance(model, ConditionalVAE):
+            _completions(run, source, model)
         if isinstance(model, Encoder) and isinstance(model, Decoder):
             _coding(run, source, model)
 
@@ -134,6 +137,19 @@ def _over_time(run: GenerationDirectory) -> None:
         _save(run, "samples_over_time", grid(images, len(rows[0]), [f"epoch {epoch}" for epoch in epochs]))
 
 
+def _completions(run: GenerationDirectory, source: Source, model: ConditionalVAE) -> None:
+    """Test images: what is given of them, grey where nothing is, two completions, and the images."""
+    assert source.task is not None
+    x = source.seen(judged_images(source, 2 * COLUMNS), 0)
+    target, given, _ = source.task(x, torch.Generator().manual_seed(0))
+    value, known = given.chunk(2, dim=1)
+    rows = (value.clamp(0, 1) + 0.35 * (1 - known), model.complete(given), model.complete(given), target)
+    columns = min(COLUMNS, len(x))
+    half = [torch.cat([row[start : start + columns] for row in rows]) for start in range(0, len(x) - columns + 1, columns)]
+    words = ["given", "completed", "once more", "the image"]
+    _save(run, "completions", grid(as_bytes(torch.cat(half)), columns, words * len(half)))
+
+
 @torch.no_grad()
 def _coding(run: GenerationDirectory, source: Source, model: Any) -> None:
     """Test images above what the model makes of their codes; and what lies between two codes."""
@@ -160,6 +176,8 @@ def _curves(config: GenerateConfig, run: GenerationDirectory, result: Mapping[st
     if "loss" not in names and len(rows) < 2:  # counted, so there is no curve
         return
     known = result.get("likelihood")
+    if known is not None and "floor_name" in known:  # the loss is not that likelihood alone
+        known = None
     in_bits = known is not None and config.levels > 2
     shape = tuple(result["shape"])
     with matplotlib.rc_context(STYLE):

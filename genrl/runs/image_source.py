@@ -13,11 +13,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from genrl.data import ImageData, ImageError, Images, load_images
+from genrl.models.corruptions import Task, coarse, hole, noisy, quadrants
 from genrl.models.pixels import binarize, quantize
 from genrl.models.state import write_whole
 from genrl.models.training import Transform
 from genrl.runs.errors import RunError
-from genrl.runs.generate_config import AUTO, GenerateConfig
+from genrl.runs.generate_config import AUTO, GenerateConfig, Given
 from genrl.runs.recipes import recipe_of
 
 __all__ = ["Source", "images_of", "save_frames"]
@@ -35,12 +36,24 @@ class Source:
     """Of grey or colour; 2 draws zeros and ones with the grey levels as probabilities."""
     recorded: ImageData | None = None
     """Frames of a task as they were recorded just now."""
+    task: Task | None = None
+    """What is given of an image to a model that completes it."""
     notes: tuple[str, ...] = ()
     """What was done to the images, a sentence each."""
 
     @property
     def transform(self) -> Transform | None:
-        """From grey levels to what the model sees."""
+        """From grey levels to what the model learns."""
+        return self._levelled if self.task is None else self._completed
+
+    def _completed(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        assert self.task is not None and self._levelled is not None
+        levelled = self._levelled(x, generator)
+        assert isinstance(levelled, Tensor)
+        return self.task(levelled, generator)
+
+    @property
+    def _levelled(self) -> Transform | None:
         if self.levels == 2:
             return binarize
         return quantize(self.levels) if self.levels < 256 else None
@@ -48,7 +61,7 @@ class Source:
     def seen(self, images: Images, seed: int) -> Tensor:
         """All of them as the model sees them, ``(image, channel, height, width)``."""
         x = images.batch()
-        made = x if self.transform is None else self.transform(x, torch.Generator().manual_seed(seed))
+        made = x if self._levelled is None else self._levelled(x, torch.Generator().manual_seed(seed))
         assert isinstance(made, Tensor)
         return made
 
@@ -89,9 +102,19 @@ def images_of(config: GenerateConfig, frames: Path | None = None, *, quiet: bool
         if config.levels == AUTO:
             config = replace(config, levels=recipe.levels_of_picture if config.task is not None else recipe.levels(shape))
         train, test = (_resized(part if recipe.colour else _grey(part), config.size) for part in (data.train, data.test))
-        return Source(ImageData(config.subject, train, test), config.levels, recorded, _notes(config, shape, train.shape)), config
+        if recipe.completes:
+            config = replace(config, given=config.given or "quadrants-1")
+        task = None if config.given is None else _task(config.given, train.shape)
+        return Source(ImageData(config.subject, train, test), config.levels, recorded, task, _notes(config, shape, train.shape)), config
     except ImageError as error:
         raise RunError(str(error)) from error
+
+
+def _task(given: Given, shape: tuple[int, int, int]) -> Task:
+    """A hole is three sevenths of a side, noise half of the range."""
+    if given.startswith("quadrants"):
+        return quadrants(int(given[-1]))
+    return {"hole": hole(max(1, 3 * min(shape[1:]) // 7)), "noise": noisy(0.5), "coarse": coarse(2)}[given]
 
 
 def _notes(config: GenerateConfig, before: tuple[int, int, int], after: tuple[int, int, int]) -> tuple[str, ...]:

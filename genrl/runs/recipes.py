@@ -61,6 +61,8 @@ class Recipe:
     if that is not the shape."""
     by_images: tuple[str, ...] = ()
     """Those of them that differ from one kind of images to another."""
+    completes: bool = False
+    """Whether it makes what is wanted of an image from what is given, instead of images from nothing."""
     classes: bool = False
     """Whether it is given the number of classes, where images have labels."""
     counts: bool = False
@@ -131,6 +133,16 @@ RECIPES: Mapping[str, Recipe] = {
         largest=32,
         fit={"anneal": True, "max_grad_norm": 100.0},
         always={"dequantization": "variational"},
+    ),
+    "conditional-vae": Recipe(
+        "genrl.models.conditional_vae:ConditionalVAE",
+        drawing=Settings(2_350, 256, 2e-3),
+        picture=Settings(2_350, 256, 2e-3),
+        levels_of_picture=2,
+        most_levels=2,
+        largest=32,
+        completes=True,
+        sized=lambda shape, levels: {},
     ),
     "vq-vae": Recipe(
         "genrl.models.vqvae:CodePrior",

@@ -18,6 +18,8 @@ from PIL import Image
 from genrl.data import Images
 from genrl.data.images import ImageData
 from genrl.models.base import load_model
+from genrl.models.conditional_vae import ConditionalVAE
+from genrl.models.corruptions import quadrants
 from genrl.models.naive_bayes import NaiveBayes
 from genrl.models.state import load_state
 from genrl.runs import GenerateConfig, RunError, generate, resume, resume_generation, watch
@@ -32,6 +34,8 @@ SMALL = {
     "vae": {"latent": 4, "hidden": (16,)},
     "pixelcnn": {"width": 8, "depth": 1},
     "realnvp": {"width": 4},
+    "vq-vae": {"width": 8, "depth": 1, "heads": 1},
+    "conditional-vae": {"latent": 2, "hidden": (16,)},
     "naive-bayes": {},
 }
 
@@ -107,7 +111,9 @@ class TestTheDirectory:
     def test_of_every_model_holds_weights_that_load(self, config, model):
         made = config(model)
         assert generate(made, quiet=True)["status"] == "finished"
-        assert load_model(made.directory / "model.safetensors").sample(2).shape == (2, 1, 8, 8)
+        model = load_model(made.directory / "model.safetensors")
+        drawn = model.complete(torch.zeros(2, 2, 8, 8)) if isinstance(model, ConditionalVAE) else model.sample(2)
+        assert drawn.shape == (2, 1, 8, 8)
 
     def test_is_not_written_where_a_run_is_refused(self, config):
         made = config("realnvp", size=9)
@@ -198,6 +204,35 @@ def test_a_loss_that_is_no_number_is_one_sentence_and_the_last_good_model_stays(
     assert result["error"] == "the loss of a batch is nan in epoch 3, step 8; lower the learning rate"
     assert result["epochs"] == 2
     assert all(value.isfinite().all() for value in load_model(made.directory / "model.safetensors").state_dict().values())
+
+
+class TestCompletion:
+    @pytest.mark.parametrize("given", ["quadrants-1", "quadrants-3", "hole", "noise", "coarse"])
+    def test_is_measured_beside_the_plain_network_and_drawn(self, config, given):
+        made = config("conditional-vae", given=given, judge_images=30, judge_samples=4, pictures=True)
+        result = generate(made, quiet=True)
+        assert result["judging_error"] is None and result["distances"] is None
+        assert result["likelihood"]["floor_name"] == "plain network"
+        assert Image.open(made.directory / "completions.png").size[0] > 500
+        assert (
+            GenerateConfig.from_dict(
+                {name: value for name, value in json.loads((made.directory / "config.json").read_text()).items() if name != "about"}
+            ).given
+            == given
+        )
+
+    def test_likelihood_is_that_of_what_is_wanted(self, config):
+        source, made = images_of(config("conditional-vae", judge_images=8, judge_samples=3))
+        assert made.given == "quadrants-1"
+        model, made = build(made, source)
+        model.eval()
+        found = likelihood(made, source, model)
+        parts = quadrants(1)(source.seen(judged_images(source, 8), SEED), torch.Generator())
+        assert found["floor"]["nats"] == pytest.approx(-float(model.log_prob_of_guess(*parts).mean()), rel=1e-5)
+
+    def test_nothing_is_given_to_other_models(self, config):
+        with pytest.raises(RunError, match="--given is hole, but --model vae is given nothing; write --model conditional-vae"):
+            config("vae", given="hole")
 
 
 class TestWhatAModelSees:
