@@ -25,7 +25,6 @@ from genrl.data import load_images
 from genrl.models.base import ImageModel, load_model, save_model
 from genrl.models.conditional_vae import ConditionalVAE
 from genrl.models.corruptions import coarse, hole, noisy, quadrants
-from genrl.models.metrics import psnr
 from genrl.models.pixelcnn import PixelCNN
 from genrl.models.pixels import binarize, bits_per_dim, quantize, resize
 from genrl.models.realnvp import RealNVP, dequantize_to_logits
@@ -99,7 +98,7 @@ def conditional(model: nn.Module, test: Any, transform: Transform | None) -> dic
 
 
 def restored(model: nn.Module, test: Any, transform: Transform | None) -> dict[str, float]:
-    """PSNR of the whole test set, the mean over images in dB, beside that of what is given and of simple fills."""
+    """PSNR of the mean squared error of the whole test set, dB, beside that of what is given and of simple fills."""
     torch.manual_seed(12345)
     generator = torch.Generator().manual_seed(12345)
     sums: dict[str, float] = {}
@@ -116,8 +115,8 @@ def restored(model: nn.Module, test: Any, transform: Transform | None) -> dict[s
             "psnr_median": nn.functional.unfold(value, 3, padding=1).unflatten(1, (1, 9)).median(2).values.view_as(target).clamp(0, 1),
         }
         for name, image in fills.items():
-            sums[name] = sums.get(name, 0.0) + float(psnr(image, target).sum())
-    return {name: value / len(test) for name, value in sums.items()}
+            sums[name] = sums.get(name, 0.0) + float((image - target).double().square().mean()) * len(index)
+    return {name: -10 * math.log10(value / len(test)) for name, value in sums.items()}
 
 
 def quadrant(given: int) -> Fit:
