@@ -33,6 +33,7 @@ from genrl.models.vae import VAE
 from genrl.models.vqvae import VQVAE, CodePrior
 
 RESULTS = Path(__file__).parent / "results" / "images"
+ROOT = Path("../shared/data/images")
 MNIST = (1, 28, 28)
 
 
@@ -102,13 +103,14 @@ def restored(model: nn.Module, test: Any, transform: Transform | None) -> dict[s
     torch.manual_seed(12345)
     generator = torch.Generator().manual_seed(12345)
     sums: dict[str, float] = {}
-    mean = test.batch().mean(0)
+    mean = load_images("mnist", ROOT).train.batch().mean(0)
     for index in torch.arange(len(test)).split(1000):
         target, given, wanted = transform(test.batch(index), generator)  # type: ignore[misc]
         value, known = given.chunk(2, dim=1)
         small = nn.functional.avg_pool2d(target, 2)
         fills = {
             "psnr": model.complete(given, samples=20),  # type: ignore[operator]
+            "psnr_guess": torch.where(wanted > 0, model.guess(given.flatten(1)).sigmoid().view_as(target), target),  # type: ignore[operator]
             "psnr_given": torch.where(known > 0, value, 0.0).clamp(0, 1),
             "psnr_mean_fill": torch.where(wanted > 0, mean.expand_as(target), target),
             "psnr_bicubic": nn.functional.interpolate(small, scale_factor=2, mode="bicubic").clamp(0, 1),
@@ -243,7 +245,7 @@ def main() -> None:
     parser.add_argument("name", choices=FITS)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--runs", type=Path, default=Path("images"), help="folder of checkpoints")
-    parser.add_argument("--data-root", type=Path, default=Path("../shared/data/images"))
+    parser.add_argument("--data-root", type=Path, default=ROOT)
     flags = parser.parse_args()
     torch.set_num_threads(1)
     chosen = FITS[flags.name]
@@ -271,7 +273,8 @@ def main() -> None:
     minutes = sum(row["seconds"] for row in rows) / 60
     save_model(flags.runs / f"{flags.name}-{flags.seed}.model.safetensors", model)
     start = time.perf_counter()
-    measured = chosen.measure(model, data.test, chosen.transform)
+    with torch.no_grad():
+        measured = chosen.measure(model, data.test, chosen.transform)
     result = {"name": flags.name, "seed": flags.seed, "minutes": round(minutes, 1), **measured}
     result["measuring_minutes"] = round((time.perf_counter() - start) / 60, 1)
     result["parameters"] = sum(math.prod(item.shape) for item in model.parameters())

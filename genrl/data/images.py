@@ -44,6 +44,8 @@ class Images:
             )
         if not len(self.pixels):
             raise ImageError("there are no images; give at least one")
+        if self.labels is not None and self.labels.dtype == torch.int64 and len(self.labels) and self.labels.min() < 0:
+            raise ImageError(f"labels must be whole numbers from 0, but one is {int(self.labels.min())}")
         if self.labels is not None and (self.labels.dtype != torch.int64 or self.labels.shape != self.pixels.shape[:1]):
             raise ImageError(
                 f"labels must be whole numbers (int64), one for each of {len(self)} images, but are {_dtype(self.labels)} of shape "

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
@@ -12,7 +14,7 @@ from torch import Tensor, nn
 
 from genrl.models.state import load_state, save_state
 
-__all__ = ["Decoder", "Density", "Encoder", "ImageModel", "Sampler", "load_model", "save_model"]
+__all__ = ["Decoder", "Density", "Encoder", "ImageModel", "Sampler", "evaluating", "load_model", "save_model"]
 
 _CLASSES = {
     "ConditionalVAE": "conditional_vae",
@@ -106,6 +108,17 @@ class ImageModel(nn.Module):
         if len(x) and not (x.min() >= 0 and x.max() <= 1):
             raise ValueError(f"{name} models grey levels in [0, 1], but was given {float(x.min()):.3g} to {float(x.max()):.3g}")
         return x
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """The model in evaluation mode while the block runs: what it draws depends on no batch, and leaves its batch norm as it is."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
 
 
 def save_model(path: str | Path, model: ImageModel) -> None:

@@ -17,7 +17,7 @@ class Codebook(nn.Module):
         e_i = m_i / N_i
 
     A code with less than a ``restart``-th of an equal share of the inputs becomes one of them. That is so for all at first: the first
-    batch places them.
+    batch places them, unless ``restart`` is 0.
     """
 
     counts: Tensor

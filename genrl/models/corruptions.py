@@ -49,10 +49,14 @@ def quadrants(given: int, then: Transform | None = None) -> Task:
 
 
 def hole(size: int) -> Task:
-    """A square of ``size`` pixels is missing, at a place drawn anew every time."""
+    """A square of ``size`` pixels is missing, at a place drawn anew every time; no larger than the image."""
+    if size < 1:
+        raise ValueError(f"a hole needs a size of at least 1 pixel, but was given {size}")
 
     def task(x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         height, width = x.shape[2:]
+        if size > min(height, width):
+            raise ValueError(f"a hole of {size} pixels does not fit into images of {height} × {width}; give a smaller one")
         top = torch.randint(height - size + 1, (len(x), 1), generator=generator)
         left = torch.randint(width - size + 1, (len(x), 1), generator=generator)
         rows, columns = torch.arange(height) - top, torch.arange(width) - left
@@ -64,6 +68,8 @@ def hole(size: int) -> Task:
 
 def noisy(std: float) -> Task:
     """Gaussian noise of ``std`` on every pixel."""
+    if std < 0:
+        raise ValueError(f"noise needs a standard deviation of at least 0, but was given {std}")
 
     def task(x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         given = x + std * torch.randn(x.shape, generator=generator, dtype=x.dtype)
@@ -76,6 +82,8 @@ def coarse(factor: int) -> Task:
     """Squares of ``factor`` pixels are given as their mean."""
 
     def task(x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        if x.shape[2] % factor or x.shape[3] % factor:
+            raise ValueError(f"images of {x.shape[2]} × {x.shape[3]} are no whole squares of {factor} pixels; give another factor")
         given = F.interpolate(F.avg_pool2d(x, factor), scale_factor=factor)
         return x, torch.cat([given, torch.ones_like(x)], dim=1), torch.ones_like(x)
 

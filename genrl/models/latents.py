@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -14,8 +16,8 @@ def walk(start: Tensor, end: Tensor, steps: int, *, spherical: bool = False) -> 
     Args:
         start, end: ``(batch, latent)``.
         steps: at least 2.
-        spherical: along the great circle, the length changing evenly, instead of along the line: the middle of a line between two draws
-            of a Gaussian is shorter than any draw.
+        spherical: along the great circle (a line between opposites), the length changing evenly, instead of along the line: the middle of
+            a line between two draws of a Gaussian is shorter than any draw.
 
     Returns:
         ``(steps, batch, latent)``.
@@ -35,8 +37,9 @@ def walk(start: Tensor, end: Tensor, steps: int, *, spherical: bool = False) -> 
     lengths = start.norm(dim=1, keepdim=True), end.norm(dim=1, keepdim=True)
     first, last = (x / length.clamp_min(1e-12) for x, length in zip((start, end), lengths, strict=True))
     angle = (first * last).sum(1, keepdim=True).clamp(-1, 1).acos()
-    share = torch.where(angle < 1e-4, t, (t * angle).sin() / angle.sin().clamp_min(1e-12))
-    rest = torch.where(angle < 1e-4, 1 - t, ((1 - t) * angle).sin() / angle.sin().clamp_min(1e-12))
+    straight = (angle < 1e-4) | (angle > math.pi - 1e-3)  # no circle is the nearest between opposites
+    share = torch.where(straight, t, (t * angle).sin() / angle.sin().clamp_min(1e-12))
+    rest = torch.where(straight, 1 - t, ((1 - t) * angle).sin() / angle.sin().clamp_min(1e-12))
     return (rest * first + share * last) * ((1 - t) * lengths[0] + t * lengths[1])
 
 

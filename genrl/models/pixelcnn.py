@@ -219,6 +219,8 @@ class PixelCNN(ImageModel):
     def sample(self, n: int, noise: Tensor | None = None, given: Tensor | None = None, known: Tensor | None = None) -> Tensor:
         """Draw images pixel by pixel; each layer is computed once for each pixel, from the columns that it sees.
 
+        A pixel sees those before it, known or drawn, and none of those after it.
+
         Args:
             n: images.
             noise: uniform numbers in [0, 1), ``(n, height, width)``, each decides a pixel; by default drawn.
@@ -229,6 +231,10 @@ class PixelCNN(ImageModel):
             ``(n, 1, height, width)``, levels in [0, 1].
         """
         _, height, width = self.image_shape
+        if (given is None) != (known is None):
+            raise ValueError("PixelCNN completes images of which it is told what is known: give both given and known, or neither")
+        if given is not None:
+            self._levels_of(given)
         noise = torch.rand(n, height, width) if noise is None else noise
         x = torch.zeros(n, 1, height, width)
         pixel = _Stacks(self, x) if self.gated else _Plain(self, x)

@@ -88,13 +88,19 @@ def log_logistic_mass(x: Tensor, mean: Tensor, log_scale: Tensor, levels: int) -
     return torch.where(x < half - 1, up, torch.where(x > 1 - half, down, inside))
 
 
-def mean_logistic(mean: Tensor, log_scale: Tensor) -> Tensor:
-    r"""Mean of a logistic in [-1, 1] that is clipped there, given in [0, 1]: with its distribution function F, the integral of 1 - F,
-    :math:`s (\ln(1 + e^{(m + 1) / s}) - \ln(1 + e^{(m - 1) / s}))`.
+def mean_logistic(mean: Tensor, log_scale: Tensor, levels: int = 256) -> Tensor:
+    r"""Mean of the levels of a logistic in [-1, 1], given in [0, 1].
+
+    Of up to 32 levels it is their sum; of more, what the sum tends to, the mean of the logistic clipped at the ends: with its distribution
+    function F, the integral of 1 - F, :math:`s (\ln(1 + e^{(m + 1) / s}) - \ln(1 + e^{(m - 1) / s}))`.
 
     Example:
         >>> mean_logistic(torch.tensor([-9.0, 0.0, 9.0]), torch.tensor(-1.0)).round(decimals=6).tolist()
         [0.0, 0.5, 1.0]
     """
+    if levels <= 32:
+        values = torch.linspace(-1, 1, levels, dtype=mean.dtype)
+        parts = [(value + 1) / 2 * log_logistic_mass(value.expand_as(mean), mean, log_scale, levels).exp() for value in values]
+        return torch.stack(parts).sum(0).clamp(0, 1)
     scale = log_scale.clamp_min(-7).exp()
     return (scale / 2 * (F.softplus((mean + 1) / scale) - F.softplus((mean - 1) / scale))).clamp(0, 1)

@@ -34,9 +34,9 @@ class LinearProbe:
                 f"a linear probe needs features (image, feature) and a label for each image, but was given {tuple(features.shape)} and "
                 f"{tuple(labels.shape)}"
             )
+        if len(labels.unique()) < 2:
+            raise ValueError(f"a linear probe needs images of at least two classes, but all labels are {int(labels[0])}")
         classes = int(labels.max()) + 1
-        if classes < 2:
-            raise ValueError("a linear probe needs images of at least two classes, but all labels are 0")
         x = features.detach().double()
         self.mean, self.scale = x.mean(0), x.std().clamp_min(1e-12)
         self.weight = torch.zeros(classes, x.shape[1], dtype=torch.float64, requires_grad=True)

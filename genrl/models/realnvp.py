@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from genrl.models.base import ImageModel
+from genrl.models.base import ImageModel, evaluating
 from genrl.models.pixels import quantized
 
 __all__ = ["AffineCoupling", "Dequantization", "RealNVP", "dequantize_to_logits", "squeeze", "unsqueeze"]
@@ -248,11 +248,20 @@ class RealNVP(ImageModel):
         """Minus the mean of the bound, nats an image."""
         return -self.log_prob(x).mean()
 
+    def _noise_shapes(self) -> list[tuple[int, int, int]]:
+        """Of each scale: half of what a squeeze leaves, all of it in the last."""
+        channels, height, width = self.image_shape
+        shapes = []
+        for _ in self.scales[:-1]:
+            channels, height, width = 2 * channels, height // 2, width // 2
+            shapes.append((channels, height, width))
+        return [*shapes, (channels, height, width)]
+
     @torch.no_grad()
     def sample(self, n: int, temperature: float = 1.0) -> Tensor:
         """Images, levels in [0, 1], ``(n, channel, height, width)``; a temperature below one multiplies the noise."""
-        shapes = [z.shape[1:] for z in self(torch.zeros(1, *self.image_shape))[0]]
-        p = self.inverse([temperature * torch.randn(n, *shape) for shape in shapes]).sigmoid()
+        with evaluating(self):
+            p = self.inverse([temperature * torch.randn(n, *shape) for shape in self._noise_shapes()]).sigmoid()
         unit = (p - self.ALPHA) / (1 - 2 * self.ALPHA)
         return (unit * self.levels).floor().clamp(0, self.levels - 1) / (self.levels - 1)
 

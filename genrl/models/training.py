@@ -94,6 +94,7 @@ class _State:
         self.average = dict(state["average"])
         for optimizer, values in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(values)
+            _as_parameters(optimizer)
         self.generator.set_state(state["generator"])
         torch.set_rng_state(state["torch"])
         self.rows, self.step = list(state["rows"]), state["step"]
@@ -150,15 +151,17 @@ def fit(
         FloatingPointError: a loss is NaN or infinite; the last checkpoint is as it was.
         ValueError: a checkpoint of another fit; the model is conditional, and the images have no labels.
     """
-    _check(epochs, batch_size, learning_rate, average, precision)
+    _check(epochs, batch_size, learning_rate, average, precision, warmup)
+    if checkpoint is not None and not Path(checkpoint).parent.is_dir():
+        raise ValueError(f"there is no folder {Path(checkpoint).parent} for the checkpoint; make it first")
     players, transform = _players(model), _transform(model, transform)
     if _conditional(model):
-        _ = images.needed_labels
+        _ = images.needed_labels, None if held_out is None else held_out.needed_labels
     half = precision == "bfloat16"
     layout = torch.channels_last if half else torch.contiguous_format  # that in which half the bits are fast
     model.to(memory_format=layout)  # type: ignore[call-overload]
     optimizers = [
-        torch.optim.Adam(player.parameters, player.learning_rate or learning_rate, betas=player.betas, fused=True) for player in players
+        torch.optim.Adam(player.parameters, _rate_of(player, learning_rate), betas=player.betas, fused=True) for player in players
     ]
     generator = torch.Generator().manual_seed(seed)
     state = _State(model, _copied(model), optimizers, generator)
@@ -179,7 +182,7 @@ def fit(
                     rate = min(1.0, (state.step + 1) / warmup) if warmup else 1.0
                     rate *= 0.5 * (1 + math.cos(math.pi * state.step / steps)) if anneal else 1.0
                     for player, optimizer in zip(players, optimizers, strict=True):
-                        optimizer.param_groups[0]["lr"] = rate * (player.learning_rate or learning_rate)
+                        optimizer.param_groups[0]["lr"] = rate * _rate_of(player, learning_rate)
                         with torch.autocast("cpu", torch.bfloat16, enabled=half):
                             loss = player.loss(*batch)
                         sums[player.name] += _finite(loss, player, epoch, state.step)
@@ -201,6 +204,14 @@ def fit(
     model.load_state_dict(state.average)
     model.eval()
     return state.rows
+
+
+def _as_parameters(optimizer: torch.optim.Optimizer) -> None:
+    """Bring loaded averages into the memory layout of their parameters: fused Adam walks both without looking at strides."""
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                state[name] = torch.empty_like(parameter).copy_(value)
 
 
 @torch.no_grad()
@@ -232,12 +243,13 @@ def averaged(model: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[None]:
         model.train(was_training)
 
 
-def _check(epochs: int, batch_size: int, learning_rate: float, average: float, precision: str) -> None:
+def _check(epochs: int, batch_size: int, learning_rate: float, average: float, precision: str, warmup: int) -> None:
     for name, value, fine, need in (
         ("epochs", epochs, epochs >= 1, "at least 1"),
         ("batch_size", batch_size, batch_size >= 1, "at least 1"),
         ("learning_rate", learning_rate, 0 < learning_rate < math.inf, "positive and finite"),
         ("average", average, 0 <= average < 1, "in [0, 1)"),
+        ("warmup", warmup, warmup >= 0, "at least 0"),
         ("precision", precision, precision in get_args(Precision), "float32 or bfloat16"),
     ):
         if not fine:
@@ -250,6 +262,10 @@ def _players(model: nn.Module) -> list[Player]:
     if not isinstance(model, Model):
         raise TypeError(f"{type(model).__name__} has no loss(x), which fit needs")
     return [Player("loss", [item for item in model.parameters() if item.requires_grad], model.loss)]
+
+
+def _rate_of(player: Player, learning_rate: float) -> float:
+    return learning_rate if player.learning_rate is None else player.learning_rate
 
 
 def _transform(model: nn.Module, given: Transform | None) -> Transform | None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from genrl.models.base import ImageModel
+from genrl.models.base import ImageModel, evaluating
 from genrl.models.flows import InverseAutoregressiveFlow
 from genrl.models.nn import convolutions, mlp, transposed
 from genrl.models.pixels import Pixels, binarize, log_logistic_mass, mean_logistic, quantized
@@ -165,12 +165,16 @@ class VAE(ImageModel):
     def decode(self, z: Tensor) -> Tensor:
         """The pixels' means, in [0, 1], ``(batch, channel, height, width)``; of zeros and ones, their probabilities."""
         out: Tensor = self.decoder(z)
-        return out.sigmoid() if self.pixels == "bernoulli" else mean_logistic(*out.chunk(2, dim=1))
+        if self.pixels == "bernoulli":
+            return out.sigmoid()
+        mean, log_scale = out.chunk(2, dim=1)
+        return mean_logistic(mean, log_scale, self.levels)
 
     @torch.no_grad()
     def sample(self, n: int) -> Tensor:
         """Images, their pixels' means in [0, 1], ``(n, channel, height, width)``."""
-        return self.decode(torch.randn(n, self.latent))
+        with evaluating(self):
+            return self.decode(torch.randn(n, self.latent))
 
     def extra_repr(self) -> str:
         return f"image_shape={self.image_shape}, latent={self.latent}, free_bits={self.free_bits}, pixels={self.pixels}"

@@ -201,7 +201,8 @@ class VQVAE(ImageModel):
     def _mean(self, parameters: Tensor) -> Tensor:
         if self.pixels == "bernoulli":
             return parameters.sigmoid()
-        return mean_logistic(*parameters.chunk(2, dim=1))
+        mean, log_scale = parameters.chunk(2, dim=1)
+        return mean_logistic(mean, log_scale, self.levels)
 
     def _check_levels(self, x: Tensor) -> None:
         scaled = self.checked(x) * (self.levels - 1)
@@ -275,6 +276,14 @@ class CodePrior(ImageModel):
     def loss(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         """Minus the mean of log p(codes of x), nats an image."""
         return self.codes.loss(self.vqvae.encode_codes(x).flatten(1), labels)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """The VQVAE's features."""
+        return self.vqvae.encode(x)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """The VQVAE's images."""
+        return self.vqvae.decode(z)
 
     @torch.no_grad()
     def log_prob(self, x: Tensor, labels: Tensor | None = None) -> Tensor:

@@ -61,7 +61,8 @@ class GenerateConfig(Config):
     judge_images: int = 1000
     """Images of the test set, drawn at random, that measure the model, and as many samples beside them; 0 measures nothing."""
     judge_samples: int = AUTO
-    """Draws of the latent vector for each image in the importance-weighted bound of a VAE; -1 takes 500, or 100 for large images."""
+    """Draws for each image in an importance-weighted bound: of a VAE's latent vector (-1 takes 500, or 100 for large images), of RealNVP's
+    noise (-1 takes 10)."""
     threads: int = 1
     """Threads of torch; more are faster for convolutions."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"

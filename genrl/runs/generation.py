@@ -71,7 +71,9 @@ def resume_generation(
     data_root: str | Path | None = None,
     quiet: bool = False,
 ) -> dict[str, Any]:
-    """Go on with a run from its last epoch to ``epochs`` (by default those of its configuration), as if it had never stopped.
+    """Go on with a run from its last epoch to those of its configuration, as if it had never stopped; or to ``epochs``.
+
+    With other epochs than it began with, the learning rate falls to zero at their end, so it rises again where it had fallen.
 
     A run with all its epochs, but without its whole result (the measuring failed, or was stopped), is measured and drawn again.
 

@@ -45,8 +45,9 @@ def draws(config: GenerateConfig, model: ImageModel) -> int | None:
     """Of the latent vector for each image in a model's bound, or ``None`` for a model that has no such bound."""
     if not isinstance(model, Density) or "samples" not in inspect.signature(model.log_prob).parameters:
         return None
-    small = math.prod(model.image_shape) <= 1024
-    return (500 if small else 100) if config.judge_samples == AUTO else config.judge_samples
+    if config.judge_samples != AUTO:
+        return config.judge_samples
+    return recipe_of(config.model).judge_samples or (500 if math.prod(model.image_shape) <= 1024 else 100)
 
 
 @torch.no_grad()

@@ -176,7 +176,8 @@ def _curves(config: GenerateConfig, run: GenerationDirectory, result: Mapping[st
     if "loss" not in names and len(rows) < 2:  # counted, so there is no curve
         return
     known = result.get("likelihood")
-    if known is not None and "floor_name" in known:  # the loss is not that likelihood alone
+    alone = "floor_name" not in (known or {}) and names == ["loss", "held_out_loss"] and not config.model_kwargs.get("free_bits")
+    if not alone:  # the loss is not that likelihood alone
         known = None
     in_bits = known is not None and config.levels > 2
     shape = tuple(result["shape"])

@@ -61,6 +61,8 @@ class Recipe:
     if that is not the shape."""
     by_images: tuple[str, ...] = ()
     """Those of them that differ from one kind of images to another."""
+    judge_samples: int | None = None
+    """Draws for each image in its bound; by default 500, or 100 for large images."""
     completes: bool = False
     """Whether it makes what is wanted of an image from what is given, instead of images from nothing."""
     classes: bool = False
@@ -133,6 +135,7 @@ RECIPES: Mapping[str, Recipe] = {
         largest=32,
         fit={"anneal": True, "max_grad_norm": 100.0},
         always={"dequantization": "variational"},
+        judge_samples=10,
     ),
     "conditional-vae": Recipe(
         "genrl.models.conditional_vae:ConditionalVAE",

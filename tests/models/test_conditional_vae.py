@@ -142,6 +142,17 @@ class TestTasks:
         image = torch.tensor([[0.0, 1.0, 1.0, 1.0], [0.0, 1.0, 1.0, 1.0]]).view(1, 1, 2, 4)
         assert coarse(2)(image, GENERATOR)[1][0, 0].tolist() == [[0.5, 0.5, 1, 1], [0.5, 0.5, 1, 1]]
 
+    def test_what_does_not_fit_an_image_is_refused(self):
+        x = torch.zeros(1, 1, 4, 4)
+        for make, sentence in (
+            (lambda: coarse(3)(x, GENERATOR), "4 × 4 are no whole squares of 3"),
+            (lambda: hole(5)(x, GENERATOR), "hole of 5 pixels does not fit into images of 4 × 4"),
+            (lambda: hole(0), "at least 1 pixel"),
+            (lambda: noisy(-1.0), "at least 0, but was given -1.0"),
+        ):
+            with pytest.raises(ValueError, match=sentence):
+                make()
+
     def test_other_numbers_of_quadrants_are_refused(self):
         with pytest.raises(ValueError, match="1, 2 or 3 of them, but was asked for 4"):
             quadrants(4)

@@ -44,3 +44,9 @@ def test_refusals():
     for has, word in ((torch.ones(3), "all"), (torch.zeros(3), "none")):
         with pytest.raises(ValueError, match=f"but {word} of them have it"):
             direction(torch.zeros(3, 2), has.bool())
+
+
+def test_between_opposites_the_walk_is_a_line():
+    point = torch.tensor([[2.0, 1.0, 5.0]])
+    path = walk(point, -point, 5, spherical=True)
+    assert path.isfinite().all() and path.norm(dim=2).max() <= point.norm() + 1e-9

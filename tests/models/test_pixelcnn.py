@@ -162,3 +162,11 @@ def test_features_are_the_largest_of_the_middle_block_in_each_part(blocks):
     features = model.encode(x).view(2, 6, 4, 4)
     assert features[1, 2, 3, 0] == hooked[0][1, 2, 6:8, 0:2].clamp_min(0).max()
     assert features.shape == (2, 6, 4, 4)
+
+
+def test_a_completion_is_told_what_is_known():
+    model = PixelCNN((1, 4, 4), width=4, depth=1)
+    with pytest.raises(ValueError, match="give both given and known, or neither"):
+        model.sample(1, given=torch.zeros(1, 1, 4, 4))
+    with pytest.raises(ValueError, match="2 equally spaced levels"):
+        model.sample(1, given=torch.full((1, 1, 4, 4), 0.37), known=torch.ones(4, 4, dtype=torch.bool))

@@ -144,3 +144,12 @@ def test_samples_are_levels_and_noise_of_an_image_gives_it_back():
 def test_values_out_of_range_are_refused(values, sentence):
     with pytest.raises(ValueError, match=sentence):
         RealNVP(**values)
+
+
+@pytest.mark.parametrize(("shape", "scales"), [((1, 4, 4), 1), ((1, 8, 8), 2), ((3, 8, 4), 3)])
+def test_drawing_leaves_the_model_as_it_is(shape, scales):
+    flow = RealNVP(shape, scales=scales, width=3)
+    before = {name: value.clone() for name, value in flow.state_dict().items()}
+    assert flow.sample(2).shape == (2, *shape)
+    assert all(torch.equal(value, before[name]) for name, value in flow.state_dict().items())
+    assert [tuple(z.shape[1:]) for z in flow.eval()(torch.zeros(1, *shape))[0]] == flow._noise_shapes()

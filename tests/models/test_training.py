@@ -163,6 +163,29 @@ def test_an_annealed_rate_falls_to_zero_as_half_a_cosine():
     assert model.w.item() == pytest.approx(-sum(rates), rel=1e-4)
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_convolutions_go_on_as_if_never_stopped(tmp_path, precision):
+    def model():
+        torch.manual_seed(0)
+        return PixelCNN((1, 8, 8), width=8, depth=1)
+
+    data = Images(torch.randint(256, (64, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)))
+    options = {"precision": precision, "batch_size": 16, "progress": False}
+    whole, stopped, again = model(), model(), model()
+    fit(whole, data, epochs=4, **options)
+    fit(stopped, data, epochs=2, checkpoint=tmp_path / "fit.safetensors", **options)
+    fit(again, data, epochs=4, checkpoint=tmp_path / "fit.safetensors", **options)
+    for name, value in whole.state_dict().items():
+        assert torch.equal(again.state_dict()[name], value), name
+
+
+def test_what_can_not_be_is_refused_before_the_first_step(tmp_path):
+    with pytest.raises(ValueError, match="warmup at least 0, but was given -1"):
+        quiet(Falls(), images(), epochs=1, warmup=-1)
+    with pytest.raises(ValueError, match=r"there is no folder .* for the checkpoint; make it first"):
+        quiet(Falls(), images(), epochs=1, checkpoint=tmp_path / "nowhere" / "fit.safetensors")
+
+
 def test_a_warm_up_begins_with_a_share_of_the_rate():
     model = Falls()
     quiet(model, images(64), epochs=1, batch_size=16, learning_rate=0.1, average=0.0, warmup=3)

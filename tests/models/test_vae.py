@@ -128,6 +128,13 @@ def test_values_out_of_range_are_refused(changes, sentence):
         VAE((1, 4, 4), **changes)
 
 
+def test_one_image_is_drawn_of_a_fresh_model_and_leaves_it_as_it_is():
+    vae = VAE((1, 4, 4), latent=2, channels=(4,), hidden=(8,))
+    before = {name: value.clone() for name, value in vae.state_dict().items()}
+    assert vae.sample(1).shape == (1, 1, 4, 4)
+    assert vae.training and all(torch.equal(value, before[name]) for name, value in vae.state_dict().items())
+
+
 @torch.no_grad()
 def test_levels_of_grey_have_probabilities_that_sum_to_one():
     vae = VAE((1, 1, 2), latent=1, hidden=(8,), pixels="logistic", levels=3).eval()
@@ -135,13 +142,14 @@ def test_levels_of_grey_have_probabilities_that_sum_to_one():
     assert vae.log_prob(every, samples=20_000).exp().sum().item() == pytest.approx(1, abs=0.01)
 
 
+@pytest.mark.parametrize("levels", [4, 256])
 @torch.no_grad()
-def test_means_of_levels_are_those_of_the_logistic():
-    vae = VAE((3, 4, 4), latent=2, channels=(4,), hidden=(8,), pixels="logistic").eval()
+def test_means_of_levels_are_those_of_the_logistic(levels):
+    vae = VAE((3, 4, 4), latent=2, channels=(4,), hidden=(8,), pixels="logistic", levels=levels).eval()
     z = torch.randn(2, 2)
     mean, log_scale = vae.decoder(z).chunk(2, dim=1)
-    level = torch.linspace(-1, 1, 256)
-    mass = log_logistic_mass(level.view(-1, 1, 1, 1, 1), mean, log_scale, 256).exp()
+    level = torch.linspace(-1, 1, levels)
+    mass = log_logistic_mass(level.view(-1, 1, 1, 1, 1), mean, log_scale, levels).exp()
     expected = (mass * (level.view(-1, 1, 1, 1, 1) + 1) / 2).sum(0)
     torch.testing.assert_close(vae.decode(z), expected, rtol=0, atol=2e-3)
     assert vae.decode(z).shape == (2, 3, 4, 4)
