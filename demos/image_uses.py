@@ -174,7 +174,7 @@ def novelty(runs: Path, root: Path) -> dict[str, Any]:
 def picture(runs: Path, root: Path) -> dict[str, Any]:
     """Samples of four models, and what a conditional VAE makes of a quarter of an image, in demos/results/images.png."""
     rows, names = [], []
-    for name, words in (("vae_iaf", "VAE, IAF"), ("pixelcnn_binary_more", "PixelCNN"), ("realnvp", "RealNVP"), ("vqvae_prior", "VQ-VAE")):
+    for name, words in (("vae_iaf", "VAE, IAF"), ("pixelcnn_binary", "PixelCNN"), ("realnvp", "RealNVP"), ("vqvae_prior", "VQ-VAE")):
         torch.manual_seed(1)
         model: Any = load_model(runs / f"{name}-0.model.safetensors")
         rows.append(model.sample(16))
