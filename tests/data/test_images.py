@@ -85,6 +85,7 @@ class TestNamed:
             (gzip.compress(idx(PIXELS)[:-1]), r"is truncated: it says that it has \(20, 5, 4\) bytes"),
             (gzip.compress(b"\0\0\x08\x03\0\0"), "is truncated"),
         ],
+        ids=["cut", "not packed", "a page", "short", "no sizes"],
     )
     def test_a_broken_file_is_named(self, root, content, sentence):
         (root / "mnist" / "train-images-idx3-ubyte.gz").write_bytes(content)
