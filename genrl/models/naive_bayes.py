@@ -78,7 +78,7 @@ class NaiveBayes(ImageModel):
     def log_joint(self, x: Tensor) -> Tensor:
         """log p(x, class), nats, ``(batch, class)``, of images of zeros and ones."""
         flat = self.logits.flatten(1)
-        return x.flatten(1) @ flat.T - F.softplus(flat).sum(1) + self.prior.log()
+        return self.checked(x).flatten(1) @ flat.T - F.softplus(flat).sum(1) + self.prior.log()
 
     def log_prob(self, x: Tensor) -> Tensor:
         """log p(x), nats, ``(batch,)``."""

@@ -41,7 +41,7 @@ def record_frames(
     every: int = 4,
     quiet: bool = True,
 ) -> ImageData:
-    """Record frames of at least 20 episodes; a tenth of the frames, of episodes of their own, are there to test on.
+    """Record frames from the beginnings of at least 20 episodes; a tenth of the frames, of episodes of their own, are there to test on.
 
     Args:
         env_id: any Gymnasium task; ``module:Id-v0`` imports the module that registers it first.

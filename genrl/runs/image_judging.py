@@ -79,12 +79,13 @@ def likelihood(config: GenerateConfig, source: Source, model: ImageModel) -> dic
 def _completion(config: GenerateConfig, source: Source, model: ConditionalVAE, x: Tensor) -> dict[str, Any]:
     """Of what is wanted, given the rest; the floor is the plain network that makes the first guess."""
     assert source.task is not None
-    generator, shape, samples = torch.Generator().manual_seed(SEED), source.data.train.shape, draws(config, model)
+    generator, samples = torch.Generator().manual_seed(SEED), draws(config, model)
     parts = [source.task(part, generator) for part in x.split(BATCH)]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         log_p = torch.cat([model.log_prob(*part, samples=samples or 1) for part in parts])
     guess = torch.cat([model.log_prob_of_guess(*part) for part in parts])
+    shape = (1, 1, round(float(torch.cat([wanted for _, _, wanted in parts]).sum()) / len(x)))  # what is wanted, not the whole
     about = {"kind": model.likelihood, "samples": samples, "images": len(x)}
     return about | _in_units(log_p, shape) | {"floor": _in_units(guess, shape), "floor_name": "plain network"}
 

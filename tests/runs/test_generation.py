@@ -229,6 +229,7 @@ class TestCompletion:
         found = likelihood(made, source, model)
         parts = quadrants(1)(source.seen(judged_images(source, 8), SEED), torch.Generator())
         assert found["floor"]["nats"] == pytest.approx(-float(model.log_prob_of_guess(*parts).mean()), rel=1e-5)
+        assert found["bits_per_dim"] == pytest.approx(found["nats"] / math.log(2) / 48)  # three quadrants of 64 pixels are wanted
 
     def test_nothing_is_given_to_other_models(self, config):
         with pytest.raises(RunError, match="--given is hole, but --model vae is given nothing; write --model conditional-vae"):
