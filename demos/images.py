@@ -228,8 +228,16 @@ FITS = {
         measure=likelihood,
     ),
     "pixelcnn_mixture": Fit(
-        lambda: PixelCNN(MNIST, levels=256, width=64, depth=6, mixture=5),
-        settings={"epochs": 3, "batch_size": 32, "anneal": True, "max_grad_norm": 1.0, "precision": "bfloat16"},
+        lambda: PixelCNN(MNIST, levels=256, width=64, depth=6, mixture=10),
+        settings={
+            "epochs": 12,
+            "batch_size": 32,
+            "learning_rate": 8e-3,
+            "warmup": 200,
+            "anneal": True,
+            "max_grad_norm": 1.0,
+            "precision": "bfloat16",
+        },
         measure=likelihood,
     ),
 }

@@ -145,10 +145,20 @@ class PixelCNN(ImageModel):
         self.place = nn.Parameter(torch.zeros(width, *image_shape[1:]))
         self.blocks = nn.ModuleList(_Gated(width) if self.gated else _Residual(width) for _ in range(depth))
         self.head = nn.Sequential(nn.ReLU(), nn.Conv2d(width, width, 1), nn.ReLU(), nn.Conv2d(width, 3 * mixture or levels, 1))
+        if mixture:
+            self._spread()
 
     def transform(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Zeros and ones of two levels, else the levels."""
         return binarize(x, generator) if self.levels == 2 else quantized(x, self.levels)
+
+    @torch.no_grad()
+    def _spread(self) -> None:
+        """Let the logistics begin side by side from black to white: all in one place, they would long stay together."""
+        last: Any = self.head[-1]
+        last.weight.mul_(0.3)
+        last.bias[self.mixture : 2 * self.mixture] = torch.linspace(-1, 1, self.mixture)
+        last.bias[2 * self.mixture :] = -2.0
 
     def forward(self, x: Tensor) -> Tensor:
         """Parameters of each pixel given those before it, ``(batch, levels or 3 * mixture, height, width)``."""
