@@ -195,7 +195,15 @@ FITS = {
     "super_resolve": restore(coarse(2)),
     "realnvp": Fit(
         lambda: RealNVP(MNIST, dequantization="variational"),
-        settings={"epochs": 5, "batch_size": 32, "learning_rate": 2e-3, "anneal": True, "max_grad_norm": 100.0, "precision": "bfloat16"},
+        settings={
+            "epochs": 16,
+            "batch_size": 32,
+            "learning_rate": 8e-3,
+            "warmup": 200,
+            "anneal": True,
+            "max_grad_norm": 100.0,
+            "precision": "bfloat16",
+        },
         measure=invertible,
     ),
     "vae_diagonal": vae("diagonal"),
