@@ -18,6 +18,10 @@ __all__ = ["Decoder", "Density", "Encoder", "ImageModel", "Sampler", "evaluating
 
 _CLASSES = {
     "ConditionalVAE": "conditional_vae",
+    "Diffusion": "diffusion",
+    "GAN": "gan",
+    "SemiSupervisedGAN": "semi_supervised",
+    "EnergyModel": "energy",
     "NaiveBayes": "naive_bayes",
     "PixelCNN": "pixelcnn",
     "RealNVP": "realnvp",

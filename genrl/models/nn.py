@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["EnsembleLinear", "convolutions", "ensemble_mlp", "gradient_step", "minibatches", "mlp", "transposed"]
+__all__ = ["EnsembleLinear", "convolutions", "ensemble_mlp", "gradient_step", "minibatches", "mlp", "recompute_batch_norm", "transposed"]
 
 
 def mlp(sizes: Sequence[int], activation: type[nn.Module] = nn.ReLU, norm: type[nn.Module] | None = None) -> nn.Sequential:
@@ -103,6 +103,24 @@ def minibatches(n: int, batch_size: int, epochs: int, generator: torch.Generator
         return
     for _ in range(epochs):
         yield from torch.randperm(n, generator=generator).tensor_split(math.ceil(n / batch_size))
+
+
+@torch.no_grad()
+def recompute_batch_norm(module: nn.Module, batches: Iterable[tuple[Tensor, ...]]) -> None:
+    """Let every batch norm in a module know just these batches of its arguments, equally, and nothing of before."""
+    norms = [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
+    momenta, was_training = [norm.momentum for norm in norms], module.training
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the mean of all batches
+    module.train()
+    try:
+        for batch in batches:
+            module(*batch)
+    finally:
+        module.train(was_training)
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
 
 
 def gradient_step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:

@@ -17,13 +17,16 @@ from torch import Tensor, nn
 from genrl.models.nn import minibatches
 from genrl.models.state import load_state, save_state
 
-__all__ = ["Model", "Player", "Precision", "Source", "Transform", "averaged", "fit", "held_out_loss"]
+__all__ = ["Measured", "Model", "Player", "Precision", "Source", "Transform", "averaged", "fit", "held_out_loss"]
 
 Transform = Callable[[Tensor, torch.Generator], Tensor | tuple[Tensor, ...]]
 """From grey levels in [0, 1], ``(batch, channel, height, width)``, to what a model learns, such as :func:`genrl.models.pixels.binarize`;
 of several tensors, such as a target and what is given of it, each is an argument of the loss."""
 
 Precision = Literal["float32", "bfloat16"]
+
+Measured = Tensor | tuple[Tensor, Mapping[str, Tensor]]
+"""A loss, or a loss and numbers that were measured on the way; their means are in the log."""
 
 
 class Source(Protocol):
@@ -60,7 +63,7 @@ class Player:
 
     name: str
     parameters: Sequence[nn.Parameter]
-    loss: Callable[..., Tensor]
+    loss: Callable[..., Measured]
     learning_rate: float | None = None
     """Where it differs from that of the fit."""
     betas: tuple[float, float] = (0.9, 0.999)
@@ -145,7 +148,8 @@ def fit(
         progress: a bar on stderr.
 
     Returns:
-        A row an epoch: ``epoch``, ``step``, ``loss`` (of each player by its name), ``held_out_loss``, ``seconds``.
+        A row an epoch: ``epoch``, ``step``, ``loss`` (of each player by its name, and of several the norm of each one's gradient), what
+        they measured, ``held_out_loss``, ``seconds``.
 
     Raises:
         FloatingPointError: a loss is NaN or infinite; the last checkpoint is as it was.
@@ -175,7 +179,7 @@ def fit(
             for epoch in range(len(state.rows) + 1, epochs + 1):
                 start = time.perf_counter()
                 model.train()
-                sums = dict.fromkeys((player.name for player in players), 0.0)
+                sums: dict[str, float] = {}
                 batches = list(minibatches(len(images), batch_size, 1, generator))
                 for index in batches:
                     batch = _batch(images, index, transform, generator, model, layout)
@@ -184,9 +188,13 @@ def fit(
                     for player, optimizer in zip(players, optimizers, strict=True):
                         optimizer.param_groups[0]["lr"] = rate * _rate_of(player, learning_rate)
                         with torch.autocast("cpu", torch.bfloat16, enabled=half):
-                            loss = player.loss(*batch)
-                        sums[player.name] += _finite(loss, player, epoch, state.step)
-                        _descend(loss, player, optimizer, max_grad_norm)
+                            loss, measured = _measured(player.loss(*batch))
+                        seen = {player.name: _finite(loss, player, epoch, state.step)} | {key: float(x) for key, x in measured.items()}
+                        norm = _descend(loss, player, optimizer, math.inf if max_grad_norm is None and len(players) > 1 else max_grad_norm)
+                        if norm is not None and len(players) > 1:
+                            seen[f"{player.name}_grad_norm"] = norm
+                        for name, value in seen.items():
+                            sums[name] = sums.get(name, 0.0) + value
                     state.step += 1
                     _follow(state.average, model, min(average, (1 + state.step) / (10 + state.step)) if average else 0.0)
                     advance(sums, len(batches))
@@ -225,7 +233,7 @@ def held_out_loss(model: nn.Module, images: Source, transform: Transform | None 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for index in torch.arange(len(images)).split(batch_size):
-            total += float(loss(*_batch(images, index, transform, generator, model))) * len(index)
+            total += float(_measured(loss(*_batch(images, index, transform, generator, model)))[0]) * len(index)
     model.train(was_training)
     return total / len(images)
 
@@ -300,12 +308,17 @@ def _finite(loss: Tensor, player: Player, epoch: int, step: int) -> float:
     return value
 
 
-def _descend(loss: Tensor, player: Player, optimizer: torch.optim.Optimizer, max_grad_norm: float | None) -> None:
+def _measured(loss: Measured) -> tuple[Tensor, Mapping[str, Tensor]]:
+    return (loss, {}) if isinstance(loss, Tensor) else loss
+
+
+def _descend(loss: Tensor, player: Player, optimizer: torch.optim.Optimizer, max_grad_norm: float | None) -> float | None:
+    """The norm of the gradient before it is clipped, if it is."""
     optimizer.zero_grad(set_to_none=True)
     loss.backward(inputs=list(player.parameters))
-    if max_grad_norm is not None:
-        nn.utils.clip_grad_norm_(player.parameters, max_grad_norm)
+    norm = None if max_grad_norm is None else float(nn.utils.clip_grad_norm_(player.parameters, max_grad_norm))
     optimizer.step()
+    return norm
 
 
 def _copied(model: nn.Module) -> dict[str, Tensor]:

@@ -1,0 +1,110 @@
+"""How two players stand: what a GAN draws while it learns, and the name of what goes wrong."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from genrl.models.classifier import Classifier
+
+__all__ = ["Balance", "CollapseWarning", "trouble"]
+
+ALIKE = 0.5
+"""Collapsed: images that are less than this as far from each other as real ones are."""
+SURE = 0.995
+"""Of how many images a discriminator knows the kind that no longer tells a generator where to go."""
+
+
+class CollapseWarning(UserWarning):
+    """A generator that draws only some of what there is, or learns nothing."""
+
+
+class Balance:
+    """Measures a generator's draws after each epoch, adds the numbers to the row of the log, and warns of a collapse when it happens.
+
+    An ``on_epoch`` of :func:`genrl.models.training.fit`, which itself logs losses, norms of gradients and the discriminator's accuracies.
+    A row gets ``diversity``: the mean distance of two draws over that of two real images, 1 for a good model; and, with a classifier,
+    ``modes``: classes that have at least a tenth of their equal share of the draws.
+
+    Args:
+        real: images, ``(image, channel, height, width)`` in [0, 1], at least 2.
+        classifier: whose classes are counted and in whose features images are compared; without one, by their pixels.
+        n: draws.
+        seed: of the draws; the caller's random numbers stay as they are.
+
+    Example:
+        >>> balance = Balance(torch.rand(50, 1, 8, 8), n=20)
+        >>> row = {"epoch": 1}
+        >>> class Constant(torch.nn.Module):
+        ...     def sample(self, n):
+        ...         return torch.full((n, 1, 8, 8), 0.5)
+        >>> with warnings.catch_warnings():
+        ...     warnings.simplefilter("ignore")
+        ...     balance(Constant(), row)
+        >>> row["diversity"]
+        0.0
+    """
+
+    def __init__(self, real: Tensor, classifier: Classifier | None = None, *, n: int = 500, seed: int = 0) -> None:
+        if len(real) < 2 or n < 2:
+            raise ValueError(f"Balance compares pairs of images, but was given {len(real)} real ones and n={n}; give at least 2 of each")
+        self.classifier, self.n, self.seed = classifier, n, seed
+        self.spread = _spread(self._features(real[:n]))
+
+    def __call__(self, model: Any, row: dict[str, float]) -> None:
+        """Draw and measure; ``row`` gets the numbers."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            images = model.sample(self.n)
+        row["diversity"] = _spread(self._features(images)) / self.spread
+        if self.classifier is not None:
+            with torch.no_grad():
+                classes = torch.cat([self.classifier(part).argmax(1) for part in images.split(500)])
+            row["modes"] = modes(classes, self.classifier.n_classes)
+        named = trouble(row, None if self.classifier is None else self.classifier.n_classes)
+        if named is not None:
+            warnings.warn(f"epoch {row['epoch']}: {named}", CollapseWarning, stacklevel=2)
+
+    @torch.no_grad()
+    def _features(self, x: Tensor) -> Tensor:
+        return x.flatten(1) if self.classifier is None else torch.cat([self.classifier.features(part) for part in x.split(500)])
+
+
+def modes(classes: Tensor, n_classes: int) -> int:
+    """Classes that have at least a tenth of an equal share.
+
+    Example:
+        >>> modes(torch.tensor([0] * 97 + [1] * 2 + [2]), 4)
+        1
+    """
+    counts = torch.bincount(classes, minlength=n_classes)
+    return int((counts >= len(classes) / n_classes / 10).sum())
+
+
+def trouble(row: Mapping[str, float], n_classes: int | None = None) -> str | None:
+    """What is wrong in a row of the log, in words, if anything is.
+
+    Example:
+        >>> trouble({"diversity": 0.9, "modes": 4}, 10)
+        'the generator has collapsed: it draws 4 of 10 classes; try minibatch discrimination, or a smaller learning rate'
+        >>> trouble({"diversity": 0.9, "modes": 10}, 10) is None
+        True
+    """
+    cure = "try minibatch discrimination, or a smaller learning rate"
+    if row.get("diversity", 1.0) < ALIKE:
+        return f"the generator has collapsed: its images are {row['diversity']:.2f} times as far from each other as real ones; {cure}"
+    if n_classes is not None and row.get("modes", n_classes) < n_classes:
+        verb = "has collapsed: it draws" if row["modes"] <= n_classes / 2 else "draws only"
+        return f"the generator {verb} {row['modes']:.0f} of {n_classes} classes; {cure}"
+    if min(row.get("accuracy_real", 0.0), row.get("accuracy_fake", 0.0)) > SURE:
+        return "the discriminator is sure of every image, so the generator learns little; try label smoothing, or a smaller discriminator"
+    return None
+
+
+def _spread(features: Tensor) -> float:
+    """Mean distance of two of them."""
+    return float(torch.pdist(features.double()).mean())

@@ -1,0 +1,277 @@
+"""Generative adversarial networks, plain and conditional, and the techniques that steady them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from genrl.models.base import ImageModel, evaluating
+from genrl.models.gan_networks import REFERENCE, Discriminator, Generator, Networks, Norm
+from genrl.models.infogan import Codes
+from genrl.models.training import Player
+
+__all__ = ["GAN", "HistoricalAverage", "Objective", "fooling", "real_or_fake"]
+
+Objective = Literal["non-saturating", "minimax"]
+
+
+def real_or_fake(real: Tensor, fake: Tensor, smoothing: float = 0.0) -> Tensor:
+    r"""Cross-entropy of logits, real = 1: :math:`-(1 - s) \log D(x) - s \log(1 - D(x)) - \log(1 - D(G(z)))`, the means.
+
+    With both kinds equally often, the best logit is the log density ratio of real to fake. ``smoothing`` is s, of the real ones only: with
+    it on the fakes too, the best logit would depend on the model where there are no data.
+    """
+    return F.softplus(-real).mean() + smoothing * real.mean() + F.softplus(fake).mean()
+
+
+def fooling(fake: Tensor, objective: Objective) -> Tensor:
+    r"""Of the fakes' logits: :math:`-\log D(G(z))` (non-saturating) or :math:`\log(1 - D(G(z)))` (minimax), the mean."""
+    return F.softplus(-fake).mean() if objective == "non-saturating" else -F.softplus(fake).mean()
+
+
+class HistoricalAverage(nn.Module):
+    r"""Keeps parameters near the mean of all that they have been, :math:`\| \theta - \frac{1}{t} \sum_{i \le t} \theta_i \|^2`.
+
+    References:
+        Salimans et al., "Improved Techniques for Training GANs", 2016, arXiv:1606.03498, section 3.3.
+    """
+
+    steps: Tensor
+
+    def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
+        super().__init__()
+        self._now = tuple(parameters)  # in a tuple: they are another module's
+        self.register_buffer("steps", torch.tensor(0))
+        for i, parameter in enumerate(self._now):
+            self.register_buffer(f"mean_{i}", parameter.detach().clone())
+
+    def forward(self) -> Tensor:
+        """The squared distance; in training mode the mean moves on."""
+        means = [self.get_buffer(f"mean_{i}") for i in range(len(self._now))]
+        if self.training:
+            self.steps += 1
+            with torch.no_grad():
+                torch._foreach_lerp_(means, [item.detach() for item in self._now], 1 / float(self.steps))
+                means = [mean.clone() for mean in means]  # the next step moves them before the gradient is taken
+        return sum(((now - mean).square().sum() for now, mean in zip(self._now, means, strict=True)), torch.zeros(()))
+
+
+class GAN(ImageModel):
+    r"""A generator of images of uniform numbers, trained against a discriminator of real and generated ones.
+
+    .. math:: \min_G \max_D \; \mathbb{E} \log D(x) + \mathbb{E} \log(1 - D(G(z))), \quad z \sim U(-1, 1)^{noise}
+
+    Convolutional networks make it a DCGAN; with classes it is a conditional GAN, and the label is given to both networks; with codes it is
+    an InfoGAN: a recogniser on the discriminator's last hidden layer reads them, and the bound of the information counts in the losses of
+    both players. The discriminator takes a step, then the generator. The techniques of the third paper are one keyword each.
+
+    Args:
+        image_shape: channels, height, width.
+        networks: ``convolutional`` (both sizes are halved as long as they are even, down to 4 to 7 pixels) or ``dense``.
+        noise: size of z.
+        width: of the thinnest layers, see :class:`genrl.models.gan_networks.Generator`.
+        n_classes: given with each image; 0 is none.
+        categories, continuous: codes of InfoGAN, see :class:`genrl.models.infogan.Codes`: sizes of the categorical ones, such as
+            ``(10,)``, and how many are continuous.
+        information: weight of the bound of the categorical codes' information, and a tenth of it that of the continuous ones.
+        objective: of the generator, ``non-saturating`` (also where D is sure, there is a gradient) or ``minimax``.
+        feature_matching: the generator's loss is instead the squared distance of the mean of D's last hidden layer.
+        minibatch_discrimination: kernels that tell D how alike the images of a batch are; 0 is none.
+        historical_averaging: weight of the squared distance of both networks' parameters from their mean over time; 0 is none.
+        label_smoothing: the probability of real images that D should name is less than one by this, in [0, 0.5).
+        virtual_batch_norm: in both networks instead of batch norm.
+
+    Raises:
+        ValueError: a value out of its range, a technique that does not fit; images of another shape; labels that are missing, or not asked
+            for, or out of range.
+
+    References:
+        Goodfellow et al., "Generative Adversarial Nets", 2014, arXiv:1406.2661.
+        Radford, Metz, Chintala, "Unsupervised Representation Learning with Deep Convolutional GANs", 2016, arXiv:1511.06434.
+        Salimans et al., "Improved Techniques for Training GANs", 2016, arXiv:1606.03498 (the techniques).
+        Mirza, Osindero, "Conditional Generative Adversarial Nets", 2014, arXiv:1411.1784.
+        Chen et al., "InfoGAN", 2016, arXiv:1606.03657.
+
+    Example:
+        >>> gan = GAN((1, 28, 28), width=4)
+        >>> gan.sample(3).shape, gan.encode(torch.rand(3, 1, 28, 28)).shape
+        (torch.Size([3, 1, 28, 28]), torch.Size([3, 192]))
+    """
+
+    BETAS = (0.5, 0.999)
+    """Of Adam, as in the second paper."""
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        *,
+        networks: Networks = "convolutional",
+        noise: int = 100,
+        width: int = 32,
+        n_classes: int = 0,
+        categories: tuple[int, ...] = (),
+        continuous: int = 0,
+        information: float = 1.0,
+        objective: Objective = "non-saturating",
+        feature_matching: bool = False,
+        minibatch_discrimination: int = 0,
+        historical_averaging: float = 0.0,
+        label_smoothing: float = 0.0,
+        virtual_batch_norm: bool = False,
+    ) -> None:
+        super().__init__()
+        self._refuse(
+            ("image_shape", image_shape, len(image_shape) == 3 and min(image_shape) >= 1, "(channels, height, width)"),
+            ("networks", networks, networks in get_args(Networks), "dense or convolutional"),
+            ("noise", noise, noise >= 1, "at least 1"),
+            ("width", width, width >= 1, "at least 1"),
+            ("n_classes", n_classes, n_classes == 0 or n_classes >= 2, "0 or at least 2"),
+            ("information", information, 0 <= information < float("inf"), "at least 0"),
+            ("objective", objective, objective in get_args(Objective), "non-saturating or minimax"),
+            ("minibatch_discrimination", minibatch_discrimination, minibatch_discrimination >= 0, "at least 0"),
+            ("historical_averaging", historical_averaging, 0 <= historical_averaging < float("inf"), "at least 0"),
+            ("label_smoothing", label_smoothing, 0 <= label_smoothing < 0.5, "in [0, 0.5)"),
+        )
+        halves = min(image_shape[1:]) >= 8 and not (image_shape[1] % 2 or image_shape[2] % 2)
+        if networks == "convolutional" and not halves:
+            raise ValueError(f"convolutional networks need even sizes from 8 pixels on, but were given {image_shape}; choose dense ones")
+        if feature_matching and objective == "minimax":
+            raise ValueError("feature_matching is the generator's loss instead of the minimax objective; leave one of them out")
+        self.image_shape, self.n_classes, self.noise = image_shape, n_classes, noise
+        self.conditional = n_classes > 0
+        self.objective, self.feature_matching, self.label_smoothing = objective, feature_matching, label_smoothing
+        norm: Norm = "virtual" if virtual_batch_norm else "batch"
+        self.discriminator = self._discriminator(networks, width, norm, minibatch_discrimination)
+        self.codes = Codes(self.discriminator.features, categories, continuous) if categories or continuous else None
+        self.information = information
+        self.generator = Generator(image_shape, networks, width, norm, self._reference())
+        self.history = historical_averaging
+        if historical_averaging:
+            self.generator_history = HistoricalAverage(self.generator.parameters())
+            self.discriminator_history = HistoricalAverage(self._of_discriminator())
+
+    def _refuse(self, *checks: tuple[str, object, bool, str]) -> None:
+        for name, value, fine, need in checks:
+            if not fine:
+                raise ValueError(f"{type(self).__name__} needs {name} to be {need}, but was given {value!r}")
+
+    def _discriminator(self, networks: Networks, width: int, norm: Norm, kernels: int) -> Discriminator:
+        norm = "none" if networks == "dense" and norm == "batch" else norm
+        return Discriminator(self.image_shape, networks, width, norm, n_classes=self.n_classes, kernels=kernels)
+
+    def _reference(self) -> Tensor:
+        """Latent numbers for the generator's virtual batch norm."""
+        labels = torch.randint(self.n_classes, (REFERENCE,)) if self.conditional else None
+        return self.latent(REFERENCE, labels)
+
+    # --- the two players ---
+
+    def players(self) -> list[Player]:
+        """The discriminator with its recogniser, then the generator: their parameters, losses, and Adam's first decay."""
+        return [
+            Player("discriminator", self._of_discriminator(), self.discriminator_loss, betas=self.BETAS),
+            Player("generator", list(self.generator.parameters()), self.generator_loss, betas=self.BETAS),
+        ]
+
+    def _of_discriminator(self) -> list[nn.Parameter]:
+        return [*self.discriminator.parameters(), *(self.codes.parameters() if self.codes is not None else ())]
+
+    def discriminator_loss(self, x: Tensor, labels: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        """The discriminator's, nats, and the shares of real and of generated images that it names right."""
+        self._check(x, labels)
+        self.discriminator.begin(x, labels)
+        latent = self.latent(len(x), labels)
+        with torch.no_grad():
+            made = self.generator(latent)
+        (real, _), (fake, features) = self._judged(x, labels), self._judged(made, labels)
+        right = {"accuracy_real": (real > 0).double().mean(), "accuracy_fake": (fake < 0).double().mean()}
+        told, bound = self._told(features, latent)
+        return real_or_fake(real, fake, self.label_smoothing) - told + self._from_history("discriminator"), right | bound
+
+    def generator_loss(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        """The generator's, of as many images as there are real ones."""
+        latent = self.latent(len(x), labels)
+        fake, features = self._judged(self.generator(latent), labels)
+        if self.feature_matching:
+            with torch.no_grad():
+                wanted = self._judged(x, labels)[1].mean(0)
+            loss = (features.mean(0) - wanted).square().sum()
+        else:
+            loss = fooling(fake, self.objective)
+        return loss - self._told(features, latent)[0] + self._from_history("generator")
+
+    def _judged(self, x: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The logit of being real, ``(batch,)``, and the last hidden layer."""
+        logits, features = self.discriminator(x, labels)
+        return logits.squeeze(1), features
+
+    def _told(self, features: Tensor, latent: Tensor) -> tuple[Tensor | float, dict[str, Tensor]]:
+        """What counts of the information that images tell of their codes, and its bound for the log."""
+        if self.codes is None:
+            return 0.0, {}
+        bound, density = self.codes.information(features, latent[:, self.noise : self.noise + self.codes.size])
+        return self.information * (bound + 0.1 * density), {"information": bound.detach()}
+
+    def _from_history(self, player: str) -> Tensor | float:
+        return self.history * self.get_submodule(f"{player}_history")() if self.history else 0.0
+
+    def latent(self, n: int, labels: Tensor | None = None, codes: Tensor | None = None) -> Tensor:
+        """What the generator makes images of, ``(n, latent)``: uniform numbers in [-1, 1), codes, and one-hot labels."""
+        parts = [2 * torch.rand(n, self.noise) - 1]
+        if self.codes is not None:
+            parts.append(self.codes.draw(n) if codes is None else codes)
+        if labels is not None:
+            parts.append(F.one_hot(labels, self.n_classes).to(parts[0].dtype))
+        return torch.cat(parts, dim=1)
+
+    # --- use ---
+
+    @torch.no_grad()
+    def sample(self, n: int, labels: Tensor | None = None, codes: Tensor | None = None) -> Tensor:
+        """Images in [0, 1], ``(n, channel, height, width)``; of classes and codes, or of such as are drawn at random.
+
+        Args:
+            n: images.
+            labels: of a conditional GAN, ``(n,)``.
+            codes: of an InfoGAN, ``(n, codes.size)``, see :meth:`genrl.models.infogan.Codes.draw`.
+        """
+        if labels is None and self.conditional:
+            labels = torch.randint(self.n_classes, (n,))
+        self._check_labels(n, labels)
+        if codes is not None and (self.codes is None or codes.shape != (n, self.codes.size)):
+            need = "was built without codes" if self.codes is None else f"needs codes of shape {(n, self.codes.size)}"
+            raise ValueError(f"this GAN {need}, but was given codes of shape {tuple(codes.shape)}")
+        with evaluating(self):
+            return torch.cat([self.generator(latent) for latent in self.latent(n, labels, codes).split(500)])
+
+    def recognise(self, x: Tensor, labels: Tensor | None = None) -> list[Tensor]:
+        """What an InfoGAN reads in images, see :meth:`genrl.models.infogan.Codes.read`."""
+        if self.codes is None:
+            raise ValueError("this GAN was built without codes, so there is nothing to read; build it with categories or continuous")
+        self._check(x, labels)
+        return self.codes.read(self._judged(x, labels)[1])
+
+    def encode(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Features of images, ``(batch, feature)``: each layer of the discriminator, of convolutions the largest in each of 4 × 4 places.
+
+        After a fit, batch norm knows real and generated images mixed; :func:`genrl.models.nn.recompute_batch_norm` with real ones helps.
+        """
+        self._check(x, labels)
+        layers = self.discriminator.hidden(x, labels)
+        return torch.cat([F.adaptive_max_pool2d(h, 4).flatten(1) if h.ndim == 4 else h for h in layers], dim=1)
+
+    def _check(self, x: Tensor, labels: Tensor | None) -> None:
+        self._check_labels(len(self.checked(x)), labels)
+
+    def _check_labels(self, n: int, labels: Tensor | None) -> None:
+        name = type(self).__name__
+        if self.conditional and labels is None:
+            raise ValueError(f"this {name} is conditional on {self.n_classes} classes; give the images' labels")
+        if labels is not None and not self.conditional:
+            raise ValueError(f"this {name} was built without classes, but was given labels; build it with n_classes")
+        if labels is not None and (tuple(labels.shape) != (n,) or (n and not (labels.min() >= 0 and labels.max() < self.n_classes))):
+            raise ValueError(f"{name} needs {n} labels from 0 to {self.n_classes - 1}, but was given {tuple(labels.shape)}: {labels[:5]} …")

@@ -1,0 +1,272 @@
+"""The two networks of a GAN, dense or convolutional, and the layers that make them steadier."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.parametrizations import weight_norm
+
+__all__ = ["Discriminator", "Generator", "MinibatchDiscrimination", "Networks", "Norm", "VirtualBatchNorm"]
+
+Networks = Literal["dense", "convolutional"]
+Norm = Literal["batch", "virtual", "weight", "none"]
+
+REFERENCE = 32
+"""Examples in the reference batch of virtual batch norm."""
+
+
+class VirtualBatchNorm(nn.Module):
+    r"""Batch norm by a fixed reference batch and the example itself, so that no example depends on the others of its batch.
+
+    With means over the n reference examples and one's own, :math:`\mu = (n \mu_{ref} + \mu_{own}) / (n + 1)`, and the squares alike.
+    ``forward`` takes the reference before the batch, ``(n + batch, feature, …)``, and gives both normalised, the reference by itself.
+
+    References:
+        Salimans et al., "Improved Techniques for Training GANs", 2016, arXiv:1606.03498, section 3.5.
+    """
+
+    def __init__(self, features: int, reference: int = REFERENCE, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.reference, self.eps = reference, eps
+        self.weight, self.bias = nn.Parameter(torch.ones(features)), nn.Parameter(torch.zeros(features))
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, kind = self.reference, x.dtype
+        wide = x.to(self.weight.dtype).flatten(2) if x.ndim > 2 else x.to(self.weight.dtype).unsqueeze(2)
+        own = torch.stack([wide.mean(2), wide.square().mean(2)])  # (mean and square, example, feature)
+        virtual = own[:, :n].mean(1, keepdim=True)
+        mean, square = torch.cat([virtual.expand(-1, n, -1), (n * virtual + own[:, n:]) / (n + 1)], dim=1)
+        scale = self.weight * torch.rsqrt((square - mean.square()).clamp_min(0) + self.eps)
+        normal = wide * scale.unsqueeze(2) + (self.bias - mean * scale).unsqueeze(2)
+        return normal.view_as(x).to(kind)
+
+    def extra_repr(self) -> str:
+        return f"{len(self.weight)}, reference={self.reference}"
+
+
+class MinibatchDiscrimination(nn.Module):
+    r"""Tells each example how close the others of its batch are: a generator that always draws one image gives itself away.
+
+    .. math:: o(x_i)_b = \sum_{j \ne i} \exp(-\| M_{i,b} - M_{j,b} \|_1), \quad M_i = f(x_i) T
+
+    The example itself is left out. Divided by the number of others, so that batches of any size are alike.
+
+    Args:
+        inputs: features f.
+        kernels: b.
+        dim: of each.
+
+    References:
+        Salimans et al., "Improved Techniques for Training GANs", 2016, arXiv:1606.03498, section 3.2.
+    """
+
+    def __init__(self, inputs: int, kernels: int = 50, dim: int = 5) -> None:
+        super().__init__()
+        self.kernels = kernels
+        self.project = nn.Linear(inputs, kernels * dim, bias=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """``(batch, feature)`` to ``(batch, feature + kernels)``."""
+        m = self.project(features).to(self.project.weight.dtype).unflatten(1, (self.kernels, -1))
+        distance = (m[:, None] - m[None]).abs().sum(3)  # (batch, batch, kernel)
+        others = 1 - torch.eye(len(m), dtype=m.dtype).unsqueeze(2)
+        close = (torch.exp(-distance) * others).sum(1) / max(len(m) - 1, 1)
+        return torch.cat([features, close.to(features.dtype)], dim=1)
+
+
+def _halvings(image_shape: tuple[int, int, int]) -> list[tuple[int, int]]:
+    """Sizes of the image while both sides can be halved to 4 pixels or more, the image's own first."""
+    sizes = [image_shape[1:]]
+    while min(sizes[-1]) >= 8 and not (sizes[-1][0] % 2 or sizes[-1][1] % 2):
+        sizes.append((sizes[-1][0] // 2, sizes[-1][1] // 2))
+    return sizes
+
+
+def _widths(sizes: list[tuple[int, int]], width: int) -> list[int]:
+    """Channels at each size but the image's own: doubled with every halving."""
+    return [width * 2**i for i in range(len(sizes) - 1)]
+
+
+def _norm_of(norm: Norm, convolutional: bool) -> Callable[[int], nn.Module] | None:
+    if norm == "virtual":
+        return VirtualBatchNorm
+    return (nn.BatchNorm2d if convolutional else nn.BatchNorm1d) if norm == "batch" else None
+
+
+def _begin(module: nn.Module) -> None:
+    """The paper's first weights: normal, with a standard deviation of 0.02."""
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+        nn.init.normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+class Generator(nn.Module):
+    """Images of latent numbers: transposed convolutions that double a grid, or dense layers, with a norm, ReLUs and a final tanh.
+
+    Args:
+        image_shape: channels, height, width.
+        networks: ``convolutional`` or ``dense``.
+        width: channels before the last convolution; twice as many at each half of the size. Dense layers have 16 times as many units.
+        norm: ``batch``, ``virtual`` or ``none``.
+        reference: of virtual batch norm, ``(REFERENCE, latent)``, otherwise only its size counts.
+
+    References:
+        Radford, Metz, Chintala, "Unsupervised Representation Learning with Deep Convolutional GANs", 2016, arXiv:1511.06434.
+    """
+
+    reference: Tensor
+
+    def __init__(self, image_shape: tuple[int, int, int], networks: Networks, width: int, norm: Norm, reference: Tensor) -> None:
+        super().__init__()
+        convolutional, inputs = networks == "convolutional", reference.shape[1]
+        self.image_shape, self.virtual = image_shape, norm == "virtual"
+        self.register_buffer("reference", reference, persistent=self.virtual)
+        make, layers = _norm_of(norm, convolutional), []
+        if convolutional:
+            sizes = _halvings(image_shape)
+            widths = [*reversed(_widths(sizes, width)), image_shape[0]]
+            layers = [nn.Linear(inputs, widths[0] * sizes[-1][0] * sizes[-1][1]), nn.Unflatten(1, (widths[0], *sizes[-1]))]
+            for before, after in pairwise(widths):
+                layers += [*([make(before)] if make else []), nn.ReLU(), nn.ConvTranspose2d(before, after, 4, 2, 1)]
+        else:
+            for before, after in pairwise([inputs, 16 * width, 16 * width]):
+                layers += [nn.Linear(before, after), *([make(after)] if make else []), nn.ReLU()]
+            layers += [nn.Linear(16 * width, image_shape[0] * image_shape[1] * image_shape[2]), nn.Unflatten(1, image_shape)]
+        self.layers = nn.Sequential(*layers)
+        if convolutional:
+            self.apply(_begin)
+
+    def forward(self, latent: Tensor) -> Tensor:
+        """``(batch, latent)`` to images in [0, 1]."""
+        if self.virtual:
+            out = self.layers(torch.cat([self.reference, latent]))[len(self.reference) :]
+        else:
+            out = self.layers(latent)
+        return (out.to(latent.dtype).tanh() + 1) / 2
+
+
+class Discriminator(nn.Module):
+    """Logits of images: strided convolutions, or dense layers, with a norm and leaky ReLUs.
+
+    Args:
+        image_shape: channels, height, width.
+        networks: ``convolutional`` or ``dense``.
+        width: channels of the first convolution, doubled at each half of the size; five dense layers have 16, 8, 4, 4 and 4 times as many
+            units.
+        norm: ``batch`` (not of the first layer), ``virtual``, ``weight`` (weight norm, begun from the first batch) or ``none``.
+        outputs: logits.
+        n_classes: of a label that is given with each image, as a one-hot vector (dense) or as constant maps (convolutional).
+        noise: standard deviation of Gaussian noise before each layer but the first, in training; 0.6 of it is added to the image.
+        kernels: of minibatch discrimination; 0 is none.
+
+    References:
+        Radford, Metz, Chintala, "Unsupervised Representation Learning with Deep Convolutional GANs", 2016, arXiv:1511.06434.
+        Salimans, Kingma, "Weight Normalization", 2016, arXiv:1602.07868 (its beginning from data).
+    """
+
+    reference: Tensor
+    begun: Tensor
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        networks: Networks,
+        width: int,
+        norm: Norm,
+        *,
+        outputs: int = 1,
+        n_classes: int = 0,
+        noise: float = 0.0,
+        kernels: int = 0,
+    ) -> None:
+        super().__init__()
+        self.convolutional, self.norm, self.n_classes, self.noise = networks == "convolutional", norm, n_classes, noise
+        channels, height, columns = image_shape
+        make, stages = _norm_of(norm, self.convolutional), list[nn.Module]()
+        if self.convolutional:
+            sizes = _halvings(image_shape)
+            widths = [channels + n_classes, *_widths(sizes, width)]
+            stages = [nn.Conv2d(before, after, 4, 2, 1) for before, after in pairwise(widths)]
+            self.features = widths[-1] * sizes[-1][0] * sizes[-1][1]
+        else:
+            widths = [channels * height * columns + n_classes, 16 * width, 8 * width, 4 * width, 4 * width, 4 * width]
+            stages = [nn.Linear(before, after) for before, after in pairwise(widths)]
+            self.features = widths[-1]
+        if self.convolutional and norm != "weight":
+            for stage in stages:
+                _begin(stage)
+        self.stages = nn.ModuleList(weight_norm(stage) if norm == "weight" else stage for stage in stages)
+        self.norms = nn.ModuleList(make(after) if make and i else nn.Identity() for i, after in enumerate(widths[1:]))
+        self.minibatch = MinibatchDiscrimination(self.features, kernels) if kernels else None
+        last = nn.Linear(self.features + kernels, outputs)
+        self.last = weight_norm(last) if norm == "weight" else last
+        self.register_buffer("begun", torch.tensor(norm not in ("virtual", "weight")))
+        shape = (REFERENCE, channels + n_classes, height, columns) if self.convolutional else (REFERENCE, widths[0])
+        self.register_buffer("reference", torch.zeros(shape if norm == "virtual" else 0, dtype=torch.uint8))
+
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Of images in [0, 1], ``(batch, channel, height, width)``: logits, ``(batch, outputs)``, and the last hidden layer."""
+        last = self.hidden(x, labels)[-1].flatten(1)
+        logits = self.last(last if self.minibatch is None else self.minibatch(last))
+        return logits.to(x.dtype), last.to(x.dtype)
+
+    def hidden(self, x: Tensor, labels: Tensor | None = None) -> list[Tensor]:
+        """Every layer's activations, without the logits."""
+        signal = self._signal(x, labels)
+        if self.norm == "virtual":
+            if not self.begun:
+                raise RuntimeError("virtual batch norm has no reference batch before the first step of fit; fit the model first")
+            signal = torch.cat([self.reference.to(signal.dtype) / 255, signal])
+        h, out = 2 * signal - 1, []
+        for i, (stage, norm) in enumerate(zip(self.stages, self.norms, strict=True)):
+            h = F.leaky_relu(norm(stage(self._noisy(h, self.noise if i else 0.6 * self.noise))), 0.2)
+            out.append(h[len(self.reference) :] if self.norm == "virtual" else h)
+        return out
+
+    @torch.no_grad()
+    def begin(self, x: Tensor, labels: Tensor | None = None) -> None:
+        """Once, with the first batch: it becomes the reference, or sets the scales of weight norm."""
+        if self.begun or not self.training:
+            return
+        h = self._signal(x, labels)
+        if self.norm == "virtual":
+            some = torch.arange(REFERENCE) % len(h)
+            self.reference.copy_((255 * h[some]).round())
+        else:
+            h = 2 * h - 1
+            for stage in self.stages:
+                h = F.leaky_relu(_scaled(stage, h), 0.2)
+        self.begun.fill_(True)
+
+    def _signal(self, x: Tensor, labels: Tensor | None) -> Tensor:
+        """Images, with their labels as further channels or numbers."""
+        h = x if self.convolutional else x.flatten(1)
+        if not self.n_classes:
+            return h
+        if labels is None:
+            raise ValueError("a conditional discriminator needs the images' labels; give labels")
+        one_hot = F.one_hot(labels, self.n_classes).to(x.dtype)
+        if self.convolutional:
+            one_hot = one_hot[:, :, None, None].expand(-1, -1, *x.shape[2:])
+        return torch.cat([h, one_hot], dim=1)
+
+    def _noisy(self, h: Tensor, std: float) -> Tensor:
+        return h + std * torch.randn_like(h) if self.training and std else h
+
+
+def _scaled(layer: Any, h: Tensor) -> Tensor:
+    """Set the scale and bias of a layer with weight norm so that what it gives for this batch has mean 0 and variance 1; and give it."""
+    out = layer(h)
+    dims = [0, *range(2, out.ndim)]
+    mean, std = out.mean(dims), out.std(dims) + 1e-5
+    scale = layer.parametrizations.weight.original0
+    scale.div_(std.view(-1, *[1] * (scale.ndim - 1)))
+    layer.bias.copy_((layer.bias - mean) / std)
+    done: Tensor = layer(h)
+    return done

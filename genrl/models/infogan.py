@@ -1,0 +1,94 @@
+"""InfoGAN's part of a GAN: latent codes, and a recogniser that reads them back from the images."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = ["Codes"]
+
+
+class Codes(nn.Module):
+    r"""Codes c beside a GAN's noise, and a recogniser Q on the discriminator's last hidden layer f, which bounds what images tell of c.
+
+    .. math:: I(c; G(z, c)) \ge \mathbb{E}[\log Q(c \mid f(G(z, c)))] + H(c)
+
+    Categorical codes are uniform; continuous ones are uniform in [-1, 1) and scored as Gaussians of variance one around what Q says.
+
+    Args:
+        inputs: size of f.
+        categories: sizes of the categorical codes.
+        continuous: how many continuous codes.
+
+    Raises:
+        ValueError: a size out of its range; codes that do not fit.
+
+    References:
+        Chen et al., "InfoGAN: Interpretable Representation Learning by Information Maximizing Generative Adversarial Nets", 2016,
+        arXiv:1606.03657.
+
+    Example:
+        >>> codes = Codes(16, (10,), 2)
+        >>> codes.draw(3).shape, [p.shape for p in codes.read(torch.zeros(3, 16))]
+        (torch.Size([3, 12]), [torch.Size([3, 10]), torch.Size([3, 2])])
+    """
+
+    def __init__(self, inputs: int, categories: tuple[int, ...], continuous: int) -> None:
+        super().__init__()
+        for name, value, fine, need in (
+            ("categories", categories, all(size >= 2 for size in categories), "sizes of at least 2"),
+            ("continuous", continuous, continuous >= 0, "at least 0"),
+        ):
+            if not fine:
+                raise ValueError(f"codes need {name} to be {need}, but were given {value!r}")
+        self.categories, self.continuous = tuple(categories), continuous
+        self.size = sum(categories) + continuous
+        self.recogniser = nn.Sequential(nn.Linear(inputs, 128), nn.LeakyReLU(0.2), nn.Linear(128, self.size))
+
+    def draw(self, n: int, categorical: dict[int, Tensor] | None = None, continuous: dict[int, Tensor] | None = None) -> Tensor:
+        """Codes as the generator takes them, ``(n, size)``: one-hot vectors, then numbers in [-1, 1); some may be given by their place.
+
+        Args:
+            n: rows.
+            categorical: classes, int64 ``(n,)``, of some categorical codes.
+            continuous: values, ``(n,)``, of some continuous codes.
+        """
+        given = {"categorical": (categorical or {}, len(self.categories)), "continuous": (continuous or {}, self.continuous)}
+        for name, (values, there) in given.items():
+            wrong = [place for place, value in values.items() if place not in range(there) or value.shape != (n,)]
+            if wrong:
+                raise ValueError(f"there are {there} {name} codes for {n} images, but place {wrong[0]} was given {values[wrong[0]].shape}")
+        parts = [
+            F.one_hot((categorical or {}).get(i, torch.randint(size, (n,))), size).to(torch.get_default_dtype())
+            for i, size in enumerate(self.categories)
+        ]
+        numbers = 2 * torch.rand(n, self.continuous) - 1
+        for i, value in (continuous or {}).items():
+            numbers[:, i] = value
+        return torch.cat([*parts, numbers], dim=1)
+
+    def read(self, features: Tensor) -> list[Tensor]:
+        """What Q says of features ``(batch, inputs)``: probabilities ``(batch, size)`` of each categorical code, then the means of all
+        continuous ones, ``(batch, continuous)``, where there are any."""
+        *logits, means = self._split(self.recogniser(features).to(features.dtype))
+        return [*(part.softmax(1) for part in logits), *([means] if self.continuous else [])]
+
+    def information(self, features: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
+        """The bound on the information of the categorical codes, nats, at most the sum of the logarithms of their sizes, and the mean log
+        density of the continuous ones, at most -0.92 each."""
+        *logits, means = self._split(self.recogniser(features).to(features.dtype))
+        *classes, values = self._split(codes)
+        known = sum(((part.log_softmax(1) * one_hot).sum(1).mean() for part, one_hot in zip(logits, classes, strict=True)), torch.zeros(()))
+        entropy = sum(math.log(size) for size in self.categories)
+        density = -0.5 * ((values - means).square() + math.log(2 * math.pi)).sum(1).mean()
+        return known + entropy, density
+
+    def _split(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Each categorical code, then all continuous ones."""
+        return x.split([*self.categories, self.continuous], dim=1)
+
+    def extra_repr(self) -> str:
+        return f"categories={self.categories}, continuous={self.continuous}"

@@ -1,0 +1,132 @@
+"""A GAN whose discriminator is a classifier: a few labels, and many images without."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from genrl.models.base import evaluating
+from genrl.models.gan import GAN
+from genrl.models.gan_networks import Discriminator, Networks, Norm
+from genrl.models.training import Measured, Player, Source, Transform
+
+__all__ = ["SemiSupervisedGAN", "with_labelled"]
+
+
+class SemiSupervisedGAN(GAN):
+    r"""A classifier of K classes that also tells real images from generated ones, and learns from both.
+
+    .. math:: D(x) = \frac{\sum_k e^{l_k(x)}}{\sum_k e^{l_k(x)} + 1}, \quad
+        L = -\mathbb{E} \log p(y \mid x) - \tfrac{1}{2} \mathbb{E} \log D(x) - \tfrac{1}{2} \mathbb{E} \log (1 - D(G(z)))
+
+    The logit of being generated is fixed at 0. The discriminator has weight norm, begun from the first batch, and Gaussian noise; the
+    generator matches the means of its last hidden layer. ``fit`` needs the transform :func:`with_labelled`.
+
+    Args:
+        image_shape: channels, height, width.
+        n_classes: K.
+        networks: ``dense`` as in the paper's MNIST, or ``convolutional``.
+        noise: size of z.
+        width: see :class:`genrl.models.gan_networks.Discriminator`.
+        jitter: standard deviation of the discriminator's Gaussian noise.
+        feature_matching, minibatch_discrimination, historical_averaging, label_smoothing: see :class:`genrl.models.gan.GAN`.
+
+    Raises:
+        ValueError: a value out of its range.
+
+    References:
+        Salimans et al., "Improved Techniques for Training GANs", 2016, arXiv:1606.03498, section 5.
+
+    Example:
+        >>> gan = SemiSupervisedGAN((1, 28, 28), 10, width=2)
+        >>> gan.classify(torch.rand(3, 1, 28, 28)).shape
+        torch.Size([3, 10])
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        n_classes: int = 10,
+        *,
+        networks: Networks = "dense",
+        noise: int = 100,
+        width: int = 32,
+        jitter: float = 0.5,
+        feature_matching: bool = True,
+        minibatch_discrimination: int = 0,
+        historical_averaging: float = 0.0,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        self._outputs, self._jitter = n_classes, jitter  # read while the networks are built
+        super().__init__(
+            image_shape,
+            networks=networks,
+            noise=noise,
+            width=width,
+            feature_matching=feature_matching,
+            minibatch_discrimination=minibatch_discrimination,
+            historical_averaging=historical_averaging,
+            label_smoothing=label_smoothing,
+        )
+        self._refuse(("n_classes", n_classes, n_classes >= 2, "at least 2"), ("jitter", jitter, jitter >= 0, "at least 0"))
+
+    def _discriminator(self, networks: Networks, width: int, norm: Norm, kernels: int) -> Discriminator:
+        return Discriminator(self.image_shape, networks, width, "weight", outputs=self._outputs, noise=self._jitter, kernels=kernels)
+
+    def _judged(self, x: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The logit of being real is the logarithm of the sum of the classes'."""
+        logits, features = self.discriminator(x)
+        return logits.logsumexp(1), features
+
+    def players(self) -> list[Player]:
+        """The classifier, then the generator."""
+        discriminator, generator = super().players()
+        return [replace(discriminator, loss=self.classifier_loss), replace(generator, loss=self.matching_loss)]
+
+    def classifier_loss(self, x: Tensor, labelled: Tensor | None = None, labels: Tensor | None = None, *_: Tensor) -> Measured:
+        """The discriminator's of unlabelled images, and of labelled ones, nats, and the share of those that it names right.
+
+        Args:
+            x: images, ``(batch, channel, height, width)``.
+            labelled: images with labels.
+            labels: theirs, int64.
+        """
+        if labelled is None or labels is None:
+            raise ValueError("SemiSupervisedGAN learns from images and labelled images; give fit transform=with_labelled(...)")
+        unlabelled, measured = self.discriminator_loss(x)
+        logits = self.discriminator(self.checked(labelled))[0]
+        right = (logits.argmax(1) == labels).double().mean()
+        return F.cross_entropy(logits, labels) + 0.5 * unlabelled, {**measured, "accuracy_labelled": right}
+
+    def matching_loss(self, x: Tensor, labelled: Tensor, labels: Tensor, other: Tensor) -> Tensor:
+        """The generator's; where it matches features, those of ``other`` images than the discriminator has just learnt."""
+        return self.generator_loss(other)
+
+    @torch.no_grad()
+    def classify(self, x: Tensor) -> Tensor:
+        """Probabilities of the classes, ``(batch, n_classes)``."""
+        with evaluating(self):
+            return torch.cat([self.discriminator(part)[0] for part in self.checked(x).split(500)]).softmax(1)
+
+
+def with_labelled(labelled: Tensor, labels: Tensor, images: Source, batch_size: int = 100) -> Transform:
+    """For ``fit``: to each batch of images, labelled ones, their labels, and as many other images as the batch has.
+
+    Args:
+        labelled: ``(n, channel, height, width)``, in [0, 1].
+        labels: ``(n,)``, int64.
+        images: where the others come from.
+        batch_size: labelled images, drawn with replacement, all of them once where they are as many.
+    """
+
+    def transform(x: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
+        some = torch.randperm(len(labelled), generator=generator)
+        if len(labelled) != batch_size:
+            some = torch.randint(len(labelled), (batch_size,), generator=generator)
+        others = torch.randint(len(images), (len(x),), generator=generator)
+        return x, labelled[some], labels[some], images.batch(others)
+
+    return transform

@@ -1,0 +1,410 @@
+"""GANs: who learns from which loss, what the best discriminator is, and what each technique computes."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import pytest
+import torch
+
+from genrl.data import Images
+from genrl.models.base import load_model, save_model
+from genrl.models.gan import GAN, HistoricalAverage, fooling, real_or_fake
+from genrl.models.gan_networks import REFERENCE, Discriminator, MinibatchDiscrimination, VirtualBatchNorm
+from genrl.models.infogan import Codes
+from genrl.models.nn import recompute_batch_norm
+from genrl.models.semi_supervised import SemiSupervisedGAN, with_labelled
+from genrl.models.training import fit
+
+double = pytest.mark.usefixtures("double")
+
+SHAPE = (1, 8, 8)
+KINDS = {
+    "convolutional": {},
+    "dense": {"networks": "dense"},
+    "minimax": {"objective": "minimax"},
+    "conditional": {"n_classes": 3},
+    "codes": {"categories": (3, 2), "continuous": 2},
+    "feature matching": {"feature_matching": True},
+    "minibatch discrimination": {"minibatch_discrimination": 4},
+    "historical averaging": {"historical_averaging": 0.1},
+    "label smoothing": {"label_smoothing": 0.1},
+    "virtual batch norm": {"virtual_batch_norm": True},
+    "virtual batch norm, dense": {"virtual_batch_norm": True, "networks": "dense"},
+    "all": {
+        "n_classes": 3,
+        "categories": (3,),
+        "feature_matching": True,
+        "minibatch_discrimination": 4,
+        "historical_averaging": 0.1,
+        "label_smoothing": 0.1,
+        "virtual_batch_norm": True,
+    },
+}
+
+
+def small(seed: int = 1, **changes) -> GAN:
+    torch.manual_seed(seed)
+    return GAN(SHAPE, **{"width": 4, "noise": 5, **changes})
+
+
+def images(n: int = 64, seed: int = 0) -> Images:
+    generator = torch.Generator().manual_seed(seed)
+    return Images(torch.randint(256, (n, *SHAPE), dtype=torch.uint8, generator=generator), torch.arange(n) % 3)
+
+
+def batch(gan: GAN, n: int = 12):
+    return (torch.rand(n, *SHAPE), *((torch.arange(n) % gan.n_classes,) if gan.conditional else ()))
+
+
+def loss_of(player, *args):
+    loss = player.loss(*args)
+    return loss if isinstance(loss, torch.Tensor) else loss[0]
+
+
+class TestPlayers:
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_each_loss_reaches_all_of_its_player_and_none_of_the_other(self, kind):
+        gan = small(**KINDS[kind])
+        # Minibatch discrimination and the final bias do not change the features that are matched; a history at its first step is 0.
+        for _ in range(2):
+            for player in gan.players():
+                loss_of(player, *batch(gan)).backward(inputs=list(player.parameters))
+                with torch.no_grad():
+                    for item in player.parameters:
+                        item.add_(0.01 * torch.randn_like(item))
+        first, second = gan.players()
+        for player, other in ((first, second), (second, first)):
+            gan.zero_grad()
+            loss_of(player, *batch(gan)).backward(inputs=list(player.parameters))
+            assert all(item.grad is not None and item.grad.abs().sum() > 0 for item in player.parameters)
+            assert all(item.grad is None for item in other.parameters)
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_every_parameter_has_a_player_and_none_has_two(self, kind):
+        gan = small(**KINDS[kind])
+        held = [id(item) for player in gan.players() for item in player.parameters]
+        assert sorted(held) == sorted(id(item) for item in gan.parameters())
+
+    def test_the_log_has_losses_norms_of_gradients_and_accuracies(self):
+        row = fit(small(), images(), epochs=1, batch_size=32, progress=False)[0]
+        assert {
+            "discriminator",
+            "generator",
+            "discriminator_grad_norm",
+            "generator_grad_norm",
+            "accuracy_real",
+            "accuracy_fake",
+        } <= row.keys()
+        assert row["discriminator_grad_norm"] > 0
+        assert 0 <= row["accuracy_real"] <= 1
+
+    @pytest.mark.parametrize("kind", ["convolutional", "all"])
+    def test_a_stopped_fit_goes_on_bit_for_bit(self, tmp_path, kind):
+        whole, parts = small(**KINDS[kind]), small(**KINDS[kind])
+        settings = {"batch_size": 32, "progress": False}
+        fit(whole, images(), epochs=3, **settings)
+        fit(parts, images(), epochs=2, checkpoint=tmp_path / "fit.safetensors", **settings)
+        parts = small(seed=2, **KINDS[kind])
+        fit(parts, images(), epochs=3, checkpoint=tmp_path / "fit.safetensors", **settings)
+        assert all(torch.equal(whole.state_dict()[name], value) for name, value in parts.state_dict().items())
+
+
+@double
+class TestObjectives:
+    def test_the_best_logit_between_two_gaussians_is_the_log_density_ratio(self):
+        """Between N(1, 1) and N(-1, 1) it is 2 x + 0; found by descent on quantiles of both, in the form a x + b + c x^2."""
+        quantiles = torch.distributions.Normal(0.0, 1.0).icdf((torch.arange(20_000) + 0.5) / 20_000)
+        real, fake = quantiles + 1, quantiles - 1
+        line = torch.zeros(3, requires_grad=True)
+        optimizer = torch.optim.LBFGS([line], max_iter=100, line_search_fn="strong_wolfe", tolerance_change=1e-14)
+
+        def closure():
+            optimizer.zero_grad()
+            loss = real_or_fake(*(line[0] * x + line[1] + line[2] * x.square() for x in (real, fake)))
+            loss.backward()
+            return loss
+
+        optimizer.step(closure)
+        assert line.tolist() == pytest.approx([2.0, 0.0, 0.0], abs=0.002)
+
+    def test_of_logits_by_hand(self):
+        real, fake = torch.tensor([2.0, 0.0]), torch.tensor([-1.0])
+        sure = math.log1p(math.exp(-2.0)) / 2 + math.log(2) / 2 + math.log1p(math.exp(-1.0))
+        assert float(real_or_fake(real, fake)) == pytest.approx(sure)
+        assert float(fooling(fake, "non-saturating")) == pytest.approx(math.log1p(math.exp(1.0)))
+        assert float(fooling(fake, "minimax")) == pytest.approx(-math.log1p(math.exp(-1.0)))
+
+    def test_smoothing_is_of_the_real_ones_only(self):
+        """Targets 0.9 and 0: the binary cross-entropy with them."""
+        real, fake = torch.randn(7), torch.randn(7)
+        cross = torch.nn.functional.binary_cross_entropy_with_logits
+        expected = cross(real, torch.full_like(real, 0.9)) + cross(fake, torch.zeros_like(fake))
+        torch.testing.assert_close(real_or_fake(real, fake, 0.1), expected)
+
+    def test_non_saturating_has_a_gradient_where_minimax_has_none(self):
+        for objective, least, most in (("non-saturating", 0.99, 1.0), ("minimax", 0.0, 0.01)):
+            logit = torch.tensor([-10.0], requires_grad=True)
+            fooling(logit, objective).backward()
+            assert least <= float(-logit.grad) <= most
+
+
+@double
+class TestTechniques:
+    def test_minibatch_discrimination_leaves_out_the_diagonal(self):
+        layer = MinibatchDiscrimination(2, kernels=1, dim=1)
+        with torch.no_grad():
+            layer.project.weight.copy_(torch.tensor([[1.0, 0.0]]))
+        out = layer(torch.tensor([[0.0, 5.0], [1.0, 5.0], [3.0, 5.0]]))
+        assert torch.equal(out[:, :2], torch.tensor([[0.0, 5.0], [1.0, 5.0], [3.0, 5.0]]))
+        near = [math.exp(-1) + math.exp(-3), math.exp(-1) + math.exp(-2), math.exp(-3) + math.exp(-2)]
+        torch.testing.assert_close(out[:, 2], torch.tensor(near) / 2)
+        assert layer(torch.ones(1, 2))[0, 2].item() == 0  # alone, nobody is near
+
+    def test_virtual_batch_norm_does_not_depend_on_the_rest_of_the_batch(self):
+        for norms in ({}, {"networks": "dense"}):
+            gan = small(virtual_batch_norm=True, **norms)
+            gan.discriminator.begin(torch.rand(40, *SHAPE))
+            x, z = torch.rand(6, *SHAPE), gan.latent(6)
+            for network, values in ((lambda v, gan=gan: gan.discriminator(v)[0], x), (gan.generator, z)):
+                torch.testing.assert_close(network(values)[2:3], network(values[2:3]))
+
+    @pytest.mark.parametrize("shape", [(3,), (3, 2, 2)])
+    def test_virtual_batch_norm_by_hand(self, shape):
+        norm = VirtualBatchNorm(3, reference=4, eps=0.0)
+        x = torch.randn(5, *shape)
+        every, normal = (v.flatten(2) if len(shape) > 1 else v.unsqueeze(2) for v in (x, norm(x).detach()))
+        ref, own = every[:4].transpose(0, 1).flatten(1), every[4]
+        mean = (4 * ref.mean(1) + own.mean(1)) / 5
+        square = (4 * ref.square().mean(1) + own.square().mean(1)) / 5
+        torch.testing.assert_close(normal[4], (own - mean[:, None]) / (square - mean.square()).sqrt()[:, None])
+        alone = (ref - ref.mean(1, keepdim=True)) / ref.std(1, unbiased=False, keepdim=True)
+        torch.testing.assert_close(normal[:4].transpose(0, 1).flatten(1), alone)
+
+    def test_the_reference_is_the_first_batch_and_stays(self):
+        gan = small(virtual_batch_norm=True)
+        with pytest.raises(RuntimeError, match="fit the model first"):
+            gan.discriminator(torch.rand(2, *SHAPE))
+        first = images(REFERENCE).batch(torch.arange(REFERENCE)).double()
+        gan.discriminator.begin(first)
+        gan.discriminator.begin(torch.rand(40, *SHAPE))
+        torch.testing.assert_close(gan.discriminator.reference.double() / 255, first)
+
+    def test_historical_averaging_by_hand(self):
+        theta = torch.nn.Parameter(torch.tensor([1.0]))
+        history, seen = HistoricalAverage([theta]), []
+        for value in (1.0, 4.0, 7.0):
+            theta.data.fill_(value)
+            penalty = history()
+            seen.append(penalty.item())
+        penalty.backward()
+        assert seen == pytest.approx([0.0, (4 - 2.5) ** 2, (7 - 4) ** 2])
+        assert theta.grad.item() == pytest.approx(2 * (7 - 4))  # the mean is no parameter
+        history.eval()
+        assert history().item() == pytest.approx(9.0) and history.steps.item() == 3
+
+    def test_feature_matching_is_the_squared_distance_of_mean_features(self):
+        gan = small(feature_matching=True).eval()
+        x = torch.rand(9, *SHAPE)
+        torch.manual_seed(3)
+        loss = gan.generator_loss(x)
+        torch.manual_seed(3)
+        made = gan.generator(gan.latent(9))
+        real, fake = (gan.discriminator(v)[1].mean(0) for v in (x, made))
+        torch.testing.assert_close(loss, (real - fake).square().sum())
+
+    def test_weight_norm_begins_with_standard_activations(self):
+        torch.manual_seed(0)
+        net = Discriminator(SHAPE, "dense", 8, "weight", outputs=3)
+        x = torch.rand(500, *SHAPE)
+        net.begin(x)
+        h = 2 * x.flatten(1) - 1
+        for stage in net.stages:
+            before = stage(h)
+            torch.testing.assert_close(before.mean(0), torch.zeros(before.shape[1]), atol=1e-3, rtol=0)
+            torch.testing.assert_close(before.std(0), torch.ones(before.shape[1]), atol=1e-2, rtol=0)
+            h = torch.nn.functional.leaky_relu(before, 0.2)
+
+    @pytest.mark.parametrize(
+        ("changes", "words"),
+        [
+            ({"feature_matching": True, "objective": "minimax"}, "leave one of them out"),
+            ({"label_smoothing": 0.5}, "in \\[0, 0.5\\)"),
+            ({"objective": "wasserstein"}, "non-saturating or minimax"),
+            ({"networks": "recurrent"}, "dense or convolutional"),
+            ({"historical_averaging": -1.0}, "at least 0"),
+            ({"minibatch_discrimination": -1}, "at least 0"),
+            ({"n_classes": 1}, "0 or at least 2"),
+            ({"categories": (1,)}, "at least 2"),
+            ({"continuous": -1, "categories": (3,)}, "at least 0"),
+            ({"noise": 0}, "at least 1"),
+        ],
+    )
+    def test_refuses_what_does_not_fit(self, changes, words):
+        with pytest.raises(ValueError, match=words):
+            small(**changes)
+
+    def test_convolutions_need_sizes_that_halve(self):
+        with pytest.raises(ValueError, match="choose dense"):
+            GAN((1, 7, 7))
+        assert GAN((1, 7, 7), networks="dense", width=2).sample(2).shape == (2, 1, 7, 7)
+
+
+class TestConditional:
+    def test_both_networks_see_the_label(self):
+        gan = small(n_classes=3).eval()
+        x, z = torch.rand(2, *SHAPE), torch.rand(2, 5)
+        logits = [gan.discriminator(x, torch.full((2,), k))[0] for k in range(3)]
+        made = [gan.generator(torch.cat([z, torch.eye(3)[[k, k]]], dim=1)) for k in range(3)]
+        assert not torch.equal(logits[0], logits[1])
+        assert not torch.equal(made[0], made[1])
+
+    def test_labels_are_asked_for_and_checked(self):
+        gan = small(n_classes=3)
+        assert gan.sample(4).shape == (4, *SHAPE)
+        for labels, words in ((None, "give the images' labels"), (torch.tensor([3, 0]), "0 to 2"), (torch.tensor([0]), "2 labels")):
+            with pytest.raises(ValueError, match=words):
+                gan.discriminator_loss(torch.rand(2, *SHAPE), labels)
+        with pytest.raises(ValueError, match="without classes"):
+            small().sample(2, torch.tensor([0, 1]))
+
+
+@double
+class TestCodes:
+    def test_one_hot_and_uniform_codes(self):
+        torch.manual_seed(0)
+        drawn = Codes(4, (3, 2), 2).draw(4000)
+        assert torch.equal(drawn[:, :3].sum(1), torch.ones(4000)) and torch.equal(drawn[:, 3:5].sum(1), torch.ones(4000))
+        torch.testing.assert_close(drawn[:, :3].mean(0), torch.full((3,), 1 / 3), atol=0.03, rtol=0)
+        assert drawn[:, 5:].min() >= -1 and drawn[:, 5:].max() < 1
+        torch.testing.assert_close(drawn[:, 5:].var(0), torch.full((2,), 1 / 3), atol=0.02, rtol=0)
+
+    def test_given_codes_stand_in_their_places(self):
+        codes = Codes(4, (3, 2), 2)
+        drawn = codes.draw(2, {1: torch.tensor([1, 0])}, {0: torch.tensor([0.5, -2.0])})
+        assert torch.equal(drawn[:, 3:5], torch.tensor([[0.0, 1.0], [1.0, 0.0]]))
+        assert drawn[:, 5].tolist() == [0.5, -2.0]
+        with pytest.raises(ValueError, match="there are 2 categorical codes"):
+            codes.draw(2, {2: torch.tensor([1, 0])})
+
+    def test_the_bound_of_a_reader_that_knows_nothing_is_zero_and_of_one_that_knows_all_is_the_entropy(self):
+        codes = Codes(5, (3, 2), 1)
+        drawn = codes.draw(50)
+        codes.recogniser = torch.nn.Identity()
+        nothing = codes.information(torch.zeros(50, 6), drawn)
+        sure = codes.information(torch.cat([100 * drawn[:, :5], drawn[:, 5:]], dim=1), drawn)
+        assert float(nothing[0]) == pytest.approx(0.0, abs=1e-12)
+        assert float(sure[0]) == pytest.approx(math.log(6))
+        assert float(sure[1]) == pytest.approx(-0.5 * math.log(2 * math.pi))
+        assert float(nothing[1]) == pytest.approx(float(-0.5 * (drawn[:, 5].square() + math.log(2 * math.pi)).mean()))
+
+    def test_the_information_is_in_both_losses(self):
+        """With weight w, each loss is the plain one less w times the bound."""
+        gan = small(categories=(3,), continuous=1).eval()
+        for player in gan.players():
+            values = []
+            for weight in (0.0, 1.0, 2.0):
+                gan.information = weight
+                torch.manual_seed(4)
+                values.append(float(loss_of(player, torch.rand(9, *SHAPE))))
+            assert values[1] - values[0] == pytest.approx(values[2] - values[1])
+            assert values[1] != values[0]
+
+    def test_samples_of_a_code_and_what_is_read_of_them(self):
+        gan = small(categories=(3,), continuous=2)
+        x = gan.sample(4, codes=gan.codes.draw(4, {0: torch.arange(4) % 3}))
+        probabilities, means = gan.recognise(x)
+        torch.testing.assert_close(probabilities.sum(1), torch.ones(4))
+        assert means.shape == (4, 2)
+        with pytest.raises(ValueError, match=r"shape \(2, 5\)"):
+            gan.sample(2, codes=torch.zeros(2, 4))
+        with pytest.raises(ValueError, match="nothing to read"):
+            small().recognise(x)
+
+
+@double
+class TestSemiSupervised:
+    def model(self, **changes) -> SemiSupervisedGAN:
+        torch.manual_seed(0)
+        return SemiSupervisedGAN(SHAPE, 3, **{"width": 4, "noise": 5, **changes})
+
+    def test_the_loss_by_hand(self):
+        """The released code's form: half of -lse + softplus(lse) + softplus(lse of fakes), and the cross-entropy of the labelled."""
+        gan = self.model(jitter=0.0)
+        x, labelled, labels = torch.rand(6, *SHAPE), torch.rand(4, *SHAPE), torch.tensor([0, 1, 2, 0])
+        gan.discriminator.begin(x)
+        torch.manual_seed(5)
+        loss, _ = gan.classifier_loss(x, labelled, labels)
+        torch.manual_seed(5)
+        with torch.no_grad():
+            real, fake, known = (gan.discriminator(v)[0] for v in (x, gan.generator(gan.latent(6)), labelled))
+        soft = torch.nn.functional.softplus
+        lse, lse_fake = real.logsumexp(1), fake.logsumexp(1)
+        unlabelled = 0.5 * (-lse.mean() + soft(lse).mean() + soft(lse_fake).mean())
+        expected = unlabelled + (-known[torch.arange(4), labels] + known.logsumexp(1)).mean()
+        torch.testing.assert_close(loss.detach(), expected)
+
+    def test_the_generator_matches_the_other_images(self):
+        gan = self.model(jitter=0.0).eval()
+        x, other = torch.rand(6, *SHAPE), torch.rand(6, *SHAPE)
+        torch.manual_seed(5)
+        loss = gan.matching_loss(x, x, torch.zeros(6).long(), other)
+        torch.manual_seed(5)
+        torch.testing.assert_close(loss, gan.generator_loss(other))
+
+    @pytest.mark.parametrize("networks", ["dense", "convolutional"])
+    def test_learns_from_few_labels_what_the_others_look_like(self, networks):
+        torch.set_default_dtype(torch.float32)
+        torch.manual_seed(0)
+        truth = torch.arange(300) % 3
+        x = torch.zeros(300, *SHAPE)
+        for k in range(3):
+            x[truth == k, :, 2 * k : 2 * k + 3] = 0.8
+        data = Images(((x + 0.2 * torch.rand_like(x)) * 255).byte(), truth)
+        gan = self.model(networks=networks)
+        task = with_labelled(data.batch(torch.arange(6)), truth[:6], data, batch_size=6)
+        fit(gan, data, transform=task, epochs=15, batch_size=50, learning_rate=3e-3, progress=False)
+        assert (gan.classify(data.batch()).argmax(1) == truth).double().mean() > 0.95
+
+    def test_each_step_draws_all_labelled_images_where_they_are_as_many(self):
+        data = images()
+        some = data.batch(torch.arange(8))
+        x, labelled, labels, others = with_labelled(some, torch.arange(8), data, batch_size=8)(some, torch.Generator().manual_seed(0))
+        assert sorted(labels.tolist()) == list(range(8))
+        assert torch.equal(labelled, some[labels]) and x is some and others.shape == some.shape
+
+    def test_fit_without_labelled_images_says_what_is_missing(self):
+        with pytest.raises(ValueError, match="with_labelled"):
+            fit(self.model().float(), images(), epochs=1, progress=False)
+
+
+class TestUse:
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_a_saved_model_draws_and_encodes_the_same(self, tmp_path, kind):
+        gan = small(**KINDS[kind])
+        fit(gan, images(), epochs=1, batch_size=32, progress=False)
+        save_model(tmp_path / "gan.safetensors", gan)
+        again = load_model(tmp_path / "gan.safetensors")
+        x, drawn = batch(gan), []
+        for model in (gan, again):
+            torch.manual_seed(7)
+            drawn.append((model.sample(5), model.encode(*x)))
+        assert torch.equal(drawn[0][0], drawn[1][0])
+        assert torch.equal(drawn[0][1], drawn[1][1])
+        assert drawn[0][0].min() >= 0 and drawn[0][0].max() <= 1
+
+    def test_what_is_drawn_depends_on_no_batch(self):
+        gan = small()
+        before = copy.deepcopy(gan.state_dict())
+        gan.sample(3)
+        assert all(torch.equal(before[name], value) for name, value in gan.state_dict().items())
+
+    def test_recomputed_batch_norm_knows_the_given_batches_equally(self):
+        net = torch.nn.Sequential(torch.nn.BatchNorm1d(2)).eval()
+        net[0].running_mean += 7
+        parts = torch.randn(90, 2).split(30)
+        recompute_batch_norm(net, [(part,) for part in parts])
+        torch.testing.assert_close(net[0].running_mean, torch.stack([part.mean(0) for part in parts]).mean(0))
+        torch.testing.assert_close(net[0].running_var, torch.stack([part.var(0) for part in parts]).mean(0))
+        assert not net.training and net[0].momentum == 0.1
