@@ -73,6 +73,8 @@ def _print(rows: list[tuple[str, str]]) -> None:
 def _rows_of_generation(result: dict[str, Any]) -> list[tuple[str, str]]:
     training = "one pass of counting" if result["counted"] else f"{_epochs(result)} in {result['seconds']:,.0f} s"
     rows = [("images", result["images"]), ("training", f"{training}, {result['parameters']:,} parameters")]
+    if named := result.get("trouble"):
+        rows.append(("trouble", named))
     if known := result["likelihood"]:
         unit, words, form = ("nats", "nats an image", ".2f") if result["levels"] == 2 else ("bits_per_dim", "bits per dimension", ".4f")
         bound = "" if known["kind"] == "exact" else " at most, by a bound"

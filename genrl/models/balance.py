@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -35,24 +35,24 @@ class Balance:
         classifier: whose classes are counted and in whose features images are compared; without one, by their pixels.
         n: draws.
         seed: of the draws; the caller's random numbers stay as they are.
+        say: what to do with the name of what goes wrong; by default a :class:`CollapseWarning`.
 
     Example:
-        >>> balance = Balance(torch.rand(50, 1, 8, 8), n=20)
+        >>> balance = Balance(torch.rand(50, 1, 8, 8), n=20, say=lambda words: print(words.split(";")[0]))
         >>> row = {"epoch": 1}
         >>> class Constant(torch.nn.Module):
         ...     def sample(self, n):
         ...         return torch.full((n, 1, 8, 8), 0.5)
-        >>> with warnings.catch_warnings():
-        ...     warnings.simplefilter("ignore")
-        ...     balance(Constant(), row)
-        >>> row["diversity"]
-        0.0
+        >>> balance(Constant(), row)
+        epoch 1: the generator has collapsed: its images are 0.00 times as far from each other as real ones
     """
 
-    def __init__(self, real: Tensor, classifier: Classifier | None = None, *, n: int = 500, seed: int = 0) -> None:
+    def __init__(
+        self, real: Tensor, classifier: Classifier | None = None, *, n: int = 500, seed: int = 0, say: Callable[[str], None] | None = None
+    ) -> None:
         if len(real) < 2 or n < 2:
             raise ValueError(f"Balance compares pairs of images, but was given {len(real)} real ones and n={n}; give at least 2 of each")
-        self.classifier, self.n, self.seed = classifier, n, seed
+        self.classifier, self.n, self.seed, self.say = classifier, n, seed, say or _warn
         self.spread = _spread(self._features(real[:n]))
 
     def __call__(self, model: Any, row: dict[str, float]) -> None:
@@ -67,11 +67,15 @@ class Balance:
             row["modes"] = modes(classes, self.classifier.n_classes)
         named = trouble(row, None if self.classifier is None else self.classifier.n_classes)
         if named is not None:
-            warnings.warn(f"epoch {row['epoch']}: {named}", CollapseWarning, stacklevel=2)
+            self.say(f"epoch {row['epoch']}: {named}")
 
     @torch.no_grad()
     def _features(self, x: Tensor) -> Tensor:
         return x.flatten(1) if self.classifier is None else torch.cat([self.classifier.features(part) for part in x.split(500)])
+
+
+def _warn(words: str) -> None:
+    warnings.warn(words, CollapseWarning, stacklevel=3)
 
 
 def modes(classes: Tensor, n_classes: int) -> int:

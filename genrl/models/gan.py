@@ -178,7 +178,8 @@ class GAN(ImageModel):
         ]
 
     def _of_discriminator(self) -> list[nn.Parameter]:
-        return [*self.discriminator.parameters(), *(self.codes.parameters() if self.codes is not None else ())]
+        own = [item for item in self.discriminator.parameters() if item.requires_grad]
+        return [*own, *(self.codes.parameters() if self.codes is not None else ())]
 
     def discriminator_loss(self, x: Tensor, labels: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """The discriminator's, nats, and the shares of real and of generated images that it names right."""
@@ -237,7 +238,7 @@ class GAN(ImageModel):
         Args:
             n: images.
             labels: of a conditional GAN, ``(n,)``.
-            codes: of an InfoGAN, ``(n, codes.size)``, see :meth:`genrl.models.infogan.Codes.draw`.
+            codes: of an InfoGAN, ``(n, codes.size)``, see :meth:`genrl.models.infogan.Codes.draw` and ``replaced``.
         """
         if labels is None and self.conditional:
             labels = torch.randint(self.n_classes, (n,))

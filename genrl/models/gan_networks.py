@@ -159,7 +159,7 @@ class Discriminator(nn.Module):
         networks: ``convolutional`` or ``dense``.
         width: channels of the first convolution, doubled at each half of the size; five dense layers have 16, 8, 4, 4 and 4 times as many
             units.
-        norm: ``batch`` (not of the first layer), ``virtual``, ``weight`` (weight norm, begun from the first batch) or ``none``.
+        norm: ``batch`` (not of the first layer), ``virtual``, ``weight`` (weight norm, the scales set by the first batch) or ``none``.
         outputs: logits.
         n_classes: of a label that is given with each image, as a one-hot vector (dense) or as constant maps (convolutional).
         noise: standard deviation of Gaussian noise before each layer but the first, in training; 0.6 of it is added to the image.
@@ -201,7 +201,7 @@ class Discriminator(nn.Module):
         if self.convolutional and norm != "weight":
             for stage in stages:
                 _begin(stage)
-        self.stages = nn.ModuleList(weight_norm(stage) if norm == "weight" else stage for stage in stages)
+        self.stages = nn.ModuleList(_directions(stage) if norm == "weight" else stage for stage in stages)
         self.norms = nn.ModuleList(make(after) if make and i else nn.Identity() for i, after in enumerate(widths[1:]))
         self.minibatch = MinibatchDiscrimination(self.features, kernels) if kernels else None
         last = nn.Linear(self.features + kernels, outputs)
@@ -223,7 +223,7 @@ class Discriminator(nn.Module):
             if not self.begun:
                 raise RuntimeError("virtual batch norm has no reference batch before the first step of fit; fit the model first")
             signal = torch.cat([self.reference.to(signal.dtype) / 255, signal])
-        h, out = 2 * signal - 1, []
+        h, out = self._centred(signal), []
         for i, (stage, norm) in enumerate(zip(self.stages, self.norms, strict=True)):
             h = F.leaky_relu(norm(stage(self._noisy(h, self.noise if i else 0.6 * self.noise))), 0.2)
             out.append(h[len(self.reference) :] if self.norm == "virtual" else h)
@@ -239,7 +239,7 @@ class Discriminator(nn.Module):
             some = torch.arange(REFERENCE) % len(h)
             self.reference.copy_((255 * h[some]).round())
         else:
-            h = 2 * h - 1
+            h = self._centred(h)
             for stage in self.stages:
                 h = F.leaky_relu(_scaled(stage, h), 0.2)
         self.begun.fill_(True)
@@ -256,8 +256,20 @@ class Discriminator(nn.Module):
             one_hot = one_hot[:, :, None, None].expand(-1, -1, *x.shape[2:])
         return torch.cat([h, one_hot], dim=1)
 
+    def _centred(self, signal: Tensor) -> Tensor:
+        """In [-1, 1]; with weight norm in [0, 1], as where most pixels are black their direction would outweigh all others."""
+        return signal if self.norm == "weight" else 2 * signal - 1
+
     def _noisy(self, h: Tensor, std: float) -> Tensor:
         return h + std * torch.randn_like(h) if self.training and std else h
+
+
+def _directions(layer: nn.Module) -> nn.Module:
+    """A layer with weight norm that learns the directions of its weights only: with their lengths, features that the generator is to match
+    would grow."""
+    layer = weight_norm(layer)
+    layer.parametrizations.weight.original0.requires_grad_(False)  # type: ignore[union-attr]
+    return layer
 
 
 def _scaled(layer: Any, h: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -48,27 +49,37 @@ class Codes(nn.Module):
         self.size = sum(categories) + continuous
         self.recogniser = nn.Sequential(nn.Linear(inputs, 128), nn.LeakyReLU(0.2), nn.Linear(128, self.size))
 
-    def draw(self, n: int, categorical: dict[int, Tensor] | None = None, continuous: dict[int, Tensor] | None = None) -> Tensor:
-        """Codes as the generator takes them, ``(n, size)``: one-hot vectors, then numbers in [-1, 1); some may be given by their place.
+    def draw(self, n: int) -> Tensor:
+        """Codes as the generator takes them, ``(n, size)``: one-hot vectors, then numbers in [-1, 1)."""
+        kind = torch.get_default_dtype()
+        classes = [F.one_hot(torch.randint(size, (n,)), size).to(kind) for size in self.categories]
+        return torch.cat([*classes, 2 * torch.rand(n, self.continuous) - 1], dim=1)
+
+    def replaced(
+        self, codes: Tensor, categorical: Mapping[int, Tensor] | None = None, continuous: Mapping[int, Tensor] | None = None
+    ) -> Tensor:
+        """The same codes but for some that are given by their place.
 
         Args:
-            n: rows.
+            codes: ``(n, size)``.
             categorical: classes, int64 ``(n,)``, of some categorical codes.
             continuous: values, ``(n,)``, of some continuous codes.
+
+        Raises:
+            ValueError: a place where there is no such code, or another number of values.
         """
-        given = {"categorical": (categorical or {}, len(self.categories)), "continuous": (continuous or {}, self.continuous)}
-        for name, (values, there) in given.items():
-            wrong = [place for place, value in values.items() if place not in range(there) or value.shape != (n,)]
-            if wrong:
-                raise ValueError(f"there are {there} {name} codes for {n} images, but place {wrong[0]} was given {values[wrong[0]].shape}")
-        parts = [
-            F.one_hot((categorical or {}).get(i, torch.randint(size, (n,))), size).to(torch.get_default_dtype())
-            for i, size in enumerate(self.categories)
-        ]
-        numbers = 2 * torch.rand(n, self.continuous) - 1
-        for i, value in (continuous or {}).items():
-            numbers[:, i] = value
-        return torch.cat([*parts, numbers], dim=1)
+        *classes, numbers = self._split(codes.clone())
+        for name, given, there in (("categorical", categorical or {}, len(classes)), ("continuous", continuous or {}, self.continuous)):
+            for place, value in given.items():
+                if place not in range(there) or value.shape != (len(codes),):
+                    raise ValueError(
+                        f"there are {there} {name} codes of {len(codes)} images, but place {place} was given values {tuple(value.shape)}"
+                    )
+        for place, value in (categorical or {}).items():
+            classes[place] = F.one_hot(value, self.categories[place]).to(codes.dtype)
+        for place, value in (continuous or {}).items():
+            numbers[:, place] = value
+        return torch.cat([*classes, numbers], dim=1)
 
     def read(self, features: Tensor) -> list[Tensor]:
         """What Q says of features ``(batch, inputs)``: probabilities ``(batch, size)`` of each categorical code, then the means of all

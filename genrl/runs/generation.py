@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from genrl.models.balance import trouble
 from genrl.models.base import ImageModel, save_model
 from genrl.models.naive_bayes import NaiveBayes
 from genrl.models.state import save_state
@@ -21,7 +22,7 @@ from genrl.runs.errors import RunError
 from genrl.runs.generate_config import GenerateConfig
 from genrl.runs.generation_directory import GenerationDirectory
 from genrl.runs.image_building import build
-from genrl.runs.image_judging import SEED, distances, judged_images, likelihood
+from genrl.runs.image_judging import SEED, balance_of, distances, judged_images, likelihood
 from genrl.runs.image_pictures import Film, draw
 from genrl.runs.image_source import Source, images_of, save_frames
 from genrl.runs.interrupt import Interrupt, terminable
@@ -141,8 +142,11 @@ def _fit(config: GenerateConfig, run: GenerationDirectory, source: Source, model
         _count(config, run, source, model)
         return
     rows, film = run.rows(), Film(run.film, config.epochs, config.seed)
+    balance = balance_of(config, source, model, lambda words: None if quiet else print(words, file=sys.stderr, flush=True))
 
     def on_epoch(model: Any, row: dict[str, float]) -> None:
+        if balance is not None:
+            balance(model, row)
         rows.append(row)
         run.write_log(rows)
         save_model(run.model, model)
@@ -205,6 +209,7 @@ def _result(
         "levels": config.levels,
         "counted": isinstance(model, NaiveBayes),
         "parameters": sum(item.numel() for item in (*model.parameters(), *(model.buffers() if isinstance(model, NaiveBayes) else ()))),
+        "trouble": trouble(rows[-1], source.data.train.n_classes if "modes" in rows[-1] else None) if rows else None,
         "likelihood": None,
         "distances": None,
         "judging_seconds": None,

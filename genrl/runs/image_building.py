@@ -30,7 +30,7 @@ def build(config: GenerateConfig, source: Source) -> tuple[ImageModel, GenerateC
     flags, given = hyperparameters(cls), {name: value for name, value in config.model_kwargs.items() if value is not None}
     kwargs = resolve_kwargs(cls, {name: value for name, value in decided.items() if name in flags} | given, "model")
     try:
-        if getattr(cls, "conditional", False):
+        if recipe.needs_labels:
             _ = source.data.train.needed_labels
         if source.data.train.labels is not None and recipe.classes:
             decided["n_classes"] = source.data.train.n_classes

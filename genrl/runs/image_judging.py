@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from genrl.data import Images
+from genrl.models.balance import Balance
 from genrl.models.base import Density, ImageModel, Sampler
-from genrl.models.classifier import judge
+from genrl.models.classifier import Classifier, judge
 from genrl.models.conditional_vae import ConditionalVAE
 from genrl.models.metrics import compare_with_floor
 from genrl.models.naive_bayes import NaiveBayes, PixelHistograms
@@ -23,7 +24,7 @@ from genrl.runs.generate_config import AUTO, GenerateConfig
 from genrl.runs.image_source import Source
 from genrl.runs.recipes import recipe_of
 
-__all__ = ["distances", "judged_images", "likelihood"]
+__all__ = ["balance_of", "distances", "judged_images", "likelihood"]
 
 SEED = 12_345
 """Of all that is drawn to judge: the same images, levels and noise for every model and every seed of a run."""
@@ -117,9 +118,8 @@ def distances(config: GenerateConfig, source: Source, model: ImageModel) -> dict
     The features are those of a classifier that is trained here on the images' labels: nothing without labels, with too few images, or with
     sizes that it does not take.
     """
-    train, sizes = source.data.train, source.data.train.shape[1:]
-    few = min(config.judge_images, len(source.data.test), len(train)) < FEWEST
-    if not isinstance(model, Sampler) or few or train.labels is None or train.n_classes < 2 or not all(s in JUDGED_SIZES for s in sizes):
+    train = source.data.train
+    if not isinstance(model, Sampler) or not _can_be_classified(config, source):
         return None
     test = judged_images(source, config.judge_images)
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(SEED))
@@ -130,11 +130,30 @@ def distances(config: GenerateConfig, source: Source, model: ImageModel) -> dict
     # Means are compared with the images themselves, drawn levels with images whose levels are drawn alike.
     draws_levels = recipe_of(config.model).draws_levels
     real, other = (source.seen(part, SEED) if draws_levels else part.batch() for part in (test, known))
-    folder = _judge_folder()
-    with torch.enable_grad():
-        classifier = judge(train, cache=None if folder is None else folder / f"{source.checksum()[:16]}.safetensors")
+    classifier = _classifier(source)
     found, floor = compare_with_floor(classifier.features, other, real, generated, seed=SEED)
     return {"images": len(test), **asdict(found), "floor": asdict(floor)}
+
+
+def balance_of(config: GenerateConfig, source: Source, model: ImageModel, say: Callable[[str], None]) -> Balance | None:
+    """What watches the players of a model that has several; where images can be classified, with the classes that it draws."""
+    if not hasattr(model, "players") or not isinstance(model, Sampler) or len(source.data.test) < 2:
+        return None
+    classifier = _classifier(source) if _can_be_classified(config, source) else None
+    return Balance(judged_images(source, 500).batch(), classifier, n=BATCH, seed=config.seed, say=say)
+
+
+def _can_be_classified(config: GenerateConfig, source: Source) -> bool:
+    """Whether there are images enough, with labels, of sizes that the classifier takes; and numbers are wanted."""
+    train = source.data.train
+    enough = min(config.judge_images, len(source.data.test), len(train)) >= FEWEST
+    return enough and train.labels is not None and train.n_classes >= 2 and all(side in JUDGED_SIZES for side in train.shape[1:])
+
+
+def _classifier(source: Source) -> Classifier:
+    folder = _judge_folder()
+    with torch.enable_grad():
+        return judge(source.data.train, cache=None if folder is None else folder / f"{source.checksum()[:16]}.safetensors")
 
 
 def _judge_folder() -> Path | None:

@@ -14,8 +14,10 @@ from torch import Tensor
 
 from genrl.models.base import Decoder, Encoder, ImageModel, Sampler
 from genrl.models.conditional_vae import ConditionalVAE
+from genrl.models.gan import GAN
 from genrl.models.pixels import bits_per_dim
 from genrl.models.state import write_whole
+from genrl.runs.gan_pictures import COLUMNS, ROWS, balance_picture, by_class, by_code
 from genrl.runs.generate_config import GenerateConfig
 from genrl.runs.generation_directory import GenerationDirectory
 from genrl.runs.image_judging import judged_images
@@ -30,17 +32,23 @@ GAP = 4
 EDGE = "#d5d8dc"
 """A line around each image, without which a white one has no end."""
 FILM_ROWS, FILM_COLUMNS = 8, 10
-COLUMNS = 10
 
 
 def draw(config: GenerateConfig, run: GenerationDirectory, source: Source, model: ImageModel, result: Mapping[str, Any]) -> None:
     """Draw all that this model can show; ``result`` tells the floor of its likelihood."""
-    _curves(config, run, result)
+    rows = run.rows()
+    if rows and "discriminator" in rows[0]:
+        title = f"{config.subject}\n{config.model}, seed {config.seed}"
+        balance_picture(run, rows, title, source.data.train.n_classes if "modes" in rows[0] else None)
+    else:
+        _curves(config, run, result)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         if isinstance(model, Sampler):
             _save(run, "samples", grid(as_bytes(model.sample(config.samples)), columns=8 if config.samples >= 8 else config.samples))
         _over_time(run)
+        if isinstance(model, GAN):
+            _of_gan(run, model)
         if isinstance(model, ConditionalVAE):
             _completions(run, source, model)
         if isinstance(model, Encoder) and isinstance(model, Decoder):
@@ -135,6 +143,15 @@ def _over_time(run: GenerationDirectory) -> None:
     if epochs:
         images = torch.as_tensor(np.concatenate(rows))
         _save(run, "samples_over_time", grid(images, len(rows[0]), [f"epoch {epoch}" for epoch in epochs]))
+
+
+def _of_gan(run: GenerationDirectory, model: GAN) -> None:
+    """A conditional GAN's classes, a row each; and for each code of an InfoGAN, rows in which it alone varies."""
+    if model.conditional:
+        _save(run, "classes", grid(as_bytes(by_class(model)), COLUMNS, [str(label) for label in range(model.n_classes)]))
+    if model.codes is not None:
+        for name, images in by_code(model).items():
+            _save(run, name, grid(as_bytes(images), len(images) // ROWS))
 
 
 def _completions(run: GenerationDirectory, source: Source, model: ConditionalVAE) -> None:

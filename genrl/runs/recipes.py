@@ -67,6 +67,8 @@ class Recipe:
     """Whether it makes what is wanted of an image from what is given, instead of images from nothing."""
     classes: bool = False
     """Whether it is given the number of classes, where images have labels."""
+    needs_labels: bool = False
+    """Whether it can't do without them."""
     counts: bool = False
     """Whether it is fitted by one pass of counting."""
     always: Mapping[str, Any] = field(default_factory=dict)
@@ -97,6 +99,15 @@ def _vqvae(shape: Shape, levels: int) -> dict[str, Any]:
     halvings = 2 if max(shape[1:]) <= SMALL else 3
     return {"first": {"image_shape": shape, "downsample": halvings, **pixels}}
 
+
+_GAN: Mapping[str, Any] = {
+    "drawing": Settings(9_400, 64, 5e-4),
+    "picture": Settings(5_000, 64, 5e-4),
+    "levels_of_drawing": 256,
+    "draws_levels": False,
+    "fit": {"anneal": True},
+    "sized": lambda shape, levels: {},
+}
 
 RECIPES: Mapping[str, Recipe] = {
     "naive-bayes": Recipe(
@@ -147,6 +158,10 @@ RECIPES: Mapping[str, Recipe] = {
         completes=True,
         sized=lambda shape, levels: {},
     ),
+    "gan": Recipe("genrl.models.gan:GAN", **_GAN, always={"networks": "dense"}),
+    "dcgan": Recipe("genrl.models.gan:GAN", **_GAN),
+    "conditional-gan": Recipe("genrl.models.gan:GAN", **_GAN, classes=True, needs_labels=True),
+    "infogan": Recipe("genrl.models.gan:GAN", **_GAN, always={"categories": (10,), "continuous": 2}),
     "vq-vae": Recipe(
         "genrl.models.vqvae:CodePrior",
         drawing=Settings(5_600, 64, 1e-3),

@@ -101,7 +101,8 @@ def test_numbers_that_could_not_be_measured_say_how_to_do_it_again(capsys, monke
 
 BAD = {
     "generate --model pixelcn": "there is no model 'pixelcn'; did you mean pixelcnn?",
-    "generate --model gan": "there is no model 'gan'; choose one of naive-bayes, vae, pixelcnn, realnvp, conditional-vae, vq-vae",
+    "generate --model ising": "there is no model 'ising'; choose one of naive-bayes, vae, pixelcnn, realnvp, conditional-vae, gan, dcgan, "
+    "conditional-gan, infogan, vq-vae",
     "generate --model vae --model.latant 3": f"the chosen model has no --model.latant; did you mean --model.latent{SEE}",
     "generate --model pixelcnn --model.levels 4": f"the chosen model has no --model.levels; did you mean --levels{SEE}",
     "generate --dat mnist": f"there is no flag --dat; did you mean --data{SEE}",
@@ -146,11 +147,10 @@ def test_a_named_set_that_is_not_here_says_where_it_was_looked_for(tmp_path, cap
     assert err.endswith("put it into nowhere/mnist, or name the folder above by --data-root or GENRL_DATA\n")
 
 
-def test_a_conditional_model_needs_labels(capsys, monkeypatch):
-    monkeypatch.setattr("genrl.models.vae.VAE.conditional", True, raising=False)
-    assert main([*TINY.split(), "--out", "run"]) == 2
+def test_a_conditional_model_needs_labels(capsys):
+    assert main("generate --model conditional-gan --data bars.npz --out run".split()) == 2
     reason = "these images have no labels, which a conditional model needs; put each class into a folder of its own"
-    assert capsys.readouterr().err == f"genrl: --model vae on bars.npz: {reason}\n"
+    assert capsys.readouterr().err == f"genrl: --model conditional-gan on bars.npz: {reason}\n"
 
 
 def test_flags_of_learners_are_refused_for_a_generative_model(capsys):

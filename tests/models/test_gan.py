@@ -219,7 +219,7 @@ class TestTechniques:
         net = Discriminator(SHAPE, "dense", 8, "weight", outputs=3)
         x = torch.rand(500, *SHAPE)
         net.begin(x)
-        h = 2 * x.flatten(1) - 1
+        h = x.flatten(1)
         for stage in net.stages:
             before = stage(h)
             torch.testing.assert_close(before.mean(0), torch.zeros(before.shape[1]), atol=1e-3, rtol=0)
@@ -282,11 +282,13 @@ class TestCodes:
 
     def test_given_codes_stand_in_their_places(self):
         codes = Codes(4, (3, 2), 2)
-        drawn = codes.draw(2, {1: torch.tensor([1, 0])}, {0: torch.tensor([0.5, -2.0])})
+        before = codes.draw(2)
+        drawn = codes.replaced(before, {1: torch.tensor([1, 0])}, {0: torch.tensor([0.5, -2.0])})
         assert torch.equal(drawn[:, 3:5], torch.tensor([[0.0, 1.0], [1.0, 0.0]]))
         assert drawn[:, 5].tolist() == [0.5, -2.0]
+        assert torch.equal(drawn[:, [0, 1, 2, 6]], before[:, [0, 1, 2, 6]])
         with pytest.raises(ValueError, match="there are 2 categorical codes"):
-            codes.draw(2, {2: torch.tensor([1, 0])})
+            codes.replaced(before, {2: torch.tensor([1, 0])})
 
     def test_the_bound_of_a_reader_that_knows_nothing_is_zero_and_of_one_that_knows_all_is_the_entropy(self):
         codes = Codes(5, (3, 2), 1)
@@ -307,13 +309,13 @@ class TestCodes:
             for weight in (0.0, 1.0, 2.0):
                 gan.information = weight
                 torch.manual_seed(4)
-                values.append(float(loss_of(player, torch.rand(9, *SHAPE))))
+                values.append(loss_of(player, torch.rand(9, *SHAPE)).item())
             assert values[1] - values[0] == pytest.approx(values[2] - values[1])
             assert values[1] != values[0]
 
     def test_samples_of_a_code_and_what_is_read_of_them(self):
         gan = small(categories=(3,), continuous=2)
-        x = gan.sample(4, codes=gan.codes.draw(4, {0: torch.arange(4) % 3}))
+        x = gan.sample(4, codes=gan.codes.replaced(gan.codes.draw(4), {0: torch.arange(4) % 3}))
         probabilities, means = gan.recognise(x)
         torch.testing.assert_close(probabilities.sum(1), torch.ones(4))
         assert means.shape == (4, 2)

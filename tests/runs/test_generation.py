@@ -20,9 +20,11 @@ from genrl.data.images import ImageData
 from genrl.models.base import load_model
 from genrl.models.conditional_vae import ConditionalVAE
 from genrl.models.corruptions import quadrants
+from genrl.models.gan import GAN
 from genrl.models.naive_bayes import NaiveBayes
 from genrl.models.state import load_state
 from genrl.runs import GenerateConfig, RunError, generate, resume, resume_generation, watch
+from genrl.runs.gan_pictures import by_code
 from genrl.runs.image_building import build
 from genrl.runs.image_judging import SEED, distances, judged_images, likelihood
 from genrl.runs.image_pictures import Film, grid
@@ -37,6 +39,10 @@ SMALL = {
     "vq-vae": {"width": 8, "depth": 1, "heads": 1},
     "conditional-vae": {"latent": 2, "hidden": (16,)},
     "naive-bayes": {},
+    "gan": {"width": 2, "noise": 4},
+    "dcgan": {"width": 2, "noise": 4},
+    "conditional-gan": {"width": 2, "noise": 4},
+    "infogan": {"width": 2, "noise": 4, "categories": (3,)},
 }
 
 
@@ -234,6 +240,43 @@ class TestCompletion:
     def test_nothing_is_given_to_other_models(self, config):
         with pytest.raises(RunError, match="--given is hole, but --model vae is given nothing; write --model conditional-vae"):
             config("vae", given="hole")
+
+
+class TestAGan:
+    def test_has_a_picture_of_its_balance_classes_and_codes(self, config, tmp_path):
+        np.savez(tmp_path / "bars.npz", **bars(300))
+        found = generate(config("conditional-gan", judge_images=24, pictures=True), quiet=True)
+        run = config().out
+        assert "the generator has collapsed" in found["trouble"]  # after a few steps all images are grey
+        assert {"balance.png", "classes.png", "samples.png"} <= {path.name for path in run.iterdir()}
+        generate(config("infogan", out="codes", judge_images=24, pictures=True), quiet=True)
+        names = {path.name for path in config(out="codes").out.iterdir()}
+        assert {"code_1_classes.png", "code_2_numbers.png", "code_3_numbers.png", "balance.png"} <= names
+        assert "curves.png" not in names
+
+    def test_logs_both_losses_accuracies_norms_and_what_it_draws(self, config, tmp_path):
+        np.savez(tmp_path / "bars.npz", **bars(300))
+        generate(config("dcgan", judge_images=24), quiet=True)
+        wanted = {"discriminator", "generator", "accuracy_real", "accuracy_fake", "modes", "diversity"}
+        assert wanted | {"discriminator_grad_norm", "generator_grad_norm"} <= rows(config().out)[0].keys()
+
+    def test_without_labels_its_diversity_is_still_measured(self, config, tmp_path):
+        np.savez(tmp_path / "bars.npz", **bars(labels=False))
+        generate(config("dcgan"), quiet=True)
+        assert "diversity" in rows(config().out)[0] and "modes" not in rows(config().out)[0]
+
+    def test_in_a_row_of_codes_only_one_code_differs(self):
+        torch.manual_seed(0)
+        gan = GAN((1, 8, 8), width=2, noise=4, categories=(3,), continuous=1).eval()
+        latents = []
+        gan.generator.forward = lambda latent: latents.append(latent) or torch.zeros(len(latent), 1, 8, 8)
+        assert {name: len(images) for name, images in by_code(gan).items()} == {"code_1_classes": 24, "code_2_numbers": 80}
+        for latent, columns, own in ((latents[0], 3, slice(4, 7)), (latents[1], 10, slice(7, 8))):
+            by_row = latent.unflatten(0, (8, columns))
+            same = torch.ones(8, dtype=torch.bool)
+            same[own] = False
+            assert torch.equal(by_row[:, :1, same].expand(-1, columns, -1), by_row[..., same])
+            assert all(len(row.unique(dim=0)) == columns for row in by_row[..., own])
 
 
 class TestWhatAModelSees:
