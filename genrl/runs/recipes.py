@@ -162,6 +162,16 @@ RECIPES: Mapping[str, Recipe] = {
     "dcgan": Recipe("genrl.models.gan:GAN", **_GAN),
     "conditional-gan": Recipe("genrl.models.gan:GAN", **_GAN, classes=True, needs_labels=True),
     "infogan": Recipe("genrl.models.gan:GAN", **_GAN, always={"categories": (10,), "continuous": 2}),
+    "diffusion": Recipe(
+        "genrl.models.diffusion:Diffusion",
+        drawing=Settings(5_000, 64, 2e-3),
+        picture=Settings(5_000, 64, 2e-3),
+        levels_of_drawing=256,
+        draws_levels=False,
+        fit={"anneal": True, "warmup": 200},
+        sized=lambda shape, levels: {},
+        classes=True,
+    ),
     "vq-vae": Recipe(
         "genrl.models.vqvae:CodePrior",
         drawing=Settings(5_600, 64, 1e-3),

@@ -39,6 +39,7 @@ SMALL = {
     "vq-vae": {"width": 8, "depth": 1, "heads": 1},
     "conditional-vae": {"latent": 2, "hidden": (16,)},
     "naive-bayes": {},
+    "diffusion": {"width": 32, "steps": 4},
     "gan": {"width": 2, "noise": 4},
     "dcgan": {"width": 2, "noise": 4},
     "conditional-gan": {"width": 2, "noise": 4},
