@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genrl.models.base import ImageModel
-from genrl.models.pixels import binarize, log_logistic_mass, quantized
+from genrl.models.pixels import level_of, log_logistic_mass, to_levels
 
 __all__ = ["Blocks", "MaskedConv2d", "PixelCNN"]
 
@@ -150,7 +150,7 @@ class PixelCNN(ImageModel):
 
     def transform(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Zeros and ones of two levels, else the levels."""
-        return binarize(x, generator) if self.levels == 2 else quantized(x, self.levels)
+        return to_levels(x, self.levels, generator)
 
     @torch.no_grad()
     def _spread(self) -> None:
@@ -217,11 +217,7 @@ class PixelCNN(ImageModel):
 
     def _levels_of(self, x: Tensor) -> Tensor:
         """Whole numbers below ``levels``, ``(batch, 1, height, width)``."""
-        scaled = self.checked(x) * (self.levels - 1)
-        level = scaled.round()
-        if ((scaled - level).abs() > 1e-3).any():
-            raise ValueError(f"PixelCNN models {self.levels} equally spaced levels in [0, 1]; quantize or binarize the images first")
-        return level.long()
+        return level_of(self.checked(x), self.levels, self)
 
     # --- sampling ---
 

@@ -11,7 +11,18 @@ from torch.nn import functional as F
 
 from genrl.models.training import Transform
 
-__all__ = ["Pixels", "binarize", "bits_per_dim", "log_logistic_mass", "mean_logistic", "quantize", "quantized", "resize"]
+__all__ = [
+    "Pixels",
+    "binarize",
+    "bits_per_dim",
+    "level_of",
+    "log_logistic_mass",
+    "mean_logistic",
+    "quantize",
+    "quantized",
+    "resize",
+    "to_levels",
+]
 
 Pixels = Literal["bernoulli", "logistic"]
 """The likelihood of a pixel: of zeros and ones, or of levels."""
@@ -36,6 +47,29 @@ def quantize(levels: int) -> Transform:
     """
 
     return lambda x, generator: quantized(x, levels)
+
+
+def to_levels(x: Tensor, levels: int, generator: torch.Generator) -> Tensor:
+    """What a model of so many levels learns of grey levels: of two, zeros and ones drawn as by :func:`binarize`, else :func:`quantized`."""
+    return binarize(x, generator) if levels == 2 else quantized(x, levels)
+
+
+def level_of(x: Tensor, levels: int, model: object) -> Tensor:
+    """Whole numbers below ``levels`` of equally spaced values in [0, 1], int64; ``model`` names itself in the error.
+
+    Raises:
+        ValueError: values between two levels.
+
+    Example:
+        >>> level_of(torch.tensor([0.0, 1 / 3, 1.0]), 4, "a model").tolist()
+        [0, 1, 3]
+    """
+    scaled = x * (levels - 1)
+    level = scaled.round()
+    if ((scaled - level).abs() > 1e-3).any():
+        name = model if isinstance(model, str) else type(model).__name__
+        raise ValueError(f"{name} models {levels} equally spaced levels in [0, 1]; quantize or binarize the images first")
+    return level.long()
 
 
 def resize(size: int, then: Transform | None = None, *, mode: Literal["area", "bilinear"] = "area") -> Transform:

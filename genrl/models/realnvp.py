@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genrl.models.base import ImageModel, evaluating
-from genrl.models.pixels import quantized
+from genrl.models.pixels import level_of, quantized
 
 __all__ = ["AffineCoupling", "Dequantization", "RealNVP", "dequantize_to_logits", "squeeze", "unsqueeze"]
 
@@ -169,7 +169,7 @@ class RealNVP(ImageModel):
 
     Example:
         >>> flow = RealNVP((1, 8, 8), scales=2, width=4).eval()
-        >>> flow.log_prob(torch.rand(3, 1, 8, 8)).shape, flow.sample(2).shape
+        >>> flow.log_prob(torch.rand(3, 1, 8, 8).round()).shape, flow.sample(2).shape
         (torch.Size([3]), torch.Size([2, 1, 8, 8]))
     """
 
@@ -235,7 +235,8 @@ class RealNVP(ImageModel):
 
     def _weight(self, x: Tensor) -> Tensor:
         """log of p(x + u) / q(u) for one draw of u, ``(batch,)``."""
-        u, log_q = self.noise(self.checked(x)) if self.noise is not None else (torch.rand_like(self.checked(x)), 0.0)
+        level_of(self.checked(x), self.levels, self)
+        u, log_q = self.noise(x) if self.noise is not None else (torch.rand_like(x), 0.0)
         y, volume = dequantize_to_logits(x, u, self.levels, self.ALPHA)
         return self.log_density(y) + volume - log_q
 

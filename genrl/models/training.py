@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -170,7 +171,13 @@ def fit(
     generator = torch.Generator().manual_seed(seed)
     state = _State(model, _copied(model), optimizers, generator)
     steps = epochs * math.ceil(len(images) / batch_size)
-    about = {"images": len(images), "batch_size": batch_size, "seed": seed, "players": [player.name for player in players]}
+    about = {
+        "model": json.dumps([type(model).__name__, getattr(model, "settings", {})]),  # whose lists and tuples are the same
+        "images": len(images),
+        "batch_size": batch_size,
+        "seed": seed,
+        "players": [player.name for player in players],
+    }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if checkpoint is not None and Path(checkpoint).is_file():

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from genrl.models.base import ImageModel, evaluating
 from genrl.models.flows import InverseAutoregressiveFlow
 from genrl.models.nn import convolutions, mlp, transposed
-from genrl.models.pixels import Pixels, binarize, log_logistic_mass, mean_logistic, quantized
+from genrl.models.pixels import Pixels, level_of, log_logistic_mass, mean_logistic, to_levels
 
 __all__ = ["VAE", "Posterior"]
 
@@ -94,7 +94,8 @@ class VAE(ImageModel):
                 f"VAE halves images {len(channels)} times, so their sizes must be divisible by {part}, but are {height} × {width}; give "
                 "fewer channels"
             )
-        self.image_shape, self.latent, self.free_bits, self.pixels, self.levels = image_shape, latent, free_bits, pixels, levels
+        self.image_shape, self.latent, self.free_bits, self.pixels = image_shape, latent, free_bits, pixels
+        self.levels = 2 if pixels == "bernoulli" else levels
         inner = (channels[-1] if channels else image_shape[0], height // part, width // part)
         narrow = nn.Sequential(mlp([math.prod(inner), *hidden], norm=nn.BatchNorm1d), nn.BatchNorm1d(hidden[-1]), nn.ReLU())
         self.encoder = nn.Sequential(convolutions(image_shape[0], channels), nn.Flatten(), narrow)
@@ -106,8 +107,8 @@ class VAE(ImageModel):
         self.decoder = nn.Sequential(widen, nn.Unflatten(1, wide), transposed(list(reversed(channels)), outputs[0]))
 
     def transform(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """Zeros and ones for Bernoulli pixels, or levels."""
-        return binarize(x, generator) if self.pixels == "bernoulli" else quantized(x, self.levels)
+        """Zeros and ones of two levels, else the levels."""
+        return to_levels(x, self.levels, generator)
 
     def posterior(self, x: Tensor, samples: int = 1) -> tuple[Tensor, Tensor]:
         """Draws of z for each image, ``(samples, batch, latent)``, and the log density of each number given those before, alike."""
@@ -149,7 +150,8 @@ class VAE(ImageModel):
     @torch.no_grad()
     def log_prob(self, x: Tensor, samples: int = 500) -> Tensor:
         """The importance-weighted bound of log p(x) with that many samples, nats, ``(batch,)``: never above it on average, and tight in the
-        limit."""
+        limit; x has the model's levels."""
+        level_of(self.checked(x), self.levels, self)
         parts = []
         for count in _chunks(samples, max(1, CHUNK // max(len(x), 1))):
             pixels, excess = self.bound(x, count)

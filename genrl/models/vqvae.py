@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from genrl.models.base import ImageModel
 from genrl.models.codebook import Codebook
-from genrl.models.pixels import Pixels, binarize, log_logistic_mass, mean_logistic, quantized
+from genrl.models.pixels import Pixels, level_of, log_logistic_mass, mean_logistic, to_levels
 from genrl.models.training import Player, Source, Transform
 from genrl.models.transformer import CausalTransformer
 
@@ -115,8 +115,8 @@ class VQVAE(ImageModel):
         self.decoder = _decoder(dim, width, depth, downsample, image_shape[0] * (1 if pixels == "bernoulli" else 2))
 
     def transform(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """Zeros and ones for Bernoulli pixels, or levels."""
-        return binarize(x, generator) if self.pixels == "bernoulli" else quantized(x, self.levels)
+        """Zeros and ones of two levels, else the levels."""
+        return to_levels(x, self.levels, generator)
 
     def loss(self, x: Tensor) -> Tensor:
         """Minus the mean of log p(x | codes), nats an image, and the commitment; in training mode the codebook takes a step."""
@@ -205,9 +205,7 @@ class VQVAE(ImageModel):
         return mean_logistic(mean, log_scale, self.levels)
 
     def _check_levels(self, x: Tensor) -> None:
-        scaled = self.checked(x) * (self.levels - 1)
-        if ((scaled - scaled.round()).abs() > 1e-3).any():
-            raise ValueError(f"VQVAE models {self.levels} equally spaced levels in [0, 1]; quantize or binarize the images first")
+        level_of(self.checked(x), self.levels, self)
 
     def extra_repr(self) -> str:
         return f"image_shape={self.image_shape}, grid={self.grid}, pixels={self.pixels}, levels={self.levels}"

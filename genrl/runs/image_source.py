@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from genrl.data import ImageData, ImageError, Images, load_images
 from genrl.models.corruptions import Task, coarse, hole, noisy, quadrants
-from genrl.models.pixels import binarize, quantize
+from genrl.models.pixels import to_levels
 from genrl.models.state import write_whole
 from genrl.models.training import Transform
 from genrl.runs.errors import RunError
@@ -42,28 +42,20 @@ class Source:
     """What was done to the images, a sentence each."""
 
     @property
-    def transform(self) -> Transform | None:
+    def transform(self) -> Transform:
         """From grey levels to what the model learns."""
         return self._levelled if self.task is None else self._completed
 
-    def _completed(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        assert self.task is not None and self._levelled is not None
-        levelled = self._levelled(x, generator)
-        assert isinstance(levelled, Tensor)
-        return self.task(levelled, generator)
+    def _levelled(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        return to_levels(x, self.levels, generator)
 
-    @property
-    def _levelled(self) -> Transform | None:
-        if self.levels == 2:
-            return binarize
-        return quantize(self.levels) if self.levels < 256 else None
+    def _completed(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        assert self.task is not None
+        return self.task(self._levelled(x, generator), generator)
 
     def seen(self, images: Images, seed: int) -> Tensor:
         """All of them as the model sees them, ``(image, channel, height, width)``."""
-        x = images.batch()
-        made = x if self._levelled is None else self._levelled(x, torch.Generator().manual_seed(seed))
-        assert isinstance(made, Tensor)
-        return made
+        return self._levelled(images.batch(), torch.Generator().manual_seed(seed))
 
     def __str__(self) -> str:
         channels, height, width = self.data.train.shape

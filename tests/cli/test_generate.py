@@ -148,7 +148,7 @@ def test_a_named_set_that_is_not_here_says_where_it_was_looked_for(tmp_path, cap
 
 
 def test_a_conditional_model_needs_labels(capsys):
-    assert main("generate --model conditional-gan --data bars.npz --out run".split()) == 2
+    assert main(["generate", "--model", "conditional-gan", "--data", "bars.npz", "--out", "run"]) == 2
     reason = "these images have no labels, which a conditional model needs; put each class into a folder of its own"
     assert capsys.readouterr().err == f"genrl: --model conditional-gan on bars.npz: {reason}\n"
 

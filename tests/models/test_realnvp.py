@@ -55,7 +55,7 @@ class TestTheFlow:
 
     def test_every_parameter_takes_a_gradient(self, shape, scales):
         flow = flow_of(shape, scales, dequantization="variational")
-        flow.loss(torch.rand(16, *shape)).backward()
+        flow.loss(torch.randint(256, (16, *shape)) / 255).backward()
         assert all(item.grad is not None and item.grad.abs().sum() > 0 for item in flow.parameters())
 
 
@@ -119,6 +119,12 @@ def test_dequantised_levels_lie_in_their_own_parts():
         y, _ = dequantize_to_logits(x, torch.full_like(x, noise), 3, 0.05)
         unit = (y.sigmoid() - 0.05) / 0.9
         assert (unit * 3).floor().flatten().tolist() == [0, 1, 2]
+
+
+def test_refuses_what_is_no_level():
+    flow = RealNVP((1, 4, 4), levels=4, width=3)
+    with pytest.raises(ValueError, match="RealNVP models 4 equally spaced levels"):
+        flow.log_prob(torch.full((2, 1, 4, 4), 0.5))
 
 
 def test_samples_are_levels_and_noise_of_an_image_gives_it_back():

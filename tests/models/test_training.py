@@ -126,6 +126,13 @@ def test_a_finished_fit_is_not_repeated(tmp_path: Path):
     assert torch.equal(first.logits, second.logits)
 
 
+def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path):
+    images = Images(torch.randint(256, (16, 1, 8, 8), dtype=torch.uint8))
+    fit(PixelCNN((1, 8, 8), width=4, depth=1), images, epochs=1, checkpoint=tmp_path / "fit.safetensors", progress=False)
+    with pytest.raises(ValueError, match="another model"):
+        fit(PixelCNN((1, 8, 8), width=4, depth=2), images, epochs=2, checkpoint=tmp_path / "fit.safetensors", progress=False)
+
+
 def test_a_checkpoint_of_another_fit_is_refused(tmp_path: Path):
     quiet(Pixels(), images(), checkpoint=tmp_path / "fit.safetensors")
     with pytest.raises(ValueError, match=r"is of a fit with another batch_size \(16 instead of 8\); give another file, or delete it"):
@@ -133,15 +140,15 @@ def test_a_checkpoint_of_another_fit_is_refused(tmp_path: Path):
 
 
 def test_a_loss_that_is_not_finite_stops_it_with_the_step_named(tmp_path: Path):
-    class Breaks(Pixels):
-        calls = 0
+    model, calls, whole = Pixels(), [], Pixels.loss
 
-        def loss(self, x: Tensor) -> Tensor:
-            self.calls += 1
-            return super().loss(x) * (float("nan") if self.calls == 8 else 1)
+    def breaks(x: Tensor) -> Tensor:
+        calls.append(x)
+        return whole(model, x) * (float("nan") if len(calls) == 8 else 1)
 
+    model.loss = breaks
     with pytest.raises(FloatingPointError, match="the loss of a batch is nan in epoch 2, step 7"):
-        quiet(Breaks(), images(), checkpoint=tmp_path / "fit.safetensors")
+        quiet(model, images(), checkpoint=tmp_path / "fit.safetensors")
     quiet(Pixels(), images(), checkpoint=tmp_path / "fit.safetensors")  # the checkpoint of the first epoch is whole
 
 

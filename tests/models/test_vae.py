@@ -142,6 +142,17 @@ def test_levels_of_grey_have_probabilities_that_sum_to_one():
     assert vae.log_prob(every, samples=20_000).exp().sum().item() == pytest.approx(1, abs=0.01)
 
 
+def test_learns_zeros_and_ones_or_levels_and_refuses_others_where_it_measures():
+    x, generator = torch.rand(200, 1, 1, 2), torch.Generator().manual_seed(1)
+    for pixels, levels in (("bernoulli", 2), ("logistic", 3)):
+        vae = VAE((1, 1, 2), latent=1, hidden=(8,), pixels=pixels, levels=3).eval()
+        made = vae.transform(x, generator)
+        assert len(made.unique()) == levels
+        assert vae.log_prob(made, samples=2).isfinite().all()
+        with pytest.raises(ValueError, match=f"VAE models {levels} equally spaced levels"):
+            vae.log_prob(x)
+
+
 @pytest.mark.parametrize("levels", [4, 256])
 @torch.no_grad()
 def test_means_of_levels_are_those_of_the_logistic(levels):
