@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from genrl.data import load_images
+from genrl.data import ImageData, load_images
 from genrl.models.base import ImageModel, load_model, save_model
 from genrl.models.conditional_vae import ConditionalVAE
 from genrl.models.corruptions import coarse, hole, noisy, quadrants
@@ -44,35 +44,52 @@ class Fit:
     model: Callable[[], ImageModel]
     data: str = "mnist"
     transform: Transform | None = None
+    task: Callable[[ImageData, int], Transform] | None = None
+    """Instead, where it depends on the data and the seed."""
     begins_with: str | None = None
     """Another fit, the model of which is this one's attribute of that name, or else this one, which goes on."""
     settings: dict[str, Any] = field(default_factory=dict)
-    measure: Callable[[nn.Module, Any, Transform | None], dict[str, float]] = lambda model, test, transform: {}
+    measure: Callable[[Fitted], dict[str, Any]] = lambda fitted: {}
+    held_out: bool = True
+    """Measure the last 1,000 images of the training set after every epoch, and do not learn from them."""
 
 
-def likelihood(model: nn.Module, test: Any, transform: Transform | None) -> dict[str, float]:
+@dataclass
+class Fitted:
+    """A model to be measured."""
+
+    model: Any
+    data: ImageData
+    transform: Transform | None
+    seed: int
+    runs: Path
+
+
+def likelihood(fitted: Fitted) -> dict[str, float]:
     """Nats an image and bits a pixel, of the whole test set; a random transform with one fixed seed."""
-    nats = held_out_loss(model, test, transform, seed=12345)
-    return {"nats": nats, "bits_per_dim": bits_per_dim(nats, model.image_shape)}  # type: ignore[arg-type]
+    nats = held_out_loss(fitted.model, fitted.data.test, fitted.transform, seed=12345)
+    return {"nats": nats, "bits_per_dim": bits_per_dim(nats, fitted.model.image_shape)}
 
 
-def invertible(model: nn.Module, test: Any, transform: Transform | None) -> dict[str, float]:
+def invertible(fitted: Fitted) -> dict[str, float]:
     """The bound with 20 draws of the noise and with one, and how far logits are from themselves after the flow and its inverse."""
+    model, test = fitted.model, fitted.data.test
     x = test.batch(torch.arange(1000))
     y, _ = dequantize_to_logits(x, torch.full_like(x, 0.5))
     with torch.no_grad():
-        error = (model.inverse(model(y)[0]) - y).abs().max()  # type: ignore[operator]
+        error = (model.inverse(model(y)[0]) - y).abs().max()
     torch.manual_seed(12345)
     with torch.no_grad():
-        parts = [model.log_prob(test.batch(index), samples=20) for index in torch.arange(len(test)).split(250)]  # type: ignore[operator]
+        parts = [model.log_prob(test.batch(index), samples=20) for index in torch.arange(len(test)).split(250)]
     nats = -float(torch.cat(parts).mean())
-    one = held_out_loss(model, test, transform, seed=12345)
+    one = held_out_loss(model, test, fitted.transform, seed=12345)
     bits = {"bits_per_dim": bits_per_dim(nats, MNIST), "bits_per_dim_of_one_draw": bits_per_dim(one, MNIST)}
     return {"nats": nats, **bits, "inverse_error": float(error)}
 
 
-def weighted_bound(model: nn.Module, test: Any, transform: Transform | None) -> dict[str, float]:
+def weighted_bound(fitted: Fitted) -> dict[str, float]:
     """The importance-weighted bound with 500 samples, of every tenth image of the test set, and the evidence lower bound of all."""
+    model, test = fitted.model, fitted.data.test
     torch.manual_seed(12345)
     some = test[::10]
     generator = torch.Generator().manual_seed(12345)
@@ -82,35 +99,37 @@ def weighted_bound(model: nn.Module, test: Any, transform: Transform | None) -> 
         "nats": -float(bound.mean()),
         "images": len(some),
         "standard_error": float(bound.std() / len(bound) ** 0.5),
-        "elbo": held_out_loss(model, test, transform, seed=12345),
+        "elbo": held_out_loss(model, test, fitted.transform, seed=12345),
     }
 
 
-def conditional(model: nn.Module, test: Any, transform: Transform | None) -> dict[str, float]:
+def conditional(fitted: Fitted) -> dict[str, float]:
     """The importance-weighted bound of the wanted quadrants with 100 samples, of the whole test set, and of the plain guess."""
+    model, test = fitted.model, fitted.data.test
     torch.manual_seed(12345)
     generator = torch.Generator().manual_seed(12345)
     parts = []
     for index in torch.arange(len(test)).split(1000):
-        task = transform(test.batch(index), generator)  # type: ignore[misc]
-        parts.append(torch.stack([model.log_prob(*task, samples=100), model.log_prob_of_guess(*task)]))  # type: ignore[operator]
+        task = fitted.transform(test.batch(index), generator)  # type: ignore[misc]
+        parts.append(torch.stack([model.log_prob(*task, samples=100), model.log_prob_of_guess(*task)]))
     nats, guess = (-torch.cat(parts, dim=1).mean(1)).tolist()
     return {"nats": nats, "nats_of_guess": guess}
 
 
-def restored(model: nn.Module, test: Any, transform: Transform | None) -> dict[str, float]:
+def restored(fitted: Fitted) -> dict[str, float]:
     """PSNR of the mean squared error of the whole test set, dB, beside that of what is given and of simple fills."""
+    model, test = fitted.model, fitted.data.test
     torch.manual_seed(12345)
     generator = torch.Generator().manual_seed(12345)
     sums: dict[str, float] = {}
-    mean = load_images("mnist", ROOT).train.batch().mean(0)
+    mean = fitted.data.train.batch().mean(0)
     for index in torch.arange(len(test)).split(1000):
-        target, given, wanted = transform(test.batch(index), generator)  # type: ignore[misc]
+        target, given, wanted = fitted.transform(test.batch(index), generator)  # type: ignore[misc]
         value, known = given.chunk(2, dim=1)
         small = nn.functional.avg_pool2d(target, 2)
         fills = {
-            "psnr": model.complete(given, samples=20),  # type: ignore[operator]
-            "psnr_guess": torch.where(wanted > 0, model.guess(given.flatten(1)).sigmoid().view_as(target), target),  # type: ignore[operator]
+            "psnr": model.complete(given, samples=20),
+            "psnr_guess": torch.where(wanted > 0, model.guess(given.flatten(1)).sigmoid().view_as(target), target),
             "psnr_given": torch.where(known > 0, value, 0.0).clamp(0, 1),
             "psnr_mean_fill": torch.where(wanted > 0, mean.expand_as(target), target),
             "psnr_bicubic": nn.functional.interpolate(small, scale_factor=2, mode="bicubic").clamp(0, 1),
@@ -148,21 +167,23 @@ def vae(posterior: str) -> Fit:
     )
 
 
-def codes(model: nn.Module, test: Any, transform: Transform | None) -> dict[str, float]:
+def codes(fitted: Fitted) -> dict[str, float]:
     """Share of the codebook that the test set uses, and the squared error of its reconstructions."""
+    model, test = fitted.model, fitted.data.test
     error = 0.0
     with torch.no_grad():
         for index in torch.arange(len(test)).split(500):
             x = test.batch(index)
-            error += float((model.decode(model.encode(x)) - x).square().mean()) * len(index)  # type: ignore[operator]
-    return {"codes_used": model.codes_used(test), "squared_error": error / len(test)}  # type: ignore[operator]
+            error += float((model.decode(model.encode(x)) - x).square().mean()) * len(index)
+    return {"codes_used": model.codes_used(test), "squared_error": error / len(test)}
 
 
-def bound(model: nn.Module, test: Any, transform: Transform | None) -> dict[str, float]:
+def bound(fitted: Fitted) -> dict[str, float]:
     """The bound of log p(image) that the codes and their prior give."""
-    parts = [model.log_prob(test.batch(index)) for index in torch.arange(len(test)).split(250)]  # type: ignore[operator]
+    model, test = fitted.model, fitted.data.test
+    parts = [model.log_prob(test.batch(index)) for index in torch.arange(len(test)).split(250)]
     nats = -float(torch.cat(parts).mean())
-    return {"nats": nats, "bits_per_dim": bits_per_dim(nats, model.image_shape)}  # type: ignore[arg-type]
+    return {"nats": nats, "bits_per_dim": bits_per_dim(nats, model.image_shape)}
 
 
 def vqvae(data: str) -> Fit:
@@ -256,15 +277,16 @@ def about() -> dict[str, Any]:
     return {"torch": torch.__version__, "threads": torch.get_num_threads(), "cores": os.cpu_count(), "processor": platform.machine()}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", choices=FITS)
+def run(fits: dict[str, Fit], script: str, words: str | None) -> None:
+    """The command line of a table of fits."""
+    parser = argparse.ArgumentParser(description=words, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", choices=fits)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--runs", type=Path, default=Path("images"), help="folder of checkpoints")
     parser.add_argument("--data-root", type=Path, default=ROOT)
     flags = parser.parse_args()
     torch.set_num_threads(1)
-    chosen = FITS[flags.name]
+    chosen = fits[flags.name]
     data = load_images(chosen.data, flags.data_root)
     torch.manual_seed(flags.seed)
     model = chosen.model()
@@ -273,13 +295,13 @@ def main() -> None:
         part = getattr(model, chosen.begins_with, model)
         part.load_state_dict(before.state_dict())
     flags.runs.mkdir(parents=True, exist_ok=True)
-    start = time.perf_counter()
-    train, held_out = data.train[:-1000], data.train[-1000:]
+    transform = chosen.transform if chosen.task is None else chosen.task(data, flags.seed)
+    train, held_out = (data.train[:-1000], data.train[-1000:]) if chosen.held_out else (data.train, None)
     rows = fit(
         model,
         train,
         held_out=held_out,
-        transform=chosen.transform,
+        transform=transform,
         seed=flags.seed,
         checkpoint=flags.runs / f"{flags.name}-{flags.seed}.safetensors",
         on_epoch=lambda model, row: print(json.dumps(row), flush=True),
@@ -290,15 +312,15 @@ def main() -> None:
     save_model(flags.runs / f"{flags.name}-{flags.seed}.model.safetensors", model)
     start = time.perf_counter()
     with torch.no_grad():
-        measured = chosen.measure(model, data.test, chosen.transform)
+        measured = chosen.measure(Fitted(model, data, transform, flags.seed, flags.runs))
     result = {"name": flags.name, "seed": flags.seed, "minutes": round(minutes, 1), **measured}
     result["measuring_minutes"] = round((time.perf_counter() - start) / 60, 1)
     result["parameters"] = sum(math.prod(item.shape) for item in model.parameters())
-    result |= {"command": f"python demos/images.py {flags.name} --seed {flags.seed}", **about()}
+    result |= {"command": f"python demos/{script} {flags.name} --seed {flags.seed}", **about()}
     print(json.dumps(result), flush=True)
     RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / f"{flags.name}-{flags.seed}.json").write_text(json.dumps(result, indent=2) + "\n")
 
 
 if __name__ == "__main__":
-    main()
+    run(FITS, "images.py", __doc__)

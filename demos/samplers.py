@@ -1,0 +1,154 @@
+"""The numbers of models that draw images and have no likelihood: GANs, an energy, diffusion. Fit each as stated here, measure it.
+
+    python demos/samplers.py dcgan_mnist --seed 0
+
+A fit is checkpointed every epoch and goes on where it stopped. One thread; run two at a time. Each writes
+demos/results/images/NAME-SEED.json.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from images import MNIST, Fit, Fitted, run
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from genrl.data import ImageData
+from genrl.models.balance import modes
+from genrl.models.base import ImageModel
+from genrl.models.classifier import judge
+from genrl.models.diffusion import Diffusion
+from genrl.models.gan import GAN
+from genrl.models.metrics import compare_with_floor, inception_score
+from genrl.models.probe import balanced
+from genrl.models.semi_supervised import SemiSupervisedGAN, with_labelled
+from genrl.models.training import Transform
+from genrl.models.vae import VAE
+
+OTHER = {"mnist": "fashion-mnist", "fashion-mnist": "mnist"}
+
+
+def distances(fitted: Fitted, n: int = 10_000) -> dict[str, Any]:
+    """Samples against the test set on the features of a classifier of the training set, and as many training images beside them."""
+    data = fitted.data
+    with torch.enable_grad():
+        net = judge(data.train, cache=fitted.runs / f"judge-{data.name}.safetensors")
+    torch.manual_seed(12345)
+    start = time.perf_counter()
+    samples = torch.cat([fitted.model.sample(500) for _ in range(n // 500)])
+    seconds = time.perf_counter() - start
+    generated, floor = compare_with_floor(net.features, data.train.batch(slice(0, n)), data.test.batch()[:n], samples)
+    logits = torch.cat([net(part) for part in samples.split(500)])
+    return {
+        **asdict(generated),
+        "floor": asdict(floor),
+        "inception_score": inception_score(logits),
+        "modes": modes(logits.argmax(1), net.n_classes),
+        "images_per_second": n / seconds,
+    }
+
+
+def nearest_neighbour(fitted: Fitted) -> dict[str, Any]:
+    """Errors on real test digits of the nearest of 50,000 generated ones, and of 50,000 real ones."""
+    torch.manual_seed(12345)
+    test, known = fitted.data.test.batch().flatten(1), fitted.data.test.needed_labels
+    labels = torch.arange(50_000) % 10
+    drawn = torch.cat([fitted.model.sample(len(part), part) for part in labels.split(1000)]).flatten(1)
+    real = fitted.data.train[:50_000]
+    return {
+        "error": _nearest_error(drawn, labels, test, known),
+        "error_of_real": _nearest_error(real.batch().flatten(1), real.needed_labels, test, known),
+    } | distances(fitted)
+
+
+def _nearest_error(images: Tensor, labels: Tensor, test: Tensor, known: Tensor) -> float:
+    found = torch.cat([labels[torch.cdist(part, images).argmin(1)] for part in test.split(500)])
+    return float((found != known).double().mean())
+
+
+def classified(fitted: Fitted) -> dict[str, Any]:
+    """Accuracy on the test set."""
+    right = fitted.model.classify(fitted.data.test.batch()).argmax(1) == fitted.data.test.needed_labels
+    return {"accuracy": float(right.double().mean()), "errors": int((~right).sum())}
+
+
+def code_accuracy(fitted: Fitted) -> dict[str, Any]:
+    """How well the categorical code names test digits, each category as the digit that fits it best on 10,000 training images."""
+
+    def read(images: Any) -> Tensor:
+        parts = torch.arange(len(images)).split(500)
+        return torch.cat([fitted.model.recognise(images.batch(part))[0].argmax(1) for part in parts])
+
+    train, test = fitted.data.train[:10_000], fitted.data.test
+    counts = torch.zeros(10, 10).index_put_((read(train), train.needed_labels), torch.ones(()), accumulate=True)
+    category, digit = linear_sum_assignment(-counts.numpy())
+    name = torch.zeros(10, dtype=torch.int64)
+    name[torch.as_tensor(category)] = torch.as_tensor(digit)
+    return {"code_accuracy": float((name[read(test)] == test.needed_labels).double().mean())} | distances(fitted)
+
+
+def labelled(data: ImageData, seed: int) -> Transform:
+    """100 labels, ten of each class, another draw for each seed."""
+    few = data.train[balanced(data.train.needed_labels, 100, torch.Generator().manual_seed(seed))]
+    return with_labelled(few.batch(), few.needed_labels, data.train)
+
+
+def gan(data: str = "mnist", *, epochs: int = 10, measure: Callable[[Fitted], dict[str, Any]] = distances, **options: Any) -> Fit:
+    return Fit(
+        lambda: GAN(MNIST, **options),
+        data=data,
+        settings={"epochs": epochs, "batch_size": 64, "learning_rate": 5e-4, "anneal": True, "precision": "bfloat16"},
+        measure=measure,
+        held_out=False,
+    )
+
+
+def _vae() -> ImageModel:
+    return VAE(MNIST, latent=32, channels=(32, 64), hidden=(256,), pixels="logistic")
+
+
+TECHNIQUES: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "feature_matching": {"feature_matching": True},
+    "minibatch": {"minibatch_discrimination": 50},
+    "historical": {"historical_averaging": 1e-3},
+    "smoothing": {"label_smoothing": 0.1},
+    "virtual": {"virtual_batch_norm": True},
+}
+
+FITS = {
+    "dcgan_mnist": gan(),
+    "dcgan_fashion": gan("fashion-mnist"),
+    "vae_fashion": Fit(
+        _vae,
+        data="fashion-mnist",
+        settings={"epochs": 10, "batch_size": 128, "learning_rate": 2e-3, "anneal": True, "precision": "bfloat16"},
+        measure=distances,
+        held_out=False,
+    ),
+    "conditional_gan": gan(n_classes=10, measure=nearest_neighbour),
+    "infogan": gan(categories=(10,), continuous=2, noise=62, measure=code_accuracy),
+    "semi_supervised": Fit(
+        lambda: SemiSupervisedGAN(MNIST, 10, width=64),
+        task=labelled,
+        settings={"epochs": 30, "batch_size": 100, "learning_rate": 3e-3, "anneal": True, "precision": "bfloat16"},
+        measure=classified,
+        held_out=False,
+    ),
+    **{f"gan_{name}": gan(epochs=2, width=16, **options) for name, options in TECHNIQUES.items()},
+    "diffusion": Fit(
+        lambda: Diffusion(MNIST),
+        settings={"epochs": 11, "batch_size": 64, "learning_rate": 2e-3, "warmup": 200, "anneal": True, "precision": "bfloat16"},
+        measure=distances,
+        held_out=False,
+    ),
+}
+
+
+if __name__ == "__main__":
+    run(FITS, "samplers.py", __doc__)
