@@ -104,6 +104,41 @@ def samples() -> list[str]:
     return table(["10,000 samples against the test set", "FID", "KID", "precision", "recall"], rows)
 
 
+def samplers() -> list[str]:
+    """A row for each fit that is there."""
+    rows = []
+    for name, words, data, key, unit in (
+        ("dcgan_mnist", "DCGAN", "MNIST", None, ""),
+        ("diffusion", "diffusion, DDIM in 50 steps", "MNIST", "images_per_second", "{} images a second"),
+        ("dcgan_fashion", "DCGAN", "Fashion-MNIST", None, ""),
+        ("vae_fashion", "VAE", "Fashion-MNIST", None, ""),
+        ("conditional_gan", "conditional GAN", "MNIST", "error", "{:.1%} errors of the nearest of 50,000 draws (real ones {real:.1%})"),
+        ("infogan", "InfoGAN", "MNIST", "code_accuracy", "{:.1%} of test digits named by the code"),
+    ):
+        if fits := seeds(name):
+            own = ""
+            if key is not None:
+                numbers = [fit[key] for fit in fits]
+                own = unit.format(statistics.median(numbers), real=fits[0].get("error_of_real", 0.0))
+                own += f" ({', '.join(f'{number:.3g}' for number in numbers)})" if len(numbers) > 1 else ""
+            cells = [value(fits, column, digits) for column, digits in (("fid", 2), ("precision", 2), ("recall", 2))]
+            rows.append([words, data, *cells, own, str(len(fits)), value(fits, "minutes", 0)])
+    if fits := seeds("semi_supervised"):
+        found = f"{statistics.mean(fit['accuracy'] for fit in fits):.2%} of test digits named, with 100 labels"
+        rows.append(["semi-supervised GAN", "MNIST", "", "", "", found, str(len(fits)), value(fits, "minutes", 0)])
+    return table(["model", "data", "FID", "precision", "recall", "", "seeds", "minutes"], rows)
+
+
+def techniques() -> list[str]:
+    """Each technique of Improved GAN against the plain GAN."""
+    rows = []
+    for name in ("plain", "feature_matching", "minibatch", "historical", "smoothing", "virtual"):
+        if fits := seeds(f"gan_{name}"):
+            cells = [value(fits, column, digits) for column, digits in (("fid", 2), ("precision", 2), ("recall", 2), ("modes", 0))]
+            rows.append([name.replace("_", " "), *cells, str(len(fits)), value(fits, "minutes", 1)])
+    return table(["technique", "FID", "precision", "recall", "classes drawn", "seeds", "minutes"], rows)
+
+
 def novelty() -> list[str]:
     rows = []
     for name, entry in use("novelty").items():
@@ -112,4 +147,12 @@ def novelty() -> list[str]:
     return table(["PixelCNN, AUROC", "likelihood", "less a compressor's length", "feature distance"], rows)
 
 
-TABLES = {"likelihoods": likelihoods, "restorations": restorations, "features": features, "samples": samples, "novelty": novelty}
+TABLES = {
+    "likelihoods": likelihoods,
+    "restorations": restorations,
+    "features": features,
+    "samples": samples,
+    "samplers": samplers,
+    "techniques": techniques,
+    "novelty": novelty,
+}

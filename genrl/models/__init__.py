@@ -4,26 +4,36 @@ from importlib import import_module
 from typing import Any
 
 _MODULES = {
+    "Balance": "balance",
+    "Classifier": "classifier",
     "CodePrior": "vqvae",
     "ConditionalVAE": "conditional_vae",
     "Decoder": "base",
     "Density": "base",
+    "Diffusion": "diffusion",
     "Encoder": "base",
+    "EnergyModel": "energy",
+    "GAN": "gan",
     "ImageModel": "base",
+    "LinearProbe": "probe",
     "NaiveBayes": "naive_bayes",
     "PixelCNN": "pixelcnn",
     "RealNVP": "realnvp",
     "Sampler": "base",
+    "SemiSupervisedGAN": "semi_supervised",
     "VAE": "vae",
     "VQVAE": "vqvae",
     "VectorFlow": "vector_flow",
     "binarize": "pixels",
     "bits_per_dim": "pixels",
+    "compare": "metrics",
     "fit": "training",
+    "judge": "classifier",
     "load_model": "base",
     "quantize": "pixels",
     "resize": "pixels",
     "save_model": "base",
+    "with_labelled": "semi_supervised",
 }
 
 __all__ = sorted(_MODULES)
