@@ -33,6 +33,10 @@ def fooling(fake: Tensor, objective: Objective) -> Tensor:
     return F.softplus(-fake).mean() if objective == "non-saturating" else -F.softplus(fake).mean()
 
 
+def _learnt(network: nn.Module) -> list[nn.Parameter]:
+    return [item for item in network.parameters() if item.requires_grad]
+
+
 class HistoricalAverage(nn.Module):
     r"""Keeps parameters near the mean of all that they have been, :math:`\| \theta - \frac{1}{t} \sum_{i \le t} \theta_i \|^2`.
 
@@ -148,7 +152,7 @@ class GAN(ImageModel):
         self.discriminator = self._discriminator(networks, width, norm, minibatch_discrimination)
         self.codes = Codes(self.discriminator.features, categories, continuous) if categories or continuous else None
         self.information = information
-        self.generator = Generator(image_shape, networks, width, norm, self._reference())
+        self.generator = self._generator(networks, width, norm)
         self.history = historical_averaging
         if historical_averaging:
             self.generator_history = HistoricalAverage(self.generator.parameters())
@@ -163,6 +167,9 @@ class GAN(ImageModel):
         norm = "none" if networks == "dense" and norm == "batch" else norm
         return Discriminator(self.image_shape, networks, width, norm, n_classes=self.n_classes, kernels=kernels)
 
+    def _generator(self, networks: Networks, width: int, norm: Norm) -> Generator:
+        return Generator(self.image_shape, networks, width, norm, self._reference())
+
     def _reference(self) -> Tensor:
         """Latent numbers for the generator's virtual batch norm."""
         labels = torch.randint(self.n_classes, (REFERENCE,)) if self.conditional else None
@@ -174,12 +181,11 @@ class GAN(ImageModel):
         """The discriminator with its recogniser, then the generator: their parameters, losses, and Adam's first decay."""
         return [
             Player("discriminator", self._of_discriminator(), self.discriminator_loss, betas=self.BETAS),
-            Player("generator", list(self.generator.parameters()), self.generator_loss, betas=self.BETAS),
+            Player("generator", _learnt(self.generator), self.generator_loss, betas=self.BETAS),
         ]
 
     def _of_discriminator(self) -> list[nn.Parameter]:
-        own = [item for item in self.discriminator.parameters() if item.requires_grad]
-        return [*own, *(self.codes.parameters() if self.codes is not None else ())]
+        return [*_learnt(self.discriminator), *(self.codes.parameters() if self.codes is not None else ())]
 
     def discriminator_loss(self, x: Tensor, labels: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """The discriminator's, nats, and the shares of real and of generated images that it names right."""

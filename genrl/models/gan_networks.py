@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, Literal
@@ -115,6 +116,7 @@ class Generator(nn.Module):
         width: channels before the last convolution; twice as many at each half of the size. Dense layers have 16 times as many units.
         norm: ``batch``, ``virtual`` or ``none``.
         reference: of virtual batch norm, ``(REFERENCE, latent)``, otherwise only its size counts.
+        unit: let the weights of each pixel of a dense network have length one, so that few pixels are quite black or white.
 
     References:
         Radford, Metz, Chintala, "Unsupervised Representation Learning with Deep Convolutional GANs", 2016, arXiv:1511.06434.
@@ -122,7 +124,9 @@ class Generator(nn.Module):
 
     reference: Tensor
 
-    def __init__(self, image_shape: tuple[int, int, int], networks: Networks, width: int, norm: Norm, reference: Tensor) -> None:
+    def __init__(
+        self, image_shape: tuple[int, int, int], networks: Networks, width: int, norm: Norm, reference: Tensor, unit: bool = False
+    ) -> None:
         super().__init__()
         convolutional, inputs = networks == "convolutional", reference.shape[1]
         self.image_shape, self.virtual = image_shape, norm == "virtual"
@@ -137,7 +141,8 @@ class Generator(nn.Module):
         else:
             for before, after in pairwise([inputs, 16 * width, 16 * width]):
                 layers += [nn.Linear(before, after), *([make(after)] if make else []), nn.ReLU()]
-            layers += [nn.Linear(16 * width, image_shape[0] * image_shape[1] * image_shape[2]), nn.Unflatten(1, image_shape)]
+            last = nn.Linear(16 * width, math.prod(image_shape))
+            layers += [_of_length_one(last) if unit else last, nn.Unflatten(1, image_shape)]
         self.layers = nn.Sequential(*layers)
         if convolutional:
             self.apply(_begin)
@@ -162,7 +167,7 @@ class Discriminator(nn.Module):
         norm: ``batch`` (not of the first layer), ``virtual``, ``weight`` (weight norm, the scales set by the first batch) or ``none``.
         outputs: logits.
         n_classes: of a label that is given with each image, as a one-hot vector (dense) or as constant maps (convolutional).
-        noise: standard deviation of Gaussian noise before each layer but the first, in training; 0.6 of it is added to the image.
+        noise: standard deviation of Gaussian noise before each layer, in training; 0.6 of it before the first.
         kernels: of minibatch discrimination; 0 is none.
 
     References:
@@ -213,7 +218,8 @@ class Discriminator(nn.Module):
     def forward(self, x: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Of images in [0, 1], ``(batch, channel, height, width)``: logits, ``(batch, outputs)``, and the last hidden layer."""
         last = self.hidden(x, labels)[-1].flatten(1)
-        logits = self.last(last if self.minibatch is None else self.minibatch(last))
+        noisy = self._noisy(last, self.noise)
+        logits = self.last(noisy if self.minibatch is None else self.minibatch(noisy))
         return logits.to(x.dtype), last.to(x.dtype)
 
     def hidden(self, x: Tensor, labels: Tensor | None = None) -> list[Tensor]:
@@ -240,8 +246,8 @@ class Discriminator(nn.Module):
             self.reference.copy_((255 * h[some]).round())
         else:
             h = self._centred(h)
-            for stage in self.stages:
-                h = F.leaky_relu(_scaled(stage, h), 0.2)
+            for i, stage in enumerate(self.stages):
+                h = F.leaky_relu(_scaled(stage, self._noisy(h, self.noise if i else 0.6 * self.noise)), 0.2)
         self.begun.fill_(True)
 
     def _signal(self, x: Tensor, labels: Tensor | None) -> Tensor:
@@ -267,8 +273,16 @@ class Discriminator(nn.Module):
 def _directions(layer: nn.Module) -> nn.Module:
     """A layer with weight norm that learns the directions of its weights only: with their lengths, features that the generator is to match
     would grow."""
+    nn.init.normal_(layer.weight, std=0.1)  # type: ignore[arg-type]  # their size is how slowly the directions turn
     layer = weight_norm(layer)
     layer.parametrizations.weight.original0.requires_grad_(False)  # type: ignore[union-attr]
+    return layer
+
+
+def _of_length_one(layer: nn.Module) -> nn.Module:
+    layer = _directions(layer)
+    with torch.no_grad():
+        layer.parametrizations.weight.original0.fill_(1.0)  # type: ignore[union-attr, operator]
     return layer
 
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from genrl.models.base import evaluating
 from genrl.models.gan import GAN
-from genrl.models.gan_networks import Discriminator, Networks, Norm
+from genrl.models.gan_networks import Discriminator, Generator, Networks, Norm
 from genrl.models.training import Measured, Player, Source, Transform
 
 __all__ = ["SemiSupervisedGAN", "with_labelled"]
@@ -75,6 +75,9 @@ class SemiSupervisedGAN(GAN):
 
     def _discriminator(self, networks: Networks, width: int, norm: Norm, kernels: int) -> Discriminator:
         return Discriminator(self.image_shape, networks, width, "weight", outputs=self._outputs, noise=self._jitter, kernels=kernels)
+
+    def _generator(self, networks: Networks, width: int, norm: Norm) -> Generator:
+        return Generator(self.image_shape, networks, width, norm, self._reference(), unit=True)
 
     def _judged(self, x: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The logit of being real is the logarithm of the sum of the classes'."""
