@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from genrl.models.diffusion import Diffusion
 from genrl.models.gan import GAN
 from genrl.models.infogan import Codes
 from genrl.runs.generation_directory import GenerationDirectory
@@ -60,7 +61,7 @@ def balance_picture(run: GenerationDirectory, rows: Sequence[Mapping[str, float]
         save_figure(run, "balance", figure)
 
 
-def by_class(model: GAN) -> Tensor:
+def by_class(model: GAN | Diffusion) -> Tensor:
     """Draws of each class, a class a row of ``COLUMNS``."""
     labels = torch.arange(model.n_classes).repeat_interleave(COLUMNS)
     return model.sample(len(labels), labels)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from genrl.models.base import Decoder, Encoder, ImageModel, Sampler
 from genrl.models.conditional_vae import ConditionalVAE
+from genrl.models.diffusion import Diffusion
 from genrl.models.gan import GAN
 from genrl.models.pixels import bits_per_dim
 from genrl.models.state import write_whole
@@ -47,8 +48,11 @@ def draw(config: GenerateConfig, run: GenerationDirectory, source: Source, model
         if isinstance(model, Sampler):
             _save(run, "samples", grid(as_bytes(model.sample(config.samples)), columns=8 if config.samples >= 8 else config.samples))
         _over_time(run)
-        if isinstance(model, GAN):
-            _of_gan(run, model)
+        if isinstance(model, GAN | Diffusion) and model.conditional:
+            _save(run, "classes", grid(as_bytes(by_class(model)), COLUMNS, [str(label) for label in range(model.n_classes)]))
+        if isinstance(model, GAN) and model.codes is not None:
+            for name, images in by_code(model).items():
+                _save(run, name, grid(as_bytes(images), len(images) // ROWS))
         if isinstance(model, ConditionalVAE):
             _completions(run, source, model)
         if isinstance(model, Encoder) and isinstance(model, Decoder):
@@ -143,15 +147,6 @@ def _over_time(run: GenerationDirectory) -> None:
     if epochs:
         images = torch.as_tensor(np.concatenate(rows))
         _save(run, "samples_over_time", grid(images, len(rows[0]), [f"epoch {epoch}" for epoch in epochs]))
-
-
-def _of_gan(run: GenerationDirectory, model: GAN) -> None:
-    """A conditional GAN's classes, a row each; and for each code of an InfoGAN, rows in which it alone varies."""
-    if model.conditional:
-        _save(run, "classes", grid(as_bytes(by_class(model)), COLUMNS, [str(label) for label in range(model.n_classes)]))
-    if model.codes is not None:
-        for name, images in by_code(model).items():
-            _save(run, name, grid(as_bytes(images), len(images) // ROWS))
 
 
 def _completions(run: GenerationDirectory, source: Source, model: ConditionalVAE) -> None:

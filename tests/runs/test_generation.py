@@ -250,6 +250,8 @@ class TestAGan:
         run = config().out
         assert "the generator has collapsed" in found["trouble"]  # after a few steps all images are grey
         assert {"balance.png", "classes.png", "samples.png"} <= {path.name for path in run.iterdir()}
+        generate(config("diffusion", out="noise", judge_images=24, pictures=True), quiet=True)
+        assert "classes.png" in {path.name for path in config(out="noise").out.iterdir()}
         generate(config("infogan", out="codes", judge_images=24, pictures=True), quiet=True)
         names = {path.name for path in config(out="codes").out.iterdir()}
         assert {"code_1_classes.png", "code_2_numbers.png", "code_3_numbers.png", "balance.png"} <= names
