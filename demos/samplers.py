@@ -14,17 +14,19 @@ from dataclasses import asdict
 from typing import Any
 
 import torch
-from images import MNIST, Fit, Fitted, run
+from images import MNIST, ROOT, Fit, Fitted, run
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from genrl.data import ImageData
+from genrl.data import ImageData, load_images
 from genrl.models.balance import modes
 from genrl.models.base import ImageModel
 from genrl.models.classifier import judge
 from genrl.models.diffusion import Diffusion
+from genrl.models.energy import EnergyModel
 from genrl.models.gan import GAN
 from genrl.models.metrics import compare_with_floor, inception_score
+from genrl.models.novelty import FeatureDistance, auroc
 from genrl.models.probe import balanced
 from genrl.models.semi_supervised import SemiSupervisedGAN, with_labelled
 from genrl.models.training import Transform
@@ -92,6 +94,19 @@ def code_accuracy(fitted: Fitted) -> dict[str, Any]:
     return {"code_accuracy": float((name[read(test)] == test.needed_labels).double().mean())} | distances(fitted)
 
 
+def novelty(fitted: Fitted) -> dict[str, Any]:
+    """AUROC of the other data set's test images among this one's: of the energy, and of the distance of the model's features."""
+    model, data = fitted.model, fitted.data
+    other = load_images(OTHER[data.name], ROOT)
+    distance = FeatureDistance(model.encode, data.train.batch(slice(0, 5000)))
+    scores = {}
+    for name, images in (("known", data.test), ("new", other.test)):
+        parts = [images.batch(index) for index in torch.arange(len(images)).split(500)]
+        scores[name] = [torch.cat([score(part) for part in parts]) for score in (model.energy, distance)]
+    found = dict(zip(("auroc_energy", "auroc_features"), map(auroc, scores["known"], scores["new"]), strict=True))
+    return found | distances(fitted)
+
+
 def labelled(data: ImageData, seed: int) -> Transform:
     """100 labels, ten of each class, another draw for each seed."""
     few = data.train[balanced(data.train.needed_labels, 100, torch.Generator().manual_seed(seed))]
@@ -104,6 +119,23 @@ def gan(data: str = "mnist", *, epochs: int = 10, measure: Callable[[Fitted], di
         data=data,
         settings={"epochs": epochs, "batch_size": 64, "learning_rate": 5e-4, "anneal": True, "precision": "bfloat16"},
         measure=measure,
+        held_out=False,
+    )
+
+
+def energy(data: str, epochs: int, **options: Any) -> Fit:
+    return Fit(
+        lambda: EnergyModel(MNIST, **options),
+        data=data,
+        settings={
+            "epochs": epochs,
+            "batch_size": 64,
+            "learning_rate": 1e-3,
+            "max_grad_norm": 1.0,
+            "average": 0.99,
+            "precision": "bfloat16",
+        },
+        measure=novelty,
         held_out=False,
     )
 
@@ -141,6 +173,8 @@ FITS = {
         held_out=False,
     ),
     **{f"gan_{name}": gan(epochs=2, width=16, **options) for name, options in TECHNIQUES.items()},
+    "energy_mnist": energy("mnist", 2),
+    "energy_fashion": energy("fashion-mnist", 3, restart=0.8, shapes=0.9, tie=4.0),
     "diffusion": Fit(
         lambda: Diffusion(MNIST),
         settings={"epochs": 11, "batch_size": 64, "learning_rate": 2e-3, "warmup": 200, "anneal": True, "precision": "bfloat16"},

@@ -17,6 +17,7 @@ from genrl.models.balance import Balance
 from genrl.models.base import Density, ImageModel, Sampler
 from genrl.models.classifier import Classifier, judge
 from genrl.models.conditional_vae import ConditionalVAE
+from genrl.models.gan import GAN
 from genrl.models.metrics import compare_with_floor
 from genrl.models.naive_bayes import NaiveBayes, PixelHistograms
 from genrl.models.pixels import bits_per_dim
@@ -136,8 +137,8 @@ def distances(config: GenerateConfig, source: Source, model: ImageModel) -> dict
 
 
 def balance_of(config: GenerateConfig, source: Source, model: ImageModel, say: Callable[[str], None]) -> Balance | None:
-    """What watches the players of a model that has several; where images can be classified, with the classes that it draws."""
-    if not hasattr(model, "players") or not isinstance(model, Sampler) or len(source.data.test) < 2:
+    """What watches the two players of a GAN; where images can be classified, with the classes that it draws."""
+    if not isinstance(model, GAN) or len(source.data.test) < 2:
         return None
     classifier = _classifier(source) if _can_be_classified(config, source) else None
     return Balance(judged_images(source, 500).batch(), classifier, n=BATCH, seed=config.seed, say=say)

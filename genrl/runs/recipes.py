@@ -172,6 +172,16 @@ RECIPES: Mapping[str, Recipe] = {
         sized=lambda shape, levels: {},
         classes=True,
     ),
+    "energy": Recipe(
+        "genrl.models.energy:EnergyModel",
+        drawing=Settings(4_000, 64, 1e-3),
+        picture=Settings(4_000, 64, 1e-3),
+        levels_of_drawing=256,
+        draws_levels=False,
+        fit={"max_grad_norm": 1.0, "average": 0.99},
+        sized=lambda shape, levels: {},
+        always={"restart": 0.2, "tie": 0.0},
+    ),
     "vq-vae": Recipe(
         "genrl.models.vqvae:CodePrior",
         drawing=Settings(5_600, 64, 1e-3),

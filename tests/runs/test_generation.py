@@ -40,6 +40,7 @@ SMALL = {
     "conditional-vae": {"latent": 2, "hidden": (16,)},
     "naive-bayes": {},
     "diffusion": {"width": 32, "steps": 4},
+    "energy": {"width": 4, "features": 8, "chains": 20, "langevin_steps": 2},
     "gan": {"width": 2, "noise": 4},
     "dcgan": {"width": 2, "noise": 4},
     "conditional-gan": {"width": 2, "noise": 4},

@@ -1,0 +1,280 @@
+"""An energy-based model of images: low where images are, learned against chains that go down its own slopes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from genrl.models.base import ImageModel
+from genrl.models.training import Player
+
+__all__ = ["EnergyModel", "Start", "langevin"]
+
+Start = Literal["replay", "noise"]
+"""Where chains begin: where those of training ended, or at uniform noise."""
+
+
+def langevin(
+    energy: Callable[[Tensor], Tensor],
+    x: Tensor,
+    steps: int,
+    step_size: float,
+    noise: float,
+    generator: torch.Generator | None = None,
+    low: float | None = 0.0,
+    high: float | None = 1.0,
+    clip: float | None = None,
+) -> Tensor:
+    r"""Where chains are after some steps of Langevin dynamics.
+
+    .. math:: x \leftarrow x - s \nabla E(x) + \nu \xi, \quad \xi \sim \mathcal{N}(0, 1)
+
+    With :math:`\nu = \sqrt{2 s}`, neither range nor clip, and s towards 0 they are draws of exp(-E) in the end. (Of a standard normal a
+    chain has the variance 1 / (1 - s / 2).) With less noise they are colder than that and soon in a valley, which is what nets are trained
+    by. Gradients go to ``x`` alone, of each step apart: those of parameters are left as they are, and the result has none.
+
+    Args:
+        energy: of chains, ``(batch,)``.
+        x: where they begin, ``(batch, *)``; not changed.
+        steps: of each chain.
+        step_size: s.
+        noise: ν.
+        generator: of the noise; by default torch's own.
+        low, high: the range to which every step is clamped; ``None`` is no bound.
+        clip: largest size of each element of the gradient; ``None`` is no bound.
+
+    Raises:
+        ValueError: a value out of its range.
+
+    References:
+        Welling, Teh, "Bayesian Learning via Stochastic Gradient Langevin Dynamics", 2011, ICML.
+
+    Example:
+        >>> langevin(lambda x: x.square().sum(1) / 2, torch.ones(1, 2), steps=2, step_size=0.5, noise=0.0)
+        tensor([[0.2500, 0.2500]])
+    """
+    for name, value, fine, need in (
+        ("steps", steps, steps >= 0, "at least 0"),
+        ("step_size", step_size, 0 < step_size < math.inf, "positive and finite"),
+        ("noise", noise, 0 <= noise < math.inf, "at least 0 and finite"),
+        ("low", low, low is None or high is None or low < high, f"below high, {high}"),
+        ("clip", clip, clip is None or clip > 0, "positive, or None"),
+    ):
+        if not fine:
+            raise ValueError(f"langevin needs {name} to be {need}, but was given {value}")
+    x = x.detach()
+    for _ in range(steps):
+        with torch.enable_grad():
+            at = x.detach().requires_grad_()
+            (gradient,) = torch.autograd.grad(energy(at).sum(), at)
+        if clip is not None:
+            gradient = gradient.clamp(-clip, clip)
+        x = x - step_size * gradient
+        if noise:
+            x = x + noise * torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
+        if low is not None or high is not None:
+            x = x.clamp(low, high)
+    return x
+
+
+class EnergyModel(ImageModel):
+    r"""A model of images of which only differences of log p are known.
+
+    .. math:: p(x) = e^{-E(x)} / Z, \quad
+        L = \overline{E(x)} - \overline{E(\tilde x)} + \alpha (\overline{E(x)^2} + \overline{E(\tilde x)^2}) + \beta \overline{E(x)^2}
+
+    The first two terms have the gradient of minus log p where the chains :math:`\tilde x` are draws of the model. They are kept in a replay
+    in whole grey levels, and go on, each time that they are drawn, by a few steps of :func:`langevin`; some start again. α keeps energies
+    from drifting, as in the first paper. β, which is not in it, ties those of images together: with likelihood alone rare kinds of images
+    have as much energy as images of another kind altogether (see ``tie``).
+
+    An energy says which of two images is the more usual, so it serves as a score of novelty *within one model*. It is no density: Z is
+    unknown, so energies are not nats, cannot be compared between fits, and give no ``log_prob``. Nor would Z make a likelihood of them:
+    chains have less noise than their steps ask for, so they are draws of a colder distribution that has not mixed, and β changes the
+    energies. The loss says nothing about quality: it is near 0 while chains and images have equal energies, good or bad.
+
+    Args:
+        image_shape: channels, height, width; both at least 8.
+        width: channels of the first convolution; then twice and four times as many.
+        features: that ``encode`` gives and of which the energy is a linear function.
+        chains: in the replay.
+        restart: share of the chains that start again, each time that they are drawn.
+        shapes: share of those that start from smooth light and dark shapes of a random size and contrast; the others from uniform noise,
+            as in the first paper. From noise alone chains come down one side only, and images that lie on none of their ways, such as black
+            ones, keep whatever energy the net happens to give them.
+        langevin_steps: of each chain in each step of training.
+        step_size, noise, clip: of :func:`langevin`, for grey levels in [0, 1].
+        sigma: standard deviation of noise on the images that it learns from: they are smoothed by it, as chains are by theirs.
+        penalty: α.
+        tie: β; 0 is contrastive divergence as in the papers, for samples; about 2 is for a score of novelty.
+
+    Raises:
+        ValueError: a value out of its range; when it is called, images of another shape.
+
+    References:
+        Du, Mordatch, "Implicit Generation and Generalization in Energy-Based Models", 2019, arXiv:1903.08689.
+        Nijkamp, Hill, Zhu, Wu, "Learning Non-Convergent Non-Persistent Short-Run MCMC Toward Energy-Based Model", 2019, arXiv:1904.09770.
+        Nijkamp, Hill, Han, Zhu, Wu, "On the Anatomy of MCMC-Based Maximum Likelihood Learning of Energy-Based Models", 2020,
+        arXiv:1903.12370.
+        Hinton, "Training Products of Experts by Minimizing Contrastive Divergence", 2002, Neural Computation 14(8).
+        Tieleman, "Training Restricted Boltzmann Machines using Approximations to the Likelihood Gradient", 2008, ICML (chains that go on).
+
+    Example:
+        >>> model = EnergyModel((1, 8, 8), width=4, features=6, chains=10)
+        >>> x = torch.rand(3, 1, 8, 8)
+        >>> model.energy(x).shape, model.encode(x).shape, model.sample(2, steps=3).shape
+        (torch.Size([3]), torch.Size([3, 6]), torch.Size([2, 1, 8, 8]))
+    """
+
+    replay: Tensor
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        *,
+        width: int = 32,
+        features: int = 128,
+        chains: int = 2048,
+        restart: float = 0.5,
+        shapes: float = 0.8,
+        langevin_steps: int = 20,
+        step_size: float = 5.0,
+        noise: float = 0.005,
+        clip: float = 0.03,
+        sigma: float = 0.03,
+        penalty: float = 0.01,
+        tie: float = 2.0,
+    ) -> None:
+        super().__init__()
+        large = len(image_shape) == 3 and image_shape[0] >= 1 and min(image_shape[1:]) >= 8
+        for name, value, fine, need in (
+            ("image_shape", image_shape, large, "channels, and a height and width of at least 8"),
+            ("width", width, width >= 1, "at least 1"),
+            ("features", features, features >= 1, "at least 1"),
+            ("chains", chains, chains >= 1, "at least 1"),
+            ("restart", restart, 0 <= restart <= 1, "in [0, 1]"),
+            ("shapes", shapes, 0 <= shapes <= 1, "in [0, 1]"),
+            ("langevin_steps", langevin_steps, langevin_steps >= 1, "at least 1"),
+            ("step_size", step_size, 0 < step_size < math.inf, "positive and finite"),
+            ("noise", noise, 0 <= noise < math.inf, "at least 0 and finite"),
+            ("clip", clip, clip > 0, "positive"),
+            ("sigma", sigma, 0 <= sigma < math.inf, "at least 0 and finite"),
+            ("penalty", penalty, 0 <= penalty < math.inf, "at least 0 and finite"),
+            ("tie", tie, 0 <= tie < math.inf, "at least 0 and finite"),
+        ):
+            if not fine:
+                raise ValueError(f"EnergyModel needs {name} to be {need}, but was given {value!r}")
+        self.image_shape, self.langevin_steps, self.restart, self.shapes = image_shape, langevin_steps, restart, shapes
+        self.step_size, self.noise, self.clip, self.sigma = step_size, noise, clip, sigma
+        self.penalty, self.tie = penalty, tie
+        channels, height, across = image_shape
+        rows, columns = -(-height // 8), -(-across // 8)
+        # Smooth activations, since the gradient of x is what chains follow; no batch norm, since an image's energy is its own.
+        self.body = nn.Sequential(
+            nn.Conv2d(channels, width, 5, stride=2, padding=2),
+            nn.SiLU(),
+            nn.Conv2d(width, 2 * width, 3, stride=2, padding=1),
+            nn.SiLU(),
+            nn.Conv2d(2 * width, 4 * width, 3, stride=2, padding=1),
+            nn.SiLU(),
+            nn.Flatten(),
+            nn.Linear(4 * width * rows * columns, features),
+            nn.SiLU(),
+        )
+        self.head = nn.Linear(features, 1)
+        # Whole levels: the averaged weights of a fit copy what has no fraction, where a mean of chains would be no chain.
+        self.register_buffer("replay", torch.randint(256, (chains, *image_shape), dtype=torch.uint8))
+
+    def players(self) -> list[Player]:
+        """The net, by Adam without momentum: the energy that chains run down changes with every step."""
+        return [Player("loss", [item for item in self.parameters() if item.requires_grad], self.loss, betas=(0.0, 0.999))]
+
+    def energy(self, x: Tensor) -> Tensor:
+        """E(x), of no unit, ``(batch,)``: small for what is usual."""
+        return self._energy(self.checked(x))
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Features of images, ``(batch, features)``: the last layer before the energy."""
+        return self._features(self.checked(x))
+
+    def loss(self, x: Tensor) -> Tensor:
+        """How much more energy images have than chains, and the penalties; chains move in training mode.
+
+        In evaluation mode it is the difference alone, from the first chains of the replay as they are, so that nothing is drawn.
+        """
+        x = self.checked(x)
+        if not self.training:
+            return self._energy(x).mean() - self._energy(self._images(self.replay[: len(x)], x.dtype)).mean()
+        noisy = (x + self.sigma * torch.randn_like(x)).clamp(0, 1)
+        made = self._move(len(x), x.dtype)
+        real, drawn = self._energy(torch.cat([noisy, made])).split([len(x), len(made)])
+        far = (self.penalty + self.tie) * real.square().mean() + self.penalty * drawn.square().mean()
+        return real.mean() - drawn.mean() + far
+
+    @torch.no_grad()
+    def sample(self, n: int, steps: int | None = None, start: Start = "replay", generator: torch.Generator | None = None) -> Tensor:
+        """Where chains are after more steps, in [0, 1], ``(n, channel, height, width)``; those of the replay stay where they were.
+
+        Args:
+            n: images; more than the replay has are several continuations of one chain.
+            steps: of Langevin dynamics, by default as many as in training.
+            start: ``replay`` goes on from chains of training (fitted images need this), ``noise`` begins anew and takes hundreds of steps.
+            generator: of all draws; by default torch's own.
+        """
+        if n < 0 or start not in get_args(Start):
+            raise ValueError(f"EnergyModel samples at least 0 images from the replay or from noise, but was given {n} from {start!r}")
+        dtype = self.head.weight.dtype
+        if start == "noise":
+            x = torch.rand(n, *self.image_shape, generator=generator, dtype=dtype)
+        else:
+            order = torch.randperm(len(self.replay), generator=generator).repeat(math.ceil(n / len(self.replay)))
+            x = self._images(self.replay[order[:n]], dtype)
+        steps = self.langevin_steps if steps is None else steps
+        return torch.cat([self._descend(part, steps, generator) for part in x.split(500)])
+
+    # --- parts ---
+
+    @torch.no_grad()
+    def _move(self, n: int, dtype: torch.dtype) -> Tensor:
+        """Chains of the replay, at most all, moved on; the replay has them as whole levels."""
+        index = torch.randperm(len(self.replay))[:n]
+        x = self._images(self.replay[index], dtype)
+        again = torch.rand(len(x)) < self.restart
+        x[again] = self._fresh(int(again.sum()), dtype)
+        x = self._descend(x, self.langevin_steps)
+        self.replay[index] = (255 * x).round().to(torch.uint8)
+        return x
+
+    def _fresh(self, n: int, dtype: torch.dtype) -> Tensor:
+        """Where chains start again: noise, and shapes of a random size, light on dark or dark on light, ``(n, channel, height, width)``."""
+        channels, height, across = self.image_shape
+        x = torch.rand(n, channels, height, across, dtype=dtype)
+        shaped = torch.rand(n) < self.shapes
+        coarse = torch.randn(n, channels, *(int(torch.randint(2, size // 2 + 1, ())) for size in (height, across)), dtype=dtype)
+        contrast, level = 10 ** torch.rand(n, 1, 1, 1, dtype=dtype), 3 * torch.rand(n, 1, 1, 1, dtype=dtype) - 1
+        fields = contrast * (F.interpolate(coarse, size=(height, across), mode="bilinear") - level)
+        return torch.where(shaped.view(-1, 1, 1, 1), fields.clamp(0, 1), x)
+
+    def _descend(self, x: Tensor, steps: int, generator: torch.Generator | None = None) -> Tensor:
+        return langevin(self._energy, x, steps, self.step_size, self.noise, generator, clip=self.clip)
+
+    def _images(self, levels: Tensor, dtype: torch.dtype) -> Tensor:
+        return levels.to(dtype) / 255
+
+    def _features(self, x: Tensor) -> Tensor:
+        out: Tensor = self.body(2 * x - 1)
+        return out.to(x.dtype)
+
+    def _energy(self, x: Tensor) -> Tensor:
+        features = self._features(x)
+        with torch.autocast(x.device.type, enabled=False):  # near energies are one in half the bits
+            out: Tensor = self.head(features)
+        return out.squeeze(1)
+
+    def extra_repr(self) -> str:
+        return f"image_shape={self.image_shape}, chains={len(self.replay)}, langevin_steps={self.langevin_steps}"
