@@ -88,6 +88,7 @@ class GAN(ImageModel):
         historical_averaging: weight of the squared distance of both networks' parameters from their mean over time; 0 is none.
         label_smoothing: the probability of real images that D should name is less than one by this, in [0, 0.5).
         virtual_batch_norm: in both networks instead of batch norm.
+        generator_pace: the generator's learning rate over the discriminator's; 5 in InfoGAN's experiments.
 
     Raises:
         ValueError: a value out of its range, a technique that does not fit; images of another shape; labels that are missing, or not asked
@@ -126,6 +127,7 @@ class GAN(ImageModel):
         historical_averaging: float = 0.0,
         label_smoothing: float = 0.0,
         virtual_batch_norm: bool = False,
+        generator_pace: float = 1.0,
     ) -> None:
         super().__init__()
         self._refuse(
@@ -135,6 +137,7 @@ class GAN(ImageModel):
             ("width", width, width >= 1, "at least 1"),
             ("n_classes", n_classes, n_classes == 0 or n_classes >= 2, "0 or at least 2"),
             ("information", information, 0 <= information < float("inf"), "at least 0"),
+            ("generator_pace", generator_pace, 0 < generator_pace < float("inf"), "positive and finite"),
             ("objective", objective, objective in get_args(Objective), "non-saturating or minimax"),
             ("minibatch_discrimination", minibatch_discrimination, minibatch_discrimination >= 0, "at least 0"),
             ("historical_averaging", historical_averaging, 0 <= historical_averaging < float("inf"), "at least 0"),
@@ -151,7 +154,7 @@ class GAN(ImageModel):
         norm: Norm = "virtual" if virtual_batch_norm else "batch"
         self.discriminator = self._discriminator(networks, width, norm, minibatch_discrimination)
         self.codes = Codes(self.discriminator.features, categories, continuous) if categories or continuous else None
-        self.information = information
+        self.information, self.generator_pace = information, generator_pace
         self.generator = self._generator(networks, width, norm)
         self.history = historical_averaging
         if historical_averaging:
@@ -181,7 +184,7 @@ class GAN(ImageModel):
         """The discriminator with its recogniser, then the generator: their parameters, losses, and Adam's first decay."""
         return [
             Player("discriminator", self._of_discriminator(), self.discriminator_loss, betas=self.BETAS),
-            Player("generator", _learnt(self.generator), self.generator_loss, betas=self.BETAS),
+            Player("generator", _learnt(self.generator), self.generator_loss, pace=self.generator_pace, betas=self.BETAS),
         ]
 
     def _of_discriminator(self) -> list[nn.Parameter]:

@@ -65,8 +65,8 @@ class Player:
     name: str
     parameters: Sequence[nn.Parameter]
     loss: Callable[..., Measured]
-    learning_rate: float | None = None
-    """Where it differs from that of the fit."""
+    pace: float = 1.0
+    """Its learning rate over that of the fit."""
     betas: tuple[float, float] = (0.9, 0.999)
     """Of Adam."""
 
@@ -166,7 +166,7 @@ def fit(
     layout = torch.channels_last if half else torch.contiguous_format  # that in which half the bits are fast
     model.to(memory_format=layout)  # type: ignore[call-overload]
     optimizers = [
-        torch.optim.Adam(player.parameters, _rate_of(player, learning_rate), betas=player.betas, fused=True) for player in players
+        torch.optim.Adam(player.parameters, player.pace * learning_rate, betas=player.betas, fused=True) for player in players
     ]
     generator = torch.Generator().manual_seed(seed)
     state = _State(model, _copied(model), optimizers, generator)
@@ -193,7 +193,7 @@ def fit(
                     rate = min(1.0, (state.step + 1) / warmup) if warmup else 1.0
                     rate *= 0.5 * (1 + math.cos(math.pi * state.step / steps)) if anneal else 1.0
                     for player, optimizer in zip(players, optimizers, strict=True):
-                        optimizer.param_groups[0]["lr"] = rate * _rate_of(player, learning_rate)
+                        optimizer.param_groups[0]["lr"] = rate * player.pace * learning_rate
                         with torch.autocast("cpu", torch.bfloat16, enabled=half):
                             loss, measured = _measured(player.loss(*batch))
                         seen = {player.name: _finite(loss, player, epoch, state.step)} | {key: float(x) for key, x in measured.items()}
@@ -277,10 +277,6 @@ def _players(model: nn.Module) -> list[Player]:
     if not isinstance(model, Model):
         raise TypeError(f"{type(model).__name__} has no loss(x), which fit needs")
     return [Player("loss", [item for item in model.parameters() if item.requires_grad], model.loss)]
-
-
-def _rate_of(player: Player, learning_rate: float) -> float:
-    return learning_rate if player.learning_rate is None else player.learning_rate
 
 
 def _transform(model: nn.Module, given: Transform | None) -> Transform | None:

@@ -239,6 +239,7 @@ class TestTechniques:
             ({"categories": (1,)}, "at least 2"),
             ({"continuous": -1, "categories": (3,)}, "at least 0"),
             ({"noise": 0}, "at least 1"),
+            ({"generator_pace": 0.0}, "positive and finite"),
         ],
     )
     def test_refuses_what_does_not_fit(self, changes, words):
