@@ -8,6 +8,7 @@ A fit is checkpointed every epoch and goes on where it stopped. One thread; run 
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import math
 import os
@@ -76,15 +77,14 @@ def invertible(fitted: Fitted) -> dict[str, float]:
     model, test = fitted.model, fitted.data.test
     x = test.batch(torch.arange(1000))
     y, _ = dequantize_to_logits(x, torch.full_like(x, 0.5))
-    with torch.no_grad():
-        error = (model.inverse(model(y)[0]) - y).abs().max()
+    errors = [float((net.inverse(net(z)[0]) - z).abs().max()) for net, z in ((model, y), (copy.deepcopy(model).double(), y.double()))]
     torch.manual_seed(12345)
     with torch.no_grad():
         parts = [model.log_prob(test.batch(index), samples=20) for index in torch.arange(len(test)).split(250)]
     nats = -float(torch.cat(parts).mean())
     one = held_out_loss(model, test, fitted.transform, seed=12345)
     bits = {"bits_per_dim": bits_per_dim(nats, MNIST), "bits_per_dim_of_one_draw": bits_per_dim(one, MNIST)}
-    return {"nats": nats, **bits, "inverse_error": float(error)}
+    return {"nats": nats, **bits, "inverse_error": errors[0], "inverse_error_in_float64": errors[1]}
 
 
 def weighted_bound(fitted: Fitted) -> dict[str, float]:
