@@ -64,6 +64,7 @@ class Fitted:
     transform: Transform | None
     seed: int
     runs: Path
+    data_root: Path
 
 
 def likelihood(fitted: Fitted) -> dict[str, float]:
@@ -312,7 +313,7 @@ def run(fits: dict[str, Fit], script: str, words: str | None) -> None:
     save_model(flags.runs / f"{flags.name}-{flags.seed}.model.safetensors", model)
     start = time.perf_counter()
     with torch.no_grad():
-        measured = chosen.measure(Fitted(model, data, transform, flags.seed, flags.runs))
+        measured = chosen.measure(Fitted(model, data, transform, flags.seed, flags.runs, flags.data_root))
     result = {"name": flags.name, "seed": flags.seed, "minutes": round(minutes, 1), **measured}
     result["measuring_minutes"] = round((time.perf_counter() - start) / 60, 1)
     result["parameters"] = sum(math.prod(item.shape) for item in model.parameters())

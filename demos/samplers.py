@@ -14,7 +14,7 @@ from dataclasses import asdict
 from typing import Any
 
 import torch
-from images import MNIST, ROOT, Fit, Fitted, run
+from images import MNIST, Fit, Fitted, run
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
@@ -50,7 +50,7 @@ def distances(fitted: Fitted, n: int = 10_000) -> dict[str, Any]:
         **asdict(generated),
         "floor": asdict(floor),
         "inception_score": inception_score(logits),
-        "modes": modes(logits.argmax(1), net.n_classes),
+        "modes": modes(logits.argmax(1).bincount(minlength=10) / n, torch.full((10,), 0.1), n),
         "images_per_second": n / seconds,
     }
 
@@ -97,7 +97,7 @@ def code_accuracy(fitted: Fitted) -> dict[str, Any]:
 def novelty(fitted: Fitted) -> dict[str, Any]:
     """AUROC of the other data set's test images among this one's: of the energy, and of the distance of the model's features."""
     model, data = fitted.model, fitted.data
-    other = load_images(OTHER[data.name], ROOT)
+    other = load_images(OTHER[data.name], fitted.data_root)
     distance = FeatureDistance(model.encode, data.train.batch(slice(0, 5000)))
     scores = {}
     for name, images in (("known", data.test), ("new", other.test)):

@@ -15,6 +15,8 @@ __all__ = ["Balance", "CollapseWarning", "trouble"]
 
 ALIKE = 0.5
 """Collapsed: images that are less than this as far from each other as real ones are."""
+FEWEST = 20
+"""Images of a class to be expected among the draws, so that a good generator draws a tenth of them but once in millions."""
 SURE = 0.995
 """Of how many images a discriminator knows the kind that no longer tells a generator where to go."""
 
@@ -28,10 +30,10 @@ class Balance:
 
     An ``on_epoch`` of :func:`genrl.models.training.fit`, which itself logs losses, norms of gradients and the discriminator's accuracies.
     A row gets ``diversity``: the mean distance of two draws over that of two real images, 1 for a good model; and, with a classifier,
-    ``modes``: classes that have at least a tenth of their equal share of the draws.
+    ``modes`` of ``classes``: how many have at least a tenth of their share of the real images, of those that are not too rare to tell.
 
     Args:
-        real: images, ``(image, channel, height, width)`` in [0, 1], at least 2.
+        real: images, ``(image, channel, height, width)`` in [0, 1], at least 2, not all alike.
         classifier: whose classes are counted and in whose features images are compared; without one, by their pixels.
         n: draws.
         seed: of the draws; the caller's random numbers stay as they are.
@@ -54,6 +56,9 @@ class Balance:
             raise ValueError(f"Balance compares pairs of images, but was given {len(real)} real ones and n={n}; give at least 2 of each")
         self.classifier, self.n, self.seed, self.say = classifier, n, seed, say or _warn
         self.spread = _spread(self._features(real[:n]))
+        if not self.spread:
+            raise ValueError("Balance compares how far images are from each other, but the real ones are all alike; give others")
+        self.there = None if classifier is None else self._shares(real)
 
     def __call__(self, model: Any, row: dict[str, float]) -> None:
         """Draw and measure; ``row`` gets the numbers."""
@@ -61,13 +66,19 @@ class Balance:
             torch.manual_seed(self.seed)
             images = model.sample(self.n)
         row["diversity"] = _spread(self._features(images)) / self.spread
-        if self.classifier is not None:
-            with torch.no_grad():
-                classes = torch.cat([self.classifier(part).argmax(1) for part in images.split(500)])
-            row["modes"] = modes(classes, self.classifier.n_classes)
-        named = trouble(row, None if self.classifier is None else self.classifier.n_classes)
+        if self.there is not None:
+            row["modes"] = modes(self._shares(images), self.there, self.n)
+            row["classes"] = modes(self.there, self.there, self.n)
+        named = trouble(row)
         if named is not None:
             self.say(f"epoch {row['epoch']}: {named}")
+
+    @torch.no_grad()
+    def _shares(self, x: Tensor) -> Tensor:
+        """Of the classes among images, ``(class,)``."""
+        assert self.classifier is not None
+        classes = torch.cat([self.classifier(part).argmax(1) for part in x.split(500)])
+        return torch.bincount(classes, minlength=self.classifier.n_classes) / len(x)
 
     @torch.no_grad()
     def _features(self, x: Tensor) -> Tensor:
@@ -78,32 +89,35 @@ def _warn(words: str) -> None:
     warnings.warn(words, CollapseWarning, stacklevel=3)
 
 
-def modes(classes: Tensor, n_classes: int) -> int:
-    """Classes that have at least a tenth of an equal share.
+def modes(drawn: Tensor, there: Tensor, n: int) -> int:
+    """Classes that have at least a tenth of their share.
+
+    Args:
+        drawn, there: shares of the classes among draws and among real images, ``(class,)``.
+        n: draws; classes of which fewer than ``FEWEST`` are to be expected among so many do not count.
 
     Example:
-        >>> modes(torch.tensor([0] * 97 + [1] * 2 + [2]), 4)
+        >>> modes(torch.tensor([0.97, 0.02, 0.01]), torch.tensor([0.4, 0.4, 0.2]), 500)
         1
     """
-    counts = torch.bincount(classes, minlength=n_classes)
-    return int((counts >= len(classes) / n_classes / 10).sum())
+    return int(((there * n >= FEWEST) & (drawn >= there / 10)).sum())
 
 
-def trouble(row: Mapping[str, float], n_classes: int | None = None) -> str | None:
+def trouble(row: Mapping[str, float]) -> str | None:
     """What is wrong in a row of the log, in words, if anything is.
 
     Example:
-        >>> trouble({"diversity": 0.9, "modes": 4}, 10)
+        >>> trouble({"diversity": 0.9, "modes": 4, "classes": 10})
         'the generator has collapsed: it draws 4 of 10 classes; try minibatch discrimination, or a smaller learning rate'
-        >>> trouble({"diversity": 0.9, "modes": 10}, 10) is None
+        >>> trouble({"diversity": 0.9, "modes": 10, "classes": 10}) is None
         True
     """
     cure = "try minibatch discrimination, or a smaller learning rate"
     if row.get("diversity", 1.0) < ALIKE:
         return f"the generator has collapsed: its images are {row['diversity']:.2f} times as far from each other as real ones; {cure}"
-    if n_classes is not None and row.get("modes", n_classes) < n_classes:
-        verb = "has collapsed: it draws" if row["modes"] <= n_classes / 2 else "draws only"
-        return f"the generator {verb} {row['modes']:.0f} of {n_classes} classes; {cure}"
+    if row.get("modes", 0) < row.get("classes", 0):
+        verb = "has collapsed: it draws" if row["modes"] <= row["classes"] / 2 else "draws only"
+        return f"the generator {verb} {row['modes']:.0f} of {row['classes']:.0f} classes; {cure}"
     if min(row.get("accuracy_real", 0.0), row.get("accuracy_fake", 0.0)) > SURE:
         return "the discriminator is sure of every image, so the generator learns little; try label smoothing, or a smaller discriminator"
     return None

@@ -109,7 +109,7 @@ class Diffusion(ImageModel):
             ("width", width, width >= 32 and width % 32 == 0, "a multiple of 32"),
             ("depth", depth, depth >= 1, "at least 1"),
             ("n_classes", n_classes, n_classes >= 0, "at least 0"),
-            ("drop", drop, 0 <= drop < 1, "in [0, 1)"),
+            ("drop", drop, 0 <= drop < 1 and (drop > 0 or not n_classes), "in [0, 1), and above 0 with classes"),
         ):
             if not fine:
                 raise ValueError(f"Diffusion needs {name} to be {need}, but was given {value!r}")

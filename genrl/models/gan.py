@@ -136,6 +136,7 @@ class GAN(ImageModel):
             ("noise", noise, noise >= 1, "at least 1"),
             ("width", width, width >= 1, "at least 1"),
             ("n_classes", n_classes, n_classes == 0 or n_classes >= 2, "0 or at least 2"),
+            ("categories", categories, isinstance(categories, tuple | list), "a tuple of sizes, such as (10,)"),
             ("information", information, 0 <= information < float("inf"), "at least 0"),
             ("generator_pace", generator_pace, 0 < generator_pace < float("inf"), "positive and finite"),
             ("objective", objective, objective in get_args(Objective), "non-saturating or minimax"),
@@ -192,6 +193,14 @@ class GAN(ImageModel):
 
     def discriminator_loss(self, x: Tensor, labels: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """The discriminator's, nats, and the shares of real and of generated images that it names right."""
+        if len(x) < 2:
+            raise ValueError(
+                f"{type(self).__name__} learns from batches of at least 2 images, but was given {len(x)}; take a larger batch_size"
+            )
+        loss, measured = self._real_or_fake(x, labels)
+        return loss + self._from_history("discriminator"), measured
+
+    def _real_or_fake(self, x: Tensor, labels: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         self._check(x, labels)
         self.discriminator.begin(x, labels)
         latent = self.latent(len(x), labels)
@@ -200,7 +209,7 @@ class GAN(ImageModel):
         (real, _), (fake, features) = self._judged(x, labels), self._judged(made, labels)
         right = {"accuracy_real": (real > 0).double().mean(), "accuracy_fake": (fake < 0).double().mean()}
         told, bound = self._told(features, latent)
-        return real_or_fake(real, fake, self.label_smoothing) - told + self._from_history("discriminator"), right | bound
+        return real_or_fake(real, fake, self.label_smoothing) - told, right | bound
 
     def generator_loss(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         """The generator's, of as many images as there are real ones."""
@@ -263,7 +272,8 @@ class GAN(ImageModel):
         if self.codes is None:
             raise ValueError("this GAN was built without codes, so there is nothing to read; build it with categories or continuous")
         self._check(x, labels)
-        return self.codes.read(self._judged(x, labels)[1])
+        with evaluating(self):
+            return self.codes.read(self._judged(x, labels)[1])
 
     def encode(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         """Features of images, ``(batch, feature)``: each layer of the discriminator, of convolutions the largest in each of 4 × 4 places.
@@ -271,7 +281,8 @@ class GAN(ImageModel):
         After a fit, batch norm knows real and generated images mixed; :func:`genrl.models.nn.recompute_batch_norm` with real ones helps.
         """
         self._check(x, labels)
-        layers = self.discriminator.hidden(x, labels)
+        with evaluating(self):
+            layers = self.discriminator.hidden(x, labels)
         return torch.cat([F.adaptive_max_pool2d(h, 4).flatten(1) if h.ndim == 4 else h for h in layers], dim=1)
 
     def _check(self, x: Tensor, labels: Tensor | None) -> None:
@@ -283,5 +294,7 @@ class GAN(ImageModel):
             raise ValueError(f"this {name} is conditional on {self.n_classes} classes; give the images' labels")
         if labels is not None and not self.conditional:
             raise ValueError(f"this {name} was built without classes, but was given labels; build it with n_classes")
+        if labels is not None and labels.dtype != torch.int64:
+            raise ValueError(f"{name} needs labels of type int64, but was given {str(labels.dtype).removeprefix('torch.')}")
         if labels is not None and (tuple(labels.shape) != (n,) or (n and not (labels.min() >= 0 and labels.max() < self.n_classes))):
             raise ValueError(f"{name} needs {n} labels from 0 to {self.n_classes - 1}, but was given {tuple(labels.shape)}: {labels[:5]} …")

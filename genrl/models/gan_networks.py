@@ -240,7 +240,12 @@ class Discriminator(nn.Module):
         """Once, with the first batch: it becomes the reference, or sets the scales of weight norm."""
         if self.begun or not self.training:
             return
-        h = self._signal(x, labels)
+        with torch.autocast(x.device.type, enabled=False):
+            self._begin(self._signal(x, labels))
+        torch.clear_autocast_cache()  # it holds the weights as they were, in half the bits
+        self.begun.fill_(True)
+
+    def _begin(self, h: Tensor) -> None:
         if self.norm == "virtual":
             some = torch.arange(REFERENCE) % len(h)
             self.reference.copy_((255 * h[some]).round())
@@ -248,7 +253,6 @@ class Discriminator(nn.Module):
             h = self._centred(h)
             for i, stage in enumerate(self.stages):
                 h = F.leaky_relu(_scaled(stage, self._noisy(h, self.noise if i else 0.6 * self.noise)), 0.2)
-        self.begun.fill_(True)
 
     def _signal(self, x: Tensor, labels: Tensor | None) -> Tensor:
         """Images, with their labels as further channels or numbers."""

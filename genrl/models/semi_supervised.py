@@ -60,6 +60,7 @@ class SemiSupervisedGAN(GAN):
         historical_averaging: float = 0.0,
         label_smoothing: float = 0.0,
     ) -> None:
+        self._refuse(("n_classes", n_classes, n_classes >= 2, "at least 2"), ("jitter", jitter, jitter >= 0, "at least 0"))
         self._outputs, self._jitter = n_classes, jitter  # read while the networks are built
         super().__init__(
             image_shape,
@@ -71,7 +72,6 @@ class SemiSupervisedGAN(GAN):
             historical_averaging=historical_averaging,
             label_smoothing=label_smoothing,
         )
-        self._refuse(("n_classes", n_classes, n_classes >= 2, "at least 2"), ("jitter", jitter, jitter >= 0, "at least 0"))
 
     def _discriminator(self, networks: Networks, width: int, norm: Norm, kernels: int) -> Discriminator:
         return Discriminator(self.image_shape, networks, width, "weight", outputs=self._outputs, noise=self._jitter, kernels=kernels)
@@ -99,10 +99,11 @@ class SemiSupervisedGAN(GAN):
         """
         if labelled is None or labels is None:
             raise ValueError("SemiSupervisedGAN learns from images and labelled images; give fit transform=with_labelled(...)")
-        unlabelled, measured = self.discriminator_loss(x)
+        unlabelled, measured = self._real_or_fake(x)
         logits = self.discriminator(self.checked(labelled))[0]
         right = (logits.argmax(1) == labels).double().mean()
-        return F.cross_entropy(logits, labels) + 0.5 * unlabelled, {**measured, "accuracy_labelled": right}
+        loss = F.cross_entropy(logits, labels) + 0.5 * unlabelled + self._from_history("discriminator")
+        return loss, {**measured, "accuracy_labelled": right}
 
     def matching_loss(self, x: Tensor, labelled: Tensor, labels: Tensor, other: Tensor) -> Tensor:
         """The generator's; where it matches features, those of ``other`` images than the discriminator has just learnt."""
@@ -117,6 +118,8 @@ class SemiSupervisedGAN(GAN):
 
 def with_labelled(labelled: Tensor, labels: Tensor, images: Source, batch_size: int = 100) -> Transform:
     """For ``fit``: to each batch of images, labelled ones, their labels, and as many other images as the batch has.
+
+    The labelled ones are in the held-out loss as well, so accuracy on a test set is what tells how good a classifier is.
 
     Args:
         labelled: ``(n, channel, height, width)``, in [0, 1].

@@ -165,9 +165,7 @@ def fit(
     half = precision == "bfloat16"
     layout = torch.channels_last if half else torch.contiguous_format  # that in which half the bits are fast
     model.to(memory_format=layout)  # type: ignore[call-overload]
-    optimizers = [
-        torch.optim.Adam(player.parameters, player.pace * learning_rate, betas=player.betas, fused=True) for player in players
-    ]
+    optimizers = [torch.optim.Adam(player.parameters, player.pace * learning_rate, betas=player.betas, fused=True) for player in players]
     generator = torch.Generator().manual_seed(seed)
     state = _State(model, _copied(model), optimizers, generator)
     steps = epochs * math.ceil(len(images) / batch_size)

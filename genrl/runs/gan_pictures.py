@@ -26,7 +26,7 @@ PANELS: Sequence[tuple[str, Mapping[str, str]]] = (
 )
 
 
-def balance_picture(run: GenerationDirectory, rows: Sequence[Mapping[str, float]], title: str, n_classes: int | None) -> None:
+def balance_picture(run: GenerationDirectory, rows: Sequence[Mapping[str, float]], title: str) -> None:
     """Losses, the discriminator's accuracies, norms of gradients, and what is drawn: classes as a share of all, and the diversity."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -41,8 +41,8 @@ def balance_picture(run: GenerationDirectory, rows: Sequence[Mapping[str, float]
         for axes, (what, columns) in zip(figure.subplots(2, 2, sharex=True).flat, PANELS, strict=True):
             there = {name: label for name, label in columns.items() if name in rows[0]}
             for (name, label), color in zip(there.items(), (BLUE, ORANGE, GREY), strict=False):
-                share = n_classes if name == "modes" and n_classes else 1
-                words = f"{label}, share of {n_classes}" if name == "modes" else label
+                share = rows[0]["classes"] or 1 if name == "modes" else 1
+                words = f"{label}, share of {share:.0f}" if name == "modes" else label
                 marker = "." if len(rows) < 40 else None
                 axes.plot(epochs, [row[name] / share for row in rows], color=color, linewidth=1.8, label=words, marker=marker)
             axes.set_ylabel(what)

@@ -29,7 +29,8 @@ class GenerateConfig(Config):
     kwargs_help = "Keywords of the task whose frames are recorded"
 
     model: str = "vae"
-    """naive-bayes, vae, pixelcnn, realnvp, conditional-vae, or vq-vae, which has a transformer for a prior."""
+    """naive-bayes, vae, pixelcnn, realnvp, conditional-vae, vq-vae (with a transformer for a prior), gan, dcgan, conditional-gan, infogan,
+    energy, or diffusion."""
     data: str = "mnist"
     """mnist, fashion-mnist, an npz, a folder of images, or `frames:TASK`, frames of any Gymnasium task, such as frames:CarRacing-v3."""
     epochs: int = AUTO
@@ -37,12 +38,12 @@ class GenerateConfig(Config):
     batch_size: int = AUTO
     """Images a step of the optimiser; -1 takes what does well with the model."""
     learning_rate: float = AUTO
-    """Of Adam, falling to zero; -1 takes what does well with the model."""
+    """Of Adam, at the beginning; -1 takes what does well with the model."""
     size: int = AUTO
     """Resize images to a square of so many pixels; 0 leaves them as they are, -1 resizes those that are too large for the model."""
     levels: int = AUTO
     """Levels of grey or colour that the model sees, 2 to 256; 2 draws each pixel black or white, with its grey level as probability, anew
-    every time; -1 takes 2 for small grey images, and for others what does well with the model."""
+    every time; -1 takes what does well with the model, for small grey images often 2."""
     given: Given | None = None
     """What a conditional-vae is given of an image, to make the rest: one (the default), two or three quadrants, all but a hole, or all of
     it, noisy or coarse."""

@@ -209,7 +209,7 @@ def _result(
         "levels": config.levels,
         "counted": isinstance(model, NaiveBayes),
         "parameters": sum(item.numel() for item in (*model.parameters(), *(model.buffers() if isinstance(model, NaiveBayes) else ()))),
-        "trouble": trouble(rows[-1], source.data.train.n_classes if "modes" in rows[-1] else None) if rows else None,
+        "trouble": trouble(rows[-1]) if rows else None,
         "likelihood": None,
         "distances": None,
         "judging_seconds": None,

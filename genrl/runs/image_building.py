@@ -33,7 +33,7 @@ def build(config: GenerateConfig, source: Source) -> tuple[ImageModel, GenerateC
         if recipe.needs_labels:
             _ = source.data.train.needed_labels
         if source.data.train.labels is not None and recipe.classes:
-            decided["n_classes"] = source.data.train.n_classes
+            decided["n_classes"] = _classes(source)
         first = decided.pop("first", shape)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
@@ -41,6 +41,18 @@ def build(config: GenerateConfig, source: Source) -> tuple[ImageModel, GenerateC
     except ValueError as error:
         raise RunError(f"--model {config.model} on {config.data}: {error}") from error
     return model, _resolved(replace(config, model_kwargs=kwargs), len(source.data.train))
+
+
+def _classes(source: Source) -> int:
+    """How many there are, in all the images.
+
+    Raises:
+        ValueError: test images without labels.
+    """
+    train, test = source.data.train, source.data.test
+    if test.labels is None:
+        raise ValueError("the training images have labels, but the test images have none; give both, or neither")
+    return max(train.n_classes, test.n_classes)
 
 
 def _resolved(config: GenerateConfig, images: int) -> GenerateConfig:

@@ -138,10 +138,11 @@ def distances(config: GenerateConfig, source: Source, model: ImageModel) -> dict
 
 def balance_of(config: GenerateConfig, source: Source, model: ImageModel, say: Callable[[str], None]) -> Balance | None:
     """What watches the two players of a GAN; where images can be classified, with the classes that it draws."""
-    if not isinstance(model, GAN) or len(source.data.test) < 2:
+    real = source.seen(judged_images(source, 2_000), SEED)
+    if not isinstance(model, GAN) or len(real) < 2 or (real == real[:1]).all():
         return None
     classifier = _classifier(source) if _can_be_classified(config, source) else None
-    return Balance(judged_images(source, 500).batch(), classifier, n=BATCH, seed=config.seed, say=say)
+    return Balance(real, classifier, seed=config.seed, say=say)
 
 
 def _can_be_classified(config: GenerateConfig, source: Source) -> bool:

@@ -40,7 +40,7 @@ def draw(config: GenerateConfig, run: GenerationDirectory, source: Source, model
     rows = run.rows()
     if rows and "discriminator" in rows[0]:
         title = f"{config.subject}\n{config.model}, seed {config.seed}"
-        balance_picture(run, rows, title, source.data.train.n_classes if "modes" in rows[0] else None)
+        balance_picture(run, rows, title)
     else:
         _curves(config, run, result)
     with torch.random.fork_rng(devices=[]):
@@ -184,7 +184,7 @@ def _curves(config: GenerateConfig, run: GenerationDirectory, result: Mapping[st
     from matplotlib.ticker import MaxNLocator
 
     rows = run.rows()
-    names = [name for name in rows[0] if name not in ("epoch", "step", "seconds")] if rows else []
+    names = [name for name in rows[0] if name not in ("epoch", "step", "seconds") and not name.endswith("_grad_norm")] if rows else []
     if "loss" not in names and len(rows) < 2:  # counted, so there is no curve
         return
     known = result.get("likelihood")

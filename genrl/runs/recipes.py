@@ -53,7 +53,7 @@ class Recipe:
     colour: bool = True
     """Whether it takes three channels; otherwise images are turned grey."""
     draws_levels: bool = True
-    """Whether samples are such levels; otherwise they are means, as a decoder gives them."""
+    """Whether samples are like the levelled images that it learns; otherwise they are means, as a decoder gives them."""
     fit: Mapping[str, Any] = field(default_factory=lambda: {"anneal": True, "warmup": 100})
     """Further arguments of :func:`genrl.models.training.fit`."""
     sized: Callable[[Shape, int], dict[str, Any]] = lambda shape, levels: {"levels": levels}
@@ -104,7 +104,6 @@ _GAN: Mapping[str, Any] = {
     "drawing": Settings(9_400, 64, 5e-4),
     "picture": Settings(5_000, 64, 5e-4),
     "levels_of_drawing": 256,
-    "draws_levels": False,
     "fit": {"anneal": True},
     "sized": lambda shape, levels: {},
 }
@@ -167,7 +166,6 @@ RECIPES: Mapping[str, Recipe] = {
         drawing=Settings(5_000, 64, 2e-3),
         picture=Settings(5_000, 64, 2e-3),
         levels_of_drawing=256,
-        draws_levels=False,
         fit={"anneal": True, "warmup": 200},
         sized=lambda shape, levels: {},
         classes=True,
@@ -177,7 +175,6 @@ RECIPES: Mapping[str, Recipe] = {
         drawing=Settings(4_000, 64, 1e-3),
         picture=Settings(4_000, 64, 1e-3),
         levels_of_drawing=256,
-        draws_levels=False,
         fit={"max_grad_norm": 1.0, "average": 0.99},
         sized=lambda shape, levels: {},
         always={"restart": 0.2, "tie": 0.0},

@@ -72,15 +72,16 @@ def test_one_image_only_is_a_collapse():
 def test_one_class_only_is_a_collapse():
     bright = two_kinds()[1::2]
     row = {"epoch": 2}
-    wide = Balance(two_kinds()[::2], Bright(), n=40)  # compared with one class, so that it is the count that tells
+    wide = Balance(two_kinds(), Bright(), n=100)
+    wide.spread /= 3  # so that it is the count that tells
     with pytest.warns(CollapseWarning, match="it draws 1 of 2 classes"):
         wide(Draws(bright), row)
     assert row["modes"] == 1
 
 
 def test_a_class_that_is_left_out_is_no_collapse_but_is_said():
-    assert trouble({"modes": 9, "diversity": 1.0}, 10).startswith("the generator draws only 9 of 10 classes")
-    assert "collapsed" in trouble({"modes": 5, "diversity": 1.0}, 10)
+    assert trouble({"modes": 9, "classes": 10, "diversity": 1.0}).startswith("the generator draws only 9 of 10 classes")
+    assert "collapsed" in trouble({"modes": 5, "classes": 10, "diversity": 1.0})
 
 
 def test_a_discriminator_that_is_always_right_is_named():
@@ -89,8 +90,20 @@ def test_a_discriminator_that_is_always_right_is_named():
 
 
 def test_a_class_counts_from_a_tenth_of_its_share_on():
-    assert modes(torch.tensor([0] * 95 + [1] * 5), 2) == 2
-    assert modes(torch.tensor([0] * 96 + [1] * 4), 2) == 1
+    there = torch.tensor([0.5, 0.5])
+    assert modes(torch.tensor([0.95, 0.05]), there, 100) == 2
+    assert modes(torch.tensor([0.96, 0.04]), there, 100) == 1
+
+
+def test_classes_too_rare_to_tell_are_not_counted():
+    there = torch.tensor([0.6, 0.38, 0.02])
+    assert modes(there, there, 500) == 2  # of the last, ten draws are to be expected, and a good generator may draw none
+    assert modes(there, there, 1000) == 3
+
+
+def test_images_that_are_all_alike_are_refused():
+    with pytest.raises(ValueError, match="all alike"):
+        Balance(torch.zeros(5, *SHAPE))
 
 
 def test_the_numbers_stand_in_the_log_of_a_fit_and_the_draws_leave_it_as_it_is():

@@ -120,7 +120,7 @@ class TestTheLoss:
         model.loss(torch.zeros(40, *SHAPE))
         assert sorted(model.asked[0].tolist()) == list(range(1, 41))
 
-    @pytest.mark.parametrize("drop", [0.0, 0.1, 0.4])
+    @pytest.mark.parametrize("drop", [0.1, 0.4])
     def test_labels_are_dropped_in_training_only(self, drop):
         model, labels = Recorder(SHAPE, width=32, n_classes=3, drop=drop), torch.arange(9000) % 3
         x = torch.zeros(9000, *SHAPE)

@@ -226,6 +226,20 @@ class TestTechniques:
             torch.testing.assert_close(before.std(0), torch.ones(before.shape[1]), atol=1e-2, rtol=0)
             h = torch.nn.functional.leaky_relu(before, 0.2)
 
+    @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+    def test_weight_norm_begins_alike_under_autocast(self, precision):
+        torch.manual_seed(0)
+        net, x = Discriminator(SHAPE, "dense", 8, "weight", outputs=3), torch.rand(500, *SHAPE)
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+            net.begin(x)
+            inside = net.stages[0](x.flatten(1))
+        assert inside.float().mean(0).abs().max() < 0.02  # the new weights, not those that autocast keeps
+        h = x.flatten(1)
+        for stage in net.stages:
+            before = stage(h)
+            assert before.mean(0).abs().max() < 1e-3
+            h = torch.nn.functional.leaky_relu(before, 0.2)
+
     @pytest.mark.parametrize(
         ("changes", "words"),
         [
@@ -237,6 +251,7 @@ class TestTechniques:
             ({"minibatch_discrimination": -1}, "at least 0"),
             ({"n_classes": 1}, "0 or at least 2"),
             ({"categories": (1,)}, "at least 2"),
+            ({"categories": 10}, "a tuple of sizes"),
             ({"continuous": -1, "categories": (3,)}, "at least 0"),
             ({"noise": 0}, "at least 1"),
             ({"generator_pace": 0.0}, "positive and finite"),
@@ -264,7 +279,12 @@ class TestConditional:
     def test_labels_are_asked_for_and_checked(self):
         gan = small(n_classes=3)
         assert gan.sample(4).shape == (4, *SHAPE)
-        for labels, words in ((None, "give the images' labels"), (torch.tensor([3, 0]), "0 to 2"), (torch.tensor([0]), "2 labels")):
+        for labels, words in (
+            (None, "give the images' labels"),
+            (torch.zeros(2), "type int64"),
+            (torch.tensor([3, 0]), "0 to 2"),
+            (torch.tensor([0]), "2 labels"),
+        ):
             with pytest.raises(ValueError, match=words):
                 gan.discriminator_loss(torch.rand(2, *SHAPE), labels)
         with pytest.raises(ValueError, match="without classes"):
