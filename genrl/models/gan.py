@@ -194,9 +194,7 @@ class GAN(ImageModel):
     def discriminator_loss(self, x: Tensor, labels: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """The discriminator's, nats, and the shares of real and of generated images that it names right."""
         if len(x) < 2:
-            raise ValueError(
-                f"{type(self).__name__} learns from batches of at least 2 images, but was given {len(x)}; take a larger batch_size"
-            )
+            raise ValueError(f"{type(self).__name__} needs batches of at least 2 images, but was given {len(x)}; raise batch_size")
         loss, measured = self._real_or_fake(x, labels)
         return loss + self._from_history("discriminator"), measured
 
