@@ -115,9 +115,9 @@ def labelled(data: ImageData, seed: int) -> Transform:
 
 def gan(data: str = "mnist", *, epochs: int = 10, measure: Callable[[Fitted], dict[str, Any]] = distances, **options: Any) -> Fit:
     return Fit(
-        lambda: GAN(MNIST, **options),
+        lambda: GAN(MNIST, generator_pace=5.0, **options),
         data=data,
-        settings={"epochs": epochs, "batch_size": 64, "learning_rate": 5e-4, "anneal": True, "precision": "bfloat16"},
+        settings={"epochs": epochs, "batch_size": 64, "learning_rate": 4e-4, "anneal": True, "precision": "bfloat16"},
         measure=measure,
         held_out=False,
     )
