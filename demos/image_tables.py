@@ -24,8 +24,8 @@ def seeds(name: str) -> list[dict[str, Any]]:
 def value(fits: list[dict[str, Any]], key: str, digits: int) -> str:
     """One number; of several seeds the median, smallest and largest."""
     numbers = [fit[key] for fit in fits]
-    text = f"{statistics.median(numbers):.{digits}f}"
-    return text if len(numbers) == 1 else f"{text} ({min(numbers):.{digits}f} to {max(numbers):.{digits}f})"
+    text, low, high = (f"{number:.{digits}f}" for number in (statistics.median(numbers), min(numbers), max(numbers)))
+    return text if low == high else f"{text} ({low} to {high})"
 
 
 def table(header: list[str], rows: list[list[str]]) -> list[str]:

@@ -269,6 +269,21 @@ class TestAGan:
         generate(config("dcgan"), quiet=True)
         assert "diversity" in rows(config().out)[0] and "modes" not in rows(config().out)[0]
 
+    @pytest.mark.parametrize("model", ["conditional-gan", "diffusion"])
+    def test_knows_the_classes_of_all_images_and_needs_labels_of_all(self, config, tmp_path, model):
+        x, y = (bars(60)[name] for name in ("images", "labels"))
+        np.savez(tmp_path / "bars.npz", x_train=x[:40], y_train=y[:40], x_test=x[40:], y_test=y[40:] + 1)
+        source, made = images_of(config(model))
+        assert build(made, source)[0].n_classes == 3
+        np.savez(tmp_path / "bars.npz", x_train=x[:40], y_train=y[:40], x_test=x[40:])
+        with pytest.raises(RunError, match="the training images have labels, but the test images have none"):
+            build(*reversed(images_of(config(model))))
+
+    @pytest.mark.parametrize("model", ["gan", "energy"])
+    def test_learns_of_images_that_are_all_alike(self, config, tmp_path, model):
+        np.savez(tmp_path / "bars.npz", images=np.full((40, 8, 8), 9, np.uint8))
+        assert generate(config(model, judge_images=20), quiet=True)["status"] == "finished"
+
     def test_in_a_row_of_codes_only_one_code_differs(self):
         torch.manual_seed(0)
         gan = GAN((1, 8, 8), width=2, noise=4, categories=(3,), continuous=1).eval()
@@ -405,6 +420,12 @@ class TestPictures:
         assert sizes["interpolations"] == (4 + 10 * 84, 4 + 3 * 84)  # of 6 test images
         assert sizes["samples_over_time"][1] == 4 + 3 * 84
         assert sizes["curves"] == (960, 570)
+
+    def test_of_two_players_that_are_no_gan_show_every_loss(self, config, monkeypatch):
+        drawn = []
+        monkeypatch.setattr("genrl.runs.image_pictures._cut", lambda axes, values: drawn.extend(line.get_label() for line in axes.lines))
+        generate(config("vq-vae", pictures=True, judge_images=6), quiet=True)
+        assert drawn == ["training", "loss of codes", "test images"]
 
     def test_of_a_film_come_from_the_same_noise(self, tmp_path):
         film = Film(tmp_path / "film.npz", 3, seed=0)
