@@ -129,16 +129,6 @@ def samplers() -> list[str]:
     return table(["model", "data", "FID", "precision", "recall", "", "seeds", "minutes"], rows)
 
 
-def techniques() -> list[str]:
-    """Each technique of Improved GAN against the plain GAN."""
-    rows = []
-    for name in ("plain", "feature_matching", "minibatch", "historical", "smoothing", "virtual"):
-        if fits := seeds(f"gan_{name}"):
-            cells = [value(fits, column, digits) for column, digits in (("fid", 2), ("precision", 2), ("recall", 2), ("modes", 0))]
-            rows.append([name.replace("_", " "), *cells, str(len(fits)), value(fits, "minutes", 1)])
-    return table(["technique", "FID", "precision", "recall", "classes drawn", "seeds", "minutes"], rows)
-
-
 def novelty() -> list[str]:
     rows = []
     for name, entry in use("novelty").items():
@@ -153,6 +143,5 @@ TABLES = {
     "features": features,
     "samples": samples,
     "samplers": samplers,
-    "techniques": techniques,
     "novelty": novelty,
 }
