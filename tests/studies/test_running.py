@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -182,7 +183,8 @@ def test_kills_at_random_moments_lose_nothing(seed: int, alone: Path, tmp_path: 
         time.sleep(moments.uniform(1.0, 6.0))
         runners = [json.loads(path.read_text())["runner"] for path in directory.glob("state/*.json")]
         if runners and (worker := next((runner for runner in runners if runner), None)):
-            os.kill(worker["pid"], signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it may have finished just now
+                os.kill(worker["pid"], signal.SIGKILL)
             time.sleep(moments.uniform(0.0, 1.0))
         process.kill()
         process.wait()
