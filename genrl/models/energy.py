@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genrl.models.base import ImageModel
+from genrl.models.nn import trainable
 from genrl.models.training import Player
 
 __all__ = ["EnergyModel", "Start", "langevin"]
@@ -192,7 +193,7 @@ class EnergyModel(ImageModel):
 
     def players(self) -> list[Player]:
         """The net, by Adam without momentum: the energy that chains run down changes with every step."""
-        return [Player("loss", [item for item in self.parameters() if item.requires_grad], self.loss, betas=(0.0, 0.999))]
+        return [Player("loss", trainable(self), self.loss, betas=(0.0, 0.999))]
 
     def energy(self, x: Tensor) -> Tensor:
         """E(x), of no unit, ``(batch,)``: small for what is usual."""

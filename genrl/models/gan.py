@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from genrl.models.base import ImageModel, evaluating
 from genrl.models.gan_networks import REFERENCE, Discriminator, Generator, Networks, Norm
 from genrl.models.infogan import Codes
+from genrl.models.nn import trainable
 from genrl.models.training import Player
 
 __all__ = ["GAN", "HistoricalAverage", "Objective", "fooling", "real_or_fake"]
@@ -31,10 +32,6 @@ def real_or_fake(real: Tensor, fake: Tensor, smoothing: float = 0.0) -> Tensor:
 def fooling(fake: Tensor, objective: Objective) -> Tensor:
     r"""Of the fakes' logits: :math:`-\log D(G(z))` (non-saturating) or :math:`\log(1 - D(G(z)))` (minimax), the mean."""
     return F.softplus(-fake).mean() if objective == "non-saturating" else -F.softplus(fake).mean()
-
-
-def _learnt(network: nn.Module) -> list[nn.Parameter]:
-    return [item for item in network.parameters() if item.requires_grad]
 
 
 class HistoricalAverage(nn.Module):
@@ -185,11 +182,11 @@ class GAN(ImageModel):
         """The discriminator with its recogniser, then the generator: their parameters, losses, and Adam's first decay."""
         return [
             Player("discriminator", self._of_discriminator(), self.discriminator_loss, betas=self.BETAS),
-            Player("generator", _learnt(self.generator), self.generator_loss, pace=self.generator_pace, betas=self.BETAS),
+            Player("generator", trainable(self.generator), self.generator_loss, pace=self.generator_pace, betas=self.BETAS),
         ]
 
     def _of_discriminator(self) -> list[nn.Parameter]:
-        return [*_learnt(self.discriminator), *(self.codes.parameters() if self.codes is not None else ())]
+        return [*trainable(self.discriminator), *(self.codes.parameters() if self.codes is not None else ())]
 
     def discriminator_loss(self, x: Tensor, labels: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """The discriminator's, nats, and the shares of real and of generated images that it names right."""

@@ -9,7 +9,17 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-__all__ = ["EnsembleLinear", "convolutions", "ensemble_mlp", "gradient_step", "minibatches", "mlp", "recompute_batch_norm", "transposed"]
+__all__ = [
+    "EnsembleLinear",
+    "convolutions",
+    "ensemble_mlp",
+    "gradient_step",
+    "minibatches",
+    "mlp",
+    "recompute_batch_norm",
+    "trainable",
+    "transposed",
+]
 
 
 def mlp(sizes: Sequence[int], activation: type[nn.Module] = nn.ReLU, norm: type[nn.Module] | None = None) -> nn.Sequential:
@@ -121,6 +131,11 @@ def recompute_batch_norm(module: nn.Module, batches: Iterable[tuple[Tensor, ...]
         module.train(was_training)
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
+
+
+def trainable(module: nn.Module) -> list[nn.Parameter]:
+    """Its parameters that take a gradient."""
+    return [item for item in module.parameters() if item.requires_grad]
 
 
 def gradient_step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:

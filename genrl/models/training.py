@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol, get_args, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from genrl.models.nn import minibatches
+from genrl.models.nn import minibatches, trainable
 from genrl.models.state import load_state, save_state
 
 __all__ = ["Measured", "Model", "Player", "Precision", "Source", "Transform", "averaged", "fit", "held_out_loss"]
@@ -274,7 +274,7 @@ def _players(model: nn.Module) -> list[Player]:
         return list(model.players())  # type: ignore[operator]
     if not isinstance(model, Model):
         raise TypeError(f"{type(model).__name__} has no loss(x), which fit needs")
-    return [Player("loss", [item for item in model.parameters() if item.requires_grad], model.loss)]
+    return [Player("loss", trainable(model), model.loss)]
 
 
 def _transform(model: nn.Module, given: Transform | None) -> Transform | None:

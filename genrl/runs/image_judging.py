@@ -138,8 +138,10 @@ def distances(config: GenerateConfig, source: Source, model: ImageModel) -> dict
 
 def balance_of(config: GenerateConfig, source: Source, model: ImageModel, say: Callable[[str], None]) -> Balance | None:
     """What watches the two players of a GAN; where images can be classified, with the classes that it draws."""
+    if not isinstance(model, GAN):
+        return None
     real = source.seen(judged_images(source, 2_000), SEED)
-    if not isinstance(model, GAN) or len(real) < 2 or (real == real[:1]).all():
+    if len(real) < 2 or (real == real[:1]).all():
         return None
     classifier = _classifier(source) if _can_be_classified(config, source) else None
     return Balance(real, classifier, seed=config.seed, say=say)
