@@ -228,6 +228,7 @@ class TestTechniques:
 
     @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
     def test_weight_norm_begins_alike_under_autocast(self, precision):
+        torch.set_default_dtype(torch.float32)  # doubles are never halved
         torch.manual_seed(0)
         net, x = Discriminator(SHAPE, "dense", 8, "weight", outputs=3), torch.rand(500, *SHAPE)
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
@@ -333,6 +334,16 @@ class TestCodes:
                 values.append(loss_of(player, torch.rand(9, *SHAPE)).item())
             assert values[1] - values[0] == pytest.approx(values[2] - values[1])
             assert values[1] != values[0]
+
+    def test_both_losses_fall_by_the_bound_and_a_tenth_of_the_density(self, monkeypatch):
+        gan = small(categories=(3,), continuous=1, information=0.5).eval()
+        for player in gan.players():
+            values = []
+            for bound, density in ((0.0, 0.0), (2.0, 3.0)):
+                monkeypatch.setattr(gan.codes, "information", lambda *_, b=bound, d=density: (torch.tensor(b), torch.tensor(d)))
+                torch.manual_seed(4)
+                values.append(loss_of(player, torch.rand(9, *SHAPE)).item())
+            assert values[1] - values[0] == pytest.approx(-0.5 * (2.0 + 0.1 * 3.0))
 
     def test_samples_of_a_code_and_what_is_read_of_them(self):
         gan = small(categories=(3,), continuous=2)
