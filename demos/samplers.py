@@ -113,9 +113,11 @@ def labelled(data: ImageData, seed: int) -> Transform:
     return with_labelled(few.batch(), few.needed_labels, data.train)
 
 
-def gan(data: str = "mnist", *, epochs: int = 10, measure: Callable[[Fitted], dict[str, Any]] = distances, **options: Any) -> Fit:
+def gan(
+    data: str = "mnist", *, epochs: int = 6, dense: int = 512, measure: Callable[[Fitted], dict[str, Any]] = distances, **options: Any
+) -> Fit:
     return Fit(
-        lambda: GAN(MNIST, generator_pace=5.0, **options),
+        lambda: GAN(MNIST, dense=dense, generator_pace=5.0, **options),
         data=data,
         settings={"epochs": epochs, "batch_size": 64, "learning_rate": 4e-4, "anneal": True, "precision": "bfloat16"},
         measure=measure,
@@ -168,7 +170,7 @@ FITS = {
     "semi_supervised": Fit(
         lambda: SemiSupervisedGAN(MNIST, 10, width=64),
         task=labelled,
-        settings={"epochs": 30, "batch_size": 100, "learning_rate": 3e-3, "anneal": True, "precision": "bfloat16"},
+        settings={"epochs": 20, "batch_size": 100, "learning_rate": 3e-3, "anneal": True, "precision": "bfloat16"},
         measure=classified,
         held_out=False,
     ),

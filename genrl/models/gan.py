@@ -75,6 +75,7 @@ class GAN(ImageModel):
         networks: ``convolutional`` (both sizes are halved as long as they are even, down to 4 to 7 pixels) or ``dense``.
         noise: size of z.
         width: of the thinnest layers, see :class:`genrl.models.gan_networks.Generator`.
+        dense: units of a dense layer between the numbers and the smallest grid of convolutional networks, as InfoGAN has; 0 is none.
         n_classes: given with each image; 0 is none.
         categories, continuous: codes of InfoGAN, see :class:`genrl.models.infogan.Codes`: sizes of the categorical ones, such as
             ``(10,)``, and how many are continuous.
@@ -114,6 +115,7 @@ class GAN(ImageModel):
         networks: Networks = "convolutional",
         noise: int = 100,
         width: int = 32,
+        dense: int = 0,
         n_classes: int = 0,
         categories: tuple[int, ...] = (),
         continuous: int = 0,
@@ -132,6 +134,7 @@ class GAN(ImageModel):
             ("networks", networks, networks in get_args(Networks), "dense or convolutional"),
             ("noise", noise, noise >= 1, "at least 1"),
             ("width", width, width >= 1, "at least 1"),
+            ("dense", dense, dense >= 0, "at least 0"),
             ("n_classes", n_classes, n_classes == 0 or n_classes >= 2, "0 or at least 2"),
             ("categories", categories, isinstance(categories, tuple | list), "a tuple of sizes, such as (10,)"),
             ("information", information, 0 <= information < float("inf"), "at least 0"),
@@ -146,7 +149,9 @@ class GAN(ImageModel):
             raise ValueError(f"convolutional networks need even sizes from 8 pixels on, but were given {image_shape}; choose dense ones")
         if feature_matching and objective == "minimax":
             raise ValueError("feature_matching is the generator's loss instead of the minimax objective; leave one of them out")
-        self.image_shape, self.n_classes, self.noise = image_shape, n_classes, noise
+        if networks == "dense" and dense:
+            raise ValueError(f"dense networks have no grid to put {dense} units before; leave dense out, or choose convolutional ones")
+        self.image_shape, self.n_classes, self.noise, self._dense = image_shape, n_classes, noise, dense
         self.conditional = n_classes > 0
         self.objective, self.feature_matching, self.label_smoothing = objective, feature_matching, label_smoothing
         norm: Norm = "virtual" if virtual_batch_norm else "batch"
@@ -166,10 +171,10 @@ class GAN(ImageModel):
 
     def _discriminator(self, networks: Networks, width: int, norm: Norm, kernels: int) -> Discriminator:
         norm = "none" if networks == "dense" and norm == "batch" else norm
-        return Discriminator(self.image_shape, networks, width, norm, n_classes=self.n_classes, kernels=kernels)
+        return Discriminator(self.image_shape, networks, width, norm, n_classes=self.n_classes, dense=self._dense, kernels=kernels)
 
     def _generator(self, networks: Networks, width: int, norm: Norm) -> Generator:
-        return Generator(self.image_shape, networks, width, norm, self._reference())
+        return Generator(self.image_shape, networks, width, norm, self._reference(), dense=self._dense)
 
     def _reference(self) -> Tensor:
         """Latent numbers for the generator's virtual batch norm."""

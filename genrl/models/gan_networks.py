@@ -116,6 +116,7 @@ class Generator(nn.Module):
         width: channels before the last convolution; twice as many at each half of the size. Dense layers have 16 times as many units.
         norm: ``batch``, ``virtual`` or ``none``.
         reference: of virtual batch norm, ``(REFERENCE, latent)``, otherwise only its size counts.
+        dense: units of a dense layer before a convolutional network's smallest grid; 0 is none.
         unit: let the weights of each pixel of a dense network have length one, so that few pixels are quite black or white.
 
     References:
@@ -125,7 +126,15 @@ class Generator(nn.Module):
     reference: Tensor
 
     def __init__(
-        self, image_shape: tuple[int, int, int], networks: Networks, width: int, norm: Norm, reference: Tensor, unit: bool = False
+        self,
+        image_shape: tuple[int, int, int],
+        networks: Networks,
+        width: int,
+        norm: Norm,
+        reference: Tensor,
+        *,
+        dense: int = 0,
+        unit: bool = False,
     ) -> None:
         super().__init__()
         convolutional, inputs = networks == "convolutional", reference.shape[1]
@@ -135,7 +144,10 @@ class Generator(nn.Module):
         if convolutional:
             sizes = _halvings(image_shape)
             widths = [*reversed(_widths(sizes, width)), image_shape[0]]
-            layers = [nn.Linear(inputs, widths[0] * sizes[-1][0] * sizes[-1][1]), nn.Unflatten(1, (widths[0], *sizes[-1]))]
+            if dense:
+                flat = _norm_of(norm, False)
+                layers, inputs = [nn.Linear(inputs, dense), *([flat(dense)] if flat else []), nn.ReLU()], dense
+            layers += [nn.Linear(inputs, widths[0] * sizes[-1][0] * sizes[-1][1]), nn.Unflatten(1, (widths[0], *sizes[-1]))]
             for before, after in pairwise(widths):
                 layers += [*([make(before)] if make else []), nn.ReLU(), nn.ConvTranspose2d(before, after, 4, 2, 1)]
         else:
@@ -167,6 +179,7 @@ class Discriminator(nn.Module):
         norm: ``batch`` (not of the first layer), ``virtual``, ``weight`` (weight norm, the scales set by the first batch) or ``none``.
         outputs: logits.
         n_classes: of a label that is given with each image, as a one-hot vector (dense) or as constant maps (convolutional).
+        dense: units of a dense layer after a convolutional network's smallest grid; 0 is none.
         noise: standard deviation of Gaussian noise before each layer, in training; 0.6 of it before the first.
         kernels: of minibatch discrimination; 0 is none.
 
@@ -187,6 +200,7 @@ class Discriminator(nn.Module):
         *,
         outputs: int = 1,
         n_classes: int = 0,
+        dense: int = 0,
         noise: float = 0.0,
         kernels: int = 0,
     ) -> None:
@@ -199,6 +213,9 @@ class Discriminator(nn.Module):
             widths = [channels + n_classes, *_widths(sizes, width)]
             stages = [nn.Conv2d(before, after, 4, 2, 1) for before, after in pairwise(widths)]
             self.features = widths[-1] * sizes[-1][0] * sizes[-1][1]
+            if dense:
+                stages.append(nn.Linear(self.features, dense))
+                self.features = dense
         else:
             widths = [channels * height * columns + n_classes, 16 * width, 8 * width, 4 * width, 4 * width, 4 * width]
             stages = [nn.Linear(before, after) for before, after in pairwise(widths)]
@@ -207,7 +224,9 @@ class Discriminator(nn.Module):
             for stage in stages:
                 _begin(stage)
         self.stages = nn.ModuleList(_directions(stage) if norm == "weight" else stage for stage in stages)
-        self.norms = nn.ModuleList(make(after) if make and i else nn.Identity() for i, after in enumerate(widths[1:]))
+        flat = _norm_of(norm, False)
+        kinds = [(flat if isinstance(stage, nn.Linear) else make) if i else None for i, stage in enumerate(stages)]
+        self.norms = nn.ModuleList(kind(len(stage.bias)) if kind else nn.Identity() for kind, stage in zip(kinds, stages, strict=True))
         self.minibatch = MinibatchDiscrimination(self.features, kernels) if kernels else None
         last = nn.Linear(self.features + kernels, outputs)
         self.last = weight_norm(last) if norm == "weight" else last
@@ -231,7 +250,7 @@ class Discriminator(nn.Module):
             signal = torch.cat([self.reference.to(signal.dtype) / 255, signal])
         h, out = self._centred(signal), []
         for i, (stage, norm) in enumerate(zip(self.stages, self.norms, strict=True)):
-            h = F.leaky_relu(norm(stage(self._noisy(h, self.noise if i else 0.6 * self.noise))), 0.2)
+            h = F.leaky_relu(norm(stage(self._into(i, h))), 0.2)
             out.append(h[len(self.reference) :] if self.norm == "virtual" else h)
         return out
 
@@ -252,7 +271,7 @@ class Discriminator(nn.Module):
         else:
             h = self._centred(h)
             for i, stage in enumerate(self.stages):
-                h = F.leaky_relu(_scaled(stage, self._noisy(h, self.noise if i else 0.6 * self.noise)), 0.2)
+                h = F.leaky_relu(_scaled(stage, self._into(i, h)), 0.2)
 
     def _signal(self, x: Tensor, labels: Tensor | None) -> Tensor:
         """Images, with their labels as further channels or numbers."""
@@ -269,6 +288,11 @@ class Discriminator(nn.Module):
     def _centred(self, signal: Tensor) -> Tensor:
         """In [-1, 1]; with weight norm in [0, 1], as where most pixels are black their direction would outweigh all others."""
         return signal if self.norm == "weight" else 2 * signal - 1
+
+    def _into(self, i: int, h: Tensor) -> Tensor:
+        """What a stage is given: flat if it is dense, in training with noise."""
+        flat = h.flatten(1) if isinstance(self.stages[i], nn.Linear) else h
+        return self._noisy(flat, self.noise if i else 0.6 * self.noise)
 
     def _noisy(self, h: Tensor, std: float) -> Tensor:
         return h + std * torch.randn_like(h) if self.training and std else h

@@ -31,6 +31,7 @@ class SemiSupervisedGAN(GAN):
         networks: ``dense`` as in the paper's MNIST, or ``convolutional``.
         noise: size of z.
         width: see :class:`genrl.models.gan_networks.Discriminator`.
+        dense: units of the last hidden layer of convolutional networks, whose means are matched, and of one in the generator; 0 is none.
         jitter: standard deviation of the discriminator's Gaussian noise.
         feature_matching, minibatch_discrimination, historical_averaging, label_smoothing: see :class:`genrl.models.gan.GAN`.
 
@@ -54,6 +55,7 @@ class SemiSupervisedGAN(GAN):
         networks: Networks = "dense",
         noise: int = 100,
         width: int = 32,
+        dense: int = 0,
         jitter: float = 0.5,
         feature_matching: bool = True,
         minibatch_discrimination: int = 0,
@@ -67,6 +69,7 @@ class SemiSupervisedGAN(GAN):
             networks=networks,
             noise=noise,
             width=width,
+            dense=dense,
             feature_matching=feature_matching,
             minibatch_discrimination=minibatch_discrimination,
             historical_averaging=historical_averaging,
@@ -74,10 +77,12 @@ class SemiSupervisedGAN(GAN):
         )
 
     def _discriminator(self, networks: Networks, width: int, norm: Norm, kernels: int) -> Discriminator:
-        return Discriminator(self.image_shape, networks, width, "weight", outputs=self._outputs, noise=self._jitter, kernels=kernels)
+        return Discriminator(
+            self.image_shape, networks, width, "weight", outputs=self._outputs, dense=self._dense, noise=self._jitter, kernels=kernels
+        )
 
     def _generator(self, networks: Networks, width: int, norm: Norm) -> Generator:
-        return Generator(self.image_shape, networks, width, norm, self._reference(), unit=True)
+        return Generator(self.image_shape, networks, width, norm, self._reference(), dense=self._dense, unit=True)
 
     def _judged(self, x: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The logit of being real is the logarithm of the sum of the classes'."""
