@@ -11,11 +11,11 @@ from torch.nn import functional as F
 
 from genrl.models.base import ImageModel, evaluating
 from genrl.models.gan_networks import REFERENCE, Discriminator, Generator, Networks, Norm
-from genrl.models.infogan import Codes
+from genrl.models.infogan import Codes, distorted
 from genrl.models.nn import trainable
 from genrl.models.training import Player
 
-__all__ = ["GAN", "HistoricalAverage", "Objective", "fooling", "real_or_fake"]
+__all__ = ["GAN", "HistoricalAverage", "Objective", "fooling", "real_or_fake", "shares_right"]
 
 Objective = Literal["non-saturating", "minimax"]
 
@@ -32,6 +32,11 @@ def real_or_fake(real: Tensor, fake: Tensor, smoothing: float = 0.0) -> Tensor:
 def fooling(fake: Tensor, objective: Objective) -> Tensor:
     r"""Of the fakes' logits: :math:`-\log D(G(z))` (non-saturating) or :math:`\log(1 - D(G(z)))` (minimax), the mean."""
     return F.softplus(-fake).mean() if objective == "non-saturating" else -F.softplus(fake).mean()
+
+
+def shares_right(real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+    """Of logits, real > 0: the shares of real and of generated images that the discriminator names right."""
+    return {"accuracy_real": (real > 0).double().mean(), "accuracy_fake": (fake < 0).double().mean()}
 
 
 class HistoricalAverage(nn.Module):
@@ -79,6 +84,8 @@ class GAN(ImageModel):
         n_classes: given with each image; 0 is none.
         categories, continuous: codes of InfoGAN, see :class:`genrl.models.infogan.Codes`: sizes of the categorical ones, such as
             ``(10,)``, and how many are continuous.
+        distortion: the recogniser reads categorical codes in images distorted by :func:`genrl.models.infogan.distorted`, so that they
+            name what an image is of, not how it stands; 0 is none, as in the paper.
         information: weight of the bound of the categorical codes' information, and a tenth of it that of the continuous ones.
         objective: of the generator, ``non-saturating`` (also where D is sure, there is a gradient) or ``minimax``.
         feature_matching: the generator's loss is instead the squared distance of the mean of D's last hidden layer.
@@ -120,6 +127,7 @@ class GAN(ImageModel):
         categories: tuple[int, ...] = (),
         continuous: int = 0,
         information: float = 1.0,
+        distortion: float = 0.0,
         objective: Objective = "non-saturating",
         feature_matching: bool = False,
         minibatch_discrimination: int = 0,
@@ -138,6 +146,7 @@ class GAN(ImageModel):
             ("n_classes", n_classes, n_classes == 0 or n_classes >= 2, "0 or at least 2"),
             ("categories", categories, isinstance(categories, tuple | list), "a tuple of sizes, such as (10,)"),
             ("information", information, 0 <= information < float("inf"), "at least 0"),
+            ("distortion", distortion, 0 <= distortion < float("inf"), "at least 0"),
             ("generator_pace", generator_pace, 0 < generator_pace < float("inf"), "positive and finite"),
             ("objective", objective, objective in get_args(Objective), "non-saturating or minimax"),
             ("minibatch_discrimination", minibatch_discrimination, minibatch_discrimination >= 0, "at least 0"),
@@ -157,7 +166,7 @@ class GAN(ImageModel):
         norm: Norm = "virtual" if virtual_batch_norm else "batch"
         self.discriminator = self._discriminator(networks, width, norm, minibatch_discrimination)
         self.codes = Codes(self.discriminator.features, categories, continuous) if categories or continuous else None
-        self.information, self.generator_pace = information, generator_pace
+        self.information, self.distortion, self.generator_pace = information, distortion, generator_pace
         self.generator = self._generator(networks, width, norm)
         self.history = historical_averaging
         if historical_averaging:
@@ -207,32 +216,35 @@ class GAN(ImageModel):
         with torch.no_grad():
             made = self.generator(latent)
         (real, _), (fake, features) = self._judged(x, labels), self._judged(made, labels)
-        right = {"accuracy_real": (real > 0).double().mean(), "accuracy_fake": (fake < 0).double().mean()}
-        told, bound = self._told(features, latent)
-        return real_or_fake(real, fake, self.label_smoothing) - told, right | bound
+        told, bound = self._told(made, features, latent, labels)
+        return real_or_fake(real, fake, self.label_smoothing) - told, shares_right(real, fake) | bound
 
     def generator_loss(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         """The generator's, of as many images as there are real ones."""
         latent = self.latent(len(x), labels)
-        fake, features = self._judged(self.generator(latent), labels)
-        if self.feature_matching:
-            with torch.no_grad():
-                wanted = self._judged(x, labels)[1].mean(0)
-            loss = (features.mean(0) - wanted).square().sum()
+        made = self.generator(latent)
+        if self.feature_matching:  # in one batch, as batch norm of each would give both the same mean
+            both = None if labels is None else torch.cat([labels, labels])
+            features, real = self._judged(torch.cat([made, x]), both)[1].split(len(x))
+            loss = (features.mean(0) - real.mean(0)).square().sum()
         else:
+            fake, features = self._judged(made, labels)
             loss = fooling(fake, self.objective)
-        return loss - self._told(features, latent)[0] + self._from_history("generator")
+        return loss - self._told(made, features, latent, labels)[0] + self._from_history("generator")
 
     def _judged(self, x: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The logit of being real, ``(batch,)``, and the last hidden layer."""
         logits, features = self.discriminator(x, labels)
         return logits.squeeze(1), features
 
-    def _told(self, features: Tensor, latent: Tensor) -> tuple[Tensor | float, dict[str, Tensor]]:
+    def _told(self, made: Tensor, features: Tensor, latent: Tensor, labels: Tensor | None) -> tuple[Tensor | float, dict[str, Tensor]]:
         """What counts of the information that images tell of their codes, and its bound for the log."""
         if self.codes is None:
             return 0.0, {}
-        bound, density = self.codes.information(features, latent[:, self.noise : self.noise + self.codes.size])
+        codes = latent[:, self.noise : self.noise + self.codes.size]
+        bound, density = self.codes.information(features, codes)
+        if self.distortion and self.codes.categories:
+            bound = self.codes.information(self._judged(distorted(made, self.distortion), labels)[1], codes)[0]
         return self.information * (bound + 0.1 * density), {"information": bound.detach()}
 
     def _from_history(self, player: str) -> Tensor | float:

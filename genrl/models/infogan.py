@@ -9,7 +9,28 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["Codes"]
+__all__ = ["Codes", "distorted"]
+
+
+def distorted(images: Tensor, strength: float) -> Tensor:
+    """Images turned, scaled along both axes, sheared and shifted at random, each differently; black comes in from outside.
+
+    Args:
+        images: ``(batch, channel, height, width)``.
+        strength: 1 is up to 0.3 radians, a factor of 1.2 either way, a shear of 0.3, and 5 % of the size; 0 leaves images as they are.
+
+    Example:
+        >>> images = torch.rand(2, 1, 8, 8)
+        >>> torch.allclose(distorted(images, 0.0), images, atol=1e-5)
+        True
+    """
+    angle, wide, high, shear, right, down = strength * (2 * torch.rand(6, len(images)) - 1)
+    wide, high, shear = torch.exp(0.2 * wide), torch.exp(0.2 * high), 0.3 * shear
+    cos, sin = (0.3 * angle).cos(), (0.3 * angle).sin()
+    rows = [torch.stack([cos * wide, shear - sin * high, 0.1 * right], 1), torch.stack([sin * wide, cos * high, 0.1 * down], 1)]
+    with torch.autocast(images.device.type, enabled=False):
+        places = F.affine_grid(torch.stack(rows, 1).to(images.dtype), list(images.shape), align_corners=False)
+        return F.grid_sample(images, places, align_corners=False)
 
 
 class Codes(nn.Module):
@@ -30,6 +51,8 @@ class Codes(nn.Module):
     References:
         Chen et al., "InfoGAN: Interpretable Representation Learning by Information Maximizing Generative Adversarial Nets", 2016,
         arXiv:1606.03657.
+        Ojha et al., "Elastic-InfoGAN: Unsupervised Disentangled Representation Learning in Class-Imbalanced Data", 2020, arXiv:1910.01112
+        (categories that stay while the image is transformed).
 
     Example:
         >>> codes = Codes(16, (10,), 2)

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from genrl.models.base import evaluating
-from genrl.models.gan import GAN
+from genrl.models.gan import GAN, real_or_fake, shares_right
 from genrl.models.gan_networks import Discriminator, Generator, Networks, Norm
 from genrl.models.training import Measured, Player, Source, Transform
 
@@ -21,9 +21,11 @@ class SemiSupervisedGAN(GAN):
 
     .. math:: D(x) = \frac{\sum_k e^{l_k(x)}}{\sum_k e^{l_k(x)} + 1}, \quad
         L = -\mathbb{E} \log p(y \mid x) - \tfrac{1}{2} \mathbb{E} \log D(x) - \tfrac{1}{2} \mathbb{E} \log (1 - D(G(z)))
+        + \lambda \mathbb{E}_x H[p(\cdot \mid x)]
 
-    The logit of being generated is fixed at 0. The discriminator has weight norm, begun from the first batch, and Gaussian noise; the
-    generator matches the means of its last hidden layer. ``fit`` needs the transform :func:`with_labelled`.
+    The logit of being generated is fixed at 0. Dense networks are those of the first paper: a discriminator with weight norm, begun from
+    the first batch, and Gaussian noise, the means of whose last hidden layer the generator matches. Convolutional ones are a DCGAN's with
+    the same noise. ``fit`` needs the transform :func:`with_labelled`.
 
     Args:
         image_shape: channels, height, width.
@@ -33,13 +35,16 @@ class SemiSupervisedGAN(GAN):
         width: see :class:`genrl.models.gan_networks.Discriminator`.
         dense: units of the last hidden layer of convolutional networks, whose means are matched, and of one in the generator; 0 is none.
         jitter: standard deviation of the discriminator's Gaussian noise.
-        feature_matching, minibatch_discrimination, historical_averaging, label_smoothing: see :class:`genrl.models.gan.GAN`.
+        entropy: weight of the entropy of the classes of unlabelled images, as in the second paper; 0 is none, as in the first.
+        feature_matching: see :class:`genrl.models.gan.GAN`; by default with dense networks only.
+        minibatch_discrimination, historical_averaging, label_smoothing: see :class:`genrl.models.gan.GAN`.
 
     Raises:
         ValueError: a value out of its range.
 
     References:
         Salimans et al., "Improved Techniques for Training GANs", 2016, arXiv:1606.03498, section 5.
+        Dai et al., "Good Semi-supervised Learning That Requires a Bad GAN", 2017, arXiv:1705.09783 (the entropy).
 
     Example:
         >>> gan = SemiSupervisedGAN((1, 28, 28), 10, width=2)
@@ -57,12 +62,18 @@ class SemiSupervisedGAN(GAN):
         width: int = 32,
         dense: int = 0,
         jitter: float = 0.5,
-        feature_matching: bool = True,
+        entropy: float = 0.0,
+        feature_matching: bool | None = None,
         minibatch_discrimination: int = 0,
         historical_averaging: float = 0.0,
         label_smoothing: float = 0.0,
+        generator_pace: float = 1.0,
     ) -> None:
-        self._refuse(("n_classes", n_classes, n_classes >= 2, "at least 2"), ("jitter", jitter, jitter >= 0, "at least 0"))
+        self._refuse(
+            ("n_classes", n_classes, n_classes >= 2, "at least 2"),
+            ("jitter", jitter, jitter >= 0, "at least 0"),
+            ("entropy", entropy, 0 <= entropy < float("inf"), "at least 0"),
+        )
         self._outputs, self._jitter = n_classes, jitter  # read while the networks are built
         super().__init__(
             image_shape,
@@ -70,19 +81,22 @@ class SemiSupervisedGAN(GAN):
             noise=noise,
             width=width,
             dense=dense,
-            feature_matching=feature_matching,
+            feature_matching=networks == "dense" if feature_matching is None else feature_matching,
             minibatch_discrimination=minibatch_discrimination,
             historical_averaging=historical_averaging,
             label_smoothing=label_smoothing,
+            generator_pace=generator_pace,
         )
+        self.entropy = entropy
 
     def _discriminator(self, networks: Networks, width: int, norm: Norm, kernels: int) -> Discriminator:
+        norm = "weight" if networks == "dense" else norm
         return Discriminator(
-            self.image_shape, networks, width, "weight", outputs=self._outputs, dense=self._dense, noise=self._jitter, kernels=kernels
+            self.image_shape, networks, width, norm, outputs=self._outputs, dense=self._dense, noise=self._jitter, kernels=kernels
         )
 
     def _generator(self, networks: Networks, width: int, norm: Norm) -> Generator:
-        return Generator(self.image_shape, networks, width, norm, self._reference(), dense=self._dense, unit=True)
+        return Generator(self.image_shape, networks, width, norm, self._reference(), dense=self._dense, unit=networks == "dense")
 
     def _judged(self, x: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The logit of being real is the logarithm of the sum of the classes'."""
@@ -104,11 +118,16 @@ class SemiSupervisedGAN(GAN):
         """
         if labelled is None or labels is None:
             raise ValueError("SemiSupervisedGAN learns from images and labelled images; give fit transform=with_labelled(...)")
-        unlabelled, measured = self._real_or_fake(x)
-        logits = self.discriminator(self.checked(labelled))[0]
-        right = (logits.argmax(1) == labels).double().mean()
-        loss = F.cross_entropy(logits, labels) + 0.5 * unlabelled + self._from_history("discriminator")
-        return loss, {**measured, "accuracy_labelled": right}
+        self.discriminator.begin(self.checked(x))
+        with torch.no_grad():
+            made = self.generator(self.latent(len(x)))
+        unknown, known = self.discriminator(x)[0], self.discriminator(self.checked(labelled))[0]
+        real, fake = unknown.logsumexp(1), self._judged(made)[0]
+        loss = F.cross_entropy(known, labels) + 0.5 * real_or_fake(real, fake, self.label_smoothing) + self._from_history("discriminator")
+        log_p = unknown.log_softmax(1)
+        entropy = -(log_p.exp() * log_p).sum(1).mean()
+        right = (known.argmax(1) == labels).double().mean()
+        return loss + self.entropy * entropy, {**shares_right(real, fake), "accuracy_labelled": right, "entropy": entropy.detach()}
 
     def matching_loss(self, x: Tensor, labelled: Tensor, labels: Tensor, other: Tensor) -> Tensor:
         """The generator's; where it matches features, those of ``other`` images than the discriminator has just learnt."""
