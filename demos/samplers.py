@@ -171,7 +171,7 @@ FITS = {
     "semi_supervised": Fit(
         lambda: SemiSupervisedGAN(MNIST, 10, networks="convolutional", dense=256, jitter=0.2, entropy=0.5, generator_pace=2.0),
         task=labelled,
-        settings={"epochs": 12, "batch_size": 100, "learning_rate": 2e-3, "anneal": True, "precision": "bfloat16"},
+        settings={"epochs": 7, "batch_size": 100, "learning_rate": 2e-3, "anneal": True, "precision": "bfloat16"},
         measure=classified,
         held_out=False,
     ),
