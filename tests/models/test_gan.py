@@ -8,11 +8,12 @@ import math
 import pytest
 import torch
 
+import genrl.models.gan as gan_module
 from genrl.data import Images
 from genrl.models.base import load_model, save_model
 from genrl.models.gan import GAN, HistoricalAverage, fooling, real_or_fake
 from genrl.models.gan_networks import REFERENCE, Discriminator, MinibatchDiscrimination, VirtualBatchNorm
-from genrl.models.infogan import Codes
+from genrl.models.infogan import Codes, distorted
 from genrl.models.nn import recompute_batch_norm
 from genrl.models.semi_supervised import SemiSupervisedGAN, with_labelled
 from genrl.models.training import fit
@@ -23,9 +24,12 @@ SHAPE = (1, 8, 8)
 KINDS = {
     "convolutional": {},
     "dense": {"networks": "dense"},
+    "dense layer": {"dense": 6},
+    "dense layer, virtual batch norm": {"dense": 6, "virtual_batch_norm": True},
     "minimax": {"objective": "minimax"},
     "conditional": {"n_classes": 3},
     "codes": {"categories": (3, 2), "continuous": 2},
+    "distorted": {"categories": (3,), "continuous": 1, "distortion": 1.0},
     "feature matching": {"feature_matching": True},
     "minibatch discrimination": {"minibatch_discrimination": 4},
     "historical averaging": {"historical_averaging": 0.1},
@@ -214,6 +218,19 @@ class TestTechniques:
         real, fake = (gan.discriminator(v)[1].mean(0) for v in (x, made))
         torch.testing.assert_close(loss, (real - fake).square().sum())
 
+    def test_batch_norm_does_not_hide_the_features_that_are_to_match(self, monkeypatch):
+        """Of a batch of black and a batch of white images, each normalised by itself, all features would be the same."""
+        gan = small(feature_matching=True, dense=6)
+        monkeypatch.setattr(gan.generator, "forward", lambda latent: torch.zeros(len(latent), *SHAPE))
+        alone = [gan.discriminator(v)[1].mean(0) for v in (torch.zeros(9, *SHAPE), torch.ones(9, *SHAPE))]
+        assert (alone[0] - alone[1]).square().sum() < 1e-6 < 0.1 < gan.generator_loss(torch.ones(9, *SHAPE))
+
+    def test_a_dense_layer_is_the_last_hidden_one(self):
+        gan = small(dense=6)
+        assert gan.discriminator(torch.rand(3, *SHAPE))[1].shape == (3, 6) == (3, gan.discriminator.features)
+        with pytest.raises(ValueError, match="leave dense out"):
+            small(dense=6, networks="dense")
+
     def test_weight_norm_begins_with_standard_activations(self):
         torch.manual_seed(0)
         net = Discriminator(SHAPE, "dense", 8, "weight", outputs=3)
@@ -256,6 +273,8 @@ class TestTechniques:
             ({"continuous": -1, "categories": (3,)}, "at least 0"),
             ({"noise": 0}, "at least 1"),
             ({"generator_pace": 0.0}, "positive and finite"),
+            ({"dense": -1}, "at least 0"),
+            ({"distortion": -1.0}, "at least 0"),
         ],
     )
     def test_refuses_what_does_not_fit(self, changes, words):
@@ -345,6 +364,31 @@ class TestCodes:
                 values.append(loss_of(player, torch.rand(9, *SHAPE)).item())
             assert values[1] - values[0] == pytest.approx(-0.5 * (2.0 + 0.1 * 3.0))
 
+    def test_categories_are_read_in_distorted_images_and_numbers_in_those_that_are_made(self, monkeypatch):
+        gan = small(categories=(3,), continuous=1, distortion=1.0).eval()
+        latent = gan.latent(9)
+        with torch.no_grad():
+            made, codes, found = gan.generator(latent), latent[:, 5:9], {}
+            for name, change in (("as made", lambda x, strength: x), ("black", lambda x, strength: torch.zeros_like(x))):
+                monkeypatch.setattr(gan_module, "distorted", change)
+                found[name] = gan._told(made, gan.discriminator(made)[1], latent, None)[0]
+            read = [gan.codes.information(gan.discriminator(v)[1], codes) for v in (made, torch.zeros_like(made))]
+        torch.testing.assert_close(found["as made"], read[0][0] + 0.1 * read[0][1])
+        torch.testing.assert_close(found["black"], read[1][0] + 0.1 * read[0][1])
+
+    @pytest.mark.parametrize(
+        ("drawn", "strength", "expected"),
+        [
+            ([0.5, 0.5, 0.5, 0.5, 1.0, 0.5], 1.0, lambda x: torch.cat([x[..., 2:], torch.zeros(1, 1, 40, 2)], dim=3)),  # 5 % of 40 pixels
+            ([0.5, 0.5, 0.5, 0.5, 0.5, 1.0], 1.0, lambda x: torch.cat([x[..., 2:, :], torch.zeros(1, 1, 2, 40)], dim=2)),
+            ([1.0, 0.5, 0.5, 0.5, 0.5, 0.5], math.pi / 0.6, lambda x: x.rot90(1, (2, 3))),
+        ],
+    )
+    def test_distorted_by_hand(self, monkeypatch, drawn, strength, expected):
+        x = torch.rand(1, 1, 40, 40)
+        monkeypatch.setattr(torch, "rand", lambda *shape: torch.tensor(drawn).view(6, 1))
+        torch.testing.assert_close(distorted(x, strength), expected(x))
+
     def test_samples_of_a_code_and_what_is_read_of_them(self):
         gan = small(categories=(3,), continuous=2)
         x = gan.sample(4, codes=gan.codes.replaced(gan.codes.draw(4), {0: torch.arange(4) % 3}))
@@ -378,6 +422,16 @@ class TestSemiSupervised:
         unlabelled = 0.5 * (-lse.mean() + soft(lse).mean() + soft(lse_fake).mean())
         expected = unlabelled + (-known[torch.arange(4), labels] + known.logsumexp(1)).mean()
         torch.testing.assert_close(loss.detach(), expected)
+
+    @pytest.mark.parametrize("networks", ["dense", "convolutional"])
+    def test_the_entropy_of_unlabelled_images_counts_by_its_weight(self, networks):
+        gan = self.model(jitter=0.0, networks=networks).eval()
+        x, labels, losses = torch.rand(6, *SHAPE), torch.tensor([0, 1, 2, 0, 1, 2]), []
+        for gan.entropy in (0.0, 2.0):
+            torch.manual_seed(5)
+            losses.append(gan.classifier_loss(x, x, labels)[0].item())
+        p = gan.classify(x)
+        assert losses[1] - losses[0] == pytest.approx(2 * -(p * p.log()).sum(1).mean().item())
 
     def test_the_generator_matches_the_other_images(self):
         gan = self.model(jitter=0.0).eval()
