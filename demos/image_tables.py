@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -97,36 +98,73 @@ def features() -> list[str]:
 
 def samples() -> list[str]:
     rows = []
-    for name, entry in use("fid").items():
-        if isinstance(entry, dict):
+    for name, fits in use("fid").items():
+        if isinstance(fits, list):
             words = "training images (the floor)" if name == "floor" else name.replace("_", " ")
-            rows.append([words, f"{entry['fid']:.2f}", f"{entry['kid']:.4f}", f"{entry['precision']:.2f}", f"{entry['recall']:.2f}"])
-    return table(["10,000 samples against the test set", "FID", "KID", "precision", "recall"], rows)
+            columns = (("fid", 2), ("kid", 4), ("precision", 2), ("recall", 2))
+            rows.append([words, *(value(fits, column, digits) for column, digits in columns), str(len(fits))])
+    return table(["10,000 samples against the test set", "FID", "KID", "precision", "recall", "seeds"], rows)
 
 
 def samplers() -> list[str]:
     """A row for each fit that is there."""
     rows = []
-    for name, words, data, key, unit in (
-        ("dcgan_mnist", "DCGAN", "MNIST", None, ""),
-        ("diffusion", "diffusion, DDIM in 50 steps", "MNIST", "images_per_second", "{} images a second"),
-        ("dcgan_fashion", "DCGAN", "Fashion-MNIST", None, ""),
-        ("vae_fashion", "VAE", "Fashion-MNIST", None, ""),
-        ("conditional_gan", "conditional GAN", "MNIST", "error", "{:.1%} errors of the nearest of 50,000 draws (real ones {real:.1%})"),
-        ("infogan", "InfoGAN", "MNIST", "code_accuracy", "{:.1%} of test digits named by the code"),
+    for name, words, data in (
+        ("dcgan_mnist", "DCGAN", "MNIST"),
+        ("conditional_gan", "conditional GAN", "MNIST"),
+        ("infogan_plain", "InfoGAN", "MNIST"),
+        ("infogan", "InfoGAN, categories read in distorted images", "MNIST"),
+        ("diffusion", "diffusion, DDIM in 50 steps", "MNIST"),
+        ("energy_mnist", "energy, its replayed chains", "MNIST"),
+        ("dcgan_fashion", "DCGAN", "Fashion-MNIST"),
+        ("vae_fashion", "VAE", "Fashion-MNIST"),
+        ("energy_fashion", "energy, its replayed chains", "Fashion-MNIST"),
     ):
         if fits := seeds(name):
-            own = ""
-            if key is not None:
-                numbers = [fit[key] for fit in fits]
-                own = unit.format(statistics.median(numbers), real=fits[0].get("error_of_real", 0.0))
-                own += f" ({', '.join(f'{number:.3g}' for number in numbers)})" if len(numbers) > 1 else ""
             cells = [value(fits, column, digits) for column, digits in (("fid", 2), ("precision", 2), ("recall", 2))]
-            rows.append([words, data, *cells, own, str(len(fits)), value(fits, "minutes", 0)])
+            rows.append([words, data, *cells, value(fits, "images_per_second", 0), str(len(fits)), value(fits, "minutes", 0)])
+    return table(["model", "data", "FID", "precision", "recall", "images a second", "seeds", "minutes"], rows)
+
+
+def answers() -> list[str]:
+    """What the same models are for, beside their pictures."""
+    rows = []
+    if fits := seeds("conditional_gan"):
+        real = f"50,000 real ones {fits[0]['error_of_real']:.2%}"
+        rows.append(["conditional GAN", "errors of the nearest of 50,000 drawn digits", _each(fits, "error"), real])
+    for name, words in (("infogan_plain", "InfoGAN"), ("infogan", "InfoGAN, categories read in distorted images")):
+        if fits := seeds(name):
+            rows.append([words, "test digits that the code names", _each(fits, "code_accuracy"), "chance 10 %"])
     if fits := seeds("semi_supervised"):
-        found = f"{statistics.mean(fit['accuracy'] for fit in fits):.2%} of test digits named, with 100 labels"
-        rows.append(["semi-supervised GAN", "MNIST", "", "", "", found, str(len(fits)), value(fits, "minutes", 0)])
-    return table(["model", "data", "FID", "precision", "recall", "besides", "seeds", "minutes"], rows)
+        together = use("ensemble")
+        beside = (
+            f"together {together['accuracy']:.2%}, nearest labelled image {use('probe')['pixels']['100']['nearest']:.1%}"
+            if together
+            else ""
+        )
+        rows.append(["semi-supervised GAN", "test digits named, 100 labels", _each(fits, "accuracy", statistics.mean), beside])
+    for name, known, new in (("energy_mnist", "MNIST", "Fashion-MNIST"), ("energy_fashion", "Fashion-MNIST", "MNIST")):
+        if fits := seeds(name):
+            beside = f"distance of its features {value(fits, 'auroc_features', 4)}"
+            rows.append([f"energy of {known}", f"AUROC of {new}", value(fits, "auroc_energy", 4), beside])
+    return table(["model", "test set", "found", "beside"], rows)
+
+
+def _each(fits: list[dict[str, Any]], key: str, middle: Callable[[list[float]], float] = statistics.median) -> str:
+    """The middle of a share, and that of every seed."""
+    numbers = [fit[key] for fit in fits]
+    each = f" ({', '.join(f'{number:.2%}' for number in numbers)})" if len(numbers) > 1 else ""
+    return f"{middle(numbers):.2%}{each}"
+
+
+def techniques() -> list[str]:
+    """Each technique of Improved GAN against the plain GAN."""
+    rows = []
+    for name in ("plain", "feature_matching", "minibatch", "historical", "smoothing", "virtual"):
+        if fits := seeds(f"gan_{name}"):
+            cells = [value(fits, column, digits) for column, digits in (("fid", 2), ("precision", 2), ("recall", 2), ("modes", 0))]
+            rows.append([name.replace("_", " "), *cells, str(len(fits)), value(fits, "minutes", 1)])
+    return table(["technique", "FID", "precision", "recall", "classes drawn", "seeds", "minutes"], rows)
 
 
 def novelty() -> list[str]:
@@ -143,5 +181,7 @@ TABLES = {
     "features": features,
     "samples": samples,
     "samplers": samplers,
+    "answers": answers,
+    "techniques": techniques,
     "novelty": novelty,
 }

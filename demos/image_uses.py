@@ -2,7 +2,8 @@
 
     python demos/image_uses.py floors
     python demos/image_uses.py fid         # after the fits of demos/images.py that it names
-    python demos/image_uses.py probe
+    python demos/image_uses.py probe       # and of demos/samplers.py
+    python demos/image_uses.py ensemble
     python demos/image_uses.py sampling
     python demos/image_uses.py novelty
     python demos/image_uses.py picture
@@ -30,6 +31,7 @@ from genrl.models.classifier import judge
 from genrl.models.corruptions import quadrants
 from genrl.models.metrics import compare_with_floor
 from genrl.models.naive_bayes import NaiveBayes, PixelHistograms
+from genrl.models.nn import recompute_batch_norm
 from genrl.models.novelty import FeatureDistance, auroc, excess_nats
 from genrl.models.pixelcnn import PixelCNN
 from genrl.models.pixels import binarize, bits_per_dim, quantize, resize
@@ -91,29 +93,36 @@ def fid(runs: Path, root: Path) -> dict[str, Any]:
     net = judge(data.train, cache=runs / "judge.safetensors")
     found: dict[str, Any] = {"judge_accuracy": net.accuracy(data.test.batch(), data.test.needed_labels)}
     for name in ("vae_diagonal", "vae_iaf", "vqvae_prior"):
-        torch.manual_seed(0)
-        model: Any = load_model(runs / f"{name}-0.model.safetensors")
-        samples = torch.cat([model.sample(500) for _ in range(20)])
-        generated, floor = compare_with_floor(net.features, data.train.batch(slice(0, 10_000)), data.test.batch(), samples)
-        found |= {name: asdict(generated), "floor": asdict(floor)}
-    return found
+        found[name] = []
+        for path in sorted(runs.glob(f"{name}-?.model.safetensors")):
+            torch.manual_seed(0)
+            model: Any = load_model(path)
+            samples = torch.cat([model.sample(500) for _ in range(20)])
+            generated, floor = compare_with_floor(net.features, data.train.batch(slice(0, 10_000)), data.test.batch(), samples)
+            found[name].append(asdict(generated))
+    return found | {"floor": [asdict(floor)]}
 
 
 def probe(runs: Path, root: Path) -> dict[str, Any]:
     """A linear classifier on 100 and 1,000 labels of the training set, ten draws, on the whole test set; 1-NN on pixels beside it."""
     data = load_images("mnist", root)
     found: dict[str, Any] = {}
-    for name, encode in _encoders(runs).items():
+    for name, encode in _encoders(runs, data).items():
         test = _features(encode, data.test)
         found[name] = {str(n): _probed(encode, test, data, n) for n in (100, 1000)}
     return found
 
 
-def _encoders(runs: Path) -> dict[str, Callable[[Tensor], Tensor]]:
+def _encoders(runs: Path, data: ImageData) -> dict[str, Callable[[Tensor], Tensor]]:
     encoders: dict[str, Callable[[Tensor], Tensor]] = {"pixels": lambda x: x.flatten(1)}
     for name in ("vae_diagonal", "vae_iaf", "vqvae", "pixelcnn_binary"):
         model: Any = load_model(runs / f"{name}-0.model.safetensors")
         encoders[name] = (lambda x, model=model: model.encode(x.round())) if name.startswith("pixelcnn") else model.encode
+    for name in ("dcgan_mnist", "infogan"):
+        model = load_model(runs / f"{name}-0.model.safetensors")
+        with torch.no_grad():  # of real images, not of real and generated ones
+            recompute_batch_norm(model.discriminator, [(data.train.batch(index),) for index in torch.arange(10_000).split(500)])
+        encoders[name] = model.encode
     return encoders
 
 
@@ -130,6 +139,17 @@ def _probed(encode: Callable[[Tensor], Tensor], test: Tensor, data: ImageData, n
         linear.append(LinearProbe(features, few.needed_labels).accuracy(test, labels))
         nearest.append(float((few.needed_labels[torch.cdist(test, features).argmin(1)] == labels).double().mean()))
     return {"linear": statistics.mean(linear), "linear_std": statistics.stdev(linear), "nearest": statistics.mean(nearest)}
+
+
+def ensemble(runs: Path, root: Path) -> dict[str, Any]:
+    """Accuracy on the test set of the mean probabilities of the semi-supervised classifiers, each with a hundred labels of its own."""
+    test = load_images("mnist", root).test
+    parts = []
+    for path in sorted(runs.glob("semi_supervised-?.model.safetensors")):
+        model: Any = load_model(path)
+        parts.append(model.classify(test.batch()))
+    right = [float((p.argmax(1) == test.needed_labels).double().mean()) for p in (*parts, torch.stack(parts).mean(0))]
+    return {"accuracy": right[-1], "members": right[:-1], "mean": statistics.mean(right[:-1])}
 
 
 def sampling(runs: Path, root: Path) -> dict[str, Any]:
@@ -192,6 +212,7 @@ USES: dict[str, Callable[[Path, Path], dict[str, Any]]] = {
     "floors": floors,
     "fid": fid,
     "probe": probe,
+    "ensemble": ensemble,
     "sampling": sampling,
     "novelty": novelty,
     "picture": picture,

@@ -105,9 +105,9 @@ class EnergyModel(ImageModel):
         features: that ``encode`` gives and of which the energy is a linear function.
         chains: in the replay.
         restart: share of the chains that start again, each time that they are drawn.
-        shapes: share of those that start from smooth light and dark shapes of a random size and contrast; the others from uniform noise,
-            as in the first paper. From noise alone chains come down one side only, and images that lie on none of their ways, such as black
-            ones, keep whatever energy the net happens to give them.
+        shapes: share of those that start from smooth light and dark shapes, or the lines along their edges, of a random size and
+            contrast; the others from uniform noise, as in the first paper. From noise alone chains come down one side only, and images
+            that lie on none of their ways, such as black ones, keep whatever energy the net happens to give them.
         langevin_steps: of each chain in each step of training.
         step_size, noise, clip: of :func:`langevin`, for grey levels in [0, 1].
         sigma: standard deviation of noise on the images that it learns from: they are smoothed by it, as chains are by theirs.
@@ -252,13 +252,15 @@ class EnergyModel(ImageModel):
         return x
 
     def _fresh(self, n: int, dtype: torch.dtype) -> Tensor:
-        """Where chains start again: noise, and shapes of a random size, light on dark or dark on light, ``(n, channel, height, width)``."""
+        """Where chains start again: noise, shapes of a random size, light on dark or dark on light, and as many lines along the edges of
+        such shapes, ``(n, channel, height, width)``."""
         channels, height, across = self.image_shape
         x = torch.rand(n, channels, height, across, dtype=dtype)
         shaped = torch.rand(n) < self.shapes
         coarse = torch.randn(n, channels, *(int(torch.randint(2, size // 2 + 1, ())) for size in (height, across)), dtype=dtype)
         contrast, level = 10 ** torch.rand(n, 1, 1, 1, dtype=dtype), 3 * torch.rand(n, 1, 1, 1, dtype=dtype) - 1
         fields = contrast * (F.interpolate(coarse, size=(height, across), mode="bilinear") - level)
+        fields = torch.where(torch.rand(n, 1, 1, 1) < 0.5, 1 - fields.abs(), fields)
         return torch.where(shaped.view(-1, 1, 1, 1), fields.clamp(0, 1), x)
 
     def _descend(self, x: Tensor, steps: int, generator: torch.Generator | None = None) -> Tensor:

@@ -288,13 +288,16 @@ class GAN(ImageModel):
             return self.codes.read(self._judged(x, labels)[1])
 
     def encode(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Features of images, ``(batch, feature)``: each layer of the discriminator, of convolutions the largest in each of 4 × 4 places.
+        """Features of images, ``(batch, feature)``: each layer of the discriminator, of convolutions the largest in each of 4 × 4 places,
+        and the hidden layer of InfoGAN's recogniser.
 
         After a fit, batch norm knows real and generated images mixed; :func:`genrl.models.nn.recompute_batch_norm` with real ones helps.
         """
         self._check(x, labels)
         with evaluating(self):
             layers = self.discriminator.hidden(x, labels)
+            if self.codes is not None:
+                layers.append(self.codes.recogniser[:-1](layers[-1].flatten(1)))
         return torch.cat([F.adaptive_max_pool2d(h, 4).flatten(1) if h.ndim == 4 else h for h in layers], dim=1)
 
     def _check(self, x: Tensor, labels: Tensor | None) -> None:
