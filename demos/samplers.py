@@ -180,7 +180,7 @@ FITS = {
     "energy_fashion": energy("fashion-mnist", 3, restart=0.8, shapes=0.9, tie=4.0),
     "diffusion": Fit(
         lambda: Diffusion(MNIST),
-        settings={"epochs": 11, "batch_size": 64, "learning_rate": 2e-3, "warmup": 200, "anneal": True, "precision": "bfloat16"},
+        settings={"epochs": 5, "batch_size": 64, "learning_rate": 2e-3, "warmup": 200, "anneal": True, "precision": "bfloat16"},
         measure=distances,
         held_out=False,
     ),

@@ -23,7 +23,8 @@ def build(config: GenerateConfig, source: Source) -> tuple[ImageModel, GenerateC
     """The model, and the configuration with every value that it was built and will be fitted with.
 
     Raises:
-        RunError: arguments that the model refuses, images that it can't take, labels that it needs and that are missing.
+        RunError: arguments that the model refuses, images that it can't take, labels that it needs and that are missing, a batch that is
+            too small for it.
     """
     recipe, cls, shape = recipe_of(config.model), model_class(config.model), source.data.train.shape
     decided = {**recipe.sized(shape, config.levels), **recipe.always}
@@ -40,7 +41,14 @@ def build(config: GenerateConfig, source: Source) -> tuple[ImageModel, GenerateC
             model = cls(first, **decided | kwargs)
     except ValueError as error:
         raise RunError(f"--model {config.model} on {config.data}: {error}") from error
-    return model, _resolved(replace(config, model_kwargs=kwargs), len(source.data.train))
+    config = _resolved(replace(config, model_kwargs=kwargs), len(source.data.train))
+    least = min(config.batch_size, (len(source.data.train) - 1) % config.batch_size + 1)
+    if least < recipe.fewest_in_a_batch:
+        raise RunError(
+            f"--batch-size {config.batch_size} makes a batch of {least} of {len(source.data.train)} images, but --model {config.model} "
+            f"needs at least {recipe.fewest_in_a_batch}; give another --batch-size"
+        )
+    return model, config
 
 
 def _classes(source: Source) -> int:

@@ -71,6 +71,8 @@ class Recipe:
     """Whether it can't do without them."""
     counts: bool = False
     """Whether it is fitted by one pass of counting."""
+    fewest_in_a_batch: int = 1
+    """Images that a step needs."""
     always: Mapping[str, Any] = field(default_factory=dict)
     """Arguments of the constructor that are always others than its own defaults."""
 
@@ -101,8 +103,9 @@ def _vqvae(shape: Shape, levels: int) -> dict[str, Any]:
 
 
 _GAN: Mapping[str, Any] = {
-    "drawing": Settings(9_400, 64, 4e-4),
+    "drawing": Settings(5_600, 64, 4e-4),
     "picture": Settings(5_000, 64, 4e-4),
+    "fewest_in_a_batch": 2,
     "levels_of_drawing": 256,
     "fit": {"anneal": True},
     "sized": lambda shape, levels: {},
@@ -110,6 +113,9 @@ _GAN: Mapping[str, Any] = {
 
 _PACE: dict[str, Any] = {"generator_pace": 5.0}
 """At an equal pace the discriminators of these sizes run ahead."""
+_DCGAN: dict[str, Any] = _PACE | {"dense": 512}
+"""Without a dense layer its strokes are sharp, and too few make a digit."""
+_CODES: dict[str, Any] = {"categories": (10,), "continuous": 2, "information": 0.5, "distortion": 1.0}
 
 RECIPES: Mapping[str, Recipe] = {
     "naive-bayes": Recipe(
@@ -161,9 +167,9 @@ RECIPES: Mapping[str, Recipe] = {
         sized=lambda shape, levels: {},
     ),
     "gan": Recipe("genrl.models.gan:GAN", **_GAN, always=_PACE | {"networks": "dense"}),
-    "dcgan": Recipe("genrl.models.gan:GAN", **_GAN, always=_PACE),
-    "conditional-gan": Recipe("genrl.models.gan:GAN", **_GAN, always=_PACE, classes=True, needs_labels=True),
-    "infogan": Recipe("genrl.models.gan:GAN", **_GAN, always=_PACE | {"categories": (10,), "continuous": 2}),
+    "dcgan": Recipe("genrl.models.gan:GAN", **_GAN, always=_DCGAN),
+    "conditional-gan": Recipe("genrl.models.gan:GAN", **_GAN, always=_DCGAN, classes=True, needs_labels=True),
+    "infogan": Recipe("genrl.models.gan:GAN", **_GAN, always=_DCGAN | _CODES),
     "diffusion": Recipe(
         "genrl.models.diffusion:Diffusion",
         drawing=Settings(5_000, 64, 2e-3),

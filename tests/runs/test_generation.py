@@ -279,6 +279,14 @@ class TestAGan:
         with pytest.raises(RunError, match="the training images have labels, but the test images have none"):
             build(*reversed(images_of(config(model))))
 
+    @pytest.mark.parametrize(("batch_size", "left"), [(1, 1), (39, 1)])
+    def test_refuses_a_batch_of_one_before_anything_is_trained(self, config, tmp_path, batch_size, left):
+        images = bars(50)["images"]
+        np.savez(tmp_path / "bars.npz", x_train=images[:40], x_test=images[40:])
+        with pytest.raises(RunError, match=f"makes a batch of {left} of 40 images, but --model dcgan needs at least 2"):
+            generate(config("dcgan", batch_size=batch_size), quiet=True)
+        assert not config().out.exists()
+
     @pytest.mark.parametrize("model", ["gan", "energy"])
     def test_learns_of_images_that_are_all_alike(self, config, tmp_path, model):
         np.savez(tmp_path / "bars.npz", images=np.full((40, 8, 8), 9, np.uint8))
