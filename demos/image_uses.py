@@ -7,6 +7,7 @@
     python demos/image_uses.py sampling
     python demos/image_uses.py novelty
     python demos/image_uses.py picture
+    python demos/image_uses.py codes
 
 One thread. Each writes demos/results/images/NAME.json.
 """
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from genrl.data import ImageData, Images, load_images
@@ -37,6 +39,7 @@ from genrl.models.pixelcnn import PixelCNN
 from genrl.models.pixels import binarize, bits_per_dim, quantize, resize
 from genrl.models.probe import LinearProbe, balanced
 from genrl.models.training import fit
+from genrl.runs.gan_pictures import by_code
 from genrl.runs.image_pictures import as_bytes, grid
 
 RESULTS = Path(__file__).parent / "results" / "images"
@@ -192,9 +195,16 @@ def novelty(runs: Path, root: Path) -> dict[str, Any]:
 
 
 def picture(runs: Path, root: Path) -> dict[str, Any]:
-    """Samples of four models, and what a conditional VAE makes of a quarter of an image, in demos/results/images.png."""
+    """Samples of six models, and what a conditional VAE makes of a quarter of an image, in demos/results/images.png."""
     rows, names = [], []
-    for name, words in (("vae_iaf", "VAE, IAF"), ("pixelcnn_binary", "PixelCNN"), ("realnvp", "RealNVP"), ("vqvae_prior", "VQ-VAE")):
+    for name, words in (
+        ("vae_iaf", "VAE, IAF"),
+        ("pixelcnn_binary", "PixelCNN"),
+        ("realnvp", "RealNVP"),
+        ("vqvae_prior", "VQ-VAE"),
+        ("dcgan_mnist", "DCGAN"),
+        ("diffusion", "diffusion"),
+    ):
         torch.manual_seed(1)
         model: Any = load_model(runs / f"{name}-0.model.safetensors")
         rows.append(model.sample(16))
@@ -208,6 +218,25 @@ def picture(runs: Path, root: Path) -> dict[str, Any]:
     return {"rows": names}
 
 
+def codes(runs: Path, root: Path) -> dict[str, Any]:
+    """One code of InfoGAN along each row, all else the same, in demos/results/codes.png: its categories, then each number from -2 to 2."""
+    model: Any = load_model(runs / "infogan-0.model.safetensors")
+    torch.manual_seed(2)
+    drawn = by_code(model)
+    drawn["code_1_classes"] = drawn["code_1_classes"].unflatten(0, (-1, 10))[:, _by_digit(model, load_images("mnist", root))].flatten(0, 1)
+    names = ["category", "first number", "second number"]
+    rows = [images[:20] for images in drawn.values()]
+    grid(as_bytes(torch.cat(rows)), 10, [name for name in names for _ in range(2)]).save(RESULTS.parent / "codes.png", optimize=True)
+    return {"rows": names}
+
+
+def _by_digit(model: Any, data: ImageData) -> Tensor:
+    """Categories in the order of the digits that they fit best."""
+    x, labels = data.train.batch(slice(0, 5000)), data.train.needed_labels[:5000]
+    counts = torch.zeros(10, 10).index_put_((labels, model.recognise(x)[0].argmax(1)), torch.ones(()), accumulate=True)
+    return torch.as_tensor(linear_sum_assignment(-counts.numpy())[1])
+
+
 USES: dict[str, Callable[[Path, Path], dict[str, Any]]] = {
     "floors": floors,
     "fid": fid,
@@ -216,6 +245,7 @@ USES: dict[str, Callable[[Path, Path], dict[str, Any]]] = {
     "sampling": sampling,
     "novelty": novelty,
     "picture": picture,
+    "codes": codes,
 }
 
 
