@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import torch
@@ -35,14 +36,16 @@ from genrl.models.vae import VAE
 OTHER = {"mnist": "fashion-mnist", "fashion-mnist": "mnist"}
 
 
-def distances(fitted: Fitted, n: int = 10_000) -> dict[str, Any]:
-    """Samples against the test set on the features of a classifier of the training set, and as many training images beside them."""
+def distances(fitted: Fitted, n: int = 10_000, *, half: bool = False) -> dict[str, Any]:
+    """Samples, drawn in bfloat16 on request, against the test set on the features of a classifier of the training set, and as many training
+    images beside them."""
     data = fitted.data
     with torch.enable_grad():
         net = judge(data.train, cache=fitted.runs / f"judge-{data.name}.safetensors")
     torch.manual_seed(12345)
     start = time.perf_counter()
-    samples = torch.cat([fitted.model.sample(500) for _ in range(n // 500)])
+    with torch.autocast("cpu", torch.bfloat16, enabled=half):
+        samples = torch.cat([fitted.model.sample(500) for _ in range(n // 500)]).float()
     seconds = time.perf_counter() - start
     generated, floor = compare_with_floor(net.features, data.train.batch(slice(0, n)), data.test.batch()[:n], samples)
     logits = torch.cat([net(part) for part in samples.split(500)])
@@ -181,7 +184,7 @@ FITS = {
     "diffusion": Fit(
         lambda: Diffusion(MNIST),
         settings={"epochs": 5, "batch_size": 64, "learning_rate": 2e-3, "warmup": 200, "anneal": True, "precision": "bfloat16"},
-        measure=distances,
+        measure=partial(distances, half=True),
         held_out=False,
     ),
 }
