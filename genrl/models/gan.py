@@ -80,7 +80,9 @@ class GAN(ImageModel):
         networks: ``convolutional`` (both sizes are halved as long as they are even, down to 4 to 7 pixels) or ``dense``.
         noise: size of z.
         width: of the thinnest layers, see :class:`genrl.models.gan_networks.Generator`.
-        dense: units of a dense layer between the numbers and the smallest grid of convolutional networks, as InfoGAN has; 0 is none.
+        dense: units of a dense layer between the numbers and the smallest grid of convolutional networks, and one between the grid and the
+            logit, as InfoGAN has; by default 16 times ``width``, 0 is none, as in the DCGAN's paper. Without them small networks draw sharp
+            strokes, too few of which make a digit.
         n_classes: given with each image; 0 is none.
         categories, continuous: codes of InfoGAN, see :class:`genrl.models.infogan.Codes`: sizes of the categorical ones, such as
             ``(10,)``, and how many are continuous.
@@ -88,7 +90,8 @@ class GAN(ImageModel):
             name what an image is of, not how it stands; 0 is none, as in the paper.
         information: weight of the bound of the categorical codes' information, and a tenth of it that of the continuous ones.
         objective: of the generator, ``non-saturating`` (also where D is sure, there is a gradient) or ``minimax``.
-        feature_matching: the generator's loss is instead the squared distance of the mean of D's last hidden layer.
+        feature_matching: the generator's loss is instead the squared distance of the means of D's last hidden layer, of generated and of
+            real images in one batch.
         minibatch_discrimination: kernels that tell D how alike the images of a batch are; 0 is none.
         historical_averaging: weight of the squared distance of both networks' parameters from their mean over time; 0 is none.
         label_smoothing: the probability of real images that D should name is less than one by this, in [0, 0.5).
@@ -109,7 +112,7 @@ class GAN(ImageModel):
     Example:
         >>> gan = GAN((1, 28, 28), width=4)
         >>> gan.sample(3).shape, gan.encode(torch.rand(3, 1, 28, 28)).shape
-        (torch.Size([3, 1, 28, 28]), torch.Size([3, 192]))
+        (torch.Size([3, 1, 28, 28]), torch.Size([3, 256]))
     """
 
     BETAS = (0.5, 0.999)
@@ -122,7 +125,7 @@ class GAN(ImageModel):
         networks: Networks = "convolutional",
         noise: int = 100,
         width: int = 32,
-        dense: int = 0,
+        dense: int | None = None,
         n_classes: int = 0,
         categories: tuple[int, ...] = (),
         continuous: int = 0,
@@ -142,7 +145,7 @@ class GAN(ImageModel):
             ("networks", networks, networks in get_args(Networks), "dense or convolutional"),
             ("noise", noise, noise >= 1, "at least 1"),
             ("width", width, width >= 1, "at least 1"),
-            ("dense", dense, dense >= 0, "at least 0"),
+            ("dense", dense, dense is None or dense >= 0, "at least 0"),
             ("n_classes", n_classes, n_classes == 0 or n_classes >= 2, "0 or at least 2"),
             ("categories", categories, isinstance(categories, tuple | list), "a tuple of sizes, such as (10,)"),
             ("information", information, 0 <= information < float("inf"), "at least 0"),
@@ -160,7 +163,12 @@ class GAN(ImageModel):
             raise ValueError("feature_matching is the generator's loss instead of the minimax objective; leave one of them out")
         if networks == "dense" and dense:
             raise ValueError(f"dense networks have no grid to put {dense} units before; leave dense out, or choose convolutional ones")
-        self.image_shape, self.n_classes, self.noise, self._dense = image_shape, n_classes, noise, dense
+        if distortion and not categories:
+            raise ValueError(
+                "distortion is of the images in which categories are read, but there are none; give categories, or leave it out"
+            )
+        self.image_shape, self.n_classes, self.noise = image_shape, n_classes, noise
+        self._dense = (16 * width if networks == "convolutional" else 0) if dense is None else dense
         self.conditional = n_classes > 0
         self.objective, self.feature_matching, self.label_smoothing = objective, feature_matching, label_smoothing
         norm: Norm = "virtual" if virtual_batch_norm else "batch"
@@ -204,10 +212,13 @@ class GAN(ImageModel):
 
     def discriminator_loss(self, x: Tensor, labels: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """The discriminator's, nats, and the shares of real and of generated images that it names right."""
-        if len(x) < 2:
-            raise ValueError(f"{type(self).__name__} needs batches of at least 2 images, but was given {len(x)}; raise batch_size")
+        self._need_two(x)
         loss, measured = self._real_or_fake(x, labels)
         return loss + self._from_history("discriminator"), measured
+
+    def _need_two(self, x: Tensor) -> None:
+        if len(x) < 2:
+            raise ValueError(f"{type(self).__name__} needs batches of at least 2 images, but was given {len(x)}; raise batch_size")
 
     def _real_or_fake(self, x: Tensor, labels: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         self._check(x, labels)
@@ -291,7 +302,8 @@ class GAN(ImageModel):
         """Features of images, ``(batch, feature)``: each layer of the discriminator, of convolutions the largest in each of 4 × 4 places,
         and the hidden layer of InfoGAN's recogniser.
 
-        After a fit, batch norm knows real and generated images mixed; :func:`genrl.models.nn.recompute_batch_norm` with real ones helps.
+        After a fit, batch norm knows real, generated and distorted images mixed; :func:`genrl.models.nn.recompute_batch_norm` with real
+        ones helps.
         """
         self._check(x, labels)
         with evaluating(self):

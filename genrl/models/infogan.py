@@ -27,7 +27,11 @@ def distorted(images: Tensor, strength: float) -> Tensor:
     angle, wide, high, shear, right, down = strength * (2 * torch.rand(6, len(images)) - 1)
     wide, high, shear = torch.exp(0.2 * wide), torch.exp(0.2 * high), 0.3 * shear
     cos, sin = (0.3 * angle).cos(), (0.3 * angle).sin()
-    rows = [torch.stack([cos * wide, shear - sin * high, 0.1 * right], 1), torch.stack([sin * wide, cos * high, 0.1 * down], 1)]
+    ratio = images.shape[2] / images.shape[3]  # places are in halves of the width and of the height
+    rows = [
+        torch.stack([cos * wide, ratio * (shear - sin * high), 0.1 * right], 1),
+        torch.stack([sin * wide / ratio, cos * high, 0.1 * down], 1),
+    ]
     with torch.autocast(images.device.type, enabled=False):
         places = F.affine_grid(torch.stack(rows, 1).to(images.dtype), list(images.shape), align_corners=False)
         return F.grid_sample(images, places, align_corners=False)

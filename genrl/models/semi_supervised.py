@@ -33,11 +33,11 @@ class SemiSupervisedGAN(GAN):
         networks: ``dense`` as in the paper's MNIST, or ``convolutional``.
         noise: size of z.
         width: see :class:`genrl.models.gan_networks.Discriminator`.
-        dense: units of the last hidden layer of convolutional networks, whose means are matched, and of one in the generator; 0 is none.
+        dense: see :class:`genrl.models.gan.GAN`.
         jitter: standard deviation of the discriminator's Gaussian noise.
         entropy: weight of the entropy of the classes of unlabelled images, as in the second paper; 0 is none, as in the first.
         feature_matching: see :class:`genrl.models.gan.GAN`; by default with dense networks only.
-        minibatch_discrimination, historical_averaging, label_smoothing: see :class:`genrl.models.gan.GAN`.
+        minibatch_discrimination, historical_averaging, label_smoothing, generator_pace: see :class:`genrl.models.gan.GAN`.
 
     Raises:
         ValueError: a value out of its range.
@@ -60,7 +60,7 @@ class SemiSupervisedGAN(GAN):
         networks: Networks = "dense",
         noise: int = 100,
         width: int = 32,
-        dense: int = 0,
+        dense: int | None = None,
         jitter: float = 0.5,
         entropy: float = 0.0,
         feature_matching: bool | None = None,
@@ -118,6 +118,8 @@ class SemiSupervisedGAN(GAN):
         """
         if labelled is None or labels is None:
             raise ValueError("SemiSupervisedGAN learns from images and labelled images; give fit transform=with_labelled(...)")
+        self._need_two(x)
+        self._need_two(labelled)
         self.discriminator.begin(self.checked(x))
         with torch.no_grad():
             made = self.generator(self.latent(len(x)))
@@ -135,7 +137,7 @@ class SemiSupervisedGAN(GAN):
 
     @torch.no_grad()
     def classify(self, x: Tensor) -> Tensor:
-        """Probabilities of the classes, ``(batch, n_classes)``."""
+        """Probabilities of the classes, ``(batch, n_classes)``; see ``encode`` on batch norm."""
         with evaluating(self):
             return torch.cat([self.discriminator(part)[0] for part in self.checked(x).split(500)]).softmax(1)
 

@@ -42,10 +42,11 @@ def build(config: GenerateConfig, source: Source) -> tuple[ImageModel, GenerateC
     except ValueError as error:
         raise RunError(f"--model {config.model} on {config.data}: {error}") from error
     config = _resolved(replace(config, model_kwargs=kwargs), len(source.data.train))
-    least = min(config.batch_size, (len(source.data.train) - 1) % config.batch_size + 1)
+    images = len(source.data.train)
+    least = images // math.ceil(images / config.batch_size)  # batches are equal parts
     if least < recipe.fewest_in_a_batch:
         raise RunError(
-            f"--batch-size {config.batch_size} makes a batch of {least} of {len(source.data.train)} images, but --model {config.model} "
+            f"--batch-size {config.batch_size} makes batches of {least} of {images} images, but --model {config.model} "
             f"needs at least {recipe.fewest_in_a_batch}; give another --batch-size"
         )
     return model, config

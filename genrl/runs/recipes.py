@@ -113,8 +113,6 @@ _GAN: Mapping[str, Any] = {
 
 _PACE: dict[str, Any] = {"generator_pace": 5.0}
 """At an equal pace the discriminators of these sizes run ahead."""
-_DCGAN: dict[str, Any] = _PACE | {"dense": 512}
-"""Without a dense layer its strokes are sharp, and too few make a digit."""
 _CODES: dict[str, Any] = {"categories": (10,), "continuous": 2, "information": 0.5, "distortion": 1.0}
 
 RECIPES: Mapping[str, Recipe] = {
@@ -167,9 +165,9 @@ RECIPES: Mapping[str, Recipe] = {
         sized=lambda shape, levels: {},
     ),
     "gan": Recipe("genrl.models.gan:GAN", **_GAN, always=_PACE | {"networks": "dense"}),
-    "dcgan": Recipe("genrl.models.gan:GAN", **_GAN, always=_DCGAN),
-    "conditional-gan": Recipe("genrl.models.gan:GAN", **_GAN, always=_DCGAN, classes=True, needs_labels=True),
-    "infogan": Recipe("genrl.models.gan:GAN", **_GAN, always=_DCGAN | _CODES),
+    "dcgan": Recipe("genrl.models.gan:GAN", **_GAN, always=_PACE),
+    "conditional-gan": Recipe("genrl.models.gan:GAN", **_GAN, always=_PACE, classes=True, needs_labels=True),
+    "infogan": Recipe("genrl.models.gan:GAN", **_GAN, always=_PACE | _CODES),
     "diffusion": Recipe(
         "genrl.models.diffusion:Diffusion",
         drawing=Settings(5_000, 64, 2e-3),

@@ -242,6 +242,22 @@ class TestFit:
 
 @pytest.mark.usefixtures("double")
 class TestSampling:
+    def test_lines_run_along_the_edges_of_shapes(self, monkeypatch):
+        """Where a shape has the light f between black and white, its line has 1 - f; inside it there is none."""
+        model, rand, made = model_of(shapes=1.0), torch.rand, []
+        for coin in (1.0, 0.0):
+            torch.manual_seed(0)
+            places = iter([None, None, None, None, coin])
+            monkeypatch.setattr(
+                torch, "rand", lambda *n, places=places, **k: rand(*n, **k) if (value := next(places)) is None else torch.full(n, value)
+            )
+            made.append(model._fresh(50, torch.float64))
+        shapes, lines = made
+        edge = (shapes > 0) & (shapes < 1)
+        assert 0.1 < edge.double().mean() < 0.9
+        torch.testing.assert_close(lines[edge], 1 - shapes[edge])
+        assert lines[shapes == 1].max() == 0
+
     @pytest.mark.parametrize("start", ["replay", "noise"])
     def test_draws_are_images_and_leave_the_replay(self, start):
         model = model_of()

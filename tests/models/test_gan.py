@@ -24,8 +24,7 @@ SHAPE = (1, 8, 8)
 KINDS = {
     "convolutional": {},
     "dense": {"networks": "dense"},
-    "dense layer": {"dense": 6},
-    "dense layer, virtual batch norm": {"dense": 6, "virtual_batch_norm": True},
+    "no dense layer": {"dense": 0},
     "minimax": {"objective": "minimax"},
     "conditional": {"n_classes": 3},
     "codes": {"categories": (3, 2), "continuous": 2},
@@ -226,8 +225,10 @@ class TestTechniques:
         assert (alone[0] - alone[1]).square().sum() < 1e-6 < 0.1 < gan.generator_loss(torch.ones(9, *SHAPE))
 
     def test_a_dense_layer_is_the_last_hidden_one(self):
-        gan = small(dense=6)
-        assert gan.discriminator(torch.rand(3, *SHAPE))[1].shape == (3, 6) == (3, gan.discriminator.features)
+        for units, gan in ((6, small(dense=6)), (64, small()), (4 * 4 * 4, small(dense=0))):
+            assert gan.discriminator(torch.rand(3, *SHAPE))[1].shape == (3, units) == (3, gan.discriminator.features)
+        assert small(dense=6).generator.layers[0].out_features == 6
+        assert isinstance(small(dense=0).generator.layers[1], torch.nn.Unflatten)
         with pytest.raises(ValueError, match="leave dense out"):
             small(dense=6, networks="dense")
 
@@ -275,6 +276,7 @@ class TestTechniques:
             ({"generator_pace": 0.0}, "positive and finite"),
             ({"dense": -1}, "at least 0"),
             ({"distortion": -1.0}, "at least 0"),
+            ({"distortion": 1.0, "continuous": 1}, "give categories, or leave it out"),
         ],
     )
     def test_refuses_what_does_not_fit(self, changes, words):
@@ -309,6 +311,21 @@ class TestConditional:
                 gan.discriminator_loss(torch.rand(2, *SHAPE), labels)
         with pytest.raises(ValueError, match="without classes"):
             small().sample(2, torch.tensor([0, 1]))
+
+
+def _halved(x, dim):
+    """At half the size in the middle of black: each pixel is the mean of two."""
+    x = x.movedim(dim, -1)
+    return torch.nn.functional.pad(x.unflatten(-1, (-1, 2)).mean(-1), (10, 10)).movedim(-1, dim)
+
+
+def _slanted(x):
+    """Each row shifted by twice its distance from the middle, black from outside."""
+    rows = []
+    for i, row in enumerate(x[0, 0]):
+        shift = 2 * i - 39
+        rows.append(torch.nn.functional.pad(row, (max(-shift, 0), max(shift, 0)))[max(shift, 0) :][:40])
+    return torch.stack(rows)[None, None]
 
 
 @double
@@ -376,12 +393,31 @@ class TestCodes:
         torch.testing.assert_close(found["as made"], read[0][0] + 0.1 * read[0][1])
         torch.testing.assert_close(found["black"], read[1][0] + 0.1 * read[0][1])
 
+    @pytest.mark.parametrize("standing", [False, True])
+    def test_distorted_turns_by_its_angle_where_images_are_not_square(self, monkeypatch, standing):
+        x = torch.zeros(1, 1, 24, 40)
+        x[(..., slice(3, 21), slice(18, 22)) if standing else (..., slice(10, 14), slice(6, 34))] = 1.0
+        monkeypatch.setattr(torch, "rand", lambda *shape: torch.tensor([1.0, 0.5, 0.5, 0.5, 0.5, 0.5]).view(6, 1))
+        y = distorted(x, 1.0)[0, 0]
+        rows, columns = torch.meshgrid(torch.arange(24.0) - 11.5, torch.arange(40.0) - 19.5, indexing="ij")
+        slope = (y * rows * columns).sum() / (y * (rows if standing else columns).square()).sum()
+        assert float(slope.abs()) == pytest.approx(math.tan(0.3), rel=0.1)
+
+    def test_the_generator_learns_from_distorted_images(self, monkeypatch):
+        gan = small(categories=(3,), distortion=1.0).eval()
+        monkeypatch.setattr(gan_module, "fooling", lambda fake, objective: 0 * fake.sum())
+        gan.generator_loss(torch.rand(9, *SHAPE)).backward()
+        assert gan.generator.layers[0].weight.grad.abs().max() > 0
+
     @pytest.mark.parametrize(
         ("drawn", "strength", "expected"),
         [
             ([0.5, 0.5, 0.5, 0.5, 1.0, 0.5], 1.0, lambda x: torch.cat([x[..., 2:], torch.zeros(1, 1, 40, 2)], dim=3)),  # 5 % of 40 pixels
             ([0.5, 0.5, 0.5, 0.5, 0.5, 1.0], 1.0, lambda x: torch.cat([x[..., 2:, :], torch.zeros(1, 1, 2, 40)], dim=2)),
             ([1.0, 0.5, 0.5, 0.5, 0.5, 0.5], math.pi / 0.6, lambda x: x.rot90(1, (2, 3))),
+            ([0.5, 1.0, 0.5, 0.5, 0.5, 0.5], math.log(2) / 0.2, lambda x: _halved(x, 3)),
+            ([0.5, 0.5, 1.0, 0.5, 0.5, 0.5], math.log(2) / 0.2, lambda x: _halved(x, 2)),
+            ([0.5, 0.5, 0.5, 1.0, 0.5, 0.5], 2 / 0.3, lambda x: _slanted(x)),
         ],
     )
     def test_distorted_by_hand(self, monkeypatch, drawn, strength, expected):
@@ -442,6 +478,32 @@ class TestSemiSupervised:
         torch.testing.assert_close(loss, gan.generator_loss(other))
 
     @pytest.mark.parametrize("networks", ["dense", "convolutional"])
+    def test_its_defaults_are_of_its_networks(self, networks):
+        gan = self.model(networks=networks, generator_pace=3.0)
+        assert gan.feature_matching == (networks == "dense")
+        assert isinstance(gan.discriminator.norms[1], torch.nn.Identity if networks == "dense" else torch.nn.BatchNorm1d)
+        assert [player.pace for player in gan.players()] == [1.0, 3.0]
+
+    @pytest.mark.parametrize("networks", ["dense", "convolutional"])
+    def test_each_player_has_gradients_of_all_its_own_and_none_of_the_other(self, networks):
+        gan = self.model(networks=networks, entropy=0.5)
+        x, labels = torch.rand(6, *SHAPE), torch.tensor([0, 1, 2, 0, 1, 2])
+        gan.discriminator.begin(x)
+        for player in gan.players():
+            gan.zero_grad()
+            loss = player.loss(x, x, labels, x)
+            (loss[0] if isinstance(loss, tuple) else loss).backward(inputs=list(player.parameters))
+            own = {id(item) for item in player.parameters}
+            assert own and all((item.grad is not None) == (id(item) in own) for item in gan.parameters())
+            assert sum(float(item.grad.abs().max()) > 0 for item in player.parameters) > len(own) // 2
+
+    def test_needs_two_images_and_two_labels(self):
+        gan, x = self.model(networks="convolutional"), torch.rand(2, *SHAPE)
+        for some, labelled in ((x[:1], x), (x, x[:1])):
+            with pytest.raises(ValueError, match="at least 2 images"):
+                gan.classifier_loss(some, labelled, torch.zeros(len(labelled)).long())
+
+    @pytest.mark.parametrize("networks", ["dense", "convolutional"])
     def test_learns_from_few_labels_what_the_others_look_like(self, networks):
         torch.set_default_dtype(torch.float32)
         torch.manual_seed(0)
@@ -467,6 +529,31 @@ class TestSemiSupervised:
             fit(self.model().float(), images(), epochs=1, progress=False)
 
 
+class TestNoise:
+    @pytest.mark.parametrize(
+        "layout",
+        [
+            lambda x: x,
+            lambda x: x.to(memory_format=torch.channels_last),
+            lambda x: x.transpose(1, 3),
+            lambda x: x[:, ::2],
+            lambda x: x[:, :1].expand(-1, 6, -1, -1),
+            lambda x: x.bfloat16(),
+        ],
+        ids=["contiguous", "channels last", "transposed", "a part", "expanded", "bfloat16"],
+    )
+    def test_is_normal_and_each_number_another_in_any_layout(self, layout):
+        torch.manual_seed(0)
+        net = Discriminator((6, 12, 12), "convolutional", 2, "none", noise=0.5)
+        h = layout(torch.zeros(20, 6, 12, 12))
+        for first, std in ((True, 0.3), (False, 0.5)):
+            drawn = net._into(0, h) if first else net._noisy(h, net.noise)
+            assert drawn.shape == h.shape and drawn.dtype == h.dtype
+            assert float(drawn.float().std()) == pytest.approx(std, rel=0.05) and abs(float(drawn.float().mean())) < 0.02
+            assert h.dtype == torch.bfloat16 or len(drawn.unique()) > 0.99 * drawn.numel()
+        assert net.eval()._noisy(h, 0.5) is h
+
+
 class TestUse:
     @pytest.mark.parametrize("kind", KINDS)
     def test_a_saved_model_draws_and_encodes_the_same(self, tmp_path, kind):
@@ -481,6 +568,18 @@ class TestUse:
         assert torch.equal(drawn[0][0], drawn[1][0])
         assert torch.equal(drawn[0][1], drawn[1][1])
         assert drawn[0][0].min() >= 0 and drawn[0][0].max() <= 1
+
+    def test_features_are_of_the_recogniser_too(self):
+        x = torch.rand(3, *SHAPE)
+        assert small(categories=(3,)).encode(x).shape[1] == small().encode(x).shape[1] + 128
+
+    @pytest.mark.parametrize("kind", ["all", "distorted"])
+    def test_images_may_be_wide_and_of_colour(self, kind):
+        torch.manual_seed(0)
+        gan = GAN((3, 8, 16), **{"width": 4, "noise": 5, **KINDS[kind]})
+        data = Images(torch.randint(256, (40, 3, 8, 16), dtype=torch.uint8), torch.arange(40) % 3)
+        fit(gan, data, epochs=1, batch_size=20, precision="bfloat16", progress=False)
+        assert gan.sample(4).shape == (4, 3, 8, 16) and gan.sample(4).isfinite().all()
 
     def test_what_is_drawn_depends_on_no_batch(self):
         gan = small()

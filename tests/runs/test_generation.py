@@ -279,13 +279,20 @@ class TestAGan:
         with pytest.raises(RunError, match="the training images have labels, but the test images have none"):
             build(*reversed(images_of(config(model))))
 
-    @pytest.mark.parametrize(("batch_size", "left"), [(1, 1), (39, 1)])
-    def test_refuses_a_batch_of_one_before_anything_is_trained(self, config, tmp_path, batch_size, left):
-        images = bars(50)["images"]
-        np.savez(tmp_path / "bars.npz", x_train=images[:40], x_test=images[40:])
-        with pytest.raises(RunError, match=f"makes a batch of {left} of 40 images, but --model dcgan needs at least 2"):
+    @pytest.mark.parametrize(("images", "batch_size"), [(40, 1), (3, 2)])
+    def test_refuses_a_batch_of_one_before_anything_is_trained(self, config, tmp_path, images, batch_size):
+        x = bars(60)["images"]
+        np.savez(tmp_path / "bars.npz", x_train=x[:images], x_test=x[40:])
+        with pytest.raises(RunError, match=f"makes batches of 1 of {images} images, but --model dcgan needs at least 2"):
             generate(config("dcgan", batch_size=batch_size), quiet=True)
         assert not config().out.exists()
+
+    def test_an_image_more_than_a_batch_is_shared_out(self, config, tmp_path):
+        np.savez(tmp_path / "bars.npz", x_train=bars(33)["images"], x_test=bars(20)["images"])
+        assert generate(config("dcgan", batch_size=32), quiet=True)["status"] == "finished"
+
+    def test_dense_networks_by_one_flag(self, config, tmp_path):
+        assert generate(replace(config("infogan"), model_kwargs={"networks": "dense"}), quiet=True)["status"] == "finished"
 
     @pytest.mark.parametrize("model", ["gan", "energy"])
     def test_learns_of_images_that_are_all_alike(self, config, tmp_path, model):
