@@ -97,13 +97,21 @@ def fid(runs: Path, root: Path) -> dict[str, Any]:
     found: dict[str, Any] = {"judge_accuracy": net.accuracy(data.test.batch(), data.test.needed_labels)}
     for name in ("vae_diagonal", "vae_iaf", "vqvae_prior"):
         found[name] = []
-        for path in sorted(runs.glob(f"{name}-?.model.safetensors")):
+        for path in _fitted(runs, name):
             torch.manual_seed(0)
             model: Any = load_model(path)
             samples = torch.cat([model.sample(500) for _ in range(20)])
             generated, floor = compare_with_floor(net.features, data.train.batch(slice(0, 10_000)), data.test.batch(), samples)
             found[name].append(asdict(generated))
     return found | {"floor": [asdict(floor)]}
+
+
+def _fitted(runs: Path, name: str) -> list[Path]:
+    """The models of all its seeds."""
+    paths = sorted(runs.glob(f"{name}-?.model.safetensors"))
+    if not paths:
+        raise SystemExit(f"{runs} has no {name}-0.model.safetensors; fit it with demos/images.py or demos/samplers.py, or give --runs")
+    return paths
 
 
 def probe(runs: Path, root: Path) -> dict[str, Any]:
@@ -148,7 +156,7 @@ def ensemble(runs: Path, root: Path) -> dict[str, Any]:
     """Accuracy on the test set of the mean probabilities of the semi-supervised classifiers, each with a hundred labels of its own."""
     test = load_images("mnist", root).test
     parts = []
-    for path in sorted(runs.glob("semi_supervised-?.model.safetensors")):
+    for path in _fitted(runs, "semi_supervised"):
         model: Any = load_model(path)
         parts.append(model.classify(test.batch()))
     right = [float((p.argmax(1) == test.needed_labels).double().mean()) for p in (*parts, torch.stack(parts).mean(0))]

@@ -107,8 +107,13 @@ def resume_generation(
     if known.get("images") not in (None, source.checksum()):
         raise RunError(f"{config.data} holds other images than {run.path} began with; say where those are now by --data or --data-root")
     model, config = build(config, source)
+    before = run.read_json(run.config)
     run.write_json(run.config, config.to_dict() | {"about": known})
-    return _run(config, run, source, model, False, quiet)
+    try:
+        return _run(config, run, source, model, False, quiet)
+    except ValueError as error:  # a checkpoint of another model, as where a default has changed since
+        run.write_json(run.config, before)
+        raise RunError(f"{run.path} can't go on: {error}") from error
 
 
 def _run(config: GenerateConfig, run: GenerationDirectory, source: Source, model: ImageModel, stop: bool, quiet: bool) -> dict[str, Any]:

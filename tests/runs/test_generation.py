@@ -291,6 +291,15 @@ class TestAGan:
         np.savez(tmp_path / "bars.npz", x_train=bars(33)["images"], x_test=bars(20)["images"])
         assert generate(config("dcgan", batch_size=32), quiet=True)["status"] == "finished"
 
+    def test_a_checkpoint_of_another_model_is_refused_and_nothing_changed(self, config, tmp_path):
+        generate(config("dcgan"), quiet=True)
+        path = config().out / "config.json"
+        path.write_text(path.read_text().replace('"width": 2', '"width": 6'))
+        before = path.read_text()
+        with pytest.raises(RunError, match="can't go on: .* is of a fit with another model"):
+            resume_generation(config().out, epochs=5, quiet=True)
+        assert path.read_text() == before
+
     def test_dense_networks_by_one_flag(self, config, tmp_path):
         assert generate(replace(config("infogan"), model_kwargs={"networks": "dense"}), quiet=True)["status"] == "finished"
 
