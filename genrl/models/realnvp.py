@@ -58,10 +58,12 @@ class AffineCoupling(nn.Module):
         self.scale = nn.Parameter(torch.ones(channels, 1, 1))
 
     def _scale_and_shift(self, kept: Tensor) -> tuple[Tensor, Tensor]:
-        net: Tensor = self.net(torch.cat([kept, self.mask.to(kept.dtype).expand_as(kept)], dim=1))
-        s, t = net.to(kept.dtype).chunk(2, dim=1)
-        changed = 1 - self.mask.to(kept.dtype)
-        return changed * self.scale * torch.tanh(s), changed * t
+        """Computed in the network's precision and handed on in that of ``kept``."""
+        own = self.scale.dtype
+        net: Tensor = self.net(torch.cat([kept.to(own), self.mask.to(own).expand_as(kept)], dim=1))
+        s, t = net.to(own).chunk(2, dim=1)
+        changed = 1 - self.mask.to(own)
+        return (changed * self.scale * torch.tanh(s)).to(kept.dtype), (changed * t).to(kept.dtype)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """y, and the logarithm of the volume that it has more, ``(batch,)``."""
@@ -211,19 +213,25 @@ class RealNVP(ImageModel):
 
     def forward(self, y: Tensor) -> tuple[list[Tensor], Tensor]:
         """Noise of logits ``(batch, channel, height, width)``, a part for each scale, and the log volume, ``(batch,)``."""
+        dtype, y = y.dtype, self._fine(y)
         volume, noise = y.new_zeros(len(y)), []
         for scale in self.scales:
             y, done, more = scale(y)
             volume = volume + more
             noise.append(y if done is None else done)
-        return noise, volume
+        return [part.to(dtype) for part in noise], volume.to(dtype)
 
     def inverse(self, noise: list[Tensor]) -> Tensor:
         """Logits of noise."""
-        y = noise[-1]
-        for scale, done in zip(reversed(self.scales), [None, *reversed(noise[:-1])], strict=True):
+        dtype, fine = noise[-1].dtype, [self._fine(part) for part in noise]
+        y = fine[-1]
+        for scale, done in zip(reversed(self.scales), [None, *reversed(fine[:-1])], strict=True):
             y = scale.inverse(y, done)  # type: ignore[operator]
-        return y
+        return y.to(dtype)
+
+    def _fine(self, x: Tensor) -> Tensor:
+        """In doubles once it is fitted: couplings then add no rounding of their own, while their networks cost what they did."""
+        return x if self.training else x.double()
 
     def log_prob(self, x: Tensor, samples: int = 1) -> Tensor:
         """The importance-weighted bound of log p(x) with that many draws of the noise, nats, ``(batch,)``; x in [0, 1].

@@ -59,6 +59,14 @@ class TestTheFlow:
         assert all(item.grad is not None and item.grad.abs().sum() > 0 for item in flow.parameters())
 
 
+def test_couplings_of_a_fitted_flow_in_single_precision_add_no_rounding():
+    flow, y = flow_of((1, 8, 8)).float().eval(), torch.randn(6, 1, 8, 8, dtype=torch.float64)
+    noise, volume = flow(y)
+    assert volume.dtype == torch.float64 and (flow.inverse(noise) - y).abs().max() < 1e-12
+    single = flow(y.float())
+    assert single[1].dtype == single[0][0].dtype == flow.inverse(single[0]).dtype == torch.float32
+
+
 def test_a_fresh_flow_is_the_identity():
     flow, y = RealNVP((1, 4, 4), width=3), torch.randn(2, 1, 4, 4)
     assert flow(y)[1].abs().max() == 0
