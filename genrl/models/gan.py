@@ -254,7 +254,7 @@ class GAN(ImageModel):
             return 0.0, {}
         codes = latent[:, self.noise : self.noise + self.codes.size]
         bound, density = self.codes.information(features, codes)
-        if self.distortion and self.codes.categories:
+        if self.distortion:
             bound = self.codes.information(self._judged(distorted(made, self.distortion), labels)[1], codes)[0]
         return self.information * (bound + 0.1 * density), {"information": bound.detach()}
 
