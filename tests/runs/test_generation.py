@@ -296,7 +296,7 @@ class TestAGan:
         path = config().out / "config.json"
         path.write_text(path.read_text().replace('"width": 2', '"width": 6'))
         before = path.read_text()
-        with pytest.raises(RunError, match="can't go on: .* is of a fit with another model"):
+        with pytest.raises(RunError, match=r"can't go on: .* is of a fit with another model"):
             resume_generation(config().out, epochs=5, quiet=True)
         assert path.read_text() == before
 
