@@ -94,6 +94,12 @@ class ImageModel(nn.Module):
             object.__setattr__(model, "settings", dict(given.arguments))
         return model
 
+    def _refuse(self, *checks: tuple[str, object, bool, str]) -> None:
+        """Raise a ValueError for the first argument that is not fine: of each its name, its value, whether it is, and what it has to be."""
+        for name, value, fine, need in checks:
+            if not fine:
+                raise ValueError(f"{type(self).__name__} needs {name} to be {need}, but was given {value!r}")
+
     def transform(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """What the model learns of grey levels in [0, 1], such as zeros and ones drawn with their probabilities; here they themselves."""
         return x

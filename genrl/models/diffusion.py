@@ -102,7 +102,7 @@ class Diffusion(ImageModel):
     ) -> None:
         super().__init__()
         fits = len(image_shape) == 3 and image_shape[0] > 0 and all(8 <= side <= 64 and side % 4 == 0 for side in image_shape[1:])
-        for name, value, fine, need in (
+        self._refuse(
             ("image_shape", image_shape, fits, "channels, and a height and width from 8 to 64 that 4 divides"),
             ("steps", steps, steps >= 1, "at least 1"),
             ("schedule", schedule, schedule in get_args(Schedule), "linear or cosine"),
@@ -110,9 +110,7 @@ class Diffusion(ImageModel):
             ("depth", depth, depth >= 1, "at least 1"),
             ("n_classes", n_classes, n_classes >= 0, "at least 0"),
             ("drop", drop, 0 <= drop < 1 and (drop > 0 or not n_classes), "in [0, 1), and above 0 with classes"),
-        ):
-            if not fine:
-                raise ValueError(f"Diffusion needs {name} to be {need}, but was given {value!r}")
+        )
         self.image_shape, self.steps, self.n_classes, self.drop = image_shape, steps, n_classes, drop
         self.conditional = n_classes > 0
         kept = torch.cat([torch.ones(1, dtype=torch.float64), (1 - betas(schedule, steps)).cumprod(0)])

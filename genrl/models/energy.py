@@ -153,7 +153,7 @@ class EnergyModel(ImageModel):
     ) -> None:
         super().__init__()
         large = len(image_shape) == 3 and image_shape[0] >= 1 and min(image_shape[1:]) >= 8
-        for name, value, fine, need in (
+        self._refuse(
             ("image_shape", image_shape, large, "channels, and a height and width of at least 8"),
             ("width", width, width >= 1, "at least 1"),
             ("features", features, features >= 1, "at least 1"),
@@ -167,9 +167,7 @@ class EnergyModel(ImageModel):
             ("sigma", sigma, 0 <= sigma < math.inf, "at least 0 and finite"),
             ("penalty", penalty, 0 <= penalty < math.inf, "at least 0 and finite"),
             ("tie", tie, 0 <= tie < math.inf, "at least 0 and finite"),
-        ):
-            if not fine:
-                raise ValueError(f"EnergyModel needs {name} to be {need}, but was given {value!r}")
+        )
         self.image_shape, self.langevin_steps, self.restart, self.shapes = image_shape, langevin_steps, restart, shapes
         self.step_size, self.noise, self.clip, self.sigma = step_size, noise, clip, sigma
         self.penalty, self.tie = penalty, tie

@@ -181,11 +181,6 @@ class GAN(ImageModel):
             self.generator_history = HistoricalAverage(self.generator.parameters())
             self.discriminator_history = HistoricalAverage(self._of_discriminator())
 
-    def _refuse(self, *checks: tuple[str, object, bool, str]) -> None:
-        for name, value, fine, need in checks:
-            if not fine:
-                raise ValueError(f"{type(self).__name__} needs {name} to be {need}, but was given {value!r}")
-
     def _discriminator(self, networks: Networks, width: int, norm: Norm, kernels: int) -> Discriminator:
         norm = "none" if networks == "dense" and norm == "batch" else norm
         return Discriminator(self.image_shape, networks, width, norm, n_classes=self.n_classes, dense=self._dense, kernels=kernels)
@@ -213,14 +208,6 @@ class GAN(ImageModel):
     def discriminator_loss(self, x: Tensor, labels: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """The discriminator's, nats, and the shares of real and of generated images that it names right."""
         self._need_two(x)
-        loss, measured = self._real_or_fake(x, labels)
-        return loss + self._from_history("discriminator"), measured
-
-    def _need_two(self, x: Tensor) -> None:
-        if len(x) < 2:
-            raise ValueError(f"{type(self).__name__} needs batches of at least 2 images, but was given {len(x)}; raise batch_size")
-
-    def _real_or_fake(self, x: Tensor, labels: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         self._check(x, labels)
         self.discriminator.begin(x, labels)
         latent = self.latent(len(x), labels)
@@ -228,7 +215,12 @@ class GAN(ImageModel):
             made = self.generator(latent)
         (real, _), (fake, features) = self._judged(x, labels), self._judged(made, labels)
         told, bound = self._told(made, features, latent, labels)
-        return real_or_fake(real, fake, self.label_smoothing) - told, shares_right(real, fake) | bound
+        loss = real_or_fake(real, fake, self.label_smoothing) - told + self._from_history("discriminator")
+        return loss, shares_right(real, fake) | bound
+
+    def _need_two(self, x: Tensor) -> None:
+        if len(x) < 2:
+            raise ValueError(f"{type(self).__name__} needs batches of at least 2 images, but was given {len(x)}; raise batch_size")
 
     def generator_loss(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         """The generator's, of as many images as there are real ones."""

@@ -126,16 +126,14 @@ class PixelCNN(ImageModel):
         mixture: int = 0,
     ) -> None:
         super().__init__()
-        for name, value, fine, need in (
+        self._refuse(
             ("image_shape", image_shape, len(image_shape) == 3 and image_shape[0] == 1 and min(image_shape) > 0, "(1, height, width)"),
             ("levels", levels, levels >= 2, "at least 2"),
             ("width", width, width >= 2 and width % 2 == 0, "even"),
             ("depth", depth, depth >= 1, "at least 1"),
             ("blocks", blocks, blocks in get_args(Blocks), "residual or gated"),
             ("mixture", mixture, mixture >= 0, "at least 0"),
-        ):
-            if not fine:
-                raise ValueError(f"PixelCNN needs {name} to be {need}, but was given {value!r}")
+        )
         self.image_shape, self.levels, self.mixture = image_shape, levels, mixture
         self.gated = blocks == "gated"
         self.first = MaskedConv2d(1, width, 7, own=False)

@@ -190,15 +190,13 @@ class RealNVP(ImageModel):
     ) -> None:
         super().__init__()
         divisor = 2 ** (scales - 1)
-        for name, value, fine, need in (
+        self._refuse(
             ("levels", levels, levels >= 2, "at least 2"),
             ("scales", scales, scales >= 1, "at least 1"),
             ("image_shape", image_shape, not (image_shape[1] % divisor or image_shape[2] % divisor), f"of sizes divisible by {divisor}"),
             ("width", width, width >= 1, "at least 1"),
             ("dequantization", dequantization, dequantization in get_args(Dequantization), "uniform or variational"),
-        ):
-            if not fine:
-                raise ValueError(f"RealNVP needs {name} to be {need}, but was given {value!r}")
+        )
         self.image_shape, self.levels = image_shape, levels
         shape, parts = image_shape, []
         for i in range(scales):

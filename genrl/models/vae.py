@@ -77,7 +77,7 @@ class VAE(ImageModel):
     ) -> None:
         super().__init__()
         part = 2 ** len(channels)
-        for name, value, fine, need in (
+        self._refuse(
             ("image_shape", image_shape, len(image_shape) == 3 and min(image_shape) > 0, "three sizes: channels, height, width"),
             ("latent", latent, latent >= 1 + (posterior == "iaf"), "at least 1, or 2 with a flow"),
             ("hidden", hidden, len(hidden) > 0 and min(hidden) > 0, "at least one width"),
@@ -85,9 +85,7 @@ class VAE(ImageModel):
             ("free_bits", free_bits, free_bits >= 0, "at least 0"),
             ("pixels", pixels, pixels in get_args(Pixels), "bernoulli or logistic"),
             ("levels", levels, levels >= 2, "at least 2"),
-        ):
-            if not fine:
-                raise ValueError(f"VAE needs {name} to be {need}, but was given {value!r}")
+        )
         _, height, width = image_shape
         if height % part or width % part:
             raise ValueError(

@@ -93,7 +93,7 @@ class VQVAE(ImageModel):
         factor = 2 ** max(downsample, 0)
         divides = len(image_shape) == 3 and min(image_shape) > 0 and not (image_shape[1] % factor or image_shape[2] % factor)
         levels = (2 if pixels == "bernoulli" else 256) if levels is None else levels
-        for name, value, fine, need in (
+        self._refuse(
             ("downsample", downsample, downsample >= 1, "at least 1"),
             ("image_shape", image_shape, divides, f"channels, and a height and width that {factor} divides"),
             ("codes", codes, codes >= 1, "at least 1"),
@@ -105,9 +105,7 @@ class VQVAE(ImageModel):
             ("commitment", commitment, commitment >= 0, "at least 0"),
             ("decay", decay, 0 < decay < 1, "in (0, 1)"),
             ("restart", restart, 0 <= restart < 1, "in [0, 1)"),
-        ):
-            if not fine:
-                raise ValueError(f"VQVAE needs {name} to be {need}, but was given {value!r}")
+        )
         self.image_shape, self.pixels, self.levels, self.commitment = image_shape, pixels, levels, commitment
         self.grid = (image_shape[1] // factor, image_shape[2] // factor)
         self.codebook = Codebook(codes, dim, decay, restart)

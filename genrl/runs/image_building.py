@@ -41,8 +41,8 @@ def build(config: GenerateConfig, source: Source) -> tuple[ImageModel, GenerateC
             model = cls(first, **decided | kwargs)
     except ValueError as error:
         raise RunError(f"--model {config.model} on {config.data}: {error}") from error
-    config = _resolved(replace(config, model_kwargs=kwargs), len(source.data.train))
     images = len(source.data.train)
+    config = _resolved(replace(config, model_kwargs=kwargs), images)
     least = images // math.ceil(images / config.batch_size)  # batches are equal parts
     if least < recipe.fewest_in_a_batch:
         raise RunError(
