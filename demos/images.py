@@ -216,11 +216,11 @@ FITS = {
     "inpaint": restore(hole(12)),
     "super_resolve": restore(coarse(2)),
     "realnvp": Fit(
-        lambda: RealNVP(MNIST, dequantization="variational"),
+        lambda: RealNVP(MNIST, width=64, dequantization="variational"),
         settings={
-            "epochs": 16,
+            "epochs": 9,
             "batch_size": 32,
-            "learning_rate": 8e-3,
+            "learning_rate": 5e-3,
             "warmup": 200,
             "anneal": True,
             "max_grad_norm": 100.0,
