@@ -95,7 +95,7 @@ class GAN(ImageModel):
         minibatch_discrimination: kernels that tell D how alike the images of a batch are; 0 is none.
         historical_averaging: weight of the squared distance of both networks' parameters from their mean over time; 0 is none.
         label_smoothing: the probability of real images that D should name is less than one by this, in [0, 0.5).
-        virtual_batch_norm: in both networks instead of batch norm.
+        virtual_batch_norm: in the generator instead of batch norm, as in the paper.
         generator_pace: the generator's learning rate over the discriminator's; 5 in InfoGAN's experiments.
 
     Raises:
@@ -171,22 +171,23 @@ class GAN(ImageModel):
         self._dense = (16 * width if networks == "convolutional" else 0) if dense is None else dense
         self.conditional = n_classes > 0
         self.objective, self.feature_matching, self.label_smoothing = objective, feature_matching, label_smoothing
-        norm: Norm = "virtual" if virtual_batch_norm else "batch"
-        self.discriminator = self._discriminator(networks, width, norm, minibatch_discrimination)
+        self.discriminator = self._discriminator(networks, width, minibatch_discrimination)
         self.codes = Codes(self.discriminator.features, categories, continuous) if categories or continuous else None
         self.information, self.distortion, self.generator_pace = information, distortion, generator_pace
-        self.generator = self._generator(networks, width, norm)
+        self.generator = self._generator(networks, width, "virtual" if virtual_batch_norm else "batch")
         self.history = historical_averaging
         if historical_averaging:
             self.generator_history = HistoricalAverage(self.generator.parameters())
             self.discriminator_history = HistoricalAverage(self._of_discriminator())
 
-    def _discriminator(self, networks: Networks, width: int, norm: Norm, kernels: int) -> Discriminator:
-        norm = "none" if networks == "dense" and norm == "batch" else norm
+    def _discriminator(self, networks: Networks, width: int, kernels: int) -> Discriminator:
+        norm: Norm = "none" if networks == "dense" else "batch"
         return Discriminator(self.image_shape, networks, width, norm, n_classes=self.n_classes, dense=self._dense, kernels=kernels)
 
     def _generator(self, networks: Networks, width: int, norm: Norm) -> Generator:
-        return Generator(self.image_shape, networks, width, norm, self._reference(), dense=self._dense)
+        return Generator(
+            self.image_shape, networks, width, norm, self._reference(), n_classes=self.n_classes, dense=self._dense
+        )
 
     def _reference(self) -> Tensor:
         """Latent numbers for the generator's virtual batch norm."""

@@ -117,6 +117,7 @@ class Generator(nn.Module):
         width: channels before the last convolution; twice as many at each half of the size. Dense layers have 16 times as many units.
         norm: ``batch``, ``virtual`` or ``none``.
         reference: of virtual batch norm, ``(REFERENCE, latent)``, otherwise only its size counts.
+        n_classes: the last of the latent numbers are a one-hot label, which every layer is given.
         dense: units of a dense layer before a convolutional network's smallest grid; 0 is none.
         unit: let the weights of each pixel of a dense network have length one, so that few pixels are quite black or white.
 
@@ -134,38 +135,52 @@ class Generator(nn.Module):
         norm: Norm,
         reference: Tensor,
         *,
+        n_classes: int = 0,
         dense: int = 0,
         unit: bool = False,
     ) -> None:
         super().__init__()
         convolutional, inputs = networks == "convolutional", reference.shape[1]
-        self.image_shape, self.virtual = image_shape, norm == "virtual"
+        self.image_shape, self.virtual, self.n_classes = image_shape, norm == "virtual", n_classes
         self.register_buffer("reference", reference, persistent=self.virtual)
-        layers: list[nn.Module] = []
+        norms: list[nn.Module] = []
+        stages: list[nn.Module] = []
         if convolutional:
             sizes = _halvings(image_shape)
             widths = [*reversed(_widths(sizes, width)), image_shape[0]]
             if dense:
-                layers, inputs = [nn.Linear(inputs, dense), _norm_of(norm, dense, False), nn.ReLU()], dense
-            layers += [nn.Linear(inputs, widths[0] * sizes[-1][0] * sizes[-1][1]), nn.Unflatten(1, (widths[0], *sizes[-1]))]
+                stages, norms, inputs = [nn.Linear(inputs, dense)], [_norm_of(norm, dense, False)], dense + n_classes
+            grid = nn.Linear(inputs, widths[0] * math.prod(sizes[-1]))
+            stages.append(nn.Sequential(grid, nn.Unflatten(1, (widths[0], *sizes[-1]))))
             for before, after in pairwise(widths):
-                layers += [_norm_of(norm, before, True), nn.ReLU(), nn.ConvTranspose2d(before, after, 4, 2, 1)]
+                norms.append(_norm_of(norm, before, True))
+                stages.append(nn.ConvTranspose2d(before + n_classes, after, 4, 2, 1))
         else:
-            for before, after in pairwise([inputs, 16 * width, 16 * width]):
-                layers += [nn.Linear(before, after), _norm_of(norm, after, False), nn.ReLU()]
-            last = nn.Linear(16 * width, math.prod(image_shape))
-            layers += [_of_length_one(last) if unit else last, nn.Unflatten(1, image_shape)]
-        self.layers = nn.Sequential(*layers)
+            units = 16 * width
+            norms = [_norm_of(norm, units, False) for _ in range(2)]
+            last = nn.Linear(units + n_classes, math.prod(image_shape))
+            stages = [nn.Linear(inputs, units), nn.Linear(units + n_classes, units)]
+            stages.append(nn.Sequential(_of_length_one(last) if unit else last, nn.Unflatten(1, image_shape)))
+        self.stages, self.norms = nn.ModuleList(stages), nn.ModuleList(norms)
         if convolutional:
             self.apply(_begin)
 
     def forward(self, latent: Tensor) -> Tensor:
         """``(batch, latent)`` to images in [0, 1]."""
-        if self.virtual:
-            out = self.layers(torch.cat([self.reference, latent]))[len(self.reference) :]
-        else:
-            out = self.layers(latent)
-        return (out.to(latent.dtype).tanh() + 1) / 2
+        h = torch.cat([self.reference, latent]) if self.virtual else latent
+        label = h[:, h.shape[1] - self.n_classes :]
+        out = self.stages[0](h)
+        for norm, stage in zip(self.norms, self.stages[1:], strict=True):
+            out = stage(_labelled(norm(out).relu(), label))
+        return (out[len(h) - len(latent) :].to(latent.dtype).tanh() + 1) / 2
+
+
+def _labelled(h: Tensor, label: Tensor) -> Tensor:
+    """With a one-hot label as further numbers, or as constant maps."""
+    if not label.shape[1]:
+        return h
+    label = label.to(h.dtype)
+    return torch.cat([h, label if h.ndim == 2 else label[:, :, None, None].expand(-1, -1, *h.shape[2:])], dim=1)
 
 
 class Discriminator(nn.Module):
@@ -176,9 +191,9 @@ class Discriminator(nn.Module):
         networks: ``convolutional`` or ``dense``.
         width: channels of the first convolution, doubled at each half of the size; five dense layers have 16, 8, 4, 4 and 4 times as many
             units.
-        norm: ``batch`` (not of the first layer), ``virtual``, ``weight`` (weight norm, the scales set by the first batch) or ``none``.
+        norm: ``batch`` (not of the first layer), ``weight`` (weight norm, the scales set by the first batch) or ``none``.
         outputs: logits.
-        n_classes: of a label that is given with each image, as a one-hot vector (dense) or as constant maps (convolutional).
+        n_classes: of a label that is given with each image to every layer, as a one-hot vector (dense) or as constant maps (convolutional).
         dense: units of a dense layer after a convolutional network's smallest grid; 0 is none.
         noise: standard deviation of Gaussian noise before each layer, in training; 0.6 of it before the first.
         kernels: of minibatch discrimination; 0 is none.
@@ -188,7 +203,6 @@ class Discriminator(nn.Module):
         Salimans, Kingma, "Weight Normalization", 2016, arXiv:1602.07868 (its beginning from data).
     """
 
-    reference: Tensor
     begun: Tensor
 
     def __init__(
@@ -210,15 +224,15 @@ class Discriminator(nn.Module):
         stages: list[nn.Conv2d | nn.Linear] = []
         if self.convolutional:
             sizes = _halvings(image_shape)
-            widths = [channels + n_classes, *_widths(sizes, width)]
-            stages = [nn.Conv2d(before, after, 4, 2, 1) for before, after in pairwise(widths)]
-            self.features = widths[-1] * sizes[-1][0] * sizes[-1][1]
+            widths = [channels, *_widths(sizes, width)]
+            stages = [nn.Conv2d(before + n_classes, after, 4, 2, 1) for before, after in pairwise(widths)]
+            self.features = widths[-1] * math.prod(sizes[-1])
             if dense:
-                stages.append(nn.Linear(self.features, dense))
+                stages.append(nn.Linear(self.features + n_classes, dense))
                 self.features = dense
         else:
-            widths = [channels * height * columns + n_classes, 16 * width, 8 * width, 4 * width, 4 * width, 4 * width]
-            stages = [nn.Linear(before, after) for before, after in pairwise(widths)]
+            widths = [channels * height * columns, 16 * width, 8 * width, 4 * width, 4 * width, 4 * width]
+            stages = [nn.Linear(before + n_classes, after) for before, after in pairwise(widths)]
             self.features = widths[-1]
         if self.convolutional and norm != "weight":
             for stage in stages:
@@ -230,9 +244,7 @@ class Discriminator(nn.Module):
         self.minibatch = MinibatchDiscrimination(self.features, kernels) if kernels else None
         last = nn.Linear(self.features + kernels, outputs)
         self.last = weight_norm(last) if norm == "weight" else last
-        self.register_buffer("begun", torch.tensor(norm not in ("virtual", "weight")))
-        shape = (REFERENCE, channels + n_classes, height, columns) if self.convolutional else (REFERENCE, widths[0])
-        self.register_buffer("reference", torch.zeros(shape if norm == "virtual" else 0, dtype=torch.uint8))
+        self.register_buffer("begun", torch.tensor(norm != "weight"))
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Of images in [0, 1], ``(batch, channel, height, width)``: logits, ``(batch, outputs)``, and the last hidden layer."""
@@ -243,56 +255,40 @@ class Discriminator(nn.Module):
 
     def hidden(self, x: Tensor, labels: Tensor | None = None) -> list[Tensor]:
         """Every layer's activations, without the logits."""
-        signal = self._signal(x, labels)
-        if self.norm == "virtual":
-            if not self.begun:
-                raise RuntimeError("virtual batch norm has no reference batch before the first step of fit; fit the model first")
-            signal = torch.cat([self.reference.to(signal.dtype) / 255, signal])
-        h, out = self._centred(signal), []
+        h, label, out = self._centred(x), self._label(x, labels), []
         for i, (stage, norm) in enumerate(zip(self.stages, self.norms, strict=True)):
-            h = F.leaky_relu(norm(stage(self._into(i, h))), 0.2)
-            out.append(h[len(self.reference) :] if self.norm == "virtual" else h)
+            h = F.leaky_relu(norm(stage(self._into(i, h, label))), 0.2)
+            out.append(h)
         return out
 
     @torch.no_grad()
     def begin(self, x: Tensor, labels: Tensor | None = None) -> None:
-        """Once, with the first batch: it becomes the reference, or sets the scales of weight norm."""
+        """Once, with the first batch: it sets the scales of weight norm."""
         if self.begun or not self.training:
             return
         with torch.autocast(x.device.type, enabled=False):
-            self._begin(self._signal(x, labels))
+            h, label = self._centred(x), self._label(x, labels)
+            for i, stage in enumerate(self.stages):
+                h = F.leaky_relu(_scaled(stage, self._into(i, h, label)), 0.2)
         torch.clear_autocast_cache()  # it holds the weights as they were, in half the bits
         self.begun.fill_(True)
 
-    def _begin(self, h: Tensor) -> None:
-        if self.norm == "virtual":
-            some = torch.arange(REFERENCE) % len(h)
-            self.reference.copy_((255 * h[some]).round())
-        else:
-            h = self._centred(h)
-            for i, stage in enumerate(self.stages):
-                h = F.leaky_relu(_scaled(stage, self._into(i, h)), 0.2)
-
-    def _signal(self, x: Tensor, labels: Tensor | None) -> Tensor:
-        """Images, with their labels as further channels or numbers."""
-        h = x if self.convolutional else x.flatten(1)
+    def _label(self, x: Tensor, labels: Tensor | None) -> Tensor:
+        """One-hot, ``(batch, n_classes)``."""
         if not self.n_classes:
-            return h
+            return x.new_zeros(len(x), 0)
         if labels is None:
             raise ValueError("a conditional discriminator needs the images' labels; give labels")
-        one_hot = F.one_hot(labels, self.n_classes).to(x.dtype)
-        if self.convolutional:
-            one_hot = one_hot[:, :, None, None].expand(-1, -1, *x.shape[2:])
-        return torch.cat([h, one_hot], dim=1)
+        return F.one_hot(labels, self.n_classes).to(x.dtype)
 
-    def _centred(self, signal: Tensor) -> Tensor:
+    def _centred(self, x: Tensor) -> Tensor:
         """In [-1, 1]; with weight norm in [0, 1], as where most pixels are black their direction would outweigh all others."""
-        return signal if self.norm == "weight" else 2 * signal - 1
+        return x if self.norm == "weight" else 2 * x - 1
 
-    def _into(self, i: int, h: Tensor) -> Tensor:
-        """What a stage is given: flat if it is dense, in training with noise."""
+    def _into(self, i: int, h: Tensor, label: Tensor) -> Tensor:
+        """What a stage is given: flat if it is dense, in training with noise, then the label."""
         flat = h.flatten(1) if isinstance(self.stages[i], nn.Linear) else h
-        return self._noisy(flat, self.noise if i else 0.6 * self.noise)
+        return _labelled(self._noisy(flat, self.noise if i else 0.6 * self.noise), label)
 
     def _noisy(self, h: Tensor, std: float) -> Tensor:
         if not (self.training and std):

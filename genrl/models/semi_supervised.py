@@ -89,8 +89,8 @@ class SemiSupervisedGAN(GAN):
         )
         self.entropy = entropy
 
-    def _discriminator(self, networks: Networks, width: int, norm: Norm, kernels: int) -> Discriminator:
-        norm = "weight" if networks == "dense" else norm
+    def _discriminator(self, networks: Networks, width: int, kernels: int) -> Discriminator:
+        norm: Norm = "weight" if networks == "dense" else "batch"
         return Discriminator(
             self.image_shape, networks, width, norm, outputs=self._outputs, dense=self._dense, noise=self._jitter, kernels=kernels
         )
