@@ -12,7 +12,7 @@ import genrl.models.gan as gan_module
 from genrl.data import Images
 from genrl.models.base import load_model, save_model
 from genrl.models.gan import GAN, HistoricalAverage, fooling, real_or_fake
-from genrl.models.gan_networks import REFERENCE, Discriminator, MinibatchDiscrimination, VirtualBatchNorm
+from genrl.models.gan_networks import Discriminator, MinibatchDiscrimination, VirtualBatchNorm
 from genrl.models.infogan import Codes, distorted
 from genrl.models.nn import recompute_batch_norm
 from genrl.models.semi_supervised import SemiSupervisedGAN, with_labelled
@@ -168,10 +168,9 @@ class TestTechniques:
     def test_virtual_batch_norm_does_not_depend_on_the_rest_of_the_batch(self):
         for norms in ({}, {"networks": "dense"}):
             gan = small(virtual_batch_norm=True, **norms)
-            gan.discriminator.begin(torch.rand(40, *SHAPE))
-            x, z = torch.rand(6, *SHAPE), gan.latent(6)
-            for network, values in ((lambda v, gan=gan: gan.discriminator(v)[0], x), (gan.generator, z)):
-                torch.testing.assert_close(network(values)[2:3], network(values[2:3]))
+            z = gan.latent(6)
+            torch.testing.assert_close(gan.generator(z)[2:3], gan.generator(z[2:3]))
+            assert not any(isinstance(layer, VirtualBatchNorm) for layer in gan.discriminator.modules())
 
     @pytest.mark.parametrize("shape", [(3,), (3, 2, 2)])
     def test_virtual_batch_norm_by_hand(self, shape):
@@ -185,14 +184,20 @@ class TestTechniques:
         alone = (ref - ref.mean(1, keepdim=True)) / ref.std(1, unbiased=False, keepdim=True)
         torch.testing.assert_close(normal[:4].transpose(0, 1).flatten(1), alone)
 
-    def test_the_reference_is_the_first_batch_and_stays(self):
-        gan = small(virtual_batch_norm=True)
-        with pytest.raises(RuntimeError, match="fit the model first"):
-            gan.discriminator(torch.rand(2, *SHAPE))
-        first = images(REFERENCE).batch(torch.arange(REFERENCE)).double()
-        gan.discriminator.begin(first)
-        gan.discriminator.begin(torch.rand(40, *SHAPE))
-        torch.testing.assert_close(gan.discriminator.reference.double() / 255, first)
+    def test_labels_reach_every_layer_of_both_networks(self):
+        for networks in ("convolutional", "dense"):
+            gan = small(n_classes=3, networks=networks)
+            labels = torch.tensor([0, 1, 2, 1])
+            gan.discriminator_loss(torch.rand(4, *SHAPE), labels)[0].backward()
+            gan.generator_loss(torch.rand(4, *SHAPE), labels).backward()
+            stages = [
+                *gan.discriminator.stages,
+                *(stage[0] if isinstance(stage, torch.nn.Sequential) else stage for stage in gan.generator.stages),
+            ]
+            assert len(stages) == (2 + 3 if networks == "convolutional" else 5 + 3)
+            for stage in stages:
+                of_label = stage.weight.grad[-3:] if isinstance(stage, torch.nn.ConvTranspose2d) else stage.weight.grad[:, -3:]
+                assert of_label.abs().max() > 0
 
     def test_historical_averaging_by_hand(self):
         theta = torch.nn.Parameter(torch.tensor([1.0]))
@@ -227,8 +232,8 @@ class TestTechniques:
     def test_a_dense_layer_is_the_last_hidden_one(self):
         for units, gan in ((6, small(dense=6)), (64, small()), (4 * 4 * 4, small(dense=0))):
             assert gan.discriminator(torch.rand(3, *SHAPE))[1].shape == (3, units) == (3, gan.discriminator.features)
-        assert small(dense=6).generator.layers[0].out_features == 6
-        assert isinstance(small(dense=0).generator.layers[1], torch.nn.Unflatten)
+        assert small(dense=6).generator.stages[0].out_features == 6
+        assert isinstance(small(dense=0).generator.stages[0][1], torch.nn.Unflatten)
         with pytest.raises(ValueError, match="leave dense out"):
             small(dense=6, networks="dense")
 
@@ -407,7 +412,7 @@ class TestCodes:
         gan = small(categories=(3,), distortion=1.0).eval()
         monkeypatch.setattr(gan_module, "fooling", lambda fake, objective: 0 * fake.sum())
         gan.generator_loss(torch.rand(9, *SHAPE)).backward()
-        assert gan.generator.layers[0].weight.grad.abs().max() > 0
+        assert gan.generator.stages[0].weight.grad.abs().max() > 0
 
     @pytest.mark.parametrize(
         ("drawn", "strength", "expected"),
@@ -547,7 +552,7 @@ class TestNoise:
         net = Discriminator((6, 12, 12), "convolutional", 2, "none", noise=0.5)
         h = layout(torch.zeros(20, 6, 12, 12))
         for first, std in ((True, 0.3), (False, 0.5)):
-            drawn = net._into(0, h) if first else net._noisy(h, net.noise)
+            drawn = net._into(0, h, torch.zeros(20, 0)) if first else net._noisy(h, net.noise)
             assert drawn.shape == h.shape and drawn.dtype == h.dtype
             assert float(drawn.float().std()) == pytest.approx(std, rel=0.05) and abs(float(drawn.float().mean())) < 0.02
             assert h.dtype == torch.bfloat16 or len(drawn.unique()) > 0.99 * drawn.numel()
