@@ -185,9 +185,7 @@ class GAN(ImageModel):
         return Discriminator(self.image_shape, networks, width, norm, n_classes=self.n_classes, dense=self._dense, kernels=kernels)
 
     def _generator(self, networks: Networks, width: int, norm: Norm) -> Generator:
-        return Generator(
-            self.image_shape, networks, width, norm, self._reference(), n_classes=self.n_classes, dense=self._dense
-        )
+        return Generator(self.image_shape, networks, width, norm, self._reference(), n_classes=self.n_classes, dense=self._dense)
 
     def _reference(self) -> Tensor:
         """Latent numbers for the generator's virtual batch norm."""
