@@ -30,7 +30,7 @@ class GenerateConfig(Config):
 
     model: str = "vae"
     """naive-bayes, vae, pixelcnn, realnvp, conditional-vae, vq-vae (with a transformer for a prior), gan, dcgan, conditional-gan, infogan,
-    energy, or diffusion."""
+    semi-supervised (a classifier of few labels), energy, or diffusion."""
     data: str = "mnist"
     """mnist, fashion-mnist, an npz, a folder of images, or `frames:TASK`, frames of any Gymnasium task, such as frames:CarRacing-v3."""
     epochs: int = AUTO
@@ -47,6 +47,8 @@ class GenerateConfig(Config):
     given: Given | None = None
     """What a conditional-vae is given of an image, to make the rest: one (the default), two or three quadrants, all but a hole, or all of
     it, noisy or coarse."""
+    labels: int = AUTO
+    """Images with labels that a semi-supervised model learns from beside all the others, equally many of each class; -1 takes ten of each."""
     seed: int = 0
     """One seed for the model, the fit and the frames; the same seed and threads repeat a run bit for bit."""
     data_root: Path | None = None
@@ -80,7 +82,7 @@ class GenerateConfig(Config):
     def __post_init__(self) -> None:
         recipe = recipe_of(self.model)
         self.check_least(seed=0, samples=1, judge_images=0, threads=1, frames=20)
-        for name, least in (("epochs", 1), ("batch_size", 1), ("size", 0), ("levels", 2), ("judge_samples", 1)):
+        for name, least in (("epochs", 1), ("batch_size", 1), ("size", 0), ("levels", 2), ("labels", 1), ("judge_samples", 1)):
             if getattr(self, name) != AUTO:
                 self.check_least(**{name: least})
         if self.learning_rate != AUTO and not 0 < self.learning_rate < float("inf"):
@@ -95,6 +97,8 @@ class GenerateConfig(Config):
             raise RunError(f"--levels is {self.levels}, but must be {need} for --model {self.model}")
         if self.given is not None and not recipe.completes:
             raise RunError(f"--given is {self.given}, but --model {self.model} is given nothing; write --model conditional-vae")
+        if self.labels != AUTO and not recipe.few_labels:
+            raise RunError(f"--labels is {self.labels}, but --model {self.model} has no use for a few; write --model semi-supervised")
         if self.data == FRAMES:
             raise RunError(f"--data is {self.data!r}, but needs a task behind the colon, such as frames:CarRacing-v3")
         if self.task is None:

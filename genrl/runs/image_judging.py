@@ -21,11 +21,12 @@ from genrl.models.gan import GAN
 from genrl.models.metrics import compare_with_floor
 from genrl.models.naive_bayes import NaiveBayes, PixelHistograms
 from genrl.models.pixels import bits_per_dim
+from genrl.models.semi_supervised import SemiSupervisedGAN
 from genrl.runs.generate_config import AUTO, GenerateConfig
 from genrl.runs.image_source import Source
 from genrl.runs.recipes import recipe_of
 
-__all__ = ["balance_of", "distances", "judged_images", "likelihood"]
+__all__ = ["accuracy", "balance_of", "distances", "judged_images", "likelihood"]
 
 SEED = 12_345
 """Of all that is drawn to judge: the same images, levels and noise for every model and every seed of a run."""
@@ -134,6 +135,18 @@ def distances(config: GenerateConfig, source: Source, model: ImageModel) -> dict
     classifier = _classifier(source)
     found, floor = compare_with_floor(classifier.features, other, real, generated, seed=SEED)
     return {"images": len(test), **asdict(found), "floor": asdict(floor)}
+
+
+@torch.no_grad()
+def accuracy(config: GenerateConfig, source: Source, model: ImageModel) -> dict[str, Any] | None:
+    """Share of the judged images that a classifier of few labels names right; the floor is the nearest labelled image, pixel by pixel."""
+    if not isinstance(model, SemiSupervisedGAN) or source.labelled is None or not config.judge_images:
+        return None
+    images, few = judged_images(source, config.judge_images), source.labelled
+    x, known = images.batch(), images.needed_labels
+    nearest = few.needed_labels[torch.cdist(x.flatten(1), few.batch().flatten(1)).argmin(1)]
+    right = (model.classify(x).argmax(1) == known).double().mean()
+    return {"images": len(images), "labels": len(few), "accuracy": float(right), "floor": float((nearest == known).double().mean())}
 
 
 def balance_of(config: GenerateConfig, source: Source, model: ImageModel, say: Callable[[str], None]) -> Balance | None:

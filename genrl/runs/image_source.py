@@ -15,6 +15,8 @@ from torch.nn import functional as F
 from genrl.data import ImageData, ImageError, Images, load_images
 from genrl.models.corruptions import Task, coarse, hole, noisy, quadrants
 from genrl.models.pixels import to_levels
+from genrl.models.probe import balanced
+from genrl.models.semi_supervised import with_labelled
 from genrl.models.state import write_whole
 from genrl.models.training import Transform
 from genrl.runs.errors import RunError
@@ -38,12 +40,16 @@ class Source:
     """Frames of a task as they were recorded just now."""
     task: Task | None = None
     """What is given of an image to a model that completes it."""
+    labelled: Images | None = None
+    """The few whose labels a semi-supervised model is told."""
     notes: tuple[str, ...] = ()
     """What was done to the images, a sentence each."""
 
     @property
     def transform(self) -> Transform:
         """From grey levels to what the model learns."""
+        if self.labelled is not None:
+            return with_labelled(self.labelled.batch(), self.labelled.needed_labels, self.data.train)
         return self._levelled if self.task is None else self._completed
 
     def _levelled(self, x: Tensor, generator: torch.Generator) -> Tensor:
@@ -97,7 +103,9 @@ def images_of(config: GenerateConfig, frames: Path | None = None, *, quiet: bool
         if recipe.completes:
             config = replace(config, given=config.given or "quadrants-1")
         task = None if config.given is None else _task(config.given, train.shape)
-        return Source(ImageData(config.subject, train, test), config.levels, recorded, task, _notes(config, shape, train.shape)), config
+        config, labelled = _few_labels(config, train) if recipe.few_labels else (config, None)
+        notes = _notes(config, shape, train.shape)
+        return Source(ImageData(config.subject, train, test), config.levels, recorded, task, labelled, notes), config
     except ImageError as error:
         raise RunError(str(error)) from error
 
@@ -107,6 +115,17 @@ def _task(given: Given, shape: tuple[int, int, int]) -> Task:
     if given.startswith("quadrants"):
         return quadrants(int(given[-1]))
     return {"hole": hole(max(1, 3 * min(shape[1:]) // 7)), "noise": noisy(0.5), "coarse": coarse(2)}[given]
+
+
+def _few_labels(config: GenerateConfig, images: Images) -> tuple[GenerateConfig, Images]:
+    """Those with labels, drawn by the seed, and how many."""
+    try:
+        if config.labels == AUTO:
+            config = replace(config, labels=10 * len(images.needed_labels.unique()))
+        chosen = balanced(images.needed_labels, config.labels, torch.Generator().manual_seed(config.seed))
+    except ValueError as error:
+        raise RunError(f"--model {config.model} on {config.data}: {error}") from error
+    return config, images[chosen]
 
 
 def _notes(config: GenerateConfig, before: tuple[int, int, int], after: tuple[int, int, int]) -> tuple[str, ...]:

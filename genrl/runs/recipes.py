@@ -69,6 +69,8 @@ class Recipe:
     """Whether it is given the number of classes, where images have labels."""
     needs_labels: bool = False
     """Whether it can't do without them."""
+    few_labels: bool = False
+    """Whether it learns from images without labels and a few with them."""
     counts: bool = False
     """Whether it is fitted by one pass of counting."""
     fewest_in_a_batch: int = 1
@@ -168,6 +170,20 @@ RECIPES: Mapping[str, Recipe] = {
     "dcgan": Recipe("genrl.models.gan:GAN", **_GAN, always=_PACE),
     "conditional-gan": Recipe("genrl.models.gan:GAN", **_GAN, always=_PACE, classes=True, needs_labels=True),
     "infogan": Recipe("genrl.models.gan:GAN", **_GAN, always=_PACE | _CODES),
+    "semi-supervised": Recipe(
+        "genrl.models.semi_supervised:SemiSupervisedGAN",
+        drawing=Settings(4_200, 100, 2e-3),
+        picture=Settings(4_200, 100, 2e-3),
+        levels_of_drawing=256,
+        fewest_levels=256,
+        classes=True,
+        needs_labels=True,
+        few_labels=True,
+        fewest_in_a_batch=2,
+        fit={"anneal": True},
+        sized=lambda shape, levels: {},
+        always={"networks": "convolutional", "jitter": 0.2, "entropy": 0.5, "generator_pace": 2.0},
+    ),
     "diffusion": Recipe(
         "genrl.models.diffusion:Diffusion",
         drawing=Settings(5_000, 64, 2e-3),

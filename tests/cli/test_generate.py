@@ -102,7 +102,7 @@ def test_numbers_that_could_not_be_measured_say_how_to_do_it_again(capsys, monke
 BAD = {
     "generate --model pixelcn": "there is no model 'pixelcn'; did you mean pixelcnn?",
     "generate --model ising": "there is no model 'ising'; choose one of naive-bayes, vae, pixelcnn, realnvp, conditional-vae, gan, dcgan, "
-    "conditional-gan, infogan, diffusion, energy, vq-vae",
+    "conditional-gan, infogan, semi-supervised, diffusion, energy, vq-vae",
     "generate --model vae --model.latant 3": f"the chosen model has no --model.latant; did you mean --model.latent{SEE}",
     "generate --model pixelcnn --model.levels 4": f"the chosen model has no --model.levels; did you mean --levels{SEE}",
     "generate --dat mnist": f"there is no flag --dat; did you mean --data{SEE}",
@@ -110,6 +110,10 @@ BAD = {
     "generate --model naive-bayes --levels 4": f"--levels is 4, but must be 2 for --model naive-bayes{SEE}",
     "generate --model naive-bayes --epochs 4": f"--epochs is 4, but --model naive-bayes counts once; leave --epochs out{SEE}",
     "generate --size 3": f"--size is 3, but must be at least 4, or 0 for images as they are{SEE}",
+    "generate --labels 20": f"--labels is 20, but --model vae has no use for a few; write --model semi-supervised{SEE}",
+    "generate --model semi-supervised --labels 0": f"--labels is 0, but must be at least 1{SEE}",
+    "generate --model semi-supervised --data bars.npz": "--model semi-supervised on bars.npz: these images have no labels, which a "
+    "conditional model or a classifier needs; put each class into a folder of its own",
     "generate --learning-rate 0": f"--learning-rate is 0.0, but must be positive and finite{SEE}",
     "generate --frames 3": f"--frames is 3, but must be at least 20{SEE}",
     "generate --policy taken": f"--policy was given, but --data mnist records nothing; write --data frames:TASK{SEE}",
@@ -149,7 +153,7 @@ def test_a_named_set_that_is_not_here_says_where_it_was_looked_for(tmp_path, cap
 
 def test_a_conditional_model_needs_labels(capsys):
     assert main(["generate", "--model", "conditional-gan", "--data", "bars.npz", "--out", "run"]) == 2
-    reason = "these images have no labels, which a conditional model needs; put each class into a folder of its own"
+    reason = "these images have no labels, which a conditional model or a classifier needs; put each class into a folder of its own"
     assert capsys.readouterr().err == f"genrl: --model conditional-gan on bars.npz: {reason}\n"
 
 

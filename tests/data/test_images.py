@@ -209,7 +209,7 @@ class TestImages:
 
     def test_missing_labels_are_asked_for(self):
         images = Images(torch.zeros(2, 1, 3, 3, dtype=torch.uint8))
-        with pytest.raises(ImageError, match="these images have no labels, which a conditional model needs"):
+        with pytest.raises(ImageError, match="these images have no labels, which a conditional model or a classifier needs"):
             _ = images.n_classes
 
     @pytest.mark.parametrize(

@@ -45,6 +45,7 @@ SMALL = {
     "dcgan": {"width": 2, "noise": 4},
     "conditional-gan": {"width": 2, "noise": 4},
     "infogan": {"width": 2, "noise": 4, "categories": (3,)},
+    "semi-supervised": {"width": 2, "noise": 4},
 }
 
 
@@ -302,6 +303,38 @@ class TestAGan:
 
     def test_dense_networks_by_one_flag(self, config, tmp_path):
         assert generate(replace(config("infogan"), model_kwargs={"networks": "dense"}), quiet=True)["status"] == "finished"
+
+    def test_of_few_labels_is_told_those_alone_the_same_for_a_seed(self, config, tmp_path):
+        np.savez(tmp_path / "bars.npz", **bars(300))
+        source, made = images_of(config("semi-supervised"))
+        assert made.labels == 20 and source.labelled.needed_labels.bincount().tolist() == [10, 10]
+        again, other = (images_of(replace(config("semi-supervised"), seed=seed))[0].labelled for seed in (0, 1))
+        assert torch.equal(again.pixels, source.labelled.pixels) and not torch.equal(other.pixels, source.labelled.pixels)
+        x, labelled, labels, others = source.transform(source.data.train.batch(slice(0, 16)), torch.Generator().manual_seed(0))
+        told = {(image.numpy().tobytes(), int(label)) for image, label in zip(labelled, labels, strict=True)}
+        assert told <= {(image.numpy().tobytes(), int(y)) for image, y in zip(source.labelled.batch(), source.labelled.labels, strict=True)}
+        assert len(x) == len(others) == 16
+
+    def test_of_few_labels_is_measured_beside_the_nearest_of_them(self, config, tmp_path):
+        """Two noiseless bars: the nearest labelled one names all, a model that has learnt nothing about half."""
+        few = {name: value[:300] for name, value in bars(300).items()}
+        few["images"] = np.where(few["labels"][:, None, None, None] == 1, 200, 0).astype(np.uint8) * np.ones((1, 1, 8, 8), np.uint8)
+        np.savez(tmp_path / "bars.npz", **few)
+        made = replace(config("semi-supervised", judge_images=24), labels=4)
+        found = generate(made, quiet=True)["accuracy"]
+        assert found["floor"] == 1.0 and found["labels"] == 4 and found["images"] == 24
+        source, _ = images_of(made)
+        model, images = load_model(made.out / "model.safetensors"), judged_images(source, 24)
+        right = (model.classify(images.batch()).argmax(1) == images.labels).double().mean()
+        assert found["accuracy"] == pytest.approx(float(right))
+        assert generate(config("dcgan", out="other", judge_images=24), quiet=True)["accuracy"] is None
+
+    def test_few_labels_that_can_not_be_shared_are_refused(self, config, tmp_path):
+        np.savez(tmp_path / "bars.npz", **bars(300))
+        with pytest.raises(RunError, match=r"--model semi-supervised on .*: 21 labels can't be shared equally by 2 classes"):
+            generate(replace(config("semi-supervised"), labels=21), quiet=True)
+        with pytest.raises(RunError, match="--levels is 8, but must be 256 for --model semi-supervised"):
+            replace(config("semi-supervised"), levels=8)
 
     @pytest.mark.parametrize("model", ["gan", "energy"])
     def test_learns_of_images_that_are_all_alike(self, config, tmp_path, model):
