@@ -218,7 +218,7 @@ FITS = {
     "realnvp": Fit(
         lambda: RealNVP(MNIST, width=64, dequantization="variational"),
         settings={
-            "epochs": 9,
+            "epochs": 8,
             "batch_size": 32,
             "learning_rate": 5e-3,
             "warmup": 200,

@@ -75,7 +75,9 @@ class Images:
             ImageError: there are none.
         """
         if self.labels is None:
-            raise ImageError("these images have no labels, which a conditional model or a classifier needs; put each class into a folder of its own")
+            raise ImageError(
+                "these images have no labels, which a conditional model or a classifier needs; put each class into a folder of its own"
+            )
         return self.labels
 
     def __len__(self) -> int:

@@ -48,7 +48,8 @@ class GenerateConfig(Config):
     """What a conditional-vae is given of an image, to make the rest: one (the default), two or three quadrants, all but a hole, or all of
     it, noisy or coarse."""
     labels: int = AUTO
-    """Images with labels that a semi-supervised model learns from beside all the others, equally many of each class; -1 takes ten of each."""
+    """Images with labels that a semi-supervised model learns from beside all the others, equally many of each class; -1 takes ten of
+    each."""
     seed: int = 0
     """One seed for the model, the fit and the frames; the same seed and threads repeat a run bit for bit."""
     data_root: Path | None = None
