@@ -153,9 +153,11 @@ def fit(
         they measured, ``held_out_loss``, ``seconds``.
 
     Raises:
-        FloatingPointError: a loss is NaN or infinite; the last checkpoint is as it was.
+        FloatingPointError: a loss, or a weight after an epoch, is NaN or infinite; the last checkpoint is as it was.
+        TypeError: no images with ``len`` and ``batch``.
         ValueError: a checkpoint of another fit; the model is conditional, and the images have no labels.
     """
+    _check_images(images)
     _check(epochs, batch_size, learning_rate, average, precision, warmup)
     if checkpoint is not None and not Path(checkpoint).parent.is_dir():
         raise ValueError(f"there is no folder {Path(checkpoint).parent} for the checkpoint; make it first")
@@ -194,7 +196,9 @@ def fit(
                         optimizer.param_groups[0]["lr"] = rate * player.pace * learning_rate
                         with torch.autocast("cpu", torch.bfloat16, enabled=half):
                             loss, measured = _measured(player.loss(*batch))
-                        seen = {player.name: _finite(loss, player, epoch, state.step)} | {key: float(x) for key, x in measured.items()}
+                        seen = {player.name: _finite(float(loss.detach()), f"{player.name} of a batch", epoch, state.step)} | {
+                            key: float(x) for key, x in measured.items()
+                        }
                         norm = _descend(loss, player, optimizer, math.inf if max_grad_norm is None and len(players) > 1 else max_grad_norm)
                         if norm is not None and len(players) > 1:
                             seen[f"{player.name}_grad_norm"] = norm
@@ -205,9 +209,12 @@ def fit(
                     advance(sums, len(batches))
                 row: dict[str, float] = {"epoch": epoch, "step": state.step}
                 row |= {name: value / len(batches) for name, value in sums.items()}
+                _check_weights(model, epoch, state.step)
                 with averaged(model, state.average):
                     if held_out is not None:
-                        row["held_out_loss"] = held_out_loss(model, held_out, transform, batch_size, seed)
+                        row["held_out_loss"] = _finite(
+                            held_out_loss(model, held_out, transform, batch_size, seed), "held-out loss", epoch, state.step
+                        )
                     row["seconds"] = round(time.perf_counter() - start, 3)
                     if on_epoch is not None:
                         on_epoch(model, row)
@@ -256,6 +263,13 @@ def averaged(model: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[None]:
         model.train(was_training)
 
 
+def _check_images(images: Any) -> None:
+    if hasattr(images, "batch") and hasattr(images, "__len__"):
+        return
+    cure = "give its .train" if hasattr(images, "train") else "wrap bytes in genrl.data.Images(pixels, labels)"
+    raise TypeError(f"fit learns from images with len and batch, but was given {type(images).__name__}; {cure}")
+
+
 def _check(epochs: int, batch_size: int, learning_rate: float, average: float, precision: str, warmup: int) -> None:
     for name, value, fine, need in (
         ("epochs", epochs, epochs >= 1, "at least 1"),
@@ -302,11 +316,16 @@ def _batch(
     return (*(part.contiguous(memory_format=layout) if part.ndim == 4 else part for part in parts), *labels)
 
 
-def _finite(loss: Tensor, player: Player, epoch: int, step: int) -> float:
-    value = float(loss.detach())
+def _finite(value: float, what: str, epoch: int, step: int) -> float:
     if not math.isfinite(value):
-        raise FloatingPointError(f"the {player.name} of a batch is {value} in epoch {epoch}, step {step}; lower the learning rate")
+        raise FloatingPointError(f"the {what} is {value} in epoch {epoch}, step {step}; lower the learning rate")
     return value
+
+
+def _check_weights(model: nn.Module, epoch: int, step: int) -> None:
+    """A gradient that is not finite shows in the next loss only, which after an epoch's last step is too late for the checkpoint."""
+    for name, value in model.named_parameters():
+        _finite(float(value.detach().sum(dtype=torch.float64)), f"sum of {name}", epoch, step)
 
 
 def _measured(loss: Measured) -> tuple[Tensor, Mapping[str, Tensor]]:
@@ -344,7 +363,10 @@ def _resume(path: Path, state: _State, about: Mapping[str, Any]) -> None:
             f"{path} is of a fit with another {other[0]} ({saved.get(other[0])} instead of {about[other[0]]}); give another file, or "
             "delete it"
         )
-    state.load_state_dict(copy.deepcopy(saved["fit"]))
+    try:
+        state.load_state_dict(copy.deepcopy(saved["fit"]))
+    except RuntimeError as error:  # other names or shapes of weights
+        raise ValueError(f"{path} is of another version of {type(state.model).__name__}; give another file, or delete it") from error
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from genrl.data import ImageError, Images
+from genrl.data import ImageData, ImageError, Images
 from genrl.models.pixelcnn import PixelCNN
 from genrl.models.pixels import binarize, bits_per_dim, quantize, resize
 from genrl.models.training import Player, averaged, fit, held_out_loss
@@ -150,6 +150,50 @@ def test_a_loss_that_is_not_finite_stops_it_with_the_step_named(tmp_path: Path):
     with pytest.raises(FloatingPointError, match="the loss of a batch is nan in epoch 2, step 7"):
         quiet(model, images(), checkpoint=tmp_path / "fit.safetensors")
     quiet(Pixels(), images(), checkpoint=tmp_path / "fit.safetensors")  # the checkpoint of the first epoch is whole
+
+
+def test_a_gradient_that_is_not_finite_in_the_last_step_leaves_the_checkpoint_as_it_was(tmp_path: Path):
+    quiet(Pixels(), images(), epochs=1, checkpoint=tmp_path / "fit.safetensors")
+    before = (tmp_path / "fit.safetensors").read_bytes()
+    model, calls, whole = Pixels(), [], Pixels.loss
+
+    def breaks(x: Tensor) -> Tensor:
+        calls.append(x)
+        same = (model.logits - model.logits.detach()).abs().sqrt().sum()  # zero, but its slope is none
+        return whole(model, x) + (same if len(calls) == 5 else 0)
+
+    model.loss = breaks
+    with pytest.raises(FloatingPointError, match="the sum of logits is nan in epoch 2, step 10"):
+        quiet(model, images(), epochs=2, checkpoint=tmp_path / "fit.safetensors", on_epoch=lambda *_: pytest.fail("it went on"))
+    assert (tmp_path / "fit.safetensors").read_bytes() == before
+
+
+def test_a_held_out_loss_that_is_not_finite_stops_it_too():
+    model, whole = Pixels(), Pixels.loss
+    model.loss = lambda x: whole(model, x) * (1 if model.training else float("inf"))
+    with pytest.raises(FloatingPointError, match="the held-out loss is inf in epoch 1, step 5"):
+        quiet(model, images(), held_out=images(), on_epoch=lambda *_: pytest.fail("it went on"))
+
+
+def test_a_checkpoint_whose_weights_have_other_names_is_refused(tmp_path: Path):
+    quiet(Pixels(), images(), checkpoint=tmp_path / "fit.safetensors")
+    model = Pixels()
+    model.more = torch.nn.Parameter(torch.zeros(1))
+    with pytest.raises(ValueError, match="is of another version of Pixels; give another file, or delete it"):
+        quiet(model, images(), checkpoint=tmp_path / "fit.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (torch.zeros(4, 1, 2, 2), r"but was given Tensor; wrap bytes in genrl.data.Images\(pixels, labels\)"),
+        (ImageData("a", *2 * [Images(torch.zeros(4, 1, 2, 2, dtype=torch.uint8))]), r"give its \.train"),
+    ],
+    ids=["tensor", "both parts"],
+)
+def test_what_is_no_images_is_refused_with_what_to_give(given, sentence):
+    with pytest.raises(TypeError, match=sentence):
+        quiet(Pixels(), given)
 
 
 def test_the_model_keeps_the_average_of_its_weights():
