@@ -14,6 +14,7 @@ __all__ = [
     "convolutions",
     "ensemble_mlp",
     "gradient_step",
+    "in_full",
     "minibatches",
     "mlp",
     "recompute_batch_norm",
@@ -35,6 +36,14 @@ def mlp(sizes: Sequence[int], activation: type[nn.Module] = nn.ReLU, norm: type[
     for inputs, outputs in pairwise(sizes):
         layers += [nn.Linear(inputs, outputs), *([norm(outputs)] if norm else []), activation()]
     return nn.Sequential(*layers[: -2 if norm else -1])
+
+
+def in_full(layer: nn.Module, x: Tensor) -> Tensor:
+    """``layer`` of ``x``, never autocast: for the last layer of parameters that need more digits than bfloat16 has, such as the place of
+    one level of 256."""
+    with torch.autocast(x.device.type, enabled=False):
+        out: Tensor = layer(x.to(next(layer.parameters()).dtype))
+    return out
 
 
 class EnsembleLinear(nn.Module):

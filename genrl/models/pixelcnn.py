@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genrl.models.base import ImageModel
+from genrl.models.nn import in_full
 from genrl.models.pixels import level_of, log_logistic_mass, to_levels
 
 __all__ = ["Blocks", "MaskedConv2d", "PixelCNN"]
@@ -160,7 +161,8 @@ class PixelCNN(ImageModel):
 
     def forward(self, x: Tensor) -> Tensor:
         """Parameters of each pixel given those before it, ``(batch, levels or 3 * mixture, height, width)``."""
-        out: Tensor = self.head(self._activations(x, len(self.blocks)))
+        hidden = self.head[:-1](self._activations(x, len(self.blocks)))
+        out: Tensor = in_full(self.head[-1], hidden) if self.mixture else self.head[-1](hidden)
         return out.to(x.dtype)
 
     def encode(self, x: Tensor) -> Tensor:

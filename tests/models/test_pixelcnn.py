@@ -121,6 +121,13 @@ def test_a_logistic_is_integrated_over_each_level():
     torch.testing.assert_close(model.log_levels(parameters).exp().flatten(), wanted)
 
 
+def test_places_of_logistics_are_not_rounded_to_half_the_bits():
+    model, x = PixelCNN((1, 4, 4), levels=256, width=4, depth=1, mixture=2).float(), torch.zeros(2, 1, 4, 4, dtype=torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        parameters = model(x)
+    assert (parameters != parameters.bfloat16()).any()
+
+
 def test_a_logistic_far_away_has_a_finite_density():
     model = PixelCNN((1, 1, 1), levels=256, mixture=1, width=2, depth=1)
     parameters = torch.tensor([0.0, 40.0, -9.0]).view(1, 3, 1, 1).requires_grad_()

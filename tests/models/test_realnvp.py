@@ -67,6 +67,13 @@ def test_couplings_of_a_fitted_flow_in_single_precision_add_no_rounding():
     assert single[1].dtype == single[0][0].dtype == flow.inverse(single[0]).dtype == torch.float32
 
 
+def test_shifts_are_not_rounded_to_half_the_bits():
+    coupling, x = stirred(AffineCoupling(torch.tensor([[[1, 0], [0, 1]]]), 3)).float(), torch.randn(5, 1, 2, 2, dtype=torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        s, t = coupling._scale_and_shift(x)
+    assert (t != t.bfloat16()).any() and (s != s.bfloat16()).any()
+
+
 def test_a_fresh_flow_is_the_identity():
     flow, y = RealNVP((1, 4, 4), width=3), torch.randn(2, 1, 4, 4)
     assert flow(y)[1].abs().max() == 0
