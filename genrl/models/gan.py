@@ -188,8 +188,8 @@ class GAN(ImageModel):
         return Generator(self.image_shape, networks, width, norm, self._reference(), n_classes=self.n_classes, dense=self._dense)
 
     def _reference(self) -> Tensor:
-        """Latent numbers for the generator's virtual batch norm."""
-        labels = torch.randint(self.n_classes, (REFERENCE,)) if self.conditional else None
+        """Latent numbers for the generator's virtual batch norm, of all classes in turn."""
+        labels = torch.arange(REFERENCE) % self.n_classes if self.conditional else None
         return self.latent(REFERENCE, labels)
 
     # --- the two players ---
@@ -252,9 +252,9 @@ class GAN(ImageModel):
     def _from_history(self, player: str) -> Tensor | float:
         return self.history * self.get_submodule(f"{player}_history")() if self.history else 0.0
 
-    def latent(self, n: int, labels: Tensor | None = None, codes: Tensor | None = None) -> Tensor:
+    def latent(self, n: int, labels: Tensor | None = None, codes: Tensor | None = None, noise: Tensor | None = None) -> Tensor:
         """What the generator makes images of, ``(n, latent)``: uniform numbers in [-1, 1), codes, and one-hot labels."""
-        parts = [2 * torch.rand(n, self.noise) - 1]
+        parts = [2 * torch.rand(n, self.noise) - 1 if noise is None else noise]
         if self.codes is not None:
             parts.append(self.codes.draw(n) if codes is None else codes)
         if labels is not None:
@@ -264,13 +264,14 @@ class GAN(ImageModel):
     # --- use ---
 
     @torch.no_grad()
-    def sample(self, n: int, labels: Tensor | None = None, codes: Tensor | None = None) -> Tensor:
-        """Images in [0, 1], ``(n, channel, height, width)``; of classes and codes, or of such as are drawn at random.
+    def sample(self, n: int, labels: Tensor | None = None, codes: Tensor | None = None, noise: Tensor | None = None) -> Tensor:
+        """Images in [0, 1], ``(n, channel, height, width)``; of what is given, the rest drawn at random.
 
         Args:
             n: images.
             labels: of a conditional GAN, ``(n,)``.
             codes: of an InfoGAN, ``(n, codes.size)``, see :meth:`genrl.models.infogan.Codes.draw` and ``replaced``.
+            noise: z, ``(n, noise)``, such as a walk from one image's numbers to another's, see :func:`genrl.models.latents.walk`.
         """
         if labels is None and self.conditional:
             labels = torch.randint(self.n_classes, (n,))
@@ -278,8 +279,10 @@ class GAN(ImageModel):
         if codes is not None and (self.codes is None or codes.shape != (n, self.codes.size)):
             need = "was built without codes" if self.codes is None else f"needs codes of shape {(n, self.codes.size)}"
             raise ValueError(f"this GAN {need}, but was given codes of shape {tuple(codes.shape)}")
+        if noise is not None and noise.shape != (n, self.noise):
+            raise ValueError(f"this GAN needs noise of shape {(n, self.noise)}, but was given {tuple(noise.shape)}")
         with evaluating(self):
-            return torch.cat([self.generator(latent) for latent in self.latent(n, labels, codes).split(500)])
+            return torch.cat([self.generator(latent) for latent in self.latent(n, labels, codes, noise).split(500)])
 
     def recognise(self, x: Tensor, labels: Tensor | None = None) -> list[Tensor]:
         """What an InfoGAN reads in images, see :meth:`genrl.models.infogan.Codes.read`."""

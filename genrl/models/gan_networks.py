@@ -158,8 +158,8 @@ class Generator(nn.Module):
         else:
             units = 16 * width
             norms = [_norm_of(norm, units, False) for _ in range(2)]
-            last = nn.Linear(units + n_classes, math.prod(image_shape))
             stages = [nn.Linear(inputs, units), nn.Linear(units + n_classes, units)]
+            last = nn.Linear(units + n_classes, math.prod(image_shape))
             stages.append(nn.Sequential(_of_length_one(last) if unit else last, nn.Unflatten(1, image_shape)))
         self.stages, self.norms = nn.ModuleList(stages), nn.ModuleList(norms)
         if convolutional:
@@ -193,7 +193,7 @@ class Discriminator(nn.Module):
             units.
         norm: ``batch`` (not of the first layer), ``weight`` (weight norm, the scales set by the first batch) or ``none``.
         outputs: logits.
-        n_classes: of a label that is given with each image to every layer, as a one-hot vector (dense) or as constant maps (convolutional).
+        n_classes: of a label that is given with each image to every hidden layer, as a one-hot vector (dense) or as constant maps (convolutional).
         dense: units of a dense layer after a convolutional network's smallest grid; 0 is none.
         noise: standard deviation of Gaussian noise before each layer, in training; 0.6 of it before the first.
         kernels: of minibatch discrimination; 0 is none.

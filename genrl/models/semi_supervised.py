@@ -37,7 +37,7 @@ class SemiSupervisedGAN(GAN):
         jitter: standard deviation of the discriminator's Gaussian noise.
         entropy: weight of the entropy of the classes of unlabelled images, as in the second paper; 0 is none, as in the first.
         feature_matching: see :class:`genrl.models.gan.GAN`; by default with dense networks only.
-        minibatch_discrimination, historical_averaging, label_smoothing, generator_pace: see :class:`genrl.models.gan.GAN`.
+        minibatch_discrimination, historical_averaging, label_smoothing, virtual_batch_norm, generator_pace: see :class:`genrl.models.gan.GAN`.
 
     Raises:
         ValueError: a value out of its range.
@@ -67,6 +67,7 @@ class SemiSupervisedGAN(GAN):
         minibatch_discrimination: int = 0,
         historical_averaging: float = 0.0,
         label_smoothing: float = 0.0,
+        virtual_batch_norm: bool = False,
         generator_pace: float = 1.0,
     ) -> None:
         self._refuse(
@@ -85,9 +86,10 @@ class SemiSupervisedGAN(GAN):
             minibatch_discrimination=minibatch_discrimination,
             historical_averaging=historical_averaging,
             label_smoothing=label_smoothing,
+            virtual_batch_norm=virtual_batch_norm,
             generator_pace=generator_pace,
         )
-        self.entropy = entropy
+        self.entropy, self.n_classes = entropy, n_classes  # not conditional: no network is told a class
 
     def _discriminator(self, networks: Networks, width: int, kernels: int) -> Discriminator:
         norm: Norm = "weight" if networks == "dense" else "batch"
@@ -120,6 +122,8 @@ class SemiSupervisedGAN(GAN):
             raise ValueError("SemiSupervisedGAN learns from images and labelled images; give fit transform=with_labelled(...)")
         self._need_two(x)
         self._need_two(labelled)
+        if labels.max() >= self.n_classes:
+            raise ValueError(f"this SemiSupervisedGAN has {self.n_classes} classes, but was given label {int(labels.max())}")
         self.discriminator.begin(self.checked(x))
         with torch.no_grad():
             made = self.generator(self.latent(len(x)))
@@ -152,7 +156,15 @@ def with_labelled(labelled: Tensor, labels: Tensor, images: Source, batch_size: 
         labels: ``(n,)``, int64.
         images: where the others come from.
         batch_size: labelled images, drawn with replacement, all of them once where they are as many.
+
+    Raises:
+        ValueError: no labelled images, or other than one label for each, from 0 on.
     """
+    if not len(labelled) or labels.shape != (len(labelled),) or labels.dtype != torch.int64 or labels.min() < 0:
+        raise ValueError(
+            f"with_labelled needs images and a label from 0 on (int64) for each, but was given {len(labelled)} images and "
+            f"{str(labels.dtype).removeprefix('torch.')} labels of shape {tuple(labels.shape)}"
+        )
 
     def transform(x: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
         some = torch.randperm(len(labelled), generator=generator)

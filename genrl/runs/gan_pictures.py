@@ -11,10 +11,11 @@ from torch import Tensor
 from genrl.models.diffusion import Diffusion
 from genrl.models.gan import GAN
 from genrl.models.infogan import Codes
+from genrl.models.latents import walk
 from genrl.runs.generation_directory import GenerationDirectory
 from genrl.runs.pictures import BLUE, GREY, INK, ORANGE, STYLE, save_figure
 
-__all__ = ["COLUMNS", "ROWS", "balance_picture", "by_class", "by_code"]
+__all__ = ["COLUMNS", "ROWS", "balance_picture", "between", "by_class", "by_code"]
 
 ROWS, COLUMNS = 8, 10
 
@@ -65,6 +66,15 @@ def by_class(model: GAN | Diffusion) -> Tensor:
     """Draws of each class, a class a row of ``COLUMNS``."""
     labels = torch.arange(model.n_classes).repeat_interleave(COLUMNS)
     return model.sample(len(labels), labels)
+
+
+def between(model: GAN) -> Tensor:
+    """``ROWS`` rows of draws whose noise walks in ``COLUMNS`` steps from one to another, while class and codes stay."""
+    start, end = 2 * torch.rand(2, ROWS, model.noise) - 1
+    noise = walk(start, end, COLUMNS).transpose(0, 1).flatten(0, 1)
+    labels = torch.randint(model.n_classes, (ROWS,)).repeat_interleave(COLUMNS) if model.conditional else None
+    codes = None if model.codes is None else model.codes.draw(ROWS).repeat_interleave(COLUMNS, dim=0)
+    return model.sample(len(noise), labels, codes, noise)
 
 
 def by_code(model: GAN) -> dict[str, Tensor]:

@@ -18,7 +18,7 @@ from genrl.models.diffusion import Diffusion
 from genrl.models.gan import GAN
 from genrl.models.pixels import bits_per_dim
 from genrl.models.state import write_whole
-from genrl.runs.gan_pictures import COLUMNS, ROWS, balance_picture, by_class, by_code
+from genrl.runs.gan_pictures import COLUMNS, ROWS, balance_picture, between, by_class, by_code
 from genrl.runs.generate_config import GenerateConfig
 from genrl.runs.generation_directory import GenerationDirectory
 from genrl.runs.image_judging import judged_images
@@ -50,6 +50,8 @@ def draw(config: GenerateConfig, run: GenerationDirectory, source: Source, model
         _over_time(run)
         if isinstance(model, GAN | Diffusion) and model.conditional:
             _save(run, "classes", grid(as_bytes(by_class(model)), COLUMNS, [str(label) for label in range(model.n_classes)]))
+        if isinstance(model, GAN):
+            _save(run, "interpolations", grid(as_bytes(between(model)), COLUMNS))
         if isinstance(model, GAN) and model.codes is not None:
             for name, images in by_code(model).items():
                 _save(run, name, grid(as_bytes(images), len(images) // ROWS))

@@ -474,6 +474,20 @@ class TestSemiSupervised:
         p = gan.classify(x)
         assert losses[1] - losses[0] == pytest.approx(2 * -(p * p.log()).sum(1).mean().item())
 
+    def test_takes_virtual_batch_norm_and_knows_its_classes(self):
+        gan = self.model(virtual_batch_norm=True, networks="convolutional")
+        assert any(isinstance(layer, VirtualBatchNorm) for layer in gan.generator.modules())
+        assert gan.n_classes == 3 and not gan.conditional
+
+    def test_labels_that_do_not_fit_are_refused(self):
+        x = torch.rand(4, *SHAPE)
+        data = Images(torch.zeros(4, *SHAPE, dtype=torch.uint8))
+        for labels in (torch.tensor([0, 1]), torch.tensor([0.0, 1.0, 1.0, 0.0]), torch.tensor([0, 1, -1, 0])):
+            with pytest.raises(ValueError, match="needs images and a label from 0 on"):
+                with_labelled(x, labels, data)
+        with pytest.raises(ValueError, match="has 3 classes, but was given label 3"):
+            self.model().classifier_loss(x, x, torch.tensor([0, 1, 2, 3]))
+
     def test_the_generator_matches_the_other_images(self):
         gan = self.model(jitter=0.0).eval()
         x, other = torch.rand(6, *SHAPE), torch.rand(6, *SHAPE)
@@ -573,6 +587,15 @@ class TestUse:
         assert torch.equal(drawn[0][0], drawn[1][0])
         assert torch.equal(drawn[0][1], drawn[1][1])
         assert drawn[0][0].min() >= 0 and drawn[0][0].max() <= 1
+
+    def test_draws_of_given_noise_labels_and_codes_are_the_generators(self):
+        gan = small(n_classes=3, categories=(3,)).eval()
+        labels, codes, noise = torch.tensor([2, 0]), gan.codes.draw(2), torch.rand(2, 5)
+        one_hot = torch.nn.functional.one_hot(labels, 3)
+        expected = gan.generator(torch.cat([noise, codes, one_hot], dim=1))
+        torch.testing.assert_close(gan.sample(2, labels, codes, noise), expected)
+        with pytest.raises(ValueError, match=r"needs noise of shape \(2, 5\), but was given \(2, 4\)"):
+            gan.sample(2, labels, codes, noise[:, :4])
 
     def test_features_are_of_the_recogniser_too(self):
         x = torch.rand(3, *SHAPE)

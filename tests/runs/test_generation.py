@@ -251,7 +251,7 @@ class TestAGan:
         found = generate(config("conditional-gan", judge_images=24, pictures=True), quiet=True)
         run = config().out
         assert "the generator has collapsed" in found["trouble"]  # after a few steps all images are grey
-        assert {"balance.png", "classes.png", "samples.png"} <= {path.name for path in run.iterdir()}
+        assert {"balance.png", "classes.png", "samples.png", "interpolations.png"} <= {path.name for path in run.iterdir()}
         generate(config("diffusion", out="noise", judge_images=24, pictures=True), quiet=True)
         assert "classes.png" in {path.name for path in config(out="noise").out.iterdir()}
         generate(config("infogan", out="codes", judge_images=24, pictures=True), quiet=True)
