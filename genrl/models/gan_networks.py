@@ -193,7 +193,8 @@ class Discriminator(nn.Module):
             units.
         norm: ``batch`` (not of the first layer), ``weight`` (weight norm, the scales set by the first batch) or ``none``.
         outputs: logits.
-        n_classes: of a label that is given with each image to every hidden layer, as a one-hot vector (dense) or as constant maps (convolutional).
+        n_classes: of a label that is given with each image to every hidden layer, as a one-hot vector (dense) or as constant maps
+            (convolutional).
         dense: units of a dense layer after a convolutional network's smallest grid; 0 is none.
         noise: standard deviation of Gaussian noise before each layer, in training; 0.6 of it before the first.
         kernels: of minibatch discrimination; 0 is none.

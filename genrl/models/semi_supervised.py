@@ -37,7 +37,8 @@ class SemiSupervisedGAN(GAN):
         jitter: standard deviation of the discriminator's Gaussian noise.
         entropy: weight of the entropy of the classes of unlabelled images, as in the second paper; 0 is none, as in the first.
         feature_matching: see :class:`genrl.models.gan.GAN`; by default with dense networks only.
-        minibatch_discrimination, historical_averaging, label_smoothing, virtual_batch_norm, generator_pace: see :class:`genrl.models.gan.GAN`.
+        minibatch_discrimination, historical_averaging, label_smoothing, virtual_batch_norm, generator_pace: see
+            :class:`genrl.models.gan.GAN`.
 
     Raises:
         ValueError: a value out of its range.
