@@ -54,7 +54,7 @@ def direction(features: Tensor, has: Tensor) -> Tensor:
         ``(latent,)``: added to an image's features it gives the property, subtracted it takes it away.
 
     Raises:
-        ValueError: all images have it, or none.
+        ValueError: all images have it, or none; ``has`` is not boolean, or not one for each image.
 
     References:
         Radford, Metz, Chintala, "Unsupervised Representation Learning with Deep Convolutional Generative Adversarial Networks", 2016,
@@ -64,6 +64,9 @@ def direction(features: Tensor, has: Tensor) -> Tensor:
         >>> direction(torch.tensor([[1.0, 0.0], [3.0, 0.0], [0.0, 4.0]]), torch.tensor([True, True, False])).tolist()
         [2.0, -4.0]
     """
+    if has.dtype != torch.bool or has.shape != features.shape[:1]:  # whole numbers would be rows
+        was = f"{str(has.dtype).removeprefix('torch.')} of shape {tuple(has.shape)}"
+        raise ValueError(f"direction needs has to be boolean of shape ({len(features)},), but was given {was}; give such as labels == 7")
     if has.all() or not has.any():
         raise ValueError(f"a direction needs images with the property and without, but {'all' if has.all() else 'none'} of them have it")
     return features[has].mean(0) - features[~has].mean(0)

@@ -46,6 +46,15 @@ def test_refusals():
             direction(torch.zeros(3, 2), has.bool())
 
 
+@pytest.mark.parametrize(
+    ("has", "was"),
+    [(torch.tensor([1, 1, 0]), r"int64 of shape \(3,\)"), (torch.tensor([True, False]), r"bool of shape \(2,\)")],
+)
+def test_zeros_and_ones_are_no_rows(has, was):
+    with pytest.raises(ValueError, match=rf"has to be boolean of shape \(3,\), but was given {was}; give such as labels == 7"):
+        direction(torch.randn(3, 2), has)
+
+
 def test_between_opposites_the_walk_is_a_line():
     point = torch.tensor([[2.0, 1.0, 5.0]])
     path = walk(point, -point, 5, spherical=True)
