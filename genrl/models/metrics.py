@@ -258,11 +258,14 @@ def _checked(what: str, *sets: Tensor, least: int) -> list[Tensor]:
     if min(len(x) for x in sets) < least:
         raise ValueError(f"{what} needs at least {least} image{'s' * (least > 1)}, but was given {' and '.join(str(len(x)) for x in sets)}")
     for x in sets:
-        if broken := int((~x.isfinite().all(1)).sum()):
-            raise ValueError(
-                f"{what} needs finite numbers, but those of {broken} of {len(x)} images are NaN or infinite; look at the images"
-            )
+        need_finite(what, x)
     return [x.detach().double() for x in sets]
+
+
+def need_finite(what: str, x: Tensor) -> None:
+    """Raise a ValueError if numbers of images ``(image, feature)`` are NaN or infinite; ``what`` needs them."""
+    if broken := int((~x.isfinite().all(1)).sum()):
+        raise ValueError(f"{what} needs finite numbers, but those of {broken} of {len(x)} images are NaN or infinite; look at the images")
 
 
 def _factor(x: Tensor) -> Tensor:

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from genrl.models.metrics import need_finite
+
 __all__ = ["LinearProbe", "balanced"]
 
 
@@ -20,7 +22,7 @@ class LinearProbe:
         penalty: times half the squared norm of the weights, beside the mean cross-entropy.
 
     Raises:
-        ValueError: shapes that don't fit, or a single class.
+        ValueError: shapes that don't fit, or a single class; here and later, features that are NaN or infinite.
 
     Example:
         >>> probe = LinearProbe(torch.tensor([[0.0], [1.0], [4.0], [5.0]]), torch.tensor([0, 0, 1, 1]))
@@ -34,6 +36,7 @@ class LinearProbe:
                 f"a linear probe needs features (image, feature) and a label for each image, but was given {tuple(features.shape)} and "
                 f"{tuple(labels.shape)}"
             )
+        need_finite("a linear probe", features)
         if len(labels.unique()) < 2:
             raise ValueError(f"a linear probe needs images of at least two classes, but all labels are {int(labels[0])}")
         classes = int(labels.max()) + 1
@@ -55,6 +58,7 @@ class LinearProbe:
     @torch.no_grad()
     def classify(self, features: Tensor) -> Tensor:
         """The most probable class, ``(image,)``."""
+        need_finite("a linear probe", features)  # the class of NaN would be the first
         return F.linear((features.double() - self.mean) / self.scale, self.weight, self.bias).argmax(1)
 
     def accuracy(self, features: Tensor, labels: Tensor) -> float:

@@ -44,6 +44,15 @@ class TestLinearProbe:
         with pytest.raises(ValueError, match="at least two classes"):
             LinearProbe(torch.zeros(3, 2), torch.zeros(3, dtype=torch.long))
 
+    @pytest.mark.parametrize("broken", [float("nan"), float("inf")])
+    def test_features_that_are_no_numbers_have_no_class(self, broken):
+        x, labels = clusters()
+        probe = LinearProbe(x, labels)
+        x[3, 1] = x[5, 0] = broken
+        for call in (lambda: LinearProbe(x, labels), lambda: probe.classify(x), lambda: probe.accuracy(x, labels)):
+            with pytest.raises(ValueError, match="those of 2 of 60 images are NaN or infinite"):
+                call()
+
 
 class TestBalanced:
     def test_each_class_has_its_share_and_no_image_comes_twice(self):
