@@ -17,13 +17,23 @@ def complexity(x: Tensor, levels: int = 256) -> Tensor:
 
     Args:
         x: grey levels or colours in [0, 1], ``(batch, channel, height, width)``.
-        levels: to which they are rounded, at most 256.
+        levels: to which they are rounded, from 2 to 256.
+
+    Raises:
+        ValueError: other levels; images that are no floats in [0, 1].
 
     Example:
         >>> flat, noise = complexity(torch.stack([torch.zeros(1, 28, 28), torch.rand(1, 28, 28)])).tolist()
         >>> flat < 200, noise > 4000
         (True, True)
     """
+    if levels not in range(2, 257):
+        raise ValueError(f"complexity needs levels to be from 2 to 256, but was given {levels}")
+    if not x.is_floating_point():
+        raise ValueError(f"complexity needs levels in [0, 1] as floats, but was given {str(x.dtype).removeprefix('torch.')}; give x / 255")
+    low, high = (float(x.min()), float(x.max())) if len(x) else (0, 1)
+    if not 0 <= low <= high <= 1:
+        raise ValueError(f"complexity needs levels in [0, 1], but was given some from {low:g} to {high:g}; clamp or rescale them")
     whole = (x * (levels - 1)).round().to(torch.int64)
     left = torch.cat([torch.zeros_like(whole[..., :1]), whole[..., :-1]], dim=-1)
     differences = ((whole - left) % levels).to(torch.uint8)
@@ -82,10 +92,17 @@ class FeatureDistance:
 def auroc(known: Tensor, new: Tensor) -> float:
     """Chance that a new image has the larger score than a known one, equal scores half; 0.5 is blind.
 
+    Raises:
+        ValueError: no known images or no new ones; scores that are NaN.
+
     Example:
         >>> auroc(torch.tensor([1.0, 2.0]), torch.tensor([2.0, 3.0]))
         0.875
     """
+    if not len(known) or not len(new):
+        raise ValueError(f"auroc needs scores of known and of new images, but was given {len(known)} and {len(new)} of them")
+    if broken := int(known.isnan().sum() + new.isnan().sum()):
+        raise ValueError(f"auroc needs scores that are numbers, but {broken} of {len(known) + len(new)} are NaN; look at the images")
     ordered = known.sort().values
     below = torch.searchsorted(ordered, new)
     not_above = torch.searchsorted(ordered, new, right=True)

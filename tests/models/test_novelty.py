@@ -43,6 +43,41 @@ class TestScores:
         points = torch.tensor([[2.0, -1.0], [4.0, -1.0], [2.0, 5.0]], dtype=torch.float64).view(3, 1, 1, 2)
         assert score(points).tolist() == pytest.approx([0, 4, 4], abs=0.4)
 
+    @pytest.mark.parametrize(
+        ("known", "new", "sentence"),
+        [
+            ([], [1.0], "but was given 0 and 1 of them"),
+            ([1.0], [], "but was given 1 and 0 of them"),
+            ([1.0, math.nan], [2.0, 3.0], "but 1 of 4 are NaN"),
+            ([1.0, 2.0], [math.nan, math.nan], "but 2 of 4 are NaN"),
+        ],
+    )
+    def test_auroc_of_no_scores_is_refused(self, known, new, sentence):
+        with pytest.raises(ValueError, match=sentence):
+            auroc(torch.tensor(known), torch.tensor(new))
+
+    def test_auroc_takes_infinite_scores(self):
+        assert auroc(torch.tensor([-math.inf, 1.0]), torch.tensor([math.inf])) == 1
+
+    @pytest.mark.parametrize("levels", [1, 257, 999, 2.5])
+    def test_complexity_has_levels_of_a_byte(self, levels):
+        with pytest.raises(ValueError, match=f"levels to be from 2 to 256, but was given {levels}"):
+            complexity(torch.rand(2, 1, 4, 4), levels)
+
+    @pytest.mark.parametrize(
+        ("x", "sentence"),
+        [
+            (torch.full((2, 1, 4, 4), 255.0), "some from 255 to 255; clamp or rescale"),
+            (torch.full((2, 1, 4, 4), math.nan), "some from nan to nan"),
+            (torch.zeros(2, 1, 4, 4, dtype=torch.uint8), "as floats, but was given uint8; give x / 255"),
+        ],
+    )
+    def test_complexity_is_of_levels_between_zero_and_one(self, x, sentence):
+        for call in (complexity, lambda x: excess_nats(torch.zeros(2), x)):
+            with pytest.raises(ValueError, match=sentence):
+                call(x)
+        assert complexity(torch.zeros(0, 1, 4, 4)).shape == (0,)
+
     def test_one_known_image_is_too_few(self):
         with pytest.raises(ValueError, match="at least 2 of them, but was given 1"):
             FeatureDistance(lambda x: x.flatten(1), torch.zeros(1, 1, 2, 2))
