@@ -157,6 +157,8 @@ class RealNVP(ImageModel):
     convolutions of 3 × 3, 1 × 1 and 3 × 3 pixels, as in Glow; the paper's residual networks learn less in the same time on a processor.
     Batch norm inside them makes densities and inverses exact in evaluation mode, in which :func:`genrl.models.training.fit` leaves a model.
 
+    ``encode`` gives the noise that an image is made of, ``decode`` the image of noise: each undoes the other.
+
     Args:
         image_shape: channels, height, width; both sizes divisible by two for each scale but the last.
         levels: of grey.
@@ -166,7 +168,7 @@ class RealNVP(ImageModel):
             learns, so that flat areas need no flow that makes noise flat.
 
     Raises:
-        ValueError: a value out of its range.
+        ValueError: a value out of its range; when it is called, an image of another shape or with other levels.
 
     References:
         Dinh, Sohl-Dickstein, Bengio, "Density Estimation using Real NVP", 2017, arXiv:1605.08803.
@@ -175,8 +177,9 @@ class RealNVP(ImageModel):
 
     Example:
         >>> flow = RealNVP((1, 8, 8), scales=2, width=4).eval()
-        >>> flow.log_prob(torch.rand(3, 1, 8, 8).round()).shape, flow.sample(2).shape
-        (torch.Size([3]), torch.Size([2, 1, 8, 8]))
+        >>> x = torch.rand(3, 1, 8, 8).round()
+        >>> flow.log_prob(x).shape, flow.sample(2).shape, flow.encode(x).shape, torch.equal(flow.decode(flow.encode(x)), x)
+        (torch.Size([3]), torch.Size([2, 1, 8, 8]), torch.Size([3, 64]), True)
     """
 
     likelihood = "lower bound"
@@ -259,6 +262,24 @@ class RealNVP(ImageModel):
         """Minus the mean of the bound, nats an image."""
         return -self.log_prob(x).mean()
 
+    def encode(self, x: Tensor) -> Tensor:
+        """The noise of images, ``(batch, channel * height * width)``, that of each scale after another, of the middles of their levels."""
+        level_of(self.checked(x), self.levels, self)
+        with evaluating(self):
+            noise, _ = self(dequantize_to_logits(x, torch.full_like(x, 0.5), self.levels, self.ALPHA)[0])
+        return torch.cat([part.flatten(1) for part in noise], dim=1)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Images of noise such as ``encode`` gives, levels in [0, 1], ``(batch, channel, height, width)``."""
+        shapes, size = self._noise_shapes(), math.prod(self.image_shape)
+        if z.ndim != 2 or z.shape[1] != size:
+            raise ValueError(f"RealNVP decodes noise of shape (batch, {size}), but was given {tuple(z.shape)}")
+        parts = z.split([math.prod(shape) for shape in shapes], dim=1)
+        with evaluating(self):
+            p = self.inverse([part.unflatten(1, shape) for part, shape in zip(parts, shapes, strict=True)]).sigmoid()
+        unit = (p - self.ALPHA) / (1 - 2 * self.ALPHA)
+        return (unit * self.levels).floor().clamp(0, self.levels - 1) / (self.levels - 1)
+
     def _noise_shapes(self) -> list[tuple[int, int, int]]:
         """Of each scale: half of what a squeeze leaves, all of it in the last."""
         channels, height, width = self.image_shape
@@ -271,10 +292,8 @@ class RealNVP(ImageModel):
     @torch.no_grad()
     def sample(self, n: int, temperature: float = 1.0) -> Tensor:
         """Images, levels in [0, 1], ``(n, channel, height, width)``; a temperature below one multiplies the noise."""
-        with evaluating(self):
-            p = self.inverse([temperature * torch.randn(n, *shape) for shape in self._noise_shapes()]).sigmoid()
-        unit = (p - self.ALPHA) / (1 - 2 * self.ALPHA)
-        return (unit * self.levels).floor().clamp(0, self.levels - 1) / (self.levels - 1)
+        noise = [torch.randn(n, *shape).flatten(1) for shape in self._noise_shapes()]
+        return self.decode(temperature * torch.cat(noise, dim=1))
 
 
 def dequantize_to_logits(x: Tensor, noise: Tensor, levels: int = 256, alpha: float = 0.05) -> tuple[Tensor, Tensor]:

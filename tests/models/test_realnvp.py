@@ -6,6 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from genrl.models.base import Decoder, Encoder, load_model, save_model
+from genrl.models.latents import walk
+from genrl.models.probe import LinearProbe
 from genrl.models.realnvp import AffineCoupling, RealNVP, dequantize_to_logits, squeeze, unsqueeze
 
 pytestmark = pytest.mark.usefixtures("double")
@@ -151,6 +154,78 @@ def test_samples_are_levels_and_noise_of_an_image_gives_it_back():
     y, _ = dequantize_to_logits(x, torch.full_like(x, 0.5))
     back = ((flow.inverse(flow(y)[0]).sigmoid() - flow.ALPHA) / (1 - 2 * flow.ALPHA) * 256).floor() / 255
     torch.testing.assert_close(back, x)
+
+
+def images(n: int, shape=(1, 4, 4), levels: int = 256) -> torch.Tensor:
+    return torch.randint(levels, (n, *shape)) / (levels - 1)
+
+
+class TestCodes:
+    @pytest.mark.parametrize(("shape", "scales", "levels"), [((1, 4, 4), 1, 256), ((1, 8, 8), 2, 5), ((3, 8, 4), 3, 256)])
+    def test_of_images_are_decoded_to_the_same_images(self, shape, scales, levels):
+        flow, x = flow_of(shape, scales, levels=levels), images(5, shape, levels)
+        z = flow.encode(x)
+        assert z.shape == (5, x[0].numel())
+        assert torch.equal(flow.decode(z), x)
+
+    def test_of_drawn_images_are_decoded_to_them_again(self):
+        flow = flow_of((3, 8, 8))
+        x = flow.decode(torch.randn(4, 192))
+        assert torch.equal(flow.decode(flow.encode(x)), x)
+
+    def test_are_the_noise_that_their_density_is_of(self):
+        flow, x = flow_of((1, 8, 8)), images(3, (1, 8, 8))
+        y, _ = dequantize_to_logits(x, torch.full_like(x, 0.5))
+        volume = flow(y)[1]
+        normal = torch.distributions.Normal(0, 1).log_prob(flow.encode(x)).sum(1)
+        torch.testing.assert_close(flow.log_density(y), normal + volume)
+
+    def test_drawn_of_the_prior_are_decoded_to_samples(self):
+        flow = flow_of((1, 8, 8))
+        torch.manual_seed(3)
+        drawn = flow.sample(4, temperature=0.7)
+        torch.manual_seed(3)
+        noise = [torch.randn(4, *shape).flatten(1) for shape in flow._noise_shapes()]
+        assert torch.equal(flow.decode(0.7 * torch.cat(noise, dim=1)), drawn)
+
+    def test_of_a_saved_model_in_single_precision_are_as_exact(self, tmp_path):
+        torch.set_default_dtype(torch.float32)
+        flow, x = flow_of((3, 8, 8)), images(20, (3, 8, 8))
+        save_model(tmp_path / "model.safetensors", flow)
+        back = load_model(tmp_path / "model.safetensors")
+        assert isinstance(back, RealNVP) and isinstance(back, Encoder) and isinstance(back, Decoder)
+        assert torch.equal(back.encode(x), flow.encode(x)) and back.encode(x).dtype == torch.float32
+        assert torch.equal(back.decode(flow.encode(x)), x)
+
+    def test_do_not_depend_on_the_mode_and_leave_the_model_as_it_is(self):
+        flow, x = flow_of(), images(6)
+        z = flow.encode(x)
+        before = {name: value.clone() for name, value in flow.train().state_dict().items()}
+        assert torch.equal(flow.encode(x), z) and torch.equal(flow.decode(z), x)
+        assert flow.training and all(torch.equal(value, before[name]) for name, value in flow.state_dict().items())
+
+    def test_are_walked_between(self):
+        flow, x = flow_of(), images(6)
+        for spherical in (False, True):
+            path = walk(*flow.encode(x).split(3), 5, spherical=spherical)
+            made = flow.decode(path.flatten(0, 1)).unflatten(0, (5, 3))
+            assert torch.equal(made[0], x[:3]) and torch.equal(made[-1], x[3:])
+            assert made.min() >= 0 and made.max() <= 1
+
+    def test_tell_dark_images_from_bright_ones(self):
+        flow, labels = flow_of(), torch.arange(40) % 2
+        x = (images(40) / 2 * 255).floor() / 255 + labels.view(-1, 1, 1, 1) * 127 / 255
+        assert LinearProbe(flow.encode(x).detach()[:20], labels[:20]).accuracy(flow.encode(x)[20:], labels[20:]) == 1
+
+    def test_of_other_images_or_of_another_size_are_refused(self):
+        flow = flow_of(levels=4)
+        with pytest.raises(ValueError, match=r"images of shape \(1, 4, 4\), but was given \(2, 1, 4, 5\)"):
+            flow.encode(torch.zeros(2, 1, 4, 5))
+        with pytest.raises(ValueError, match="RealNVP models 4 equally spaced levels"):
+            flow.encode(torch.full((2, 1, 4, 4), 0.5))
+        for z in (torch.zeros(2, 15), torch.zeros(2, 1, 4, 4)):
+            with pytest.raises(ValueError, match=r"RealNVP decodes noise of shape \(batch, 16\), but was given \(2, "):
+                flow.decode(z)
 
 
 @pytest.mark.parametrize(
