@@ -17,6 +17,7 @@ from genrl.models.conditional_vae import ConditionalVAE
 from genrl.models.diffusion import Diffusion
 from genrl.models.gan import GAN
 from genrl.models.pixels import bits_per_dim
+from genrl.models.realnvp import RealNVP
 from genrl.models.state import write_whole
 from genrl.runs.gan_pictures import COLUMNS, ROWS, balance_picture, between, by_class, by_code
 from genrl.runs.generate_config import GenerateConfig
@@ -166,14 +167,15 @@ def _completions(run: GenerationDirectory, source: Source, model: ConditionalVAE
 
 @torch.no_grad()
 def _coding(run: GenerationDirectory, source: Source, model: Any) -> None:
-    """Test images above what the model makes of their codes; and what lies between two codes."""
+    """Test images above what the model makes of their codes, unless it is sure to make the same; and what lies between two codes."""
     x = source.seen(judged_images(source, 4 * COLUMNS), 0)
     codes = model.encode(x)
-    made = model.decode(codes)
-    columns = min(COLUMNS, len(x))
-    rows = len(x) // columns
-    pairs = torch.stack([part[: rows * columns].unflatten(0, (rows, columns)) for part in (x, made)], dim=1)
-    _save(run, "reconstructions", grid(as_bytes(pairs.flatten(0, 2)), columns, ["given", "decoded"] * rows))
+    if not isinstance(model, RealNVP):
+        made = model.decode(codes)
+        columns = min(COLUMNS, len(x))
+        rows = len(x) // columns
+        pairs = torch.stack([part[: rows * columns].unflatten(0, (rows, columns)) for part in (x, made)], dim=1)
+        _save(run, "reconstructions", grid(as_bytes(pairs.flatten(0, 2)), columns, ["given", "decoded"] * rows))
     first, last = codes[: min(6, len(codes) // 2)], codes[len(codes) // 2 :][: min(6, len(codes) // 2)]
     if len(first):
         between = torch.stack([torch.lerp(first, last, share) for share in torch.linspace(0, 1, COLUMNS).tolist()], dim=1)

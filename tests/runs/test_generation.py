@@ -478,6 +478,17 @@ class TestPictures:
         assert sizes["samples_over_time"][1] == 4 + 3 * 84
         assert sizes["curves"] == (960, 570)
 
+    def test_of_a_flow_are_walks_between_test_images_without_the_same_images_again(self, config):
+        made = config("realnvp", pictures=True)
+        generate(made, quiet=True)
+        assert {path.stem for path in made.directory.glob("*.png")} == {"curves", "samples", "samples_over_time", "interpolations"}
+        walks = np.asarray(Image.open(made.directory / "interpolations.png"))[:, :, 0]
+        source, _ = images_of(made)
+        seen = (255 * source.seen(judged_images(source, 6), 0)).round().numpy()
+        for row in range(3):  # each pixel is a square of ten
+            first, last = (walks[4 + 84 * row :, 4 + 84 * column :][5:80:10, 5:80:10] for column in (0, 9))
+            assert np.array_equal(first, seen[row, 0]) and np.array_equal(last, seen[3 + row, 0])
+
     def test_of_two_players_that_are_no_gan_show_every_loss(self, config, monkeypatch):
         drawn = []
         monkeypatch.setattr("genrl.runs.image_pictures._cut", lambda axes, values: drawn.extend(line.get_label() for line in axes.lines))
