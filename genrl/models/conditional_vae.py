@@ -48,6 +48,7 @@ class ConditionalVAE(ImageModel):
 
     def __init__(self, image_shape: tuple[int, int, int], *, latent: int = 32, hidden: Sequence[int] = (500, 500)) -> None:
         super().__init__()
+        self._refuse(("image_shape", image_shape, len(image_shape) == 3 and min(image_shape) >= 1, "(channels, height, width)"))
         if latent < 1 or not hidden or min(hidden) < 1:
             raise ValueError(f"ConditionalVAE needs latent and widths of at least 1, but was given {latent} and {tuple(hidden)}")
         self.image_shape, self.latent = image_shape, latent
@@ -77,6 +78,7 @@ class ConditionalVAE(ImageModel):
     @torch.no_grad()
     def log_prob(self, target: Tensor, given: Tensor, wanted: Tensor, samples: int = 500) -> Tensor:
         """The importance-weighted bound of log p(wanted | given), nats, ``(batch,)``."""
+        self._refuse(("samples", samples, samples >= 1, "at least 1"))
         logits, prior, posterior = self._parts(target, given, wanted)
         weights = []
         for _ in range(samples):
@@ -101,6 +103,7 @@ class ConditionalVAE(ImageModel):
         Returns:
             In [0, 1], ``(batch, channel, height, width)``.
         """
+        self._refuse(("samples", samples, samples >= 1, "at least 1"))
         logits, prior = self._prior(given)
         means = sum((logits + self.decoder(prior.sample())).sigmoid() for _ in range(samples)) / samples
         value, known = given.chunk(2, dim=1)

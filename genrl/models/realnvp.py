@@ -196,11 +196,13 @@ class RealNVP(ImageModel):
         dequantization: Dequantization = "uniform",
     ) -> None:
         super().__init__()
-        divisor = 2 ** (scales - 1)
+        divisor, sizes = 2 ** (scales - 1), len(image_shape) == 3 and min(image_shape) >= 1
+        divides = sizes and not (image_shape[1] % divisor or image_shape[2] % divisor)
         self._refuse(
+            ("image_shape", image_shape, sizes, "(channels, height, width)"),
             ("levels", levels, levels >= 2, "at least 2"),
             ("scales", scales, scales >= 1, "at least 1"),
-            ("image_shape", image_shape, not (image_shape[1] % divisor or image_shape[2] % divisor), f"of sizes divisible by {divisor}"),
+            ("image_shape", image_shape, divides, f"of sizes divisible by {divisor}"),
             ("width", width, width >= 1, "at least 1"),
             ("dequantization", dequantization, dequantization in get_args(Dequantization), "uniform or variational"),
         )
@@ -244,6 +246,7 @@ class RealNVP(ImageModel):
         References:
             Hoogeboom, Cohen, Tomczak, "Learning Discrete Distributions by Dequantization", 2020, arXiv:2001.11235 (several draws).
         """
+        self._refuse(("samples", samples, samples >= 1, "at least 1"))
         return torch.stack([self._weight(x) for _ in range(samples)]).logsumexp(0) - math.log(samples)
 
     def _weight(self, x: Tensor) -> Tensor:

@@ -9,6 +9,8 @@ import torch
 
 from genrl.models.base import Decoder, Density, Encoder, ImageModel, Sampler, load_model, save_model
 from genrl.models.conditional_vae import ConditionalVAE
+from genrl.models.corruptions import quadrants
+from genrl.models.naive_bayes import NaiveBayes
 from genrl.models.pixelcnn import PixelCNN
 from genrl.models.realnvp import RealNVP
 from genrl.models.state import load_state, save_state
@@ -90,6 +92,27 @@ class TestRefusals:
     def test_images_that_are_none(self, x, sentence):
         with pytest.raises(ValueError, match=sentence):
             MODELS["vae"]().log_prob(x)
+
+
+@pytest.mark.parametrize("name", ["vae", "realnvp", "conditional vae"])
+def test_a_bound_of_no_draws_is_refused(name):
+    model, x = MODELS[name](), torch.zeros(2, *SHAPE)
+    parts = quadrants(1)(x, torch.Generator()) if name == "conditional vae" else (x,)
+    calls = [lambda: model.log_prob(*parts, samples=0)]
+    if isinstance(model, VAE):
+        calls.append(lambda: model.kl(x, samples=0))
+    if isinstance(model, ConditionalVAE):
+        calls.append(lambda: model.complete(parts[1], samples=0))
+    for call in calls:
+        with pytest.raises(ValueError, match=f"{type(model).__name__} needs samples to be at least 1, but was given 0"):
+            call()
+
+
+@pytest.mark.parametrize("cls", [RealNVP, NaiveBayes, ConditionalVAE])
+@pytest.mark.parametrize("shape", [(28, 28), (1, 0, 8), (4, 1, 28, 28)])
+def test_an_image_has_channels_a_height_and_a_width(cls, shape):
+    with pytest.raises(ValueError, match=rf"^{cls.__name__} needs image_shape to be \(channels, height, width\), but was given \("):
+        cls(shape)
 
 
 def test_what_a_model_can_do_is_what_it_has():
