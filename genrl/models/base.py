@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
@@ -105,7 +106,7 @@ class ImageModel(nn.Module):
         return x
 
     def checked(self, x: Tensor) -> Tensor:
-        """``x``, if it is a batch of images of this model's shape with values in [0, 1].
+        """``x``, if it is a batch of images of this model's shape and floating type with values in [0, 1].
 
         Raises:
             ValueError: it is not.
@@ -115,6 +116,11 @@ class ImageModel(nn.Module):
             raise ValueError(f"{name} models images of shape {self.image_shape}, but was given {tuple(x.shape)}")
         if not x.is_floating_point():
             raise ValueError(f"{name} models grey levels in [0, 1] as floats, but was given {str(x.dtype).removeprefix('torch.')}")
+        own = next((item.dtype for item in chain(self.parameters(), self.buffers()) if item.is_floating_point()), x.dtype)
+        if x.dtype != own:
+            give = "x.float()" if own == torch.float32 else f"x.to({own})"
+            given, needed = (str(dtype).removeprefix("torch.") for dtype in (x.dtype, own))
+            raise ValueError(f"this {name} computes in {needed}, but was given images in {given}; give {give}")
         if len(x) and not (x.min() >= 0 and x.max() <= 1):
             raise ValueError(f"{name} models grey levels in [0, 1], but was given {float(x.min()):.3g} to {float(x.max()):.3g}")
         return x

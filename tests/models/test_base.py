@@ -94,6 +94,33 @@ class TestRefusals:
             MODELS["vae"]().log_prob(x)
 
 
+class TestPrecision:
+    @pytest.mark.parametrize("name", ["vae", "pixelcnn", "realnvp", "naive bayes"])
+    def test_of_images_is_that_of_the_model(self, name):
+        model, x = (MODELS | {"naive bayes": lambda: NaiveBayes(SHAPE)})[name]().eval(), torch.zeros(2, *SHAPE)
+        with pytest.raises(ValueError, match=r"computes in float32, but was given images in float64; give x\.float\(\)"):
+            model.log_prob(x.double())
+        assert model.log_prob(x).dtype == torch.float32
+        model.double()
+        with pytest.raises(ValueError, match=r"computes in float64, but was given images in float32; give x\.to\(torch\.float64\)"):
+            model.log_prob(x)
+        assert model.log_prob(x.double()).dtype == torch.float64
+
+    def test_of_a_model_without_weights_is_any(self):
+        class Blank(ImageModel):
+            def __init__(self, image_shape):
+                super().__init__()
+                self.image_shape = image_shape
+
+        x = torch.zeros(2, *SHAPE, dtype=torch.float64)
+        assert Blank(SHAPE).checked(x) is x
+
+    def test_of_half_the_bits_under_autocast_is_the_networks_own(self):
+        model, x = MODELS["vae"](), torch.zeros(4, *SHAPE)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert model.loss(x).isfinite()
+
+
 @pytest.mark.parametrize("name", ["vae", "realnvp", "conditional vae"])
 def test_a_bound_of_no_draws_is_refused(name):
     model, x = MODELS[name](), torch.zeros(2, *SHAPE)
