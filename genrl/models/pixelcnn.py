@@ -239,8 +239,8 @@ class PixelCNN(ImageModel):
         _, height, width = self.image_shape
         if (given is None) != (known is None):
             raise ValueError("PixelCNN completes images of which it is told what is known: give both given and known, or neither")
-        if given is not None:
-            self._levels_of(given)
+        if given is not None and known is not None:
+            self._check_known(n, given, known)
         noise = torch.rand(n, height, width) if noise is None else noise
         x = torch.zeros(n, 1, height, width)
         pixel = _Stacks(self, x) if self.gated else _Plain(self, x)
@@ -254,6 +254,15 @@ class PixelCNN(ImageModel):
                     x[:, :, row, column] = torch.where(keep, given[:, :, row, column], x[:, :, row, column])
                 pixel.saw(row, column)
         return x
+
+    def _check_known(self, n: int, given: Tensor, known: Tensor) -> None:
+        self._levels_of(given)
+        if len(given) != n:
+            raise ValueError(f"PixelCNN completes each image once, but was given {len(given)} and asked for {n}; ask for {len(given)}")
+        size = self.image_shape[1:]
+        if known.dtype != torch.bool or tuple(known.shape) not in (size, (n, 1, *size)):
+            was = f"{str(known.dtype).removeprefix('torch.')} of shape {tuple(known.shape)}"
+            raise ValueError(f"PixelCNN needs known to be boolean of shape {size} or {(n, 1, *size)}, but was given {was}")
 
     @torch.no_grad()
     def sample_plainly(self, n: int, noise: Tensor | None = None) -> Tensor:

@@ -177,3 +177,25 @@ def test_a_completion_is_told_what_is_known():
         model.sample(1, given=torch.zeros(1, 1, 4, 4))
     with pytest.raises(ValueError, match="2 equally spaced levels"):
         model.sample(1, given=torch.full((1, 1, 4, 4), 0.37), known=torch.ones(4, 4, dtype=torch.bool))
+
+
+@pytest.mark.parametrize(
+    ("n", "known", "sentence"),
+    [
+        (2, torch.ones(4, 4), r"known to be boolean of shape \(4, 4\) or \(2, 1, 4, 4\), but was given float32 of shape \(4, 4\)"),
+        (2, torch.ones(4, 4, dtype=torch.int64), "but was given int64"),
+        (2, torch.ones(3, 4, dtype=torch.bool), r"but was given bool of shape \(3, 4\)"),
+        (2, torch.ones(3, 1, 4, 4, dtype=torch.bool), r"but was given bool of shape \(3, 1, 4, 4\)"),
+        (3, torch.ones(4, 4, dtype=torch.bool), "was given 2 and asked for 3"),
+        (1, torch.ones(4, 4, dtype=torch.bool), "was given 2 and asked for 1"),
+    ],
+)
+def test_a_completion_is_of_as_many_images_and_of_boolean_pixels(n, known, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        PixelCNN((1, 4, 4), width=4, depth=1).sample(n, given=torch.zeros(2, 1, 4, 4), known=known)
+
+
+def test_each_image_may_have_known_pixels_of_its_own():
+    model, known = PixelCNN((1, 4, 4), width=4, depth=1), torch.rand(5, 1, 4, 4) < 0.5
+    given = torch.rand(5, 1, 4, 4).round()
+    assert torch.equal(model.sample(5, given=given, known=known)[known], given[known])
