@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from itertools import pairwise
+from numbers import Integral
 from typing import Literal, get_args
 
 import torch
@@ -104,7 +105,7 @@ class Diffusion(ImageModel):
         fits = len(image_shape) == 3 and image_shape[0] > 0 and all(8 <= side <= 64 and side % 4 == 0 for side in image_shape[1:])
         self._refuse(
             ("image_shape", image_shape, fits, "channels, and a height and width from 8 to 64 that 4 divides"),
-            ("steps", steps, steps >= 1, "at least 1"),
+            ("steps", steps, isinstance(steps, Integral) and steps >= 1, "at least 1 and whole"),
             ("schedule", schedule, schedule in get_args(Schedule), "linear or cosine"),
             ("width", width, width >= 32 and width % 32 == 0, "a multiple of 32"),
             ("depth", depth, depth >= 1, "at least 1"),
@@ -249,11 +250,20 @@ class Diffusion(ImageModel):
             ``(batch, channel, height, width)``, of which A makes what is given, up to rounding. They are not clipped: some may leave
             [0, 1] a little.
 
+        Raises:
+            ValueError: maps that give other shapes; else as in :meth:`sample`.
+
         References:
             Wang, Yu, Zhang, "Zero-Shot Image Restoration Using Denoising Diffusion Null-Space Model", 2022, arXiv:2212.00490.
         """
         self._check_labels(len(given), labels, guidance)
-        known = backward(given)
+        known, shape = backward(given), (len(given), *self.image_shape)
+        if tuple(known.shape) != shape:
+            raise ValueError(f"restore needs backward to give images of shape {shape}, but it made {tuple(known.shape)} of what is given")
+        if (again := forward(known)).shape != given.shape:
+            raise ValueError(
+                f"restore needs forward to give shape {tuple(given.shape)}, that of what is given, but it made {tuple(again.shape)}"
+            )
 
         def project(x: Tensor) -> Tensor:
             return known + (x - backward(forward(x)))

@@ -370,6 +370,7 @@ class TestRefusals:
             ({"image_shape": (1, 4, 8)}, "from 8 to 64"),
             ({"image_shape": (1, 8, 68)}, "from 8 to 64"),
             ({"steps": 0}, "steps to be at least 1"),
+            ({"steps": 5.5}, "steps to be at least 1 and whole, but was given 5.5"),
             ({"schedule": "square"}, "linear or cosine"),
             ({"width": 48}, "width to be a multiple of 32"),
             ({"depth": 0}, "depth to be at least 1"),
@@ -416,6 +417,18 @@ class TestRefusals:
     def test_of_what_a_conditional_model_cannot_do(self, call, sentence):
         with pytest.raises(ValueError, match=sentence):
             call(model_of(n_classes=3))
+
+    @pytest.mark.parametrize(
+        ("forward", "backward", "sentence"),
+        [
+            (lambda x: x, lambda y: y[..., :4], r"backward to give images of shape \(2, 1, 8, 8\), but it made \(2, 1, 8, 4\)"),
+            (lambda x: x, lambda y: y[:, :, :1], r"but it made \(2, 1, 1, 8\)"),  # it would broadcast
+            (torch.mean, lambda y: y, r"forward to give shape \(2, 1, 8, 8\), that of what is given, but it made \(\)"),
+        ],
+    )
+    def test_of_maps_that_give_other_shapes(self, forward, backward, sentence):
+        with pytest.raises(ValueError, match=sentence):
+            model_of().restore(torch.rand(2, *SHAPE), forward, backward)
 
     def test_of_labels_without_classes(self):
         labels, model = torch.tensor([0, 1]), model_of()
