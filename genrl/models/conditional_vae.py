@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.distributions import Normal
 from torch.nn import functional as F
 
-from genrl.models.base import ImageModel
+from genrl.models.base import ImageModel, evaluating
 from genrl.models.nn import mlp
 
 __all__ = ["ConditionalVAE"]
@@ -23,7 +23,8 @@ class ConditionalVAE(ImageModel):
 
     Pixels are Bernoulli, and the decoder adds to the log odds of the guess. Targets, what is given (x) and what is wanted (y) come from a
     task of :mod:`genrl.models.corruptions`, as the transform of :func:`genrl.models.training.fit`. Of grey targets the loss is no
-    likelihood; what it learns is still their mean. Hidden layers have batch norm, so bounds are those of evaluation mode.
+    likelihood; what it learns is still their mean. Hidden layers have batch norm; completions and bounds are always those of evaluation
+    mode, only the loss is that of the model's.
 
     Args:
         image_shape: channels, height, width of the target.
@@ -79,18 +80,20 @@ class ConditionalVAE(ImageModel):
     def log_prob(self, target: Tensor, given: Tensor, wanted: Tensor, samples: int = 500) -> Tensor:
         """The importance-weighted bound of log p(wanted | given), nats, ``(batch,)``."""
         self._refuse(("samples", samples, samples >= 1, "at least 1"))
-        logits, prior, posterior = self._parts(target, given, wanted)
         weights = []
-        for _ in range(samples):
-            z = posterior.sample()
-            likelihood = self._log_pixels(logits + self.decoder(z), target, wanted)
-            weights.append(likelihood + (prior.log_prob(z) - posterior.log_prob(z)).sum(1))
+        with evaluating(self):
+            logits, prior, posterior = self._parts(target, given, wanted)
+            for _ in range(samples):
+                z = posterior.sample()
+                likelihood = self._log_pixels(logits + self.decoder(z), target, wanted)
+                weights.append(likelihood + (prior.log_prob(z) - posterior.log_prob(z)).sum(1))
         return torch.stack(weights).logsumexp(0) - math.log(samples)
 
     @torch.no_grad()
     def log_prob_of_guess(self, target: Tensor, given: Tensor, wanted: Tensor) -> Tensor:
         """log p(wanted | given) of the plain network alone, nats, ``(batch,)``: what the latent vector has to be better than."""
-        return self._log_pixels(self.guess(given.flatten(1)), target, wanted)
+        with evaluating(self):
+            return self._log_pixels(self.guess(given.flatten(1)), target, wanted)
 
     @torch.no_grad()
     def complete(self, given: Tensor, samples: int = 1) -> Tensor:
@@ -104,8 +107,9 @@ class ConditionalVAE(ImageModel):
             In [0, 1], ``(batch, channel, height, width)``.
         """
         self._refuse(("samples", samples, samples >= 1, "at least 1"))
-        logits, prior = self._prior(given)
-        means = sum((logits + self.decoder(prior.sample())).sigmoid() for _ in range(samples)) / samples
+        with evaluating(self):
+            logits, prior = self._prior(given)
+            means = sum((logits + self.decoder(prior.sample())).sigmoid() for _ in range(samples)) / samples
         value, known = given.chunk(2, dim=1)
         made = torch.as_tensor(means).unflatten(1, self.image_shape)
         return made if known.all() else torch.where(known > 0, value, made)

@@ -157,7 +157,8 @@ class RealNVP(ImageModel):
     convolutions of 3 × 3, 1 × 1 and 3 × 3 pixels, as in Glow; the paper's residual networks learn less in the same time on a processor.
     Batch norm inside them makes densities and inverses exact in evaluation mode, in which :func:`genrl.models.training.fit` leaves a model.
 
-    ``encode`` gives the noise that an image is made of, ``decode`` the image of noise: each undoes the other.
+    ``encode`` gives the noise that an image is made of, ``decode`` the image of noise: each undoes the other. They, ``log_prob`` and
+    ``sample`` are always those of evaluation mode; ``forward``, ``inverse`` and the loss are those of the model's.
 
     Args:
         image_shape: channels, height, width; both sizes divisible by two for each scale but the last.
@@ -247,7 +248,8 @@ class RealNVP(ImageModel):
             Hoogeboom, Cohen, Tomczak, "Learning Discrete Distributions by Dequantization", 2020, arXiv:2001.11235 (several draws).
         """
         self._refuse(("samples", samples, samples >= 1, "at least 1"))
-        return torch.stack([self._weight(x) for _ in range(samples)]).logsumexp(0) - math.log(samples)
+        with evaluating(self):
+            return torch.stack([self._weight(x) for _ in range(samples)]).logsumexp(0) - math.log(samples)
 
     def _weight(self, x: Tensor) -> Tensor:
         """log of p(x + u) / q(u) for one draw of u, ``(batch,)``."""
@@ -262,8 +264,8 @@ class RealNVP(ImageModel):
         return volume - 0.5 * sum(z.square().flatten(1).sum(1) + math.log(2 * math.pi) * z[0].numel() for z in noise)
 
     def loss(self, x: Tensor) -> Tensor:
-        """Minus the mean of the bound, nats an image."""
-        return -self.log_prob(x).mean()
+        """Minus the mean of the bound, nats an image; in training mode batch norm's is that of the batch."""
+        return -self._weight(x).mean()
 
     def encode(self, x: Tensor) -> Tensor:
         """The noise of images, ``(batch, channel * height * width)``, that of each scale after another, of the middles of their levels."""

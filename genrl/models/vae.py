@@ -28,7 +28,7 @@ class VAE(ImageModel):
     .. math:: \log p(x) \ge \mathbb{E}_{q(z \mid x)}[\log p(x \mid z)] - \mathrm{KL}(q(z \mid x) \,\|\, \mathcal{N}(0, I))
 
     ``encode`` gives the posterior's mean, ``decode`` the pixels' means. Hidden layers have batch norm, without which they need several
-    times the passes; so bounds are those of evaluation mode, in which :func:`genrl.models.training.fit` leaves a model.
+    times the passes; features, images and bounds are always those of evaluation mode, only the loss is that of the model's.
 
     Args:
         image_shape: channels, height, width.
@@ -144,7 +144,8 @@ class VAE(ImageModel):
     def kl(self, x: Tensor, samples: int = 1) -> Tensor:
         """KL of the posterior from the prior, a Monte Carlo estimate, nats, ``(batch,)``."""
         self._refuse(("samples", samples, samples >= 1, "at least 1"))
-        return self.bound(x, samples)[1].sum(2).mean(0)
+        with evaluating(self):
+            return self.bound(x, samples)[1].sum(2).mean(0)
 
     @torch.no_grad()
     def log_prob(self, x: Tensor, samples: int = 500) -> Tensor:
@@ -153,20 +154,23 @@ class VAE(ImageModel):
         self._refuse(("samples", samples, samples >= 1, "at least 1"))
         level_of(self.checked(x), self.levels, self)
         parts = []
-        for count in _chunks(samples, max(1, CHUNK // max(len(x), 1))):
-            pixels, excess = self.bound(x, count)
-            parts.append(pixels - excess.sum(2))
+        with evaluating(self):
+            for count in _chunks(samples, max(1, CHUNK // max(len(x), 1))):
+                pixels, excess = self.bound(x, count)
+                parts.append(pixels - excess.sum(2))
         return torch.cat(parts).logsumexp(0) - math.log(samples)
 
     def encode(self, x: Tensor) -> Tensor:
         """Features of images, ``(batch, latent)``: the mean of the diagonal posterior, carried on by the flow where there is one."""
-        h = self.encoder(self.checked(x))
-        mean: Tensor = self.to_posterior(h).chunk(2, dim=1)[0]
-        return mean if self.flow is None else self.flow(mean, h)[0]
+        with evaluating(self):
+            h = self.encoder(self.checked(x))
+            mean: Tensor = self.to_posterior(h).chunk(2, dim=1)[0]
+            return mean if self.flow is None else self.flow(mean, h)[0]
 
     def decode(self, z: Tensor) -> Tensor:
         """The pixels' means, in [0, 1], ``(batch, channel, height, width)``; of zeros and ones, their probabilities."""
-        out: Tensor = self.decoder(z)
+        with evaluating(self):
+            out: Tensor = self.decoder(z)
         if self.pixels == "bernoulli":
             return out.sigmoid()
         mean, log_scale = out.chunk(2, dim=1)
@@ -175,8 +179,7 @@ class VAE(ImageModel):
     @torch.no_grad()
     def sample(self, n: int) -> Tensor:
         """Images, their pixels' means in [0, 1], ``(n, channel, height, width)``."""
-        with evaluating(self):
-            return self.decode(torch.randn(n, self.latent))
+        return self.decode(torch.randn(n, self.latent))
 
     def extra_repr(self) -> str:
         return f"image_shape={self.image_shape}, latent={self.latent}, free_bits={self.free_bits}, pixels={self.pixels}"

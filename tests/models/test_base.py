@@ -28,6 +28,15 @@ MODELS = {
 }
 
 
+def moved(model: ImageModel) -> ImageModel:
+    """Where every weight matters."""
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    return model
+
+
 @pytest.mark.parametrize("name", MODELS)
 class TestFiles:
     def test_a_saved_model_comes_back(self, name, tmp_path):
@@ -92,6 +101,44 @@ class TestRefusals:
     def test_images_that_are_none(self, x, sentence):
         with pytest.raises(ValueError, match=sentence):
             MODELS["vae"]().log_prob(x)
+
+
+class TestModes:
+    """Only a loss depends on the mode: in training a batch is judged by itself, and batch norm follows it."""
+
+    @pytest.mark.parametrize("name", MODELS)
+    def test_use_is_that_of_evaluation_and_leaves_the_model_as_it_is(self, name):
+        model, x = moved(MODELS[name]()), torch.rand(6, *SHAPE).round()
+        task = quadrants(1)(x, torch.Generator())
+        calls = {
+            "encode": lambda: model.encode(x),
+            "decode": lambda: model.decode(torch.randn(6, 16 if name == "realnvp" else 8 if name == "vq-vae" else 3)),
+            "log_prob": lambda: model.log_prob(*(task if isinstance(model, ConditionalVAE) else (x,))),
+            "kl": lambda: model.kl(x),
+            "log_prob_of_guess": lambda: model.log_prob_of_guess(*task),
+            "complete": lambda: model.complete(task[1]),
+            "sample": lambda: model.sample(3),
+        }
+        for call in (call for method, call in calls.items() if hasattr(model, method)):
+            drawn = []
+            for training in (False, True):
+                before = copy.deepcopy(model.train(training).state_dict())
+                torch.manual_seed(1)
+                drawn.append(call())
+                assert model.training == training
+                assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+            assert torch.equal(*drawn)
+
+    @pytest.mark.parametrize("name", ["vae", "realnvp", "conditional vae"])
+    def test_a_loss_in_training_moves_batch_norm_and_is_that_of_the_batch(self, name):
+        model, x = moved(MODELS[name]()), torch.rand(6, *SHAPE).round()
+        parts = quadrants(1)(x, torch.Generator()) if name == "conditional vae" else (x,)
+        losses, before = [], copy.deepcopy(model.state_dict())
+        for training in (False, True):
+            torch.manual_seed(1)
+            losses.append(model.train(training).loss(*parts).item())
+        assert abs(losses[0] - losses[1]) > 1e-3
+        assert any(not torch.equal(value, before[key]) for key, value in model.state_dict().items() if key.endswith("running_mean"))
 
 
 class TestPrecision:
