@@ -51,8 +51,9 @@ SMALL = {
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
-    """Of classifiers: not the user's."""
+    """Of classifiers, which are fitted in a few steps: not the user's."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("genrl.models.classifier.STEPS", 6)
 
 
 def bars(n=64, channels=1, labels=True, size=8):
