@@ -35,6 +35,7 @@ class Balance:
     Args:
         real: images, ``(image, channel, height, width)`` in [0, 1], at least 2, not all alike.
         classifier: whose classes are counted and in whose features images are compared; without one, by their pixels.
+        labels: classes of the real images, ``(image,)``, int64; by default what the classifier takes them for.
         n: draws.
         seed: of the draws; the caller's random numbers stay as they are.
         say: what to do with the name of what goes wrong; by default a :class:`CollapseWarning`.
@@ -50,15 +51,24 @@ class Balance:
     """
 
     def __init__(
-        self, real: Tensor, classifier: Classifier | None = None, *, n: int = 500, seed: int = 0, say: Callable[[str], None] | None = None
+        self,
+        real: Tensor,
+        classifier: Classifier | None = None,
+        labels: Tensor | None = None,
+        *,
+        n: int = 500,
+        seed: int = 0,
+        say: Callable[[str], None] | None = None,
     ) -> None:
         if len(real) < 2 or n < 2:
             raise ValueError(f"Balance compares pairs of images, but was given {len(real)} real ones and n={n}; give at least 2 of each")
+        if labels is not None and labels.shape != real.shape[:1]:
+            raise ValueError(f"Balance needs a label for each of {len(real)} real images, but was given labels {tuple(labels.shape)}")
         self.classifier, self.n, self.seed, self.say = classifier, n, seed, say or _warn
         self.spread = _spread(self._features(real[:n]))
         if not self.spread:
             raise ValueError("Balance compares how far images are from each other, but the real ones are all alike; give others")
-        self.there = None if classifier is None else self._shares(real)
+        self.there = None if classifier is None else self._shares(self._classes(real) if labels is None else labels)
 
     def __call__(self, model: Any, row: dict[str, float]) -> None:
         """Draw and measure; ``row`` gets the numbers."""
@@ -67,18 +77,23 @@ class Balance:
             images = model.sample(self.n)
         row["diversity"] = _spread(self._features(images)) / self.spread
         if self.there is not None:
-            row["modes"] = modes(self._shares(images), self.there, self.n)
+            row["modes"] = modes(self._shares(self._classes(images)), self.there, self.n)
             row["classes"] = modes(self.there, self.there, self.n)
         named = trouble(row)
         if named is not None:
             self.say(f"epoch {row['epoch']}: {named}")
 
     @torch.no_grad()
-    def _shares(self, x: Tensor) -> Tensor:
-        """Of the classes among images, ``(class,)``."""
+    def _classes(self, x: Tensor) -> Tensor:
+        """What the classifier takes images for, ``(image,)``."""
         assert self.classifier is not None
-        classes = torch.cat([self.classifier(part).argmax(1) for part in x.split(500)])
-        return torch.bincount(classes, minlength=self.classifier.n_classes) / len(x)
+        return torch.cat([self.classifier(part).argmax(1) for part in x.split(500)])
+
+    def _shares(self, classes: Tensor) -> Tensor:
+        """Of the classes that the classifier knows, ``(class,)``."""
+        assert self.classifier is not None
+        known = self.classifier.n_classes
+        return torch.bincount(classes, minlength=known)[:known] / len(classes)
 
     @torch.no_grad()
     def _features(self, x: Tensor) -> Tensor:

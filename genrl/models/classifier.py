@@ -106,9 +106,7 @@ class Classifier(nn.Module):
         return f"image_shape={self.image_shape}, n_classes={self.n_classes}"
 
 
-def judge(
-    data: Source, *, epochs: int | None = None, seed: int = 0, progress: bool = False, cache: str | Path | None = None
-) -> Classifier:
+def judge(data: Source, *, epochs: int | None = None, seed: int = 0, progress: bool = False, cache: str | Path | None = None) -> Classifier:
     """A classifier, fitted to images with labels: more than 98.5 % right on MNIST's test images after the default two epochs.
 
     Args:

@@ -153,11 +153,12 @@ def balance_of(config: GenerateConfig, source: Source, model: ImageModel, say: C
     """What watches the two players of a GAN; where images can be classified, with the classes that it draws."""
     if not isinstance(model, GAN):
         return None
-    real = source.seen(judged_images(source, 2_000), SEED)
+    images = judged_images(source, 2_000)
+    real = source.seen(images, SEED)
     if len(real) < 2 or (real == real[:1]).all():
         return None
     classifier = _classifier(source) if _can_be_classified(config, source) else None
-    return Balance(real, classifier, seed=config.seed, say=say)
+    return Balance(real, classifier, images.labels, seed=config.seed, say=say)
 
 
 def _can_be_classified(config: GenerateConfig, source: Source) -> bool:

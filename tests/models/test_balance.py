@@ -101,6 +101,18 @@ def test_classes_too_rare_to_tell_are_not_counted():
     assert modes(there, there, 1000) == 3
 
 
+def test_the_classes_that_are_there_are_those_of_the_labels():
+    """A classifier that takes all for dark; the labels know of bright ones, and of others that it has never seen."""
+    row, labels = {"epoch": 1}, torch.arange(100) % 2
+    labels[::4] = 2
+    blind = Bright()
+    blind.forward = lambda x: torch.tensor([1.0, 0.0]).expand(len(x), 2)
+    Balance(two_kinds(), blind, labels, n=100, say=lambda words: None)(Draws(two_kinds()), row)
+    assert (row["modes"], row["classes"]) == (1, 2)
+    with pytest.raises(ValueError, match=r"a label for each of 100 real images, but was given labels \(99,\)"):
+        Balance(two_kinds(), blind, labels[1:])
+
+
 def test_images_that_are_all_alike_are_refused():
     with pytest.raises(ValueError, match="all alike"):
         Balance(torch.zeros(5, *SHAPE))

@@ -266,6 +266,14 @@ class TestAGan:
         wanted = {"discriminator", "generator", "accuracy_real", "accuracy_fake", "modes", "diversity"}
         assert wanted | {"discriminator_grad_norm", "generator_grad_norm"} <= rows(config().out)[0].keys()
 
+    def test_counts_the_classes_of_the_labels_whatever_the_judge_takes_them_for(self, config, tmp_path, monkeypatch):
+        np.savez(tmp_path / "bars.npz", **bars(300))
+        monkeypatch.setattr(
+            "genrl.models.classifier.Classifier.forward", lambda net, x: torch.eye(2)[0].expand(len(x), 2) + 0 * net.features(x)[:, :2]
+        )
+        generate(config("dcgan", judge_images=24, epochs=1), quiet=True)
+        assert [row["classes"] for row in rows(config().out)] == ["2"]
+
     def test_without_labels_its_diversity_is_still_measured(self, config, tmp_path):
         np.savez(tmp_path / "bars.npz", **bars(labels=False))
         generate(config("dcgan"), quiet=True)
