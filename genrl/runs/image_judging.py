@@ -18,7 +18,7 @@ from genrl.models.base import Density, ImageModel, Sampler
 from genrl.models.classifier import Classifier, judge
 from genrl.models.conditional_vae import ConditionalVAE
 from genrl.models.gan import GAN
-from genrl.models.metrics import compare_with_floor
+from genrl.models.metrics import compare_with_floor, inception_score
 from genrl.models.naive_bayes import NaiveBayes, PixelHistograms
 from genrl.models.pixels import bits_per_dim
 from genrl.models.semi_supervised import SemiSupervisedGAN
@@ -118,7 +118,8 @@ def distances(config: GenerateConfig, source: Source, model: ImageModel) -> dict
     """FID, KID, precision and recall of samples against test images, with the floor of as many training images against the same.
 
     The features are those of a classifier that is trained here on the images' labels: nothing without labels, with too few images, or with
-    sizes that it does not take.
+    sizes that it does not take. Beside them the share of the test images that it names right, and the Inception score by its classes, of
+    the samples and of the test images.
     """
     train = source.data.train
     if not isinstance(model, Sampler) or not _can_be_classified(config, source):
@@ -134,7 +135,15 @@ def distances(config: GenerateConfig, source: Source, model: ImageModel) -> dict
     real, other = (source.seen(part, SEED) if draws_levels else part.batch() for part in (test, known))
     classifier = _classifier(source)
     found, floor = compare_with_floor(classifier.features, other, real, generated, seed=SEED)
-    return {"images": len(test), **asdict(found), "floor": asdict(floor)}
+    scores = [inception_score(torch.cat([classifier(part) for part in x.split(500)])) for x in (generated, real)]
+    return {
+        "images": len(test),
+        **asdict(found),
+        "inception_score": scores[0],
+        "inception_score_of_test": scores[1],
+        "judge_accuracy": None if test.labels is None else classifier.accuracy(real, test.labels),
+        "floor": asdict(floor),
+    }
 
 
 @torch.no_grad()

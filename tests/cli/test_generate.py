@@ -11,6 +11,7 @@ from PIL import Image
 
 from genrl.cli import main
 from genrl.cli._flags import parse_run
+from genrl.cli._report import _rows_of_generation
 from genrl.runs import GenerateConfig
 from genrl.runs.image_pictures import Film
 
@@ -63,6 +64,17 @@ def test_generate_and_resume(capsys):
     assert main(["resume", "run", "--epochs", "3"]) == 0
     with open("run/result.json") as file:  # noqa: PTH123
         assert json.load(file)["epochs"] == 3
+
+
+def test_the_numbers_of_samples_are_printed_with_how_good_their_judge_is(capsys):
+    numbers = {"fid": 1.5, "kid": 0.02, "kid_error": 0.001, "precision": 0.75, "recall": 0.5}
+    scores = {"images": 1000, "inception_score": 7.25, "inception_score_of_test": 9.5, "judge_accuracy": 0.987}
+    known = {"images": "few", "counted": False, "epochs": 1, "seconds": 2, "parameters": 3, "likelihood": None}
+    rows = dict(_rows_of_generation(known | {"distances": numbers | scores | {"floor": numbers}}))
+    assert rows["samples"] == "FID 1.5, KID 0.02 ± 0.001, precision 0.75, recall 0.50 (1,000 of each)"
+    assert rows["Inception score"] == "7.25, of the test images 9.5, by a judge that names 98.70% of them right"
+    rows = dict(_rows_of_generation(known | {"distances": numbers | scores | {"judge_accuracy": None, "floor": numbers}}))
+    assert rows["Inception score"] == "7.25, of the test images 9.5"
 
 
 def test_an_interrupt_says_how_to_go_on(capsys, monkeypatch):

@@ -458,6 +458,22 @@ class TestTheNumbers:
         found = distances(made, source, build(made, source)[0])
         assert found["images"] == 30 and found["fid"] > found["floor"]["fid"] >= 0
 
+    def test_of_samples_tell_how_good_their_judge_is(self, config, tmp_path, monkeypatch):
+        """It takes dark images for the first class, bright ones for the second; the model draws dark ones."""
+        grey = np.where(np.arange(300) % 2, 250, 5).astype(np.uint8)[:, None, None] * np.ones((1, 8, 8), np.uint8)
+        np.savez(tmp_path / "bars.npz", x_train=grey, y_train=np.arange(300) % 2, x_test=grey[:40], y_test=np.arange(40) % 4 // 3)
+        source, made = images_of(config("dcgan", judge_images=40))
+        model, made = build(made, source)
+        model.sample = lambda n: torch.rand(n, 1, 8, 8) / 9
+        dark = torch.tensor([50.0, -50.0])
+        monkeypatch.setattr("genrl.models.classifier.Classifier.forward", lambda net, x: (0.5 - net.features(x)[:, :1]) * dark)
+        monkeypatch.setattr("genrl.models.classifier.Classifier.features", lambda net, x: x.mean((2, 3)))
+        monkeypatch.setattr("genrl.models.classifier.fit", lambda *args, **options: None)
+        found = distances(made, source, model)
+        assert found["judge_accuracy"] == 0.75
+        assert found["inception_score"] == pytest.approx(1.0)
+        assert found["inception_score_of_test"] == pytest.approx(2.0)
+
     def test_judged_images_are_the_same_for_every_seed(self, config):
         first, second = (judged_images(images_of(config(seed=seed))[0], 3).pixels for seed in (0, 1))
         assert torch.equal(first, second)
