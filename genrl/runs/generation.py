@@ -147,7 +147,7 @@ def _fit(config: GenerateConfig, run: GenerationDirectory, source: Source, model
         _count(config, run, source, model)
         return
     rows, film = run.rows(), Film(run.film, config.epochs, config.seed)
-    balance = balance_of(config, source, model, lambda words: None if quiet else print(words, file=sys.stderr, flush=True))
+    balance = balance_of(config, source, model, rows, lambda words: None if quiet else print(words, file=sys.stderr, flush=True))
 
     def on_epoch(model: Any, row: dict[str, float]) -> None:
         if balance is not None:
@@ -214,7 +214,7 @@ def _result(
         "levels": config.levels,
         "counted": isinstance(model, NaiveBayes),
         "parameters": sum(item.numel() for item in (*model.parameters(), *(model.buffers() if isinstance(model, NaiveBayes) else ()))),
-        "trouble": trouble(rows[-1]) if rows else None,
+        "trouble": trouble(rows),
         "likelihood": None,
         "distances": None,
         "accuracy": None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -158,8 +158,10 @@ def accuracy(config: GenerateConfig, source: Source, model: ImageModel) -> dict[
     return {"images": len(images), "labels": len(few), "accuracy": float(right), "floor": float((nearest == known).double().mean())}
 
 
-def balance_of(config: GenerateConfig, source: Source, model: ImageModel, say: Callable[[str], None]) -> Balance | None:
-    """What watches the two players of a GAN; where images can be classified, with the classes that it draws."""
+def balance_of(
+    config: GenerateConfig, source: Source, model: ImageModel, rows: Sequence[Mapping[str, float]], say: Callable[[str], None]
+) -> Balance | None:
+    """What watches the two players of a GAN from ``rows`` of its log on; where images can be classified, with the classes that it draws."""
     if not isinstance(model, GAN):
         return None
     images = judged_images(source, 2_000)
@@ -167,7 +169,7 @@ def balance_of(config: GenerateConfig, source: Source, model: ImageModel, say: C
     if len(real) < 2 or (real == real[:1]).all():
         return None
     classifier = _classifier(source) if _can_be_classified(config, source) else None
-    return Balance(real, classifier, images.labels, seed=config.seed, say=say)
+    return Balance(real, classifier, images.labels, before=rows, seed=config.seed, say=say)
 
 
 def _can_be_classified(config: GenerateConfig, source: Source) -> bool:

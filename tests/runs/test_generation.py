@@ -251,7 +251,7 @@ class TestAGan:
         np.savez(tmp_path / "bars.npz", **bars(300))
         found = generate(config("conditional-gan", judge_images=24, pictures=True), quiet=True)
         run = config().out
-        assert "the generator has collapsed" in found["trouble"]  # after a few steps all images are grey
+        assert "the generator has learnt little yet" in found["trouble"]  # after a few steps all images are grey
         assert {"balance.png", "classes.png", "samples.png"} <= {path.name for path in run.iterdir()}
         generate(config("diffusion", out="noise", judge_images=24, pictures=True), quiet=True)
         assert "classes.png" in {path.name for path in config(out="noise").out.iterdir()}
@@ -265,6 +265,15 @@ class TestAGan:
         generate(config("dcgan", judge_images=24), quiet=True)
         wanted = {"discriminator", "generator", "accuracy_real", "accuracy_fake", "modes", "diversity"}
         assert wanted | {"discriminator_grad_norm", "generator_grad_norm"} <= rows(config().out)[0].keys()
+
+    def test_that_is_resumed_knows_what_it_drew_before(self, config, tmp_path, monkeypatch, capsys):
+        np.savez(tmp_path / "bars.npz", **bars(labels=False))
+        with monkeypatch.context() as patch:
+            patch.setattr("genrl.models.balance._spread", lambda features: 1.0)
+            generate(config("dcgan", epochs=1), quiet=True)
+        capsys.readouterr()
+        assert "has collapsed: its images are" in resume_generation(config().out, epochs=2)["trouble"]
+        assert "epoch 2: the generator has collapsed: its images are" in capsys.readouterr().err
 
     def test_counts_the_classes_of_the_labels_whatever_the_judge_takes_them_for(self, config, tmp_path, monkeypatch):
         np.savez(tmp_path / "bars.npz", **bars(300))
