@@ -229,14 +229,20 @@ def _idx(path: Path) -> np.ndarray:
 
 def _npz(path: Path) -> Images | tuple[Images, Images]:
     try:
+        with path.open("rb") as content:
+            if not zipfile.is_zipfile(content):
+                raise ImageError(f"{path} is no npz file, whatever its name; save one with numpy.savez")
         with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+            found = {name: file[name] for name in file.files}
     except FileNotFoundError as error:
         raise ImageError(f"there are no images at {path}") from error
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ImageError(f"{path} is no npz file ({error}); save one with numpy.savez") from error
-    except ValueError as error:
-        raise ImageError(f"{path} holds pickled objects, which are never read; save plain arrays of bytes") from error
+    except ImageError:
+        raise
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, ValueError, RuntimeError) as error:
+        if "allow_pickle" in str(error):
+            raise ImageError(f"{path} holds pickled objects, which are never read; save plain arrays of bytes") from error
+        raise ImageError(f"{path} is broken ({error}); save it anew with numpy.savez") from error
+    arrays = {name: array for name, array in found.items() if isinstance(array, np.ndarray)}  # numpy gives other files as bytes
     if "x_train" in arrays and "x_test" in arrays:
         return _pair(path, arrays, "x_train", "y_train"), _pair(path, arrays, "x_test", "y_test")
     if "images" not in arrays:

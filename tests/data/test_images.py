@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import io
 import struct
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -142,14 +144,31 @@ class TestNpz:
         assert "a.npz" in str(refused.value)
 
     def test_a_file_that_is_not_what_its_name_says(self, tmp_path):
-        (tmp_path / "a.npz").write_text("hello")
-        with pytest.raises(ImageError, match=r"a.npz (is no npz file|holds pickled)"):
-            load_images(tmp_path / "a.npz")
+        (tmp_path / "text").write_text("hello")
+        np.save(tmp_path / "array.npy", PIXELS)
+        Image.fromarray(PIXELS[0]).save(tmp_path / "picture.png")
+        for name in ("text", "array.npy", "picture.png"):
+            (tmp_path / name).rename(tmp_path / "a.npz")
+            with pytest.raises(ImageError, match=r"a.npz is no npz file, whatever its name; save one with numpy.savez"):
+                load_images(tmp_path / "a.npz")
         (tmp_path / "a.txt").write_text("hello")
         with pytest.raises(ImageError, match=r"a.txt is no .npz; give mnist, fashion-mnist, an .npz, or a folder"):
             load_images(tmp_path / "a.txt")
-        with pytest.raises(ImageError, match=r"there are no images at .*nothing"):
-            load_images(tmp_path / "nothing")
+        for name in ("nothing", "nothing.npz"):
+            with pytest.raises(ImageError, match=rf"there are no images at .*{name}"):
+                load_images(tmp_path / name)
+
+    def test_a_broken_array_is_none_of_pickled_objects(self, tmp_path):
+        whole = io.BytesIO()
+        np.save(whole, PIXELS)
+        for content, sentence in (
+            (whole.getvalue()[:-7], r"is broken \(.*\); save it anew"),
+            (b"hello", "has no arrays, but needs images"),
+        ):
+            with zipfile.ZipFile(tmp_path / "a.npz", "w") as file:
+                file.writestr("images.npy", content)
+            with pytest.raises(ImageError, match=f"a.npz {sentence}"):
+                load_images(tmp_path / "a.npz")
 
 
 class TestFolder:
