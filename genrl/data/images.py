@@ -17,6 +17,9 @@ from torch import Tensor
 
 __all__ = ["ImageData", "ImageError", "Images", "load_images"]
 
+MOST = 10_000
+"""Labels that even a few images may have, as a part of many; a model gets weights for each number up to the largest."""
+
 
 class ImageError(ValueError):
     """Images that can't be used. The message is one sentence: which file, what is wrong, what to do."""
@@ -51,6 +54,8 @@ class Images:
                 f"labels must be whole numbers (int64), one for each of {len(self)} images, but are {_dtype(self.labels)} of shape "
                 f"{tuple(self.labels.shape)}"
             )
+        if self.labels is not None and (largest := int(self.labels.max())) >= max(MOST, len(self)):
+            raise ImageError(f"labels of {len(self)} images must be numbered from 0, but one is {largest}; give each class the next number")
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -181,10 +186,14 @@ NAMED: dict[str, tuple[str, tuple[str, ...]]] = {
 
 def _named(name: str, root: str | Path | None) -> ImageData:
     files = [_find(name, file, root) for file in _PARTS]
-    train, test = (
-        Images(_channels(images, _idx(images)), torch.as_tensor(_idx(labels).astype(np.int64))) for images, labels in (files[:2], files[2:])
-    )
-    return ImageData(name, train, test)
+    return ImageData(name, *(_labelled(images, labels) for images, labels in (files[:2], files[2:])))
+
+
+def _labelled(images: Path, labels: Path) -> Images:
+    try:
+        return Images(_channels(images, _idx(images)), torch.as_tensor(_idx(labels).astype(np.int64)))
+    except ImageError as error:
+        raise error if str(images) in str(error) or str(labels) in str(error) else ImageError(f"{labels}: {error}") from error
 
 
 def _find(name: str, file: str, root: str | Path | None) -> Path:

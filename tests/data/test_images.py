@@ -96,7 +96,7 @@ class TestNamed:
 
     def test_labels_of_other_images_are_refused(self, root):
         (root / "mnist" / "train-labels-idx1-ubyte").write_bytes(idx(LABELS[:14]))
-        with pytest.raises(ImageError, match=r"one for each of 15 images, but are int64 of shape \(14,\)"):
+        with pytest.raises(ImageError, match=r"train-labels-idx1-ubyte: .* one for each of 15 images, but are int64 of shape \(14,\)"):
             load_images("mnist", root)
 
     @pytest.mark.shared
@@ -133,6 +133,10 @@ class TestNpz:
             ({"pictures": PIXELS}, "has pictures, but needs images"),
             ({"images": PIXELS, "labels": LABELS / 2}, "labels of .* are float64, but must be whole numbers"),
             ({"images": PIXELS, "labels": LABELS[:3]}, "one for each of 20 images"),
+            (
+                {"images": PIXELS, "labels": np.where(LABELS, 2**40, 0)},
+                "labels of 20 images must be numbered from 0, but one is 1099511627776",
+            ),
             ({"images": PIXELS[:0]}, "there are no images; give at least one"),
             ({"images": np.array([{}], dtype=object)}, "holds pickled objects, which are never read"),
         ],
@@ -230,6 +234,11 @@ class TestImages:
         images = Images(torch.zeros(2, 1, 3, 3, dtype=torch.uint8))
         with pytest.raises(ImageError, match="these images have no labels, which a conditional model or a classifier needs"):
             _ = images.n_classes
+
+    def test_a_label_may_be_larger_than_the_number_of_images_but_not_any_number(self):
+        assert Images(torch.zeros(1, 1, 3, 3, dtype=torch.uint8), torch.tensor([9_999])).n_classes == 10_000
+        with pytest.raises(ImageError, match="must be numbered from 0, but one is 10000; give each class the next number"):
+            Images(torch.zeros(1, 1, 3, 3, dtype=torch.uint8), torch.tensor([10_000]))
 
     @pytest.mark.parametrize(
         ("shape", "dtype", "sentence"),
