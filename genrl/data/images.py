@@ -129,7 +129,8 @@ def load_images(source: str | Path, root: str | Path | None = None, *, held_out:
       then downloaded into it from their public home, with a pinned checksum.
     - ``x.npz``: arrays ``images`` (and ``labels``), or ``x_train`` and ``x_test`` (with ``y_train`` and ``y_test``); uint8, shape
       ``(image, height, width)`` or with one or three channels first or last. Nothing in it is unpickled.
-    - a folder of PNG, JPEG, BMP or GIF of one size; if it has folders, each of them is a class.
+    - a folder of PNG, JPEG, BMP or GIF of one size; if it has folders, each of them is a class, but ``train`` and ``test`` alone are the
+      two parts, with the same classes in them.
 
     Args:
         source: see above.
@@ -144,6 +145,8 @@ def load_images(source: str | Path, root: str | Path | None = None, *, held_out:
     if name in NAMED:
         return _named(name, root)
     path = Path(source)
+    if path.is_dir() and [folder.name for folder in _folders(path)] == ["test", "train"] and not _pictures(path):
+        return ImageData(path.stem, *_folders_of_parts(path))
     if path.is_dir():
         whole = _folder(path)
     elif path.suffix == ".npz":
@@ -211,10 +214,11 @@ def _find(name: str, file: str, root: str | Path | None) -> Path:
     try:
         return Path(pooch.retrieve(home + file, f"md5:{checksum}", fname=file, path=cache))
     except Exception as error:  # whatever the network does
-        where = (folders or [cache])[0]
+        places = [str(folder) for folder in (*folders, cache)]
+        absent = f"{'neither' if folders else 'not'} in {' nor in '.join(places)}"
         raise ImageError(
-            f"{file} of {name} is neither in {' nor in '.join(map(str, (*folders, cache)))}, and could not be downloaded from {home}; put "
-            f"it into {where}, or name the folder above by --data-root or GENRL_DATA"
+            f"{file} of {name} is {absent}, and could not be downloaded from {home}; put it into {places[0]}, or name the folder above by "
+            "--data-root or GENRL_DATA"
         ) from error
 
 
@@ -290,13 +294,25 @@ def _channels(path: Path, array: np.ndarray) -> Tensor:
 _ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".gif"}
 
 
+def _folders_of_parts(path: Path) -> tuple[Images, Images]:
+    """Train and test."""
+    train, test = ({folder.name for folder in _folders(path / part)} for part in ("train", "test"))
+    if train != test:
+        raise ImageError(f"{path} has the class {min(train ^ test)} in only one of train and test; give both the same folders")
+    return _folder(path / "train"), _folder(path / "test")
+
+
+def _folders(path: Path) -> list[Path]:
+    return sorted(item for item in path.iterdir() if item.is_dir() and not item.name.startswith("."))
+
+
 def _folder(path: Path) -> Images:
-    classes = sorted(item for item in path.iterdir() if item.is_dir() and not item.name.startswith("."))
+    classes = _folders(path)
+    if classes and (loose := _pictures(path)):
+        raise ImageError(f"{path} has both folders and images, such as {loose[0].name}; put every image into the folder of its class")
     files = [(file, label) for label, folder in enumerate(classes or [path]) for file in _pictures(folder)]
     if not files:
         raise ImageError(f"{path} has no images; put {', '.join(sorted(_ENDINGS))} files into it, or into a folder for each class")
-    if classes and (loose := _pictures(path)):
-        raise ImageError(f"{path} has both folders and images, such as {loose[0].name}; put every image into the folder of its class")
     pictures = [_picture(file) for file, _ in files]
     grey = all(picture.shape[0] == 1 for picture in pictures)
     pixels = pictures if grey else [picture.expand(3, -1, -1) for picture in pictures]

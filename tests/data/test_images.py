@@ -57,7 +57,13 @@ class TestNamed:
             load_images("fashion-mnist", tmp_path)
         told = str(refused.value)
         assert f"put it into {tmp_path / 'fashion-mnist'}, or name the folder above by --data-root or GENRL_DATA" in told
-        assert told.startswith("train-images-idx3-ubyte.gz of fashion-mnist is neither in")
+        places = f"neither in {tmp_path / 'fashion-mnist'} nor in {tmp_path / 'cache' / 'fashion-mnist'}"
+        assert told.startswith(f"train-images-idx3-ubyte.gz of fashion-mnist is {places}, and could not be downloaded")
+        monkeypatch.delenv("GENRL_DATA", raising=False)
+        with pytest.raises(
+            ImageError, match=rf"fashion-mnist is not in {tmp_path / 'cache' / 'fashion-mnist'}, and could not be downloaded"
+        ):
+            load_images("fashion-mnist")
 
     def test_a_download_is_checked_and_kept_in_the_cache(self, tmp_path, monkeypatch):
         import pooch
@@ -187,6 +193,26 @@ class TestFolder:
         assert (data.train.n_classes, data.train.shape) == (3, (1, 5, 4))
         place = {bytes(picture): label for picture, label in zip(PIXELS, LABELS, strict=True)}
         assert all(place[bytes(picture[0].numpy())] == label for picture, label in zip(data.train.pixels, data.train.labels, strict=True))
+
+    @pytest.mark.parametrize("classes", ["a", "", "abc"])
+    def test_train_and_test_are_parts(self, tmp_path, classes):
+        """Of one class, of none, of three."""
+        for i in range(20):
+            part = tmp_path / ("train" if i < 14 else "test")
+            self.save(part / (classes[LABELS[i] % len(classes)] if classes else ".") / f"{i:02}.png", PIXELS[i])
+        data = load_images(tmp_path)
+        assert (len(data.train), len(data.test)) == (14, 6)
+        assert {bytes(picture.numpy()) for picture in data.test.pixels} == {bytes(picture) for picture in PIXELS[14:]}
+        assert data.test.labels is None if not classes else data.test.n_classes == len(classes)
+
+    def test_parts_need_the_same_classes_and_no_images_beside_them(self, tmp_path):
+        for name in ("train/a/0.png", "train/b/1.png", "test/a/2.png"):
+            self.save(tmp_path / name, PIXELS[0])
+        with pytest.raises(ImageError, match="has the class b in only one of train and test; give both the same folders"):
+            load_images(tmp_path)
+        self.save(tmp_path / "0.png", PIXELS[0])
+        with pytest.raises(ImageError, match="has both folders and images"):
+            load_images(tmp_path)
 
     def test_one_coloured_image_makes_all_of_three_channels(self, tmp_path):
         self.save(tmp_path / "a.png", PIXELS[0])
