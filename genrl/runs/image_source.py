@@ -102,7 +102,7 @@ def images_of(config: GenerateConfig, frames: Path | None = None, *, quiet: bool
         train, test = (_resized(part if recipe.colour else _grey(part), config.size) for part in (data.train, data.test))
         if recipe.completes:
             config = replace(config, given=config.given or "quadrants-1")
-        task = None if config.given is None else _task(config.given, train.shape)
+        task = None if config.given is None else _task(config, config.given, train)
         config, labelled = _few_labels(config, train) if recipe.few_labels else (config, None)
         notes = _notes(config, shape, train.shape)
         return Source(ImageData(config.subject, train, test), config.levels, recorded, task, labelled, notes), config
@@ -110,11 +110,17 @@ def images_of(config: GenerateConfig, frames: Path | None = None, *, quiet: bool
         raise RunError(str(error)) from error
 
 
-def _task(given: Given, shape: tuple[int, int, int]) -> Task:
-    """A hole is three sevenths of a side, noise half of the range."""
-    if given.startswith("quadrants"):
-        return quadrants(int(given[-1]))
-    return {"hole": hole(max(1, 3 * min(shape[1:]) // 7)), "noise": noisy(0.5), "coarse": coarse(2)}[given]
+def _task(config: GenerateConfig, given: Given, images: Images) -> Task:
+    """A hole is three sevenths of a side, noise half of the range; tried on an image, before anything is written."""
+    sides = images.shape[1:]
+    whole = {"hole": hole(max(1, 3 * min(sides) // 7)), "noise": noisy(0.5), "coarse": coarse(2)}
+    task = quadrants(int(given[-1])) if given.startswith("quadrants") else whole[given]
+    try:
+        task(images.batch(slice(0, 1)), torch.Generator())
+    except ValueError as error:
+        even = max(sides) + max(sides) % 2
+        raise RunError(f"--given {given} on {config.data}: {error}; --size {even} would do") from error
+    return task
 
 
 def _few_labels(config: GenerateConfig, images: Images) -> tuple[GenerateConfig, Images]:

@@ -137,7 +137,9 @@ BAD = {
     "generate --data mixed": "mixed/9.png has 1 × 9 × 9 pixels, but mixed/8.png has 1 × 8 × 8; make all of one size",
     "generate --data floats.npz": "the images of floats.npz are float64, but must be bytes from 0 to 255 (uint8)",
     "generate --data odd.npz --model realnvp": "--model realnvp on odd.npz: RealNVP needs image_shape to be of sizes divisible by 2, "
-    "but was given (1, 7, 7)",
+    "but was given (1, 7, 7); --size 8 would do",
+    "generate --data odd.npz --model conditional-vae --given coarse": "--given coarse on odd.npz: images of 7 × 7 are no whole squares of "
+    "2 pixels; give others, or another factor; --size 8 would do",
     "generate --data bars.npz --model.latent 0": "--model vae on bars.npz: VAE needs latent to be at least 1, or 2 with a flow, "
     "but was given 0",
     "generate --data bars.npz --out taken": "taken already holds a run; go on with it by `genrl resume taken`, or choose another --out",

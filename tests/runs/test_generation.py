@@ -125,6 +125,17 @@ class TestTheDirectory:
         drawn = model.complete(torch.zeros(2, 2, 8, 8)) if isinstance(model, ConditionalVAE) else model.sample(2)
         assert drawn.shape == (2, 1, 8, 8)
 
+    @pytest.mark.parametrize(
+        ("model", "size", "good"), [("realnvp", 27, 28), ("diffusion", 7, 8), ("diffusion", 99, 64), ("vq-vae", 36, 32), ("energy", 5, 8)]
+    )
+    def test_a_size_that_a_model_refuses_is_answered_by_one_that_it_takes(self, config, tmp_path, model, size, good):
+        np.savez(tmp_path / "bars.npz", **bars(20, size=size))
+        with pytest.raises(RunError, match=rf"but was given \(1, {size}, {size}\); --size {good} would do"):
+            build(*reversed(images_of(config(model, size=0))))
+        build(*reversed(images_of(config(model, size=good))))
+        with pytest.raises(RunError, match=r"but was given 0$"):  # where the size is not what is wrong
+            build(*reversed(images_of(replace(config("vae"), model_kwargs={"latent": 0}))))
+
     def test_is_not_written_where_a_run_is_refused(self, config):
         made = config("realnvp", size=9)
         with pytest.raises(RunError, match="sizes divisible by 2"):
