@@ -124,14 +124,21 @@ def _task(config: GenerateConfig, given: Given, images: Images) -> Task:
 
 
 def _few_labels(config: GenerateConfig, images: Images) -> tuple[GenerateConfig, Images]:
-    """Those with labels, drawn by the seed, and how many."""
+    """Those with labels, drawn by the seed, and how many: by default ten of each class, or as many as the smallest has."""
     try:
-        if config.labels == AUTO:
-            config = replace(config, labels=10 * len(images.needed_labels.unique()))
-        chosen = balanced(images.needed_labels, config.labels, torch.Generator().manual_seed(config.seed))
+        counts = images.needed_labels.bincount()
     except ValueError as error:
         raise RunError(f"--model {config.model} on {config.data}: {error}") from error
-    return config, images[chosen]
+    classes, least = int((counts > 0).sum()), int(counts[counts > 0].min())
+    if config.labels == AUTO:
+        config = replace(config, labels=min(10, least) * classes)
+    each = min(max(1, round(config.labels / classes)), least)
+    if config.labels != each * classes:
+        raise RunError(
+            f"--labels is {config.labels}, but {classes} classes, the smallest of {least} images, must share them equally; "
+            f"type --labels {each * classes}"
+        )
+    return config, images[balanced(images.needed_labels, config.labels, torch.Generator().manual_seed(config.seed))]
 
 
 def _notes(config: GenerateConfig, before: tuple[int, int, int], after: tuple[int, int, int]) -> tuple[str, ...]:

@@ -358,10 +358,19 @@ class TestAGan:
         assert found["accuracy"] == pytest.approx(float(right))
         assert generate(config("dcgan", out="other", judge_images=24), quiet=True)["accuracy"] is None
 
+    def test_few_labels_of_a_small_class_are_all_that_it_has(self, config, tmp_path):
+        labels = np.where(np.arange(60) < 5, 4, np.arange(60) % 2)
+        np.savez(tmp_path / "bars.npz", x_train=bars(60)["images"], y_train=labels, x_test=bars(20)["images"], y_test=labels[:20])
+        source, made = images_of(config("semi-supervised"))
+        assert made.labels == 15 and source.labelled.needed_labels.bincount().tolist() == [5, 5, 0, 0, 5]
+
     def test_few_labels_that_can_not_be_shared_are_refused(self, config, tmp_path):
         np.savez(tmp_path / "bars.npz", **bars(300))
-        with pytest.raises(RunError, match=r"--model semi-supervised on .*: 21 labels can't be shared equally by 2 classes"):
-            generate(replace(config("semi-supervised"), labels=21), quiet=True)
+        for given, good in ((21, 20), (1, 2), (999, 244)):
+            sentence = f"--labels is {given}, but 2 classes, the smallest of 122 images, must share them equally; type --labels {good}"
+            with pytest.raises(RunError, match=sentence):
+                images_of(replace(config("semi-supervised"), labels=given))
+            images_of(replace(config("semi-supervised"), labels=good))
         with pytest.raises(RunError, match="--levels is 8, but must be 256 for --model semi-supervised"):
             replace(config("semi-supervised"), levels=8)
 
