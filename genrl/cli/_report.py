@@ -98,6 +98,8 @@ def _rows_of_generation(result: dict[str, Any]) -> list[tuple[str, str]]:
         rows.append(
             ("Inception score", f"{known['inception_score']:.3g}, of the test images {known['inception_score_of_test']:.3g}{right}")
         )
+    if why := result.get("no_distances"):
+        rows.append(("no distances", why))
     return rows
 
 

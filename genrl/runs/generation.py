@@ -22,7 +22,7 @@ from genrl.runs.errors import RunError
 from genrl.runs.generate_config import GenerateConfig
 from genrl.runs.generation_directory import GenerationDirectory
 from genrl.runs.image_building import build
-from genrl.runs.image_judging import SEED, accuracy, balance_of, distances, judged_images, likelihood
+from genrl.runs.image_judging import SEED, accuracy, balance_of, distances, judged_images, likelihood, no_distances
 from genrl.runs.image_pictures import Film, draw
 from genrl.runs.image_source import Source, images_of, save_frames
 from genrl.runs.interrupt import Interrupt, terminable
@@ -217,6 +217,7 @@ def _result(
         "trouble": trouble(rows),
         "likelihood": None,
         "distances": None,
+        "no_distances": no_distances(config, source, model),
         "accuracy": None,
         "judging_seconds": None,
         "judging_error": "it is not measured yet" if status == "finished" else None,

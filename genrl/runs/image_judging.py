@@ -26,7 +26,7 @@ from genrl.runs.generate_config import AUTO, GenerateConfig
 from genrl.runs.image_source import Source
 from genrl.runs.recipes import recipe_of
 
-__all__ = ["accuracy", "balance_of", "distances", "judged_images", "likelihood"]
+__all__ = ["accuracy", "balance_of", "distances", "judged_images", "likelihood", "no_distances"]
 
 SEED = 12_345
 """Of all that is drawn to judge: the same images, levels and noise for every model and every seed of a run."""
@@ -122,7 +122,7 @@ def distances(config: GenerateConfig, source: Source, model: ImageModel) -> dict
     the samples and of the test images.
     """
     train = source.data.train
-    if not isinstance(model, Sampler) or not _can_be_classified(config, source):
+    if not isinstance(model, Sampler) or _obstacle(config, source):
         return None
     test = judged_images(source, config.judge_images)
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(SEED))
@@ -168,15 +168,33 @@ def balance_of(
     real = source.seen(images, SEED)
     if len(real) < 2 or (real == real[:1]).all():
         return None
-    classifier = _classifier(source) if _can_be_classified(config, source) else None
+    classifier = None if _obstacle(config, source) else _classifier(source)
     return Balance(real, classifier, images.labels, before=rows, seed=config.seed, say=say)
 
 
-def _can_be_classified(config: GenerateConfig, source: Source) -> bool:
-    """Whether there are images enough, with labels, of sizes that the classifier takes; and numbers are wanted."""
-    train = source.data.train
-    enough = min(config.judge_images, len(source.data.test), len(train)) >= FEWEST
-    return enough and train.labels is not None and train.n_classes >= 2 and all(side in JUDGED_SIZES for side in train.shape[1:])
+def no_distances(config: GenerateConfig, source: Source, model: ImageModel) -> str | None:
+    """Why there are none, in words, for a model that has no other reason than its images."""
+    return _obstacle(config, source) if isinstance(model, Sampler) and config.judge_images else None
+
+
+def _obstacle(config: GenerateConfig, source: Source) -> str | None:
+    """What keeps a classifier from judging, in words, if anything does: images enough, labels, and sizes that it takes are needed."""
+    train, test = source.data.train, source.data.test
+    if train.labels is None:
+        return "the images have no labels"
+    if len(train.labels.unique()) < 2:
+        return "all images have the same label"
+    if any(side not in JUDGED_SIZES for side in train.shape[1:]):
+        low, high = JUDGED_SIZES[0], JUDGED_SIZES[-1]
+        return f"images of {train.shape[1]} × {train.shape[2]} pixels have no judge, which takes {low} to {high} a side"
+    for n, whose in (
+        (config.judge_images, "--judge-images asks for"),
+        (len(test), "the test set has"),
+        (len(train), "the training set has"),
+    ):
+        if n < FEWEST:
+            return f"{whose} {n} image{'s' * (n != 1)}, and distances need {FEWEST}"
+    return None
 
 
 def _classifier(source: Source) -> Classifier:

@@ -77,6 +77,11 @@ def test_the_numbers_of_samples_are_printed_with_how_good_their_judge_is(capsys)
     assert rows["Inception score"] == "7.25, of the test images 9.5"
 
 
+def test_samples_without_numbers_say_why(capsys):
+    assert main([*TINY.split(), "--no-pictures", "--judge-images", "5", "--out", "run"]) == 0
+    assert "no distances the images have no labels" in " ".join(capsys.readouterr().out.split())
+
+
 def test_an_interrupt_says_how_to_go_on(capsys, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(Film, "add", lambda film, model, epoch: os.kill(os.getpid(), signal.SIGINT) if epoch == 2 else None)

@@ -503,6 +503,31 @@ class TestTheNumbers:
         assert found["inception_score"] == pytest.approx(1.0)
         assert found["inception_score_of_test"] == pytest.approx(2.0)
 
+    @pytest.mark.parametrize(
+        ("changes", "images", "why"),
+        [
+            ({}, {"labels": None}, "the images have no labels"),
+            ({}, {"labels": np.full(60, 5)}, "all images have the same label"),
+            ({}, {"size": 6}, "images of 6 × 6 pixels have no judge, which takes 8 to 64 a side"),
+            ({}, {}, "the test set has 19 images, and distances need 20"),
+            ({"judge_images": 5}, {}, "--judge-images asks for 5 images, and distances need 20"),
+            ({"judge_images": 0}, {}, None),
+        ],
+    )
+    def test_of_samples_that_are_none_say_why(self, config, tmp_path, changes, images, why):
+        found = bars(60, size=images.get("size", 8)) | {"labels": images.get("labels", np.arange(60) % 2)}
+        given = {x: values for x, values in zip("xy", found.values(), strict=True) if values is not None}
+        parts = {"train": slice(19, None), "test": slice(19)}
+        np.savez(tmp_path / "bars.npz", **{f"{x}_{part}": values[cut] for x, values in given.items() for part, cut in parts.items()})
+        result = generate(config("gan", **({"judge_images": 100, "epochs": 1} | changes)), quiet=True)
+        assert (result["distances"], result["no_distances"], result["judging_error"]) == (None, why, None)
+
+    def test_of_samples_that_are_there_need_no_reason_nor_those_of_a_model_that_completes(self, config, tmp_path):
+        np.savez(tmp_path / "bars.npz", **bars(300))
+        found = generate(config("naive-bayes", judge_images=30), quiet=True)
+        assert found["distances"] is not None and found["no_distances"] is None
+        assert generate(config("conditional-vae", out="other", judge_images=3, epochs=1), quiet=True)["no_distances"] is None
+
     def test_judged_images_are_the_same_for_every_seed(self, config):
         first, second = (judged_images(images_of(config(seed=seed))[0], 3).pixels for seed in (0, 1))
         assert torch.equal(first, second)
