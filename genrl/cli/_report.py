@@ -94,6 +94,12 @@ def _rows_of_generation(result: dict[str, Any]) -> list[tuple[str, str]]:
         ):
             kid = f"KID {values['kid']:.3g} ± {values['kid_error']:.2g}"
             rows.append((name, f"FID {values['fid']:.3g}, {kid}, precision {values['precision']:.2f}, recall {values['recall']:.2f}{end}"))
+        right = "" if known["judge_accuracy"] is None else f", by a judge that names {known['judge_accuracy']:.2%} of them right"
+        rows.append(
+            ("Inception score", f"{known['inception_score']:.3g}, of the test images {known['inception_score_of_test']:.3g}{right}")
+        )
+    if why := result.get("no_distances"):
+        rows.append(("no distances", why))
     return rows
 
 

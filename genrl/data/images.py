@@ -17,6 +17,9 @@ from torch import Tensor
 
 __all__ = ["ImageData", "ImageError", "Images", "load_images"]
 
+MOST = 10_000
+"""Labels that even a few images may have, as a part of many; a model gets weights for each number up to the largest."""
+
 
 class ImageError(ValueError):
     """Images that can't be used. The message is one sentence: which file, what is wrong, what to do."""
@@ -51,6 +54,8 @@ class Images:
                 f"labels must be whole numbers (int64), one for each of {len(self)} images, but are {_dtype(self.labels)} of shape "
                 f"{tuple(self.labels.shape)}"
             )
+        if self.labels is not None and (largest := int(self.labels.max())) >= max(MOST, len(self)):
+            raise ImageError(f"labels of {len(self)} images must be numbered from 0, but one is {largest}; give each class the next number")
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -124,7 +129,8 @@ def load_images(source: str | Path, root: str | Path | None = None, *, held_out:
       then downloaded into it from their public home, with a pinned checksum.
     - ``x.npz``: arrays ``images`` (and ``labels``), or ``x_train`` and ``x_test`` (with ``y_train`` and ``y_test``); uint8, shape
       ``(image, height, width)`` or with one or three channels first or last. Nothing in it is unpickled.
-    - a folder of PNG, JPEG, BMP or GIF of one size; if it has folders, each of them is a class.
+    - a folder of PNG, JPEG, BMP or GIF of one size; if it has folders, each of them is a class, but ``train`` and ``test`` alone are the
+      two parts, with the same classes in them.
 
     Args:
         source: see above.
@@ -139,6 +145,8 @@ def load_images(source: str | Path, root: str | Path | None = None, *, held_out:
     if name in NAMED:
         return _named(name, root)
     path = Path(source)
+    if path.is_dir() and [folder.name for folder in _folders(path)] == ["test", "train"] and not _pictures(path):
+        return ImageData(path.stem, *_folders_of_parts(path))
     if path.is_dir():
         whole = _folder(path)
     elif path.suffix == ".npz":
@@ -181,10 +189,14 @@ NAMED: dict[str, tuple[str, tuple[str, ...]]] = {
 
 def _named(name: str, root: str | Path | None) -> ImageData:
     files = [_find(name, file, root) for file in _PARTS]
-    train, test = (
-        Images(_channels(images, _idx(images)), torch.as_tensor(_idx(labels).astype(np.int64))) for images, labels in (files[:2], files[2:])
-    )
-    return ImageData(name, train, test)
+    return ImageData(name, *(_labelled(images, labels) for images, labels in (files[:2], files[2:])))
+
+
+def _labelled(images: Path, labels: Path) -> Images:
+    try:
+        return Images(_channels(images, _idx(images)), torch.as_tensor(_idx(labels).astype(np.int64)))
+    except ImageError as error:
+        raise error if str(images) in str(error) or str(labels) in str(error) else ImageError(f"{labels}: {error}") from error
 
 
 def _find(name: str, file: str, root: str | Path | None) -> Path:
@@ -202,10 +214,11 @@ def _find(name: str, file: str, root: str | Path | None) -> Path:
     try:
         return Path(pooch.retrieve(home + file, f"md5:{checksum}", fname=file, path=cache))
     except Exception as error:  # whatever the network does
-        where = (folders or [cache])[0]
+        places = [str(folder) for folder in (*folders, cache)]
+        absent = f"{'neither' if folders else 'not'} in {' nor in '.join(places)}"
         raise ImageError(
-            f"{file} of {name} is neither in {' nor in '.join(map(str, (*folders, cache)))}, and could not be downloaded from {home}; put "
-            f"it into {where}, or name the folder above by --data-root or GENRL_DATA"
+            f"{file} of {name} is {absent}, and could not be downloaded from {home}; put it into {places[0]}, or name the folder above by "
+            "--data-root or GENRL_DATA"
         ) from error
 
 
@@ -229,14 +242,20 @@ def _idx(path: Path) -> np.ndarray:
 
 def _npz(path: Path) -> Images | tuple[Images, Images]:
     try:
+        with path.open("rb") as content:
+            if not zipfile.is_zipfile(content):
+                raise ImageError(f"{path} is no npz file, whatever its name; save one with numpy.savez")
         with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+            found = {name: file[name] for name in file.files}
     except FileNotFoundError as error:
         raise ImageError(f"there are no images at {path}") from error
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ImageError(f"{path} is no npz file ({error}); save one with numpy.savez") from error
-    except ValueError as error:
-        raise ImageError(f"{path} holds pickled objects, which are never read; save plain arrays of bytes") from error
+    except ImageError:
+        raise
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, ValueError, RuntimeError) as error:
+        if "allow_pickle" in str(error):
+            raise ImageError(f"{path} holds pickled objects, which are never read; save plain arrays of bytes") from error
+        raise ImageError(f"{path} is broken ({error}); save it anew with numpy.savez") from error
+    arrays = {name: array for name, array in found.items() if isinstance(array, np.ndarray)}  # numpy gives other files as bytes
     if "x_train" in arrays and "x_test" in arrays:
         return _pair(path, arrays, "x_train", "y_train"), _pair(path, arrays, "x_test", "y_test")
     if "images" not in arrays:
@@ -275,13 +294,25 @@ def _channels(path: Path, array: np.ndarray) -> Tensor:
 _ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".gif"}
 
 
+def _folders_of_parts(path: Path) -> tuple[Images, Images]:
+    """Train and test."""
+    train, test = ({folder.name for folder in _folders(path / part)} for part in ("train", "test"))
+    if train != test:
+        raise ImageError(f"{path} has the class {min(train ^ test)} in only one of train and test; give both the same folders")
+    return _folder(path / "train"), _folder(path / "test")
+
+
+def _folders(path: Path) -> list[Path]:
+    return sorted(item for item in path.iterdir() if item.is_dir() and not item.name.startswith("."))
+
+
 def _folder(path: Path) -> Images:
-    classes = sorted(item for item in path.iterdir() if item.is_dir() and not item.name.startswith("."))
+    classes = _folders(path)
+    if classes and (loose := _pictures(path)):
+        raise ImageError(f"{path} has both folders and images, such as {loose[0].name}; put every image into the folder of its class")
     files = [(file, label) for label, folder in enumerate(classes or [path]) for file in _pictures(folder)]
     if not files:
         raise ImageError(f"{path} has no images; put {', '.join(sorted(_ENDINGS))} files into it, or into a folder for each class")
-    if classes and (loose := _pictures(path)):
-        raise ImageError(f"{path} has both folders and images, such as {loose[0].name}; put every image into the folder of its class")
     pictures = [_picture(file) for file, _ in files]
     grey = all(picture.shape[0] == 1 for picture in pictures)
     pixels = pictures if grey else [picture.expand(3, -1, -1) for picture in pictures]

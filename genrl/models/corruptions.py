@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -50,8 +51,8 @@ def quadrants(given: int, then: Transform | None = None) -> Task:
 
 def hole(size: int) -> Task:
     """A square of ``size`` pixels is missing, at a place drawn anew every time; no larger than the image."""
-    if size < 1:
-        raise ValueError(f"a hole needs a size of at least 1 pixel, but was given {size}")
+    if not isinstance(size, int) or size < 1:
+        raise ValueError(f"a hole needs a size of 1 pixel or more, a whole number, but was given {size}")
 
     def task(x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         height, width = x.shape[2:]
@@ -68,8 +69,8 @@ def hole(size: int) -> Task:
 
 def noisy(std: float) -> Task:
     """Gaussian noise of ``std`` on every pixel."""
-    if std < 0:
-        raise ValueError(f"noise needs a standard deviation of at least 0, but was given {std}")
+    if not 0 <= std < math.inf:
+        raise ValueError(f"noise needs a standard deviation of at least 0, and finite, but was given {std}")
 
     def task(x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         given = x + std * torch.randn(x.shape, generator=generator, dtype=x.dtype)
@@ -79,11 +80,15 @@ def noisy(std: float) -> Task:
 
 
 def coarse(factor: int) -> Task:
-    """Squares of ``factor`` pixels are given as their mean."""
+    """Squares of ``factor`` pixels a side are given as their mean."""
+    if not isinstance(factor, int) or factor < 1:
+        raise ValueError(f"coarse pixels need a factor of 1 or more, a whole number, but were given {factor}")
 
     def task(x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         if x.shape[2] % factor or x.shape[3] % factor:
-            raise ValueError(f"images of {x.shape[2]} × {x.shape[3]} are no whole squares of {factor} pixels; give another factor")
+            raise ValueError(
+                f"images of {x.shape[2]} × {x.shape[3]} are no whole squares of {factor} pixels; give others, or another factor"
+            )
         given = F.interpolate(F.avg_pool2d(x, factor), scale_factor=factor)
         return x, torch.cat([given, torch.ones_like(x)], dim=1), torch.ones_like(x)
 

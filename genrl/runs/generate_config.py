@@ -49,7 +49,7 @@ class GenerateConfig(Config):
     it, noisy or coarse."""
     labels: int = AUTO
     """Images with labels that a semi-supervised model learns from beside all the others, equally many of each class; -1 takes ten of
-    each."""
+    each, or as many as the smallest class has."""
     seed: int = 0
     """One seed for the model, the fit and the frames; the same seed and threads repeat a run bit for bit."""
     data_root: Path | None = None

@@ -22,7 +22,7 @@ from genrl.runs.errors import RunError
 from genrl.runs.generate_config import GenerateConfig
 from genrl.runs.generation_directory import GenerationDirectory
 from genrl.runs.image_building import build
-from genrl.runs.image_judging import SEED, accuracy, balance_of, distances, judged_images, likelihood
+from genrl.runs.image_judging import SEED, accuracy, balance_of, distances, judged_images, likelihood, no_distances
 from genrl.runs.image_pictures import Film, draw
 from genrl.runs.image_source import Source, images_of, save_frames
 from genrl.runs.interrupt import Interrupt, terminable
@@ -147,7 +147,7 @@ def _fit(config: GenerateConfig, run: GenerationDirectory, source: Source, model
         _count(config, run, source, model)
         return
     rows, film = run.rows(), Film(run.film, config.epochs, config.seed)
-    balance = balance_of(config, source, model, lambda words: None if quiet else print(words, file=sys.stderr, flush=True))
+    balance = balance_of(config, source, model, rows, lambda words: None if quiet else print(words, file=sys.stderr, flush=True))
 
     def on_epoch(model: Any, row: dict[str, float]) -> None:
         if balance is not None:
@@ -214,9 +214,10 @@ def _result(
         "levels": config.levels,
         "counted": isinstance(model, NaiveBayes),
         "parameters": sum(item.numel() for item in (*model.parameters(), *(model.buffers() if isinstance(model, NaiveBayes) else ()))),
-        "trouble": trouble(rows[-1]) if rows else None,
+        "trouble": trouble(rows),
         "likelihood": None,
         "distances": None,
+        "no_distances": no_distances(config, source, model),
         "accuracy": None,
         "judging_seconds": None,
         "judging_error": "it is not measured yet" if status == "finished" else None,

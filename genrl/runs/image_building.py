@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from genrl.runs.errors import RunError
 from genrl.runs.generate_config import AUTO, GenerateConfig
 from genrl.runs.hyperparameters import hyperparameters, resolve_kwargs
 from genrl.runs.image_source import Source
-from genrl.runs.recipes import model_class, recipe_of
+from genrl.runs.recipes import Shape, model_class, recipe_of
 
 __all__ = ["build"]
 
@@ -30,17 +31,21 @@ def build(config: GenerateConfig, source: Source) -> tuple[ImageModel, GenerateC
     decided = {**recipe.sized(shape, config.levels), **recipe.always}
     flags, given = hyperparameters(cls), {name: value for name, value in config.model_kwargs.items() if value is not None}
     kwargs = resolve_kwargs(cls, {name: value for name, value in decided.items() if name in flags} | given, "model")
-    try:
+
+    def made(shape: Shape) -> ImageModel:
         if recipe.needs_labels:
             _ = source.data.train.needed_labels
+        decided = {**recipe.sized(shape, config.levels), **recipe.always}
         if source.data.train.labels is not None and recipe.classes:
             decided["n_classes"] = _classes(source)
-        first = decided.pop("first", shape)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            model = cls(first, **decided | kwargs)
+            return cls(decided.pop("first", shape), **decided | kwargs)
+
+    try:
+        model = made(shape)
     except ValueError as error:
-        raise RunError(f"--model {config.model} on {config.data}: {error}") from error
+        raise RunError(f"--model {config.model} on {config.data}: {error}{_other_size(made, shape, recipe.largest)}") from error
     images = len(source.data.train)
     config = _resolved(replace(config, model_kwargs=kwargs), images)
     least = images // math.ceil(images / config.batch_size)  # batches are equal parts
@@ -50,6 +55,18 @@ def build(config: GenerateConfig, source: Source) -> tuple[ImageModel, GenerateC
             f"needs at least {recipe.fewest_in_a_batch}; give another --batch-size"
         )
     return model, config
+
+
+def _other_size(made: Callable[[Shape], ImageModel], shape: Shape, largest: int) -> str:
+    """The flag that helps, if it is the size of images that a model refuses."""
+    side = max(shape[1:])
+    for size in (max(8, 4 * round(side / 4)), max(8, 8 * round(side / 8)), largest):
+        try:
+            made((shape[0], size, size))
+        except ValueError:
+            continue
+        return f"; --size {size} would do"
+    return ""
 
 
 def _classes(source: Source) -> int:

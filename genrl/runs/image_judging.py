@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from genrl.models.base import Density, ImageModel, Sampler
 from genrl.models.classifier import Classifier, judge
 from genrl.models.conditional_vae import ConditionalVAE
 from genrl.models.gan import GAN
-from genrl.models.metrics import compare_with_floor
+from genrl.models.metrics import compare_with_floor, inception_score
 from genrl.models.naive_bayes import NaiveBayes, PixelHistograms
 from genrl.models.pixels import bits_per_dim
 from genrl.models.semi_supervised import SemiSupervisedGAN
@@ -26,7 +26,7 @@ from genrl.runs.generate_config import AUTO, GenerateConfig
 from genrl.runs.image_source import Source
 from genrl.runs.recipes import recipe_of
 
-__all__ = ["accuracy", "balance_of", "distances", "judged_images", "likelihood"]
+__all__ = ["accuracy", "balance_of", "distances", "judged_images", "likelihood", "no_distances"]
 
 SEED = 12_345
 """Of all that is drawn to judge: the same images, levels and noise for every model and every seed of a run."""
@@ -118,10 +118,11 @@ def distances(config: GenerateConfig, source: Source, model: ImageModel) -> dict
     """FID, KID, precision and recall of samples against test images, with the floor of as many training images against the same.
 
     The features are those of a classifier that is trained here on the images' labels: nothing without labels, with too few images, or with
-    sizes that it does not take.
+    sizes that it does not take. Beside them the share of the test images that it names right, and the Inception score by its classes, of
+    the samples and of the test images.
     """
     train = source.data.train
-    if not isinstance(model, Sampler) or not _can_be_classified(config, source):
+    if not isinstance(model, Sampler) or _obstacle(config, source):
         return None
     test = judged_images(source, config.judge_images)
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(SEED))
@@ -134,7 +135,15 @@ def distances(config: GenerateConfig, source: Source, model: ImageModel) -> dict
     real, other = (source.seen(part, SEED) if draws_levels else part.batch() for part in (test, known))
     classifier = _classifier(source)
     found, floor = compare_with_floor(classifier.features, other, real, generated, seed=SEED)
-    return {"images": len(test), **asdict(found), "floor": asdict(floor)}
+    scores = [inception_score(torch.cat([classifier(part) for part in x.split(500)])) for x in (generated, real)]
+    return {
+        "images": len(test),
+        **asdict(found),
+        "inception_score": scores[0],
+        "inception_score_of_test": scores[1],
+        "judge_accuracy": None if test.labels is None else classifier.accuracy(real, test.labels),
+        "floor": asdict(floor),
+    }
 
 
 @torch.no_grad()
@@ -149,22 +158,43 @@ def accuracy(config: GenerateConfig, source: Source, model: ImageModel) -> dict[
     return {"images": len(images), "labels": len(few), "accuracy": float(right), "floor": float((nearest == known).double().mean())}
 
 
-def balance_of(config: GenerateConfig, source: Source, model: ImageModel, say: Callable[[str], None]) -> Balance | None:
-    """What watches the two players of a GAN; where images can be classified, with the classes that it draws."""
+def balance_of(
+    config: GenerateConfig, source: Source, model: ImageModel, rows: Sequence[Mapping[str, float]], say: Callable[[str], None]
+) -> Balance | None:
+    """What watches the two players of a GAN from ``rows`` of its log on; where images can be classified, with the classes that it draws."""
     if not isinstance(model, GAN):
         return None
-    real = source.seen(judged_images(source, 2_000), SEED)
+    images = judged_images(source, 2_000)
+    real = source.seen(images, SEED)
     if len(real) < 2 or (real == real[:1]).all():
         return None
-    classifier = _classifier(source) if _can_be_classified(config, source) else None
-    return Balance(real, classifier, seed=config.seed, say=say)
+    classifier = None if _obstacle(config, source) else _classifier(source)
+    return Balance(real, classifier, images.labels, before=rows, seed=config.seed, say=say)
 
 
-def _can_be_classified(config: GenerateConfig, source: Source) -> bool:
-    """Whether there are images enough, with labels, of sizes that the classifier takes; and numbers are wanted."""
-    train = source.data.train
-    enough = min(config.judge_images, len(source.data.test), len(train)) >= FEWEST
-    return enough and train.labels is not None and train.n_classes >= 2 and all(side in JUDGED_SIZES for side in train.shape[1:])
+def no_distances(config: GenerateConfig, source: Source, model: ImageModel) -> str | None:
+    """Why there are none, in words, for a model that has no other reason than its images."""
+    return _obstacle(config, source) if isinstance(model, Sampler) and config.judge_images else None
+
+
+def _obstacle(config: GenerateConfig, source: Source) -> str | None:
+    """What keeps a classifier from judging, in words, if anything does: images enough, labels, and sizes that it takes are needed."""
+    train, test = source.data.train, source.data.test
+    if train.labels is None:
+        return "the images have no labels"
+    if len(train.labels.unique()) < 2:
+        return "all images have the same label"
+    if any(side not in JUDGED_SIZES for side in train.shape[1:]):
+        low, high = JUDGED_SIZES[0], JUDGED_SIZES[-1]
+        return f"images of {train.shape[1]} × {train.shape[2]} pixels have no judge, which takes {low} to {high} a side"
+    for n, whose in (
+        (config.judge_images, "--judge-images asks for"),
+        (len(test), "the test set has"),
+        (len(train), "the training set has"),
+    ):
+        if n < FEWEST:
+            return f"{whose} {n} image{'s' * (n != 1)}, and distances need {FEWEST}"
+    return None
 
 
 def _classifier(source: Source) -> Classifier:

@@ -102,7 +102,7 @@ def images_of(config: GenerateConfig, frames: Path | None = None, *, quiet: bool
         train, test = (_resized(part if recipe.colour else _grey(part), config.size) for part in (data.train, data.test))
         if recipe.completes:
             config = replace(config, given=config.given or "quadrants-1")
-        task = None if config.given is None else _task(config.given, train.shape)
+        task = None if config.given is None else _task(config, config.given, train)
         config, labelled = _few_labels(config, train) if recipe.few_labels else (config, None)
         notes = _notes(config, shape, train.shape)
         return Source(ImageData(config.subject, train, test), config.levels, recorded, task, labelled, notes), config
@@ -110,22 +110,35 @@ def images_of(config: GenerateConfig, frames: Path | None = None, *, quiet: bool
         raise RunError(str(error)) from error
 
 
-def _task(given: Given, shape: tuple[int, int, int]) -> Task:
-    """A hole is three sevenths of a side, noise half of the range."""
-    if given.startswith("quadrants"):
-        return quadrants(int(given[-1]))
-    return {"hole": hole(max(1, 3 * min(shape[1:]) // 7)), "noise": noisy(0.5), "coarse": coarse(2)}[given]
+def _task(config: GenerateConfig, given: Given, images: Images) -> Task:
+    """A hole is three sevenths of a side, noise half of the range; tried on an image, before anything is written."""
+    sides = images.shape[1:]
+    whole = {"hole": hole(max(1, 3 * min(sides) // 7)), "noise": noisy(0.5), "coarse": coarse(2)}
+    task = quadrants(int(given[-1])) if given.startswith("quadrants") else whole[given]
+    try:
+        task(images.batch(slice(0, 1)), torch.Generator())
+    except ValueError as error:
+        even = max(sides) + max(sides) % 2
+        raise RunError(f"--given {given} on {config.data}: {error}; --size {even} would do") from error
+    return task
 
 
 def _few_labels(config: GenerateConfig, images: Images) -> tuple[GenerateConfig, Images]:
-    """Those with labels, drawn by the seed, and how many."""
+    """Those with labels, drawn by the seed, and how many: by default ten of each class, or as many as the smallest has."""
     try:
-        if config.labels == AUTO:
-            config = replace(config, labels=10 * len(images.needed_labels.unique()))
-        chosen = balanced(images.needed_labels, config.labels, torch.Generator().manual_seed(config.seed))
+        counts = images.needed_labels.bincount()
     except ValueError as error:
         raise RunError(f"--model {config.model} on {config.data}: {error}") from error
-    return config, images[chosen]
+    classes, least = int((counts > 0).sum()), int(counts[counts > 0].min())
+    if config.labels == AUTO:
+        config = replace(config, labels=min(10, least) * classes)
+    each = min(max(1, round(config.labels / classes)), least)
+    if config.labels != each * classes:
+        raise RunError(
+            f"--labels is {config.labels}, but {classes} classes, the smallest of {least} images, must share them equally; "
+            f"type --labels {each * classes}"
+        )
+    return config, images[balanced(images.needed_labels, config.labels, torch.Generator().manual_seed(config.seed))]
 
 
 def _notes(config: GenerateConfig, before: tuple[int, int, int], after: tuple[int, int, int]) -> tuple[str, ...]:

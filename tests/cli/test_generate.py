@@ -11,6 +11,7 @@ from PIL import Image
 
 from genrl.cli import main
 from genrl.cli._flags import parse_run
+from genrl.cli._report import _rows_of_generation
 from genrl.runs import GenerateConfig
 from genrl.runs.image_pictures import Film
 
@@ -63,6 +64,22 @@ def test_generate_and_resume(capsys):
     assert main(["resume", "run", "--epochs", "3"]) == 0
     with open("run/result.json") as file:  # noqa: PTH123
         assert json.load(file)["epochs"] == 3
+
+
+def test_the_numbers_of_samples_are_printed_with_how_good_their_judge_is(capsys):
+    numbers = {"fid": 1.5, "kid": 0.02, "kid_error": 0.001, "precision": 0.75, "recall": 0.5}
+    scores = {"images": 1000, "inception_score": 7.25, "inception_score_of_test": 9.5, "judge_accuracy": 0.987}
+    known = {"images": "few", "counted": False, "epochs": 1, "seconds": 2, "parameters": 3, "likelihood": None}
+    rows = dict(_rows_of_generation(known | {"distances": numbers | scores | {"floor": numbers}}))
+    assert rows["samples"] == "FID 1.5, KID 0.02 ± 0.001, precision 0.75, recall 0.50 (1,000 of each)"
+    assert rows["Inception score"] == "7.25, of the test images 9.5, by a judge that names 98.70% of them right"
+    rows = dict(_rows_of_generation(known | {"distances": numbers | scores | {"judge_accuracy": None, "floor": numbers}}))
+    assert rows["Inception score"] == "7.25, of the test images 9.5"
+
+
+def test_samples_without_numbers_say_why(capsys):
+    assert main([*TINY.split(), "--no-pictures", "--judge-images", "5", "--out", "run"]) == 0
+    assert "no distances the images have no labels" in " ".join(capsys.readouterr().out.split())
 
 
 def test_an_interrupt_says_how_to_go_on(capsys, monkeypatch):
@@ -125,7 +142,9 @@ BAD = {
     "generate --data mixed": "mixed/9.png has 1 × 9 × 9 pixels, but mixed/8.png has 1 × 8 × 8; make all of one size",
     "generate --data floats.npz": "the images of floats.npz are float64, but must be bytes from 0 to 255 (uint8)",
     "generate --data odd.npz --model realnvp": "--model realnvp on odd.npz: RealNVP needs image_shape to be of sizes divisible by 2, "
-    "but was given (1, 7, 7)",
+    "but was given (1, 7, 7); --size 8 would do",
+    "generate --data odd.npz --model conditional-vae --given coarse": "--given coarse on odd.npz: images of 7 × 7 are no whole squares of "
+    "2 pixels; give others, or another factor; --size 8 would do",
     "generate --data bars.npz --model.latent 0": "--model vae on bars.npz: VAE needs latent to be at least 1, or 2 with a flow, "
     "but was given 0",
     "generate --data bars.npz --out taken": "taken already holds a run; go on with it by `genrl resume taken`, or choose another --out",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import io
 import struct
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +57,13 @@ class TestNamed:
             load_images("fashion-mnist", tmp_path)
         told = str(refused.value)
         assert f"put it into {tmp_path / 'fashion-mnist'}, or name the folder above by --data-root or GENRL_DATA" in told
-        assert told.startswith("train-images-idx3-ubyte.gz of fashion-mnist is neither in")
+        places = f"neither in {tmp_path / 'fashion-mnist'} nor in {tmp_path / 'cache' / 'fashion-mnist'}"
+        assert told.startswith(f"train-images-idx3-ubyte.gz of fashion-mnist is {places}, and could not be downloaded")
+        monkeypatch.delenv("GENRL_DATA", raising=False)
+        with pytest.raises(
+            ImageError, match=rf"fashion-mnist is not in {tmp_path / 'cache' / 'fashion-mnist'}, and could not be downloaded"
+        ):
+            load_images("fashion-mnist")
 
     def test_a_download_is_checked_and_kept_in_the_cache(self, tmp_path, monkeypatch):
         import pooch
@@ -94,7 +102,7 @@ class TestNamed:
 
     def test_labels_of_other_images_are_refused(self, root):
         (root / "mnist" / "train-labels-idx1-ubyte").write_bytes(idx(LABELS[:14]))
-        with pytest.raises(ImageError, match=r"one for each of 15 images, but are int64 of shape \(14,\)"):
+        with pytest.raises(ImageError, match=r"train-labels-idx1-ubyte: .* one for each of 15 images, but are int64 of shape \(14,\)"):
             load_images("mnist", root)
 
     @pytest.mark.shared
@@ -131,6 +139,10 @@ class TestNpz:
             ({"pictures": PIXELS}, "has pictures, but needs images"),
             ({"images": PIXELS, "labels": LABELS / 2}, "labels of .* are float64, but must be whole numbers"),
             ({"images": PIXELS, "labels": LABELS[:3]}, "one for each of 20 images"),
+            (
+                {"images": PIXELS, "labels": np.where(LABELS, 2**40, 0)},
+                "labels of 20 images must be numbered from 0, but one is 1099511627776",
+            ),
             ({"images": PIXELS[:0]}, "there are no images; give at least one"),
             ({"images": np.array([{}], dtype=object)}, "holds pickled objects, which are never read"),
         ],
@@ -142,14 +154,31 @@ class TestNpz:
         assert "a.npz" in str(refused.value)
 
     def test_a_file_that_is_not_what_its_name_says(self, tmp_path):
-        (tmp_path / "a.npz").write_text("hello")
-        with pytest.raises(ImageError, match=r"a.npz (is no npz file|holds pickled)"):
-            load_images(tmp_path / "a.npz")
+        (tmp_path / "text").write_text("hello")
+        np.save(tmp_path / "array.npy", PIXELS)
+        Image.fromarray(PIXELS[0]).save(tmp_path / "picture.png")
+        for name in ("text", "array.npy", "picture.png"):
+            (tmp_path / name).rename(tmp_path / "a.npz")
+            with pytest.raises(ImageError, match=r"a.npz is no npz file, whatever its name; save one with numpy.savez"):
+                load_images(tmp_path / "a.npz")
         (tmp_path / "a.txt").write_text("hello")
         with pytest.raises(ImageError, match=r"a.txt is no .npz; give mnist, fashion-mnist, an .npz, or a folder"):
             load_images(tmp_path / "a.txt")
-        with pytest.raises(ImageError, match=r"there are no images at .*nothing"):
-            load_images(tmp_path / "nothing")
+        for name in ("nothing", "nothing.npz"):
+            with pytest.raises(ImageError, match=rf"there are no images at .*{name}"):
+                load_images(tmp_path / name)
+
+    def test_a_broken_array_is_none_of_pickled_objects(self, tmp_path):
+        whole = io.BytesIO()
+        np.save(whole, PIXELS)
+        for content, sentence in (
+            (whole.getvalue()[:-7], r"is broken \(.*\); save it anew"),
+            (b"hello", "has no arrays, but needs images"),
+        ):
+            with zipfile.ZipFile(tmp_path / "a.npz", "w") as file:
+                file.writestr("images.npy", content)
+            with pytest.raises(ImageError, match=f"a.npz {sentence}"):
+                load_images(tmp_path / "a.npz")
 
 
 class TestFolder:
@@ -164,6 +193,26 @@ class TestFolder:
         assert (data.train.n_classes, data.train.shape) == (3, (1, 5, 4))
         place = {bytes(picture): label for picture, label in zip(PIXELS, LABELS, strict=True)}
         assert all(place[bytes(picture[0].numpy())] == label for picture, label in zip(data.train.pixels, data.train.labels, strict=True))
+
+    @pytest.mark.parametrize("classes", ["a", "", "abc"])
+    def test_train_and_test_are_parts(self, tmp_path, classes):
+        """Of one class, of none, of three."""
+        for i in range(20):
+            part = tmp_path / ("train" if i < 14 else "test")
+            self.save(part / (classes[LABELS[i] % len(classes)] if classes else ".") / f"{i:02}.png", PIXELS[i])
+        data = load_images(tmp_path)
+        assert (len(data.train), len(data.test)) == (14, 6)
+        assert {bytes(picture.numpy()) for picture in data.test.pixels} == {bytes(picture) for picture in PIXELS[14:]}
+        assert data.test.labels is None if not classes else data.test.n_classes == len(classes)
+
+    def test_parts_need_the_same_classes_and_no_images_beside_them(self, tmp_path):
+        for name in ("train/a/0.png", "train/b/1.png", "test/a/2.png"):
+            self.save(tmp_path / name, PIXELS[0])
+        with pytest.raises(ImageError, match="has the class b in only one of train and test; give both the same folders"):
+            load_images(tmp_path)
+        self.save(tmp_path / "0.png", PIXELS[0])
+        with pytest.raises(ImageError, match="has both folders and images"):
+            load_images(tmp_path)
 
     def test_one_coloured_image_makes_all_of_three_channels(self, tmp_path):
         self.save(tmp_path / "a.png", PIXELS[0])
@@ -211,6 +260,11 @@ class TestImages:
         images = Images(torch.zeros(2, 1, 3, 3, dtype=torch.uint8))
         with pytest.raises(ImageError, match="these images have no labels, which a conditional model or a classifier needs"):
             _ = images.n_classes
+
+    def test_a_label_may_be_larger_than_the_number_of_images_but_not_any_number(self):
+        assert Images(torch.zeros(1, 1, 3, 3, dtype=torch.uint8), torch.tensor([9_999])).n_classes == 10_000
+        with pytest.raises(ImageError, match="must be numbered from 0, but one is 10000; give each class the next number"):
+            Images(torch.zeros(1, 1, 3, 3, dtype=torch.uint8), torch.tensor([10_000]))
 
     @pytest.mark.parametrize(
         ("shape", "dtype", "sentence"),

@@ -64,15 +64,23 @@ def test_diversity_by_hand():
     assert row["diversity"] == pytest.approx(2 / 3)
 
 
-def test_one_image_only_is_a_collapse():
+def test_one_image_only_is_a_collapse_after_many_and_little_learnt_before():
+    said = []
+    balance = Balance(two_kinds(), say=said.append)
+    for epoch, images in enumerate((two_kinds()[:1], two_kinds(), two_kinds()[:1]), start=1):
+        balance(Draws(images), {"epoch": epoch})
+    assert [words.split(";")[0] for words in said] == [
+        "epoch 1: the generator has learnt little yet: so far its images are 0.00 times as far from each other as real ones",
+        "epoch 3: the generator has collapsed: its images are 0.00 times as far from each other as real ones",
+    ]
     with pytest.warns(CollapseWarning, match="epoch 3: the generator has collapsed: its images are 0.00 times as far"):
-        Balance(two_kinds())(Draws(two_kinds()[:1]), {"epoch": 3})
+        Balance(two_kinds(), before=balance.rows[:2])(Draws(two_kinds()[:1]), {"epoch": 3})  # of a fit that went on
 
 
 def test_one_class_only_is_a_collapse():
     bright = two_kinds()[1::2]
     row = {"epoch": 2}
-    wide = Balance(two_kinds(), Bright(), n=100)
+    wide = Balance(two_kinds(), Bright(), n=100, before=[{"epoch": 1, "diversity": 1.0, "modes": 2, "classes": 2}])
     wide.spread /= 3  # so that it is the count that tells
     with pytest.warns(CollapseWarning, match="it draws 1 of 2 classes"):
         wide(Draws(bright), row)
@@ -80,13 +88,16 @@ def test_one_class_only_is_a_collapse():
 
 
 def test_a_class_that_is_left_out_is_no_collapse_but_is_said():
-    assert trouble({"modes": 9, "classes": 10, "diversity": 1.0}).startswith("the generator draws only 9 of 10 classes")
-    assert "collapsed" in trouble({"modes": 5, "classes": 10, "diversity": 1.0})
+    row = {"modes": 9, "classes": 10, "diversity": 1.0}
+    assert trouble([row | {"modes": 10}, row]).startswith("the generator draws only 9 of 10 classes")
+    assert "has collapsed" in trouble([row, row | {"modes": 5}])
+    assert trouble([row | {"modes": 4}, row | {"modes": 5}]).startswith("the generator draws only 5 of 10 classes")
 
 
 def test_a_discriminator_that_is_always_right_is_named():
-    assert "sure of every image" in trouble({"accuracy_real": 1.0, "accuracy_fake": 0.999})
-    assert trouble({"accuracy_real": 1.0, "accuracy_fake": 0.9}) is None
+    assert "sure of every image" in trouble([{"accuracy_real": 1.0, "accuracy_fake": 0.999}])
+    assert trouble([{"accuracy_real": 1.0, "accuracy_fake": 0.9}]) is None
+    assert trouble([]) is None
 
 
 def test_a_class_counts_from_a_tenth_of_its_share_on():
@@ -99,6 +110,18 @@ def test_classes_too_rare_to_tell_are_not_counted():
     there = torch.tensor([0.6, 0.38, 0.02])
     assert modes(there, there, 500) == 2  # of the last, ten draws are to be expected, and a good generator may draw none
     assert modes(there, there, 1000) == 3
+
+
+def test_the_classes_that_are_there_are_those_of_the_labels():
+    """A classifier that takes all for dark; the labels know of bright ones, and of others that it has never seen."""
+    row, labels = {"epoch": 1}, torch.arange(100) % 2
+    labels[::4] = 2
+    blind = Bright()
+    blind.forward = lambda x: torch.tensor([1.0, 0.0]).expand(len(x), 2)
+    Balance(two_kinds(), blind, labels, n=100, say=lambda words: None)(Draws(two_kinds()), row)
+    assert (row["modes"], row["classes"]) == (1, 2)
+    with pytest.raises(ValueError, match=r"a label for each of 100 real images, but was given labels \(99,\)"):
+        Balance(two_kinds(), blind, labels[1:])
 
 
 def test_images_that_are_all_alike_are_refused():

@@ -87,11 +87,22 @@ class TestJudge:
         torch.manual_seed(6)
         assert same(net, judge(bars(600), epochs=6))
 
+    def test_learns_of_few_images_too_by_itself(self):
+        test = bars(200, seed=1)
+        assert judge(bars()).accuracy(test.batch(), test.needed_labels) > 0.95
+
+    @pytest.mark.parametrize(("images", "epochs"), [(60_000, 2), (58_000, 2), (600, 180), (100, 900)])
+    def test_takes_so_many_steps_at_least_and_two_epochs_of_mnist(self, monkeypatch, images, epochs):
+        taken = []
+        monkeypatch.setattr(module, "fit", lambda model, data, **options: taken.append(options["epochs"]))
+        judge(bars(images))
+        assert taken == [epochs]
+
     def test_comes_back_from_its_cache_bit_for_bit(self, tmp_path: Path, monkeypatch):
         cache = tmp_path / "new" / "judge.safetensors"
-        first = judge(bars(), cache=cache)
+        first = judge(bars(), epochs=2, cache=cache)
         monkeypatch.setattr(module, "fit", None)  # a second fit would fail
-        again = judge(bars(), cache=cache)
+        again = judge(bars(), epochs=2, cache=cache)
         x = bars(20, seed=1).batch()
         assert same(first, again) and not again.training
         assert torch.equal(first.features(x), again.features(x))

@@ -51,8 +51,9 @@ SMALL = {
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
-    """Of classifiers: not the user's."""
+    """Of classifiers, which are fitted in a few steps: not the user's."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("genrl.models.classifier.STEPS", 6)
 
 
 def bars(n=64, channels=1, labels=True, size=8):
@@ -123,6 +124,17 @@ class TestTheDirectory:
         model = load_model(made.directory / "model.safetensors")
         drawn = model.complete(torch.zeros(2, 2, 8, 8)) if isinstance(model, ConditionalVAE) else model.sample(2)
         assert drawn.shape == (2, 1, 8, 8)
+
+    @pytest.mark.parametrize(
+        ("model", "size", "good"), [("realnvp", 27, 28), ("diffusion", 7, 8), ("diffusion", 99, 64), ("vq-vae", 36, 32), ("energy", 5, 8)]
+    )
+    def test_a_size_that_a_model_refuses_is_answered_by_one_that_it_takes(self, config, tmp_path, model, size, good):
+        np.savez(tmp_path / "bars.npz", **bars(20, size=size))
+        with pytest.raises(RunError, match=rf"but was given \(1, {size}, {size}\); --size {good} would do"):
+            build(*reversed(images_of(config(model, size=0))))
+        build(*reversed(images_of(config(model, size=good))))
+        with pytest.raises(RunError, match=r"but was given 0$"):  # where the size is not what is wrong
+            build(*reversed(images_of(replace(config("vae"), model_kwargs={"latent": 0}))))
 
     def test_is_not_written_where_a_run_is_refused(self, config):
         made = config("realnvp", size=9)
@@ -250,7 +262,7 @@ class TestAGan:
         np.savez(tmp_path / "bars.npz", **bars(300))
         found = generate(config("conditional-gan", judge_images=24, pictures=True), quiet=True)
         run = config().out
-        assert "the generator has collapsed" in found["trouble"]  # after a few steps all images are grey
+        assert "the generator has learnt little yet" in found["trouble"]  # after a few steps all images are grey
         assert {"balance.png", "classes.png", "samples.png", "interpolations.png"} <= {path.name for path in run.iterdir()}
         generate(config("diffusion", out="noise", judge_images=24, pictures=True), quiet=True)
         assert "classes.png" in {path.name for path in config(out="noise").out.iterdir()}
@@ -264,6 +276,23 @@ class TestAGan:
         generate(config("dcgan", judge_images=24), quiet=True)
         wanted = {"discriminator", "generator", "accuracy_real", "accuracy_fake", "modes", "diversity"}
         assert wanted | {"discriminator_grad_norm", "generator_grad_norm"} <= rows(config().out)[0].keys()
+
+    def test_that_is_resumed_knows_what_it_drew_before(self, config, tmp_path, monkeypatch, capsys):
+        np.savez(tmp_path / "bars.npz", **bars(labels=False))
+        with monkeypatch.context() as patch:
+            patch.setattr("genrl.models.balance._spread", lambda features: 1.0)
+            generate(config("dcgan", epochs=1), quiet=True)
+        capsys.readouterr()
+        assert "has collapsed: its images are" in resume_generation(config().out, epochs=2)["trouble"]
+        assert "epoch 2: the generator has collapsed: its images are" in capsys.readouterr().err
+
+    def test_counts_the_classes_of_the_labels_whatever_the_judge_takes_them_for(self, config, tmp_path, monkeypatch):
+        np.savez(tmp_path / "bars.npz", **bars(300))
+        monkeypatch.setattr(
+            "genrl.models.classifier.Classifier.forward", lambda net, x: torch.eye(2)[0].expand(len(x), 2) + 0 * net.features(x)[:, :2]
+        )
+        generate(config("dcgan", judge_images=24, epochs=1), quiet=True)
+        assert [row["classes"] for row in rows(config().out)] == ["2"]
 
     def test_without_labels_its_diversity_is_still_measured(self, config, tmp_path):
         np.savez(tmp_path / "bars.npz", **bars(labels=False))
@@ -329,10 +358,19 @@ class TestAGan:
         assert found["accuracy"] == pytest.approx(float(right))
         assert generate(config("dcgan", out="other", judge_images=24), quiet=True)["accuracy"] is None
 
+    def test_few_labels_of_a_small_class_are_all_that_it_has(self, config, tmp_path):
+        labels = np.where(np.arange(60) < 5, 4, np.arange(60) % 2)
+        np.savez(tmp_path / "bars.npz", x_train=bars(60)["images"], y_train=labels, x_test=bars(20)["images"], y_test=labels[:20])
+        source, made = images_of(config("semi-supervised"))
+        assert made.labels == 15 and source.labelled.needed_labels.bincount().tolist() == [5, 5, 0, 0, 5]
+
     def test_few_labels_that_can_not_be_shared_are_refused(self, config, tmp_path):
         np.savez(tmp_path / "bars.npz", **bars(300))
-        with pytest.raises(RunError, match=r"--model semi-supervised on .*: 21 labels can't be shared equally by 2 classes"):
-            generate(replace(config("semi-supervised"), labels=21), quiet=True)
+        for given, good in ((21, 20), (1, 2), (999, 244)):
+            sentence = f"--labels is {given}, but 2 classes, the smallest of 122 images, must share them equally; type --labels {good}"
+            with pytest.raises(RunError, match=sentence):
+                images_of(replace(config("semi-supervised"), labels=given))
+            images_of(replace(config("semi-supervised"), labels=good))
         with pytest.raises(RunError, match="--levels is 8, but must be 256 for --model semi-supervised"):
             replace(config("semi-supervised"), levels=8)
 
@@ -448,6 +486,47 @@ class TestTheNumbers:
         source, made = images_of(made)
         found = distances(made, source, build(made, source)[0])
         assert found["images"] == 30 and found["fid"] > found["floor"]["fid"] >= 0
+
+    def test_of_samples_tell_how_good_their_judge_is(self, config, tmp_path, monkeypatch):
+        """It takes dark images for the first class, bright ones for the second; the model draws dark ones."""
+        grey = np.where(np.arange(300) % 2, 250, 5).astype(np.uint8)[:, None, None] * np.ones((1, 8, 8), np.uint8)
+        np.savez(tmp_path / "bars.npz", x_train=grey, y_train=np.arange(300) % 2, x_test=grey[:40], y_test=np.arange(40) % 4 // 3)
+        source, made = images_of(config("dcgan", judge_images=40))
+        model, made = build(made, source)
+        model.sample = lambda n: torch.rand(n, 1, 8, 8) / 9
+        dark = torch.tensor([50.0, -50.0])
+        monkeypatch.setattr("genrl.models.classifier.Classifier.forward", lambda net, x: (0.5 - net.features(x)[:, :1]) * dark)
+        monkeypatch.setattr("genrl.models.classifier.Classifier.features", lambda net, x: x.mean((2, 3)))
+        monkeypatch.setattr("genrl.models.classifier.fit", lambda *args, **options: None)
+        found = distances(made, source, model)
+        assert found["judge_accuracy"] == 0.75
+        assert found["inception_score"] == pytest.approx(1.0)
+        assert found["inception_score_of_test"] == pytest.approx(2.0)
+
+    @pytest.mark.parametrize(
+        ("changes", "images", "why"),
+        [
+            ({}, {"labels": None}, "the images have no labels"),
+            ({}, {"labels": np.full(60, 5)}, "all images have the same label"),
+            ({}, {"size": 6}, "images of 6 × 6 pixels have no judge, which takes 8 to 64 a side"),
+            ({}, {}, "the test set has 19 images, and distances need 20"),
+            ({"judge_images": 5}, {}, "--judge-images asks for 5 images, and distances need 20"),
+            ({"judge_images": 0}, {}, None),
+        ],
+    )
+    def test_of_samples_that_are_none_say_why(self, config, tmp_path, changes, images, why):
+        found = bars(60, size=images.get("size", 8)) | {"labels": images.get("labels", np.arange(60) % 2)}
+        given = {x: values for x, values in zip("xy", found.values(), strict=True) if values is not None}
+        parts = {"train": slice(19, None), "test": slice(19)}
+        np.savez(tmp_path / "bars.npz", **{f"{x}_{part}": values[cut] for x, values in given.items() for part, cut in parts.items()})
+        result = generate(config("gan", **({"judge_images": 100, "epochs": 1} | changes)), quiet=True)
+        assert (result["distances"], result["no_distances"], result["judging_error"]) == (None, why, None)
+
+    def test_of_samples_that_are_there_need_no_reason_nor_those_of_a_model_that_completes(self, config, tmp_path):
+        np.savez(tmp_path / "bars.npz", **bars(300))
+        found = generate(config("naive-bayes", judge_images=30), quiet=True)
+        assert found["distances"] is not None and found["no_distances"] is None
+        assert generate(config("conditional-vae", out="other", judge_images=3, epochs=1), quiet=True)["no_distances"] is None
 
     def test_judged_images_are_the_same_for_every_seed(self, config):
         first, second = (judged_images(images_of(config(seed=seed))[0], 3).pixels for seed in (0, 1))
