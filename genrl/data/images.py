@@ -17,7 +17,7 @@ from torch import Tensor
 
 __all__ = ["ImageData", "ImageError", "Images", "load_images"]
 
-MOST = 10_000
+MOST = 100_000
 """Labels that even a few images may have, as a part of many; a model gets weights for each number up to the largest."""
 
 

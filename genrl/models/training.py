@@ -244,7 +244,7 @@ def held_out_loss(model: nn.Module, images: Source, transform: Transform | None 
     total = 0.0
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        for index in torch.arange(len(images)).split(batch_size):
+        for index in torch.arange(len(images)).tensor_split(math.ceil(len(images) / batch_size)):  # equal parts, none of one image
             total += float(_measured(loss(*_batch(images, index, transform, generator, model)))[0]) * len(index)
     model.train(was_training)
     return total / len(images)

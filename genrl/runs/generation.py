@@ -142,7 +142,8 @@ def _run(config: GenerateConfig, run: GenerationDirectory, source: Source, model
 
 def _fit(config: GenerateConfig, run: GenerationDirectory, source: Source, model: ImageModel, quiet: bool) -> None:
     """Fit from where the checkpoint is; after every epoch the log, the model and the film of samples are written anew."""
-    held_out = judged_images(source, config.judge_images) if config.judge_images else None
+    enough = min(config.judge_images, len(source.data.test)) >= recipe_of(config.model).fewest_in_a_batch
+    held_out = judged_images(source, config.judge_images) if enough else None
     if isinstance(model, NaiveBayes):
         _count(config, run, source, model)
         return

@@ -262,9 +262,9 @@ class TestImages:
             _ = images.n_classes
 
     def test_a_label_may_be_larger_than_the_number_of_images_but_not_any_number(self):
-        assert Images(torch.zeros(1, 1, 3, 3, dtype=torch.uint8), torch.tensor([9_999])).n_classes == 10_000
-        with pytest.raises(ImageError, match="must be numbered from 0, but one is 10000; give each class the next number"):
-            Images(torch.zeros(1, 1, 3, 3, dtype=torch.uint8), torch.tensor([10_000]))
+        assert Images(torch.zeros(1, 1, 3, 3, dtype=torch.uint8), torch.tensor([99_999])).n_classes == 100_000
+        with pytest.raises(ImageError, match="must be numbered from 0, but one is 100000; give each class the next number"):
+            Images(torch.zeros(1, 1, 3, 3, dtype=torch.uint8), torch.tensor([100_000]))
 
     @pytest.mark.parametrize(
         ("shape", "dtype", "sentence"),

@@ -309,6 +309,10 @@ class TestAGan:
         with pytest.raises(RunError, match="the training images have labels, but the test images have none"):
             build(*reversed(images_of(config(model))))
 
+    @pytest.mark.parametrize("judge_images", [1, 17])
+    def test_held_out_images_of_any_number_leave_no_batch_of_one(self, config, judge_images):
+        assert generate(config("dcgan", judge_images=judge_images), quiet=True)["status"] == "finished"
+
     @pytest.mark.parametrize(("images", "batch_size"), [(40, 1), (3, 2)])
     def test_refuses_a_batch_of_one_before_anything_is_trained(self, config, tmp_path, images, batch_size):
         x = bars(60)["images"]
