@@ -1,6 +1,7 @@
 """Data: what others or a model recorded, as arrays. No environments and no learners here."""
 
 from genrl.data.demonstrations import DemonstrationError, Demonstrations, Episode
-from genrl.data.images import ImageData, ImageError, Images, load_images
+from genrl.data.image_files import load_images
+from genrl.data.images import ImageData, ImageError, Images
 
 __all__ = ["DemonstrationError", "Demonstrations", "Episode", "ImageData", "ImageError", "Images", "load_images"]

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from genrl.data import ImageError, Images, load_images
-from genrl.data import images as module
+from genrl.data import image_files as module
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (20, 5, 4), dtype=np.uint8)
 LABELS = np.arange(20) % 3

@@ -1,0 +1,241 @@
+"""Where images come from: MNIST and its like, npz, and folders."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import struct
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from genrl.data.images import ImageData, ImageError, Images, size
+
+__all__ = ["load_images"]
+
+
+def load_images(source: str | Path, root: str | Path | None = None, *, held_out: float = 0.1, seed: int = 0) -> ImageData:
+    """Images by name, from an npz, or from a folder.
+
+    - ``mnist``, ``fashion-mnist``: IDX files, looked for in ``root`` (or the folder that ``GENRL_DATA`` names), then in the user's cache,
+      then downloaded into it from their public home, with a pinned checksum.
+    - ``x.npz``: arrays ``images`` (and ``labels``), or ``x_train`` and ``x_test`` (with ``y_train`` and ``y_test``); uint8, shape
+      ``(image, height, width)`` or with one or three channels first or last. Nothing in it is unpickled.
+    - a folder of PNG, JPEG, BMP or GIF of one size; if it has folders, each of them is a class, but ``train`` and ``test`` alone are the
+      two parts, with the same classes in them.
+
+    Args:
+        source: see above.
+        root: folder with a folder for each named data set.
+        held_out: share to test on, where the source doesn't say, drawn with ``seed``.
+        seed: of that draw.
+
+    Raises:
+        ImageError: it is none of these, or broken; one sentence says which file, and what to do.
+    """
+    name = str(source)
+    if name in NAMED:
+        return _named(name, root)
+    path = Path(source)
+    if path.is_dir() and [folder.name for folder in _folders(path)] == ["test", "train"] and not _pictures(path):
+        return ImageData(path.stem, *_folders_of_parts(path))
+    if path.is_dir():
+        whole = _folder(path)
+    elif path.suffix == ".npz":
+        parts = _npz(path)
+        if isinstance(parts, tuple):
+            return ImageData(path.stem, *parts)
+        whole = parts
+    elif path.is_file():
+        raise ImageError(f"{path} is no .npz; give {', '.join(NAMED)}, an .npz, or a folder of images")
+    else:
+        raise ImageError(f"there are no images at {path}; give {', '.join(NAMED)}, an .npz, or a folder of images")
+    return ImageData(path.stem, *whole.split(held_out, seed))
+
+
+# --- named data sets: IDX ---
+
+_PARTS = ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz", "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz")
+NAMED: dict[str, tuple[str, tuple[str, ...]]] = {
+    "mnist": (
+        "https://ossci-datasets.s3.amazonaws.com/mnist/",
+        (
+            "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+            "d53e105ee54ea40749a09fcbcd1e9432",
+            "9fb629c4189551a2d022fa330f9573f3",
+            "ec29112dd5afa0611ce80d1b7f02629c",
+        ),
+    ),
+    "fashion-mnist": (
+        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+        (
+            "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+            "25c81989df183df01b3e8a0aad5dffbe",
+            "bef4ecab320f06d8554ea6380940ec79",
+            "bb300cfdad3c16e7a12a480ee83cd310",
+        ),
+    ),
+}
+"""Public home, and the MD5 sums of the four files there, in the order of their names above."""
+
+
+def _named(name: str, root: str | Path | None) -> ImageData:
+    files = [_find(name, file, root) for file in _PARTS]
+    return ImageData(name, *(_labelled(images, labels) for images, labels in (files[:2], files[2:])))
+
+
+def _labelled(images: Path, labels: Path) -> Images:
+    try:
+        return Images(_channels(images, _idx(images)), torch.as_tensor(_idx(labels).astype(np.int64)))
+    except ImageError as error:
+        raise error if str(images) in str(error) or str(labels) in str(error) else ImageError(f"{labels}: {error}") from error
+
+
+def _find(name: str, file: str, root: str | Path | None) -> Path:
+    import pooch
+
+    asked = root if root is not None else os.environ.get("GENRL_DATA")
+    folders = [Path(asked) / name] if asked else []
+    cache = Path(pooch.os_cache("genrl")) / name
+    for folder in (*folders, cache):
+        for path in (folder / file, folder / file.removesuffix(".gz")):
+            if path.is_file():
+                return path
+    home, sums = NAMED[name]
+    checksum = sums[_PARTS.index(file)]
+    try:
+        return Path(pooch.retrieve(home + file, f"md5:{checksum}", fname=file, path=cache))
+    except Exception as error:  # whatever the network does
+        places = [str(folder) for folder in (*folders, cache)]
+        absent = f"{'neither' if folders else 'not'} in {' nor in '.join(places)}"
+        raise ImageError(
+            f"{file} of {name} is {absent}, and could not be downloaded from {home}; put it into {places[0]}, or name the folder above by "
+            "--data-root or GENRL_DATA"
+        ) from error
+
+
+def _idx(path: Path) -> np.ndarray:
+    """An array of the IDX format: two zero bytes, the type, the number of axes, their sizes, the values."""
+    try:
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (OSError, EOFError, zlib.error) as error:
+        raise ImageError(f"{path} is broken ({error}); delete it, and it will be downloaded again") from error
+    if len(content) < 4 or content[:3] != b"\x00\x00\x08":
+        raise ImageError(f"{path} is no IDX file of bytes; delete it, and it will be downloaded again")
+    axes = content[3]
+    shape = struct.unpack_from(f">{axes}I", content, 4) if len(content) >= 4 + 4 * axes else (-1,)
+    if len(content) - 4 - 4 * axes != int(np.prod(shape, dtype=np.int64)):
+        raise ImageError(f"{path} is truncated: it says that it has {shape} bytes; delete it, and it will be downloaded again")
+    return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(shape)
+
+
+# --- npz ---
+
+
+def _npz(path: Path) -> Images | tuple[Images, Images]:
+    try:
+        with path.open("rb") as content:
+            if not zipfile.is_zipfile(content):
+                raise ImageError(f"{path} is no npz file, whatever its name; save one with numpy.savez")
+        with np.load(path, allow_pickle=False) as file:
+            found = {name: file[name] for name in file.files}
+    except FileNotFoundError as error:
+        raise ImageError(f"there are no images at {path}") from error
+    except ImageError:
+        raise
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, ValueError, RuntimeError) as error:
+        if "allow_pickle" in str(error):
+            raise ImageError(f"{path} holds pickled objects, which are never read; save plain arrays of bytes") from error
+        raise ImageError(f"{path} is broken ({error}); save it anew with numpy.savez") from error
+    arrays = {name: array for name, array in found.items() if isinstance(array, np.ndarray)}  # numpy gives other files as bytes
+    if "x_train" in arrays and "x_test" in arrays:
+        return _pair(path, arrays, "x_train", "y_train"), _pair(path, arrays, "x_test", "y_test")
+    if "images" not in arrays:
+        raise ImageError(f"{path} has {', '.join(arrays) or 'no arrays'}, but needs images (and labels), or x_train and x_test")
+    return _pair(path, arrays, "images", "labels")
+
+
+def _pair(path: Path, arrays: dict[str, np.ndarray], images: str, labels: str) -> Images:
+    given = arrays.get(labels)
+    if given is not None and not np.issubdtype(given.dtype, np.integer):
+        raise ImageError(f"{labels} of {path} are {given.dtype}, but must be whole numbers")
+    try:
+        return Images(_channels(path, arrays[images]), None if given is None else torch.as_tensor(given.astype(np.int64)))
+    except ImageError as error:
+        raise error if str(path) in str(error) else ImageError(f"{path}: {error}") from error
+
+
+def _channels(path: Path, array: np.ndarray) -> Tensor:
+    """``(image, channel, height, width)``."""
+    if array.dtype != np.uint8:
+        raise ImageError(f"the images of {path} are {array.dtype}, but must be bytes from 0 to 255 (uint8)")
+    if array.ndim == 3:
+        array = array[:, None]
+    elif array.ndim == 4 and array.shape[1] not in (1, 3) and array.shape[3] in (1, 3):
+        array = array.transpose(0, 3, 1, 2)
+    if array.ndim != 4 or array.shape[1] not in (1, 3):
+        raise ImageError(
+            f"the images of {path} have the shape {array.shape}, but must be (image, height, width), with one or three channels first or "
+            "last"
+        )
+    return torch.as_tensor(np.array(array, order="C"))
+
+
+# --- folders ---
+
+_ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".gif"}
+
+
+def _folders_of_parts(path: Path) -> tuple[Images, Images]:
+    """Train and test."""
+    train, test = ({folder.name for folder in _folders(path / part)} for part in ("train", "test"))
+    if train != test:
+        raise ImageError(f"{path} has the class {min(train ^ test)} in only one of train and test; give both the same folders")
+    return _folder(path / "train"), _folder(path / "test")
+
+
+def _folders(path: Path) -> list[Path]:
+    return sorted(item for item in path.iterdir() if item.is_dir() and not item.name.startswith("."))
+
+
+def _folder(path: Path) -> Images:
+    classes = _folders(path)
+    if classes and (loose := _pictures(path)):
+        raise ImageError(f"{path} has both folders and images, such as {loose[0].name}; put every image into the folder of its class")
+    files = [(file, label) for label, folder in enumerate(classes or [path]) for file in _pictures(folder)]
+    if not files:
+        raise ImageError(f"{path} has no images; put {', '.join(sorted(_ENDINGS))} files into it, or into a folder for each class")
+    pictures = [_picture(file) for file, _ in files]
+    grey = all(picture.shape[0] == 1 for picture in pictures)
+    pixels = pictures if grey else [picture.expand(3, -1, -1) for picture in pictures]
+    for (file, _), picture in zip(files, pixels, strict=True):
+        if picture.shape != pixels[0].shape:
+            raise ImageError(
+                f"{file} has {size(tuple(picture.shape))} pixels, but {files[0][0]} has {size(tuple(pixels[0].shape))}; make all of one "
+                "size"
+            )
+    return Images(torch.stack(pixels), torch.tensor([label for _, label in files]) if classes else None)
+
+
+def _pictures(folder: Path) -> list[Path]:
+    return sorted(item for item in folder.iterdir() if item.suffix.lower() in _ENDINGS and not item.name.startswith("."))
+
+
+def _picture(file: Path) -> Tensor:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(file) as picture:
+            if picture.mode.startswith(("I", "F")):  # Pillow's conversion to bytes would clip
+                raise ImageError(f"{file} has {picture.mode} pixels, more than a byte each; save it with 8 bits a channel")
+            grey = picture.mode in ("1", "L", "LA")
+            pixels = np.asarray(picture.convert("L" if grey else "RGB"))
+    except ImageError:
+        raise
+    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
+        raise ImageError(f"{file} is no image that can be read; remove it from the folder") from error
+    return torch.as_tensor(np.array(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)))
