@@ -8,6 +8,7 @@
     python demos/image_uses.py novelty
     python demos/image_uses.py picture
     python demos/image_uses.py codes
+    python demos/image_uses.py rounding
 
 One thread. Each writes demos/results/images/NAME.json.
 """
@@ -22,12 +23,14 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from genrl.data import ImageData, Images, load_images
+from genrl.models import pixelcnn, realnvp
 from genrl.models.base import load_model
 from genrl.models.classifier import judge
 from genrl.models.corruptions import quadrants
@@ -245,6 +248,24 @@ def _by_digit(model: Any, data: ImageData) -> Tensor:
     return torch.as_tensor(linear_sum_assignment(-counts.numpy())[1])
 
 
+def rounding(runs: Path, root: Path) -> dict[str, Any]:
+    """Nats an image, of 500 test digits, of models computed in float32, in bfloat16 but for the last layer, and in bfloat16 alone."""
+    x = load_images("mnist", root).test.batch(slice(0, 500))
+    found: dict[str, Any] = {}
+    for name, module in (("realnvp", realnvp), ("pixelcnn_mixture", pixelcnn)):
+        model: Any = load_model(runs / f"{name}-0.model.safetensors")
+        found[name] = {"float32": _nats(model, x, False), "bfloat16_but_the_last_layer": _nats(model, x, True)}
+        with patch.object(module, "in_full", lambda layer, h: layer(h)):
+            found[name]["bfloat16"] = _nats(model, x, True)
+    return found
+
+
+def _nats(model: Any, x: Tensor, half: bool) -> float:
+    torch.manual_seed(0)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=half):
+        return float(model.loss(x))
+
+
 USES: dict[str, Callable[[Path, Path], dict[str, Any]]] = {
     "floors": floors,
     "fid": fid,
@@ -254,6 +275,7 @@ USES: dict[str, Callable[[Path, Path], dict[str, Any]]] = {
     "novelty": novelty,
     "picture": picture,
     "codes": codes,
+    "rounding": rounding,
 }
 
 
