@@ -148,7 +148,7 @@ class TestTasks:
             (lambda: coarse(3)(x, GENERATOR), "4 × 4 are no whole squares of 3"),
             (lambda: hole(5)(x, GENERATOR), "hole of 5 pixels does not fit into images of 4 × 4"),
             (lambda: hole(0), "1 pixel or more"),
-            (lambda: noisy(-1.0), "at least 0, but was given -1.0"),
+            (lambda: noisy(-1.0), "at least 0, and finite, but was given -1.0"),
         ):
             with pytest.raises(ValueError, match=sentence):
                 make()
