@@ -187,6 +187,23 @@ def bound(fitted: Fitted) -> dict[str, float]:
     return {"nats": nats, "bits_per_dim": bits_per_dim(nats, model.image_shape)}
 
 
+def realnvp(epochs: int, learning_rate: float, begins_with: str | None = None) -> Fit:
+    return Fit(
+        lambda: RealNVP(MNIST, width=64, dequantization="variational"),
+        begins_with=begins_with,
+        settings={
+            "epochs": epochs,
+            "batch_size": 32,
+            "learning_rate": learning_rate,
+            "warmup": 200,
+            "anneal": True,
+            "max_grad_norm": 100.0,
+            "precision": "bfloat16",
+        },
+        measure=invertible,
+    )
+
+
 def vqvae(data: str) -> Fit:
     return Fit(
         lambda: VQVAE(MNIST),
@@ -215,19 +232,8 @@ FITS = {
     "denoise": restore(noisy(0.5)),
     "inpaint": restore(hole(12)),
     "super_resolve": restore(coarse(2)),
-    "realnvp": Fit(
-        lambda: RealNVP(MNIST, width=64, dequantization="variational"),
-        settings={
-            "epochs": 8,
-            "batch_size": 32,
-            "learning_rate": 5e-3,
-            "warmup": 200,
-            "anneal": True,
-            "max_grad_norm": 100.0,
-            "precision": "bfloat16",
-        },
-        measure=invertible,
-    ),
+    "realnvp": realnvp(8, 5e-3),
+    "realnvp_more": realnvp(8, 3e-3, begins_with="realnvp"),
     "vae_diagonal": vae("diagonal"),
     "vae_iaf": vae("iaf"),
     "pixelcnn_binary": Fit(
