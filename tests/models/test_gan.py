@@ -172,6 +172,10 @@ class TestTechniques:
             torch.testing.assert_close(gan.generator(z)[2:3], gan.generator(z[2:3]))
             assert not any(isinstance(layer, VirtualBatchNorm) for layer in gan.discriminator.modules())
 
+    def test_the_reference_of_virtual_batch_norm_is_of_all_classes(self):
+        reference = small(n_classes=5, virtual_batch_norm=True).generator.reference
+        assert reference[:, -5:].sum(0).tolist() == [7, 7, 6, 6, 6]
+
     @pytest.mark.parametrize("shape", [(3,), (3, 2, 2)])
     def test_virtual_batch_norm_by_hand(self, shape):
         norm = VirtualBatchNorm(3, reference=4, eps=0.0)

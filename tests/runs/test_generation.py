@@ -310,7 +310,8 @@ class TestAGan:
             build(*reversed(images_of(config(model))))
 
     @pytest.mark.parametrize("judge_images", [1, 17])
-    def test_held_out_images_of_any_number_leave_no_batch_of_one(self, config, judge_images):
+    def test_held_out_images_of_any_number_leave_no_batch_of_one(self, config, tmp_path, judge_images):
+        np.savez(tmp_path / "bars.npz", **bars(300))
         assert generate(config("dcgan", judge_images=judge_images), quiet=True)["status"] == "finished"
 
     @pytest.mark.parametrize(("images", "batch_size"), [(40, 1), (3, 2)])
