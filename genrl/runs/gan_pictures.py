@@ -47,7 +47,7 @@ def balance_picture(run: GenerationDirectory, rows: Sequence[Mapping[str, float]
                 marker = "." if len(rows) < 40 else None
                 axes.plot(epochs, [row[name] / share for row in rows], color=color, linewidth=1.8, label=words, marker=marker)
             axes.set_ylabel(what)
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
             if what == "norm of gradient":
                 axes.set_yscale("log")
             if what == "named right":

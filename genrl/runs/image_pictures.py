@@ -212,7 +212,7 @@ def _curves(config: GenerateConfig, run: GenerationDirectory, result: Mapping[st
             drawn.append([floor, floor])
         _cut(axes, drawn)
         axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.set_ylabel("bits per dimension" if in_bits else "nats per image" if known is not None else "loss")
         axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
         save_figure(run, "curves", figure)
