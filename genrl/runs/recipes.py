@@ -172,16 +172,11 @@ RECIPES: Mapping[str, Recipe] = {
     "infogan": Recipe("genrl.models.gan:GAN", **_GAN, always=_PACE | _CODES),
     "semi-supervised": Recipe(
         "genrl.models.semi_supervised:SemiSupervisedGAN",
-        drawing=Settings(4_200, 100, 2e-3),
-        picture=Settings(4_200, 100, 2e-3),
-        levels_of_drawing=256,
+        **{**_GAN, **dict.fromkeys(("drawing", "picture"), Settings(4_200, 100, 2e-3))},
         fewest_levels=256,
         classes=True,
         needs_labels=True,
         few_labels=True,
-        fewest_in_a_batch=2,
-        fit={"anneal": True},
-        sized=lambda shape, levels: {},
         always={"networks": "convolutional", "jitter": 0.2, "entropy": 0.5, "generator_pace": 2.0},
     ),
     "diffusion": Recipe(
