@@ -101,6 +101,10 @@ class ImageModel(nn.Module):
             if not fine:
                 raise ValueError(f"{type(self).__name__} needs {name} to be {need}, but was given {value!r}")
 
+    def _refuse_shape(self, image_shape: tuple[int, int, int]) -> None:
+        """Raise a ValueError for what is no shape of images."""
+        self._refuse(("image_shape", image_shape, len(image_shape) == 3 and min(image_shape) >= 1, "(channels, height, width)"))
+
     def transform(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """What the model learns of grey levels in [0, 1], such as zeros and ones drawn with their probabilities; here they themselves."""
         return x

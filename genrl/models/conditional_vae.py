@@ -49,7 +49,7 @@ class ConditionalVAE(ImageModel):
 
     def __init__(self, image_shape: tuple[int, int, int], *, latent: int = 32, hidden: Sequence[int] = (500, 500)) -> None:
         super().__init__()
-        self._refuse(("image_shape", image_shape, len(image_shape) == 3 and min(image_shape) >= 1, "(channels, height, width)"))
+        self._refuse_shape(image_shape)
         if latent < 1 or not hidden or min(hidden) < 1:
             raise ValueError(f"ConditionalVAE needs latent and widths of at least 1, but was given {latent} and {tuple(hidden)}")
         self.image_shape, self.latent = image_shape, latent

@@ -140,8 +140,8 @@ class GAN(ImageModel):
         generator_pace: float = 1.0,
     ) -> None:
         super().__init__()
+        self._refuse_shape(image_shape)
         self._refuse(
-            ("image_shape", image_shape, len(image_shape) == 3 and min(image_shape) >= 1, "(channels, height, width)"),
             ("networks", networks, networks in get_args(Networks), "dense or convolutional"),
             ("noise", noise, noise >= 1, "at least 1"),
             ("width", width, width >= 1, "at least 1"),

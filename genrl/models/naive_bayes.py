@@ -42,7 +42,7 @@ class NaiveBayes(ImageModel):
 
     def __init__(self, image_shape: tuple[int, int, int], *, n_classes: int = 1, smoothing: float = 1.0) -> None:
         super().__init__()
-        self._refuse(("image_shape", image_shape, len(image_shape) == 3 and min(image_shape) >= 1, "(channels, height, width)"))
+        self._refuse_shape(image_shape)
         if smoothing <= 0:
             raise ValueError(f"NaiveBayes needs a positive smoothing, but was given {smoothing}; what was never seen is not impossible")
         if n_classes < 1:

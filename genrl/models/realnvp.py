@@ -61,7 +61,7 @@ class AffineCoupling(nn.Module):
     def _scale_and_shift(self, kept: Tensor) -> tuple[Tensor, Tensor]:
         """Computed in the network's precision and handed on in that of ``kept``.
 
-        Shifts that are rounded to bfloat16 cost a fitted flow of digits 35 nats an image.
+        Shifts that are rounded to bfloat16 cost a fitted flow of digits 134 nats an image.
         """
         own = self.scale.dtype
         hidden = self.net[:-1](torch.cat([kept.to(own), self.mask.to(own).expand_as(kept)], dim=1))
@@ -197,10 +197,10 @@ class RealNVP(ImageModel):
         dequantization: Dequantization = "uniform",
     ) -> None:
         super().__init__()
-        divisor, sizes = 2 ** (scales - 1), len(image_shape) == 3 and min(image_shape) >= 1
-        divides = sizes and not (image_shape[1] % divisor or image_shape[2] % divisor)
+        self._refuse_shape(image_shape)
+        divisor = 2 ** (scales - 1)
+        divides = not (image_shape[1] % divisor or image_shape[2] % divisor)
         self._refuse(
-            ("image_shape", image_shape, sizes, "(channels, height, width)"),
             ("levels", levels, levels >= 2, "at least 2"),
             ("scales", scales, scales >= 1, "at least 1"),
             ("image_shape", image_shape, divides, f"of sizes divisible by {divisor}"),
