@@ -29,7 +29,7 @@ from genrl.models.corruptions import coarse, hole, noisy, quadrants
 from genrl.models.pixelcnn import PixelCNN
 from genrl.models.pixels import binarize, bits_per_dim, quantize, resize
 from genrl.models.realnvp import RealNVP, dequantize_to_logits
-from genrl.models.training import Transform, fit, held_out_loss
+from genrl.models.training import Transform, faster_precision, fit, held_out_loss
 from genrl.models.vae import VAE
 from genrl.models.vqvae import VQVAE, CodePrior
 
@@ -145,7 +145,7 @@ def quadrant(given: int) -> Fit:
     return Fit(
         lambda: ConditionalVAE(MNIST),
         transform=quadrants(given, binarize),
-        settings={"epochs": 10, "batch_size": 256, "learning_rate": 2e-3, "anneal": True, "precision": "bfloat16"},
+        settings={"epochs": 10, "batch_size": 256, "learning_rate": 2e-3, "anneal": True, "precision": "auto"},
         measure=conditional,
     )
 
@@ -154,7 +154,7 @@ def restore(task: Transform) -> Fit:
     return Fit(
         lambda: ConditionalVAE(MNIST),
         transform=task,
-        settings={"epochs": 6, "batch_size": 256, "learning_rate": 2e-3, "anneal": True, "precision": "bfloat16"},
+        settings={"epochs": 6, "batch_size": 256, "learning_rate": 2e-3, "anneal": True, "precision": "auto"},
         measure=restored,
     )
 
@@ -163,7 +163,7 @@ def vae(posterior: str) -> Fit:
     return Fit(
         lambda: VAE(MNIST, latent=32, channels=(32, 64), hidden=(256,), posterior=posterior),
         transform=binarize,
-        settings={"epochs": 20, "batch_size": 128, "learning_rate": 2e-3, "anneal": True, "precision": "bfloat16"},
+        settings={"epochs": 20, "batch_size": 128, "learning_rate": 2e-3, "anneal": True, "precision": "auto"},
         measure=weighted_bound,
     )
 
@@ -198,7 +198,7 @@ def realnvp(epochs: int, learning_rate: float, begins_with: str | None = None) -
             "warmup": 200,
             "anneal": True,
             "max_grad_norm": 100.0,
-            "precision": "bfloat16",
+            "precision": "auto",
         },
         measure=invertible,
     )
@@ -208,7 +208,7 @@ def vqvae(data: str) -> Fit:
     return Fit(
         lambda: VQVAE(MNIST),
         data=data,
-        settings={"epochs": 5, "batch_size": 128, "anneal": True, "precision": "bfloat16"},
+        settings={"epochs": 5, "batch_size": 128, "anneal": True, "precision": "auto"},
         measure=codes,
     )
 
@@ -218,7 +218,7 @@ def prior(data: str) -> Fit:
         lambda: CodePrior(VQVAE(MNIST), depth=3),
         data=data,
         begins_with="vqvae",
-        settings={"epochs": 3, "batch_size": 64, "anneal": True, "max_grad_norm": 1.0, "precision": "bfloat16"},
+        settings={"epochs": 3, "batch_size": 64, "anneal": True, "max_grad_norm": 1.0, "precision": "auto"},
         measure=bound,
     )
 
@@ -239,7 +239,7 @@ FITS = {
     "pixelcnn_binary": Fit(
         lambda: PixelCNN(MNIST, width=64, depth=10),
         transform=binarize,
-        settings={"epochs": 10, "batch_size": 32, "anneal": True, "max_grad_norm": 1.0, "precision": "bfloat16"},
+        settings={"epochs": 10, "batch_size": 32, "anneal": True, "max_grad_norm": 1.0, "precision": "auto"},
         measure=likelihood,
     ),
     "pixelcnn_binary_more": Fit(
@@ -252,7 +252,7 @@ FITS = {
             "learning_rate": 7e-4,
             "anneal": True,
             "max_grad_norm": 1.0,
-            "precision": "bfloat16",
+            "precision": "auto",
         },
         measure=likelihood,
     ),
@@ -260,7 +260,7 @@ FITS = {
         lambda: PixelCNN((1, 16, 16), levels=4, width=64, depth=8),
         data="fashion-mnist",
         transform=resize(16, quantize(4), mode="bilinear"),
-        settings={"epochs": 3, "batch_size": 32, "anneal": True, "max_grad_norm": 1.0, "precision": "bfloat16"},
+        settings={"epochs": 3, "batch_size": 32, "anneal": True, "max_grad_norm": 1.0, "precision": "auto"},
         measure=likelihood,
     ),
     "pixelcnn_mixture": Fit(
@@ -272,7 +272,7 @@ FITS = {
             "warmup": 200,
             "anneal": True,
             "max_grad_norm": 1.0,
-            "precision": "bfloat16",
+            "precision": "auto",
         },
         measure=likelihood,
     ),
@@ -323,6 +323,7 @@ def run(fits: dict[str, Fit], script: str, words: str | None) -> None:
     result = {"name": flags.name, "seed": flags.seed, "minutes": round(minutes, 1), **measured}
     result["measuring_minutes"] = round((time.perf_counter() - start) / 60, 1)
     result["parameters"] = sum(math.prod(item.shape) for item in model.parameters())
+    result["precision"] = faster_precision(chosen.settings.get("precision", "float32"))
     result |= {"command": f"python demos/{script} {flags.name} --seed {flags.seed}", **about()}
     print(json.dumps(result), flush=True)
     RESULTS.mkdir(parents=True, exist_ok=True)

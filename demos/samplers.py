@@ -30,21 +30,21 @@ from genrl.models.metrics import compare_with_floor, inception_score
 from genrl.models.novelty import FeatureDistance, auroc
 from genrl.models.probe import balanced
 from genrl.models.semi_supervised import SemiSupervisedGAN, with_labelled
-from genrl.models.training import Transform
+from genrl.models.training import Transform, faster_precision
 from genrl.models.vae import VAE
 
 OTHER = {"mnist": "fashion-mnist", "fashion-mnist": "mnist"}
 
 
 def distances(fitted: Fitted, n: int = 10_000, *, half: bool = False) -> dict[str, Any]:
-    """Samples, drawn in bfloat16 on request, against the test set on the features of a classifier of the training set, and as many training
-    images beside them."""
+    """Samples, drawn in the faster precision on request, against the test set on the features of a classifier of the training set, and as
+    many training images beside them."""
     data = fitted.data
     with torch.enable_grad():
         net = judge(data.train, cache=fitted.runs / f"judge-{data.name}.safetensors")
     torch.manual_seed(12345)
     start = time.perf_counter()
-    with torch.autocast("cpu", torch.bfloat16, enabled=half):
+    with torch.autocast("cpu", torch.bfloat16, enabled=half and faster_precision() == "bfloat16"):
         samples = torch.cat([fitted.model.sample(500) for _ in range(n // 500)]).float()
     seconds = time.perf_counter() - start
     generated, floor = compare_with_floor(net.features, data.train.batch(slice(0, n)), data.test.batch()[:n], samples)
@@ -122,7 +122,7 @@ def gan(
     return Fit(
         lambda: GAN(MNIST, dense=dense, generator_pace=5.0, **options),
         data=data,
-        settings={"epochs": epochs, "batch_size": 64, "learning_rate": 4e-4, "anneal": True, "precision": "bfloat16"},
+        settings={"epochs": epochs, "batch_size": 64, "learning_rate": 4e-4, "anneal": True, "precision": "auto"},
         measure=measure,
         held_out=False,
     )
@@ -138,7 +138,7 @@ def energy(data: str, epochs: int, **options: Any) -> Fit:
             "learning_rate": 1e-3,
             "max_grad_norm": 1.0,
             "average": 0.99,
-            "precision": "bfloat16",
+            "precision": "auto",
         },
         measure=novelty,
         held_out=False,
@@ -164,7 +164,7 @@ FITS = {
     "vae_fashion": Fit(
         _vae,
         data="fashion-mnist",
-        settings={"epochs": 10, "batch_size": 128, "learning_rate": 2e-3, "anneal": True, "precision": "bfloat16"},
+        settings={"epochs": 10, "batch_size": 128, "learning_rate": 2e-3, "anneal": True, "precision": "auto"},
         measure=distances,
         held_out=False,
     ),
@@ -174,7 +174,7 @@ FITS = {
     "semi_supervised": Fit(
         lambda: SemiSupervisedGAN(MNIST, 10, networks="convolutional", dense=256, jitter=0.2, entropy=0.5, generator_pace=2.0),
         task=labelled,
-        settings={"epochs": 7, "batch_size": 100, "learning_rate": 2e-3, "anneal": True, "precision": "bfloat16"},
+        settings={"epochs": 7, "batch_size": 100, "learning_rate": 2e-3, "anneal": True, "precision": "auto"},
         measure=classified,
         held_out=False,
     ),
@@ -183,7 +183,7 @@ FITS = {
     "energy_fashion": energy("fashion-mnist", 3, restart=0.8, shapes=0.9, tie=4.0),
     "diffusion": Fit(
         lambda: Diffusion(MNIST),
-        settings={"epochs": 5, "batch_size": 64, "learning_rate": 2e-3, "warmup": 200, "anneal": True, "precision": "bfloat16"},
+        settings={"epochs": 5, "batch_size": 64, "learning_rate": 2e-3, "warmup": 200, "anneal": True, "precision": "auto"},
         measure=partial(distances, half=True),
         held_out=False,
     ),

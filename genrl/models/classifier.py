@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genrl.models.state import load_state, save_state
-from genrl.models.training import Source, fit
+from genrl.models.training import Source, faster_precision, fit
 
 __all__ = ["Classifier", "judge"]
 
@@ -126,7 +126,7 @@ def judge(data: Source, *, epochs: int | None = None, seed: int = 0, progress: b
         "batch_size": BATCH,
         "learning_rate": 1e-3,
         "anneal": True,
-        "precision": "bfloat16",
+        "precision": faster_precision(),
         "seed": seed,
     }
     with torch.random.fork_rng(devices=[]):

@@ -18,13 +18,13 @@ from torch import Tensor, nn
 from genrl.models.nn import minibatches, trainable
 from genrl.models.state import load_state, save_state
 
-__all__ = ["Measured", "Model", "Player", "Precision", "Source", "Transform", "averaged", "fit", "held_out_loss"]
+__all__ = ["Measured", "Model", "Player", "Precision", "Source", "Transform", "averaged", "faster_precision", "fit", "held_out_loss"]
 
 Transform = Callable[[Tensor, torch.Generator], Tensor | tuple[Tensor, ...]]
 """From grey levels in [0, 1], ``(batch, channel, height, width)``, to what a model learns, such as :func:`genrl.models.pixels.binarize`;
 of several tensors, such as a target and what is given of it, each is an argument of the loss."""
 
-Precision = Literal["float32", "bfloat16"]
+Precision = Literal["auto", "float32", "bfloat16"]
 
 Measured = Tensor | tuple[Tensor, Mapping[str, Tensor]]
 """A loss, or a loss and numbers that were measured on the way; their means are in the log."""
@@ -142,7 +142,7 @@ def fit(
         average: decay of the exponential average of the weights (smaller in the first steps, so that it forgets where they began); 0 keeps
             the last weights.
         precision: ``bfloat16`` computes the products of training (not of evaluation, nor the weights) in half the bits, two to three times
-            as fast for convolutions on processors that can.
+            as fast for convolutions on processors that are made for it, and many times slower on others; ``auto`` takes the faster one.
         seed: of shuffles, transforms and the model's own draws.
         checkpoint: a file; written after every epoch, and where it is there, the fit goes on from it.
         on_epoch: called with the model, its averaged weights in place, and the row of the log.
@@ -164,7 +164,7 @@ def fit(
     players, transform = _players(model), _transform(model, transform)
     if _conditional(model):
         _ = images.needed_labels, None if held_out is None else held_out.needed_labels
-    half = precision == "bfloat16"
+    half = faster_precision(precision) == "bfloat16"
     layout = torch.channels_last if half else torch.contiguous_format  # that in which half the bits are fast
     model.to(memory_format=layout)  # type: ignore[call-overload]
     optimizers = [torch.optim.Adam(player.parameters, player.pace * learning_rate, betas=player.betas, fused=True) for player in players]
@@ -226,6 +226,17 @@ def fit(
     return state.rows
 
 
+def faster_precision(wanted: Precision = "auto") -> Literal["float32", "bfloat16"]:
+    """What ``auto`` is on this machine: ``bfloat16`` where Linux says that the processor is made for it; any other wish is itself."""
+    if wanted != "auto":
+        return wanted
+    try:
+        words = set(Path("/proc/cpuinfo").read_text().split())
+    except OSError:
+        return "float32"
+    return "bfloat16" if {"avx512_bf16", "amx_bf16", "bf16"} & words else "float32"
+
+
 def _as_parameters(optimizer: torch.optim.Optimizer) -> None:
     """Bring loaded averages into the memory layout of their parameters: fused Adam walks both without looking at strides."""
     for parameter, state in optimizer.state.items():
@@ -277,7 +288,7 @@ def _check(epochs: int, batch_size: int, learning_rate: float, average: float, p
         ("learning_rate", learning_rate, 0 < learning_rate < math.inf, "positive and finite"),
         ("average", average, 0 <= average < 1, "in [0, 1)"),
         ("warmup", warmup, warmup >= 0, "at least 0"),
-        ("precision", precision, precision in get_args(Precision), "float32 or bfloat16"),
+        ("precision", precision, precision in get_args(Precision), "auto, float32 or bfloat16"),
     ):
         if not fine:
             raise ValueError(f"fit needs {name} {need}, but was given {value}")

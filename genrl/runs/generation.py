@@ -170,7 +170,7 @@ def _fit(config: GenerateConfig, run: GenerationDirectory, source: Source, model
         epochs=config.epochs,
         batch_size=config.batch_size,
         learning_rate=config.learning_rate,
-        precision="bfloat16" if config.precision == "bfloat16" else "float32",
+        precision=config.precision,
         seed=config.seed,
         checkpoint=run.checkpoint,
         on_epoch=on_epoch,

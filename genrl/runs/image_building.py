@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from genrl.models.base import ImageModel
+from genrl.models.training import faster_precision
 from genrl.runs.errors import RunError
 from genrl.runs.generate_config import AUTO, GenerateConfig
 from genrl.runs.hyperparameters import hyperparameters, resolve_kwargs
@@ -86,17 +86,7 @@ def _resolved(config: GenerateConfig, images: int) -> GenerateConfig:
     settings = recipe_of(config.model).settings(config.levels)
     values: dict[str, Any] = {"batch_size": settings.batch_size, "learning_rate": settings.learning_rate}
     config = replace(config, **{name: value for name, value in values.items() if getattr(config, name) == AUTO})
-    if config.precision == "auto":
-        config = replace(config, precision="bfloat16" if _is_made_for_bfloat16() else "float32")
+    config = replace(config, precision=faster_precision(config.precision))
     if config.epochs == AUTO:
         config = replace(config, epochs=max(1, round(settings.steps / math.ceil(images / config.batch_size))))
     return config
-
-
-def _is_made_for_bfloat16() -> bool:
-    """Whether Linux says so of the processor; elsewhere half the bits may be slower than all."""
-    try:
-        words = set(Path("/proc/cpuinfo").read_text().split())
-    except OSError:
-        return False
-    return bool({"avx512_bf16", "amx_bf16", "bf16"} & words)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from genrl.data import ImageData, ImageError, Images
 from genrl.models.pixelcnn import PixelCNN
 from genrl.models.pixels import binarize, bits_per_dim, quantize, resize
-from genrl.models.training import Player, averaged, fit, held_out_loss
+from genrl.models.training import Player, averaged, faster_precision, fit, held_out_loss
 
 
 class Pixels(nn.Module):
@@ -228,6 +228,28 @@ def test_convolutions_go_on_as_if_never_stopped(tmp_path, precision):
     fit(again, data, epochs=4, checkpoint=tmp_path / "fit.safetensors", **options)
     for name, value in whole.state_dict().items():
         assert torch.equal(again.state_dict()[name], value), name
+
+
+@pytest.mark.parametrize(
+    ("flags", "faster"),
+    [("flags : sse avx2 avx512_bf16", "bfloat16"), ("flags : amx_bf16 avx2", "bfloat16"), ("Features : fp bf16", "bfloat16"),
+     ("flags : sse avx2 avx512f", "float32"), (None, "float32")],
+)  # fmt: skip
+def test_the_faster_precision_is_what_the_processor_is_made_for(monkeypatch, flags, faster):
+    def read_text(path):
+        if flags is None or path != Path("/proc/cpuinfo"):
+            raise FileNotFoundError(path)
+        return flags
+
+    monkeypatch.setattr(Path, "read_text", read_text)
+    assert faster_precision() == faster_precision("auto") == faster
+    assert faster_precision("float32") == "float32"
+    assert faster_precision("bfloat16") == "bfloat16"
+    seen = []
+    model = Falls()
+    model.loss = lambda x: seen.append(torch.is_autocast_enabled("cpu")) or Falls.loss(model, x)
+    quiet(model, images(16), epochs=1, precision="auto")
+    assert seen == [faster == "bfloat16"]
 
 
 def test_what_can_not_be_is_refused_before_the_first_step(tmp_path):
