@@ -187,23 +187,6 @@ def bound(fitted: Fitted) -> dict[str, float]:
     return {"nats": nats, "bits_per_dim": bits_per_dim(nats, model.image_shape)}
 
 
-def realnvp(epochs: int, learning_rate: float, begins_with: str | None = None) -> Fit:
-    return Fit(
-        lambda: RealNVP(MNIST, width=64, dequantization="variational"),
-        begins_with=begins_with,
-        settings={
-            "epochs": epochs,
-            "batch_size": 32,
-            "learning_rate": learning_rate,
-            "warmup": 200,
-            "anneal": True,
-            "max_grad_norm": 100.0,
-            "precision": "auto",
-        },
-        measure=invertible,
-    )
-
-
 def vqvae(data: str) -> Fit:
     return Fit(
         lambda: VQVAE(MNIST),
@@ -232,8 +215,19 @@ FITS = {
     "denoise": restore(noisy(0.5)),
     "inpaint": restore(hole(12)),
     "super_resolve": restore(coarse(2)),
-    "realnvp": realnvp(8, 5e-3),
-    "realnvp_more": realnvp(8, 3e-3, begins_with="realnvp"),
+    "realnvp": Fit(
+        lambda: RealNVP(MNIST, width=64, dequantization="variational"),
+        settings={
+            "epochs": 8,
+            "batch_size": 16,
+            "learning_rate": 5e-3,
+            "warmup": 200,
+            "anneal": True,
+            "max_grad_norm": 100.0,
+            "precision": "auto",
+        },
+        measure=invertible,
+    ),
     "vae_diagonal": vae("diagonal"),
     "vae_iaf": vae("iaf"),
     "pixelcnn_binary": Fit(
@@ -266,9 +260,9 @@ FITS = {
     "pixelcnn_mixture": Fit(
         lambda: PixelCNN(MNIST, levels=256, width=64, depth=6, mixture=10),
         settings={
-            "epochs": 12,
-            "batch_size": 32,
-            "learning_rate": 8e-3,
+            "epochs": 10,
+            "batch_size": 8,
+            "learning_rate": 4e-3,
             "warmup": 200,
             "anneal": True,
             "max_grad_norm": 1.0,

@@ -103,7 +103,12 @@ class ImageModel(nn.Module):
 
     def _refuse_shape(self, image_shape: tuple[int, int, int]) -> None:
         """Raise a ValueError for what is no shape of images."""
-        self._refuse(("image_shape", image_shape, len(image_shape) == 3 and min(image_shape) >= 1, "(channels, height, width)"))
+        fine = len(image_shape) == 3 and all(isinstance(size, int) and size >= 1 for size in image_shape)
+        self._refuse(("image_shape", image_shape, fine, "(channels, height, width)"))
+
+    def _refuse_samples(self, samples: int) -> None:
+        """Raise a ValueError for what is no number of draws."""
+        self._refuse(("samples", samples, isinstance(samples, int) and samples >= 1, "a whole number, at least 1"))
 
     def transform(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """What the model learns of grey levels in [0, 1], such as zeros and ones drawn with their probabilities; here they themselves."""

@@ -79,7 +79,7 @@ class ConditionalVAE(ImageModel):
     @torch.no_grad()
     def log_prob(self, target: Tensor, given: Tensor, wanted: Tensor, samples: int = 500) -> Tensor:
         """The importance-weighted bound of log p(wanted | given), nats, ``(batch,)``."""
-        self._refuse(("samples", samples, samples >= 1, "at least 1"))
+        self._refuse_samples(samples)
         weights = []
         with evaluating(self):
             logits, prior, posterior = self._parts(target, given, wanted)
@@ -106,7 +106,7 @@ class ConditionalVAE(ImageModel):
         Returns:
             In [0, 1], ``(batch, channel, height, width)``.
         """
-        self._refuse(("samples", samples, samples >= 1, "at least 1"))
+        self._refuse_samples(samples)
         with evaluating(self):
             logits, prior = self._prior(given)
             means = sum((logits + self.decoder(prior.sample())).sigmoid() for _ in range(samples)) / samples

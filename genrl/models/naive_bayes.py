@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -54,8 +54,8 @@ class NaiveBayes(ImageModel):
     @classmethod
     def of(cls, grey: Tensor, labels: Tensor | None = None, *, smoothing: float = 1.0) -> Self:
         """One that has counted ``(image, channel, height, width)``, as a batch of :meth:`count`."""
-        channels, height, width = grey.shape[1:]
-        model = cls((channels, height, width), n_classes=1 if labels is None else int(labels.max()) + 1, smoothing=smoothing)
+        shape: Any = tuple(grey.shape[1:])
+        model = cls(shape, n_classes=1 if labels is None else int(labels.max()) + 1, smoothing=smoothing)
         model.to(grey.dtype).count([(grey, labels)])
         return model
 
@@ -66,15 +66,26 @@ class NaiveBayes(ImageModel):
         Args:
             batches: grey levels in [0, 1], ``(batch, channel, height, width)``: the expected counts of their binarisation; and their
                 classes, ``(batch,)``, int64, or ``None``, which is class 0.
+
+        Raises:
+            ValueError: images that :meth:`checked` refuses, or labels that are no classes of theirs.
         """
         images, white = torch.zeros_like(self.prior), torch.zeros_like(self.logits)
         for grey, labels in batches:
             classes = torch.zeros(len(grey), dtype=torch.long) if labels is None else labels
-            one_hot = F.one_hot(classes, len(self.prior)).to(grey.dtype)  # (image, class)
+            one_hot = F.one_hot(self._classes(self.checked(grey), classes), len(self.prior)).to(grey.dtype)  # (image, class)
             images += one_hot.sum(0)
             white += (one_hot.T @ grey.flatten(1)).unflatten(1, self.image_shape)
         self.prior.copy_(images / images.sum())
         self.logits.copy_(((white + self.smoothing) / (images.view(-1, 1, 1, 1) + 2 * self.smoothing)).logit())
+
+    def _classes(self, x: Tensor, labels: Tensor) -> Tensor:
+        n = len(self.prior)
+        whole = labels.dtype == torch.int64 and labels.shape == x.shape[:1]
+        if not whole or (len(labels) and not 0 <= labels.min() <= labels.max() < n):
+            given = f"{len(x)} images and labels {tuple(labels.shape)} in {str(labels.dtype).removeprefix('torch.')}"
+            raise ValueError(f"NaiveBayes counts images with an int64 label below {n} each, but was given {given}")
+        return labels
 
     def log_joint(self, x: Tensor) -> Tensor:
         """log p(x, class), nats, ``(batch, class)``, of images of zeros and ones."""

@@ -241,7 +241,7 @@ class PixelCNN(ImageModel):
             raise ValueError("PixelCNN completes images of which it is told what is known: give both given and known, or neither")
         if given is not None and known is not None:
             self._check_known(n, given, known)
-        noise = torch.rand(n, height, width) if noise is None else noise
+        noise = self._noise(n, noise)
         x = torch.zeros(n, 1, height, width)
         pixel = _Stacks(self, x) if self.gated else _Plain(self, x)
         for row in range(height):
@@ -254,6 +254,13 @@ class PixelCNN(ImageModel):
                     x[:, :, row, column] = torch.where(keep, given[:, :, row, column], x[:, :, row, column])
                 pixel.saw(row, column)
         return x
+
+    def _noise(self, n: int, given: Tensor | None) -> Tensor:
+        """A uniform number for each pixel."""
+        shape = (n, *self.image_shape[1:])
+        if given is not None and tuple(given.shape) != shape:
+            raise ValueError(f"PixelCNN draws {n} images of noise of shape {shape}, but was given {tuple(given.shape)}")
+        return torch.rand(shape) if given is None else given
 
     def _check_known(self, n: int, given: Tensor, known: Tensor) -> None:
         self._levels_of(given)
@@ -268,7 +275,7 @@ class PixelCNN(ImageModel):
     def sample_plainly(self, n: int, noise: Tensor | None = None) -> Tensor:
         """The same images by the plain loop: the whole network for every pixel. What :meth:`sample` is tested and timed against."""
         _, height, width = self.image_shape
-        noise = torch.rand(n, height, width) if noise is None else noise
+        noise = self._noise(n, noise)
         x = torch.zeros(n, 1, height, width)
         for row in range(height):
             for column in range(width):

@@ -22,7 +22,8 @@ class LinearProbe:
         penalty: times half the squared norm of the weights, beside the mean cross-entropy.
 
     Raises:
-        ValueError: shapes that don't fit, or a single class; here and later, features that are NaN or infinite.
+        ValueError: labels that are no classes, or a single one; here and later, shapes that don't fit, and features that are NaN or
+            infinite.
 
     Example:
         >>> probe = LinearProbe(torch.tensor([[0.0], [1.0], [4.0], [5.0]]), torch.tensor([0, 0, 1, 1]))
@@ -37,8 +38,10 @@ class LinearProbe:
                 f"{tuple(labels.shape)}"
             )
         need_finite("a linear probe", features)
-        if len(labels.unique()) < 2:
-            raise ValueError(f"a linear probe needs images of at least two classes, but all labels are {int(labels[0])}")
+        seen = labels.unique()
+        if labels.dtype != torch.int64 or len(seen) < 2 or seen[0] < 0:
+            given = f"{str(labels.dtype).removeprefix('torch.')} labels {seen.tolist()}"
+            raise ValueError(f"a linear probe needs images of at least two classes, int64 from 0 up, but was given {given}")
         classes = int(labels.max()) + 1
         x = features.detach().double()
         self.mean, self.scale = x.mean(0), x.std().clamp_min(1e-12)
@@ -63,7 +66,10 @@ class LinearProbe:
 
     def accuracy(self, features: Tensor, labels: Tensor) -> float:
         """Share of images whose class it finds, in [0, 1]."""
-        return float((self.classify(features) == labels).double().mean())
+        found = self.classify(features)
+        if labels.shape != found.shape:
+            raise ValueError(f"a linear probe needs a label for each image, but was given {tuple(labels.shape)} of {len(found)} images")
+        return float((found == labels).double().mean())
 
 
 def balanced(labels: Tensor, n: int, generator: torch.Generator) -> Tensor:

@@ -247,7 +247,7 @@ class RealNVP(ImageModel):
         References:
             Hoogeboom, Cohen, Tomczak, "Learning Discrete Distributions by Dequantization", 2020, arXiv:2001.11235 (several draws).
         """
-        self._refuse(("samples", samples, samples >= 1, "at least 1"))
+        self._refuse_samples(samples)
         with evaluating(self):
             return torch.stack([self._weight(x) for _ in range(samples)]).logsumexp(0) - math.log(samples)
 

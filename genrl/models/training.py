@@ -165,8 +165,7 @@ def fit(
     if _conditional(model):
         _ = images.needed_labels, None if held_out is None else held_out.needed_labels
     half = faster_precision(precision) == "bfloat16"
-    layout = torch.channels_last if half else torch.contiguous_format  # that in which half the bits are fast
-    model.to(memory_format=layout)  # type: ignore[call-overload]
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizers = [torch.optim.Adam(player.parameters, player.pace * learning_rate, betas=player.betas, fused=True) for player in players]
     generator = torch.Generator().manual_seed(seed)
     state = _State(model, _copied(model), optimizers, generator)
@@ -189,7 +188,7 @@ def fit(
                 sums: dict[str, float] = {}
                 batches = list(minibatches(len(images), batch_size, 1, generator))
                 for index in batches:
-                    batch = _batch(images, index, transform, generator, model, layout)
+                    batch = _batch(images, index, transform, generator, model, torch.channels_last)
                     rate = min(1.0, (state.step + 1) / warmup) if warmup else 1.0
                     rate *= 0.5 * (1 + math.cos(math.pi * state.step / steps)) if anneal else 1.0
                     for player, optimizer in zip(players, optimizers, strict=True):

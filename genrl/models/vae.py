@@ -143,7 +143,7 @@ class VAE(ImageModel):
     @torch.no_grad()
     def kl(self, x: Tensor, samples: int = 1) -> Tensor:
         """KL of the posterior from the prior, a Monte Carlo estimate, nats, ``(batch,)``."""
-        self._refuse(("samples", samples, samples >= 1, "at least 1"))
+        self._refuse_samples(samples)
         with evaluating(self):
             return self.bound(x, samples)[1].sum(2).mean(0)
 
@@ -151,7 +151,7 @@ class VAE(ImageModel):
     def log_prob(self, x: Tensor, samples: int = 500) -> Tensor:
         """The importance-weighted bound of log p(x) with that many samples, nats, ``(batch,)``: never above it on average, and tight in the
         limit; x has the model's levels."""
-        self._refuse(("samples", samples, samples >= 1, "at least 1"))
+        self._refuse_samples(samples)
         level_of(self.checked(x), self.levels, self)
         parts = []
         with evaluating(self):

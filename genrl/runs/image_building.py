@@ -28,22 +28,24 @@ def build(config: GenerateConfig, source: Source) -> tuple[ImageModel, GenerateC
             too small for it.
     """
     recipe, cls, shape = recipe_of(config.model), model_class(config.model), source.data.train.shape
-    decided = {**recipe.sized(shape, config.levels), **recipe.always}
     flags, given = hyperparameters(cls), {name: value for name, value in config.model_kwargs.items() if value is not None}
-    kwargs = resolve_kwargs(cls, {name: value for name, value in decided.items() if name in flags} | given, "model")
 
-    def made(shape: Shape) -> ImageModel:
+    def made(shape: Shape) -> tuple[ImageModel, dict[str, Any]]:
+        """Of images of that shape, with the values of its flags."""
+        decided = {**recipe.sized(shape, config.levels), **recipe.always}
+        kwargs = resolve_kwargs(cls, {name: value for name, value in decided.items() if name in flags} | given, "model")
         if recipe.needs_labels:
             _ = source.data.train.needed_labels
-        decided = {**recipe.sized(shape, config.levels), **recipe.always}
         if source.data.train.labels is not None and recipe.classes:
             decided["n_classes"] = _classes(source)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            return cls(decided.pop("first", shape), **decided | kwargs)
+            return cls(decided.pop("first", shape), **decided | kwargs), kwargs
 
     try:
-        model = made(shape)
+        model, kwargs = made(shape)
+    except RunError:
+        raise
     except ValueError as error:
         raise RunError(f"--model {config.model} on {config.data}: {error}{_other_size(made, shape, recipe.largest)}") from error
     images = len(source.data.train)
@@ -57,7 +59,7 @@ def build(config: GenerateConfig, source: Source) -> tuple[ImageModel, GenerateC
     return model, config
 
 
-def _other_size(made: Callable[[Shape], ImageModel], shape: Shape, largest: int) -> str:
+def _other_size(made: Callable[[Shape], object], shape: Shape, largest: int) -> str:
     """The flag that helps, if it is the size of images that a model refuses."""
     side = max(shape[1:])
     for size in (max(8, 4 * round(side / 4)), max(8, 8 * round(side / 8)), largest):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 
 import pytest
 import torch
@@ -172,14 +173,14 @@ class TestPrecision:
 def test_a_bound_of_no_draws_is_refused(name):
     model, x = MODELS[name](), torch.zeros(2, *SHAPE)
     parts = quadrants(1)(x, torch.Generator()) if name == "conditional vae" else (x,)
-    calls = [lambda: model.log_prob(*parts, samples=0)]
+    calls = [lambda n: model.log_prob(*parts, samples=n)]
     if isinstance(model, VAE):
-        calls.append(lambda: model.kl(x, samples=0))
+        calls.append(lambda n: model.kl(x, samples=n))
     if isinstance(model, ConditionalVAE):
-        calls.append(lambda: model.complete(parts[1], samples=0))
-    for call in calls:
-        with pytest.raises(ValueError, match=f"{type(model).__name__} needs samples to be at least 1, but was given 0"):
-            call()
+        calls.append(lambda n: model.complete(parts[1], samples=n))
+    for call, n in itertools.product(calls, (0, 1.5)):
+        with pytest.raises(ValueError, match=f"{type(model).__name__} needs samples to be a whole number, at least 1, but was given {n}"):
+            call(n)
 
 
 @pytest.mark.parametrize("cls", [RealNVP, NaiveBayes, ConditionalVAE])

@@ -1,4 +1,4 @@
-"""Conditional VAEs: bounds of what is wanted given the rest, and tasks that give what they say."""
+"""Conditional VAEs: bounds of what is wanted given the rest."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch.distributions import Bernoulli, Normal
 
 from genrl.models.conditional_vae import ConditionalVAE
-from genrl.models.corruptions import coarse, hole, noisy, quadrants
+from genrl.models.corruptions import noisy, quadrants
 from genrl.models.pixels import binarize
 from genrl.models.training import fit
 
@@ -111,51 +111,6 @@ def test_a_fit_without_a_task_is_refused():
 def test_widths_out_of_range_are_refused():
     with pytest.raises(ValueError, match="latent and widths of at least 1, but was given 0"):
         ConditionalVAE((1, 2, 2), latent=0)
-
-
-class TestTasks:
-    def test_quadrants_are_given_from_the_lower_left_clockwise(self):
-        image = torch.arange(16.0).view(1, 1, 4, 4)
-        for count, corner in ((1, [8, 9, 12, 13]), (2, [0, 1, 4, 5]), (3, [2, 3, 6, 7])):
-            target, given, wanted = quadrants(count)(image, GENERATOR)
-            assert torch.equal(target, image)
-            assert torch.equal(given[:, 1], 1 - wanted[:, 0])
-            assert set(corner) <= set(given[0, 0][given[0, 1] > 0].tolist())
-            assert given[0, 1].sum() == 4 * count
-            assert (given[0, 0][given[0, 1] == 0] == 0).all()
-
-    def test_a_hole_is_one_square_anywhere(self):
-        generator = torch.Generator().manual_seed(0)
-        _, given, wanted = hole(2)(torch.ones(300, 1, 4, 5), generator)
-        assert (wanted.flatten(1).sum(1) == 4).all()
-        rows, columns = wanted[:, 0].amax(2), wanted[:, 0].amax(1)
-        assert (rows.sum(1) == 2).all() and (columns.sum(1) == 2).all()
-        assert len(wanted.flatten(1).unique(dim=0)) == 3 * 4
-        assert torch.equal(given[:, :1], 1 - wanted)
-
-    def test_noise_has_its_standard_deviation(self):
-        target, given, wanted = noisy(0.3)(torch.full((100, 1, 20, 20), 0.5), torch.Generator().manual_seed(0))
-        assert (given[:, :1] - target).std().item() == pytest.approx(0.3, rel=0.02)
-        assert wanted.all() and given[:, 1:].all()
-
-    def test_coarse_pixels_are_means(self):
-        image = torch.tensor([[0.0, 1.0, 1.0, 1.0], [0.0, 1.0, 1.0, 1.0]]).view(1, 1, 2, 4)
-        assert coarse(2)(image, GENERATOR)[1][0, 0].tolist() == [[0.5, 0.5, 1, 1], [0.5, 0.5, 1, 1]]
-
-    def test_what_does_not_fit_an_image_is_refused(self):
-        x = torch.zeros(1, 1, 4, 4)
-        for make, sentence in (
-            (lambda: coarse(3)(x, GENERATOR), "4 × 4 are no whole squares of 3"),
-            (lambda: hole(5)(x, GENERATOR), "hole of 5 pixels does not fit into images of 4 × 4"),
-            (lambda: hole(0), "1 pixel or more"),
-            (lambda: noisy(-1.0), "at least 0, and finite, but was given -1.0"),
-        ):
-            with pytest.raises(ValueError, match=sentence):
-                make()
-
-    def test_other_numbers_of_quadrants_are_refused(self):
-        with pytest.raises(ValueError, match="1, 2 or 3 of them, but was asked for 4"):
-            quadrants(4)
 
 
 class Few:

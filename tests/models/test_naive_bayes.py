@@ -46,6 +46,22 @@ def test_no_smoothing_is_refused():
         NaiveBayes.of(GREY, smoothing=0.0)
 
 
+@pytest.mark.parametrize(
+    ("grey", "labels", "sentence"),
+    [
+        (GREY[:, :, 0], None, "needs image_shape to be"),
+        (GREY + 1, None, r"models grey levels in \[0, 1\], but was given"),
+        (GREY, torch.zeros(1, dtype=torch.long), r"an int64 label below 1 each, but was given 40 images and labels \(1,\) in int64"),
+        (GREY, torch.zeros(len(GREY)), "in float32"),
+        (GREY, -torch.ones(len(GREY), dtype=torch.long), "n_classes to be at least 1, but was given 0"),
+        (GREY, torch.arange(len(GREY)) - 1, "an int64 label below"),
+    ],
+)
+def test_what_can_not_be_counted_is_refused(grey, labels, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        NaiveBayes.of(grey, labels)
+
+
 @pytest.mark.shared
 def test_the_floors_of_mnist(shared):
     """Independent pixels 205.8 nats, ten classes 171.0 nats, 83.95 % of the test digits at a threshold of a half."""

@@ -195,6 +195,12 @@ def test_a_completion_is_of_as_many_images_and_of_boolean_pixels(n, known, sente
         PixelCNN((1, 4, 4), width=4, depth=1).sample(n, given=torch.zeros(2, 1, 4, 4), known=known)
 
 
+@pytest.mark.parametrize("sample", [PixelCNN.sample, PixelCNN.sample_plainly])
+def test_noise_is_a_number_for_each_pixel(sample):
+    with pytest.raises(ValueError, match=r"PixelCNN draws 2 images of noise of shape \(2, 4, 4\), but was given \(2, 1, 4, 4\)"):
+        sample(PixelCNN((1, 4, 4), width=4, depth=1), 2, noise=torch.rand(2, 1, 4, 4))
+
+
 def test_each_image_may_have_known_pixels_of_its_own():
     model, known = PixelCNN((1, 4, 4), width=4, depth=1), torch.rand(5, 1, 4, 4) < 0.5
     given = torch.rand(5, 1, 4, 4).round()

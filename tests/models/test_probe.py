@@ -41,8 +41,11 @@ class TestLinearProbe:
     def test_refusals(self):
         with pytest.raises(ValueError, match=r"given \(3, 2\) and \(4,\)"):
             LinearProbe(torch.zeros(3, 2), torch.zeros(4, dtype=torch.long))
-        with pytest.raises(ValueError, match="at least two classes"):
-            LinearProbe(torch.zeros(3, 2), torch.zeros(3, dtype=torch.long))
+        for labels, given in (([0, 0, 0], r"int64 labels \[0\]"), ([-1, 0, 1], r"int64 labels \[-1, 0, 1\]"), ([0.0, 1.0, 2.0], "float64")):
+            with pytest.raises(ValueError, match=f"at least two classes, int64 from 0 up, but was given {given}"):
+                LinearProbe(torch.zeros(3, 2), torch.tensor(labels))
+        with pytest.raises(ValueError, match=r"a label for each image, but was given \(1,\) of 2 images"):
+            LinearProbe(torch.eye(2), torch.arange(2)).accuracy(torch.eye(2), torch.zeros(1, dtype=torch.long))
 
     @pytest.mark.parametrize("broken", [float("nan"), float("inf")])
     def test_features_that_are_no_numbers_have_no_class(self, broken):
