@@ -52,7 +52,6 @@ def likelihoods() -> list[str]:
         ("pixelcnn_fashion", "PixelCNN", "Fashion-MNIST, 16 × 16, 4 levels", "bits_per_dim", "bits a pixel", causal),
         ("pixelcnn_mixture", "PixelCNN, logistic mixture", "MNIST, 256 levels", "bits_per_dim", "bits a pixel", bits),
         ("realnvp", "RealNVP, variational dequantisation, 20 draws", "MNIST, 256 levels", "bits_per_dim", "bits a pixel", bits),
-        ("realnvp_more", "the same, 8 passes more", "MNIST, 256 levels", "bits_per_dim", "bits a pixel", bits),
         ("vqvae_prior", "VQ-VAE and its prior, the bound of one code grid", "MNIST, 256 levels", "bits_per_dim", "bits a pixel", bits),
         ("quadrants_1", "conditional VAE, one quadrant given", "MNIST, binary", "nats", "nats", "plain network"),
         ("quadrants_2", "conditional VAE, two given", "MNIST, binary", "nats", "nats", "plain network"),

@@ -81,7 +81,7 @@ def invertible(fitted: Fitted) -> dict[str, float]:
     errors = [float((net.inverse(net(z)[0]) - z).abs().max()) for net, z in ((model, y), (copy.deepcopy(model).double(), y.double()))]
     torch.manual_seed(12345)
     with torch.no_grad():
-        parts = [model.log_prob(test.batch(index), samples=20) for index in torch.arange(len(test)).split(250)]
+        parts = [model.log_prob(test.batch(index), samples=20) for index in torch.arange(len(test)).split(50)]
     nats = -float(torch.cat(parts).mean())
     one = held_out_loss(model, test, fitted.transform, seed=12345)
     bits = {"bits_per_dim": bits_per_dim(nats, MNIST), "bits_per_dim_of_one_draw": bits_per_dim(one, MNIST)}
