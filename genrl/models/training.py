@@ -165,7 +165,7 @@ def fit(
     if _conditional(model):
         _ = images.needed_labels, None if held_out is None else held_out.needed_labels
     half = faster_precision(precision) == "bfloat16"
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # in which convolutions are fast
     optimizers = [torch.optim.Adam(player.parameters, player.pace * learning_rate, betas=player.betas, fused=True) for player in players]
     generator = torch.Generator().manual_seed(seed)
     state = _State(model, _copied(model), optimizers, generator)
@@ -188,7 +188,7 @@ def fit(
                 sums: dict[str, float] = {}
                 batches = list(minibatches(len(images), batch_size, 1, generator))
                 for index in batches:
-                    batch = _batch(images, index, transform, generator, model, torch.channels_last)
+                    batch = _batch(images, index, transform, generator, model)
                     rate = min(1.0, (state.step + 1) / warmup) if warmup else 1.0
                     rate *= 0.5 * (1 + math.cos(math.pi * state.step / steps)) if anneal else 1.0
                     for player, optimizer in zip(players, optimizers, strict=True):
@@ -316,14 +316,13 @@ def _batch(
     transform: Transform | None,
     generator: torch.Generator,
     model: nn.Module,
-    layout: torch.memory_format = torch.contiguous_format,
 ) -> tuple[Tensor, ...]:
     """The arguments of a loss."""
     x = images.batch(index)
     made = x if transform is None else transform(x, generator)
     parts = (made,) if isinstance(made, Tensor) else made
     labels = (images.needed_labels[index],) if _conditional(model) else ()
-    return (*(part.contiguous(memory_format=layout) if part.ndim == 4 else part for part in parts), *labels)
+    return (*(part.contiguous(memory_format=torch.channels_last) if part.ndim == 4 else part for part in parts), *labels)
 
 
 def _finite(value: float, what: str, epoch: int, step: int) -> float:
