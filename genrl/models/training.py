@@ -6,6 +6,7 @@ import copy
 import json
 import math
 import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -144,8 +145,9 @@ def fit(
         precision: ``bfloat16`` computes the products of training (not of evaluation, nor the weights) in half the bits, two to three times
             as fast for convolutions on processors that are made for it, and many times slower on others; ``auto`` takes the faster one.
         seed: of shuffles, transforms and the model's own draws.
-        checkpoint: a file; written after every epoch, and where it is there, the fit goes on from it.
-        on_epoch: called with the model, its averaged weights in place, and the row of the log.
+        checkpoint: a file; written after every epoch, and where it is there, the fit goes on from it. Only ``epochs`` and ``precision`` may
+            be others than before.
+        on_epoch: called with the model, its averaged weights in place, and the row of the log; what it draws at random changes nothing.
         progress: a bar on stderr.
 
     Returns:
@@ -155,10 +157,10 @@ def fit(
     Raises:
         FloatingPointError: a loss, or a weight after an epoch, is NaN or infinite; the last checkpoint is as it was.
         TypeError: no images with ``len`` and ``batch``.
-        ValueError: a checkpoint of another fit; the model is conditional, and the images have no labels.
+        ValueError: a checkpoint of another fit, or of more epochs; the model is conditional, and the images have no labels.
     """
     _check_images(images)
-    _check(epochs, batch_size, learning_rate, average, precision, warmup)
+    _check(epochs, batch_size, learning_rate, average, precision, warmup, max_grad_norm)
     if checkpoint is not None and not Path(checkpoint).parent.is_dir():
         raise ValueError(f"there is no folder {Path(checkpoint).parent} for the checkpoint; make it first")
     players, transform = _players(model), _transform(model, transform)
@@ -173,14 +175,20 @@ def fit(
     about = {
         "model": json.dumps([type(model).__name__, getattr(model, "settings", {})]),  # whose lists and tuples are the same
         "images": len(images),
+        "first_images": zlib.crc32(images.batch(torch.arange(min(len(images), 64))).contiguous().numpy().tobytes()),
         "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "anneal": anneal,
+        "warmup": warmup,
+        "max_grad_norm": max_grad_norm,
+        "average": average,
         "seed": seed,
         "players": [player.name for player in players],
     }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if checkpoint is not None and Path(checkpoint).is_file():
-            _resume(Path(checkpoint), state, about)
+            _resume(Path(checkpoint), state, about, epochs)
         with _bar(steps, state.step, progress) as advance:
             for epoch in range(len(state.rows) + 1, epochs + 1):
                 start = time.perf_counter()
@@ -209,17 +217,19 @@ def fit(
                 row: dict[str, float] = {"epoch": epoch, "step": state.step}
                 row |= {name: value / len(batches) for name, value in sums.items()}
                 _check_weights(model, epoch, state.step)
-                with averaged(model, state.average):
-                    if held_out is not None:
-                        row["held_out_loss"] = _finite(
-                            held_out_loss(model, held_out, transform, batch_size, seed), "held-out loss", epoch, state.step
-                        )
-                    row["seconds"] = round(time.perf_counter() - start, 3)
-                    if on_epoch is not None:
-                        on_epoch(model, row)
+                if held_out is not None:
+                    with averaged(model, state.average):  # 4, so that equal parts are never of one image alone
+                        unseen = held_out_loss(model, held_out, transform, max(batch_size, 4), seed)
+                    row["held_out_loss"] = _finite(unseen, "held-out loss", epoch, state.step)
+                row["seconds"] = round(time.perf_counter() - start, 3)
                 state.rows.append(row)
-                if checkpoint is not None:
-                    save_state(checkpoint, about | {"fit": state.state_dict()})
+                try:
+                    if on_epoch is not None:
+                        with averaged(model, state.average), torch.random.fork_rng(devices=[]):  # who looks changes nothing
+                            on_epoch(model, row)
+                finally:  # an interrupt of what looks does not cost the epoch
+                    if checkpoint is not None:
+                        save_state(checkpoint, about | {"fit": state.state_dict()})
     model.load_state_dict(state.average)
     model.eval()
     return state.rows
@@ -254,7 +264,7 @@ def held_out_loss(model: nn.Module, images: Source, transform: Transform | None 
     total = 0.0
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        for index in torch.arange(len(images)).tensor_split(math.ceil(len(images) / batch_size)):  # equal parts, none of one image
+        for index in torch.arange(len(images)).tensor_split(math.ceil(len(images) / batch_size)):  # equal parts
             total += float(_measured(loss(*_batch(images, index, transform, generator, model)))[0]) * len(index)
     model.train(was_training)
     return total / len(images)
@@ -280,13 +290,16 @@ def _check_images(images: Any) -> None:
     raise TypeError(f"fit learns from images with len and batch, but was given {type(images).__name__}; {cure}")
 
 
-def _check(epochs: int, batch_size: int, learning_rate: float, average: float, precision: str, warmup: int) -> None:
+def _check(
+    epochs: int, batch_size: int, learning_rate: float, average: float, precision: str, warmup: int, max_grad_norm: float | None
+) -> None:
     for name, value, fine, need in (
         ("epochs", epochs, epochs >= 1, "at least 1"),
         ("batch_size", batch_size, batch_size >= 1, "at least 1"),
         ("learning_rate", learning_rate, 0 < learning_rate < math.inf, "positive and finite"),
         ("average", average, 0 <= average < 1, "in [0, 1)"),
         ("warmup", warmup, warmup >= 0, "at least 0"),
+        ("max_grad_norm", max_grad_norm, max_grad_norm is None or max_grad_norm > 0, "positive, or None"),
         ("precision", precision, precision in get_args(Precision), "auto, float32 or bfloat16"),
     ):
         if not fine:
@@ -364,7 +377,7 @@ def _follow(average: dict[str, Tensor], model: nn.Module, decay: float) -> None:
         average[name].copy_(now[name])
 
 
-def _resume(path: Path, state: _State, about: Mapping[str, Any]) -> None:
+def _resume(path: Path, state: _State, about: Mapping[str, Any], epochs: int) -> None:
     saved = load_state(path)
     other = [name for name, value in about.items() if saved.get(name) != value]
     if other:
@@ -372,6 +385,8 @@ def _resume(path: Path, state: _State, about: Mapping[str, Any]) -> None:
             f"{path} is of a fit with another {other[0]} ({saved.get(other[0])} instead of {about[other[0]]}); give another file, or "
             "delete it"
         )
+    if len(saved["fit"]["rows"]) > epochs:
+        raise ValueError(f"{path} has {len(saved['fit']['rows'])} epochs, but was asked for {epochs}; give more, or another file")
     try:
         state.load_state_dict(copy.deepcopy(saved["fit"]))
     except RuntimeError as error:  # other names or shapes of weights

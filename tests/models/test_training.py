@@ -137,6 +137,38 @@ def test_a_checkpoint_of_another_fit_is_refused(tmp_path: Path):
     quiet(Pixels(), images(), checkpoint=tmp_path / "fit.safetensors")
     with pytest.raises(ValueError, match=r"is of a fit with another batch_size \(16 instead of 8\); give another file, or delete it"):
         quiet(Pixels(), images(), checkpoint=tmp_path / "fit.safetensors", batch_size=8)
+    for name, value in {"learning_rate": 0.5, "anneal": True, "warmup": 3, "max_grad_norm": 1.0, "average": 0.0, "seed": 1}.items():
+        with pytest.raises(ValueError, match=f"is of a fit with another {name} "):
+            quiet(Pixels(), images(), checkpoint=tmp_path / "fit.safetensors", **{name: value})
+    with pytest.raises(ValueError, match="is of a fit with another first_images "):
+        quiet(Pixels(), Images(255 - images().pixels), checkpoint=tmp_path / "fit.safetensors")
+    with pytest.raises(ValueError, match="has 2 epochs, but was asked for 1; give more, or another file"):
+        quiet(Pixels(), images(), checkpoint=tmp_path / "fit.safetensors", epochs=1)
+
+
+def test_who_looks_at_a_model_changes_nothing():
+    plain, looked_at = Noisy(), Noisy()
+    seen = []
+    quiet(plain, images(), epochs=3)
+    quiet(looked_at, images(), epochs=3, on_epoch=lambda model, row: seen.append(torch.rand(()).item()))
+    assert len(set(seen)) == 3
+    assert torch.equal(plain.logits, looked_at.logits)
+
+
+def test_a_stop_while_one_looks_costs_no_epoch(tmp_path: Path):
+    def stop(model, row):
+        if row["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    whole, stopped = Pixels(), Pixels()
+    quiet(whole, images(), epochs=3)
+    with pytest.raises(KeyboardInterrupt):
+        quiet(stopped, images(), epochs=3, checkpoint=tmp_path / "fit.safetensors", on_epoch=stop)
+    epochs = []
+    again = Pixels()
+    quiet(again, images(), epochs=3, checkpoint=tmp_path / "fit.safetensors", on_epoch=lambda model, row: epochs.append(row["epoch"]))
+    assert epochs == [3]
+    assert torch.equal(again.logits, whole.logits)
 
 
 def test_a_loss_that_is_not_finite_stops_it_with_the_step_named(tmp_path: Path):
@@ -255,6 +287,9 @@ def test_the_faster_precision_is_what_the_processor_is_made_for(monkeypatch, fla
 def test_what_can_not_be_is_refused_before_the_first_step(tmp_path):
     with pytest.raises(ValueError, match="warmup at least 0, but was given -1"):
         quiet(Falls(), images(), epochs=1, warmup=-1)
+    for norm in (0.0, -1.0):
+        with pytest.raises(ValueError, match=f"max_grad_norm positive, or None, but was given {norm}"):
+            quiet(Falls(), images(), epochs=1, max_grad_norm=norm)
     with pytest.raises(ValueError, match=r"there is no folder .* for the checkpoint; make it first"):
         quiet(Falls(), images(), epochs=1, checkpoint=tmp_path / "nowhere" / "fit.safetensors")
 
