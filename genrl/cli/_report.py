@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ def report(result: dict[str, Any], directory: Path) -> int:
         The exit code.
     """
     modules = [name.rpartition(":")[0] for name in (result["env"], result["learner"], result["reward"])]
-    again = " ".join([str(directory), *(f"--imports {module}" for module in dict.fromkeys(modules) if module not in ("", "genrl_envs"))])
+    own = (module for module in dict.fromkeys(modules) if module not in ("", "genrl_envs"))
+    again = " ".join([shlex.quote(str(directory)), *(f"--imports {module}" for module in own)])
     if result["status"] == "failed":
         model = directory / "model.zip"
         kept = f"the last good model is {model}" if model.is_file() else "no model was saved"
@@ -40,7 +42,7 @@ def report(result: dict[str, Any], directory: Path) -> int:
 
 def report_generation(result: dict[str, Any], directory: Path) -> int:
     """The same for the run of a generative model."""
-    again = f"genrl resume {directory}"
+    again = f"genrl resume {shlex.quote(str(directory))}"
     if result["status"] == "failed":
         model = directory / "model.safetensors"
         kept = f"the last good model is {model}" if model.is_file() else "no model was saved"
@@ -90,7 +92,7 @@ def _rows_of_generation(result: dict[str, Any]) -> list[tuple[str, str]]:
     if known := result["distances"]:
         for name, values, end in (
             ("samples", known, f" ({known['images']:,} of each)"),
-            ("training images", known["floor"], ", the best there can be"),
+            ("training images", known["floor"], ", as many real ones"),
         ):
             kid = f"KID {values['kid']:.3g} ± {values['kid_error']:.2g}"
             rows.append((name, f"FID {values['fid']:.3g}, {kid}, precision {values['precision']:.2f}, recall {values['recall']:.2f}{end}"))

@@ -98,7 +98,7 @@ class Images:
         order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
         first = len(self) - round(share * len(self))
         if not 0 < first < len(self):
-            raise ImageError(f"a share of {share} of {len(self)} images leaves one part empty; give more images, or another share")
+            raise ImageError(f"a share of {share} of {len(self)} images leaves one part empty; more images are needed")
         return self[order[:first]], self[order[first:]]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import hashlib
 import math
@@ -138,8 +139,9 @@ def judge(data: Source, *, epochs: int | None = None, seed: int = 0, progress: b
         classifier = fresh
         fit(classifier, data, progress=progress, **settings)
         if cache is not None:
-            Path(cache).parent.mkdir(parents=True, exist_ok=True)
-            save_state(cache, {"about": about, "weights": classifier.state_dict()})
+            with contextlib.suppress(OSError):  # where nothing can be written, it is fitted anew every time
+                Path(cache).parent.mkdir(parents=True, exist_ok=True)
+                save_state(cache, {"about": about, "weights": classifier.state_dict()})
     # One layout, so that the cache changes no bit of the features; torch's annotations know no memory format here.
     classifier.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     return classifier.eval()

@@ -63,8 +63,8 @@ class Diffusion(ImageModel):
 
     Args:
         image_shape: channels, and a height and width that 4 divides, from 8 to 64.
-        steps: T.
-        schedule: of the noise, see :func:`betas`.
+        steps: T, from an image to noise.
+        schedule: of the noise, linear or cosine, see :func:`betas`.
         width: channels at half the image's size, a multiple of 32; twice as many at a quarter of it.
         depth: residual blocks at half the size, on the way down and on the way up.
         n_classes: of labels, with which ``loss`` takes labels too; 0 is none.

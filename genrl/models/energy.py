@@ -111,7 +111,7 @@ class EnergyModel(ImageModel):
         langevin_steps: of each chain in each step of training.
         step_size, noise, clip: of :func:`langevin`, for grey levels in [0, 1].
         sigma: standard deviation of noise on the images that it learns from: they are smoothed by it, as chains are by theirs.
-        penalty: α.
+        penalty: α, of the squares of energies, which keeps them small.
         tie: β; 0 is contrastive divergence as in the papers, for samples; about 2 is for a score of novelty.
 
     Raises:

@@ -32,13 +32,16 @@ class SemiSupervisedGAN(GAN):
         n_classes: K.
         networks: ``dense`` as in the paper's MNIST, or ``convolutional``.
         noise: size of z.
-        width: see :class:`genrl.models.gan_networks.Discriminator`.
-        dense: see :class:`genrl.models.gan.GAN`.
+        width: of the thinnest layers.
+        dense: units of a dense layer beside the convolutions, see :class:`genrl.models.gan.GAN`; by default 16 times ``width``.
         jitter: standard deviation of the discriminator's Gaussian noise.
         entropy: weight of the entropy of the classes of unlabelled images, as in the second paper; 0 is none, as in the first.
-        feature_matching: see :class:`genrl.models.gan.GAN`; by default with dense networks only.
-        minibatch_discrimination, historical_averaging, label_smoothing, virtual_batch_norm, generator_pace: see
-            :class:`genrl.models.gan.GAN`.
+        feature_matching: the generator's loss is the squared distance of the means of D's features; by default with dense networks only.
+        minibatch_discrimination: kernels that tell D how alike the images of a batch are; 0 is none.
+        historical_averaging: weight of the squared distance of both networks' parameters from their mean over time; 0 is none.
+        label_smoothing: the probability of real images that D should name is less than one by this, in [0, 0.5).
+        virtual_batch_norm: in the generator instead of batch norm.
+        generator_pace: the generator's learning rate over the discriminator's.
 
     Raises:
         ValueError: a value out of its range.

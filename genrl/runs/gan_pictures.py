@@ -56,7 +56,8 @@ def balance_picture(run: GenerationDirectory, rows: Sequence[Mapping[str, float]
             if what == "drawn":
                 axes.axhline(1, color=INK, linewidth=1, linestyle=":")
                 axes.set_ylim(bottom=0)
-            axes.legend(fontsize=8)
+            if axes.get_legend_handles_labels()[0]:
+                axes.legend(fontsize=8)
         for axes in figure.axes[2:]:
             axes.set_xlabel("epoch")
         save_figure(run, "balance", figure)

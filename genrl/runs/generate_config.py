@@ -12,11 +12,12 @@ from genrl.runs._config import Config
 from genrl.runs.errors import RunError
 from genrl.runs.recipes import recipe_of
 
-__all__ = ["AUTO", "GenerateConfig"]
+__all__ = ["AUTO", "FRAMES", "GenerateConfig"]
 
 AUTO = -1
 """Of a field: what does well with the chosen model and images."""
 FRAMES = "frames:"
+"""What the data of a task begin with."""
 Given = Literal["quadrants-1", "quadrants-2", "quadrants-3", "hole", "noise", "coarse"]
 
 
@@ -40,7 +41,8 @@ class GenerateConfig(Config):
     learning_rate: float = AUTO
     """Of Adam, at the beginning; -1 takes what does well with the model."""
     size: int = AUTO
-    """Resize images to a square of so many pixels; 0 leaves them as they are, -1 resizes those that are too large for the model."""
+    """Resize images to a square of so many pixels; 0 leaves them as they are, -1 resizes those that are too large for the model, and frames
+    of a task to the largest that it takes."""
     levels: int = AUTO
     """Levels of grey or colour that the model sees, 2 to 256; 2 draws each pixel black or white, with its grey level as probability, anew
     every time; -1 takes what does well with the model, for small grey images often 2."""
@@ -63,7 +65,7 @@ class GenerateConfig(Config):
     samples: int = 64
     """Images in the grid of samples."""
     judge_images: int = 1000
-    """Images of the test set, drawn at random, that measure the model, and as many samples beside them; 0 measures nothing."""
+    """Images of the test set, drawn at random, that measure the model, and as many samples beside them; 0 measures nothing at the end."""
     judge_samples: int = AUTO
     """Draws for each image in an importance-weighted bound: of a VAE's latent vector (-1 takes 500, or 100 for large images), of RealNVP's
     noise (-1 takes 10)."""
@@ -88,8 +90,11 @@ class GenerateConfig(Config):
                 self.check_least(**{name: least})
         if self.learning_rate != AUTO and not 0 < self.learning_rate < float("inf"):
             raise RunError(f"--learning-rate is {self.learning_rate}, but must be positive and finite")
-        if recipe.counts and self.epochs not in (AUTO, 1):
-            raise RunError(f"--epochs is {self.epochs}, but --model {self.model} counts once; leave --epochs out")
+        if recipe.counts:
+            for name, of_no_use in (("epochs", self.epochs not in (AUTO, 1)), ("batch_size", True), ("learning_rate", True)):
+                if of_no_use and (value := getattr(self, name)) != AUTO:
+                    flag = f"--{name.replace('_', '-')}"
+                    raise RunError(f"{flag} is {value}, but --model {self.model} counts once; leave {flag} out")
         if 0 < self.size < 4:
             raise RunError(f"--size is {self.size}, but must be at least 4, or 0 for images as they are")
         low, high = recipe.fewest_levels, recipe.most_levels
@@ -100,6 +105,10 @@ class GenerateConfig(Config):
             raise RunError(f"--given is {self.given}, but --model {self.model} is given nothing; write --model conditional-vae")
         if self.labels != AUTO and not recipe.few_labels:
             raise RunError(f"--labels is {self.labels}, but --model {self.model} has no use for a few; write --model semi-supervised")
+        if self.seed >= 2**63:
+            raise RunError(f"--seed is {self.seed}, but must be below 2 to the 63")
+        if self.task is not None and recipe.needs_labels:
+            raise RunError(f"--model {self.model} needs labels, and frames have none; write another --model, or --data with labels")
         if self.data == FRAMES:
             raise RunError(f"--data is {self.data!r}, but needs a task behind the colon, such as frames:CarRacing-v3")
         if self.task is None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import resource
+import shlex
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from genrl.models.state import save_state
 from genrl.models.training import fit
 from genrl.runs._about import about
 from genrl.runs.errors import RunError
-from genrl.runs.generate_config import GenerateConfig
+from genrl.runs.generate_config import FRAMES, GenerateConfig
 from genrl.runs.generation_directory import GenerationDirectory
 from genrl.runs.image_building import build
 from genrl.runs.image_judging import SEED, accuracy, balance_of, distances, judged_images, likelihood, no_distances
@@ -60,7 +62,8 @@ def generate(config: GenerateConfig, *, quiet: bool = False) -> dict[str, Any]:
         run.create()
         if source.recorded is not None:
             save_frames(run.frames, source.recorded)
-        run.write_json(run.config, config.to_dict() | {"about": about() | {"images": source.checksum()}})
+        known = {"images": source.checksum(), "fit": dict(recipe_of(config.model).fit)}
+        run.write_json(run.config, config.to_dict() | {"about": about() | known})
     return _run(config, run, source, model, interrupt.requested, quiet)
 
 
@@ -89,16 +92,22 @@ def resume_generation(
         RunError: there is no run, nothing left to do, or other images than those that the run began with.
     """
     run = GenerationDirectory.open(path)
-    config = run.read_config()
+    config, done = run.read_config(), len(run.rows())
     if epochs is not None:
+        if epochs < done:
+            raise RunError(f"--epochs is {epochs}, but {run.path} has {done} already; give more, or leave it out")
         config = replace(config, epochs=epochs)
     if data is not None:
+        if str(data).startswith(FRAMES):
+            raise RunError(f"--data is {data}, but says where an npz or a folder of images is now; a run keeps its frames itself")
         config = replace(config, data=str(data))
     if data_root is not None:
         config = replace(config, data_root=Path(data_root))
-    done = len(run.rows())
     if done >= config.epochs and run.is_complete():
-        raise RunError(f"{run.path} has all its {done} epochs; go further with `genrl resume {run.path} --epochs {2 * done}`")
+        if recipe_of(config.model).counts:
+            raise RunError(f"{run.path} has counted all images, and is measured; there is nothing left to do")
+        again = shlex.join(["genrl", "resume", str(run.path), "--epochs", str(2 * done)])
+        raise RunError(f"{run.path} has all its epochs, {done}; go further with `{again}`")
     if config.task is not None and not run.frames.is_file():
         raise RunError(f"{run.path} has lost its frames, {run.frames.name}; restore it from a copy, or start again")
     torch.set_num_threads(config.threads)
@@ -151,13 +160,16 @@ def _fit(config: GenerateConfig, run: GenerationDirectory, source: Source, model
     balance = balance_of(config, source, model, rows, lambda words: None if quiet else print(words, file=sys.stderr, flush=True))
 
     def on_epoch(model: Any, row: dict[str, float]) -> None:
-        if balance is not None:
-            balance(model, row)
-        rows.append(row)
-        run.write_log(rows)
-        save_model(run.model, model)
-        if config.pictures:
-            film.add(model, int(row["epoch"]))
+        with Interrupt() as interrupt:  # what belongs to an epoch is there with it
+            if balance is not None:
+                balance(model, row)
+            rows.append(row)
+            run.write_log(rows)
+            save_model(run.model, model)
+            if config.pictures:
+                film.add(model, int(row["epoch"]))
+        if interrupt.requested:
+            raise KeyboardInterrupt
         if not quiet and not sys.stderr.isatty():
             losses = ", ".join(f"{name} {value:.5g}" for name, value in row.items() if name not in ("epoch", "step", "seconds"))
             print(f"epoch {row['epoch']} of {config.epochs}: {losses}, {row['seconds']:.0f} s", file=sys.stderr, flush=True)
@@ -175,7 +187,7 @@ def _fit(config: GenerateConfig, run: GenerationDirectory, source: Source, model
         checkpoint=run.checkpoint,
         on_epoch=on_epoch,
         progress=not quiet and sys.stderr.isatty(),
-        **recipe_of(config.model).fit,
+        **run.read_json(run.config)["about"].get("fit", recipe_of(config.model).fit),
     )
     model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     save_model(run.model, model)
@@ -231,19 +243,20 @@ def _judge(
 ) -> dict[str, Any]:
     """``result`` with the numbers; then the pictures. What fails is its ``judging_error``, and `genrl resume` does it again."""
     found, problems, start = dict(result), [], time.perf_counter()
-    steps: dict[str, Callable[[], Any]] = {
-        "likelihood": lambda: likelihood(config, source, model),
-        "distances": lambda: distances(config, source, model),
-        "accuracy": lambda: accuracy(config, source, model),
-        "pictures": lambda: draw(config, run, source, model, found) if config.pictures else None,
-    }
+    measures = {"likelihood": likelihood, "distances": distances, "accuracy": accuracy} if config.judge_images else {}
+    if source.labelled is None:
+        measures.pop("accuracy", None)
+    steps: dict[str, Callable[[], Any]] = {name: partial(measure, config, source, model) for name, measure in measures.items()}
+    if config.pictures:
+        steps["pictures"] = lambda: draw(config, run, source, model, found)
     for name, step in steps.items():
         if not quiet:
             print(f"{'drawing' if name == 'pictures' else 'measuring'} the {name} ...", file=sys.stderr, flush=True)
         try:
             made = step()
         except KeyboardInterrupt:
-            problems.append(f"the {name} were interrupted")
+            found["status"] = "interrupted"
+            problems.append(f"it was interrupted at the {name}")
             break
         except Exception as failure:  # whatever a model may do: the training is done and must be kept
             problems.append(f"the {name} failed ({type(failure).__name__}: {' '.join(str(failure).split())})")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 import operator
 import re
 import types
@@ -87,6 +88,8 @@ def resolve_kwargs(cls: type, given: Mapping[str, Any], role: str) -> dict[str, 
             raise RunError(f"{cls.__name__} needs {name}; give it with --{role}.{_flag(name)}")
         if name in given and not fits(value, known[name].type):
             raise RunError(f"--{role}.{_flag(name)} is {value!r}, but must be {in_words(known[name].type)}")
+        if name in given and isinstance(value, float) and not math.isfinite(value):  # which no configuration keeps
+            raise RunError(f"--{role}.{_flag(name)} is {value}, but must be finite")
     return resolved
 
 
@@ -132,4 +135,4 @@ def _helps(cls: type) -> dict[str, str]:
     if args := re.search(r"^Args:\n((?:[ \t]+.*\n?|\n)+)", text, flags=re.M):
         for names, value in re.findall(r"^ {4}(\w+(?:, \w+)*)(?: \([^)]*\))?: ((?:.*\n?)(?: {8,}.*\n?)*)", args[1], flags=re.M):
             found |= dict.fromkeys(names.split(", "), value)
-    return {name: re.sub(r":\w+:|`+", "", " ".join(value.split())) for name, value in found.items()}
+    return {name: re.sub(r":\w+:|`+~?", "", " ".join(value.split())) for name, value in found.items()}

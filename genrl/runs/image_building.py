@@ -50,7 +50,7 @@ def build(config: GenerateConfig, source: Source) -> tuple[ImageModel, GenerateC
         raise RunError(f"--model {config.model} on {config.data}: {error}{_other_size(made, shape, recipe.largest)}") from error
     images = len(source.data.train)
     config = _resolved(replace(config, model_kwargs=kwargs), images)
-    least = images // math.ceil(images / config.batch_size)  # batches are equal parts
+    least = images if recipe.counts else images // math.ceil(images / config.batch_size)  # batches are equal parts
     if least < recipe.fewest_in_a_batch:
         raise RunError(
             f"--batch-size {config.batch_size} makes batches of {least} of {images} images, but --model {config.model} "
@@ -85,10 +85,12 @@ def _classes(source: Source) -> int:
 
 def _resolved(config: GenerateConfig, images: int) -> GenerateConfig:
     """With the settings of the fit."""
+    config = replace(config, precision=faster_precision(config.precision))
+    if recipe_of(config.model).counts:
+        return replace(config, epochs=1)
     settings = recipe_of(config.model).settings(config.levels)
     values: dict[str, Any] = {"batch_size": settings.batch_size, "learning_rate": settings.learning_rate}
     config = replace(config, **{name: value for name, value in values.items() if getattr(config, name) == AUTO})
-    config = replace(config, precision=faster_precision(config.precision))
     if config.epochs == AUTO:
         config = replace(config, epochs=max(1, round(settings.steps / math.ceil(images / config.batch_size))))
     return config

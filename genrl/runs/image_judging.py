@@ -124,7 +124,7 @@ def distances(config: GenerateConfig, source: Source, model: ImageModel) -> dict
     train = source.data.train
     if not isinstance(model, Sampler) or _obstacle(config, source):
         return None
-    test = judged_images(source, config.judge_images)
+    test = judged_images(source, min(config.judge_images, len(train)))
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(SEED))
     known = train[order[: len(test)]]
     with torch.random.fork_rng(devices=[]):

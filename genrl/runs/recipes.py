@@ -177,7 +177,7 @@ RECIPES: Mapping[str, Recipe] = {
         classes=True,
         needs_labels=True,
         few_labels=True,
-        always={"networks": "convolutional", "jitter": 0.2, "entropy": 0.5, "generator_pace": 2.0},
+        always={"networks": "convolutional", "dense": 256, "jitter": 0.2, "entropy": 0.5, "generator_pace": 2.0},
     ),
     "diffusion": Recipe(
         "genrl.models.diffusion:Diffusion",

@@ -84,7 +84,7 @@ def test_samples_without_numbers_say_why(capsys):
 
 def test_an_interrupt_says_how_to_go_on(capsys, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(Film, "add", lambda film, model, epoch: os.kill(os.getpid(), signal.SIGINT) if epoch == 2 else None)
+        patch.setattr(Film, "add", lambda film, model, epoch: os.kill(os.getpid(), signal.SIGINT) if epoch == 1 else None)
         assert main([*TINY.split(), "--out", "run"]) == 130
     assert capsys.readouterr().err.splitlines()[-1] == "interrupted after 1 epoch; go on with: genrl resume run"
     assert main(["resume", "run"]) == 0
@@ -110,7 +110,7 @@ def test_a_loss_that_is_no_number_says_why_and_exits_with_1(capsys, monkeypatch)
 def test_numbers_that_could_not_be_measured_say_how_to_do_it_again(capsys, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("genrl.runs.generation.likelihood", lambda *args: 1 / 0)
-        assert main([*TINY.split(), "--no-pictures", "--out", "run"]) == 1
+        assert main([*TINY.split(), "--judge-images", "5", "--no-pictures", "--out", "run"]) == 1
     reason = "the likelihood failed (ZeroDivisionError: division by zero); the training is saved, do the rest with: genrl resume run"
     assert capsys.readouterr().err.splitlines()[-1] == f"genrl: {reason}"
     assert main(["resume", "run"]) == 0
@@ -126,6 +126,11 @@ BAD = {
     "generate --levels 1": f"--levels is 1, but must be at least 2{SEE}",
     "generate --model naive-bayes --levels 4": f"--levels is 4, but must be 2 for --model naive-bayes{SEE}",
     "generate --model naive-bayes --epochs 4": f"--epochs is 4, but --model naive-bayes counts once; leave --epochs out{SEE}",
+    "generate --model naive-bayes --batch-size 7": f"--batch-size is 7, but --model naive-bayes counts once; leave --batch-size out{SEE}",
+    "generate --seed 9999999999999999999": f"--seed is 9999999999999999999, but must be below 2 to the 63{SEE}",
+    "generate --data bars.npz --model energy --model.clip inf": "--model.clip is inf, but must be finite",
+    "generate --data frames:CartPole-v1 --model conditional-gan": "--model conditional-gan needs labels, and frames have none; write "
+    f"another --model, or --data with labels{SEE}",
     "generate --size 3": f"--size is 3, but must be at least 4, or 0 for images as they are{SEE}",
     "generate --labels 20": f"--labels is 20, but --model vae has no use for a few; write --model semi-supervised{SEE}",
     "generate --model semi-supervised --labels 0": f"--labels is 0, but must be at least 1{SEE}",

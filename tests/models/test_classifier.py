@@ -107,6 +107,12 @@ class TestJudge:
         assert same(first, again) and not again.training
         assert torch.equal(first.features(x), again.features(x))
 
+    def test_a_cache_that_can_not_be_written_costs_nothing_but_time(self, tmp_path: Path, fits):
+        (tmp_path / "file").write_text("no folder")
+        for count in (1, 2):
+            assert not judge(bars(), cache=tmp_path / "file" / "judge.safetensors").training
+            assert len(fits) == count
+
     def test_another_image_label_number_seed_or_length_is_another_fit(self, tmp_path: Path, fits):
         cache, data = tmp_path / "judge", bars()
         judge(data, cache=cache)

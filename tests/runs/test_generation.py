@@ -15,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
+from genrl.cli._report import report_generation
 from genrl.data import Images
 from genrl.data.images import ImageData
 from genrl.models.base import load_model
@@ -71,7 +72,7 @@ def config(tmp_path):
     np.savez(tmp_path / "bars.npz", **bars())
 
     def make(model="vae", out="run", **changes):
-        values = {"epochs": 1 if model == "naive-bayes" else 3, "batch_size": 16, "judge_images": 0, "samples": 9, "pictures": False}
+        values = {"judge_images": 0, "samples": 9, "pictures": False} | ({} if model == "naive-bayes" else {"epochs": 3, "batch_size": 16})
         return GenerateConfig(
             model=model,
             data=str(tmp_path / "bars.npz"),
@@ -150,9 +151,7 @@ class TestGoingOn:
         generate(whole, quiet=True)
         with monkeypatch.context() as patch:
             add = Film.add
-            patch.setattr(
-                Film, "add", lambda film, net, epoch: os.kill(os.getpid(), signal.SIGTERM) if epoch == 2 else add(film, net, epoch)
-            )
+            patch.setattr(Film, "add", lambda film, net, epoch: (os.kill(os.getpid(), signal.SIGTERM), add(film, net, epoch)))
             result = generate(cut, quiet=True)
         assert (result["status"], result["epochs"]) == ("interrupted", 1)
         assert resume_generation(cut.directory, quiet=True)["status"] == "finished"
@@ -168,9 +167,48 @@ class TestGoingOn:
     def test_after_an_interrupt_in_the_first_epoch_begins_again(self, config, monkeypatch):
         made = config()
         with monkeypatch.context() as patch:
-            patch.setattr("genrl.runs.generation.save_model", lambda path, model: os.kill(os.getpid(), signal.SIGINT))
+            patch.setattr("genrl.models.vae.VAE.loss", lambda model, x: os.kill(os.getpid(), signal.SIGINT))
             assert generate(made, quiet=True)["epochs"] == 0
         assert resume_generation(made.directory, quiet=True)["epochs"] == 3
+
+    def test_keeps_the_settings_that_it_began_with(self, config, monkeypatch):
+        made, seen = config(), []
+        generate(made, quiet=True)
+        assert json.loads((made.directory / "config.json").read_text())["about"]["fit"] == {"anneal": True, "warmup": 100}
+        monkeypatch.setitem(RECIPES, "vae", replace(RECIPES["vae"], fit={"anneal": False}))
+        monkeypatch.setattr("genrl.runs.generation.fit", lambda *args, **options: seen.append(options))
+        resume_generation(made.directory, epochs=4, quiet=True)
+        assert (seen[0]["anneal"], seen[0]["warmup"]) == (True, 100)
+
+    def test_refuses_fewer_epochs_than_it_has_and_changes_nothing(self, config):
+        made = config()
+        generate(made, quiet=True)
+        before = (made.directory / "config.json").read_bytes()
+        with pytest.raises(RunError, match=r"--epochs is 2, but .*run has 3 already; give more, or leave it out"):
+            resume_generation(made.directory, epochs=2)
+        assert (made.directory / "config.json").read_bytes() == before
+
+    def test_of_what_is_counted_is_complete(self, config):
+        made = config("naive-bayes")
+        generate(made, quiet=True)
+        with pytest.raises(RunError, match=r"run has counted all images, and is measured; there is nothing left to do"):
+            resume_generation(made.directory)
+
+    def test_is_not_told_of_frames(self, config):
+        made = config()
+        generate(made, quiet=True)
+        with pytest.raises(RunError, match="a run keeps its frames itself"):
+            resume_generation(made.directory, epochs=4, data="frames:CartPole-v1")
+
+    def test_goes_on_with_measuring_that_was_interrupted(self, config, monkeypatch):
+        made = config(judge_images=5)
+        with monkeypatch.context() as patch:
+            patch.setattr("genrl.runs.generation.likelihood", lambda *args: os.kill(os.getpid(), signal.SIGINT))
+            result = generate(made, quiet=True)
+        assert (result["status"], result["epochs"], result["judging_error"]) == ("interrupted", 3, "it was interrupted at the likelihood")
+        assert report_generation(result, made.directory) == 130
+        result = resume_generation(made.directory, quiet=True)
+        assert (result["status"], result["likelihood"]["images"], result["judging_error"]) == ("finished", 5, None)
 
     def test_measures_again_what_could_not_be_measured(self, config, monkeypatch):
         made = config(judge_images=5)
@@ -184,7 +222,7 @@ class TestGoingOn:
     def test_goes_further_when_asked_and_refuses_when_all_is_done(self, config):
         made = config()
         generate(made, quiet=True)
-        with pytest.raises(RunError, match=r"has all its 3 epochs; go further with `genrl resume .*run --epochs 6`"):
+        with pytest.raises(RunError, match=r"has all its epochs, 3; go further with `genrl resume .*run --epochs 6`"):
             resume_generation(made.directory)
         assert resume_generation(made.directory, epochs=4, quiet=True)["epochs"] == 4
         assert json.loads((made.directory / "config.json").read_text())["epochs"] == 4
@@ -309,10 +347,11 @@ class TestAGan:
         with pytest.raises(RunError, match="the training images have labels, but the test images have none"):
             build(*reversed(images_of(config(model))))
 
-    @pytest.mark.parametrize("judge_images", [1, 17])
-    def test_held_out_images_of_any_number_leave_no_batch_of_one(self, config, tmp_path, judge_images):
-        np.savez(tmp_path / "bars.npz", **bars(300))
-        assert generate(config("dcgan", judge_images=judge_images), quiet=True)["status"] == "finished"
+    @pytest.mark.parametrize(("judge_images", "batch_size"), [(1, 16), (17, 16), (5, 2)])
+    def test_held_out_images_of_any_number_leave_no_batch_of_one(self, config, tmp_path, judge_images, batch_size):
+        x = bars(300)["images"]
+        np.savez(tmp_path / "bars.npz", x_train=x[:40], x_test=x[40:])
+        assert generate(config("dcgan", judge_images=judge_images, batch_size=batch_size), quiet=True)["status"] == "finished"
 
     @pytest.mark.parametrize(("images", "batch_size"), [(40, 1), (3, 2)])
     def test_refuses_a_batch_of_one_before_anything_is_trained(self, config, tmp_path, images, batch_size):
@@ -491,6 +530,8 @@ class TestTheNumbers:
         source, made = images_of(made)
         found = distances(made, source, build(made, source)[0])
         assert found["images"] == 30 and found["fid"] > found["floor"]["fid"] >= 0
+        few = replace(source, data=replace(source.data, train=source.data.train[:25]))
+        assert distances(made, few, build(made, source)[0])["images"] == 25
 
     def test_of_samples_tell_how_good_their_judge_is(self, config, tmp_path, monkeypatch):
         """It takes dark images for the first class, bright ones for the second; the model draws dark ones."""
