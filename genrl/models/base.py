@@ -95,6 +95,10 @@ class ImageModel(nn.Module):
             object.__setattr__(model, "settings", dict(given.arguments))
         return model
 
+    def _dtype(self, otherwise: torch.dtype = torch.float32) -> torch.dtype:
+        """That of its numbers, in which it computes; or of a model without any."""
+        return next((item.dtype for item in chain(self.parameters(), self.buffers()) if item.is_floating_point()), otherwise)
+
     def _refuse(self, *checks: tuple[str, object, bool, str]) -> None:
         """Raise a ValueError for the first argument that is not fine: of each its name, its value, whether it is, and what it has to be."""
         for name, value, fine, need in checks:
@@ -125,7 +129,7 @@ class ImageModel(nn.Module):
             raise ValueError(f"{name} models images of shape {self.image_shape}, but was given {tuple(x.shape)}")
         if not x.is_floating_point():
             raise ValueError(f"{name} models grey levels in [0, 1] as floats, but was given {str(x.dtype).removeprefix('torch.')}")
-        own = next((item.dtype for item in chain(self.parameters(), self.buffers()) if item.is_floating_point()), x.dtype)
+        own = self._dtype(x.dtype)
         if x.dtype != own:
             give = "x.float()" if own == torch.float32 else f"x.to({own})"
             given, needed = (str(dtype).removeprefix("torch.") for dtype in (x.dtype, own))

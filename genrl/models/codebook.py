@@ -29,6 +29,10 @@ class Codebook(nn.Module):
         self.register_buffer("counts", torch.full((codes,), 1e-6))
         self.register_buffer("sums", torch.randn(codes, dim) * 1e-6)
 
+    def is_placed(self) -> bool:
+        """Whether a batch has ever moved it."""
+        return bool((self.counts != 1e-6).any())
+
     def vectors(self) -> Tensor:
         """``(code, dim)``."""
         return self.sums / self.counts.clamp_min(1e-30).unsqueeze(1)  # never restarted, both vanish; not NaN, which would be nearest

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from genrl.models.base import ImageModel, evaluating
 from genrl.models.nn import mlp
+from genrl.models.pixels import level_of
 
 __all__ = ["ConditionalVAE"]
 
@@ -70,7 +71,8 @@ class ConditionalVAE(ImageModel):
 
     def loss(self, target: Tensor, given: Tensor, wanted: Tensor) -> Tensor:
         """Minus the bound, and minus the log likelihood of the first guess, each a mean over images in nats."""
-        logits, prior, posterior = self._parts(target, given, wanted)
+        self._check(target, given, wanted)
+        logits, prior, posterior = self._parts(target, given)
         z = posterior.rsample()
         bound = self._log_pixels(logits.detach() + self.decoder(z).to(z.dtype), target, wanted)
         kl = torch.distributions.kl_divergence(posterior, prior).sum(1)
@@ -80,9 +82,10 @@ class ConditionalVAE(ImageModel):
     def log_prob(self, target: Tensor, given: Tensor, wanted: Tensor, samples: int = 500) -> Tensor:
         """The importance-weighted bound of log p(wanted | given), nats, ``(batch,)``."""
         self._refuse_samples(samples)
+        level_of(self._check(target, given, wanted), 2, self)
         weights = []
         with evaluating(self):
-            logits, prior, posterior = self._parts(target, given, wanted)
+            logits, prior, posterior = self._parts(target, given)
             for _ in range(samples):
                 z = posterior.sample()
                 likelihood = self._log_pixels(logits + self.decoder(z), target, wanted)
@@ -92,8 +95,9 @@ class ConditionalVAE(ImageModel):
     @torch.no_grad()
     def log_prob_of_guess(self, target: Tensor, given: Tensor, wanted: Tensor) -> Tensor:
         """log p(wanted | given) of the plain network alone, nats, ``(batch,)``: what the latent vector has to be better than."""
+        level_of(self._check(target, given, wanted), 2, self)
         with evaluating(self):
-            return self._log_pixels(self.guess(given.flatten(1)), target, wanted)
+            return self._log_pixels(self._prior(given)[0], target, wanted)
 
     @torch.no_grad()
     def complete(self, given: Tensor, samples: int = 1) -> Tensor:
@@ -115,13 +119,23 @@ class ConditionalVAE(ImageModel):
         return made if known.all() else torch.where(known > 0, value, made)
 
     def _prior(self, given: Tensor) -> tuple[Tensor, Normal]:
+        channels, *sides = self.image_shape
+        if tuple(given.shape[1:]) != (2 * channels, *sides):
+            raise ValueError(f"ConditionalVAE is given (batch, {2 * channels}, {sides[0]}, {sides[1]}), but got {tuple(given.shape)}")
         flat = given.flatten(1)
         logits = self.guess(flat).to(flat.dtype)
         return logits, _normal(self.prior(torch.cat([flat, logits.detach().sigmoid()], dim=1)).to(flat.dtype))
 
-    def _parts(self, target: Tensor, given: Tensor, wanted: Tensor) -> tuple[Tensor, Normal, Normal]:
-        whole = torch.cat([given.flatten(1), self.checked(target).flatten(1)], dim=1)
+    def _check(self, target: Tensor, given: Tensor, wanted: Tensor) -> Tensor:
+        self.checked(target)
+        if wanted.shape != target.shape or len(given) != len(target):
+            shapes = f"{tuple(given.shape)} given and {tuple(wanted.shape)} wanted of {tuple(target.shape)}"
+            raise ValueError(f"ConditionalVAE needs what is given and wanted of each image, but got {shapes}")
+        return target
+
+    def _parts(self, target: Tensor, given: Tensor) -> tuple[Tensor, Normal, Normal]:
         logits, prior = self._prior(given)
+        whole = torch.cat([given.flatten(1), target.flatten(1)], dim=1)
         return logits, prior, _normal(self.recognise(whole).to(logits.dtype))
 
     def _log_pixels(self, logits: Tensor, target: Tensor, wanted: Tensor) -> Tensor:

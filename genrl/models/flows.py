@@ -95,7 +95,9 @@ class InverseAutoregressiveFlow(nn.Module):
         self.steps = nn.ModuleList(AutoregressiveNet(size, context, hidden, reverse=bool(i % 2)) for i in range(steps))
 
     def forward(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        """The result, and what the log density of each component given those before has more than that of ``z``, both like ``z``."""
+        """The result, and shares of what its log density has more than that of ``z``, both like ``z``: the sum over components is exact. Of
+        a single step each share is that of a component given those before; orders differ between steps, so of more it is not.
+        """
         gained = torch.zeros_like(z)
         for step in self.steps:
             m, s = (self.SCALE * step(z, context).to(z.dtype)).unbind(-2)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genrl.models.base import ImageModel
+from genrl.models.pixels import level_of
 
 __all__ = ["NaiveBayes", "PixelHistograms"]
 
@@ -68,7 +69,7 @@ class NaiveBayes(ImageModel):
                 classes, ``(batch,)``, int64, or ``None``, which is class 0.
 
         Raises:
-            ValueError: images that :meth:`checked` refuses, or labels that are no classes of theirs.
+            ValueError: no images, such as :meth:`checked` refuses, or labels that are no classes of theirs.
         """
         images, white = torch.zeros_like(self.prior), torch.zeros_like(self.logits)
         for grey, labels in batches:
@@ -76,6 +77,8 @@ class NaiveBayes(ImageModel):
             one_hot = F.one_hot(self._classes(self.checked(grey), classes), len(self.prior)).to(grey.dtype)  # (image, class)
             images += one_hot.sum(0)
             white += (one_hot.T @ grey.flatten(1)).unflatten(1, self.image_shape)
+        if not images.sum():
+            raise ValueError("NaiveBayes needs images to count, but was given none")
         self.prior.copy_(images / images.sum())
         self.logits.copy_(((white + self.smoothing) / (images.view(-1, 1, 1, 1) + 2 * self.smoothing)).logit())
 
@@ -89,8 +92,9 @@ class NaiveBayes(ImageModel):
 
     def log_joint(self, x: Tensor) -> Tensor:
         """log p(x, class), nats, ``(batch, class)``, of images of zeros and ones."""
+        level_of(self.checked(x), 2, self)
         flat = self.logits.flatten(1)
-        return self.checked(x).flatten(1) @ flat.T - F.softplus(flat).sum(1) + self.prior.log()
+        return x.flatten(1) @ flat.T - F.softplus(flat).sum(1) + self.prior.log()
 
     def log_prob(self, x: Tensor) -> Tensor:
         """log p(x), nats, ``(batch,)``."""

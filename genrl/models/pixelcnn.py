@@ -242,7 +242,7 @@ class PixelCNN(ImageModel):
         if given is not None and known is not None:
             self._check_known(n, given, known)
         noise = self._noise(n, noise)
-        x = torch.zeros(n, 1, height, width)
+        x = torch.zeros(n, 1, height, width, dtype=self._dtype())
         pixel = _Stacks(self, x) if self.gated else _Plain(self, x)
         for row in range(height):
             pixel.start(row)
@@ -260,7 +260,7 @@ class PixelCNN(ImageModel):
         shape = (n, *self.image_shape[1:])
         if given is not None and tuple(given.shape) != shape:
             raise ValueError(f"PixelCNN draws {n} images of noise of shape {shape}, but was given {tuple(given.shape)}")
-        return torch.rand(shape) if given is None else given
+        return torch.rand(shape, dtype=self._dtype()) if given is None else given
 
     def _check_known(self, n: int, given: Tensor, known: Tensor) -> None:
         self._levels_of(given)
@@ -276,7 +276,7 @@ class PixelCNN(ImageModel):
         """The same images by the plain loop: the whole network for every pixel. What :meth:`sample` is tested and timed against."""
         _, height, width = self.image_shape
         noise = self._noise(n, noise)
-        x = torch.zeros(n, 1, height, width)
+        x = torch.zeros(n, 1, height, width, dtype=self._dtype())
         for row in range(height):
             for column in range(width):
                 x[:, :, row, column] = self._draw(self(x)[:, :, row, column], noise[:, row, column])
@@ -296,7 +296,7 @@ class _Column:
         size = conv.kernel_size[0]
         self.size, self.pad = size, size // 2
         self.matrix, self.bias = conv.seen().flatten(1).T.contiguous(), conv.bias
-        self.seen = torch.zeros(n, conv.in_channels, height + self.pad, width + 2 * self.pad)
+        self.seen = torch.zeros(n, conv.in_channels, height + self.pad, width + 2 * self.pad, dtype=conv.weight.dtype)
 
     def write(self, row: int, column: int, value: Tensor) -> None:
         self.seen[:, :, row + self.pad, column + self.pad] = value
@@ -343,7 +343,7 @@ class _Stacks:
         self.blocks: Any = model.blocks
         self.first = _Column(model.first, n, height, width)
         channels = model.first.out_channels
-        self.rows = [torch.zeros(n, 1, height, width), *(torch.zeros(n, channels, height, width) for _ in self.blocks)]
+        self.rows = [torch.zeros_like(x), *(x.new_zeros(n, channels, height, width) for _ in self.blocks)]
         self.lefts = [_Column(block.left, n, height, width) for block in self.blocks]
         self.outs = [_pointwise(block.out) for block in self.blocks]
         self.head = [_pointwise(model.head[1]), _pointwise(model.head[3])]

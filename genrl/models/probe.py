@@ -87,6 +87,7 @@ def balanced(labels: Tensor, n: int, generator: torch.Generator) -> Tensor:
     each, rest = divmod(n, len(classes))
     least = int(labels.bincount()[classes].min())
     if rest or not 0 < each <= least:
-        raise ValueError(f"{n} labels can't be shared equally by {len(classes)} classes of at least {least} images; give a multiple")
+        cure = f"give a multiple of {len(classes)}, at most {least * len(classes)}"
+        raise ValueError(f"{n} labels can't be shared equally by {len(classes)} classes of at least {least} images; {cure}")
     order = torch.randperm(len(labels), generator=generator)
     return torch.cat([order[labels[order] == label][:each] for label in classes])

@@ -157,8 +157,8 @@ class RealNVP(ImageModel):
     convolutions of 3 × 3, 1 × 1 and 3 × 3 pixels, as in Glow; the paper's residual networks learn less in the same time on a processor.
     Batch norm inside them makes densities and inverses exact in evaluation mode, in which :func:`genrl.models.training.fit` leaves a model.
 
-    ``encode`` gives the noise that an image is made of, ``decode`` the image of noise: each undoes the other. They, ``log_prob`` and
-    ``sample`` are always those of evaluation mode; ``forward``, ``inverse`` and the loss are those of the model's.
+    ``encode`` gives the noise that an image is made of, that of the middles of its levels, and ``decode`` undoes it. They, ``log_prob``
+    and ``sample`` are always those of evaluation mode; ``forward``, ``inverse`` and the loss are those of the model's.
 
     Args:
         image_shape: channels, height, width; both sizes divisible by two for each scale but the last.
@@ -297,7 +297,7 @@ class RealNVP(ImageModel):
     @torch.no_grad()
     def sample(self, n: int, temperature: float = 1.0) -> Tensor:
         """Images, levels in [0, 1], ``(n, channel, height, width)``; a temperature below one multiplies the noise."""
-        noise = [torch.randn(n, *shape).flatten(1) for shape in self._noise_shapes()]
+        noise = [torch.randn(n, *shape, dtype=self._dtype()).flatten(1) for shape in self._noise_shapes()]
         return self.decode(temperature * torch.cat(noise, dim=1))
 
 

@@ -17,8 +17,9 @@ _AT_ONCE = 500
 class _Memory:
     """Keys and values of one layer, of what came so far; room for a whole sequence."""
 
-    def __init__(self, n: int, heads: int, length: int, size: int) -> None:
-        self.keys, self.values, self.seen = torch.empty(n, heads, length, size), torch.empty(n, heads, length, size), 0
+    def __init__(self, n: int, heads: int, length: int, size: int, dtype: torch.dtype) -> None:
+        self.keys, self.values = torch.empty(2, n, heads, length, size, dtype=dtype)
+        self.seen = 0
 
     def add(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """All so far with these, ``(n, head, time, size)``."""
@@ -166,7 +167,8 @@ class CausalTransformer(nn.Module):
         return torch.cat(parts)
 
     def _sample(self, noise: Tensor, given: Tensor, labels: Tensor | None, temperature: float) -> Tensor:
-        memories = [_Memory(len(noise), self.heads, self.length, self.place.shape[1] // self.heads) for _ in self.blocks]
+        size = self.place.shape[1] // self.heads
+        memories = [_Memory(len(noise), self.heads, self.length, size, self.place.dtype) for _ in self.blocks]
         codes, x = given, self._inputs(given[:, : self.length - 1], labels)
         for place in range(given.shape[1], self.length):
             codes = torch.cat([codes, _draw(self._logits(x, memories)[:, -1], noise[:, place], temperature)], 1)

@@ -80,7 +80,10 @@ class VAE(ImageModel):
         self._refuse(
             ("image_shape", image_shape, len(image_shape) == 3 and min(image_shape) > 0, "three sizes: channels, height, width"),
             ("latent", latent, latent >= 1 + (posterior == "iaf"), "at least 1, or 2 with a flow"),
+            ("channels", channels, min(channels, default=1) > 0, "at least 1 each"),
             ("hidden", hidden, len(hidden) > 0 and min(hidden) > 0, "at least one width"),
+            ("flow_steps", flow_steps, flow_steps >= 1, "at least 1"),
+            ("flow_hidden", flow_hidden, len(flow_hidden) > 0 and min(flow_hidden) > 0, "at least one width"),
             ("posterior", posterior, posterior in get_args(Posterior), "diagonal or iaf"),
             ("free_bits", free_bits, free_bits >= 0, "at least 0"),
             ("pixels", pixels, pixels in get_args(Pixels), "bernoulli or logistic"),
@@ -109,7 +112,10 @@ class VAE(ImageModel):
         return to_levels(x, self.levels, generator)
 
     def posterior(self, x: Tensor, samples: int = 1) -> tuple[Tensor, Tensor]:
-        """Draws of z for each image, ``(samples, batch, latent)``, and the log density of each number given those before, alike."""
+        """Draws of z for each image, ``(samples, batch, latent)``, and shares of their log density, alike.
+
+        Their sum is exact; without a flow each is that of its number.
+        """
         h = self.encoder(self.checked(x))
         mean, log_std = self.to_posterior(h).to(x.dtype).chunk(2, dim=1)
         noise = torch.randn(samples, *mean.shape, dtype=x.dtype)
@@ -169,6 +175,8 @@ class VAE(ImageModel):
 
     def decode(self, z: Tensor) -> Tensor:
         """The pixels' means, in [0, 1], ``(batch, channel, height, width)``; of zeros and ones, their probabilities."""
+        if z.ndim != 2 or z.shape[1] != self.latent:
+            raise ValueError(f"VAE decodes latent vectors of shape (batch, {self.latent}), but was given {tuple(z.shape)}")
         with evaluating(self):
             out: Tensor = self.decoder(z)
         if self.pixels == "bernoulli":
@@ -179,7 +187,7 @@ class VAE(ImageModel):
     @torch.no_grad()
     def sample(self, n: int) -> Tensor:
         """Images, their pixels' means in [0, 1], ``(n, channel, height, width)``."""
-        return self.decode(torch.randn(n, self.latent))
+        return self.decode(torch.randn(n, self.latent, dtype=self._dtype()))
 
     def extra_repr(self) -> str:
         return f"image_shape={self.image_shape}, latent={self.latent}, free_bits={self.free_bits}, pixels={self.pixels}"

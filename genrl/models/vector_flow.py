@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import zuko
@@ -62,10 +62,17 @@ class VectorFlow(nn.Module):
             if not fine:
                 raise ValueError(f"VectorFlow needs {name} to be {need}, but was given {value!r}")
         family = zuko.flows.NSF if kind == "spline" else zuko.flows.MAF
-        self.features = features
+        self.features, self.context = features, context
         self.flow = family(features, context, transforms=transforms, hidden_features=tuple(hidden))
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("std", torch.ones(features))
+
+    def _given(self, context: Tensor | None) -> Any:
+        """The distribution given a context."""
+        size = 0 if context is None else context.shape[-1]
+        if size != self.context:
+            raise ValueError(f"this VectorFlow has a context of {self.context} numbers, but was given {size}")
+        return self.flow(context)
 
     @torch.no_grad()
     def standardise(self, x: Tensor) -> VectorFlow:
@@ -77,7 +84,7 @@ class VectorFlow(nn.Module):
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """log p(x | context), nats, ``(batch,)``."""
-        inside: Tensor = self.flow(context).log_prob((self._checked(x) - self.mean) / self.std)
+        inside: Tensor = self._given(context).log_prob((self._checked(x) - self.mean) / self.std)
         return inside - self.std.log().sum()
 
     def loss(self, x: Tensor, context: Tensor | None = None) -> Tensor:
@@ -87,17 +94,17 @@ class VectorFlow(nn.Module):
     @torch.no_grad()
     def sample(self, n: int, context: Tensor | None = None) -> Tensor:
         """Draws, ``(n, feature)``; of each context ``(context batch, context)`` that many, ``(n, context batch, feature)``."""
-        drawn: Tensor = self.flow(context).sample((n,))
+        drawn: Tensor = self._given(context).sample((n,))
         return drawn * self.std + self.mean
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """The Gaussian noise that a vector is made of, ``(batch, feature)``."""
-        noise: Tensor = self.flow(context).transform((self._checked(x) - self.mean) / self.std)
+        noise: Tensor = self._given(context).transform((self._checked(x) - self.mean) / self.std)
         return noise
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """The vector that noise makes, the inverse of :meth:`encode`."""
-        inside: Tensor = self.flow(context).transform.inv(z)
+        inside: Tensor = self._given(context).transform.inv(z)
         return inside * self.std + self.mean
 
     def _checked(self, x: Tensor) -> Tensor:

@@ -217,7 +217,8 @@ class CodePrior(ImageModel):
     since p(x) is a sum over all codes, of which c(x) is one. ``state_dict`` has both.
 
     Args:
-        vqvae: a fitted one, of which this has a copy; or its settings; or an image shape, for one with its own defaults.
+        vqvae: a fitted one, of which this has a copy; or its settings; or an image shape, for one with its own defaults; neither of these
+            has learnt anything, so that it must not be frozen.
         frozen: the VQVAE does not learn, as in the paper; otherwise both learn in one fit, the prior from the codes as they are by then.
         width, depth, heads: of the :class:`~genrl.models.transformer.CausalTransformer`.
         n_classes: of labels; with them ``loss`` takes labels too, and draws are of a class.
@@ -262,6 +263,8 @@ class CodePrior(ImageModel):
         """The prior, and before it a VQVAE that is not frozen."""
         prior = Player("loss" if self.frozen else "loss_of_codes", list(self.codes.parameters()), self.loss)
         if self.frozen:
+            if not self.vqvae.codebook.is_placed():
+                raise ValueError("CodePrior learns the codes of a fitted VQVAE, but this one has learnt none; fit it, or give frozen=False")
             return [prior]
         return [Player("loss", list(self.vqvae.parameters()), lambda x, labels=None: self.vqvae.loss(x)), prior]
 

@@ -154,6 +154,16 @@ class TestPrecision:
             model.log_prob(x)
         assert model.log_prob(x.double()).dtype == torch.float64
 
+    @pytest.mark.parametrize("name", ["vae", "grey vae", "pixelcnn", "plain pixelcnn", "realnvp", "code prior"])
+    def test_of_samples_is_that_of_the_model(self, name):
+        more = {
+            "plain pixelcnn": lambda: PixelCNN(SHAPE, width=4, depth=1),
+            "code prior": lambda: CodePrior(MODELS["vq-vae"](), width=8, depth=1, heads=2),
+        }
+        model = (MODELS | more)[name]().eval()
+        assert model.sample(2).dtype == torch.float32
+        assert model.double().sample(2).dtype == torch.float64
+
     def test_of_a_model_without_weights_is_any(self):
         class Blank(ImageModel):
             def __init__(self, image_shape):

@@ -103,6 +103,23 @@ def test_images_of_another_shape_are_refused():
         small().loss(*quadrants(1)(torch.zeros(3, 1, 4, 4), GENERATOR))
 
 
+def test_what_is_given_and_wanted_is_of_each_image():
+    target, given, wanted = quadrants(1)(ALL, GENERATOR)
+    with pytest.raises(ValueError, match=r"is given \(batch, 2, 2, 2\), but got \(16, 1, 2, 2\)"):
+        small().complete(given[:, :1])
+    for broken in ((target, given, wanted[:1]), (target, given[:1], wanted)):
+        for call in (small().log_prob_of_guess, small().log_prob):
+            with pytest.raises(ValueError, match="what is given and wanted of each image"):
+                call(*broken)
+
+
+def test_grey_has_no_likelihood():
+    task = quadrants(1)(ALL / 2, GENERATOR)
+    for call in (small().log_prob, small().log_prob_of_guess):
+        with pytest.raises(ValueError, match="ConditionalVAE models 2 equally spaced levels"):
+            call(*task)
+
+
 def test_a_fit_without_a_task_is_refused():
     with pytest.raises(ValueError, match=r"needs a task; give fit transform=quadrants\(1, binarize\)"):
         fit(small(), Few(), epochs=1, progress=False)

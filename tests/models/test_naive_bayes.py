@@ -62,6 +62,16 @@ def test_what_can_not_be_counted_is_refused(grey, labels, sentence):
         NaiveBayes.of(grey, labels)
 
 
+def test_nothing_is_no_count_and_grey_has_no_likelihood():
+    model = NaiveBayes.of(GREY)
+    before = model.logits.clone()
+    with pytest.raises(ValueError, match="needs images to count, but was given none"):
+        model.count([])
+    assert torch.equal(model.logits, before) and model.prior.tolist() == [1.0]
+    with pytest.raises(ValueError, match="NaiveBayes models 2 equally spaced levels"):
+        model.log_prob(GREY)
+
+
 @pytest.mark.shared
 def test_the_floors_of_mnist(shared):
     """Independent pixels 205.8 nats, ten classes 171.0 nats, 83.95 % of the test digits at a threshold of a half."""

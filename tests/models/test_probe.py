@@ -69,5 +69,5 @@ class TestBalanced:
     def test_what_can_not_be_shared_is_refused(self):
         with pytest.raises(ValueError, match="10 labels can't be shared equally by 3 classes"):
             balanced(torch.tensor([0, 1, 2] * 5), 10, torch.Generator())
-        with pytest.raises(ValueError, match="of at least 2 images"):
+        with pytest.raises(ValueError, match="of at least 2 images; give a multiple of 2, at most 4"):
             balanced(torch.tensor([0, 1, 1, 0, 1]), 6, torch.Generator())

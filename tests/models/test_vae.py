@@ -121,11 +121,19 @@ def test_samples_are_probabilities_and_codes_are_repeatable():
         ({"hidden": ()}, "hidden to be at least one width"),
         ({"posterior": "full"}, "posterior to be diagonal or iaf, but was given 'full'"),
         ({"free_bits": -1.0}, "free_bits to be at least 0"),
+        ({"channels": (0,)}, "channels to be at least 1 each"),
+        ({"flow_steps": -1}, "flow_steps to be at least 1"),
+        ({"flow_hidden": ()}, "flow_hidden to be at least one width"),
     ],
 )
 def test_values_out_of_range_are_refused(changes, sentence):
     with pytest.raises(ValueError, match=sentence):
         VAE((1, 4, 4), **changes)
+
+
+def test_latent_vectors_of_another_size_are_refused():
+    with pytest.raises(ValueError, match=r"VAE decodes latent vectors of shape \(batch, 2\), but was given \(3, 5\)"):
+        VAE((1, 4, 4), latent=2, hidden=(8,)).decode(torch.zeros(3, 5))
 
 
 def test_one_image_is_drawn_of_a_fresh_model_and_leaves_it_as_it_is():

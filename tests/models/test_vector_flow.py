@@ -73,6 +73,18 @@ def test_values_out_of_range_are_refused(values, sentence):
         VectorFlow(**{"features": 2, **values})
 
 
+@pytest.mark.parametrize(("size", "given"), [(0, 2), (2, 0), (2, 3)])
+def test_another_context_is_refused(size, given):
+    flow, context = VectorFlow(3, context=size, hidden=(4,)), torch.zeros(5, given) if given else None
+    for call in (
+        lambda: flow.log_prob(torch.zeros(5, 3), context),
+        lambda: flow.sample(2, context),
+        lambda: flow.decode(torch.zeros(5, 3), context),
+    ):
+        with pytest.raises(ValueError, match=f"has a context of {size} numbers, but was given {given}"):
+            call()
+
+
 def test_vectors_of_another_size_are_refused():
     with pytest.raises(ValueError, match=r"vectors of shape \(batch, 2\), but was given \(5, 3\)"):
         flow_of(2, "affine").log_prob(torch.zeros(5, 3))

@@ -245,6 +245,13 @@ class TestFit:
 
 
 class TestPrior:
+    def test_of_codes_that_were_never_learnt_is_refused(self):
+        fresh = CodePrior({"image_shape": (1, 4, 4), "codes": 8, "dim": 2, "width": 16, "depth": 1}, width=8, depth=1, heads=2)
+        with pytest.raises(
+            ValueError, match="CodePrior learns the codes of a fitted VQVAE, but this one has learnt none; fit it, or give fr"
+        ):
+            fit(fresh, images(), epochs=1, progress=False)
+
     def test_keeps_a_copy_that_never_trains(self):
         vqvae = small().train()
         prior = CodePrior(vqvae, width=8, depth=1, heads=2).train()
