@@ -60,7 +60,7 @@ def likelihoods() -> list[str]:
         if fits := seeds(name):
             beside = f"{floor} {value(fits, 'nats_of_guess', 1)}" if "nats_of_guess" in fits[0] else floor
             number = value(fits, key, 2 if unit == "nats" else 3)
-            number += f" ± {fits[0]['standard_error']:.2f}" if "standard_error" in fits[0] and len(fits) == 1 else ""
+            number += f" ± {fits[0]['standard_error']:.2f}" if "standard_error" in fits[0] else ""  # of the few images, not of the seeds
             rows.append([model, data, f"{number} {unit}", beside, str(len(fits)), value(fits, "minutes", 0)])
     return table(["model", "data", "test set", "floor", "seeds", "minutes"], rows)
 
@@ -109,7 +109,7 @@ def samplers() -> list[str]:
         ("conditional_gan", "conditional GAN", "MNIST"),
         ("infogan_plain", PLAIN, "MNIST"),
         ("infogan", DISTORTED, "MNIST"),
-        ("diffusion", "diffusion, DDIM in 50 steps, drawn in bfloat16", "MNIST"),
+        ("diffusion", "diffusion, DDIM in 50 steps", "MNIST"),
         ("energy_mnist", "energy, its replayed chains", "MNIST"),
         ("dcgan_fashion", "DCGAN", "Fashion-MNIST"),
         ("vae_fashion", "VAE", "Fashion-MNIST"),
@@ -150,7 +150,8 @@ def _each(fits: list[dict[str, Any]], key: str, middle: Callable[[list[float]], 
     """The middle of a share, and that of every seed."""
     numbers = [fit[key] for fit in fits]
     each = f" ({', '.join(f'{number:.2%}' for number in numbers)})" if len(numbers) > 1 else ""
-    return f"{middle(numbers):.2%}{each}"
+    name = f"{middle.__name__} " if each else ""
+    return f"{name}{middle(numbers):.2%}{each}"
 
 
 def techniques() -> list[str]:
