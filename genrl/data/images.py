@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 __all__ = ["ImageData", "ImageError", "Images", "size"]
 
@@ -88,6 +89,13 @@ class Images:
     def batch(self, index: Tensor | slice = slice(None)) -> Tensor:
         """Grey levels in [0, 1], float32, ``(image, channel, height, width)``."""
         return self.pixels[index].float() / 255
+
+    def resized(self, size: int) -> Images:
+        """Squares of ``size`` pixels a side, each the mean of those that it covers."""
+        if self.shape[1:] == (size, size):
+            return self
+        parts = [F.interpolate(part.float(), size=(size, size), mode="area").round().byte() for part in self.pixels.split(1000)]
+        return Images(torch.cat(parts), self.labels)
 
     def split(self, share: float, seed: int = 0) -> tuple[Images, Images]:
         """Two disjoint parts, drawn at random; ``share`` is that of the second.

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from torch import Tensor
-from torch.nn import functional as F
 
 from genrl.data import ImageData, Images
 from genrl.runs.directory import RunDirectory
@@ -73,7 +72,8 @@ def record_frames(
             frames: list[Tensor] = []
             for step, _ in enumerate(act(env, seed + len(episodes))):
                 if step % every == 0:
-                    frames.append(_resized(env.frame(), size))
+                    frame = Images(env.frame()[None])
+                    frames.append((frame.resized(size) if size else frame).pixels[0])
                     advance()
                 if len(frames) == min(most, missing):
                     break
@@ -182,12 +182,6 @@ def _policy(path: Path, env_id: str, imports: Collection[str]) -> Iterator[Any]:
         raise RunError(f"the policy of {run.path} acts in {config.env}, not in {env_id}; write --data frames:{config.env}")
     with trained(run, config) as session:
         yield lambda env, seed: play(session.learner, session.normalize, env, seed)
-
-
-def _resized(frame: Tensor, size: int) -> Tensor:
-    if size == 0 or tuple(frame.shape[1:]) == (size, size):
-        return frame
-    return F.interpolate(frame[None].float(), size=(size, size), mode="area")[0].round().byte()
 
 
 @contextmanager

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from genrl.data import ImageData, ImageError, Images, load_images
 from genrl.models.corruptions import Task, coarse, hole, noisy, quadrants
@@ -99,7 +98,9 @@ def images_of(config: GenerateConfig, frames: Path | None = None, *, quiet: bool
             config = replace(config, size=recipe.largest if max(shape[1:]) > recipe.largest else 0)
         if config.levels == AUTO:
             config = replace(config, levels=recipe.levels_of_picture if config.task is not None else recipe.levels(shape))
-        train, test = (_resized(part if recipe.colour else _grey(part), config.size) for part in (data.train, data.test))
+        train, test = (part if recipe.colour else _grey(part) for part in (data.train, data.test))
+        if config.size:
+            train, test = train.resized(config.size), test.resized(config.size)
         if recipe.completes:
             config = replace(config, given=config.given or "quadrants-1")
         task = None if config.given is None else _task(config, config.given, train)
@@ -183,12 +184,4 @@ def _grey(images: Images) -> Images:
         return images
     weights = torch.tensor(LUMA).view(1, 3, 1, 1)
     parts = [(part.float() * weights).sum(1, keepdim=True).round().byte() for part in images.pixels.split(1000)]
-    return Images(torch.cat(parts), images.labels)
-
-
-def _resized(images: Images, size: int) -> Images:
-    """Squares, each pixel the mean of those that it covers; 0 leaves them as they are."""
-    if size == 0 or images.shape[1:] == (size, size):
-        return images
-    parts = [F.interpolate(part.float(), size=(size, size), mode="area").round().byte() for part in images.pixels.split(1000)]
     return Images(torch.cat(parts), images.labels)
