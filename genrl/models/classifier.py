@@ -142,8 +142,6 @@ def judge(data: Source, *, epochs: int | None = None, seed: int = 0, progress: b
             with contextlib.suppress(OSError):  # where nothing can be written, it is fitted anew every time
                 Path(cache).parent.mkdir(parents=True, exist_ok=True)
                 save_state(cache, {"about": about, "weights": classifier.state_dict()})
-    # One layout, so that the cache changes no bit of the features; torch's annotations know no memory format here.
-    classifier.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     return classifier.eval()
 
 

@@ -231,6 +231,7 @@ def fit(
                     if checkpoint is not None:
                         save_state(checkpoint, about | {"fit": state.state_dict()})
     model.load_state_dict(state.average)
+    model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload] # as a loaded one is: the same last bits
     model.eval()
     return state.rows
 

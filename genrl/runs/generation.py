@@ -189,7 +189,6 @@ def _fit(config: GenerateConfig, run: GenerationDirectory, source: Source, model
         progress=not quiet and sys.stderr.isatty(),
         **run.read_json(run.config)["about"].get("fit", recipe_of(config.model).fit),
     )
-    model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     save_model(run.model, model)
 
 

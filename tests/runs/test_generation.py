@@ -167,7 +167,7 @@ class TestGoingOn:
     def test_after_an_interrupt_in_the_first_epoch_begins_again(self, config, monkeypatch):
         made = config()
         with monkeypatch.context() as patch:
-            patch.setattr("genrl.models.vae.VAE.loss", lambda model, x: os.kill(os.getpid(), signal.SIGINT))
+            patch.setattr("genrl.models.vae.VAE.loss", lambda model, x: os.kill(os.getpid(), signal.SIGTERM))
             assert generate(made, quiet=True)["epochs"] == 0
         assert resume_generation(made.directory, quiet=True)["epochs"] == 3
 
@@ -203,7 +203,7 @@ class TestGoingOn:
     def test_goes_on_with_measuring_that_was_interrupted(self, config, monkeypatch):
         made = config(judge_images=5)
         with monkeypatch.context() as patch:
-            patch.setattr("genrl.runs.generation.likelihood", lambda *args: os.kill(os.getpid(), signal.SIGINT))
+            patch.setattr("genrl.runs.generation.likelihood", lambda *args: os.kill(os.getpid(), signal.SIGTERM))
             result = generate(made, quiet=True)
         assert (result["status"], result["epochs"], result["judging_error"]) == ("interrupted", 3, "it was interrupted at the likelihood")
         assert report_generation(result, made.directory) == 130
