@@ -15,17 +15,25 @@ from genrl.runs import ExploreConfig
 TINY = "explore --env CartPole-v1 --learner ppo --reward tests.runs.tiny:Surprise --steps 128 --learner.n-steps 64 --learner.batch-size 32"
 
 
+def cpu_seconds(*arguments: str) -> tuple[float, str]:
+    """Of the processor, for a new Python: on a machine that does other things as well, wall time says nothing."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run([sys.executable, "-c", *arguments], capture_output=True, text=True, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, done.stdout
+
+
 @pytest.mark.parametrize("words", [[], ["--help"], ["explore", "--help"], ["generate", "--help"]])
-def test_help_takes_less_than_half_a_second_and_no_torch(words):
+def test_help_takes_little_more_than_its_libraries_and_no_torch(words):
+    """About as long as importing gymnasium and tyro, of which torch would be several times as much."""
     code = "import sys\nfrom genrl.cli import main\ntry: main(sys.argv[1:])\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
-    seconds = []
+    helps, libraries = [], []
     for _ in range(3):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    assert "usage: genrl" in done.stdout
-    assert min(seconds) < 0.5  # of the processor: on a machine that does other things as well, wall time says nothing
+        seconds, text = cpu_seconds(code, *words)
+        assert "usage: genrl" in text
+        helps.append(seconds)
+        libraries.append(cpu_seconds("import gymnasium, tyro")[0])
+    assert min(helps) < 2.5 * min(libraries)
 
 
 def test_help_of_a_learner_and_a_reward_lists_their_hyperparameters(capsys):
