@@ -142,8 +142,8 @@ def fit(
         max_grad_norm: clip the norm of the gradient.
         average: decay of the exponential average of the weights (smaller in the first steps, so that it forgets where they began); 0 keeps
             the last weights.
-        precision: ``bfloat16`` computes the products of training (not of evaluation, nor the weights) in half the bits, two to three times
-            as fast for convolutions on processors that are made for it, and many times slower on others; ``auto`` takes the faster one.
+        precision: ``bfloat16`` computes the products of training (not of evaluation, nor the weights) in half the bits, which
+            is faster for convolutions on processors that are made for it, and much slower on others; ``auto`` takes the faster one.
         seed: of shuffles, transforms and the model's own draws.
         checkpoint: a file; written after every epoch, and where it is there, the fit goes on from it. Only ``epochs`` and ``precision`` may
             be others than before.

@@ -33,7 +33,7 @@ def test_help_takes_little_more_than_its_libraries_and_no_torch(words):
         assert "usage: genrl" in text
         helps.append(seconds)
         libraries.append(cpu_seconds("import gymnasium, tyro")[0])
-    assert min(helps) < 2.5 * min(libraries)
+    assert min(helps) < max(0.5, 2 * min(libraries))  # on a machine on which these alone take a quarter of a second, half of one
 
 
 def test_help_of_a_learner_and_a_reward_lists_their_hyperparameters(capsys):
