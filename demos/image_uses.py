@@ -30,20 +30,19 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from genrl.data import ImageData, Images, load_images
+from genrl.generation.classifier import judge
+from genrl.generation.metrics import compare_with_floor
+from genrl.generation.pictures import as_bytes, by_code, grid
+from genrl.generation.probe import LinearProbe, balanced
 from genrl.models import pixelcnn, realnvp
 from genrl.models.base import load_model
-from genrl.models.classifier import judge
 from genrl.models.corruptions import quadrants
-from genrl.models.metrics import compare_with_floor
 from genrl.models.naive_bayes import NaiveBayes, PixelHistograms
 from genrl.models.nn import recompute_batch_norm
 from genrl.models.novelty import FeatureDistance, auroc, excess_nats
 from genrl.models.pixelcnn import PixelCNN
 from genrl.models.pixels import binarize, bits_per_dim, quantize, resize
-from genrl.models.probe import LinearProbe, balanced
 from genrl.models.training import fit
-from genrl.runs.gan_pictures import by_code
-from genrl.runs.image_pictures import as_bytes, grid
 
 RESULTS = Path(__file__).parent / "results" / "images"
 

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from genrl.data import Demonstrations
-from genrl.models.state import write_whole
+from genrl.files import write_whole
 from genrl.runs import ImitateConfig, RunDirectory, imitate
 
 KEPT = ("env", "learner", "reward", "seed", "steps", "seconds", "evaluation_return", "evaluation_returns", "training_return")

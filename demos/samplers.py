@@ -20,17 +20,18 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from genrl.data import ImageData, load_images
-from genrl.models.balance import modes
+from genrl.generation.balance import modes
+from genrl.generation.classifier import judge
+from genrl.generation.metrics import compare_with_floor, inception_score
+from genrl.generation.probe import balanced
 from genrl.models.base import ImageModel
-from genrl.models.classifier import judge
+from genrl.models.capabilities import Transform
 from genrl.models.diffusion import Diffusion
 from genrl.models.energy import EnergyModel
 from genrl.models.gan import GAN
-from genrl.models.metrics import compare_with_floor, inception_score
 from genrl.models.novelty import FeatureDistance, auroc
-from genrl.models.probe import balanced
 from genrl.models.semi_supervised import SemiSupervisedGAN, with_labelled
-from genrl.models.training import Transform, faster_precision
+from genrl.models.training import faster_precision
 from genrl.models.vae import VAE
 
 OTHER = {"mnist": "fashion-mnist", "fashion-mnist": "mnist"}

@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from genrl.models.state import write_whole
+from genrl.files import write_whole
 from genrl.runs import ExploreConfig, explore
 
 METHODS = {"none": "TRPO alone", "vime": "TRPO + VIME"}

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,3 +22,12 @@ def shared() -> Path:
     if not path.is_dir():
         pytest.skip("the reference data (../shared) is not here; set GENRL_SHARED to its folder")
     return path
+
+
+@pytest.fixture
+def double() -> Iterator[None]:
+    """Float64 by default, and the same draws in every test: laws are tested in double precision."""
+    torch.manual_seed(0)
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)

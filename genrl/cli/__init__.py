@@ -7,7 +7,7 @@ import sys
 import warnings
 from pathlib import Path
 
-from genrl.runs.errors import RunError, did_you_mean
+from genrl.errors import RunError, did_you_mean
 
 __all__ = ["COMMANDS", "main"]
 

@@ -12,8 +12,8 @@ from typing import Annotated, Any, TypeVar
 
 import tyro
 
-from genrl.runs._config import Config
-from genrl.runs.errors import RunError, did_you_mean
+from genrl.errors import RunError, did_you_mean
+from genrl.runs.options import Config
 
 __all__ = ["parse", "parse_run"]
 
@@ -81,11 +81,10 @@ def _hidden(name: str) -> tuple[str, Any, Any]:
 def _defaults(config: type[Config], role: str, chosen: Mapping[str, str]) -> Mapping[str, Any]:
     """Where the command's defaults differ from those of the chosen part; ``None`` is decided later, by the images."""
     if role == "model":
-        from genrl.runs.recipes import flag_defaults
+        from genrl.generation.recipes import flag_defaults
 
         return flag_defaults(chosen["model"])
-    from genrl.runs.config import RunConfig
-    from genrl.runs.defaults import learner_defaults, reward_defaults
+    from genrl.runs.config import RunConfig, learner_defaults, reward_defaults
 
     assert issubclass(config, RunConfig)
     return (
@@ -95,10 +94,10 @@ def _defaults(config: type[Config], role: str, chosen: Mapping[str, str]) -> Map
 
 def _class_of(role: str, name: str) -> type:
     if role == "model":
-        from genrl.runs.recipes import model_class
+        from genrl.generation.recipes import model_class
 
         return model_class(name)
-    from genrl.runs.resolve import learner_class, reward_class
+    from genrl.runs.names import learner_class, reward_class
 
     cls = learner_class(name) if role == "learner" else reward_class(name)
     assert cls is not None

@@ -11,7 +11,7 @@ __all__ = ["main"]
 def main(argv: list[str]) -> int:
     """Parse, train, report."""
     config = parse_run(ExploreConfig, argv)
-    from genrl.cli._report import report
+    from genrl.cli._ending import report
     from genrl.runs import explore
 
     return report(explore(config), config.directory)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from genrl.cli._flags import parse_run
-from genrl.runs.generate_config import GenerateConfig
+from genrl.generation.config import GenerateConfig
 
 __all__ = ["main"]
 
@@ -11,7 +11,7 @@ __all__ = ["main"]
 def main(argv: list[str]) -> int:
     """Parse, train, report."""
     config = parse_run(GenerateConfig, argv)
-    from genrl.cli._report import report_generation
-    from genrl.runs import generate
+    from genrl.cli._ending import report_generation
+    from genrl.generation import generate
 
     return report_generation(generate(config), config.directory)

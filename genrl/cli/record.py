@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from genrl.cli._flags import parse
-from genrl.runs.errors import RunError
+from genrl.errors import RunError
 
 __all__ = ["main"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import tyro
 
 from genrl.cli._flags import parse
-from genrl.runs.errors import RunError
+from genrl.errors import RunError
 
 __all__ = ["main"]
 
@@ -45,13 +45,13 @@ def main(argv: list[str]) -> int:
     run = RunDirectory.open(flags.run)
     if run.read_json(run.config).get("command") == "generate":
         _refuse(flags, LEARNERS, GENERATORS, "a generative model")
-        from genrl.cli._report import report_generation
-        from genrl.runs import resume_generation
+        from genrl.cli._ending import report_generation
+        from genrl.generation import resume_generation
 
         result = resume_generation(flags.run, epochs=flags.epochs, data=flags.data, data_root=flags.data_root)
         return report_generation(result, flags.run)
     _refuse(flags, GENERATORS, LEARNERS, "a learner")
-    from genrl.cli._report import report
+    from genrl.cli._ending import report
     from genrl.runs import resume
 
     return report(resume(flags.run, steps=flags.steps, demos=flags.demos, imports=flags.imports), flags.run)

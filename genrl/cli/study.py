@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import tyro
 
 from genrl.cli._flags import parse
-from genrl.runs.errors import RunError
+from genrl.errors import RunError
 
 if TYPE_CHECKING:
     from genrl.studies.executors import Executor

@@ -37,8 +37,8 @@ class Watch:
 def main(argv: list[str]) -> int:
     """Parse, film, say where it is."""
     flags = parse(Watch, argv, "genrl watch")
+    from genrl.errors import RunError
     from genrl.runs import watch
-    from genrl.runs.errors import RunError
 
     for name in ("episodes", "steps", "fps", "size"):
         if getattr(flags, name) < (16 if name == "size" else 1):

@@ -16,7 +16,7 @@ import numpy as np
 
 from genrl.data._episode import FIELDS, DemonstrationError, Episode, one_line
 from genrl.data._layouts import from_arrays, is_known
-from genrl.models.state import write_whole
+from genrl.files import write_whole
 
 __all__ = ["MAIN_FILE", "file_content", "find_file", "read", "write_folder"]
 

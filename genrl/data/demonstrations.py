@@ -17,7 +17,7 @@ from genrl.data._episode import DemonstrationError, Episode, checked, is_discret
 from genrl.data._files import read
 from genrl.data._fit import check_actions, check_bounds, check_observations
 from genrl.data._summary import summary
-from genrl.models.state import write_whole
+from genrl.files import write_whole
 from genrl.transitions import Transitions
 
 __all__ = ["DemonstrationError", "Demonstrations", "Episode"]

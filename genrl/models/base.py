@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from importlib import import_module
 from itertools import chain
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from genrl.models.state import load_state, save_state
+from genrl.files import load_state, save_state
 
-__all__ = ["Decoder", "Density", "Encoder", "ImageModel", "Sampler", "evaluating", "load_model", "save_model"]
+__all__ = ["ImageModel", "evaluating", "load_model", "save_model"]
 
 _CLASSES = {
     "ConditionalVAE": "conditional_vae",
@@ -31,45 +31,6 @@ _CLASSES = {
     "CodePrior": "vqvae",
 }
 """The module of each class that a file may name; nothing else is ever imported for one."""
-
-
-@runtime_checkable
-class Density(Protocol):
-    """Scores images: a novelty reward can be made of it."""
-
-    likelihood: ClassVar[Literal["exact", "lower bound"]]
-    """What ``log_prob`` is."""
-
-    def log_prob(self, x: Tensor) -> Tensor:
-        """log p(x), or a bound below it, nats, ``(batch,)``."""
-        ...
-
-
-@runtime_checkable
-class Sampler(Protocol):
-    """Draws images: an environment or a replay can be made of it."""
-
-    def sample(self, n: int) -> Tensor:
-        """In [0, 1], ``(n, channel, height, width)``."""
-        ...
-
-
-@runtime_checkable
-class Encoder(Protocol):
-    """Turns images into features: a features extractor can be made of it."""
-
-    def encode(self, x: Tensor) -> Tensor:
-        """``(batch, feature)``."""
-        ...
-
-
-@runtime_checkable
-class Decoder(Protocol):
-    """Turns features back into images."""
-
-    def decode(self, z: Tensor) -> Tensor:
-        """In [0, 1], ``(batch, channel, height, width)``."""
-        ...
 
 
 class ImageModel(nn.Module):

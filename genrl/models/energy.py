@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genrl.models.base import ImageModel
+from genrl.models.capabilities import Player
 from genrl.models.nn import trainable
-from genrl.models.training import Player
 
 __all__ = ["EnergyModel", "Start", "langevin"]
 

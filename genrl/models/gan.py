@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genrl.models.base import ImageModel, evaluating
+from genrl.models.capabilities import Player
 from genrl.models.gan_networks import REFERENCE, Discriminator, Generator, Networks, Norm
 from genrl.models.infogan import Codes, distorted
 from genrl.models.nn import trainable
-from genrl.models.training import Player
 
 __all__ = ["GAN", "HistoricalAverage", "Objective", "fooling", "real_or_fake", "shares_right"]
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from genrl.models.training import Transform
+from genrl.models.capabilities import Transform
 
 __all__ = [
     "Pixels",

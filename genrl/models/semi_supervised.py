@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from genrl.models.base import evaluating
+from genrl.models.capabilities import Measured, Player, Source, Transform
 from genrl.models.gan import GAN, real_or_fake, shares_right
 from genrl.models.gan_networks import Discriminator, Generator, Networks, Norm
-from genrl.models.training import Measured, Player, Source, Transform
 
 __all__ = ["SemiSupervisedGAN", "with_labelled"]
 

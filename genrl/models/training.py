@@ -11,65 +11,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args, runtime_checkable
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
+from genrl.files import load_state, save_state
+from genrl.models.capabilities import Measured, Model, Player, Source, Transform
 from genrl.models.nn import minibatches, trainable
-from genrl.models.state import load_state, save_state
 
-__all__ = ["Measured", "Model", "Player", "Precision", "Source", "Transform", "averaged", "faster_precision", "fit", "held_out_loss"]
+__all__ = ["Precision", "averaged", "faster_precision", "fit", "held_out_loss"]
 
-Transform = Callable[[Tensor, torch.Generator], Tensor | tuple[Tensor, ...]]
-"""From grey levels in [0, 1], ``(batch, channel, height, width)``, to what a model learns, such as :func:`genrl.models.pixels.binarize`;
-of several tensors, such as a target and what is given of it, each is an argument of the loss."""
 
 Precision = Literal["auto", "float32", "bfloat16"]
-
-Measured = Tensor | tuple[Tensor, Mapping[str, Tensor]]
-"""A loss, or a loss and numbers that were measured on the way; their means are in the log."""
-
-
-class Source(Protocol):
-    """Images of which batches are drawn, such as :class:`genrl.data.Images`."""
-
-    def __len__(self) -> int: ...
-
-    def batch(self, index: Tensor) -> Tensor:
-        """Grey levels in [0, 1], ``(batch, channel, height, width)``."""
-        ...
-
-    @property
-    def needed_labels(self) -> Tensor:
-        """``(image,)``, int64; an error where there are none."""
-        ...
-
-
-@runtime_checkable
-class Model(Protocol):
-    """What :func:`fit` asks of a module: a mean loss of a batch, in nats an image where it is a likelihood.
-
-    A class with ``conditional = True`` is given labels too, ``loss(x, labels)``. One with several players that learn in turn, as a GAN has,
-    has ``players()`` instead.
-    """
-
-    def loss(self, x: Tensor) -> Tensor:
-        """Scalar, of a batch ``(batch, channel, height, width)``."""
-        ...
-
-
-@dataclass
-class Player:
-    """Parameters with a loss of their own."""
-
-    name: str
-    parameters: Sequence[nn.Parameter]
-    loss: Callable[..., Measured]
-    pace: float = 1.0
-    """Its learning rate over that of the fit."""
-    betas: tuple[float, float] = (0.9, 0.999)
-    """Of Adam."""
 
 
 @dataclass

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genrl.models.base import ImageModel
+from genrl.models.capabilities import Player, Source, Transform
 from genrl.models.codebook import Codebook
 from genrl.models.pixels import Pixels, level_of, log_logistic_mass, mean_logistic, to_levels
-from genrl.models.training import Player, Source, Transform
 from genrl.models.transformer import CausalTransformer
 
 __all__ = ["VQVAE", "CodePrior"]

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genrl.data import Demonstrations
+from genrl.errors import check, check_positive
 from genrl.models.nn import gradient_step
 from genrl.models.normalization import RunningMeanStd
-from genrl.rewards._checks import check, check_positive
 from genrl.rewards.base import Memory, RewardModel
 from genrl.transitions import Transitions
 

@@ -11,6 +11,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from genrl.spaces import brief, cure
 from genrl.transitions import Transitions
 
 __all__ = ["Memory", "RewardModel"]
@@ -61,11 +62,11 @@ class RewardModel(nn.Module):
         name = type(self).__name__
         if not isinstance(observation_space, spaces.Box) or len(observation_space.shape) != 1:
             raise ValueError(
-                f"{name} takes observations of a flat Box, shape (n,), but was given {_brief(observation_space)}; "
-                f"wrap the environment in {_cure(observation_space)}"
+                f"{name} takes observations of a flat Box, shape (n,), but was given {brief(observation_space)}; "
+                f"wrap the environment in {cure(observation_space)}"
             )
         if not isinstance(action_space, spaces.Box | spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):
-            raise ValueError(f"{name} takes Box, Discrete, MultiDiscrete or MultiBinary actions, but was given {_brief(action_space)}")
+            raise ValueError(f"{name} takes Box, Discrete, MultiDiscrete or MultiBinary actions, but was given {brief(action_space)}")
         self.observation_space = observation_space
         self.action_space = action_space
         self.obs_dim = observation_space.shape[0]
@@ -116,14 +117,3 @@ class RewardModel(nn.Module):
             getattr(self, name).set_state(value)
         for name, value in state["optimizers"].items():
             getattr(self, name).load_state_dict(value)
-
-
-def _brief(space: spaces.Space[Any]) -> str:
-    shape = getattr(space, "shape", None)
-    return f"{type(space).__name__}{tuple(shape) if shape else ''}"
-
-
-def _cure(space: spaces.Space[Any]) -> str:
-    if isinstance(space, spaces.Box) and len(space.shape) == 3:
-        return "gymnasium.wrappers.FlattenObservation, or give the reward features of the image"
-    return "gymnasium.wrappers.FlattenObservation"

@@ -16,12 +16,12 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from torch import Tensor
 
 from genrl.data import Demonstrations
-from genrl.rewards._expert import ExpertBatches
-from genrl.rewards._hooks import OffPolicyPart, OnPolicyPart, attach, detach
-from genrl.rewards._observations import RawObservations
-from genrl.rewards._replay import ReplayMemory, as_transitions
 from genrl.rewards.base import Memory, RewardModel
 from genrl.rewards.memory import TransitionPool
+from genrl.sb3.batches import ExpertBatches
+from genrl.sb3.hooks import OffPolicyPart, OnPolicyPart, attach, detach
+from genrl.sb3.observations import RawObservations
+from genrl.sb3.replay import ReplayMemory, as_transitions
 from genrl.transitions import Transitions, check_finite
 
 __all__ = ["RewardCallback"]
@@ -120,7 +120,7 @@ class RewardCallback(BaseCallback):
         return self.weight != 0 or self.extrinsic_weight != 1 or self.expert_fraction > 0
 
     def state_dict(self) -> dict[str, Any]:
-        """State of the reward and of its memory, for :func:`genrl.models.state.save_state`."""
+        """State of the reward and of its memory, for :func:`genrl.files.save_state`."""
         return {
             "reward": self.reward.state_dict(),
             "pool": self.pool.state_dict(),

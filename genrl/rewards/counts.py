@@ -8,8 +8,8 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from genrl.errors import check, check_positive
 from genrl.models.normalization import RunningMeanStd
-from genrl.rewards._checks import check, check_positive
 from genrl.rewards.base import Memory, RewardModel
 from genrl.rewards.scale import BonusScale
 from genrl.transitions import Transitions

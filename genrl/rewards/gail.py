@@ -9,8 +9,8 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from genrl.data import Demonstrations
+from genrl.errors import check_positive
 from genrl.models.nn import mlp
-from genrl.rewards._checks import check_positive
 from genrl.rewards.adversarial import AdversarialReward, RewardForm, spectrally_normalized
 from genrl.transitions import Transitions
 

@@ -9,9 +9,9 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from genrl.errors import check_positive
 from genrl.models.nn import gradient_step, minibatches, mlp
 from genrl.models.normalization import RunningMeanStd
-from genrl.rewards._checks import check_positive
 from genrl.rewards.base import Memory, RewardModel
 from genrl.rewards.scale import BonusScale
 from genrl.transitions import Transitions

@@ -10,9 +10,9 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
+from genrl.errors import check, check_positive
 from genrl.models.nn import gradient_step, minibatches, mlp
 from genrl.models.normalization import RunningMeanStd
-from genrl.rewards._checks import check, check_positive
 from genrl.rewards.base import Memory, RewardModel
 from genrl.rewards.scale import BonusScale
 from genrl.transitions import Transitions

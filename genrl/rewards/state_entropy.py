@@ -9,9 +9,9 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from genrl.errors import check, check_positive
 from genrl.models.nn import mlp
 from genrl.models.normalization import RunningMeanStd
-from genrl.rewards._checks import check, check_positive
 from genrl.rewards.base import RewardModel
 from genrl.rewards.scale import BonusScale
 from genrl.transitions import Transitions

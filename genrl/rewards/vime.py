@@ -10,9 +10,9 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from genrl.errors import check, check_positive
 from genrl.models.bayesian import BayesianNetwork, information_gain
 from genrl.models.normalization import RunningMeanStd
-from genrl.rewards._checks import check, check_positive
 from genrl.rewards.base import Memory, RewardModel
 from genrl.transitions import Transitions
 

@@ -5,19 +5,14 @@ from typing import Any
 
 _MODULES = {
     "ExploreConfig": "config",
-    "GenerateConfig": "generate_config",
     "ImitateConfig": "config",
     "RunConfig": "config",
     "RunDirectory": "directory",
-    "RunError": "errors",
     "explore": "training",
-    "generate": "generation",
     "imitate": "training",
     "train": "training",
     "record": "recording",
-    "record_frames": "frames",
     "resume": "training",
-    "resume_generation": "generation",
     "watch": "film",
 }
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from genrl.runs._config import Config
-from genrl.runs.errors import RunError, did_you_mean
+from genrl.errors import RunError, did_you_mean
+from genrl.runs.options import Config
 
-__all__ = ["ExploreConfig", "ImitateConfig", "RunConfig"]
+__all__ = ["ExploreConfig", "ImitateConfig", "RunConfig", "learner_defaults", "reward_defaults"]
 
 AUTO = -1
 """Of a field: what does well with the chosen learner."""
@@ -234,3 +234,42 @@ def plain_name(learner: str) -> str:
 
 def _short(name: str) -> str:
     return name.split(":")[-1].lower()
+
+
+_ON_POLICY = {"n_steps": 128, "batch_size": 256, "net_arch": (128, 128)}
+_OFF_POLICY = {"gradient_steps": -1, "learning_starts": 1000}
+"""With several environments, as many updates as steps."""
+_IMITATION: Mapping[str, Mapping[str, Any]] = {
+    "ppo": _ON_POLICY,
+    "trpo": _ON_POLICY,
+    "maskableppo": _ON_POLICY,
+    "a2c": {"n_steps": 32, "net_arch": (128, 128)},
+    "sac": _OFF_POLICY,
+    "tqc": _OFF_POLICY,
+    "td3": _OFF_POLICY,
+    "ddpg": _OFF_POLICY,
+    "crossq": _OFF_POLICY,
+}
+
+
+def learner_defaults(kind: type[RunConfig], learner: str) -> Mapping[str, Any]:
+    """What a command takes where nothing is said, for those keywords whose default is not the learner's own.
+
+    Example:
+        >>> learner_defaults(ImitateConfig, "ppo")["batch_size"]
+        256
+    """
+    return _IMITATION.get(plain_name(learner), {}) if kind is ImitateConfig else {}
+
+
+def reward_defaults(kind: type[RunConfig], learner: str, reward: str) -> Mapping[str, Any]:
+    """The same for a reward: off-policy the discriminator's logit, as in "Discriminator-Actor-Critic" (2018).
+
+    Example:
+        >>> reward_defaults(ImitateConfig, "sac", "gail")
+        {'form': 'logit'}
+        >>> reward_defaults(ImitateConfig, "ppo", "gail")
+        {}
+    """
+    off_policy = kind is ImitateConfig and is_off_policy(learner)
+    return {"form": "logit"} if off_policy and reward.lower() in ("gail", "gaifo", "vail") else {}

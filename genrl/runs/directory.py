@@ -6,16 +6,22 @@ import csv
 import io
 import json
 import math
+import os
+import platform
+import shlex
 import shutil
+import sys
 import tempfile
+import time
 from collections.abc import Iterable, Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from genrl.models.state import write_whole
-from genrl.runs.errors import RunError, did_you_mean
+from genrl.errors import RunError, did_you_mean
+from genrl.files import write_whole
 
-__all__ = ["RunDirectory"]
+__all__ = ["RunDirectory", "about"]
 
 
 class RunDirectory:
@@ -148,3 +154,17 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def about() -> dict[str, Any]:
+    """What config.json says of how a run came about."""
+    import torch
+
+    packages = ("genrl-toolkit", "torch", "stable-baselines3", "sb3-contrib", "gymnasium", "mujoco", "numpy")
+    words = [Path(sys.argv[0]).name, *sys.argv[1:]]
+    return {
+        "command": shlex.join(words),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "versions": {name: metadata.version(name) for name in packages} | {"python": platform.python_version()},
+        "machine": {"system": platform.platform(), "cpus": os.cpu_count(), "threads": torch.get_num_threads()},
+    }

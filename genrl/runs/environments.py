@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import gymnasium
 from gymnasium import spaces
 
+from genrl.errors import RunError, did_you_mean
 from genrl.runs.config import RunConfig
-from genrl.runs.errors import RunError, did_you_mean
 
 if TYPE_CHECKING:
     from stable_baselines3.common.vec_env import VecEnv

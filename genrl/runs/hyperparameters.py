@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Union, get_args, get_origin
 
-from genrl.runs._types import fits, in_words
-from genrl.runs.errors import RunError, did_you_mean
+from genrl.errors import RunError, did_you_mean
+from genrl.runs.options import fits, in_words
 
 __all__ = ["Hyperparameter", "hyperparameters", "resolve_kwargs"]
 

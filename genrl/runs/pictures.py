@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from genrl.models.state import write_whole
+from genrl.files import write_whole
 from genrl.runs.directory import RunDirectory, read_csv
 
 if TYPE_CHECKING:

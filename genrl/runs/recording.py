@@ -11,11 +11,10 @@ import gymnasium
 import numpy as np
 
 from genrl.data import DemonstrationError, Demonstrations, Episode
+from genrl.errors import RunError
 from genrl.runs.directory import RunDirectory
 from genrl.runs.environments import make_env
-from genrl.runs.errors import RunError
-from genrl.runs.rollout import play, trained
-from genrl.runs.training import load_config
+from genrl.runs.play import load_config, play, trained
 
 __all__ = ["record"]
 

@@ -11,15 +11,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from genrl.models.state import save_state, write_whole
+from genrl.errors import RunError
+from genrl.files import save_state, write_whole
 from genrl.runs import pictures
 from genrl.runs.callbacks import Recorder
 from genrl.runs.coverage import Coverage
-from genrl.runs.demonstrations import fingerprint
 from genrl.runs.directory import RunDirectory, read_csv
-from genrl.runs.errors import RunError
+from genrl.runs.imitation import fingerprint
 from genrl.runs.interrupt import Interrupt
-from genrl.runs.rollout import evaluate
+from genrl.runs.play import evaluate
 from genrl.runs.session import Session
 
 __all__ = ["Ending", "begin_imitation", "finish_result", "is_complete", "trained_result", "write_artefacts", "write_result"]

@@ -12,15 +12,24 @@ from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize, unwrap_vec_normalize
 
-from genrl.runs import _sb3
-from genrl.runs.config import ImitateConfig, RunConfig
-from genrl.runs.defaults import learner_defaults, reward_defaults
-from genrl.runs.demonstrations import Loaded, load
+from genrl.errors import RunError
+from genrl.runs.config import ImitateConfig, RunConfig, learner_defaults, reward_defaults
 from genrl.runs.environments import coverage_names, getattr_or, is_image, make_env, make_vec_env
-from genrl.runs.errors import RunError
 from genrl.runs.hyperparameters import hyperparameters, resolve_kwargs
-from genrl.runs.resolve import learner_class, reward_class
+from genrl.runs.imitation import Loaded, load
+from genrl.runs.names import learner_class, reward_class
 from genrl.runs.rewind import episodes, rewind
+from genrl.sb3.learner import close, constructor_kwargs
+from genrl.sb3.state import (
+    generator_state,
+    go_on,
+    learner_state,
+    load_learner_state,
+    load_vecnormalize_state,
+    restore_sde,
+    set_generator_state,
+    vecnormalize_state,
+)
 
 if TYPE_CHECKING:
     from genrl.policies import CriticWarmUp, HeldNoise
@@ -82,11 +91,11 @@ class Session:
     def state_dict(self) -> dict[str, Any]:
         """All that is needed to go on."""
         return {
-            "learner": _sb3.learner_state(self.learner),
+            "learner": learner_state(self.learner),
             "reward": self.reward.state_dict() if self.reward is not None else None,
-            "vecnormalize": _sb3.vecnormalize_state(self.normalize) if self.normalize is not None else None,
+            "vecnormalize": vecnormalize_state(self.normalize) if self.normalize is not None else None,
             "noise": [callback.state_dict() for callback in self.noises],
-            "generators": _sb3.generator_state(),
+            "generators": generator_state(),
             "episodes": episodes(self.env),
         }
 
@@ -97,26 +106,26 @@ class Session:
             Whether the environments are in the middle of their episodes again, so that what follows is what would have followed. A task
             which is another for the same seed and actions begins new episodes, with seeds of their own.
         """
-        _sb3.load_learner_state(self.learner, state["learner"])
+        load_learner_state(self.learner, state["learner"])
         if self.reward is not None:
             self.reward.load_state_dict(state["reward"])
         if self.normalize is not None:
-            _sb3.load_vecnormalize_state(self.normalize, state["vecnormalize"])
+            load_vecnormalize_state(self.normalize, state["vecnormalize"])
         for callback, noise in zip(self.noises, state["noise"], strict=True):
             callback.load_state_dict(noise)
         exact = self._rewind(state)
         if exact:
-            _sb3.go_on(self.learner, state["learner"])
+            go_on(self.learner, state["learner"])
         else:
             seeds = np.random.SeedSequence([self.config.seed, self.learner.num_timesteps])
             self.env.seed(int(seeds.generate_state(1)[0]) // 2)
-        _sb3.set_generator_state(state["generators"])
+        set_generator_state(state["generators"])
         return exact
 
     def restore_draws(self, state: dict[str, Any]) -> None:
         """Put the generators back, after all that was drawn since :meth:`load_state_dict` to set the training up."""
-        _sb3.set_generator_state(state["generators"])
-        _sb3.restore_sde(self.learner, state["learner"])
+        set_generator_state(state["generators"])
+        restore_sde(self.learner, state["learner"])
 
     def _rewind(self, state: dict[str, Any]) -> bool:
         seen = state["learner"]["last"].get("_last_obs") if self.normalize is None else state["vecnormalize"].get("old_obs")
@@ -173,7 +182,7 @@ def build(config: RunConfig) -> Session:
         if reward is not None:
             _check_mixing(reward, learner)
     except BaseException:
-        _sb3.close(env)
+        close(env)
         raise
     return Session(config, env, learner, reward, _callbacks(config), names, observation_names, loaded)
 
@@ -192,7 +201,7 @@ def _check_action_space(config: RunConfig, env: Any) -> None:
 
 def _learner(config: RunConfig, env: VecEnv) -> BaseAlgorithm:
     cls = learner_class(config.learner)
-    kwargs = _sb3.constructor_kwargs(config.learner_kwargs, env.action_space)
+    kwargs = constructor_kwargs(config.learner_kwargs, env.action_space)
     names = inspect.signature(cls.__init__).parameters
     kwargs |= {name: value for name, value in {"seed": config.seed, "device": config.device}.items() if name in names}
     try:

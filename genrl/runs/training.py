@@ -12,16 +12,16 @@ from typing import Any
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
 
-from genrl.models.state import load_state, save_state
-from genrl.runs import _sb3
-from genrl.runs._about import about as _about
+from genrl.errors import RunError
+from genrl.files import load_state, save_state
 from genrl.runs.callbacks import CheckFinite, Checkpointer, Recorder, Restore
 from genrl.runs.config import ExploreConfig, ImitateConfig, RunConfig
 from genrl.runs.coverage import Coverage
-from genrl.runs.demonstrations import completed
 from genrl.runs.directory import RunDirectory
-from genrl.runs.errors import RunError
+from genrl.runs.directory import about as _about
+from genrl.runs.imitation import completed
 from genrl.runs.interrupt import Interrupt
+from genrl.runs.play import load_config
 from genrl.runs.progress import Progress
 from genrl.runs.result import (
     Ending,
@@ -34,6 +34,7 @@ from genrl.runs.result import (
     write_result,
 )
 from genrl.runs.session import Session, build
+from genrl.sb3.learner import close, log_the_rest, make_logger, parameters_are_finite
 
 __all__ = ["explore", "imitate", "resume", "train"]
 
@@ -90,7 +91,7 @@ def train(config: RunConfig, *, quiet: bool = False) -> dict[str, Any]:
                 run.discard()
                 raise
     finally:
-        _sb3.close(session.env)
+        close(session.env)
 
 
 def resume(
@@ -147,7 +148,7 @@ def resume(
                 run.write_json(run.config, session.config.to_dict() | {"about": run.read_json(run.config)["about"]})
             return _run(session, run, checkpoint, interrupt, quiet)
     finally:
-        _sb3.close(session.env)
+        close(session.env)
 
 
 def _demonstrations(config: ImitateConfig, moved: str | Path | None) -> Path | None:
@@ -155,25 +156,6 @@ def _demonstrations(config: ImitateConfig, moved: str | Path | None) -> Path | N
     if demos is not None and not demos.exists():
         raise RunError(f"there are no demonstrations at {demos}; say where they are now: genrl resume {config.directory} --demos FILE")
     return demos
-
-
-def load_config(run: RunDirectory, imports: Collection[str] = ()) -> RunConfig:
-    """The resolved configuration of an existing run, wherever its directory is now.
-
-    Raises:
-        RunError: it is of a generative model, or it names a module that is not among ``imports``: a file that somebody sent must not
-            decide what is imported.
-    """
-    values = run.read_json(run.config)
-    values.pop("about", None)
-    if values.get("command") == "generate":
-        raise RunError(f"{run.path} is the run of a generative model, which has no learner and no policy; look at its pictures")
-    config = replace(RunConfig.from_dict(values), out=run.path)
-    try:
-        config.check_imports(imports)
-    except RunError as error:
-        raise RunError(f"{run.config} says {error}") from error
-    return config
 
 
 def _run(session: Session, run: RunDirectory, checkpoint: dict[str, Any] | None, interrupt: Interrupt, quiet: bool) -> dict[str, Any]:
@@ -205,7 +187,7 @@ def _train(
     """One ``learn``."""
     config, learner = session.config, session.learner
     started_at = learner.num_timesteps
-    learner.set_logger(_sb3.make_logger(run.path, run.progress, config.tensorboard))
+    learner.set_logger(make_logger(run.path, run.progress, config.tensorboard))
 
     def save() -> None:
         save_checkpoint(run, session, recorder)
@@ -217,7 +199,7 @@ def _train(
     callbacks: list[BaseCallback] = [*restore, CheckFinite(), *session.callbacks, *rewards, recorder, progress, checkpointer]
     try:
         learner.learn(config.steps - started_at, callback=callbacks, reset_num_timesteps=checkpoint is None)
-        _sb3.log_the_rest(learner)
+        log_the_rest(learner)
         if checkpointer.stopped:
             return Ending("interrupted", checkpointer.saved_step)
         save()
@@ -237,7 +219,7 @@ def save_checkpoint(run: RunDirectory, session: Session, recorder: Recorder) -> 
         FloatingPointError: the learner has diverged, so that its state is not worth keeping.
     """
     learner = session.learner
-    if not _sb3.parameters_are_finite(learner):
+    if not parameters_are_finite(learner):
         raise FloatingPointError(f"the parameters of {type(learner).__name__} became NaN or infinite before step {learner.num_timesteps}")
     state = session.state_dict()
     save_state(run.checkpoint, state | {"recorder": recorder.state_dict()})
@@ -251,7 +233,7 @@ def _explain(failure: Exception, session: Session) -> tuple[str, bool]:
         return _one_line(failure), True
     if isinstance(failure, EOFError | BrokenPipeError | ConnectionResetError):
         return f"the process of an environment died at step {step}; run with --no-subproc to see why", False
-    if not _sb3.parameters_are_finite(session.learner):
+    if not parameters_are_finite(session.learner):
         return f"the parameters of {type(session.learner).__name__} became NaN or infinite at step {step}", True
     return f"{type(failure).__name__} at step {step}: {_one_line(failure)}", False
 

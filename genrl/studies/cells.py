@@ -18,9 +18,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from genrl.errors import RunError
 from genrl.runs.config import RunConfig
 from genrl.runs.directory import RunDirectory
-from genrl.runs.errors import RunError
 
 PRELOAD = (
     "genrl.runs.training",
@@ -83,7 +83,7 @@ class CellState:
 
     def change(self, **values: Any) -> None:
         """Write some of it anew."""
-        from genrl.models.state import write_whole
+        from genrl.files import write_whole
 
         self.path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(self.path, (json.dumps(self.read() | values) + "\n").encode())
@@ -180,7 +180,7 @@ def _run_elsewhere(job: Job) -> Outcome:
 
 def unpack(job: Job, files: Mapping[str, bytes]) -> None:
     """Write the files of a run that was trained on another machine; the result last, so that it is finished when it is whole."""
-    from genrl.models.state import write_whole
+    from genrl.files import write_whole
 
     job.path.mkdir(parents=True, exist_ok=True)
     for name in sorted(files, key=lambda name: name == "result.json"):

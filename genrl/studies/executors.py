@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, Protocol, TypeVar
 
-from genrl.runs.errors import RunError
+from genrl.errors import RunError
 
 __all__ = ["Executor", "InProcess", "Processes", "Ray", "WorkerDied"]
 

@@ -14,8 +14,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from genrl.errors import RunError, did_you_mean
 from genrl.runs.config import ExploreConfig, ImitateConfig, RunConfig
-from genrl.runs.errors import RunError, did_you_mean
 
 __all__ = ["Cell", "Settings", "Study", "Task"]
 
@@ -184,8 +184,8 @@ class Study:
         Raises:
             RunError: names the task and the method, or a module that is not among ``imports``: a file must not decide what is imported.
         """
-        from genrl.runs.demonstrations import completed
         from genrl.runs.environments import make_env
+        from genrl.runs.imitation import completed
         from genrl.runs.session import resolve
 
         made: set[str] = set()

@@ -15,9 +15,9 @@ from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from genrl.errors import RunError
 from genrl.runs.directory import RunDirectory
-from genrl.runs.errors import RunError
-from genrl.studies import _figures as figures
+from genrl.studies import figures
 from genrl.studies.cells import CellState
 from genrl.studies.matrix import Task
 from genrl.studies.results import CellResult, Results, finite, read_study
@@ -49,7 +49,7 @@ def write_report(directory: str | Path, out: str | Path | None = None) -> Path:
     Raises:
         RunError: there is no study, or the page can't be written.
     """
-    from genrl.models.state import write_whole
+    from genrl.files import write_whole
 
     path = Path(directory) / "report.html" if out is None else Path(out)
     page = _render(read_study(directory), path.parent)

@@ -6,7 +6,7 @@ import csv
 import io
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,10 @@ from typing import Any
 import numpy as np
 
 from genrl.runs.directory import RunDirectory, read_csv
-from genrl.runs.errors import RunError, did_you_mean
 from genrl.runs.pictures import trailing_mean
 from genrl.studies.cells import CellState, is_finished
+from genrl.studies.directory import open_study
 from genrl.studies.matrix import Cell, Study
-from genrl.studies.running import read_about
 
 __all__ = ["CellResult", "Progress", "Results", "progress", "read_study"]
 
@@ -85,25 +84,6 @@ def read_study(directory: str | Path) -> Results:
     """
     study = open_study(directory)
     return Results(study, tuple(read_cell(cell, study.settings.tries) for cell in study.cells))
-
-
-def open_study(directory: str | Path) -> Study:
-    """The study whose runs are in ``directory``.
-
-    Raises:
-        RunError: there is no study, or one of another version.
-    """
-    directory = Path(directory)
-    about = read_about(directory)
-    if about is None:
-        others = [str(path.parent) for path in directory.parent.glob("*/study.json")] if directory.parent.is_dir() else []
-        raise RunError(f"{directory} holds no study{did_you_mean(str(directory), others) or '; train one with `genrl study FILE.toml`'}")
-    path = directory / "study.toml"
-    try:
-        study = Study.parse(path.read_text(encoding="utf-8"), about["name"], directory, str(path))
-    except OSError as error:
-        raise RunError(f"{path} can't be read ({error.strerror}); run `genrl study` again") from error
-    return replace(study, source=str(about.get("file", "")))
 
 
 def read_cell(cell: Cell, tries: int) -> CellResult:

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import time
-import uuid
 import warnings
 from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
 
-from filelock import FileLock
-
-from genrl.runs.errors import RunError
 from genrl.studies.cells import CellState, Job, Outcome, is_finished, run_cell, unpack
+from genrl.studies.directory import open_directory
 from genrl.studies.executors import Executor, WorkerDied
 from genrl.studies.matrix import Cell, Study
 
-__all__ = ["FORMAT", "film_study", "open_directory", "run_study"]
+__all__ = ["film_study", "run_study"]
 
-FORMAT = 1
-"""Version of what is in a study's directory; a change that old readers would misread increases it."""
-
-LOCK = ".lock"
 
 SECONDS_BETWEEN_ROUNDS = 1.0
 
@@ -95,52 +86,6 @@ def _film(job: tuple[Path, tuple[str, ...]]) -> Outcome:
     except Exception as error:  # no renderer, no screen: the numbers are there all the same
         return Outcome("failed", " ".join(str(error).split()))
     return Outcome("finished")
-
-
-def open_directory(study: Study) -> str:
-    """Make the directory, or check that it is a study's, and keep the TOML in it; the token tells a worker that it is the same one.
-
-    Raises:
-        RunError: it holds something else, or a study of another version.
-    """
-    from genrl.models.state import write_whole
-
-    folder, foreign = study.directory, RunError(f"{study.directory} holds something that is no study; choose another --out")
-    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    if names and names.isdisjoint({LOCK, "study.json"}):
-        raise foreign  # without leaving a lock in it; a study's own is there before anything else
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / LOCK):  # two studies that begin at the same moment must agree on a token
-            known = read_about(folder)
-            if known is None and any(path.name != LOCK for path in folder.iterdir()):
-                raise foreign
-            about = known or {"format": FORMAT, "token": uuid.uuid4().hex, "name": study.name}
-            file = Path(study.source).name if Path(study.source).is_absolute() else study.source
-            write_whole(folder / "study.json", (json.dumps(about | {"file": file}) + "\n").encode())
-            write_whole(folder / "study.toml", study.text.encode())
-    except OSError as error:
-        raise RunError(f"{folder} can't be written ({error.strerror}); choose another --out") from error
-    return str(about["token"])
-
-
-def read_about(directory: Path) -> dict[str, Any] | None:
-    """What study.json says; ``None`` where there is none.
-
-    Raises:
-        RunError: a study of another version.
-    """
-    path = directory / "study.json"
-    if not path.is_file():
-        return None
-    try:
-        about = json.loads(path.read_text())
-        version = about["format"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{path} is not what genrl wrote; restore it from a copy, or choose another --out") from error
-    if version != FORMAT:
-        raise RunError(f"{directory} holds a study of format {version}, this version of genrl has format {FORMAT}; choose another --out")
-    return dict(about)
 
 
 def _is_open(cell: Cell, tries: int) -> bool:

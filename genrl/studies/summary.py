@@ -14,9 +14,9 @@ import numpy as np
 
 from genrl.runs.directory import RunDirectory
 from genrl.studies import statistics
+from genrl.studies.directory import FORMAT
 from genrl.studies.matrix import Task
 from genrl.studies.results import CellResult, Results, finite
-from genrl.studies.running import FORMAT
 
 __all__ = ["summarize", "visited_bins", "write_results"]
 
@@ -227,7 +227,7 @@ def _about(results: Results) -> dict[str, Any]:
 
 def write_results(results: Results, document: dict[str, Any], path: Path) -> tuple[Path, Path]:
     """Write ``path``.json, the document, and ``path``.csv, a row for each finished run."""
-    from genrl.models.state import write_whole
+    from genrl.files import write_whole
 
     paths = path.with_suffix(".json"), path.with_suffix(".csv")
     write_whole(paths[0], (json.dumps(document, indent=1) + "\n").encode())

@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from genrl.cli import main
+from genrl.cli._ending import _rows_of_generation
 from genrl.cli._flags import parse_run
-from genrl.cli._report import _rows_of_generation
-from genrl.runs import GenerateConfig
-from genrl.runs.image_pictures import Film
+from genrl.generation import GenerateConfig
+from genrl.generation.pictures import Film
 
 SEE = "; see `genrl generate --help`"
 TINY = "generate --data bars.npz --model.latent 4 --model.hidden 16 --epochs 2 --batch-size 16 --judge-images 0"
@@ -94,7 +94,7 @@ def test_an_interrupt_before_anything_is_written_leaves_nothing(tmp_path, capsys
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("genrl.runs.generation.images_of", interrupted)
+    monkeypatch.setattr("genrl.generation.running.images_of", interrupted)
     assert main([*TINY.split(), "--out", "run"]) == 130
     assert capsys.readouterr().err == "genrl: interrupted\n"
     assert not (tmp_path / "run").exists()
@@ -109,7 +109,7 @@ def test_a_loss_that_is_no_number_says_why_and_exits_with_1(capsys, monkeypatch)
 
 def test_numbers_that_could_not_be_measured_say_how_to_do_it_again(capsys, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr("genrl.runs.generation.likelihood", lambda *args: 1 / 0)
+        patch.setattr("genrl.generation.running.likelihood", lambda *args: 1 / 0)
         assert main([*TINY.split(), "--judge-images", "5", "--no-pictures", "--out", "run"]) == 1
     reason = "the likelihood failed (ZeroDivisionError: division by zero); the training is saved, do the rest with: genrl resume run"
     assert capsys.readouterr().err.splitlines()[-1] == f"genrl: {reason}"

@@ -8,13 +8,14 @@ import itertools
 import pytest
 import torch
 
-from genrl.models.base import Decoder, Density, Encoder, ImageModel, Sampler, load_model, save_model
+from genrl.files import load_state, save_state
+from genrl.models.base import ImageModel, load_model, save_model
+from genrl.models.capabilities import Decoder, Density, Encoder, Sampler
 from genrl.models.conditional_vae import ConditionalVAE
 from genrl.models.corruptions import quadrants
 from genrl.models.naive_bayes import NaiveBayes
 from genrl.models.pixelcnn import PixelCNN
 from genrl.models.realnvp import RealNVP
-from genrl.models.state import load_state, save_state
 from genrl.models.vae import VAE
 from genrl.models.vqvae import VQVAE, CodePrior
 

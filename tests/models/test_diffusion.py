@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from genrl.data import Images
-from genrl.models.base import Encoder, Sampler, load_model, save_model
+from genrl.models.base import load_model, save_model
+from genrl.models.capabilities import Encoder, Sampler
 from genrl.models.diffusion import Diffusion, betas
 from genrl.models.training import fit, held_out_loss
 from genrl.models.unet import UNet, time_features

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from genrl.data import Images
-from genrl.models.base import Decoder, Density, Encoder, Sampler, load_model, save_model
+from genrl.models.base import load_model, save_model
+from genrl.models.capabilities import Decoder, Density, Encoder, Sampler
 from genrl.models.energy import EnergyModel, langevin
 from genrl.models.training import fit, held_out_loss
 

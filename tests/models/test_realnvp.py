@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from genrl.models.base import Decoder, Encoder, load_model, save_model
+from genrl.generation.probe import LinearProbe
+from genrl.models.base import load_model, save_model
+from genrl.models.capabilities import Decoder, Encoder
 from genrl.models.latents import walk
-from genrl.models.probe import LinearProbe
 from genrl.models.realnvp import AffineCoupling, RealNVP, dequantize_to_logits, squeeze, unsqueeze
 
 pytestmark = pytest.mark.usefixtures("double")

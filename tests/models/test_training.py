@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from genrl.data import ImageData, ImageError, Images
+from genrl.models.capabilities import Player
 from genrl.models.pixelcnn import PixelCNN
 from genrl.models.pixels import binarize, bits_per_dim, quantize, resize
-from genrl.models.training import Player, averaged, faster_precision, fit, held_out_loss
+from genrl.models.training import averaged, faster_precision, fit, held_out_loss
 
 
 class Pixels(nn.Module):

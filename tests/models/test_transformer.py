@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from genrl.files import load_state, save_state
 from genrl.models import transformer as module
-from genrl.models.state import load_state, save_state
 from genrl.models.transformer import CausalTransformer
 
 pytestmark = pytest.mark.usefixtures("double")

@@ -9,9 +9,9 @@ import torch
 from torch.distributions import Bernoulli
 
 from genrl.data import Images
+from genrl.files import load_state, save_state
 from genrl.models.codebook import Codebook
 from genrl.models.pixels import binarize, log_logistic_mass, mean_logistic
-from genrl.models.state import load_state, save_state
 from genrl.models.training import fit
 from genrl.models.vqvae import VQVAE, CodePrior
 

@@ -14,7 +14,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from torch import nn
 
 from genrl.data import DemonstrationError, Demonstrations, Episode
-from genrl.models.state import load_state, save_state
+from genrl.files import load_state, save_state
 from genrl.rewards import AIRL, GAIL, SQIL, VAIL, Constant, GAIfO, RewardCallback, TransitionPool, Transitions
 from genrl.rewards.adversarial import AdversarialReward, reward_from_logits
 

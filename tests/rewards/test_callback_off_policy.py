@@ -9,7 +9,7 @@ import pytest
 import torch
 from stable_baselines3.common.buffers import NStepReplayBuffer, ReplayBuffer
 
-from genrl.models.state import load_state, save_state
+from genrl.files import load_state, save_state
 from genrl.rewards import RewardCallback
 from genrl.transitions import Transitions
 from tests.rewards.clock import OFF_POLICY, PROCESSES, ClockReward, Spy, Step, clock_learner, logs, reward_of, same, score, true_transitions

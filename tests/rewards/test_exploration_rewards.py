@@ -11,7 +11,7 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from genrl.models.state import load_state, save_state
+from genrl.files import load_state, save_state
 from genrl.rewards.base import RewardModel
 from genrl.rewards.counts import SimHashCounts
 from genrl.rewards.disagreement import Disagreement

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from genrl.models.state import load_state, save_state
+from genrl.files import load_state, save_state
 from genrl.rewards import TransitionPool
 from genrl.transitions import Transitions
 

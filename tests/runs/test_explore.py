@@ -8,13 +8,14 @@ import pytest
 import torch
 from stable_baselines3 import PPO, SAC
 
-from genrl.models.state import load_state
-from genrl.runs import ExploreConfig, RunDirectory, RunError, explore, resume
+from genrl.errors import RunError
+from genrl.files import load_state
+from genrl.runs import ExploreConfig, RunDirectory, explore, resume
 from genrl.runs.callbacks import Checkpointer
 from genrl.runs.directory import read_csv
 from genrl.runs.interrupt import Interrupt
+from genrl.runs.play import load_config
 from genrl.runs.session import build
-from genrl.runs.training import load_config
 from tests.runs.tiny import assert_equal, config
 
 MACHINE = ("seconds", "steps_per_second", "peak_rss_mb")

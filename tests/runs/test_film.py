@@ -3,7 +3,8 @@ import pytest
 from genrl_envs import SparseMountainCarEnv
 from PIL import Image
 
-from genrl.runs import RunError, explore, film, watch
+from genrl.errors import RunError
+from genrl.runs import explore, film, rendering, watch
 from tests.runs.tiny import config
 
 
@@ -57,7 +58,7 @@ def test_a_frame_that_cannot_be_drawn_closes_the_environments_and_keeps_the_last
 def test_a_machine_that_cannot_draw_is_told_what_to_install(tmp_path, monkeypatch):
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("MUJOCO_GL", raising=False)
-    monkeypatch.setattr(film, "_works", lambda backend: False)
+    monkeypatch.setattr(rendering, "_works", lambda backend: False)
     explore(config(tmp_path / "run", env="InvertedPendulum-v5", steps=64, eval_episodes=0), quiet=True)
     with pytest.raises(RunError, match=r"neither EGL nor OSMesa is installed; type: apt-get install libegl1"):
         watch(tmp_path / "run")
@@ -66,7 +67,7 @@ def test_a_machine_that_cannot_draw_is_told_what_to_install(tmp_path, monkeypatc
 def test_a_task_that_does_not_draw_with_mujoco_needs_no_renderer_of_it(monkeypatch):
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("MUJOCO_GL", raising=False)
-    monkeypatch.setattr(film, "_works", lambda backend: False)
-    film.choose_backend("genrl/SparseMountainCar-v0", {}, "genrl watch RUN")
+    monkeypatch.setattr(rendering, "_works", lambda backend: False)
+    rendering.choose_backend("genrl/SparseMountainCar-v0", {}, "genrl watch RUN")
     with pytest.raises(RunError, match="neither EGL nor OSMesa"):
-        film.choose_backend("genrl/SparseHalfCheetah-v0", {}, "genrl watch RUN")
+        rendering.choose_backend("genrl/SparseHalfCheetah-v0", {}, "genrl watch RUN")

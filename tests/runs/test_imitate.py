@@ -11,9 +11,10 @@ import pytest
 
 from genrl.cli import main
 from genrl.data import Demonstrations, Episode
-from genrl.runs import ExploreConfig, ImitateConfig, RunDirectory, RunError, explore, imitate, record, resume
-from genrl.runs.demonstrations import completed, load
+from genrl.errors import RunError
+from genrl.runs import ExploreConfig, ImitateConfig, RunDirectory, explore, imitate, record, resume
 from genrl.runs.environments import make_env
+from genrl.runs.imitation import completed, load
 from genrl.runs.session import Session
 from genrl.studies import InProcess, Study, read_study, run_study
 from tests.runs.test_rewind import assert_same_run

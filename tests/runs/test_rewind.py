@@ -12,7 +12,7 @@ import pytest
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
 
 import genrl  # registers its tasks  # noqa: F401
-from genrl.models.state import load_state
+from genrl.files import load_state
 from genrl.runs import ExploreConfig, RunDirectory, explore, resume
 from genrl.runs import training as training_module
 from genrl.runs.environments import MakeEnv

@@ -11,8 +11,8 @@ import numpy as np
 
 from genrl.runs.directory import RunDirectory
 from genrl.studies.cells import CellState
+from genrl.studies.directory import FORMAT
 from genrl.studies.matrix import Cell, Study
-from genrl.studies.running import FORMAT
 
 __all__ = ["make_study"]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from genrl.runs import RunError
+from genrl.errors import RunError
 from genrl.studies import InProcess, Processes, Ray, WorkerDied
 from tests.studies import jobs
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from genrl.runs import ExploreConfig, RunError
+from genrl.errors import RunError
+from genrl.runs import ExploreConfig
 from genrl.studies import Study
 from genrl.studies.matrix import identity
 

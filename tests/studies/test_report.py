@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from genrl.runs.errors import RunError
+from genrl.errors import RunError
 from genrl.studies import report
 from genrl.studies.matrix import Cell
 from genrl.studies.report import write_report

@@ -15,12 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from genrl.runs import RunError, explore
+from genrl.errors import RunError
+from genrl.runs import explore
 from genrl.studies import InProcess, Processes, Study, read_study, run_study
 from genrl.studies import cells as cells_module
 from genrl.studies.cells import PRELOAD, CellState, Job, Outcome, run_cell, unpack
+from genrl.studies.directory import open_directory
 from genrl.studies.executors import WorkerDied
-from genrl.studies.running import open_directory
 from tests.runs import tiny as tasks
 from tests.studies import tiny
 

@@ -1,0 +1,72 @@
+"""The run directory of a generative model: config, log, weights, checkpoint, frames and pictures, each written whole."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from genrl.errors import RunError
+from genrl.files import load_state, write_whole
+from genrl.generation.config import GenerateConfig
+from genrl.runs.directory import RunDirectory
+
+__all__ = ["GenerationDirectory"]
+
+
+class GenerationDirectory(RunDirectory):
+    """Paths and files of one run of a generative model.
+
+    Args:
+        path: the directory; it may not exist yet.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        super().__init__(path)
+        self.model = self.path / "model.safetensors"
+        self.frames = self.path / "frames.npz"
+        self.film = self.path / "samples_over_time.npz"
+
+    def create(self) -> None:
+        """Make the directory."""
+        self.path.mkdir(parents=True, exist_ok=True)
+
+    @classmethod
+    def open(cls, path: str | Path) -> GenerationDirectory:
+        """The directory of an existing run; errors as those of every run."""
+        return cls(super().open(path).path)
+
+    def read_config(self) -> GenerateConfig:
+        """The resolved configuration, wherever the directory is now."""
+        values = self.read_json(self.config)
+        values.pop("about", None)
+        return replace(GenerateConfig.from_dict(values), out=self.path)
+
+    def rows(self) -> list[dict[str, float]]:
+        """Of the log, one for each epoch that the checkpoint has.
+
+        Raises:
+            RunError: the checkpoint is broken.
+        """
+        if not self.checkpoint.is_file():
+            return []
+        try:
+            return list(load_state(self.checkpoint)["fit"]["rows"])
+        except ValueError as error:
+            raise RunError(str(error)) from error
+
+    def write_log(self, rows: Sequence[dict[str, float]]) -> None:
+        """Write progress.csv anew."""
+        buffer = io.StringIO()
+        writer = csv.DictWriter(buffer, list(rows[0]) if rows else ["epoch"], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_whole(self.progress, buffer.getvalue().encode())
+
+    def is_complete(self) -> bool:
+        """Whether all that was trained is measured and drawn too."""
+        result = self.read_json(self.result) if self.result.is_file() else {}
+        done = (result.get("status"), result.get("epochs"), result.get("judging_error"))
+        return done == ("finished", len(self.rows()), None)

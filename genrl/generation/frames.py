@@ -1,0 +1,197 @@
+"""Frames of a task as images to learn from: what it draws or, where that is an image already, what it observes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from genrl.data import ImageData, Images
+from genrl.errors import RunError
+from genrl.runs.directory import RunDirectory
+from genrl.runs.environments import make_env
+from genrl.runs.rendering import choose_backend, rendered
+
+__all__ = ["record_frames"]
+
+EPISODES = 20
+"""At least so many episodes: the frames of each are at most this share of all."""
+HELD_OUT = 0.1
+COMMAND = "genrl generate --data frames:TASK"
+
+
+def record_frames(
+    env_id: str,
+    n: int,
+    *,
+    env_kwargs: Mapping[str, Any] | None = None,
+    policy: str | Path | None = None,
+    imports: Collection[str] = (),
+    seed: int = 0,
+    size: int = 64,
+    every: int = 4,
+    quiet: bool = True,
+) -> ImageData:
+    """Record frames from the beginnings of at least 20 episodes; a tenth of the frames, of episodes of their own, are there to test on.
+
+    Args:
+        env_id: any Gymnasium task; ``module:Id-v0`` imports the module that registers it first.
+        n: how many frames, at least 20.
+        env_kwargs: keywords of ``gymnasium.make``.
+        policy: a run directory whose trained policy acts, without noise; none draws an action for each frame that is kept.
+        imports: modules that this run may import, as in :func:`genrl.runs.resume`.
+        seed: of the first episode and of the random actions; the other episodes follow.
+        size: frames become squares of so many pixels, each the mean of those that it covers; 0 leaves them as they are.
+        every: of an episode, every so many-th step is kept.
+        quiet: no progress on stderr.
+
+    Returns:
+        Images with one channel, where the task observes such, or three.
+
+    Raises:
+        RunError: no such task, it can't be drawn here, or the policy is of another task.
+    """
+    if n < EPISODES:
+        raise RunError(f"--frames is {n}, but must be at least {EPISODES}")
+    env_kwargs = dict(env_kwargs or {})
+    episodes: list[list[Tensor]] = []
+    most, missing = n // EPISODES, n
+    with ExitStack() as stack:
+        env = stack.enter_context(_environment(env_id, env_kwargs))
+        act = stack.enter_context(_policy(Path(policy), env_id, imports)) if policy is not None else _at_random(env, seed, every)
+        advance = stack.enter_context(_bar(n, f"frames of {env_id}", quiet))
+        while missing:
+            frames: list[Tensor] = []
+            for step, _ in enumerate(act(env, seed + len(episodes))):
+                if step % every == 0:
+                    frame = Images(env.frame()[None])
+                    frames.append((frame.resized(size) if size else frame).pixels[0])
+                    advance()
+                if len(frames) == min(most, missing):
+                    break
+            if not frames:
+                raise RunError(f"an episode of {env_id} has no step; choose another task")
+            episodes.append(frames)
+            missing -= len(frames)
+    return _split(env_id, episodes, n)
+
+
+def _split(env_id: str, episodes: list[list[Tensor]], n: int) -> ImageData:
+    """Whole episodes to test on: neighbouring frames are nearly the same, and would make the test a part of the training."""
+    last = len(episodes)
+    while sum(map(len, episodes[last:])) < HELD_OUT * n:
+        last -= 1
+    train, test = (Images(torch.stack([frame for episode in part for frame in episode])) for part in (episodes[:last], episodes[last:]))
+    return ImageData(env_id, train, test)
+
+
+class _Watched(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Keeps the newest observation, and gives the frame of the moment."""
+
+    def __init__(self, env: gymnasium.Env[Any, Any], name: str, observes: bool) -> None:
+        super().__init__(env)
+        self._name, self._observes, self._seen = name, observes, None
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        self._seen, info = self.env.reset(seed=seed, options=options)
+        return self._seen, info
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        self._seen, reward, terminated, truncated, info = self.env.step(action)
+        return self._seen, reward, terminated, truncated, info
+
+    def frame(self) -> Tensor:
+        """uint8, ``(channel, height, width)``."""
+        picture = np.asarray(self._seen) if self._observes else rendered(self.env, self._name, COMMAND)
+        picture = picture[..., None] if picture.ndim == 2 else picture
+        if picture.ndim != 3 or picture.shape[2] not in (1, 3):
+            raise RunError(f"{self._name} draws arrays of shape {picture.shape}, which are no images; choose another task")
+        return torch.as_tensor(np.array(picture)).permute(2, 0, 1)
+
+
+@contextmanager
+def _environment(env_id: str, env_kwargs: Mapping[str, Any]) -> Iterator[_Watched]:
+    """The task, drawn only where its observations are no images; what fails in it is one sentence."""
+    choose_backend(env_id, env_kwargs, COMMAND)
+    env = make_env(env_id, env_kwargs)
+    observes = _is_picture(env.observation_space)
+    if not observes:
+        modes = env.metadata.get("render_modes") or []
+        env.close()
+        if "rgb_array" not in modes:
+            raise RunError(f"{env_id} has no frames: it can't draw (rgb_array), and its observations are no images; choose another task")
+        env = make_env(env_id, env_kwargs, render_mode="rgb_array")
+    watched = _Watched(env, env_id, observes)
+    try:
+        yield watched
+    except RunError:
+        raise
+    except Exception as error:  # whatever a task does
+        raise RunError(
+            f"{env_id} failed while its frames were recorded ({type(error).__name__}: {' '.join(str(error).split())})"
+        ) from error
+    finally:
+        watched.close()
+
+
+def _is_picture(space: spaces.Space[Any]) -> bool:
+    """Bytes of a grey or a coloured image, channels last."""
+    shape = space.shape or ()
+    sized = (len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3))) and min(shape[:2]) >= 8
+    return isinstance(space, spaces.Box) and space.dtype == np.uint8 and sized
+
+
+def _at_random(env: gymnasium.Env[Any, Any], seed: int, held: int) -> Any:
+    """Each action is held for some steps, so that what is steered gets somewhere."""
+    from genrl.runs.play import LONGEST_EPISODE
+
+    env.action_space.seed(seed)
+
+    def act(env: gymnasium.Env[Any, Any], seed: int) -> Iterator[None]:
+        env.reset(seed=seed)
+        action: Any = None
+        for step in range(LONGEST_EPISODE):
+            if step % held == 0:
+                action = env.action_space.sample()
+            terminated, truncated = env.step(action)[2:4]
+            yield
+            if terminated or truncated:
+                return
+
+    return act
+
+
+@contextmanager
+def _policy(path: Path, env_id: str, imports: Collection[str]) -> Iterator[Any]:
+    from genrl.runs.play import load_config, play, trained
+
+    run = RunDirectory.open(path)
+    config = load_config(run, imports)
+    if not run.model.is_file():
+        raise RunError(f"{run.path} has no model.zip yet; let it train for a moment, or go on with `genrl resume {run.path}`")
+    if config.env.rpartition(":")[2] != env_id.rpartition(":")[2]:
+        raise RunError(f"the policy of {run.path} acts in {config.env}, not in {env_id}; write --data frames:{config.env}")
+    with trained(run, config) as session:
+        yield lambda env, seed: play(session.learner, session.normalize, env, seed)
+
+
+@contextmanager
+def _bar(n: int, words: str, quiet: bool) -> Iterator[Any]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    terminal = sys.stderr.isatty() and not quiet
+    if not quiet and not terminal:
+        print(f"recording {n:,} {words}", file=sys.stderr, flush=True)
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn(words), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=not terminal, transient=True) as bar:
+        task = bar.add_task("", total=n)
+        yield lambda: bar.update(task, advance=1)

@@ -1,0 +1,264 @@
+"""One run of a generative model from its configuration to its result, and the rest of a run that was stopped."""
+
+from __future__ import annotations
+
+import resource
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from genrl.errors import RunError
+from genrl.files import save_state
+from genrl.generation.balance import trouble
+from genrl.generation.building import build
+from genrl.generation.config import FRAMES, GenerateConfig
+from genrl.generation.directory import GenerationDirectory
+from genrl.generation.judging import SEED, accuracy, balance_of, distances, judged_images, likelihood, no_distances
+from genrl.generation.pictures import Film, draw
+from genrl.generation.recipes import recipe_of
+from genrl.generation.source import Source, images_of, save_frames
+from genrl.models.base import ImageModel, save_model
+from genrl.models.naive_bayes import NaiveBayes
+from genrl.models.training import fit
+from genrl.runs.directory import about
+from genrl.runs.interrupt import Interrupt, terminable
+
+__all__ = ["generate", "resume_generation"]
+
+
+def generate(config: GenerateConfig, *, quiet: bool = False) -> dict[str, Any]:
+    """Train ``config`` from its beginning in a new run directory, measure the model, and draw.
+
+    A loss that is no number and an interrupt are results, not exceptions: look at ``status``. So is a failure of what follows, the
+    measuring and the pictures: look at ``judging_error``.
+
+    Args:
+        config: the run; ``config.threads`` becomes torch's number of threads in this process.
+        quiet: no progress on stderr.
+
+    Returns:
+        The content of result.json.
+
+    Raises:
+        RunError: a run that can't be; nothing was trained and nothing written.
+
+    Example:
+        >>> from genrl.generation import GenerateConfig, generate
+        >>> result = generate(GenerateConfig(model="vae", data="mnist", epochs=5))  # doctest: +SKIP
+    """
+    run = GenerationDirectory(config.directory)
+    run.check_new()
+    torch.set_num_threads(config.threads)
+    source, config = images_of(config, quiet=quiet)
+    model, config = build(config, source)
+    with Interrupt() as interrupt:  # so that a Ctrl-C leaves nothing behind or a run that goes on
+        run.create()
+        if source.recorded is not None:
+            save_frames(run.frames, source.recorded)
+        known = {"images": source.checksum(), "fit": dict(recipe_of(config.model).fit)}
+        run.write_json(run.config, config.to_dict() | {"about": about() | known})
+    return _run(config, run, source, model, interrupt.requested, quiet)
+
+
+def resume_generation(
+    path: str | Path,
+    *,
+    epochs: int | None = None,
+    data: str | Path | None = None,
+    data_root: str | Path | None = None,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Go on with a run from its last epoch to those of its configuration, as if it had never stopped; or to ``epochs``.
+
+    With other epochs than it began with, the learning rate falls to zero at their end, so it rises again where it had fallen.
+
+    A run with all its epochs, but without its whole result (the measuring failed, or was stopped), is measured and drawn again.
+
+    Args:
+        path: the run directory.
+        epochs: go on until this many passes over the images.
+        data: where an npz or a folder of images is now, if it moved.
+        data_root: where the named data sets are now, if they moved.
+        quiet: no progress on stderr.
+
+    Raises:
+        RunError: there is no run, nothing left to do, or other images than those that the run began with.
+    """
+    run = GenerationDirectory.open(path)
+    config, done = run.read_config(), len(run.rows())
+    if epochs is not None:
+        if epochs < done:
+            raise RunError(f"--epochs is {epochs}, but {run.path} has {done} already; give more, or leave it out")
+        config = replace(config, epochs=epochs)
+    if data is not None:
+        if str(data).startswith(FRAMES):
+            raise RunError(f"--data is {data}, but says where an npz or a folder of images is now; a run keeps its frames itself")
+        config = replace(config, data=str(data))
+    if data_root is not None:
+        config = replace(config, data_root=Path(data_root))
+    if done >= config.epochs and run.is_complete():
+        if recipe_of(config.model).counts:
+            raise RunError(f"{run.path} has counted all images, and is measured; there is nothing left to do")
+        again = shlex.join(["genrl", "resume", str(run.path), "--epochs", str(2 * done)])
+        raise RunError(f"{run.path} has all its epochs, {done}; go further with `{again}`")
+    if config.task is not None and not run.frames.is_file():
+        raise RunError(f"{run.path} has lost its frames, {run.frames.name}; restore it from a copy, or start again")
+    torch.set_num_threads(config.threads)
+    source, config = images_of(config, run.frames if config.task is not None else None, quiet=quiet)
+    known = run.read_json(run.config)["about"]
+    if known.get("images") not in (None, source.checksum()):
+        raise RunError(f"{config.data} holds other images than {run.path} began with; say where those are now by --data or --data-root")
+    model, config = build(config, source)
+    before = run.read_json(run.config)
+    run.write_json(run.config, config.to_dict() | {"about": known})
+    try:
+        return _run(config, run, source, model, False, quiet)
+    except ValueError as error:  # a checkpoint of another model, as where a default has changed since
+        run.write_json(run.config, before)
+        raise RunError(f"{run.path} can't go on: {error}") from error
+
+
+def _run(config: GenerateConfig, run: GenerationDirectory, source: Source, model: ImageModel, stop: bool, quiet: bool) -> dict[str, Any]:
+    """Fit what is left to fit, then measure and draw."""
+    status, error = "finished", None
+    if not quiet:
+        print("\n".join([f"{config.data}: {source}", *source.notes]), file=sys.stderr)
+    with terminable():
+        try:
+            if stop:
+                raise KeyboardInterrupt
+            _fit(config, run, source, model, quiet)
+        except FloatingPointError as failure:
+            status, error = "failed", str(failure)
+        except KeyboardInterrupt:
+            status = "interrupted"
+        with Interrupt():  # an impatient second Ctrl-C
+            result = _result(config, run, source, model, status, error)
+            run.write_json(run.result, result)
+        if status == "finished":
+            result = _judge(config, run, source, model, result, quiet)
+    with Interrupt():
+        run.write_json(run.result, result)
+    return result
+
+
+def _fit(config: GenerateConfig, run: GenerationDirectory, source: Source, model: ImageModel, quiet: bool) -> None:
+    """Fit from where the checkpoint is; after every epoch the log, the model and the film of samples are written anew."""
+    enough = min(config.judge_images, len(source.data.test)) >= recipe_of(config.model).fewest_in_a_batch
+    held_out = judged_images(source, config.judge_images) if enough else None
+    if isinstance(model, NaiveBayes):
+        _count(config, run, source, model)
+        return
+    rows, film = run.rows(), Film(run.film, config.epochs, config.seed)
+    balance = balance_of(config, source, model, rows, lambda words: None if quiet else print(words, file=sys.stderr, flush=True))
+
+    def on_epoch(model: Any, row: dict[str, float]) -> None:
+        with Interrupt() as interrupt:  # what belongs to an epoch is there with it
+            if balance is not None:
+                balance(model, row)
+            rows.append(row)
+            run.write_log(rows)
+            save_model(run.model, model)
+            if config.pictures:
+                film.add(model, int(row["epoch"]))
+        if interrupt.requested:
+            raise KeyboardInterrupt
+        if not quiet and not sys.stderr.isatty():
+            losses = ", ".join(f"{name} {value:.5g}" for name, value in row.items() if name not in ("epoch", "step", "seconds"))
+            print(f"epoch {row['epoch']} of {config.epochs}: {losses}, {row['seconds']:.0f} s", file=sys.stderr, flush=True)
+
+    fit(
+        model,
+        source.data.train,
+        held_out=held_out,
+        transform=source.transform,
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        learning_rate=config.learning_rate,
+        precision=config.precision,
+        seed=config.seed,
+        checkpoint=run.checkpoint,
+        on_epoch=on_epoch,
+        progress=not quiet and sys.stderr.isatty(),
+        **run.read_json(run.config)["about"].get("fit", recipe_of(config.model).fit),
+    )
+    save_model(run.model, model)
+
+
+def _count(config: GenerateConfig, run: GenerationDirectory, source: Source, model: NaiveBayes) -> None:
+    """The fit of naive Bayes: one pass, in no time."""
+    start, train = time.perf_counter(), source.data.train
+    indices = torch.arange(len(train)).split(1000)
+    model.count((train.batch(index), None if train.labels is None else train.labels[index]) for index in indices)
+    row: dict[str, float] = {"epoch": 1, "step": len(indices)}
+    if config.judge_images:
+        x = source.seen(judged_images(source, config.judge_images), SEED)
+        row["held_out_loss"] = -float(model.log_prob(x).mean())
+    rows = [row | {"seconds": round(time.perf_counter() - start, 3)}]
+    run.write_log(rows)
+    save_model(run.model, model)
+    save_state(run.checkpoint, {"fit": {"rows": rows}})
+
+
+def _result(
+    config: GenerateConfig, run: GenerationDirectory, source: Source, model: ImageModel, status: str, error: str | None
+) -> dict[str, Any]:
+    """What is known without measuring: what was trained is on the disk before more can fail."""
+    rows = run.rows()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 1024**2)
+    return {
+        "status": status,
+        "error": error,
+        "model": config.model,
+        "data": config.data,
+        "seed": config.seed,
+        "epochs": len(rows),
+        "seconds": round(sum(row["seconds"] for row in rows), 3),
+        "images": str(source),
+        "shape": list(source.data.train.shape),
+        "levels": config.levels,
+        "counted": isinstance(model, NaiveBayes),
+        "parameters": sum(item.numel() for item in (*model.parameters(), *(model.buffers() if isinstance(model, NaiveBayes) else ()))),
+        "trouble": trouble(rows),
+        "likelihood": None,
+        "distances": None,
+        "no_distances": no_distances(config, source, model),
+        "accuracy": None,
+        "judging_seconds": None,
+        "judging_error": "it is not measured yet" if status == "finished" else None,
+        "peak_rss_mb": round(peak, 1),
+    }
+
+
+def _judge(
+    config: GenerateConfig, run: GenerationDirectory, source: Source, model: ImageModel, result: dict[str, Any], quiet: bool
+) -> dict[str, Any]:
+    """``result`` with the numbers; then the pictures. What fails is its ``judging_error``, and `genrl resume` does it again."""
+    found, problems, start = dict(result), [], time.perf_counter()
+    measures = {"likelihood": likelihood, "distances": distances, "accuracy": accuracy} if config.judge_images else {}
+    if source.labelled is None:
+        measures.pop("accuracy", None)
+    steps: dict[str, Callable[[], Any]] = {name: partial(measure, config, source, model) for name, measure in measures.items()}
+    if config.pictures:
+        steps["pictures"] = lambda: draw(config, run, source, model, found)
+    for name, step in steps.items():
+        if not quiet:
+            print(f"{'drawing' if name == 'pictures' else 'measuring'} the {name} ...", file=sys.stderr, flush=True)
+        try:
+            made = step()
+        except KeyboardInterrupt:
+            found["status"] = "interrupted"
+            problems.append(f"it was interrupted at the {name}")
+            break
+        except Exception as failure:  # whatever a model may do: the training is done and must be kept
+            problems.append(f"the {name} failed ({type(failure).__name__}: {' '.join(str(failure).split())})")
+        else:
+            found |= {name: made} if name in found else {}
+    return found | {"judging_seconds": round(time.perf_counter() - start, 3), "judging_error": "; ".join(problems) or None}

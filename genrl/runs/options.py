@@ -1,0 +1,140 @@
+"""What every configuration of a run can do: name its directory, become JSON, and come back from it. Imports no torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import types
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self, Union, get_args, get_origin, get_type_hints
+
+from genrl.errors import RunError
+
+__all__ = ["Config", "fits", "in_words"]
+
+
+class Config:
+    """Base of the frozen dataclasses that are a command's configuration, its help and its flags."""
+
+    command: ClassVar[str]
+    """`genrl` and this word start such a run."""
+    roles: ClassVar[tuple[str, ...]]
+    """Parts whose constructor has flags of its own, such as `--learner.gamma`: each has a field, and another with `_kwargs`."""
+    kwargs_help: ClassVar[str]
+    """What `--env.NAME VALUE` is for."""
+    out: Path | None
+
+    @property
+    def directory(self) -> Path:
+        """Where the run is kept."""
+        return self.out if self.out is not None else Path("runs") / self.name
+
+    @property
+    def name(self) -> str:
+        """The run in words that a file name can hold."""
+        raise NotImplementedError
+
+    @classmethod
+    def fields(cls) -> dict[str, Any]:
+        """Names and types of what can be configured. (A command line adds fields of its own to a subclass of its own.)"""
+        owner: Any = next(item for item in cls.__mro__ if "command" in vars(item))
+        hints = get_type_hints(owner)
+        return {item.name: hints[item.name] for item in dataclasses.fields(owner)}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values only, for JSON."""
+        values = {name: getattr(self, name) for name in self.fields()}
+        plain: dict[str, Any] = _plain(values | {"out": str(self.directory)})
+        return {"command": self.command} | plain
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> Self:
+        """The inverse of :meth:`to_dict`, for one class, without the command.
+
+        Raises:
+            RunError: a name that it has not, or a value of the wrong type.
+        """
+        values, known = dict(values), cls.fields()
+        if unknown := set(values) - set(known):
+            raise RunError(f"the configuration has {', '.join(sorted(unknown))}, which this version of genrl does not know")
+        for name, hint in known.items():
+            if isinstance(values.get(name), str) and fits(Path(), hint):
+                values[name] = Path(values[name])
+            if name in values and not fits(values[name], hint):
+                raise RunError(f"{_flag(name)} is {values[name]!r}, but must be {in_words(hint)}")
+            if isinstance(values.get(name), list):
+                values[name] = tuple(values[name])
+        return cls(**values)
+
+    def check_least(self, **least: float) -> None:
+        """Refuse a field below its least value.
+
+        Raises:
+            RunError: one is.
+        """
+        for name, value in least.items():
+            if getattr(self, name) < value:
+                raise RunError(f"{_flag(name)} is {getattr(self, name)}, but must be at least {value}")
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise RunError(f"the configuration holds a {type(value).__name__}, {value!r}; it takes numbers, strings, lists and dictionaries")
+
+
+_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a string", type(None): "nothing", Path: "a path"}
+
+
+def fits(value: Any, hint: Any) -> bool:
+    """Whether ``value`` is what ``hint`` says; an integer is a float, a list is a tuple, a bool is neither number.
+
+    Example:
+        >>> fits(3, float | None), fits("3", float | None), fits([64, 64], tuple[int, ...]), fits(True, int)
+        (True, False, True, False)
+    """
+    origin, args = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return any(fits(value, member) for member in args)
+    if origin is Literal:
+        return value in args
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            return False
+        members = args[:1] * len(value) if args[-1:] == (Ellipsis,) else args
+        return len(members) == len(value) and all(map(fits, value, members))
+    if origin is Mapping or hint is Mapping:
+        return isinstance(value, Mapping)
+    if hint in (int, float):
+        return isinstance(value, int | hint) and not isinstance(value, bool)
+    return isinstance(value, hint) if inspect.isclass(hint) else True
+
+
+def in_words(hint: Any) -> str:
+    """An annotation for a person.
+
+    Example:
+        >>> in_words(tuple[int, ...] | None)
+        'a list of whole numbers, or nothing'
+    """
+    origin, args = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return ", or ".join(map(in_words, args))
+    if origin is Literal:
+        return f"one of {', '.join(map(str, args))}"
+    if origin is tuple:
+        return f"a list of {in_words(args[0]).removeprefix('a ')}s"
+    if origin is Mapping:
+        return "a table"
+    return _WORDS.get(hint, getattr(hint, "__name__", str(hint)))

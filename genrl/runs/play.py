@@ -1,0 +1,111 @@
+"""Episodes of a trained policy on one plain environment: for evaluation and for films."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import gymnasium
+import numpy as np
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.vec_env import VecNormalize
+
+from genrl.errors import RunError
+from genrl.files import load_state
+from genrl.runs.config import ExploreConfig, RunConfig
+from genrl.runs.directory import RunDirectory
+from genrl.runs.environments import make_env
+from genrl.runs.interrupt import Interrupt
+from genrl.runs.session import Session, build
+from genrl.sb3.learner import load_zip_parameters
+from genrl.sb3.state import load_vecnormalize_state
+
+if TYPE_CHECKING:
+    from genrl.runs.interrupt import Interrupt
+    from genrl.runs.session import Session
+
+__all__ = ["evaluate", "load_config", "play", "trained"]
+
+LONGEST_EPISODE = 10_000
+"""Steps after which an episode of a task without a time limit is left."""
+
+
+def play(
+    learner: BaseAlgorithm, normalize: VecNormalize | None, env: gymnasium.Env[Any, Any], seed: int, deterministic: bool = True
+) -> Iterator[float]:
+    """One episode, seeded by ``seed``; yields the reward of each step after it was made.
+
+    Recurrent policies keep their state, maskable ones get the masks, and observations are normalised as they were in training.
+    """
+    obs, _ = env.reset(seed=seed)
+    state, start = None, True
+    for _ in range(LONGEST_EPISODE):
+        seen = normalize.normalize_obs(obs) if normalize is not None else obs
+        masks = {"action_masks": env.get_wrapper_attr("action_masks")()} if type(learner).__name__ == "MaskablePPO" else {}
+        action, state = learner.predict(seen, state=state, episode_start=np.array([start]), deterministic=deterministic, **masks)
+        obs, reward, terminated, truncated, _ = env.step(action if np.ndim(action) else action.item())
+        yield float(reward)
+        start = False
+        if terminated or truncated:
+            return
+
+
+@contextmanager
+def trained(run: RunDirectory, config: RunConfig) -> Iterator[Session]:
+    """The learner and the normalisation of a run as they were saved last, on one environment; only tensors are loaded."""
+
+    small = {"buffer_size": 1} if "buffer_size" in config.learner_kwargs else {}
+    alone = {
+        "n_envs": 1,
+        "subproc": False,
+        "steps": max(1, config.steps),
+        "reward": "none",
+        "reward_kwargs": {},
+        "learner_kwargs": {**config.learner_kwargs, **small},
+    }
+    session = build(ExploreConfig(**{name: getattr(config, name) for name in ExploreConfig.fields()} | alone))
+    try:
+        load_zip_parameters(session.learner, run.model)
+        if session.normalize is not None:
+            load_vecnormalize_state(session.normalize, load_state(run.vecnormalize))
+        yield session
+    finally:
+        session.env.close()
+
+
+def evaluate(session: Session, seed: int, interrupt: Interrupt | None = None) -> list[float]:
+    """Returns of ``eval_episodes`` deterministic episodes with seeds from ``seed`` on; fewer if it is interrupted."""
+    env = make_env(session.config.env, session.config.env_kwargs)
+    returns: list[float] = []
+    try:
+        for i in range(session.config.eval_episodes):
+            total = 0.0
+            for reward in play(session.learner, session.normalize, env, seed + i):
+                total += reward
+                if interrupt is not None and interrupt.requested:
+                    return returns
+            returns.append(total)
+    finally:
+        env.close()
+    return returns
+
+
+def load_config(run: RunDirectory, imports: Collection[str] = ()) -> RunConfig:
+    """The resolved configuration of an existing run, wherever its directory is now.
+
+    Raises:
+        RunError: it is of a generative model, or it names a module that is not among ``imports``: a file that somebody sent must not
+            decide what is imported.
+    """
+    values = run.read_json(run.config)
+    values.pop("about", None)
+    if values.get("command") == "generate":
+        raise RunError(f"{run.path} is the run of a generative model, which has no learner and no policy; look at its pictures")
+    config = replace(RunConfig.from_dict(values), out=run.path)
+    try:
+        config.check_imports(imports)
+    except RunError as error:
+        raise RunError(f"{run.config} says {error}") from error
+    return config

@@ -1,0 +1,94 @@
+"""The picture that a task draws of itself, on machines with and without a display."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from genrl.errors import RunError
+from genrl.runs.environments import make_env
+
+__all__ = ["choose_backend", "rendered"]
+
+
+def rendered(env: Any, name: str, command: str) -> np.ndarray:
+    """The picture of the moment, uint8, ``(height, width, 3)``.
+
+    Args:
+        env: made with the render mode rgb_array.
+        name: of the task, for the error.
+        command: what was typed, for the advice.
+
+    Raises:
+        RunError: it can't be drawn here.
+    """
+    try:
+        frame = env.render()
+    except Exception as error:  # OpenGL, pygame and the task's own drawing fail in their own ways
+        raise RunError(f"{name} can't be drawn here ({' '.join(str(error).split())[:200]}); {_install_hint(error, command)}") from error
+    if frame is None:
+        raise RunError(f"{name} draws nothing in the render mode rgb_array; choose another task")
+    return np.asarray(frame, dtype=np.uint8)
+
+
+def _install_hint(error: BaseException, command: str) -> str:
+    text = str(error).lower()
+    if "pygame" in text or "no module" in text:
+        return "type: pip install 'gymnasium[classic-control]'"
+    return f"type: apt-get install libosmesa6, then MUJOCO_GL=osmesa {command}"
+
+
+def choose_backend(env: str, env_kwargs: Mapping[str, Any], command: str) -> None:
+    """On a machine without a display, pick MuJoCo's off-screen renderer that works: EGL, else OSMesa. Another task needs none.
+
+    Args:
+        env: the task.
+        env_kwargs: its keywords.
+        command: what was typed, for the advice.
+
+    Raises:
+        RunError: none works, or there is no such task.
+    """
+    if sys.platform == "darwin" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
+        return
+    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+    asked = os.environ.get("MUJOCO_GL")
+    needed = _needs_mujoco(env, env_kwargs, asked)
+    for backend in [asked] if asked else ["egl", "osmesa"]:
+        if _works(backend):
+            os.environ["MUJOCO_GL"] = backend
+            return
+    if not needed:
+        return
+    what = f"MUJOCO_GL={asked} does not work" if asked else "neither EGL nor OSMesa is installed"
+    raise RunError(
+        f"{env} can't be drawn without a display: {what}; type: apt-get install libegl1 (or libosmesa6, then MUJOCO_GL=osmesa {command})"
+    )
+
+
+def _needs_mujoco(name: str, env_kwargs: Mapping[str, Any], asked: str | None) -> bool:
+    """Whether the task, or one that it holds, draws with MuJoCo."""
+    try:
+        env = make_env(name, env_kwargs).unwrapped
+    except RunError:
+        if asked and not _works(asked):
+            return True  # with a MUJOCO_GL that does not work, MuJoCo can't even be imported
+        raise
+    needed = any(hasattr(part, "mujoco_renderer") for part in (env, *vars(env).values()))
+    env.close()
+    return needed
+
+
+def _works(backend: str) -> bool:
+    """Whether MuJoCo can draw with ``backend``; asked in another process, where a failure breaks nothing."""
+    code = (
+        "import mujoco; m = mujoco.MjModel.from_xml_string('<mujoco/>'); "
+        "r = mujoco.Renderer(m, 32, 32); r.update_scene(mujoco.MjData(m)); r.render()"
+    )
+    environment = {**os.environ, "MUJOCO_GL": backend}
+    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, timeout=60, check=False).returncode == 0

@@ -1,0 +1,128 @@
+"""What a run needs of a learner beyond its public constructor, learn, predict, save and load."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.logger import KVWriter, Logger, TensorBoardOutputFormat, filter_excluded_keys
+from stable_baselines3.common.noise import NormalActionNoise
+from stable_baselines3.common.save_util import load_from_zip_file
+from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvWrapper
+from torch import nn
+
+from genrl.files import write_whole
+
+__all__ = ["ProgressCSV", "close", "constructor_kwargs", "load_zip_parameters", "log_the_rest", "make_logger", "parameters_are_finite"]
+
+
+class ProgressCSV(KVWriter):
+    """SB3's log as a CSV file with sorted columns.
+
+    SB3's own ``CSVOutputFormat`` (common/logger.py) truncates the file when it opens it, so a resumed run would lose its log, and takes the
+    order of columns from a set, so two equal runs differ.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.last_step = -1
+        text = path.read_text() if path.is_file() else ""
+        self.columns = next(csv.reader(io.StringIO(text)), [])
+        if not self.columns and path.is_file():
+            path.unlink()
+
+    def write(self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0) -> None:
+        self.last_step = step
+        row = filter_excluded_keys(key_values, key_excluded, "csv")
+        if not row.keys() <= set(self.columns):
+            self._widen(sorted({*self.columns, *row}))
+        with self.path.open("a", newline="") as file:
+            csv.DictWriter(file, self.columns, lineterminator="\n").writerow(row)
+
+    def _widen(self, columns: list[str]) -> None:
+        rows = list(csv.DictReader(io.StringIO(self.path.read_text()))) if self.columns else []
+        buffer = io.StringIO()
+        writer = csv.DictWriter(buffer, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_whole(self.path, buffer.getvalue().encode())
+        self.columns = columns
+
+    def close(self) -> None:
+        pass
+
+
+def close(env: VecEnv) -> None:
+    """Close the environments, also when a worker has died: ``SubprocVecEnv.close`` (common/vec_env/subproc_vec_env.py) would wait."""
+    inner: Any = env
+    while isinstance(inner, VecEnvWrapper):
+        inner = inner.venv
+    if isinstance(inner, SubprocVecEnv) and not all(process.is_alive() for process in inner.processes):
+        _abandon(inner)
+    try:
+        env.close()
+    except (EOFError, BrokenPipeError, ConnectionResetError):  # a worker that is dying, and still counted as alive
+        _abandon(inner)
+
+
+def _abandon(env: SubprocVecEnv) -> None:
+    for process in env.processes:
+        process.terminate()
+    env.closed = True
+
+
+def constructor_kwargs(values: dict[str, Any] | Any, action_space: spaces.Space[Any]) -> dict[str, Any]:
+    """Keywords for a learner's constructor: ``net_arch`` and ``activation`` as SB3's ``policy_kwargs``, ``action_noise`` as its object."""
+    kwargs = dict(values)
+    net_arch, activation, noise = kwargs.pop("net_arch", None), kwargs.pop("activation", None), kwargs.pop("action_noise", None)
+    policy = {
+        "net_arch": list(net_arch) if net_arch is not None else None,
+        "activation_fn": {"tanh": nn.Tanh, "relu": nn.ReLU, "elu": nn.ELU, "silu": nn.SiLU}[activation] if activation else None,
+    }
+    policy = {name: value for name, value in policy.items() if value is not None}
+    if policy:
+        kwargs["policy_kwargs"] = policy
+    if noise is not None:
+        size = action_space.shape or ()
+        kwargs["action_noise"] = NormalActionNoise(np.zeros(size), np.full(size, noise))
+    # A JSON list of a resumed configuration: `train_freq` must be a tuple (common/off_policy_algorithm.py, _convert_train_freq).
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in kwargs.items()}
+
+
+def parameters_are_finite(learner: BaseAlgorithm) -> bool:
+    """Whether every parameter of the learner's networks is a finite number."""
+    return all(bool(torch.isfinite(parameter).all()) for parameter in learner.policy.parameters())
+
+
+def log_the_rest(learner: BaseAlgorithm) -> None:
+    """Log what came after the last row: SB3 logs every fourth episode or every so many rollouts, but not at the end of ``learn``."""
+    if all(writer.last_step < learner.num_timesteps for writer in learner.logger.output_formats if isinstance(writer, ProgressCSV)):
+        learner.dump_logs()
+
+
+def make_logger(folder: Path, progress: Path, tensorboard: bool) -> Logger:
+    """SB3's logger, writing the CSV file and, if asked for, TensorBoard events."""
+    formats: list[KVWriter] = [ProgressCSV(progress)]
+    if tensorboard:
+        formats.append(TensorBoardOutputFormat(str(folder / "tensorboard")))
+    return Logger(str(folder), formats)
+
+
+def load_zip_parameters(learner: BaseAlgorithm, path: Path) -> None:
+    """The tensors of a saved model.
+
+    ``load`` would unpickle the zip's ``data`` (common/save_util.py); ``load_data=False`` leaves it unread, and tensors are read with
+    ``weights_only=True``.
+    """
+    _, parameters, variables = load_from_zip_file(path, load_data=False, device=learner.device)
+    learner.set_parameters(parameters, exact_match=True, device=learner.device)
+    for name, value in (variables or {}).items():
+        if value is not None:
+            getattr(learner, name).data = value.data

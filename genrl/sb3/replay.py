@@ -1,0 +1,100 @@
+"""A learner's replay buffer, read as raw transitions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+
+from genrl.sb3.observations import RawObservations
+from genrl.transitions import Transitions
+
+__all__ = ["ReplayMemory", "as_transitions"]
+
+
+def as_transitions(obs: np.ndarray, action: np.ndarray, next_obs: np.ndarray, terminated: np.ndarray, dtype: torch.dtype) -> Transitions:
+    """Arrays with a leading batch axis as tensors; discrete actions stay integers."""
+    action_tensor = torch.as_tensor(np.ascontiguousarray(action))
+    return Transitions(
+        torch.as_tensor(np.ascontiguousarray(obs)).to(dtype),
+        action_tensor.to(dtype) if action_tensor.is_floating_point() else action_tensor.long(),
+        torch.as_tensor(np.ascontiguousarray(next_obs)).to(dtype),
+        torch.as_tensor(np.ascontiguousarray(terminated), dtype=torch.bool),
+    )
+
+
+class ReplayMemory:
+    """The memory that an off-policy reward learns from is the learner's own buffer; nothing is kept twice.
+
+    Args:
+        model: the learner.
+        raw: its raw observations.
+        generator: what ``sample`` draws from, so that the learner's own draws stay as they are.
+        dtype: of the floats.
+    """
+
+    def __init__(self, model: OffPolicyAlgorithm, raw: RawObservations, generator: torch.Generator, dtype: torch.dtype) -> None:
+        assert model.replay_buffer is not None
+        self.model, self.buffer, self.raw, self.generator, self.dtype = model, model.replay_buffer, raw, generator, dtype
+        self.unseen = 0
+        """Rows stored since the last update."""
+        self._terminal: dict[int, dict[int, np.ndarray]] = {}
+
+    def stored(self, row: int, infos: list[dict[str, Any]]) -> None:
+        """A row is being written."""
+        # off_policy_algorithm.py, _store_transition: a terminal observation under VecNormalize arrives clipped.
+        self.unseen += 1
+        finished = {env: self.raw.terminal(env) for env in range(len(infos))}
+        kept = {env: obs for env, obs in finished.items() if obs is not None}
+        if kept:
+            self._terminal[row] = kept
+        else:
+            self._terminal.pop(row, None)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the replay buffer itself doesn't hold."""
+        places = [(row, env) for row, kept in self._terminal.items() for env in kept]
+        rows, envs = torch.tensor(places, dtype=torch.long).reshape(-1, 2).unbind(1)
+        obs = [torch.as_tensor(obs) for kept in self._terminal.values() for obs in kept.values()]
+        return {"unseen": self.unseen, "rows": rows, "envs": envs, "terminal_obs": torch.stack(obs) if obs else torch.zeros(0)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.unseen, self._terminal = state["unseen"], {}
+        for row, env, obs in zip(state["rows"].tolist(), state["envs"].tolist(), state["terminal_obs"].numpy(), strict=True):
+            self._terminal.setdefault(row, {})[env] = obs
+
+    def age(self, rows: np.ndarray) -> np.ndarray:
+        """How many rows were written after each of ``rows``."""
+        return np.asarray((self.buffer.pos - 1 - rows) % self.buffer.buffer_size)
+
+    def cells(self, rows: np.ndarray, envs: np.ndarray) -> Transitions:
+        """The transitions in these cells, ``(batch,)`` each: raw observations, actions in the environment's units."""
+        buffer = self.buffer
+        next_obs = buffer.next_observations[rows, envs]
+        if self._terminal:
+            for i in np.flatnonzero(buffer.dones[rows, envs]):
+                next_obs[i] = self._terminal.get(int(rows[i]), {}).get(int(envs[i]), next_obs[i])
+        action = buffer.actions[rows, envs].reshape(-1, *self.model.action_space.shape)  # type: ignore[misc]
+        if isinstance(self.model.action_space, spaces.Box):
+            # off_policy_algorithm.py, _sample_action: Box actions are stored scaled to [-1, 1].
+            action = self.model.policy.unscale_action(action)
+        terminated = (buffer.dones[rows, envs] > 0) & (buffer.timeouts[rows, envs] == 0)
+        return as_transitions(buffer.observations[rows, envs], action, next_obs, terminated, self.dtype)
+
+    @property
+    def latest(self) -> Transitions:
+        """The rows stored since the last update, oldest first, all environments of a row together."""
+        n_rows = min(self.unseen, self.buffer.size())
+        newest = (self.buffer.pos - n_rows + np.arange(n_rows)) % self.buffer.buffer_size
+        rows, envs = np.meshgrid(newest, np.arange(self.buffer.n_envs), indexing="ij")
+        return self.cells(rows.reshape(-1), envs.reshape(-1))
+
+    def sample(self, batch_size: int) -> Transitions:
+        cells = torch.randint(len(self), (batch_size,), generator=self.generator).numpy()
+        return self.cells(cells // self.buffer.n_envs, cells % self.buffer.n_envs)
+
+    def __len__(self) -> int:
+        return self.buffer.size() * self.buffer.n_envs

@@ -1,0 +1,187 @@
+"""Frames of tasks: which, of which episodes, in which size, by whose actions; and what can't be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+
+from genrl.errors import RunError
+from genrl.generation import GenerateConfig, generate, record_frames, resume_generation
+from genrl.generation.source import images_of
+from genrl.runs import explore
+from tests.runs.tiny import config
+
+
+class Paints(gymnasium.Env[Any, Any]):
+    """Draws the number of its episode in red, that of the step in green, and the action in blue; an episode has 30 steps.
+
+    With ``what`` it observes the picture itself, in colour or in grey, can't draw, draws nothing, or breaks.
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 30}  # noqa: RUF012 (Gymnasium's own way)
+    action_space = spaces.Discrete(200)
+
+    def __init__(self, what: str = "draws", render_mode: str | None = None) -> None:
+        self.what, self.render_mode, self.action = what, render_mode, 0
+        if what == "nothing":
+            self.metadata = {"render_modes": []}
+        shape = {"colour": (16, 12, 3), "grey": (16, 12)}.get(what)
+        self.observation_space = spaces.Box(-1, 1, (2,), np.float32) if shape is None else spaces.Box(0, 255, shape, np.uint8)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.episode, self.steps = seed or 0, 0
+        return self._observed(), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        if self.what == "breaks" and self.steps == 5:
+            raise ValueError("it broke")
+        self.steps, self.action = self.steps + 1, int(action)
+        return self._observed(), 0.0, False, self.steps == 30, {}
+
+    def render(self) -> Any:
+        if self.what == "dark":
+            return None
+        if self.what == "fails":
+            raise RuntimeError("no display")
+        return np.full((16, 12, 3), (self.episode, self.steps, self.action), np.uint8)
+
+    def _observed(self) -> Any:
+        if self.what == "colour":
+            return self.render()
+        return self.render()[..., 1] if self.what == "grey" else np.zeros(2, np.float32)
+
+
+gymnasium.register("tests/Paints-v0", entry_point=Paints)
+PAINTS = "tests/Paints-v0"
+
+
+@pytest.fixture(autouse=True)
+def no_display(request, monkeypatch):
+    """What looks for a renderer of MuJoCo takes a second or two, and the tasks here need none."""
+    if "car_racing" not in request.node.name:
+        monkeypatch.setattr("genrl.generation.frames.choose_backend", lambda *args: None)
+
+
+def values(images: Any) -> list[tuple[int, ...]]:
+    """The colour of each image, all of whose pixels are alike."""
+    assert all(len(image.flatten(1).unique(dim=1)[0]) == 1 for image in images.pixels)
+    return [tuple(image[:, 0, 0].tolist()) for image in images.pixels]
+
+
+class TestFrames:
+    def test_are_every_fourth_step_of_many_episodes_and_no_episode_is_on_both_sides(self):
+        data = record_frames(PAINTS, 50, seed=7)
+        train, test = values(data.train), values(data.test)
+        assert (len(train), len(test)) == (44, 6)  # a tenth would cut an episode
+        assert {episode for episode, _, _ in train} == set(range(7, 29)) and {episode for episode, _, _ in test} == {29, 30, 31}
+        assert {step for _, step, _ in train + test} == {1, 5}  # 50 // 20 of each episode
+
+    def test_are_squares_whose_pixels_are_means(self, monkeypatch):
+        stripes = np.zeros((16, 12, 3), np.uint8)
+        stripes[:, ::2] = 100
+        monkeypatch.setattr(Paints, "render", lambda env: stripes)
+        assert record_frames(PAINTS, 20, size=4).train.pixels.shape == (18, 3, 4, 4)
+        assert record_frames(PAINTS, 20, size=6).train.pixels.unique().tolist() == [50]
+        assert record_frames(PAINTS, 20, size=0).train.shape == (3, 16, 12)
+
+    @pytest.mark.parametrize(("what", "channels"), [("colour", 3), ("grey", 1)])
+    def test_are_the_observations_where_these_are_images(self, what, channels, monkeypatch):
+        made: list[str | None] = []
+        init = Paints.__init__
+        monkeypatch.setattr(
+            Paints, "__init__", lambda env, what, render_mode=None: (made.append(render_mode), init(env, what, render_mode))[1]
+        )
+        data = record_frames(PAINTS, 20, env_kwargs={"what": what}, size=8)
+        assert data.train.shape == (channels, 8, 8)
+        assert set(made) == {None}  # nothing was drawn
+        steps = [value[1] if channels == 3 else value[0] for value in values(data.train)]
+        assert set(steps) == {1}
+
+    def test_come_back_from_the_same_seed_and_hold_random_actions(self):
+        first, again, other = (record_frames(PAINTS, 100, seed=seed) for seed in (0, 0, 1))
+        assert torch.equal(first.train.pixels, again.train.pixels)
+        assert not torch.equal(first.train.pixels, other.train.pixels)
+        env = Paints(render_mode="rgb_array")
+        assert len({action for _, _, action in values(first.train)}) > 30 and env.action_space.n == 200
+
+    def test_of_a_policy_show_its_actions(self, tmp_path):
+        cell = config(tmp_path / "run", env=PAINTS, steps=64, eval_episodes=0)
+        explore(cell, quiet=True)
+        data = record_frames(PAINTS, 40, policy=cell.directory)
+        assert len({action for _, _, action in values(data.train)}) == 1  # its observations are all alike, and it draws nothing
+        with pytest.raises(RunError, match=r"acts in tests/Paints-v0, not in CartPole-v1; write --data frames:tests/Paints-v0"):
+            record_frames("CartPole-v1", 20, policy=cell.directory)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize(
+    ("env", "kwargs", "sentence"),
+    [
+        ("CarRacin-v3", {}, "there is no task 'CarRacin-v3'; did you mean CarRacing-v3"),
+        (PAINTS, {"what": "nothing"}, "has no frames: it can't draw"),
+        (PAINTS, {"what": "dark"}, "draws nothing in the render mode rgb_array"),
+        (PAINTS, {"what": "fails"}, r"can't be drawn here \(no display\)"),
+        (PAINTS, {"what": "breaks"}, r"failed while its frames were recorded \(ValueError: it broke\)"),
+    ],
+)
+def test_what_has_no_frames_is_refused_in_one_sentence(env, kwargs, sentence):
+    with pytest.raises(RunError, match=sentence):
+        record_frames(env, 100, env_kwargs=kwargs)
+
+
+def test_a_missing_package_says_what_to_install(monkeypatch):
+    def missing(*args, **kwargs):
+        raise gymnasium.error.DependencyNotInstalled('Box2D is not installed, run `pip install swig` and `pip install "gymnasium[box2d]"`')
+
+    monkeypatch.setattr(gymnasium, "make", missing)
+    with pytest.raises(RunError, match=r"CarRacing-v3 needs a package that is not installed; type: pip install 'gymnasium\[box2d\]'$"):
+        record_frames("CarRacing-v3", 20)
+
+
+class TestARunOnFrames:
+    def make(self, out, **changes):
+        return GenerateConfig(
+            model="pixelcnn",
+            data=f"frames:{PAINTS}",
+            out=out,
+            model_kwargs={"width": 4, "depth": 1},
+            **{"frames": 40, "epochs": 1, "judge_images": 0, "pictures": False, "size": 8} | changes,
+        )
+
+    def test_keeps_them_and_goes_on_with_the_same(self, tmp_path, monkeypatch):
+        made = self.make(tmp_path / "run")
+        generate(made, quiet=True)
+        assert made.name == "Paints-v0-pixelcnn-seed0"
+        monkeypatch.setattr("genrl.generation.frames.record_frames", lambda *args, **kwargs: pytest.fail("recorded again"))
+        assert resume_generation(made.directory, epochs=2, quiet=True)["epochs"] == 2
+
+    def test_without_its_frames_is_refused(self, tmp_path):
+        made = self.make(tmp_path / "run")
+        generate(made, quiet=True)
+        (made.directory / "frames.npz").unlink()
+        with pytest.raises(RunError, match=r"has lost its frames, frames.npz"):
+            resume_generation(made.directory, epochs=2)
+
+    def test_sees_them_in_grey_and_few_levels_though_the_file_has_colours(self, tmp_path):
+        source, made = images_of(self.make(tmp_path / "run"), quiet=True)
+        assert (source.data.train.shape, made.levels, source.recorded.train.shape) == ((1, 8, 8), 8, (3, 8, 8))
+
+    @pytest.mark.filterwarnings("ignore:.*RGB-array rendering")
+    def test_that_cannot_be_drawn_writes_nothing(self, tmp_path):
+        with pytest.raises(RunError, match="draws nothing"):
+            generate(self.make(tmp_path / "run", env_kwargs={"what": "dark"}), quiet=True)
+        assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_frames_of_car_racing():
+    pytest.importorskip("Box2D")
+    data = record_frames("CarRacing-v3", 20, size=32)
+    assert (data.train.shape, len(data.test)) == ((3, 32, 32), 2)
+    assert data.train.pixels.float().std() > 10
