@@ -13,48 +13,47 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from genrl.data.images import ImageData, ImageError, Images, size
+from genrl.data._image_folders import read_folder
+from genrl.data.images import ImageData, ImageError, Images
 
 __all__ = ["load_images"]
 
 
 def load_images(source: str | Path, root: str | Path | None = None, *, held_out: float = 0.1, seed: int = 0) -> ImageData:
-    """Images by name, from an npz, or from a folder.
+    """Load images by name, from an npz file, or from a folder.
 
     - ``mnist``, ``fashion-mnist``: IDX files, looked for in ``root`` (or the folder that ``GENRL_DATA`` names), then in the user's cache,
       then downloaded into it from their public home, with a pinned checksum.
     - ``x.npz``: arrays ``images`` (and ``labels``), or ``x_train`` and ``x_test`` (with ``y_train`` and ``y_test``); uint8, shape
       ``(image, height, width)`` or with one or three channels first or last. Nothing in it is unpickled.
-    - a folder of PNG, JPEG, BMP or GIF of one size; if it has folders, each of them is a class, but ``train`` and ``test`` alone are the
-      two parts, with the same classes in them.
+    - a folder of PNG, JPEG, WebP, BMP, GIF, PGM or PPM files of one size. If it has folders, each of them is a class, except that
+      ``train`` and ``test`` alone are the two parts, with the same classes in them. A picture is turned upright as its EXIF orientation
+      says, and what is transparent lies on white.
+
+    Nothing is left out: a file, frame, folder or array that would not be read is refused by name.
 
     Args:
-        source: see above.
+        source: the name, the file or the folder.
         root: folder with a folder for each named data set.
-        held_out: share to test on, where the source doesn't say, drawn with ``seed``.
-        seed: of that draw.
+        held_out: share of the images to test on, drawn at random, where the source has no test part of its own.
+        seed: seed of that draw.
 
     Raises:
-        ImageError: it is none of these, or broken; one sentence says which file, and what to do.
+        ImageError: the source is none of these, or it is broken; one sentence says which file, and what to do.
     """
     name = str(source)
     if name in NAMED:
         return _named(name, root)
     path = Path(source)
-    if path.is_dir() and [folder.name for folder in _folders(path)] == ["test", "train"] and not _pictures(path):
-        return ImageData(path.stem, *_folders_of_parts(path))
     if path.is_dir():
-        whole = _folder(path)
+        found = read_folder(path)
     elif path.suffix == ".npz":
-        parts = _npz(path)
-        if isinstance(parts, tuple):
-            return ImageData(path.stem, *parts)
-        whole = parts
+        found = _npz(path)
     elif path.is_file():
         raise ImageError(f"{path} is no .npz; give {', '.join(NAMED)}, an .npz, or a folder of images")
     else:
         raise ImageError(f"there are no images at {path}; give {', '.join(NAMED)}, an .npz, or a folder of images")
-    return ImageData(path.stem, *whole.split(held_out, seed))
+    return ImageData(path.stem, *(found if isinstance(found, tuple) else found.split(held_out, seed)))
 
 
 # --- named data sets: IDX ---
@@ -152,11 +151,17 @@ def _npz(path: Path) -> Images | tuple[Images, Images]:
             raise ImageError(f"{path} holds pickled objects, which are never read; save plain arrays of bytes") from error
         raise ImageError(f"{path} is broken ({error}); save it anew with numpy.savez") from error
     arrays = {name: array for name, array in found.items() if isinstance(array, np.ndarray)}  # numpy gives other files as bytes
-    if "x_train" in arrays and "x_test" in arrays:
-        return _pair(path, arrays, "x_train", "y_train"), _pair(path, arrays, "x_test", "y_test")
-    if "images" not in arrays:
+    parts = [("x_train", "y_train"), ("x_test", "y_test")] if {"x_train", "x_test"} <= set(arrays) else [("images", "labels")]
+    if not {images for images, _ in parts} <= set(arrays):
         raise ImageError(f"{path} has {', '.join(arrays) or 'no arrays'}, but needs images (and labels), or x_train and x_test")
-    return _pair(path, arrays, "images", "labels")
+    if unread := sorted(set(found) - {name for part in parts for name in part}):
+        read = ", ".join(images for images, _ in parts)
+        raise ImageError(
+            f"{path} has {', '.join(unread)} beside {read}, which would be left out; leave out what is no image, and call labels labels, "
+            "or y_train and y_test"
+        )
+    pairs = [_pair(path, arrays, *part) for part in parts]
+    return (pairs[0], pairs[1]) if len(pairs) == 2 else pairs[0]
 
 
 def _pair(path: Path, arrays: dict[str, np.ndarray], images: str, labels: str) -> Images:
@@ -173,9 +178,15 @@ def _channels(path: Path, array: np.ndarray) -> Tensor:
     """``(image, channel, height, width)``."""
     if array.dtype != np.uint8:
         raise ImageError(f"the images of {path} are {array.dtype}, but must be bytes from 0 to 255 (uint8)")
+    first, last = array.ndim == 4 and array.shape[1] in (1, 3), array.ndim >= 3 and array.shape[-1] in (1, 3)
+    if last and (first or array.ndim == 3):
+        raise ImageError(
+            f"the images of {path} have the shape {array.shape}, which can be read in two ways; save them as "
+            "(image, channel, height, width) with more than three rows and columns"
+        )
     if array.ndim == 3:
         array = array[:, None]
-    elif array.ndim == 4 and array.shape[1] not in (1, 3) and array.shape[3] in (1, 3):
+    elif last:
         array = array.transpose(0, 3, 1, 2)
     if array.ndim != 4 or array.shape[1] not in (1, 3):
         raise ImageError(
@@ -183,59 +194,3 @@ def _channels(path: Path, array: np.ndarray) -> Tensor:
             "last"
         )
     return torch.as_tensor(np.array(array, order="C"))
-
-
-# --- folders ---
-
-_ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".gif"}
-
-
-def _folders_of_parts(path: Path) -> tuple[Images, Images]:
-    """Train and test."""
-    train, test = ({folder.name for folder in _folders(path / part)} for part in ("train", "test"))
-    if train != test:
-        raise ImageError(f"{path} has the class {min(train ^ test)} in only one of train and test; give both the same folders")
-    return _folder(path / "train"), _folder(path / "test")
-
-
-def _folders(path: Path) -> list[Path]:
-    return sorted(item for item in path.iterdir() if item.is_dir() and not item.name.startswith("."))
-
-
-def _folder(path: Path) -> Images:
-    classes = _folders(path)
-    if classes and (loose := _pictures(path)):
-        raise ImageError(f"{path} has both folders and images, such as {loose[0].name}; put every image into the folder of its class")
-    files = [(file, label) for label, folder in enumerate(classes or [path]) for file in _pictures(folder)]
-    if not files:
-        raise ImageError(f"{path} has no images; put {', '.join(sorted(_ENDINGS))} files into it, or into a folder for each class")
-    pictures = [_picture(file) for file, _ in files]
-    grey = all(picture.shape[0] == 1 for picture in pictures)
-    pixels = pictures if grey else [picture.expand(3, -1, -1) for picture in pictures]
-    for (file, _), picture in zip(files, pixels, strict=True):
-        if picture.shape != pixels[0].shape:
-            raise ImageError(
-                f"{file} has {size(tuple(picture.shape))} pixels, but {files[0][0]} has {size(tuple(pixels[0].shape))}; make all of one "
-                "size"
-            )
-    return Images(torch.stack(pixels), torch.tensor([label for _, label in files]) if classes else None)
-
-
-def _pictures(folder: Path) -> list[Path]:
-    return sorted(item for item in folder.iterdir() if item.suffix.lower() in _ENDINGS and not item.name.startswith("."))
-
-
-def _picture(file: Path) -> Tensor:
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(file) as picture:
-            if picture.mode.startswith(("I", "F")):  # Pillow's conversion to bytes would clip
-                raise ImageError(f"{file} has {picture.mode} pixels, more than a byte each; save it with 8 bits a channel")
-            grey = picture.mode in ("1", "L", "LA")
-            pixels = np.asarray(picture.convert("L" if grey else "RGB"))
-    except ImageError:
-        raise
-    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
-        raise ImageError(f"{file} is no image that can be read; remove it from the folder") from error
-    return torch.as_tensor(np.array(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -29,15 +31,18 @@ class Images:
     """
 
     pixels: Tensor
-    """``(image, channel, height, width)``, uint8."""
+    """Bytes, ``(image, channel, height, width)`` with 1 or 3 channels; a NumPy array is taken, too."""
     labels: Tensor | None = None
-    """``(image,)``, int64, or ``None``."""
+    """Class of each image, ``(image,)``, int64, or ``None``; a NumPy array or a list of whole numbers is taken, too."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "pixels", _tensor(self.pixels))
+        if self.labels is not None:
+            object.__setattr__(self, "labels", _whole(_tensor(self.labels)))
         if self.pixels.dtype != torch.uint8 or self.pixels.ndim != 4 or self.pixels.shape[1] not in (1, 3):
             raise ImageError(
                 f"images must be bytes (uint8) of shape (image, 1 or 3, height, width), but are {_dtype(self.pixels)} of shape "
-                f"{tuple(self.pixels.shape)}"
+                f"{tuple(self.pixels.shape)}{_cure(self.pixels)}"
             )
         if not len(self.pixels):
             raise ImageError("there are no images; give at least one")
@@ -121,11 +126,30 @@ class ImageData:
     def __post_init__(self) -> None:
         if self.train.shape != self.test.shape:
             raise ImageError(f"{self.name} trains on images of {size(self.train.shape)} and tests on {size(self.test.shape)}")
+        if (self.train.labels is None) != (self.test.labels is None):
+            with_labels, without = ("test", "train") if self.train.labels is None else ("train", "test")
+            raise ImageError(f"{self.name} has labels of its {with_labels} images but none of its {without} images; give both or neither")
 
 
 def size(shape: tuple[int, ...]) -> str:
     """Such as 1 × 28 × 28."""
     return " × ".join(map(str, shape))
+
+
+def _tensor(values: Any) -> Tensor:
+    """A tensor as it is; a copy of an array or a list."""
+    return values if isinstance(values, Tensor) else torch.from_numpy(np.array(values))
+
+
+def _whole(labels: Tensor) -> Tensor:
+    """Labels of any whole-number dtype as int64; others as they are."""
+    return labels if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool else labels.long()
+
+
+def _cure(pixels: Tensor) -> str:
+    """What to do about channels that come last."""
+    last = pixels.dtype == torch.uint8 and pixels.ndim == 4 and pixels.shape[3] in (1, 3)
+    return "; move the channels first, pixels.permute(0, 3, 1, 2)" if last else ""
 
 
 def _dtype(tensor: Tensor) -> str:

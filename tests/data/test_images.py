@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gzip
 import io
+import shutil
 import struct
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -153,6 +155,23 @@ class TestNpz:
             load_images(tmp_path / "a.npz")
         assert "a.npz" in str(refused.value)
 
+    @pytest.mark.parametrize(
+        ("arrays", "sentence"),
+        [
+            ({"images": PIXELS, "label": LABELS}, "has label beside images, which would be left out"),
+            ({"x_train": PIXELS, "x_test": PIXELS, "x_val": PIXELS}, "has x_val beside x_train, x_test, which would be left out"),
+            ({"images": PIXELS, "x_train": PIXELS, "x_test": PIXELS}, "has images beside x_train, x_test"),
+            ({"x_train": PIXELS, "x_test": PIXELS, "y_train": LABELS}, "has labels of its train images but none of its test images"),
+            ({"images": np.zeros((9, 3, 8, 3), np.uint8)}, r"have the shape \(9, 3, 8, 3\), which can be read in two ways"),
+            ({"images": np.zeros((8, 8, 3), np.uint8)}, r"have the shape \(8, 8, 3\), which can be read in two ways"),
+        ],
+        ids=["labels by another name", "a third part", "both layouts", "labels of one part", "channels at both ends", "one picture"],
+    )
+    def test_nothing_is_left_out_or_guessed(self, tmp_path, arrays, sentence):
+        np.savez(tmp_path / "a.npz", **arrays)
+        with pytest.raises(ImageError, match=sentence):
+            load_images(tmp_path / "a.npz")
+
     def test_a_file_that_is_not_what_its_name_says(self, tmp_path):
         (tmp_path / "text").write_text("hello")
         np.save(tmp_path / "array.npy", PIXELS)
@@ -245,6 +264,118 @@ class TestFolder:
         with pytest.raises(ImageError, match=r"a.png has I;16 pixels, more than a byte each"):
             load_images(tmp_path)
 
+    @pytest.mark.parametrize("orientation", range(1, 9))
+    @pytest.mark.parametrize("ending", ["png", "jpg", "webp"])
+    def test_a_picture_is_upright_as_its_camera_says(self, tmp_path, orientation, ending):
+        upright = np.zeros((16, 24), np.uint8)
+        upright[:8, :8] = 255  # white above on the left
+        # What a camera held otherwise stores (EXIF 2.3, tag 0x0112: where row 0 and column 0 of the file are in the scene).
+        stored = {
+            1: upright,
+            2: upright[:, ::-1],
+            3: upright[::-1, ::-1],
+            4: upright[::-1],
+            5: upright.T,
+            6: np.rot90(upright, 1),
+            7: np.rot90(upright.T, 2),
+            8: np.rot90(upright, -1),
+        }[orientation]
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        path = tmp_path / f"a.{ending}"
+        Image.fromarray(np.ascontiguousarray(stored)).save(path, exif=exif)
+        shutil.copy(path, tmp_path / f"b.{ending}")
+        data = load_images(tmp_path, held_out=0.5)
+        assert np.abs(data.train.pixels[0, 0].numpy().astype(int) - upright).max() < 60  # JPEG and WebP lose a little
+
+    @pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "L"])
+    def test_what_is_transparent_lies_on_white(self, tmp_path, mode):
+        rgba = np.zeros((2, 4, 4), np.uint8)
+        rgba[..., :3], rgba[0, :, 3] = 60, 255  # a grey of 60, visible in the first row alone
+        picture, more = Image.fromarray(rgba, "RGBA"), {}
+        if mode == "P":
+            picture = Image.fromarray(np.array([[1] * 4, [0] * 4], np.uint8), "P")
+            picture.putpalette([60, 60, 60] * 2)
+            more = {"transparency": 0}
+        elif mode == "L":
+            picture, more = Image.fromarray(np.array([[61] * 4, [60] * 4], np.uint8)), {"transparency": 60}
+        else:
+            picture = picture.convert(mode)
+        for name in "ab":
+            picture.save(tmp_path / f"{name}.png", **more)
+        pixels = load_images(tmp_path, held_out=0.5).train.pixels[0, 0].tolist()
+        assert pixels == [[61 if mode == "L" else 60] * 4, [255] * 4]
+
+    def test_half_transparent_is_half_of_each(self, tmp_path):
+        rgba = np.full((2, 2, 4), 100, np.uint8)
+        rgba[..., 3] = 51  # a fifth of 100 and four fifths of 255
+        for name in "ab":
+            Image.fromarray(rgba, "RGBA").save(tmp_path / f"{name}.png")
+        assert load_images(tmp_path, held_out=0.5).train.pixels.unique().tolist() == [224]
+
+    def test_every_kind_of_file_in_a_folder_is_read(self, tmp_path):
+        endings = [".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".webp", ".PNG"]
+        for i, ending in enumerate(endings):
+            self.save(tmp_path / f"{i}{ending}", np.full((8, 8), 20 * i, np.uint8))
+        data = load_images(tmp_path, held_out=0.5)
+        levels = torch.cat([data.train.pixels, data.test.pixels]).float().mean((1, 2, 3)).sort().values
+        torch.testing.assert_close(levels, 20.0 * torch.arange(len(endings)), atol=2, rtol=0)
+
+    @pytest.mark.parametrize(
+        ("files", "sentence"),
+        [
+            (["0.png", "1.heic"], r"1.heic is no image that can be read \(.bmp, .*\); convert it or move it elsewhere"),
+            (["0.png", "1.tif"], "1.tif is no image that can be read"),
+            (["0.png", "labels.csv"], "labels.csv is no image that can be read"),
+            (["a/0.png", "a/old/1.png", "b/2.png"], "the class .*a has folders in it, such as old; put every image into"),
+            (["a/0.png", "b/"], "the class .*b has no images; put some into it, or delete the folder"),
+            (["a/0.png", "b/.hidden.png"], "the class .*b has no images"),
+            (["train/a/0.png", "train/b/1.png", "test/a/2.png", "test/b/"], "the class .*test/b has no images"),
+            (["train/a/0.png", "test/a/1.png", "val/a/2.png"], "has the folders test, train, val; give two parts, train and test"),
+            (["train/0.png", "val/1.png"], "has the folders train, val; give two parts"),
+            (["Train/0.png", "Test/1.png"], "has the folders Test, Train; give two parts"),
+        ],
+    )
+    def test_what_would_be_left_out_or_guessed_is_named(self, tmp_path, files, sentence):
+        for name in files:
+            if name.endswith("/"):
+                (tmp_path / name).mkdir(parents=True)
+            elif Path(name).suffix in (".heic", ".csv", ".tif"):
+                (tmp_path / name).write_text("hello")
+            else:
+                self.save(tmp_path / name, PIXELS[0])
+        with pytest.raises(ImageError, match=sentence):
+            load_images(tmp_path)
+
+    def test_what_a_system_leaves_in_a_folder_is_no_part_of_it(self, tmp_path):
+        for name in ("0.png", "1.png", ".DS_Store.png"):
+            self.save(tmp_path / name, PIXELS[0])
+        for name in ("Thumbs.db", "desktop.ini", ".gitignore"):
+            (tmp_path / name).write_text("hello")
+        (tmp_path / ".ipynb_checkpoints").mkdir()
+        data = load_images(tmp_path, held_out=0.5)
+        assert (len(data.train), len(data.test)) == (1, 1)
+
+    def test_only_the_first_of_many_frames_would_be_read(self, tmp_path):
+        frames = [Image.fromarray(picture) for picture in PIXELS[:3]]
+        frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+        with pytest.raises(ImageError, match=r"a.gif has 3 frames; save each as an image of its own"):
+            load_images(tmp_path)
+
+    def test_deep_colours_would_be_cut(self, tmp_path):
+        header = struct.pack(">IIBBBBB", 2, 2, 16, 2, 0, 0, 0)  # two by two, 16 bits, RGB
+        rows = zlib.compress(b"".join(b"\0" + b"\x12\x34" * 6 for _ in range(2)))
+        chunks = [(b"IHDR", header), (b"IDAT", rows), (b"IEND", b"")]
+        body = b"".join(struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks)
+        (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + body)
+        with pytest.raises(ImageError, match=r"a.png has RGB pixels, more than a byte each; save it with 8 bits a channel"):
+            load_images(tmp_path)
+
+    def test_a_file_that_would_start_a_program_is_not_opened(self, tmp_path):
+        (tmp_path / "a.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 5 5\nshowpage\n")
+        with pytest.raises(ImageError, match=r"a.png is no image that can be read"):
+            load_images(tmp_path)
+
     def test_one_image_can_not_be_split(self, tmp_path):
         self.save(tmp_path / "a.png", PIXELS[0])
         with pytest.raises(ImageError, match="leaves one part empty"):
@@ -277,6 +408,16 @@ class TestImages:
     def test_other_tensors_are_refused(self, shape, dtype, sentence):
         with pytest.raises(ImageError, match=sentence):
             Images(torch.zeros(shape, dtype=dtype))
+
+    def test_arrays_and_lists_are_taken(self):
+        images = Images(PIXELS[:, None], LABELS.tolist())
+        assert images.labels.dtype == torch.int64
+        np.testing.assert_array_equal(images.pixels.numpy(), PIXELS[:, None])
+        assert Images(PIXELS[:, None], LABELS.astype(np.int32)).n_classes == 3
+
+    def test_channels_that_come_last_are_told_how_to_come_first(self):
+        with pytest.raises(ImageError, match=r"of shape \(2, 5, 4, 3\); move the channels first, pixels.permute\(0, 3, 1, 2\)"):
+            Images(torch.zeros(2, 5, 4, 3, dtype=torch.uint8))
 
     def test_train_and_test_of_other_sizes_are_refused(self):
         one, other = Images(torch.zeros(2, 1, 3, 3, dtype=torch.uint8)), Images(torch.zeros(2, 1, 4, 3, dtype=torch.uint8))
