@@ -1,14 +1,18 @@
-"""The one error of a run that cannot be: what was given, what is needed, what to type."""
+"""One way to refuse: a sentence that says what was given, what is needed and what to type."""
 
 from __future__ import annotations
 
 import difflib
 import inspect
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from numbers import Real
 from typing import Any
 
-__all__ = ["RunError", "check", "check_positive", "did_you_mean"]
+__all__ = ["Check", "RunError", "at_least", "did_you_mean", "positive", "require"]
+
+Check = tuple[str, object, bool, str]
+"""An argument's name, its value, whether that is fine, and what it needs to be (completes "needs NAME to be …")."""
 
 
 class RunError(ValueError):
@@ -22,15 +26,41 @@ def did_you_mean(given: str, known: Iterable[str], n: int = 2) -> str:
     return f"; did you mean {' or '.join(close)}?" if close else ""
 
 
-def check(owner: type, name: str, value: Any, good: bool, needed: str) -> None:
-    """Raise ``ValueError`` unless ``good``."""
-    if not good:
-        default = inspect.signature(owner).parameters[name].default
-        raise ValueError(f"{owner.__name__} needs {needed}, but was given {name}={value!r}; type {name}={default!r} for the default")
+def require(owner: Callable[..., Any], *checks: Check) -> None:
+    """Refuse the first argument of a class or function that is not fine.
+
+    Args:
+        owner: the class or function that was given the arguments; its signature knows the defaults.
+        checks: for each argument its name, its value, whether that is fine, and what it needs to be.
+
+    Raises:
+        ValueError: says who needs what, what was given, and the default as one would type it.
+
+    Example:
+        >>> def walk(steps: int = 8) -> None:
+        ...     require(walk, ("steps", steps, steps >= 2, "at least 2"))
+        >>> walk(1)
+        Traceback (most recent call last):
+        ValueError: walk needs steps to be at least 2, but was given 1; type steps=8 for the default
+    """
+    for name, value, fine, needed in checks:
+        if not fine:
+            known = inspect.signature(owner).parameters.get(name)
+            has_default = known is not None and known.default is not known.empty
+            cure = f"; type {name}={known.default!r} for the default" if known is not None and has_default else ""
+            raise ValueError(f"{owner.__name__} needs {name} to be {needed}, but was given {value!r}{cure}")
 
 
-def check_positive(owner: type, **values: float | Sequence[int]) -> None:
-    """Every value, and every item of a sequence, must be above zero."""
+def positive(**values: float | Sequence[float]) -> Iterator[Check]:
+    """Checks for :func:`require`: each value, and each item of a sequence, is above zero and finite."""
     for name, value in values.items():
         items = value if isinstance(value, Sequence) else [value]
-        check(owner, name, value, all(math.isfinite(item) and item > 0 for item in items), f"{name} above 0 and finite")
+        fine = all(isinstance(item, Real) and math.isfinite(item) and item > 0 for item in items)
+        yield name, value, fine, "above 0 and finite"
+
+
+def at_least(least: float, **values: float) -> Iterator[Check]:
+    """Checks for :func:`require`: each value is ``least`` or more, and finite."""
+    for name, value in values.items():
+        fine = isinstance(value, Real) and least <= value < math.inf
+        yield name, value, fine, f"at least {least}" + ("" if isinstance(value, int) else " and finite")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genrl.data import Demonstrations
-from genrl.errors import check, check_positive
+from genrl.errors import at_least, positive, require
 from genrl.models.nn import gradient_step
 from genrl.models.normalization import RunningMeanStd
 from genrl.rewards.base import Memory, RewardModel
@@ -108,13 +108,15 @@ class AdversarialReward(RewardModel):
         seed: int,
     ) -> None:
         super().__init__(observation_space, action_space, seed)
-        owner = type(self)
-        check_positive(owner, learning_rate=learning_rate, batch_size=batch_size, updates=updates, std_floor=std_floor, clip=clip)
-        check(owner, "form", form, form in get_args(RewardForm), f"form to be one of {', '.join(get_args(RewardForm))}")
-        check(owner, "label_smoothing", label_smoothing, 0 <= label_smoothing < 1, "label_smoothing in [0, 1)")
-        check(owner, "gamma", gamma, 0 <= gamma < 1 or (gamma == 1 and not absorbing), "gamma in [0, 1), or 1 without absorbing states")
-        check(owner, "gradient_penalty", gradient_penalty, gradient_penalty >= 0, "gradient_penalty of at least 0")
-        check(owner, "entropy", entropy, entropy >= 0, "entropy of at least 0")
+        discounts = 0 <= gamma < 1 or (gamma == 1 and not absorbing)
+        require(
+            type(self),
+            *positive(learning_rate=learning_rate, batch_size=batch_size, updates=updates, std_floor=std_floor, clip=clip),
+            ("form", form, form in get_args(RewardForm), f"one of {', '.join(get_args(RewardForm))}"),
+            ("label_smoothing", label_smoothing, 0 <= label_smoothing < 1, "in [0, 1)"),
+            ("gamma", gamma, discounts, "in [0, 1), or 1 without absorbing states"),
+            *at_least(0, gradient_penalty=gradient_penalty, entropy=entropy),
+        )
         self.form, self.batch_size, self.updates, self.learning_rate = form, batch_size, updates, learning_rate
         self.gradient_penalty, self.entropy, self.label_smoothing = gradient_penalty, entropy, label_smoothing
         self.on_latest, self.absorbing, self.gamma = on_latest, absorbing, gamma

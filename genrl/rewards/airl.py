@@ -10,7 +10,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from genrl.data import Demonstrations
-from genrl.errors import check_positive
+from genrl.errors import positive, require
 from genrl.models.nn import mlp
 from genrl.rewards.adversarial import AdversarialReward, RewardForm, spectrally_normalized
 from genrl.transitions import Transitions
@@ -76,7 +76,7 @@ class AIRL(AdversarialReward):
             updates=updates, gradient_penalty=gradient_penalty, entropy=entropy, label_smoothing=label_smoothing, on_latest=on_latest,
             normalize=normalize, absorbing=absorbing, gamma=gamma, std_floor=std_floor, clip=clip, held_out=held_out, seed=seed,
         )  # fmt: skip
-        check_positive(type(self), hidden=hidden)
+        require(type(self), *positive(hidden=hidden))
         self.state_only = state_only
         with self.own_randomness():
             # Each sees the flag of the absorbing state too, the last column.

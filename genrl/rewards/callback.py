@@ -16,6 +16,7 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from torch import Tensor
 
 from genrl.data import Demonstrations
+from genrl.errors import at_least, require
 from genrl.rewards.base import Memory, RewardModel
 from genrl.rewards.memory import TransitionPool
 from genrl.sb3.batches import ExpertBatches
@@ -77,16 +78,17 @@ class RewardCallback(BaseCallback):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        for label, value in {"weight": weight, "extrinsic_weight": extrinsic_weight}.items():
-            if not math.isfinite(value):
-                raise ValueError(f"RewardCallback needs a finite {label}, but was given {value}")
+        require(
+            RewardCallback,
+            ("weight", weight, math.isfinite(weight), "finite"),
+            ("extrinsic_weight", extrinsic_weight, math.isfinite(extrinsic_weight), "finite"),
+            *at_least(1, update_every=update_every),
+        )
         if not 0 <= expert_fraction < 1 or (expert_fraction and demonstrations is None):
             raise ValueError(
                 f"RewardCallback needs expert_fraction in [0, 1) and, above 0, demonstrations, but was given {expert_fraction} and "
                 f"{'some' if demonstrations is not None else 'none'}"
             )
-        if update_every < 1:
-            raise ValueError(f"RewardCallback needs update_every of at least 1 environment step, but was given {update_every}")
         self.reward, self.weight, self.extrinsic_weight = reward, weight, extrinsic_weight
         self.update_every, self.name = update_every, name
         self.demonstrations, self.expert_fraction = demonstrations, expert_fraction

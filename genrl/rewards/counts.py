@@ -8,7 +8,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from genrl.errors import check, check_positive
+from genrl.errors import at_least, positive, require
 from genrl.models.normalization import RunningMeanStd
 from genrl.rewards.base import Memory, RewardModel
 from genrl.rewards.scale import BonusScale
@@ -75,8 +75,7 @@ class SimHashCounts(RewardModel):
         seed: int = 0,
     ) -> None:
         super().__init__(observation_space, action_space, seed)
-        check_positive(SimHashCounts, bits=bits, warmup=warmup)
-        check(SimHashCounts, "offset", offset, offset >= 0, "an offset of at least 0")
+        require(SimHashCounts, *positive(bits=bits, warmup=warmup), *at_least(0, offset=offset))
         self.bits, self.warmup = bits, warmup
         self.obs_stats = RunningMeanStd((self.obs_dim,))
         self.scale = BonusScale(normalize)

@@ -9,7 +9,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from genrl.errors import check, check_positive
+from genrl.errors import at_least, positive, require
 from genrl.models.nn import ensemble_mlp, gradient_step, minibatches
 from genrl.models.normalization import RunningMeanStd
 from genrl.rewards.base import Memory, RewardModel
@@ -67,8 +67,8 @@ class Disagreement(RewardModel):
         seed: int = 0,
     ) -> None:
         super().__init__(observation_space, action_space, seed)
-        check(Disagreement, "members", members, members >= 2, "at least 2 members to disagree")
-        check_positive(Disagreement, hidden=hidden, learning_rate=learning_rate, batch_size=batch_size, epochs=epochs, clip_obs=clip_obs)
+        sizes = positive(hidden=hidden, learning_rate=learning_rate, batch_size=batch_size, epochs=epochs, clip_obs=clip_obs)
+        require(Disagreement, *at_least(2, members=members), *sizes)
         self.members, self.batch_size, self.epochs = members, batch_size, epochs
         self.obs_stats = RunningMeanStd((self.obs_dim,), clip=clip_obs)
         self.action_stats = RunningMeanStd((self.action_dim,), clip=clip_obs)

@@ -9,7 +9,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from genrl.data import Demonstrations
-from genrl.errors import check_positive
+from genrl.errors import positive, require
 from genrl.models.nn import mlp
 from genrl.rewards.adversarial import AdversarialReward, RewardForm, spectrally_normalized
 from genrl.transitions import Transitions
@@ -79,7 +79,7 @@ class GAIL(AdversarialReward):
             updates=updates, gradient_penalty=gradient_penalty, entropy=entropy, label_smoothing=label_smoothing, on_latest=on_latest,
             normalize=normalize, absorbing=absorbing, gamma=gamma, std_floor=std_floor, clip=clip, held_out=held_out, seed=seed,
         )  # fmt: skip
-        check_positive(type(self), hidden=hidden)
+        require(type(self), *positive(hidden=hidden))
         with self.own_randomness():
             self.network = mlp([self.stats.mean.numel(), *hidden, 1], nn.Tanh)
             if spectral_norm:

@@ -10,7 +10,7 @@ from gymnasium import spaces
 from torch import Tensor
 from torch.nn import functional as F
 
-from genrl.errors import check, check_positive
+from genrl.errors import positive, require
 from genrl.models.nn import gradient_step, minibatches, mlp
 from genrl.models.normalization import RunningMeanStd
 from genrl.rewards.base import Memory, RewardModel
@@ -76,17 +76,12 @@ class ICM(RewardModel):
         seed: int = 0,
     ) -> None:
         super().__init__(observation_space, action_space, seed)
-        check_positive(
+        require(
             ICM,
-            features=features,
-            hidden=hidden,
-            eta=eta,
-            learning_rate=learning_rate,
-            batch_size=batch_size,
-            epochs=epochs,
-            clip_obs=clip_obs,
+            *positive(features=features, hidden=hidden, eta=eta, learning_rate=learning_rate, batch_size=batch_size, epochs=epochs),
+            *positive(clip_obs=clip_obs),
+            ("beta", beta, 0 < beta < 1, "in (0, 1)"),
         )
-        check(ICM, "beta", beta, 0 < beta < 1, "beta in (0, 1)")
         self.eta, self.beta, self.batch_size, self.epochs = eta, beta, batch_size, epochs
         self.obs_stats = RunningMeanStd((self.obs_dim,), clip=clip_obs)
         self.action_stats = RunningMeanStd((self.action_dim,), clip=clip_obs)

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from genrl.errors import at_least, require
 from genrl.transitions import Transitions
 
 __all__ = ["TransitionPool"]
@@ -23,8 +24,7 @@ class TransitionPool:
     """
 
     def __init__(self, capacity: int, seed: int = 0) -> None:
-        if capacity < 1:
-            raise ValueError(f"a transition pool needs a capacity of at least 1, but was given {capacity}")
+        require(TransitionPool, *at_least(1, capacity=capacity))
         self.capacity = capacity
         self.generator = torch.Generator().manual_seed(seed)
         self._ring: Transitions | None = None

@@ -9,7 +9,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from genrl.errors import check_positive
+from genrl.errors import positive, require
 from genrl.models.nn import gradient_step, minibatches, mlp
 from genrl.models.normalization import RunningMeanStd
 from genrl.rewards.base import Memory, RewardModel
@@ -65,14 +65,8 @@ class PredictionError(RewardModel):
         seed: int = 0,
     ) -> None:
         super().__init__(observation_space, action_space, seed)
-        check_positive(
-            PredictionError,
-            hidden=hidden,
-            learning_rate=learning_rate,
-            batch_size=batch_size,
-            gradient_steps=gradient_steps,
-            clip_obs=clip_obs,
-        )
+        sizes = positive(hidden=hidden, batch_size=batch_size, gradient_steps=gradient_steps)
+        require(PredictionError, *sizes, *positive(learning_rate=learning_rate, clip_obs=clip_obs))
         self.batch_size, self.gradient_steps = batch_size, gradient_steps
         self.obs_stats = RunningMeanStd((self.obs_dim,), clip=clip_obs)
         self.action_stats = RunningMeanStd((self.action_dim,), clip=clip_obs)

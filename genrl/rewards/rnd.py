@@ -10,7 +10,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from genrl.errors import check, check_positive
+from genrl.errors import positive, require
 from genrl.models.nn import gradient_step, minibatches, mlp
 from genrl.models.normalization import RunningMeanStd
 from genrl.rewards.base import Memory, RewardModel
@@ -72,10 +72,12 @@ class RND(RewardModel):
         seed: int = 0,
     ) -> None:
         super().__init__(observation_space, action_space, seed)
-        check_positive(
-            RND, features=features, hidden=hidden, learning_rate=learning_rate, batch_size=batch_size, epochs=epochs, clip_obs=clip_obs
+        require(
+            RND,
+            *positive(features=features, hidden=hidden, learning_rate=learning_rate, batch_size=batch_size, epochs=epochs),
+            *positive(clip_obs=clip_obs),
+            ("predictor_proportion", predictor_proportion, 0 < predictor_proportion <= 1, "in (0, 1]"),
         )
-        check(RND, "predictor_proportion", predictor_proportion, 0 < predictor_proportion <= 1, "predictor_proportion in (0, 1]")
         self.batch_size, self.epochs, self.predictor_proportion = batch_size, epochs, predictor_proportion
         self.obs_stats = RunningMeanStd((self.obs_dim,), clip=clip_obs)
         self.scale = BonusScale(normalize)

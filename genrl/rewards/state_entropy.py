@@ -9,7 +9,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from genrl.errors import check, check_positive
+from genrl.errors import at_least, positive, require
 from genrl.models.nn import mlp
 from genrl.models.normalization import RunningMeanStd
 from genrl.rewards.base import RewardModel
@@ -72,8 +72,8 @@ class StateEntropy(RewardModel):
         seed: int = 0,
     ) -> None:
         super().__init__(observation_space, action_space, seed)
-        check_positive(StateEntropy, k=k, features=features, hidden=hidden, chunk=chunk, clip_obs=clip_obs)
-        check(StateEntropy, "memory_size", memory_size, memory_size >= 0, "memory_size of at least 0")
+        sizes = positive(k=k, features=features, hidden=hidden, chunk=chunk, clip_obs=clip_obs)
+        require(StateEntropy, *sizes, *at_least(0, memory_size=memory_size))
         self.k, self.chunk = k, chunk
         self.obs_stats = RunningMeanStd((self.obs_dim,), clip=clip_obs)
         self.scale = BonusScale(normalize)

@@ -10,7 +10,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from genrl.data import Demonstrations
-from genrl.errors import check_positive
+from genrl.errors import positive, require
 from genrl.models.nn import mlp
 from genrl.rewards.adversarial import AdversarialReward, RewardForm
 
@@ -76,7 +76,7 @@ class VAIL(AdversarialReward):
             updates=updates, gradient_penalty=gradient_penalty, entropy=entropy, label_smoothing=label_smoothing, on_latest=on_latest,
             normalize=normalize, absorbing=absorbing, gamma=gamma, std_floor=std_floor, clip=clip, held_out=held_out, seed=seed,
         )  # fmt: skip
-        check_positive(VAIL, information=information, latent=latent, beta_step=beta_step, hidden=hidden)
+        require(VAIL, *positive(information=information, latent=latent, beta_step=beta_step, hidden=hidden))
         self.information, self.latent, self.beta_step = information, latent, beta_step
         self.register_buffer("beta", torch.zeros(()))
         with self.own_randomness():

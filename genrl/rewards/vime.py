@@ -10,7 +10,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from genrl.errors import check, check_positive
+from genrl.errors import at_least, positive, require
 from genrl.models.bayesian import BayesianNetwork, information_gain
 from genrl.models.normalization import RunningMeanStd
 from genrl.rewards.base import Memory, RewardModel
@@ -158,8 +158,8 @@ class VIME(RewardModel):
         }
         self.preset = VIMEPreset(**asdict(presets[preset]) | {name: value for name, value in given.items() if value is not None})
         numbers = {name: value for name, value in asdict(self.preset).items() if not isinstance(value, bool)}
-        check_positive(VIME, n_draws=n_draws, step_size=step_size, prior_std=prior_std, input_clip=input_clip, hidden=hidden, **numbers)
-        check(VIME, "min_transitions", min_transitions, min_transitions >= 0, "min_transitions of at least 0")
+        sizes = positive(n_draws=n_draws, step_size=step_size, prior_std=prior_std, input_clip=input_clip, hidden=hidden, **numbers)
+        require(VIME, *sizes, *at_least(0, min_transitions=min_transitions))
         self.n_draws, self.step_size, self.min_transitions = n_draws, step_size, min_transitions
 
         with self.own_randomness():

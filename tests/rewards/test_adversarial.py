@@ -117,7 +117,7 @@ class TestTheForms:
         assert (reward_from_logits(logits, "log-d") < 0).all()
 
     def test_another_one_is_refused(self):
-        with pytest.raises(ValueError, match="GAIL needs form to be one of softplus, log-d, logit, but was given form='linear'"):
+        with pytest.raises(ValueError, match="GAIL needs form to be one of softplus, log-d, logit, but was given 'linear'"):
             GAIL(demonstrations(), OBS, ACT, form="linear")  # type: ignore[arg-type]
 
 

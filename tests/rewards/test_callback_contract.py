@@ -372,8 +372,8 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("wrong", "reason"),
         [
-            ({"weight": np.nan}, "finite weight"),
-            ({"extrinsic_weight": np.inf}, "finite extrinsic_weight"),
+            ({"weight": np.nan}, "weight to be finite"),
+            ({"extrinsic_weight": np.inf}, "extrinsic_weight to be finite"),
             ({"update_every": 0}, "at least 1"),
         ],
     )

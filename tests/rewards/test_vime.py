@@ -175,12 +175,12 @@ class TestArguments:
         ("keywords", "message"),
         [
             ({"preset": "paper"}, "use 'calibrated' or 'released'"),
-            ({"n_draws": 0}, "VIME needs n_draws above 0 and finite, but was given n_draws=0; type n_draws=10 for the default"),
-            ({"step_size": 0.0}, "step_size above 0"),
-            ({"learning_rate": float("inf")}, "learning_rate above 0 and finite"),
-            ({"kl_weight": float("nan")}, "kl_weight above 0"),
-            ({"min_transitions": -5}, "min_transitions of at least 0"),
-            ({"hidden": (0,)}, "hidden above 0"),
+            ({"n_draws": 0}, "VIME needs n_draws to be above 0 and finite, but was given 0; type n_draws=10 for the default"),
+            ({"step_size": 0.0}, "step_size to be above 0"),
+            ({"learning_rate": float("inf")}, "learning_rate to be above 0 and finite"),
+            ({"kl_weight": float("nan")}, "kl_weight to be above 0"),
+            ({"min_transitions": -5}, "min_transitions to be at least 0"),
+            ({"hidden": (0,)}, "hidden to be above 0"),
         ],
     )
     def test_impossible_ones_are_refused(self, keywords, message):
