@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -251,6 +251,34 @@ class BayesianNetwork(nn.Module):
         grad_std = (grad_var / rows + kl_weight * precision) * std - kl_weight / std
         self.rho.grad = grad_std * torch.sigmoid(self.rho)
         return (residual / self.likelihood_std).square().sum() / (2 * rows)
+
+    def fit(
+        self,
+        optimizer: torch.optim.Optimizer,
+        batches: Iterable[tuple[Tensor, Tensor]],
+        n_draws: int,
+        kl_weight: float,
+        generator: torch.Generator,
+    ) -> float:
+        """Take one step down :meth:`loss` for each ``(inputs, targets)``; returns the likelihood's part of the loss, a mean over steps."""
+        losses = []
+        for inputs, targets in batches:
+            noise = self.noise(n_draws, len(inputs), generator)
+            losses.append(self.loss_and_grad(inputs, targets, noise, kl_weight))
+            optimizer.step()
+        return float(sum(losses)) / len(losses)
+
+    @torch.no_grad()
+    def squared_error(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Squared error of the mean weights, averaged over rows, ``[out]``."""
+        return (self.predict(inputs) - targets).square().mean(0)
+
+    def narrow_likelihood(self, squared_error: Tensor, least: float) -> None:
+        """Move ``likelihood_std`` halfway to the maximum-likelihood value for ``squared_error`` ``[out]``, but not below ``least``.
+
+        Halfway, so that one bad sample does not carry it away.
+        """
+        self.likelihood_std.copy_((self.likelihood_std + squared_error.sqrt()).div(2).clamp_min(least))
 
     def extra_repr(self) -> str:
         return f"sizes={'-'.join(map(str, self.sizes))}, prior_std={self.prior_std}"

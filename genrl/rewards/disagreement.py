@@ -10,8 +10,8 @@ from gymnasium import spaces
 from torch import Tensor
 
 from genrl.errors import at_least, positive, require
-from genrl.models.nn import ensemble_mlp, gradient_step, minibatches
-from genrl.models.normalization import RunningMeanStd
+from genrl.models.dynamics import Standardizer, regress
+from genrl.models.nn import ensemble_mlp, minibatches
 from genrl.rewards.base import Memory, RewardModel
 from genrl.rewards.scale import BonusScale
 from genrl.transitions import Transitions
@@ -32,12 +32,12 @@ class Disagreement(RewardModel):
 
     Args:
         observation_space, action_space, seed: see :class:`RewardModel`.
-        members: of the ensemble; the paper's 5.
+        members: number of forward models in the ensemble; the paper has 5.
         hidden: widths of the hidden layers of each member.
-        learning_rate: of Adam; the paper has 1e-4, for millions of frames.
+        learning_rate: learning rate of Adam; the paper has 1e-4, for millions of frames.
         batch_size: transitions per member and gradient step.
         epochs: passes over the newest transitions per ``update``; the paper has 3.
-        clip_obs: observations and actions are clipped to this many standard deviations.
+        clip_obs: standard deviations to which observations and actions are clipped.
         normalize: whether the bonus is divided by its running root mean square (:class:`BonusScale`).
 
     Raises:
@@ -70,8 +70,7 @@ class Disagreement(RewardModel):
         sizes = positive(hidden=hidden, learning_rate=learning_rate, batch_size=batch_size, epochs=epochs, clip_obs=clip_obs)
         require(Disagreement, *at_least(2, members=members), *sizes)
         self.members, self.batch_size, self.epochs = members, batch_size, epochs
-        self.obs_stats = RunningMeanStd((self.obs_dim,), clip=clip_obs)
-        self.action_stats = RunningMeanStd((self.action_dim,), clip=clip_obs)
+        self.standardizer = Standardizer(self.obs_dim, self.action_dim, clip_obs)
         self.scale = BonusScale(normalize)
         with self.own_randomness():
             self.ensemble = ensemble_mlp(members, [self.obs_dim + self.action_dim, *hidden, self.obs_dim])
@@ -81,31 +80,23 @@ class Disagreement(RewardModel):
     def forward(self, transitions: Transitions) -> Tensor:
         """Bonus, ``(batch,)``; in training mode the normalisers first take in this batch."""
         if self.training:
-            self.obs_stats.update(transitions.next_obs)
-            self.action_stats.update(self.flat_action(transitions.action))
+            self.standardizer.update(transitions.next_obs, self.flat_action(transitions.action))
         inputs = self._inputs(transitions)
         prediction = self.ensemble(inputs.expand(self.members, *inputs.shape))
         # Tensor.var over the first axis takes fifty times as long (torch 2.13, CPU).
         return self.scale((prediction - prediction.mean(0)).square().mean((0, 2)))
 
-    @torch.enable_grad()
     def update(self, memory: Memory) -> dict[str, float]:
         """Fit every member to its bootstrap of the newest transitions; returns ``loss``, the mean squared error per component."""
         latest = memory.latest
         n = latest.batch_size
-        inputs, change = self._inputs(latest), self.obs_stats(latest.next_obs) - self.obs_stats(latest.obs)
+        inputs, change = self._inputs(latest), self.standardizer.change(latest.obs, latest.next_obs)
         bootstrap = torch.randint(n, (self.members, n), generator=self.generator)
-        losses = []
-        for index in minibatches(n, self.batch_size, self.epochs, self.generator):
-            rows = bootstrap[:, index]
-            # Summed over members, so that each one's gradient is that of its own mean squared error.
-            loss = (self.ensemble(inputs[rows]) - change[rows]).square().mean((1, 2)).sum()
-            gradient_step(self.optimizer, loss)
-            losses.append(loss.item() / self.members)
-        return {"loss": sum(losses) / len(losses)}
+        batches = (bootstrap[:, index] for index in minibatches(n, self.batch_size, self.epochs, self.generator))
+        return {"loss": regress(self.ensemble, self.optimizer, inputs, change, batches, self.members)}
 
     def _inputs(self, transitions: Transitions) -> Tensor:
-        return torch.cat([self.obs_stats(transitions.obs), self.action_stats(self.flat_action(transitions.action))], dim=1)
+        return self.standardizer.inputs(transitions.obs, self.flat_action(transitions.action))
 
     def extra_repr(self) -> str:
         return f"obs={self.obs_dim}, act={self.action_dim}, members={self.members}, batch_size={self.batch_size}, epochs={self.epochs}"

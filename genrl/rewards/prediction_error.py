@@ -10,8 +10,8 @@ from gymnasium import spaces
 from torch import Tensor
 
 from genrl.errors import positive, require
-from genrl.models.nn import gradient_step, minibatches, mlp
-from genrl.models.normalization import RunningMeanStd
+from genrl.models.dynamics import Standardizer, regress
+from genrl.models.nn import minibatches, mlp
 from genrl.rewards.base import Memory, RewardModel
 from genrl.rewards.scale import BonusScale
 from genrl.transitions import Transitions
@@ -31,11 +31,11 @@ class PredictionError(RewardModel):
 
     Args:
         observation_space, action_space, seed: see :class:`RewardModel`.
-        hidden: widths of the hidden layers.
-        learning_rate: of Adam.
+        hidden: widths of the forward model's hidden layers.
+        learning_rate: learning rate of Adam.
         batch_size: transitions per gradient step.
-        gradient_steps: per ``update``.
-        clip_obs: observations and actions are clipped to this many standard deviations.
+        gradient_steps: gradient steps per ``update``.
+        clip_obs: standard deviations to which observations and actions are clipped.
         normalize: whether the bonus is divided by its running root mean square (:class:`BonusScale`).
 
     Raises:
@@ -68,8 +68,7 @@ class PredictionError(RewardModel):
         sizes = positive(hidden=hidden, batch_size=batch_size, gradient_steps=gradient_steps)
         require(PredictionError, *sizes, *positive(learning_rate=learning_rate, clip_obs=clip_obs))
         self.batch_size, self.gradient_steps = batch_size, gradient_steps
-        self.obs_stats = RunningMeanStd((self.obs_dim,), clip=clip_obs)
-        self.action_stats = RunningMeanStd((self.action_dim,), clip=clip_obs)
+        self.standardizer = Standardizer(self.obs_dim, self.action_dim, clip_obs)
         self.scale = BonusScale(normalize)
         with self.own_randomness():
             self.model = mlp([self.obs_dim + self.action_dim, *hidden, self.obs_dim])
@@ -79,27 +78,21 @@ class PredictionError(RewardModel):
     def forward(self, transitions: Transitions) -> Tensor:
         """Bonus, ``(batch,)``; in training mode the normalisers first take in this batch."""
         if self.training:
-            self.obs_stats.update(transitions.next_obs)
-            self.action_stats.update(self.flat_action(transitions.action))
+            self.standardizer.update(transitions.next_obs, self.flat_action(transitions.action))
         inputs, change = self._regression(transitions)
         return self.scale((self.model(inputs) - change).square().mean(1))
 
-    @torch.enable_grad()
     def update(self, memory: Memory) -> dict[str, float]:
         """Fit the model to a sample of the memory; returns ``loss``, the mean squared error per component."""
         n = self.gradient_steps * self.batch_size
         inputs, change = self._regression(memory.sample(n))
-        losses = []
-        for index in minibatches(n, self.batch_size, 1, self.generator):
-            loss = (self.model(inputs[index]) - change[index]).square().mean()
-            gradient_step(self.optimizer, loss)
-            losses.append(loss.item())
-        return {"loss": sum(losses) / len(losses)}
+        batches = minibatches(n, self.batch_size, 1, self.generator)
+        return {"loss": regress(self.model, self.optimizer, inputs, change, batches)}
 
     def _regression(self, transitions: Transitions) -> tuple[Tensor, Tensor]:
         """The network's inputs and targets, ``(batch, obs + act)`` and ``(batch, obs)``."""
-        obs, next_obs = self.obs_stats(transitions.obs), self.obs_stats(transitions.next_obs)
-        return torch.cat([obs, self.action_stats(self.flat_action(transitions.action))], dim=1), next_obs - obs
+        inputs = self.standardizer.inputs(transitions.obs, self.flat_action(transitions.action))
+        return inputs, self.standardizer.change(transitions.obs, transitions.next_obs)
 
     def extra_repr(self) -> str:
         return f"obs={self.obs_dim}, act={self.action_dim}, batch_size={self.batch_size}, gradient_steps={self.gradient_steps}"

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from genrl.errors import at_least, positive, require
 from genrl.models.bayesian import BayesianNetwork, information_gain
-from genrl.models.normalization import RunningMeanStd
+from genrl.models.dynamics import Standardizer
 from genrl.rewards.base import Memory, RewardModel
 from genrl.transitions import Transitions
 
@@ -90,14 +90,23 @@ class VIME(RewardModel):
         observation_space, action_space, seed: see :class:`~genrl.rewards.RewardModel`.
         preset: ``"calibrated"`` or ``"released"`` (the settings of the paper's code); a keyword below that is not ``None`` goes before
             the preset.
-        hidden: widths of the hidden layers.
-        n_draws: K, noise draws of the information gain.
-        step_size: λ of the natural-gradient step.
-        prior_std: of the weights' prior.
-        min_transitions: fewer in memory, and ``update`` waits.
-        input_clip: normalised observations are clipped to ± this many standard deviations.
-        likelihood_std, learn_likelihood, kl_weight, initial_std, fan_in, learning_rate, n_updates, batch_size, n_train_draws,
-            max_bonus: see :class:`VIMEPreset`.
+        hidden: widths of the Bayesian network's hidden layers.
+        n_draws: noise draws over which the information gain averages (K).
+        step_size: size of the natural-gradient step (λ).
+        prior_std: standard deviation of the prior over every weight.
+        min_transitions: transitions in memory from which on ``update`` learns.
+        input_clip: standard deviations to which observations and actions are clipped.
+        likelihood_std: standard deviation of the Gaussian likelihood, in standard deviations of an observation; the least that it can
+            become where ``learn_likelihood`` is true.
+        learn_likelihood: whether the likelihood of each observation dimension becomes as wide as the errors there.
+        kl_weight: weight of KL(posterior ‖ prior) beside the mean negative log-likelihood of a row.
+        initial_std: standard deviation of every weight's posterior at the start.
+        fan_in: whether the means start as N(0, 1/in) instead of N(0, 1).
+        learning_rate: learning rate of Adam.
+        n_updates: gradient steps per ``update``.
+        batch_size: transitions per gradient step.
+        n_train_draws: noise draws of every transition in training.
+        max_bonus: largest bonus, in medians of the information gain.
 
     Raises:
         ValueError: an unknown preset, a space that the reward can't take, a size that is not positive.
@@ -173,8 +182,7 @@ class VIME(RewardModel):
                 self.preset.fan_in,
             )
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=self.preset.learning_rate, fused=True)
-        self.obs_stats = RunningMeanStd((self.obs_dim,), clip=input_clip)
-        self.action_stats = RunningMeanStd((self.action_dim,), clip=input_clip)
+        self.standardizer = Standardizer(self.obs_dim, self.action_dim, input_clip)
         self.register_buffer("median_history", torch.zeros(10))
         self.register_buffer("n_medians", torch.zeros((), dtype=torch.long))
         self.register_buffer("updates", torch.zeros((), dtype=torch.long))
@@ -195,35 +203,30 @@ class VIME(RewardModel):
 
     def information_gain(self, transitions: Transitions) -> Tensor:
         """Information gain per transition, ``(batch,)``, nats; not normalised."""
-        inputs, targets = self._inputs(transitions), self.obs_stats(transitions.next_obs)
+        inputs, targets = self._regression(transitions)
         noise = self.network.noise(self.n_draws, len(inputs), self.generator)
         return information_gain(self.network.layers, inputs, targets, noise, self.network.likelihood_std, self.step_size)
 
     def update(self, memory: Memory) -> dict[str, float]:
         """Merge the newest transitions into the input statistics, then minimise the free energy on samples of the memory."""
         latest = memory.latest
-        self.obs_stats.update(latest.obs)
-        self.action_stats.update(self.flat_action(latest.action))
+        self.standardizer.update(latest.obs, self.flat_action(latest.action))
         if len(memory) < self.min_transitions:
             return {}
         p = self.preset
-        sample = memory.sample(p.n_updates * p.batch_size)
-        inputs, targets = self._inputs(sample), self.obs_stats(sample.next_obs)
-        loss = torch.zeros(())
-        for x, y in zip(inputs.split(p.batch_size), targets.split(p.batch_size), strict=True):
-            noise = self.network.noise(p.n_train_draws, p.batch_size, self.generator)
-            loss += self.network.loss_and_grad(x, y, noise, p.kl_weight)
-            self.optimizer.step()
+        inputs, targets = self._regression(memory.sample(p.n_updates * p.batch_size))
+        batches = zip(inputs.split(p.batch_size), targets.split(p.batch_size), strict=True)
+        loss = self.network.fit(self.optimizer, batches, p.n_train_draws, p.kl_weight, self.generator)
         self.updates += 1
-        with torch.no_grad():
-            error = (self.network.predict(inputs[:2048]) - targets[:2048]).square().mean(0)
-            if p.learn_likelihood:
-                # Halfway to the maximum-likelihood s of the mean network on the memory, so that one bad sample does not carry it away.
-                self.network.likelihood_std.copy_((self.network.likelihood_std + error.sqrt()).div(2).clamp_min(p.likelihood_std))
-            return {"likelihood_loss": float(loss) / p.n_updates, "prediction_error": float(error.mean()), "kl": float(self.network.kl())}
+        error = self.network.squared_error(inputs[:2048], targets[:2048])
+        if p.learn_likelihood:
+            self.network.narrow_likelihood(error, p.likelihood_std)
+        return {"likelihood_loss": loss, "prediction_error": float(error.mean()), "kl": float(self.network.kl().detach())}
 
-    def _inputs(self, transitions: Transitions) -> Tensor:
-        return torch.cat([self.obs_stats(transitions.obs), self.action_stats(self.flat_action(transitions.action))], dim=1)
+    def _regression(self, transitions: Transitions) -> tuple[Tensor, Tensor]:
+        """The network's inputs and targets, ``(batch, obs + act)`` and ``(batch, obs)``."""
+        inputs = self.standardizer.inputs(transitions.obs, self.flat_action(transitions.action))
+        return inputs, self.standardizer.obs(transitions.next_obs)
 
     def extra_repr(self) -> str:
         return f"{self.preset}, n_draws={self.n_draws}, step_size={self.step_size}"

@@ -73,8 +73,8 @@ class TestBonus:
         state = vime.generator.get_state()
         gain = vime.information_gain(batch)
         vime.generator.set_state(state)
-        mean, std = vime.obs_stats.mean.float(), vime.obs_stats.std.float()
-        action_mean, action_std = vime.action_stats.mean.float(), vime.action_stats.std.float()
+        mean, std = vime.standardizer.obs.mean.float(), vime.standardizer.obs.std.float()
+        action_mean, action_std = vime.standardizer.action.mean.float(), vime.standardizer.action.std.float()
         inputs = torch.cat([(batch.obs - mean) / std, (batch.action - action_mean) / action_std], 1)
         noise = vime.network.noise(10, 50, vime.generator)
         expected = information_gain(vime.network.layers, inputs, (batch.next_obs - mean) / std, noise, vime.network.likelihood_std, 0.01)
@@ -101,8 +101,7 @@ class TestLearning:
         errors = {}
         for preset in ("calibrated", "released"):
             vime = trained(10, preset=preset)
-            with torch.no_grad():
-                errors[preset] = float((vime.network.predict(vime._inputs(held_out)) - vime.obs_stats(held_out.next_obs)).square().mean())
+            errors[preset] = float(vime.network.squared_error(*vime._regression(held_out)).mean())
         assert errors["calibrated"] < 0.02
         assert errors["released"] > 0.2
 
