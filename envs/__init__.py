@@ -11,10 +11,15 @@
 | `genrl/SwimmerGather-v0` | apples and bombs, seen by range sensors | ±1 for each one caught |
 | `genrl/NoisyTVMountainCar-v0` | SparseMountainCar with a television | 1 at the goal |
 | `genrl/PointMaze-v0`, `genrl/AntMaze-v0` | a fixed start and a far goal (`pip install "genrl-toolkit[mazes]"`) | 1 at the goal |
+| `genrl/PixelPendulum-v0` | Gymnasium's pendulum, drawn | Pendulum-v1's |
+| `genrl/PixelCartPoleSwingUp-v0` | a pole that starts hanging down, drawn | (1 + cos θ) / 2 |
+| `genrl/PixelReacher-v0` | an arm and a random target, drawn | Reacher-v5's |
+| `genrl/PixelMountainCar-v0` | SparseMountainCar, drawn | 1 at the goal |
 
-An episode lasts 500 steps at most; the time limit truncates. Every task has `observation_names` (one name per observation
-dimension) and `coverage_names` (the two names, of an observation dimension or of a key of `info`, that make the best map of where
-an agent has been). Read them with `env.get_wrapper_attr("observation_names")`, which also sees the dimensions a `NoisyTV` adds.
+An episode lasts 500 steps at most (PixelPendulum 200, PixelReacher 50); the time limit truncates. Every task has `coverage_names`
+(the two names, of an observation dimension or of a key of `info`, that make the best map of where an agent has been) and, unless it
+observes pixels, `observation_names` (one name per observation dimension). A pixel task has the true state in `info["state"]` and its
+names in `state_names`. Read them with `env.get_wrapper_attr("observation_names")`, which also sees the dimensions a `NoisyTV` adds.
 
 Example:
     >>> import gymnasium
@@ -43,7 +48,13 @@ _ENTRY_POINTS = {
     "genrl/NoisyTVMountainCar-v0": "noisy_tv:noisy_tv_mountain_car",
     "genrl/PointMaze-v0": "mazes:point_maze",
     "genrl/AntMaze-v0": "mazes:ant_maze",
+    "genrl/PixelPendulum-v0": "pixels:PixelPendulumEnv",
+    "genrl/PixelCartPoleSwingUp-v0": "pixels:PixelCartPoleSwingUpEnv",
+    "genrl/PixelReacher-v0": "pixels:PixelReacherEnv",
+    "genrl/PixelMountainCar-v0": "pixels:PixelMountainCarEnv",
 }
+
+_LIMITS = {"genrl/PixelPendulum-v0": 200, "genrl/PixelReacher-v0": 50}
 
 TASKS = tuple(_ENTRY_POINTS)
 
@@ -55,13 +66,15 @@ _MODULES = {
     "Coverage": "mazes",
     "MAZES": "mazes",
     "range_readings": "gather",
+    "PixelEnv": "pixels",
+    "ReacherEnv": "reacher",
 }
 
 __all__ = ["MAX_EPISODE_STEPS", "TASKS", *sorted(_MODULES)]
 
 for _id, _entry_point in _ENTRY_POINTS.items():
     if _id not in gymnasium.registry:
-        gymnasium.register(_id, entry_point=f"{__name__}.{_entry_point}", max_episode_steps=MAX_EPISODE_STEPS)
+        gymnasium.register(_id, entry_point=f"{__name__}.{_entry_point}", max_episode_steps=_LIMITS.get(_id, MAX_EPISODE_STEPS))
 
 
 def __getattr__(name: str) -> Any:

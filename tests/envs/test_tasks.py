@@ -14,6 +14,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 MAZES = ("genrl/PointMaze-v0", "genrl/AntMaze-v0")
+PIXELS = tuple(task for task in genrl_envs.TASKS if "Pixel" in task)
 SPARSE_ROBOTS = ("HalfCheetah", "HalfCheetahFine", "Walker2d", "Hopper", "Ant", "Humanoid")
 
 
@@ -50,6 +51,8 @@ class TestEveryTask:
             # True of MuJoCo's and of Gymnasium's own observations, and of a wrapped environment.
             warnings.filterwarnings("ignore", message=".*(infinity|different from the unwrapped version)")
             warnings.filterwarnings("ignore", message=".*settotalmass", category=Warning)
+            # Gymnasium's pendulum has torques in [-2, 2].
+            warnings.filterwarnings("ignore", message=".*we recommend using a symmetric and normalized space")
             check_env(task.unwrapped, skip_render_check=True)
 
     def test_repeats_itself_under_a_seed(self, task):
@@ -57,10 +60,12 @@ class TestEveryTask:
         np.testing.assert_array_equal(first, second)
         assert not np.array_equal(first[0], trajectory(task, 8, 0)[0]), "another seed, another start"
 
-    def test_names_every_observation_dimension(self, task):
-        names = task.get_wrapper_attr("observation_names")
+    def test_names_every_observation_dimension_or_that_of_the_state_behind_pixels(self, task):
+        drawn = task.spec.id in PIXELS
+        names = task.get_wrapper_attr("state_names" if drawn else "observation_names")
         assert isinstance(names, tuple)
-        assert len(set(names)) == len(names) == task.observation_space.shape[0]
+        named = task.reset(seed=0)[1]["state"] if drawn else np.empty(task.observation_space.shape)
+        assert (len(set(names)),) == (len(names),) == named.shape
 
     def test_coverage_names_are_observed_or_in_info_from_reset_on(self, task):
         _, reset_info = task.reset(seed=0)
@@ -68,16 +73,19 @@ class TestEveryTask:
         names = task.get_wrapper_attr("coverage_names")
         assert len(names) == 2
         for name in names:
-            assert name in task.get_wrapper_attr("observation_names") or (name in reset_info and name in step_info)
+            observed = task.spec.id not in PIXELS and name in task.get_wrapper_attr("observation_names")
+            assert observed or (name in reset_info and name in step_info)
 
-    def test_is_truncated_and_not_terminated_after_500_steps(self, task):
+    def test_is_truncated_and_not_terminated_after_its_limit(self, task):
         """Steps of no action, and no end by a fall, so that only the clock can end the episode."""
         if hasattr(task.unwrapped, "_terminate_when_unhealthy"):
             task.unwrapped._terminate_when_unhealthy = False
         task.reset(seed=0)
         still = np.zeros(task.action_space.shape, np.float32)
-        ends = [task.step(still)[2:4] for _ in range(500)]
-        assert ends[:-1] == [(False, False)] * 499
+        limit = task.spec.max_episode_steps
+        ends = [task.step(still)[2:4] for _ in range(limit)]
+        assert task.spec.id in PIXELS or limit == 500
+        assert ends[:-1] == [(False, False)] * (limit - 1)
         assert ends[-1] == (False, True)
 
     def test_documents_itself_in_a_table(self, task):
@@ -88,7 +96,8 @@ class TestEveryTask:
         spec = task.spec
         again = gymnasium.make(spec)
         assert again.observation_space == task.observation_space
-        assert again.get_wrapper_attr("observation_names") == task.get_wrapper_attr("observation_names")
+        for names in ("observation_names", "state_names", "coverage_names"):
+            assert getattr(again.unwrapped, names, None) == getattr(task.unwrapped, names, None)
         copied = copy.deepcopy(task.unwrapped)
         np.testing.assert_array_equal(trajectory(copied, 3, 20), trajectory(task.unwrapped, 3, 20))
 
