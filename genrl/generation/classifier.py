@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genrl.files import load_state, save_state
-from genrl.models.capabilities import Source
+from genrl.models.capabilities import ImageSource
 from genrl.models.training import faster_precision, fit
 
 __all__ = ["Classifier", "judge"]
@@ -108,7 +108,9 @@ class Classifier(nn.Module):
         return f"image_shape={self.image_shape}, n_classes={self.n_classes}"
 
 
-def judge(data: Source, *, epochs: int | None = None, seed: int = 0, progress: bool = False, cache: str | Path | None = None) -> Classifier:
+def judge(
+    data: ImageSource, *, epochs: int | None = None, seed: int = 0, progress: bool = False, cache: str | Path | None = None
+) -> Classifier:
     """A classifier, fitted to images with labels: more than 98.5 % right on MNIST's test images after the default two epochs.
 
     Args:
@@ -158,7 +160,7 @@ def _cached(path: Path, about: Mapping[str, Any], classifier: Classifier) -> Cla
     return classifier if all(value.isfinite().all() for value in classifier.parameters()) else None
 
 
-def _checksum(data: Source) -> str:
+def _checksum(data: ImageSource) -> str:
     """Of all grey levels and labels, in their order."""
     digest = hashlib.sha256(data.needed_labels.numpy().tobytes())
     for index in torch.arange(len(data)).split(1000):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Decoder", "Density", "Encoder", "Measured", "Model", "Player", "Sampler", "Source", "Transform"]
+__all__ = ["Batch", "Decoder", "Density", "Encoder", "ImageSource", "Measured", "Model", "Player", "Sampler", "Source", "Transform"]
 
 
 @runtime_checkable
@@ -51,25 +51,35 @@ class Decoder(Protocol):
         ...
 
 
-Transform = Callable[[Tensor, torch.Generator], Tensor | tuple[Tensor, ...]]
-"""From grey levels in [0, 1], ``(batch, channel, height, width)``, to what a model learns, such as :func:`genrl.models.pixels.binarize`;
-of several tensors, such as a target and what is given of it, each is an argument of the loss."""
+Batch = Tensor | tuple[Tensor, ...]
+"""What a source gives for some rows: images, or several tensors whose rows belong together, such as frames and actions."""
+Transform = Callable[[Any, torch.Generator], Batch]
+"""From a source's batch to what a model learns, such as :func:`genrl.models.pixels.binarize` of grey levels. Where the result is several
+tensors, such as a target and what is given of it, each is an argument of the loss."""
 Measured = Tensor | tuple[Tensor, Mapping[str, Tensor]]
 """A loss, or a loss and numbers that were measured on the way; their means are in the log."""
 
 
 class Source(Protocol):
-    """Images of which batches are drawn, such as :class:`genrl.data.Images`."""
+    """Rows of which batches are drawn, such as :class:`genrl.data.Images` or :class:`genrl.models.sources.TensorSource`."""
 
     def __len__(self) -> int: ...
 
-    def batch(self, index: Tensor) -> Tensor:
-        """Grey levels in [0, 1], ``(batch, channel, height, width)``."""
+    def batch(self, index: Tensor) -> Batch:
+        """Rows at ``index``: grey levels in [0, 1], ``(batch, channel, height, width)``; or several tensors, ``(batch, …)`` each."""
         ...
 
     @property
     def needed_labels(self) -> Tensor:
-        """``(image,)``, int64; an error where there are none."""
+        """``(image,)``, int64; an error where there are none. Only a conditional model asks."""
+        ...
+
+
+class ImageSource(Source, Protocol):
+    """A source of images alone."""
+
+    def batch(self, index: Tensor) -> Tensor:
+        """Grey levels in [0, 1], ``(batch, channel, height, width)``."""
         ...
 
 

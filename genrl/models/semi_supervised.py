@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from genrl.models.base import evaluating
-from genrl.models.capabilities import Measured, Player, Source, Transform
+from genrl.models.capabilities import ImageSource, Measured, Player, Transform
 from genrl.models.gan import GAN, real_or_fake, shares_right
 from genrl.models.gan_networks import Discriminator, Generator, Networks, Norm
 
@@ -150,7 +150,7 @@ class SemiSupervisedGAN(GAN):
             return torch.cat([self.discriminator(part)[0] for part in self.checked(x).split(500)]).softmax(1)
 
 
-def with_labelled(labelled: Tensor, labels: Tensor, images: Source, batch_size: int = 100) -> Transform:
+def with_labelled(labelled: Tensor, labels: Tensor, images: ImageSource, batch_size: int = 100) -> Transform:
     """For ``fit``: to each batch of images, labelled ones, their labels, and as many other images as the batch has.
 
     The labelled ones are in the held-out loss as well, so accuracy on a test set is what tells how good a classifier is.

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genrl.models.base import ImageModel
-from genrl.models.capabilities import Player, Source, Transform
+from genrl.models.capabilities import ImageSource, Player, Transform
 from genrl.models.codebook import Codebook
 from genrl.models.pixels import Pixels, level_of, log_logistic_mass, mean_logistic, to_levels
 from genrl.models.transformer import CausalTransformer
@@ -158,7 +158,7 @@ class VQVAE(ImageModel):
         return self._log_pixels(x, self._vectors(codes))
 
     @torch.no_grad()
-    def usage(self, images: Source, transform: Transform | None = None, seed: int = 0) -> Tensor:
+    def usage(self, images: ImageSource, transform: Transform | None = None, seed: int = 0) -> Tensor:
         """How often each code stands in images, int64, ``(code,)``; ``transform`` is that of the fit."""
         generator, counts = torch.Generator().manual_seed(seed), torch.zeros(len(self.codebook.counts), dtype=torch.int64)
         for index in torch.arange(len(images)).split(250):
@@ -167,7 +167,7 @@ class VQVAE(ImageModel):
             counts += codes.flatten().bincount(minlength=len(counts))
         return counts
 
-    def codes_used(self, images: Source, transform: Transform | None = None, seed: int = 0) -> float:
+    def codes_used(self, images: ImageSource, transform: Transform | None = None, seed: int = 0) -> float:
         """The share of the codebook that stands anywhere in images, in [0, 1]."""
         return float((self.usage(images, transform, seed) > 0).double().mean())
 

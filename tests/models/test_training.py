@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from genrl.data import ImageData, ImageError, Images
 from genrl.models.capabilities import Player
 from genrl.models.pixelcnn import PixelCNN
 from genrl.models.pixels import binarize, bits_per_dim, quantize, resize
+from genrl.models.sources import TensorSource
 from genrl.models.training import averaged, faster_precision, fit, held_out_loss
 
 
@@ -216,17 +218,95 @@ def test_a_checkpoint_whose_weights_have_other_names_is_refused(tmp_path: Path):
         quiet(model, images(), checkpoint=tmp_path / "fit.safetensors")
 
 
+BOTH = ImageData("a", *2 * [Images(torch.zeros(4, 1, 2, 2, dtype=torch.uint8))])
+
+
 @pytest.mark.parametrize(
-    ("given", "sentence"),
+    ("given", "error", "sentence"),
     [
-        (torch.zeros(4, 1, 2, 2), r"but was given Tensor; wrap bytes in genrl.data.Images\(pixels, labels\)"),
-        (ImageData("a", *2 * [Images(torch.zeros(4, 1, 2, 2, dtype=torch.uint8))]), r"give its \.train"),
+        ("mnist", TypeError, r"but was given str; give an array \(image, channel, height, width\)"),
+        (BOTH, TypeError, r"but was given ImageData; give its \.train"),
+        (torch.zeros(4, 2, 2), ValueError, r"of shape \(image, channel, height, width\), at least one, but was given \(4, 2, 2\)"),
+        (torch.zeros(0, 1, 2, 2), ValueError, r"at least one, but was given \(0, 1, 2, 2\)"),
+        (torch.full((4, 1, 2, 2), 255.0), ValueError, r"floats in \[0, 1\], but was given float32 from 255 to 255; rescale them"),
+        (torch.full((4, 1, 2, 2), float("nan")), ValueError, r"floats in \[0, 1\], but was given float32 from nan to nan"),
+        (np.zeros((4, 1, 2, 2), np.int64), ValueError, r"as bytes \(uint8\) or as floats in \[0, 1\], but was given int64 from 0 to 0"),
     ],
-    ids=["tensor", "both parts"],
 )
-def test_what_is_no_images_is_refused_with_what_to_give(given, sentence):
-    with pytest.raises(TypeError, match=sentence):
+def test_what_is_no_images_is_refused_with_what_to_give(given, error, sentence):
+    with pytest.raises(error, match=sentence):
         quiet(Pixels(), given)
+
+
+def test_arrays_of_bytes_and_of_floats_are_images():
+    data = images()
+    models = [Pixels() for _ in range(5)]
+    bytes_, floats = data.pixels, data.batch()
+    for model, given in zip(models, (data, bytes_, bytes_.numpy(), floats, floats.double().numpy()), strict=True):
+        quiet(model, given, held_out=given)
+        assert torch.equal(model.logits, models[0].logits)
+
+
+class Steps(nn.Module):
+    """Learns how frames move with actions: rows of two tensors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.zeros(()))
+
+    def loss(self, frames: Tensor, actions: Tensor) -> Tensor:
+        moved = (frames[:, 1] - frames[:, 0]).mean((1, 2, 3))
+        return (moved - self.gain * actions.squeeze(1)).square().mean()
+
+
+def steps(n: int = 64) -> TensorSource:
+    """Two frames, the second of which is lighter by half the action."""
+    actions = torch.rand(n, 1, generator=torch.Generator().manual_seed(0))
+    frames = torch.stack([torch.zeros(n, 1, 4, 4), 0.5 * actions[:, :, None, None].expand(n, 1, 4, 4)], dim=1)
+    return TensorSource(frames, actions)
+
+
+def test_rows_of_several_tensors_are_the_arguments_of_the_loss():
+    model = Steps()
+    rows = quiet(model, steps(), held_out=steps(), epochs=100, learning_rate=0.05, average=0.0)
+    assert model.gain.item() == pytest.approx(0.5, abs=0.01)
+    assert rows[-1]["held_out_loss"] < 1e-4
+
+
+def test_a_models_transform_is_given_all_tensors_of_a_row():
+    class Halved(Steps):
+        def transform(self, batch: tuple[Tensor, Tensor], generator: torch.Generator) -> tuple[Tensor, Tensor]:
+            frames, actions = batch
+            return frames / 2, actions
+
+    model = Halved()
+    quiet(model, steps(), epochs=100, learning_rate=0.05, average=0.0)
+    assert model.gain.item() == pytest.approx(0.25, abs=0.01)
+
+
+def test_a_fit_to_several_tensors_goes_on_as_if_never_stopped_and_knows_them_again(tmp_path: Path):
+    whole, stopped, again = Steps(), Steps(), Steps()
+    quiet(whole, steps(), epochs=4)
+    quiet(stopped, steps(), epochs=2, checkpoint=tmp_path / "fit.safetensors")
+    quiet(again, steps(), epochs=4, checkpoint=tmp_path / "fit.safetensors")
+    assert torch.equal(again.gain, whole.gain)
+    frames, actions = steps().tensors
+    with pytest.raises(ValueError, match="is of a fit with another first_images"):
+        quiet(Steps(), TensorSource(frames, -actions), epochs=4, checkpoint=tmp_path / "fit.safetensors")
+
+
+def test_bytes_of_a_row_are_levels_and_other_tensors_stay_as_they_are():
+    frames, actions = torch.tensor([[[0, 51]], [[255, 102]]], dtype=torch.uint8), torch.tensor([3, -1])
+    levels, same = TensorSource(frames, actions).batch(torch.tensor([1, 0]))
+    assert levels.tolist() == torch.tensor([[[1.0, 0.4]], [[0.0, 0.2]]]).tolist()
+    assert same.tolist() == [-1, 3]
+
+
+def test_tensors_of_several_lengths_are_no_rows():
+    with pytest.raises(ValueError, match=r"tensors of one length, and at least one row, but was given \(3, 1\), \(2,\)"):
+        TensorSource(torch.zeros(3, 1), torch.zeros(2))
+    with pytest.raises(ValueError, match="these tensors have no labels"):
+        quiet(Conditional(), TensorSource(torch.zeros(3, 1, 4, 4)))
 
 
 def test_the_model_keeps_the_average_of_its_weights():
