@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, ClassVar, Protocol
 
-import torch
 from gymnasium import spaces
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
-from genrl.spaces import brief, cure
+from genrl.models.stateful import Stateful
+from genrl.spaces import brief, cure, flat_action
 from genrl.transitions import Transitions
 
 __all__ = ["Memory", "RewardModel"]
@@ -31,7 +28,7 @@ class Memory(Protocol):
         """How many transitions are kept."""
 
 
-class RewardModel(nn.Module):
+class RewardModel(Stateful):
     r"""Base of every reward: ``forward`` scores transitions, ``update`` learns from a memory.
 
     A subclass needs no more than ``forward``. In training mode ``forward`` may keep statistics of what it scores (a running scale,
@@ -58,7 +55,7 @@ class RewardModel(nn.Module):
     """Whether it makes no sense without demonstrations in the learner's batches (SQIL)."""
 
     def __init__(self, observation_space: spaces.Space[Any], action_space: spaces.Space[Any], seed: int = 0) -> None:
-        super().__init__()
+        super().__init__(seed)
         name = type(self).__name__
         if not isinstance(observation_space, spaces.Box) or len(observation_space.shape) != 1:
             raise ValueError(
@@ -71,8 +68,6 @@ class RewardModel(nn.Module):
         self.action_space = action_space
         self.obs_dim = observation_space.shape[0]
         self.action_dim = spaces.flatdim(action_space)
-        self.generator = torch.Generator().manual_seed(seed)
-        self._seed = seed
 
     def forward(self, transitions: Transitions) -> Tensor:
         """Reward per transition, ``(batch,)``."""
@@ -89,31 +84,4 @@ class RewardModel(nn.Module):
 
     def flat_action(self, action: Tensor) -> Tensor:
         """Actions as ``(batch, action_dim)`` floats: Box flattened, discrete ones one-hot."""
-        space = self.action_space
-        if isinstance(space, spaces.Discrete):
-            return F.one_hot(action.long().reshape(-1) - int(space.start), int(space.n)).float()
-        if isinstance(space, spaces.MultiDiscrete):
-            sizes = space.nvec.reshape(-1).tolist()
-            columns = action.long().reshape(-1, len(sizes)).unbind(1)
-            return torch.cat([F.one_hot(column, size) for column, size in zip(columns, sizes, strict=True)], dim=1).float()
-        return action.reshape(action.shape[0], -1).float()
-
-    @contextmanager
-    def own_randomness(self) -> Iterator[None]:
-        """Within it, torch's global generator is seeded by this model and afterwards as if nothing had been drawn; for building
-        networks."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self._seed)
-            yield
-
-    def get_extra_state(self) -> dict[str, Any]:
-        """State of the generators and optimisers among the attributes."""
-        generators = {name: value.get_state() for name, value in vars(self).items() if isinstance(value, torch.Generator)}
-        optimizers = {name: value.state_dict() for name, value in vars(self).items() if isinstance(value, torch.optim.Optimizer)}
-        return {"generators": generators, "optimizers": optimizers}
-
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        for name, value in state["generators"].items():
-            getattr(self, name).set_state(value)
-        for name, value in state["optimizers"].items():
-            getattr(self, name).load_state_dict(value)
+        return flat_action(self.action_space, action)

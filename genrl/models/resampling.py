@@ -1,0 +1,77 @@
+"""Which rows a member learns from and which nobody learns from: fixed by a row's own content, so that a refit changes nothing."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from genrl.transitions import Transitions
+
+__all__ = ["bootstrap", "follows", "held_out", "row_hash", "windows"]
+
+# CDF of a Poisson distribution of mean 1, which is what a bootstrap of many rows gives each row.
+_POISSON = (0.36788, 0.73576, 0.91970, 0.98101, 0.99634, 0.99941)
+_ODD = -7046029254386353131  # 2⁶⁴ / golden ratio, odd, as a signed integer
+
+
+def row_hash(transitions: Transitions) -> Tensor:
+    """A 64-bit hash of each transition's numbers, int64 ``(batch,)``; equal rows have equal hashes, whatever stands around them."""
+    columns = [field.reshape(len(field), -1).float() + 0.0 for field in transitions[:3]]  # + 0.0: −0 is 0
+    bits = torch.cat(columns, dim=1).contiguous().view(torch.int32).long()
+    key = torch.arange(1, bits.shape[1] + 1, device=bits.device) * _ODD
+    return _mixed((_mixed(bits + key)).sum(1))
+
+
+def _mixed(x: Tensor) -> Tensor:
+    """The finaliser of MurmurHash3: every bit of the result depends on every bit of ``x``."""
+    for factor in (-49064778989728563, -4265267296055464877):
+        x = (x ^ ((x >> 33) & 0x7FFFFFFF)) * factor
+    return x ^ ((x >> 33) & 0x7FFFFFFF)
+
+
+def _uniform(hashes: Tensor, salt: Tensor | int) -> Tensor:
+    """In [0, 1), one number for each hash and salt."""
+    return ((_mixed(hashes + salt * _ODD) >> 11) & (2**53 - 1)).double() / 2**53
+
+
+def bootstrap(hashes: Tensor, members: int, seed: int = 0) -> Tensor:
+    """How often each member has each row in its bootstrap, ``(member, batch)``: independent Poisson draws of mean 1, for good.
+
+    A member lacks 37 % of all rows, and always the same. Without that, refits on redrawn bootstraps make the members alike.
+    """
+    salts = torch.arange(1, members + 1, device=hashes.device) + 1000 * seed
+    draws = _uniform(hashes, salts[:, None])
+    return (draws[..., None] > torch.tensor(_POISSON, device=hashes.device)).sum(-1)
+
+
+def follows(transitions: Transitions) -> Tensor:
+    """Whether each row goes on where the row before it ended, boolean ``(batch,)``; rows stand in the order of time."""
+    obs, next_obs = transitions.obs.flatten(1), transitions.next_obs.flatten(1)
+    goes_on = torch.zeros(len(obs), dtype=torch.bool, device=obs.device)
+    goes_on[1:] = (obs[1:] == next_obs[:-1]).all(1) & ~transitions.terminated[:-1]
+    return goes_on
+
+
+def held_out(transitions: Transitions, share: float, length: int = 10) -> Tensor:
+    """Rows on which no member is fitted, boolean ``(batch,)``: stretches of ``length`` successive rows, about ``share`` of all."""
+    goes_on = follows(transitions)
+    length = length if goes_on.double().mean() > 0.5 else 1
+    opens = _uniform(row_hash(transitions), 0) < share / length
+    held = opens.clone()
+    for _ in range(length - 1):
+        held[1:] = opens[1:] | (held[:-1] & goes_on[1:])
+    return held
+
+
+def windows(transitions: Transitions, length: int, among: Tensor | None = None) -> Tensor:
+    """Row indices of all stretches of ``length`` successive rows, ``(window, length)``; only of rows that are ``among`` where given."""
+    n = transitions.batch_size
+    joined = follows(transitions)
+    if among is not None:
+        joined = joined & among & torch.cat([among[:1], among[:-1]])
+    whole = torch.ones(max(n - length + 1, 0), dtype=torch.bool, device=joined.device)
+    if among is not None:
+        whole &= among[: len(whole)]
+    for step in range(1, length):
+        whole &= joined[step : step + len(whole)]
+    return whole.nonzero() + torch.arange(length, device=joined.device)

@@ -1,0 +1,45 @@
+"""Modules with random generators and optimisers of their own, which their state includes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+__all__ = ["Stateful"]
+
+
+class Stateful(nn.Module):
+    """A module whose ``state_dict`` has the generators and optimisers among its attributes, so that a restored one goes on exactly.
+
+    Args:
+        seed: of ``self.generator``, from which every random draw of the module comes.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        self.generator = torch.Generator().manual_seed(seed)
+        self._seed = seed
+
+    @contextmanager
+    def own_randomness(self) -> Iterator[None]:
+        """Within it, torch's global generator is seeded by this module and afterwards as if nothing had been drawn; for building
+        networks."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self._seed)
+            yield
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """State of the generators and optimisers among the attributes."""
+        generators = {name: value.get_state() for name, value in vars(self).items() if isinstance(value, torch.Generator)}
+        optimizers = {name: value.state_dict() for name, value in vars(self).items() if isinstance(value, torch.optim.Optimizer)}
+        return {"generators": generators, "optimizers": optimizers}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        for name, value in state["generators"].items():
+            getattr(self, name).set_state(value)
+        for name, value in state["optimizers"].items():
+            getattr(self, name).load_state_dict(value)
