@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import KW_ONLY, InitVar, dataclass
 from typing import Any, ClassVar, Literal, get_args
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genrl.data import Demonstrations
-from genrl.errors import at_least, positive, require
+from genrl.errors import Check, at_least, positive, require
 from genrl.models.nn import gradient_step
 from genrl.models.normalization import RunningMeanStd
 from genrl.rewards.base import Memory, RewardModel
@@ -38,6 +39,7 @@ def reward_from_logits(logits: Tensor, form: RewardForm) -> Tensor:
     return -F.softplus(-logits) if form == "log-d" else logits
 
 
+@dataclass(eq=False, repr=False)
 class AdversarialReward(RewardModel):
     r"""Rewards transitions that a discriminator takes for the expert's; a subclass says what it sees and which network it is.
 
@@ -46,31 +48,38 @@ class AdversarialReward(RewardModel):
     .. math:: -\mathbb{E}_E[\log D] - \mathbb{E}_\pi[\log(1 - D)] + c\,\mathbb{E}[(\lVert \nabla_x h \rVert - 1)^2]
               - \lambda\,\mathbb{E}[H(D)],
 
-    the penalty at random points between expert and agent. It learns before new transitions are scored, as in the paper's algorithm 1. Its
-    inputs are standardised with one fixed statistic, of the demonstrations, with a floor under the standard deviation and a clip: a number
-    that hardly varies in the demonstrations would otherwise tell the expert by its size alone.
+    with the penalty at random points between expert and agent. It learns before new transitions are scored, as in the paper's algorithm 1.
+    One fixed statistic standardises its inputs: that of the demonstrations, with a floor under the standard deviation and a clip. Without
+    them, a number that hardly varies in the demonstrations would tell the expert by its size alone.
 
-    With ``absorbing``, an episode that terminated goes on for ever in a state that says only "ended", which the discriminator sees in the
-    demonstrations and in the agent's experience alike; its discounted rewards are added to that of the last step. So how an expert's
-    episodes end is part of what is imitated. A time limit is no end.
+    With ``absorbing``, an episode that terminated goes on for ever in a state that says only "ended". The discriminator sees this state in
+    the demonstrations and in the agent's experience alike, and its discounted rewards are added to that of the last step. So how an
+    expert's episodes end is part of what is imitated. A time limit is no end.
+
+    The keywords are fields, so that each is declared once for every subclass; a subclass declares only those that it adds, or whose default
+    differs, and is a dataclass too.
 
     Args:
-        demonstrations: of the task; their actions are in its units.
+        demonstrations: demonstrations of the task, with actions in its units.
         observation_space, action_space, seed: see :class:`RewardModel`.
-        form: of the reward, see :func:`reward_from_logits`.
-        learning_rate: of Adam.
-        batch_size: transitions of each kind per gradient step.
+        form: how a logit becomes a reward: ``softplus``, -log(1 - D), is positive (the paper's for locomotion); ``log-d``, log D, is
+            negative (right where an early end is good); ``logit`` is of either sign (an early end pays while the agent is told apart, so
+            use it with ``absorbing`` where a task can end early).
+        hidden: widths of the hidden layers, of tanh units.
+        spectral_norm: divide the weight matrix of each linear layer by its largest singular value.
+        learning_rate: step size of Adam.
+        batch_size: transitions of each kind, the expert's and the agent's, per gradient step.
         updates: gradient steps per ``update``.
-        gradient_penalty: c; 0 turns it off.
-        entropy: λ, in nats.
-        label_smoothing: the expert's label is 1 − this, in [0, 1).
+        gradient_penalty: weight c of the gradient penalty; 0 turns it off.
+        entropy: weight λ of the discriminator's entropy, in nats.
+        label_smoothing: the expert's label is 1 minus this, which is in [0, 1).
         on_latest: learn from the newest transitions only, as in the paper, instead of from all that are kept.
         normalize: divide the reward by its running standard deviation.
-        absorbing: see above.
-        gamma: the learner's discount, for the absorbing state.
-        std_floor: smallest standard deviation of an input that counts, in the task's units.
-        clip: of standardised inputs.
-        held_out: demonstrations that it does not learn from, for the log's ``held_out_accuracy``.
+        absorbing: let a terminated episode go on in an absorbing state, as described above.
+        gamma: discount of the absorbing state's rewards; use the learner's.
+        std_floor: smallest standard deviation that an input is divided by, in the task's units.
+        clip: standardised inputs are clipped to plus or minus this.
+        held_out: demonstrations that it does not learn from, for ``held_out_accuracy`` in the log.
 
     Raises:
         ValueError: a space it can't take, demonstrations of other sizes (:class:`genrl.data.DemonstrationError`), a value out of its range.
@@ -78,64 +87,74 @@ class AdversarialReward(RewardModel):
     References:
         Ho, Ermon, "Generative Adversarial Imitation Learning", 2016, arXiv:1606.03476.
         Gulrajani et al., "Improved Training of Wasserstein GANs", 2017, arXiv:1704.00028 (the penalty).
+        Miyato et al., "Spectral Normalization for Generative Adversarial Networks", 2018, arXiv:1802.05957.
         Kostrikov et al., "Discriminator-Actor-Critic", 2018, arXiv:1809.02925 (absorbing states, learning from a replay buffer).
         Orsini et al., "What Matters for Adversarial Imitation Learning?", 2021, arXiv:2106.00672.
     """
 
-    learns_first = True
-    next_obs_matters: ClassVar[bool] = False
+    demonstrations: InitVar[Demonstrations]
+    observation_space: spaces.Space[Any]
+    action_space: spaces.Space[Any]
+    _: KW_ONLY
+    form: RewardForm = "softplus"
+    hidden: Sequence[int] = (128, 128)
+    spectral_norm: bool = False
+    learning_rate: float = 3e-4
+    batch_size: int = 256
+    updates: int = 20
+    gradient_penalty: float = 1.0
+    entropy: float = 0.0
+    label_smoothing: float = 0.0
+    on_latest: bool = False
+    normalize: bool = True
+    absorbing: bool = False
+    gamma: float = 0.99
+    std_floor: float = 1e-2
+    clip: float = 10.0
+    held_out: InitVar[Demonstrations | None] = None
+    seed: int = 0
 
-    def __init__(
-        self,
-        demonstrations: Demonstrations,
-        observation_space: spaces.Space[Any],
-        action_space: spaces.Space[Any],
-        *,
-        form: RewardForm,
-        learning_rate: float,
-        batch_size: int,
-        updates: int,
-        gradient_penalty: float,
-        entropy: float,
-        label_smoothing: float,
-        on_latest: bool,
-        normalize: bool,
-        absorbing: bool,
-        gamma: float,
-        std_floor: float,
-        clip: float,
-        held_out: Demonstrations | None,
-        seed: int,
-    ) -> None:
-        super().__init__(observation_space, action_space, seed)
-        discounts = 0 <= gamma < 1 or (gamma == 1 and not absorbing)
-        require(
-            type(self),
-            *positive(learning_rate=learning_rate, batch_size=batch_size, updates=updates, std_floor=std_floor, clip=clip),
-            ("form", form, form in get_args(RewardForm), f"one of {', '.join(get_args(RewardForm))}"),
-            ("label_smoothing", label_smoothing, 0 <= label_smoothing < 1, "in [0, 1)"),
-            ("gamma", gamma, discounts, "in [0, 1), or 1 without absorbing states"),
-            *at_least(0, gradient_penalty=gradient_penalty, entropy=entropy),
-        )
-        self.form, self.batch_size, self.updates, self.learning_rate = form, batch_size, updates, learning_rate
-        self.gradient_penalty, self.entropy, self.label_smoothing = gradient_penalty, entropy, label_smoothing
-        self.on_latest, self.absorbing, self.gamma = on_latest, absorbing, gamma
-        expert = demonstrations.fitted(observation_space, action_space)[0]
+    learns_first: ClassVar[bool] = True
+
+    def __post_init__(self, demonstrations: Demonstrations, held_out: Demonstrations | None) -> None:
+        super().__init__(self.observation_space, self.action_space, self.seed)
+        require(type(self), *self._checks())
+        expert = demonstrations.fitted(self.observation_space, self.action_space)[0]
         self._ends_per_step = sum(episode.terminated for episode in expert.episodes) / sum(map(len, expert.episodes))
         raw = self._raw_inputs(expert.transitions())
-        self.stats = RunningMeanStd((raw.shape[1],), std_floor=std_floor, clip=clip)
+        self.stats = RunningMeanStd((raw.shape[1],), std_floor=self.std_floor, clip=self.clip)
         self._set_statistics(raw)
         self._expert_inputs = self.stats(raw)
         self._held_out_inputs: Tensor | None = None
         if held_out is not None:
-            self._held_out_inputs = self.inputs(held_out.fitted(observation_space, action_space)[0].transitions())
-        self.scale = RunningMeanStd(std_floor=1e-2) if normalize else None
+            self._held_out_inputs = self.inputs(held_out.fitted(self.observation_space, self.action_space)[0].transitions())
+        self.scale = RunningMeanStd(std_floor=1e-2) if self.normalize else None
+        with self.own_randomness():
+            self._build()
+            for layer in list(self.modules()):
+                if self.spectral_norm and isinstance(layer, nn.Linear):
+                    nn.utils.parametrizations.spectral_norm(layer)
+        self.optimizer = torch.optim.Adam(self.parameters(), self.learning_rate, fused=True)
+
+    def _checks(self) -> Iterator[Check]:
+        """What the keywords need to be; a subclass adds checks of its own."""
+        forms, gamma, smoothing = get_args(RewardForm), self.gamma, self.label_smoothing
+        yield "form", self.form, self.form in forms, f"one of {', '.join(forms)}"
+        yield "label_smoothing", smoothing, 0 <= smoothing < 1, "in [0, 1)"
+        yield "gamma", gamma, 0 <= gamma < 1 or (gamma == 1 and not self.absorbing), "in [0, 1), or 1 without absorbing states"
+        yield from positive(learning_rate=self.learning_rate, batch_size=self.batch_size, updates=self.updates, hidden=self.hidden)
+        yield from positive(std_floor=self.std_floor, clip=self.clip)
+        yield from at_least(0, gradient_penalty=self.gradient_penalty, entropy=self.entropy)
 
     # --- what a subclass says ---
 
     def _columns(self, transitions: Transitions) -> list[Tensor]:
         """What the discriminator sees, in the task's units: ``(batch, …)`` each."""
         return [transitions.obs, self.flat_action(transitions.action)]
+
+    def _build(self) -> None:
+        """Make the discriminator's networks; torch's global generator is seeded for it."""
+        raise NotImplementedError
 
     def logits(self, inputs: Tensor) -> Tensor:
         """Logits ``(batch,)`` of standardised inputs ``(batch, inputs)``."""
@@ -232,21 +251,5 @@ class AdversarialReward(RewardModel):
         (gradient,) = torch.autograd.grad(self.logits(between).sum(), between, create_graph=True)
         return (gradient.norm(dim=1) - 1).square().mean()
 
-    def _finish(self) -> None:
-        """The last line of a subclass's constructor, when its networks are there."""
-        self.optimizer = torch.optim.Adam(self.parameters(), self.learning_rate, fused=True)
-
     def extra_repr(self) -> str:
         return f"pairs={len(self._expert_inputs)}, inputs={self.stats.mean.numel()}, form={self.form}"
-
-
-def spectrally_normalized(network: nn.Sequential) -> nn.Sequential:
-    """Each weight divided by its largest singular value.
-
-    References:
-        Miyato et al., "Spectral Normalization for Generative Adversarial Networks", 2018, arXiv:1802.05957.
-    """
-    for layer in network:
-        if isinstance(layer, nn.Linear):
-            nn.utils.parametrizations.spectral_norm(layer)
-    return network

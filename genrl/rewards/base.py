@@ -64,8 +64,8 @@ class RewardModel(Stateful):
             )
         if not isinstance(action_space, spaces.Box | spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):
             raise ValueError(f"{name} takes Box, Discrete, MultiDiscrete or MultiBinary actions, but was given {brief(action_space)}")
-        self.observation_space = observation_space
-        self.action_space = action_space
+        self.observation_space: spaces.Space[Any] = observation_space
+        self.action_space: spaces.Space[Any] = action_space
         self.obs_dim = observation_space.shape[0]
         self.action_dim = spaces.flatdim(action_space)
 

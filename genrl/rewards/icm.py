@@ -134,7 +134,7 @@ class ICM(RewardModel):
             return F.mse_loss(output, action)
         if isinstance(space, spaces.MultiBinary):
             return F.binary_cross_entropy_with_logits(output, action, reduction="none").sum(1).mean()
-        sizes = [int(space.n)] if isinstance(space, spaces.Discrete) else space.nvec.reshape(-1).tolist()
+        sizes = [int(space.n)] if isinstance(space, spaces.Discrete) else space.nvec.reshape(-1).tolist()  # type: ignore[attr-defined]
         log_prob = torch.cat([logits.log_softmax(1) for logits in output.split(sizes, dim=1)], dim=1)
         return -(action * log_prob).sum(1).mean()
 

@@ -2,88 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
-from gymnasium import spaces
 from torch import Tensor, nn
 
-from genrl.data import Demonstrations
-from genrl.errors import positive, require
+from genrl.errors import Check, positive
 from genrl.models.nn import mlp
-from genrl.rewards.adversarial import AdversarialReward, RewardForm
+from genrl.rewards.adversarial import AdversarialReward
 
 __all__ = ["VAIL"]
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class VAIL(AdversarialReward):
     r"""GAIL whose discriminator sees a code :math:`z \sim \mathcal{N}(\mu(x), \sigma(x)^2)` that may tell only so much about its input.
 
     .. math:: \min_{D, \mu, \sigma} \max_{\beta \ge 0} \; \mathcal{L}(D(z)) + \beta\,\left(\mathbb{E}[\mathrm{KL}(q(z \mid x) \,\|\,
               \mathcal{N}(0, I))] - I_c\right),
 
-    the expectation over expert and agent alike; :math:`\beta \leftarrow \max(0, \beta + \alpha_\beta (\mathrm{KL} - I_c))`. Rewards are of
-    the mean code.
+    with the expectation over expert and agent alike, and :math:`\beta \leftarrow \max(0, \beta + \alpha_\beta (\mathrm{KL} - I_c))`.
+    Rewards are those of the mean code. The encoder has the hidden layers, and the discriminator of its codes is linear. Args and errors are
+    those of :class:`AdversarialReward`, and:
 
     Args:
-        demonstrations: of the task.
-        observation_space, action_space, seed: see :class:`RewardModel`.
-        information: :math:`I_c`, in nats; the paper has 0.5.
+        information: bound I_c on what a code tells about its input, in nats; the paper has 0.5.
         latent: size of the code.
-        beta_step: :math:`\alpha_\beta`; the paper has 1e-5 with many more steps.
-        hidden: widths of the encoder's hidden layers, tanh units; the discriminator of the code is linear.
-        form, learning_rate, batch_size, updates, gradient_penalty, entropy, label_smoothing, on_latest, normalize, absorbing, gamma,
-            std_floor, clip, held_out: see :class:`AdversarialReward`.
-
-    Raises:
-        ValueError: a space it can't take, demonstrations of other sizes, a value out of its range.
+        beta_step: step size of β; the paper has 1e-5 with many more steps.
 
     References:
         Peng et al., "Variational Discriminator Bottleneck", 2019, arXiv:1810.00821.
     """
 
-    beta: Tensor
+    information: float = 0.5
+    latent: int = 32
+    beta_step: float = 1e-3
 
-    def __init__(
-        self,
-        demonstrations: Demonstrations,
-        observation_space: spaces.Space[Any],
-        action_space: spaces.Space[Any],
-        *,
-        information: float = 0.5,
-        latent: int = 32,
-        beta_step: float = 1e-3,
-        form: RewardForm = "softplus",
-        hidden: Sequence[int] = (128, 128),
-        learning_rate: float = 3e-4,
-        batch_size: int = 256,
-        updates: int = 20,
-        gradient_penalty: float = 1.0,
-        entropy: float = 0.0,
-        label_smoothing: float = 0.0,
-        on_latest: bool = False,
-        normalize: bool = True,
-        absorbing: bool = False,
-        gamma: float = 0.99,
-        std_floor: float = 1e-2,
-        clip: float = 10.0,
-        held_out: Demonstrations | None = None,
-        seed: int = 0,
-    ) -> None:
-        super().__init__(
-            demonstrations, observation_space, action_space, form=form, learning_rate=learning_rate, batch_size=batch_size,
-            updates=updates, gradient_penalty=gradient_penalty, entropy=entropy, label_smoothing=label_smoothing, on_latest=on_latest,
-            normalize=normalize, absorbing=absorbing, gamma=gamma, std_floor=std_floor, clip=clip, held_out=held_out, seed=seed,
-        )  # fmt: skip
-        require(VAIL, *positive(information=information, latent=latent, beta_step=beta_step, hidden=hidden))
-        self.information, self.latent, self.beta_step = information, latent, beta_step
-        self.register_buffer("beta", torch.zeros(()))
-        with self.own_randomness():
-            self.encoder = mlp([self.stats.mean.numel(), *hidden, 2 * latent], nn.Tanh)
-            self.head = nn.Linear(latent, 1)
+    def _checks(self) -> Iterator[Check]:
+        yield from super()._checks()
+        yield from positive(information=self.information, latent=self.latent, beta_step=self.beta_step)
+
+    def _build(self) -> None:
+        self.beta = nn.Buffer(torch.zeros(()))
+        self.encoder = mlp([self.stats.mean.numel(), *self.hidden, 2 * self.latent], nn.Tanh)
+        self.head = nn.Linear(self.latent, 1)
         self._kl: Tensor | float = 0.0
-        self._finish()
 
     def _step(self, expert: Tensor, agent: Tensor) -> dict[str, Tensor]:
         metrics = super()._step(expert, agent)

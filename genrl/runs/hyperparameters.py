@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 import math
@@ -102,6 +103,8 @@ def _flags(known: Mapping[str, Hyperparameter]) -> str:
 
 
 def _hints(cls: type) -> dict[str, Any]:
+    if dataclasses.is_dataclass(cls):  # whose keywords are fields, of its bases too
+        return typing.get_type_hints(cls)
     function: Callable[..., Any] = inspect.getattr_static(cls, "__init__")
     try:
         return typing.get_type_hints(function)
@@ -129,8 +132,15 @@ def _simple(hint: Any) -> Any:
 
 
 def _helps(cls: type) -> dict[str, str]:
-    """Help texts from a docstring: ``:param name: text`` (SB3) or an ``Args:`` section (genrl)."""
-    text = "\n".join(inspect.cleandoc(item.__doc__ or "") for item in (cls, inspect.getattr_static(cls, "__init__")))
+    """Help texts from the docstrings of ``cls`` and of its bases: ``:param name: text`` (SB3) or an ``Args:`` section (genrl)."""
+    found: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        found |= _helps_of(base)
+    return found
+
+
+def _helps_of(cls: type) -> dict[str, str]:
+    text = "\n".join(inspect.cleandoc(item.__doc__ or "") for item in (cls, vars(cls).get("__init__")))
     found = dict(re.findall(r"^:param (\w+): ((?:.*\n?)(?:(?!:).+\n?)*)", text, flags=re.M))
     if args := re.search(r"^Args:\n((?:[ \t]+.*\n?|\n)+)", text, flags=re.M):
         for names, value in re.findall(r"^ {4}(\w+(?:, \w+)*)(?: \([^)]*\))?: ((?:.*\n?)(?: {8,}.*\n?)*)", args[1], flags=re.M):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from typing import Any
 
@@ -48,6 +49,12 @@ def pool(transitions: Transitions) -> TransitionPool:
 
 @pytest.mark.parametrize("kind", KINDS)
 class TestEveryAdversarialReward:
+    def test_has_the_shared_keywords_and_declares_them_only_where_the_default_differs(self, kind):
+        shared, own = inspect.signature(AdversarialReward).parameters, inspect.signature(kind).parameters
+        assert set(shared) <= set(own)
+        differs = {name for name in shared if own[name].default != shared[name].default}
+        assert {name for name in inspect.get_annotations(kind) if name in shared} == differs == ({"form"} if kind is AIRL else set())
+
     def test_learns_to_tell_the_expert_and_pays_for_it(self, kind):
         demos, memory = demonstrations(), pool(agent())
         reward = kind(demos, OBS, ACT, updates=1, learning_rate=1e-2, seed=0)
@@ -129,7 +136,7 @@ class TestTheLoss:
         with torch.no_grad():
             reward.network[0].weight.copy_(torch.tensor([[2.0, 0, 0, 0, 0, 0]]))
             reward.network[0].bias.zero_()
-        reward._finish()
+        reward.optimizer = torch.optim.Adam(reward.parameters(), reward.learning_rate)
         return reward
 
     def test_is_the_cross_entropy_with_expert_one(self):
@@ -158,12 +165,13 @@ class TestTheLoss:
             losses[weight] = reward.update(pool(agent()))["loss"]
         assert losses[10.0] > losses[0.0] + 0.3
 
-    def test_spectral_norm_bounds_every_layer(self):
-        reward = GAIL(demonstrations(), OBS, ACT, spectral_norm=True, learning_rate=0.1, updates=100)
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_spectral_norm_bounds_every_layer(self, kind):
+        reward = kind(demonstrations(), OBS, ACT, spectral_norm=True, learning_rate=0.1, updates=100)
         reward.update(pool(agent()))
-        for layer in reward.network:
-            if isinstance(layer, nn.Linear):
-                assert torch.linalg.matrix_norm(layer.weight, 2) < 1.1
+        layers = [layer for layer in reward.modules() if isinstance(layer, nn.Linear)]
+        assert len(layers) == {GAIL: 3, GAIfO: 3, AIRL: 6, VAIL: 4}[kind]
+        assert all(torch.linalg.matrix_norm(layer.weight, 2) < 1.1 for layer in layers)
 
 
 class TestTheInputs:
