@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from numbers import Real
 from typing import Any
 
-__all__ = ["Check", "RunError", "at_least", "did_you_mean", "positive", "require"]
+__all__ = ["Check", "RunError", "at_least", "did_you_mean", "one_line", "positive", "require"]
 
 Check = tuple[str, object, bool, str]
 """An argument's name, its value, whether that is fine, and what it needs to be (completes "needs NAME to be …")."""
@@ -64,3 +64,13 @@ def at_least(least: float, **values: float) -> Iterator[Check]:
     for name, value in values.items():
         fine = isinstance(value, Real) and least <= value < math.inf
         yield name, value, fine, f"at least {least}" + ("" if isinstance(value, int) else " and finite")
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, in one line; the name of its class if it says nothing.
+
+    Example:
+        >>> one_line(ValueError("no\\n  number")), one_line(KeyboardInterrupt())
+        ('no number', 'KeyboardInterrupt')
+    """
+    return " ".join(str(error).split()) or type(error).__name__

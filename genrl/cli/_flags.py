@@ -13,12 +13,12 @@ from typing import Annotated, Any, TypeVar
 import tyro
 
 from genrl.errors import RunError, did_you_mean
+from genrl.roles import ROLES
 from genrl.runs.options import Config
 
 __all__ = ["parse", "parse_run"]
 
 Kind = TypeVar("Kind", bound=Config)
-ROLES = ("learner", "reward", "model")
 
 
 def parse(kind: Any, argv: list[str], prog: str, description: str | None = None) -> Any:
@@ -60,8 +60,8 @@ def _with_flags_of(config: type[Config], chosen: Mapping[str, str]) -> type:
     """``config`` with a nested dataclass of hyperparameters in place of each mapping; without a name, no flags for it."""
     fields: list[tuple[str, Any, Any]] = [*_optional_fields(config), _hidden("env_kwargs")]
     for role in config.roles:
-        name = chosen.get(role, "none")
-        fields.append(_hidden(f"{role}_kwargs") if name == "none" else _nested(role, name, _defaults(config, role, chosen)))
+        empty = role not in chosen or ROLES[role].is_empty(chosen[role])
+        fields.append(_hidden(f"{role}_kwargs") if empty else _nested(role, chosen[role], _defaults(config, role, chosen)))
     return dataclasses.make_dataclass(config.__name__, fields, bases=(config,), frozen=True)
 
 
@@ -84,30 +84,17 @@ def _defaults(config: type[Config], role: str, chosen: Mapping[str, str]) -> Map
         from genrl.generation.recipes import flag_defaults
 
         return flag_defaults(chosen["model"])
-    from genrl.runs.config import RunConfig, learner_defaults, reward_defaults
+    from genrl.runs.config import is_off_policy
 
-    assert issubclass(config, RunConfig)
-    return (
-        learner_defaults(config, chosen["learner"]) if role == "learner" else reward_defaults(config, chosen["learner"], chosen["reward"])
-    )
-
-
-def _class_of(role: str, name: str) -> type:
-    if role == "model":
-        from genrl.generation.recipes import model_class
-
-        return model_class(name)
-    from genrl.runs.names import learner_class, reward_class
-
-    cls = learner_class(name) if role == "learner" else reward_class(name)
-    assert cls is not None
-    return cls
+    part = ROLES[role].find(chosen[role])
+    return part.defaults_of(config.command, is_off_policy(chosen["learner"])) if part else {}
 
 
 def _nested(role: str, name: str, own: Mapping[str, Any]) -> tuple[str, Any, Any]:
     from genrl.runs.hyperparameters import hyperparameters
 
-    cls = _class_of(role, name)
+    cls = ROLES[role].load(name)
+    assert cls is not None
     fields: list[Any] = []
     for item in hyperparameters(cls).values():
         default = own.get(item.name, item.default)

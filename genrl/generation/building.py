@@ -11,10 +11,11 @@ import torch
 
 from genrl.errors import RunError
 from genrl.generation.config import AUTO, GenerateConfig
-from genrl.generation.recipes import Shape, model_class, recipe_of
+from genrl.generation.recipes import Shape, recipe_of
 from genrl.generation.source import Source
 from genrl.models.base import ImageModel
 from genrl.models.training import faster_precision
+from genrl.roles import MODELS
 from genrl.runs.hyperparameters import hyperparameters, resolve_kwargs
 
 __all__ = ["build"]
@@ -27,7 +28,8 @@ def build(config: GenerateConfig, source: Source) -> tuple[ImageModel, GenerateC
         RunError: arguments that the model refuses, images that it can't take, labels that it needs and that are missing, a batch that is
             too small for it.
     """
-    recipe, cls, shape = recipe_of(config.model), model_class(config.model), source.data.train.shape
+    recipe, cls, shape = recipe_of(config.model), MODELS.load(config.model), source.data.train.shape
+    assert cls is not None
     flags, given = hyperparameters(cls), {name: value for name, value in config.model_kwargs.items() if value is not None}
 
     def made(shape: Shape) -> tuple[ImageModel, dict[str, Any]]:

@@ -1,21 +1,17 @@
 """How each image model is fitted where nothing else is said: what it sees of the images, its sizes, and the settings of the fit.
 
-A table of plain values; torch is imported only when a model is built. A new model is a row here.
+A table of plain values; torch is imported only when a model is built. Which models there are is in :mod:`genrl.roles`.
 """
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from genrl.errors import RunError, did_you_mean
+from genrl.roles import MODELS
 
-if TYPE_CHECKING:
-    from genrl.models.base import ImageModel
-
-__all__ = ["RECIPES", "Recipe", "Settings", "flag_defaults", "model_class", "recipe_of"]
+__all__ = ["RECIPES", "Recipe", "Settings", "flag_defaults", "recipe_of"]
 
 Shape = tuple[int, int, int]
 """Channels, height, width."""
@@ -37,11 +33,9 @@ class Settings:
 class Recipe:
     """One model."""
 
-    model: str
-    """``module:Class``, in genrl.models."""
-    drawing: Settings
+    drawing: Settings = Settings(5_000, 64, 1e-3)
     """For black and white images."""
-    picture: Settings
+    picture: Settings = Settings(5_000, 64, 1e-3)
     """For images of more levels."""
     levels_of_drawing: int = 2
     levels_of_picture: int = 256
@@ -119,7 +113,6 @@ _CODES: dict[str, Any] = {"categories": (10,), "continuous": 2, "information": 0
 
 RECIPES: Mapping[str, Recipe] = {
     "naive-bayes": Recipe(
-        "genrl.models.naive_bayes:NaiveBayes",
         drawing=Settings(1, 1000, 1.0),
         picture=Settings(1, 1000, 1.0),
         levels_of_picture=2,
@@ -129,7 +122,6 @@ RECIPES: Mapping[str, Recipe] = {
         sized=lambda shape, levels: {},
     ),
     "vae": Recipe(
-        "genrl.models.vae:VAE",
         drawing=Settings(9_400, 128, 2e-3),
         picture=Settings(2_000, 64, 1e-3),
         draws_levels=False,
@@ -137,7 +129,6 @@ RECIPES: Mapping[str, Recipe] = {
         by_images=("channels", "hidden"),
     ),
     "pixelcnn": Recipe(
-        "genrl.models.pixelcnn:PixelCNN",
         drawing=Settings(3_750, 32, 1e-3),
         picture=Settings(2_000, 32, 1e-3),
         levels_of_picture=8,
@@ -146,7 +137,6 @@ RECIPES: Mapping[str, Recipe] = {
         fit={"anneal": True, "max_grad_norm": 1.0},
     ),
     "realnvp": Recipe(
-        "genrl.models.realnvp:RealNVP",
         drawing=Settings(3_750, 32, 2e-3),
         picture=Settings(3_750, 32, 2e-3),
         levels_of_drawing=256,
@@ -157,7 +147,6 @@ RECIPES: Mapping[str, Recipe] = {
         judge_samples=10,
     ),
     "conditional-vae": Recipe(
-        "genrl.models.conditional_vae:ConditionalVAE",
         drawing=Settings(2_350, 256, 2e-3),
         picture=Settings(2_350, 256, 2e-3),
         levels_of_picture=2,
@@ -166,12 +155,11 @@ RECIPES: Mapping[str, Recipe] = {
         completes=True,
         sized=lambda shape, levels: {},
     ),
-    "gan": Recipe("genrl.models.gan:GAN", **_GAN, always=_PACE | {"networks": "dense"}),
-    "dcgan": Recipe("genrl.models.gan:GAN", **_GAN, always=_PACE),
-    "conditional-gan": Recipe("genrl.models.gan:GAN", **_GAN, always=_PACE, classes=True, needs_labels=True),
-    "infogan": Recipe("genrl.models.gan:GAN", **_GAN, always=_PACE | _CODES),
+    "gan": Recipe(**_GAN, always=_PACE | {"networks": "dense"}),
+    "dcgan": Recipe(**_GAN, always=_PACE),
+    "conditional-gan": Recipe(**_GAN, always=_PACE, classes=True, needs_labels=True),
+    "infogan": Recipe(**_GAN, always=_PACE | _CODES),
     "semi-supervised": Recipe(
-        "genrl.models.semi_supervised:SemiSupervisedGAN",
         **{**_GAN, **dict.fromkeys(("drawing", "picture"), Settings(4_200, 100, 2e-3))},
         fewest_levels=256,
         classes=True,
@@ -180,7 +168,6 @@ RECIPES: Mapping[str, Recipe] = {
         always={"networks": "convolutional", "dense": 256, "jitter": 0.2, "entropy": 0.5, "generator_pace": 2.0},
     ),
     "diffusion": Recipe(
-        "genrl.models.diffusion:Diffusion",
         drawing=Settings(5_000, 64, 2e-3),
         picture=Settings(5_000, 64, 2e-3),
         levels_of_drawing=256,
@@ -189,7 +176,6 @@ RECIPES: Mapping[str, Recipe] = {
         classes=True,
     ),
     "energy": Recipe(
-        "genrl.models.energy:EnergyModel",
         drawing=Settings(4_000, 64, 1e-3),
         picture=Settings(4_000, 64, 1e-3),
         levels_of_drawing=256,
@@ -198,7 +184,6 @@ RECIPES: Mapping[str, Recipe] = {
         always={"restart": 0.2, "tie": 0.0},
     ),
     "vq-vae": Recipe(
-        "genrl.models.vqvae:CodePrior",
         drawing=Settings(5_600, 64, 1e-3),
         picture=Settings(3_000, 64, 1e-3),
         levels_of_drawing=256,
@@ -211,36 +196,15 @@ RECIPES: Mapping[str, Recipe] = {
 
 
 def recipe_of(name: str) -> Recipe:
-    """The recipe of a model by its name on the command line, in any spelling.
+    """The recipe of a model by its name on the command line, in any spelling; a model without a row here has the values of `Recipe`.
 
     Raises:
         RunError: no such model.
     """
-    known = {plain(key): key for key in RECIPES}
-    if plain(name) not in known:
-        choices = f"; choose one of {', '.join(RECIPES)}"
-        raise RunError(f"there is no model {name!r}{did_you_mean(name, RECIPES) or choices}")
-    return RECIPES[known[plain(name)]]
-
-
-def model_class(name: str) -> type[ImageModel]:
-    """The class of a model by its name on the command line; errors as in :func:`recipe_of`."""
-    module, _, cls = recipe_of(name).model.partition(":")
-    found: type[ImageModel] = getattr(importlib.import_module(module), cls)
-    return found
+    return RECIPES.get(MODELS.part(name).name, Recipe())
 
 
 def flag_defaults(name: str) -> dict[str, Any]:
     """Defaults of a model's flags where they are not its constructor's; ``None`` is what fits the images."""
     recipe = recipe_of(name)
     return dict(recipe.always) | dict.fromkeys(recipe.by_images)
-
-
-def plain(name: str) -> str:
-    """A name without its spelling.
-
-    Example:
-        >>> plain("Naive-Bayes") == plain("naivebayes")
-        True
-    """
-    return name.lower().replace("-", "").replace("_", "")

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from genrl.errors import RunError, did_you_mean
+from genrl.roles import LEARNERS, is_own, plain_name
 from genrl.runs.options import Config
 
-__all__ = ["ExploreConfig", "ImitateConfig", "RunConfig", "learner_defaults", "reward_defaults"]
+__all__ = ["ExploreConfig", "ImitateConfig", "RunConfig", "is_off_policy"]
 
 AUTO = -1
 """Of a field: what does well with the chosen learner."""
-OFF_POLICY_LEARNERS = ("sac", "tqc", "td3", "ddpg", "crossq", "dqn", "qrdqn")
 ON_POLICY = {"steps": 300_000, "n_envs": 16, "clone": 500, "critic_warmup": 0, "expert_fraction": 0.0}
 OFF_POLICY = {"steps": 50_000, "n_envs": 1, "clone": 0, "critic_warmup": 0, "expert_fraction": 0.5}
 """What an imitation takes for `AUTO`."""
@@ -103,8 +103,8 @@ class RunConfig(Config):
         Raises:
             RunError: a `module:Name` whose module is not among ``allowed``.
         """
-        for name in (self.env, self.learner, self.reward):
-            module = name.rpartition(":")[0]
+        for name in (self.env, *(getattr(self, role) for role in self.roles)):
+            module = name.rpartition(":")[0] if is_own(name) else ""
             if module and module not in (*allowed, "genrl_envs"):
                 raise RunError(f"{name} would import {module}; if you trust it, add --imports {module}")
 
@@ -224,52 +224,9 @@ def is_off_policy(learner: str) -> bool:
         >>> is_off_policy("QR-DQN"), is_off_policy("ppo")
         (True, False)
     """
-    return plain_name(learner) in OFF_POLICY_LEARNERS
-
-
-def plain_name(learner: str) -> str:
-    """A learner's name as the tables of defaults spell it."""
-    return learner.lower().replace("-", "").replace("_", "")
+    part = LEARNERS.find(learner)
+    return part is not None and part.off_policy
 
 
 def _short(name: str) -> str:
     return name.split(":")[-1].lower()
-
-
-_ON_POLICY = {"n_steps": 128, "batch_size": 256, "net_arch": (128, 128)}
-_OFF_POLICY = {"gradient_steps": -1, "learning_starts": 1000}
-"""With several environments, as many updates as steps."""
-_IMITATION: Mapping[str, Mapping[str, Any]] = {
-    "ppo": _ON_POLICY,
-    "trpo": _ON_POLICY,
-    "maskableppo": _ON_POLICY,
-    "a2c": {"n_steps": 32, "net_arch": (128, 128)},
-    "sac": _OFF_POLICY,
-    "tqc": _OFF_POLICY,
-    "td3": _OFF_POLICY,
-    "ddpg": _OFF_POLICY,
-    "crossq": _OFF_POLICY,
-}
-
-
-def learner_defaults(kind: type[RunConfig], learner: str) -> Mapping[str, Any]:
-    """What a command takes where nothing is said, for those keywords whose default is not the learner's own.
-
-    Example:
-        >>> learner_defaults(ImitateConfig, "ppo")["batch_size"]
-        256
-    """
-    return _IMITATION.get(plain_name(learner), {}) if kind is ImitateConfig else {}
-
-
-def reward_defaults(kind: type[RunConfig], learner: str, reward: str) -> Mapping[str, Any]:
-    """The same for a reward: off-policy the discriminator's logit, as in "Discriminator-Actor-Critic" (2018).
-
-    Example:
-        >>> reward_defaults(ImitateConfig, "sac", "gail")
-        {'form': 'logit'}
-        >>> reward_defaults(ImitateConfig, "ppo", "gail")
-        {}
-    """
-    off_policy = kind is ImitateConfig and is_off_policy(learner)
-    return {"form": "logit"} if off_policy and reward.lower() in ("gail", "gaifo", "vail") else {}

@@ -12,12 +12,12 @@ from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize, unwrap_vec_normalize
 
-from genrl.errors import RunError
-from genrl.runs.config import ImitateConfig, RunConfig, learner_defaults, reward_defaults
+from genrl.errors import RunError, one_line
+from genrl.roles import LEARNERS, ROLES
+from genrl.runs.config import ImitateConfig, RunConfig, is_off_policy
 from genrl.runs.environments import coverage_names, getattr_or, is_image, make_env, make_vec_env
 from genrl.runs.hyperparameters import hyperparameters, resolve_kwargs
 from genrl.runs.imitation import Loaded, load
-from genrl.runs.names import learner_class, reward_class
 from genrl.runs.rewind import episodes, rewind
 from genrl.sb3.learner import close, constructor_kwargs
 from genrl.sb3.state import (
@@ -33,16 +33,9 @@ from genrl.sb3.state import (
 
 if TYPE_CHECKING:
     from genrl.policies import CriticWarmUp, HeldNoise
-    from genrl.rewards import RewardCallback
+    from genrl.rewards import RewardCallback, RewardModel
 
 __all__ = ["Session", "build", "resolve"]
-
-
-LEARNERS_FOR = {
-    spaces.Box: "ppo, trpo, a2c, recurrentppo, sac, td3, tqc or crossq",
-    spaces.Discrete: "ppo, trpo, a2c, recurrentppo, dqn or qrdqn",
-}
-"""What to type where a learner can't take an action space."""
 
 
 CLONE_PATIENCE = 50
@@ -138,24 +131,29 @@ def _numpy(value: Any) -> Any:
     return {key: _numpy(item) for key, item in value.items()} if isinstance(value, dict) else value.numpy()
 
 
-def resolve(config: RunConfig) -> RunConfig:
-    """``config`` with every hyperparameter of the learner and of the reward, and the policy's name.
+def resolve(config: RunConfig) -> tuple[RunConfig, dict[str, type[Any]]]:
+    """``config`` with every hyperparameter of its parts, and the class of each part by role, without the roles that are empty.
 
     Raises:
-        RunError: an unknown name.
+        RunError: a name that no part has, or a keyword that the part does not take.
     """
-    learner, reward = learner_class(config.learner), reward_class(config.reward)
-    if reward is None and config.reward_kwargs:
-        raise RunError(f"--reward.{next(iter(config.reward_kwargs))} was given, but --reward is none; name a reward")
-    kind = type(config)
-    learner_kwargs = resolve_kwargs(learner, {**learner_defaults(kind, config.learner), **config.learner_kwargs}, "learner")
-    if reward is None:
-        return replace(config, learner_kwargs=learner_kwargs, reward_kwargs={})
-    given = {**reward_defaults(kind, config.learner, config.reward), **config.reward_kwargs}
-    reward_kwargs, default = resolve_kwargs(reward, given, "reward"), hyperparameters(reward).get("gamma")
-    if default is not None and reward_kwargs["gamma"] == default.default:
-        reward_kwargs["gamma"] = learner_kwargs.get("gamma", default.default)  # one discount, unless another one is asked for
-    return replace(config, learner_kwargs=learner_kwargs, reward_kwargs=reward_kwargs)
+    off_policy = is_off_policy(config.learner)
+    found: dict[str, type[Any]] = {}
+    resolved: dict[str, dict[str, Any]] = {}
+    for role in (ROLES[name] for name in config.roles):
+        name, given = getattr(config, role.name), getattr(config, f"{role.name}_kwargs")
+        part, cls = role.find(name), role.load(name)
+        if cls is None and given:
+            raise RunError(f"--{role.name}.{next(iter(given))} was given, but --{role.name} is none; name a {role.name}")
+        if cls is not None:
+            default = part.defaults_of(config.command, off_policy) if part is not None else {}
+            found[role.name], resolved[role.name] = cls, resolve_kwargs(cls, {**default, **given}, role.name)
+    if "reward" in found:
+        own, discount = hyperparameters(found["reward"]).get("gamma"), resolved["learner"].get("gamma")
+        if own is not None and discount is not None and resolved["reward"]["gamma"] == own.default:
+            resolved["reward"]["gamma"] = discount  # one discount, unless another one is asked for
+    kwargs: dict[str, Any] = {f"{role}_kwargs": resolved.get(role, {}) for role in config.roles}
+    return replace(config, **kwargs), found
 
 
 def build(config: RunConfig) -> Session:
@@ -164,21 +162,21 @@ def build(config: RunConfig) -> Session:
     Raises:
         RunError: names, keywords or spaces that don't go together.
     """
-    config = resolve(config)
+    config, classes = resolve(config)
     probe = make_env(config.env, config.env_kwargs)
     try:
         names = coverage_names(probe, config.coverage)
         observation_names = tuple(getattr_or(probe, "observation_names", ()))
         if config.policy == "auto":
-            config = replace(config, policy=_policy(config, probe.observation_space))
-        _check_action_space(config, probe)
+            config = replace(config, policy=_policy(classes["learner"], probe.observation_space))
+        _check_masks(config, probe)
         loaded = load(config, probe.observation_space, probe.action_space) if isinstance(config, ImitateConfig) else None
-        reward = _reward(config, probe, loaded)
+        reward = _reward(config, classes.get("reward"), probe, loaded)
     finally:
         probe.close()
     env = make_vec_env(config, config.learner_kwargs.get("gamma", 0.99))
     try:
-        learner = _learner(config, env)
+        learner = _learner(config, classes["learner"], env)
         if reward is not None:
             _check_mixing(reward, learner)
     except BaseException:
@@ -187,20 +185,19 @@ def build(config: RunConfig) -> Session:
     return Session(config, env, learner, reward, _callbacks(config), names, observation_names, loaded)
 
 
-def _policy(config: RunConfig, space: spaces.Space[Any]) -> str:
+def _policy(learner: type[Any], space: spaces.Space[Any]) -> str:
     kind = "MultiInput" if isinstance(space, spaces.Dict) else "Cnn" if is_image(space) else "Mlp"
-    aliases = getattr(learner_class(config.learner), "policy_aliases", {})
+    aliases = getattr(learner, "policy_aliases", {})
     return next((name for name in (f"{kind}Policy", f"{kind}LstmPolicy") if name in aliases), f"{kind}Policy")
 
 
-def _check_action_space(config: RunConfig, env: Any) -> None:
-    cls = learner_class(config.learner)
-    if cls.__name__ == "MaskablePPO" and not env.has_wrapper_attr("action_masks"):
+def _check_masks(config: RunConfig, env: Any) -> None:
+    part = LEARNERS.find(config.learner)
+    if part is not None and "an action mask" in part.needs and not env.has_wrapper_attr("action_masks"):
         raise RunError(f"MaskablePPO needs a task with a method action_masks(), which {config.env} has not; use --learner ppo")
 
 
-def _learner(config: RunConfig, env: VecEnv) -> BaseAlgorithm:
-    cls = learner_class(config.learner)
+def _learner(config: RunConfig, cls: type[BaseAlgorithm], env: VecEnv) -> BaseAlgorithm:
     kwargs = constructor_kwargs(config.learner_kwargs, env.action_space)
     names = inspect.signature(cls.__init__).parameters
     kwargs |= {name: value for name, value in {"seed": config.seed, "device": config.device}.items() if name in names}
@@ -210,13 +207,15 @@ def _learner(config: RunConfig, env: VecEnv) -> BaseAlgorithm:
             return cls(config.policy, env, **kwargs)
     except (AssertionError, ValueError, TypeError, NotImplementedError, RuntimeError) as error:
         if isinstance(error, AssertionError) and "action spaces" in str(error):  # common/base_class.py, __init__
-            fits = next((names for kind, names in LEARNERS_FOR.items() if isinstance(env.action_space, kind)), "ppo, trpo or a2c")
-            raise RunError(f"{cls.__name__} can't take the actions of {config.env}, {env.action_space}; use --learner {fits}") from error
-        raise RunError(f"{cls.__name__} can't be built for {config.env}: {' '.join(str(error).split())}") from error
+            kind = type(env.action_space).__name__
+            *fits, last = [part.name for part in LEARNERS.parts if kind in part.actions and not part.needs]
+            raise RunError(
+                f"{cls.__name__} can't take the actions of {config.env}, {env.action_space}; use --learner {', '.join(fits)} or {last}"
+            ) from error
+        raise RunError(f"{cls.__name__} can't be built for {config.env}: {one_line(error)}") from error
 
 
-def _reward(config: RunConfig, env: Any, loaded: Loaded | None) -> RewardCallback | None:
-    cls = reward_class(config.reward)
+def _reward(config: RunConfig, cls: type[RewardModel] | None, env: Any, loaded: Loaded | None) -> RewardCallback | None:
     if cls is None:
         return None
     from genrl.rewards import RewardCallback
@@ -243,7 +242,7 @@ def _reward(config: RunConfig, env: Any, loaded: Loaded | None) -> RewardCallbac
             seed=config.seed,
         )
     except (ValueError, TypeError) as error:
-        raise RunError(f"--reward {config.reward} on {config.env}: {' '.join(str(error).split())}") from error
+        raise RunError(f"--reward {config.reward} on {config.env}: {one_line(error)}") from error
 
 
 def _check_mixing(reward: RewardCallback, learner: BaseAlgorithm) -> None:

@@ -143,7 +143,8 @@ BAD = {
     "generate --data frames:": f"--data is 'frames:', but needs a task behind the colon, such as frames:CarRacing-v3{SEE}",
     "generate --data frames:CartPol-v1": "there is no task 'CartPol-v1'; did you mean CartPole-v1 or CartPole-v0?",
     "generate --data nothing": "there are no images at nothing; give mnist, fashion-mnist, an .npz, or a folder of images",
-    "generate --data empty": "empty has no images; put .bmp, .gif, .jpeg, .jpg, .png files into it, or into a folder for each class",
+    "generate --data empty": "empty has no images; put .bmp, .gif, .jfif, .jpeg, .jpg, .pgm, .png, .ppm, .webp files into it, "
+    "or into a folder for each class",
     "generate --data mixed": "mixed/9.png has 1 × 9 × 9 pixels, but mixed/8.png has 1 × 8 × 8; make all of one size",
     "generate --data floats.npz": "the images of floats.npz are float64, but must be bytes from 0 to 255 (uint8)",
     "generate --data odd.npz --model realnvp": "--model realnvp on odd.npz: RealNVP needs image_shape to be of sizes divisible by 2, "
