@@ -190,7 +190,6 @@ LEARNERS = Role(
         Part("ddpg", "stable_baselines3:DDPG", "deep deterministic policy gradient", **_CONTINUOUS),
         Part("dqn", "stable_baselines3:DQN", "deep Q network", **_DISCRETE),
         Part("qrdqn", "sb3_contrib:QRDQN", "DQN with a distributional critic (quantile regression)", **_DISCRETE),
-        Part("ars", "sb3_contrib:ARS", "augmented random search", actions=("Box", "Discrete")),
     ),
 )
 

@@ -37,7 +37,7 @@ BAD = {
     "explore --env CartPole-v1 --learner sac": "SAC can't take the actions of CartPole-v1, Discrete(2); "
     "use --learner ppo, trpo, a2c, recurrentppo, dqn or qrdqn",
     "explore --env Pendulum-v1 --learner dqn": "DQN can't take the actions of Pendulum-v1, Box(-2.0, 2.0, (1,), float32); "
-    "use --learner ppo, trpo, a2c, recurrentppo, sac, td3, tqc or crossq",
+    "use --learner ppo, trpo, a2c, recurrentppo, sac, td3, tqc, crossq or ddpg",
     "explore --env CartPole-v1 --learner maskableppo": "MaskablePPO needs a task with a method action_masks(), "
     "which CartPole-v1 has not; use --learner ppo",
     f"explore --env FrozenLake-v1 --reward {SURPRISE}": f"--reward {SURPRISE} on FrozenLake-v1: "

@@ -345,7 +345,7 @@ class TestAGan:
         source, made = images_of(config(model))
         assert build(made, source)[0].n_classes == 3
         np.savez(tmp_path / "bars.npz", x_train=x[:40], y_train=y[:40], x_test=x[40:])
-        with pytest.raises(RunError, match="the training images have labels, but the test images have none"):
+        with pytest.raises(RunError, match="labels of its train images but none of its test images"):
             build(*reversed(images_of(config(model))))
 
     @pytest.mark.parametrize(("judge_images", "batch_size"), [(1, 16), (17, 16), (5, 2)])
