@@ -4,14 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test lint bench slow install
+.PHONY: demo test slow lint wheel docs bench install
 .DEFAULT_GOAL := test
 
 install: $(VENV)/.installed
 
-$(VENV)/.installed: pyproject.toml constraints.txt
+$(VENV)/.installed: pyproject.toml setup.py constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev,mazes,ray,tensorboard]"
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev,docs,mazes,ray,tensorboard,worlds]"
 	touch $@
 
 demo: install  ## A sparse task: TRPO alone finds nothing, TRPO with VIME solves it.
@@ -27,6 +27,12 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+wheel: install  ## The package builds, installs without the checkout, and its commands run.
+	$(BIN)/python -m pytest tests/test_wheel.py -m ""
+
+docs: install  ## The site, in docs/_build/html.
+	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
 bench: install  ## Speed, as ratios; writes demos/results/bench.json.
 	$(BIN)/python demos/bench.py
