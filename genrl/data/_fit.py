@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from genrl.data._episode import DemonstrationError, Episode, is_discrete
+from genrl.data._episode import DemonstrationError, Episode, is_discrete, read_only
+from genrl.spaces import brief, cure, numbers
 
-__all__ = ["check_actions", "check_bounds", "check_observations", "flags"]
+__all__ = ["as_the_task_gives", "as_the_task_takes", "check_actions", "check_bounds", "check_observations", "check_shapes", "flags"]
 
 _CONTACTS = "--env.include-cfrc-ext-in-observation"
 _POSITIONS = "--env.exclude-current-positions-from-observation"
@@ -45,19 +46,80 @@ def check_observations(where: str, recorded: tuple[int, ...], task: tuple[int, .
     raise DemonstrationError(f"{where} has observations of size {_size(recorded)}, but the task gives {_size(task)}; {advice}")
 
 
-def check_actions(where: str, episodes: Sequence[Episode], task: tuple[int, ...] | int) -> None:
-    """Refuse actions of another kind or shape, or that a Discrete task doesn't have."""
+def as_the_task_gives(where: str, observations: np.ndarray, space: Any) -> np.ndarray:
+    """Observations in the shape and dtype of the task's space.
+
+    Pictures with their channels last are turned for a learner that sees them first (Stable-Baselines3's ``VecTransposeImage``).
+
+    Raises:
+        DemonstrationError: the dtype of the task can't hold them, or a discrete task never gives one of them.
+    """
+    if _channels_last(observations.shape[1:], space):
+        observations = np.moveaxis(observations, -1, 1)
+    given = observations.astype(space.dtype, copy=False)
+    bounds = numbers(space)
+    whole = given.dtype.kind in "biu"
+    if (whole and not np.array_equal(given, observations)) or (bounds and ((given < bounds[0]) | (given > bounds[1])).any()):
+        raise DemonstrationError(
+            f"{where} has observations from {observations.min()} to {observations.max()}, which {space} doesn't hold; "
+            "give demonstrations of this task"
+        )
+    return read_only(given)
+
+
+def as_the_task_takes(where: str, actions: np.ndarray, space: Any) -> np.ndarray:
+    """Actions of a discrete space as whole numbers, also where a recorder wrote 1.0; others as they are."""
+    if numbers(space) is None or actions.dtype.kind in "iu":
+        return actions
+    if actions.dtype.kind == "f" and not (actions == np.round(actions)).all():
+        raise DemonstrationError(f"{where} has actions that are not whole numbers, but the task takes {space}; give demonstrations of it")
+    return read_only(actions.astype(np.int64))
+
+
+def check_shapes(where: str, recorded: tuple[int, ...], space: Any, env_kwargs: Mapping[str, Any]) -> None:
+    """Refuse observations that are not the task's, and a task that gives more than one array."""
+    if space.shape is None:
+        raise DemonstrationError(
+            f"{where} has one array of observations, but the task gives {brief(space)}; wrap the task in {cure(space)} and record it again"
+        )
+    if not _channels_last(recorded, space):
+        check_observations(where, recorded, tuple(space.shape), env_kwargs)
+
+
+def _channels_last(recorded: tuple[int, ...], space: Any) -> bool:
+    """Whether these are pictures as an environment gives them, and the space is that of a learner that sees them channels first."""
+    return recorded != space.shape and len(recorded) == 3 and space.dtype == np.uint8 and (recorded[2], *recorded[:2]) == space.shape
+
+
+def check_actions(where: str, episodes: Sequence[Episode], shape: tuple[int, ...], bounds: tuple[np.ndarray, np.ndarray] | None) -> None:
+    """Refuse actions of another kind or shape, or that a discrete task doesn't have.
+
+    Args:
+        where: name of the demonstrations in the message.
+        episodes: all of one shape and dtype.
+        shape: shape of one action of the task.
+        bounds: least and greatest number of each entry, for a discrete task.
+    """
     first = episodes[0].actions
-    discrete = is_discrete(first)
-    if discrete != isinstance(task, int) or not (discrete or first.shape[1:] == task):
-        given = "discrete actions" if discrete else f"actions of size {_size(first.shape[1:])}"
-        needed = f"one of {task} discrete ones" if isinstance(task, int) else f"actions of size {_size(task)}"
+    discrete = bounds is not None and shape == ()
+    if is_discrete(first) != discrete or first.shape[1:] != shape or (bounds is not None and first.dtype.kind not in "iu"):
+        given = "discrete actions" if is_discrete(first) else f"actions of size {_size(first.shape[1:])}"
+        needed = f"one of {_count(bounds)} discrete ones" if bounds and discrete else f"actions of size {_size(shape)}"
         raise DemonstrationError(f"{where} has {given}, but the task takes {needed}; give demonstrations of this task")
-    if isinstance(task, int):
-        lowest, highest = min(int(e.actions.min()) for e in episodes), max(int(e.actions.max()) for e in episodes)
-        if lowest < 0 or highest >= task:
-            given = f"{where} has discrete actions from {lowest} to {highest}"
-            raise DemonstrationError(f"{given}, but the task has {task}, 0 to {task - 1}; give demonstrations of this task")
+    if bounds is None:
+        return
+    lowest, highest = (getattr(np, side)([getattr(e.actions, side)(0) for e in episodes], axis=0) for side in ("min", "max"))
+    outside = np.argwhere((lowest < bounds[0]) | (highest > bounds[1]))
+    if len(outside):
+        entry = tuple(outside[0].tolist())
+        place = f" in entry {', '.join(map(str, entry))}" if entry else ""
+        given = f"{where} has discrete actions from {lowest[entry]} to {highest[entry]}{place}"
+        has = f"the task has {_count((bounds[0][entry], bounds[1][entry]))}, {bounds[0][entry]} to {bounds[1][entry]}"
+        raise DemonstrationError(f"{given}, but {has}; give demonstrations of this task")
+
+
+def _count(bounds: Any) -> int:
+    return int(bounds[1] - bounds[0] + 1)
 
 
 def check_bounds(where: str, episodes: Sequence[Episode], low: Any, high: Any) -> None:

@@ -15,9 +15,10 @@ import torch
 from genrl.data import _minari, _npz
 from genrl.data._episode import DemonstrationError, Episode, checked, is_discrete, one_line, read_only, with_time_limit
 from genrl.data._files import read
-from genrl.data._fit import check_actions, check_bounds, check_observations
+from genrl.data._fit import as_the_task_gives, as_the_task_takes, check_actions, check_bounds, check_observations, check_shapes
 from genrl.data._summary import summary
 from genrl.files import write_whole
+from genrl.spaces import numbers
 from genrl.transitions import Transitions
 
 __all__ = ["DemonstrationError", "Demonstrations", "Episode"]
@@ -241,14 +242,36 @@ class Demonstrations:
         return replace(self, episodes=inside), count
 
     def fitted(self, observation_space: Any, action_space: Any) -> tuple[Demonstrations, int]:
-        """For a task with these spaces of Gymnasium's: checked, all actions inside a ``Box``; and the number of components that were not.
+        """The demonstrations as a task with these spaces gives and takes them, and the number of action components that were clipped.
+
+        Observations get the dtype of the task, and pictures the place of their channels; actions are moved into a ``Box``, and a discrete
+        task's are whole numbers.
+
+        Args:
+            observation_space: the task's or its learner's, of Gymnasium.
+            action_space: likewise.
 
         Raises:
-            DemonstrationError: other sizes, or another kind of actions.
+            DemonstrationError: the sizes differ, the task gives several arrays (Dict), it takes another kind of actions, or it never gives
+                or takes what was recorded.
         """
-        n = getattr(action_space, "n", None)  # of a Discrete
-        self.check(observation_space.shape or (), action_space.shape or () if n is None else int(n))
-        return self.clipped(action_space.low, action_space.high) if hasattr(action_space, "low") else (self, 0)
+        check_shapes(self._name, self.obs_shape, observation_space, self.env_kwargs)
+        episodes = tuple(
+            replace(
+                episode,
+                observations=as_the_task_gives(self._name, episode.observations, observation_space),
+                actions=as_the_task_takes(self._name, episode.actions, action_space),
+            )
+            for episode in self.episodes
+        )
+        check_actions(self._name, episodes, tuple(action_space.shape), numbers(action_space))
+        demos = replace(self, episodes=episodes)
+        if numbers(action_space) is not None:
+            return demos, 0
+        demos, count = demos.clipped(action_space.low, action_space.high)
+        dtype = np.result_type(action_space.dtype, np.float16)
+        cast = (replace(episode, actions=read_only(episode.actions.astype(dtype, copy=False))) for episode in demos.episodes)
+        return replace(demos, episodes=tuple(cast)), count
 
     def check(self, obs_shape: Sequence[int], action: Sequence[int] | int, low: Any = None, high: Any = None) -> None:
         """Refuse demonstrations that don't fit a task.
@@ -264,9 +287,27 @@ class Demonstrations:
                 actions outside the bounds.
         """
         check_observations(self._name, self.obs_shape, tuple(obs_shape), self.env_kwargs)
-        check_actions(self._name, self.episodes, int(action) if np.ndim(action) == 0 else tuple(action))  # type: ignore[arg-type]
+        discrete = np.ndim(action) == 0
+        shape = () if discrete else tuple(int(size) for size in action)  # type: ignore[union-attr]
+        check_actions(self._name, self.episodes, shape, (np.array(0), np.array(action) - 1) if discrete else None)
         if not (self.discrete or (low is None and high is None)):
             check_bounds(self._name, self.episodes, -np.inf if low is None else low, np.inf if high is None else high)
+
+    def check_task(self, env_id: str | None) -> None:
+        """Refuse demonstrations that were recorded on a task of another name, where both names are known.
+
+        Args:
+            env_id: id of the task, with or without a module in front (``module:Name-v0``).
+
+        Raises:
+            DemonstrationError: the tasks have other names or versions.
+        """
+        given, needed = (str(name).rpartition(":")[2] for name in (self.env_id, env_id))
+        if self.env_id and env_id and given != needed:
+            raise DemonstrationError(
+                f"{self._name} was recorded on {given}, but the task is {needed}; give demonstrations of {needed}, or take these all the "
+                "same by any_task=True (--any-task)"
+            )
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write all episodes and which steps are kept; whole or not at all.

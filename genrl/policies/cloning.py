@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -9,15 +10,20 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecNormalize, unwrap_vec_normalize
 from torch import Tensor
 from torch.nn import functional as F
 
 from genrl.data import Demonstrations
-from genrl.models.nn import gradient_step, minibatches
+from genrl.errors import positive, require
+from genrl.models.nn import gradient_step, minibatches, trainable
+from genrl.policies._found import left_as_found
+from genrl.sb3.actions import refuse_actions, to_policy
 
 __all__ = ["clone", "normalize_like"]
+
+SETTLED = 2.0**200
+"""A number of observations so large that no later one moves their mean and variance (float64 has 53 bits)."""
 
 
 def clone(
@@ -29,73 +35,93 @@ def clone(
     learning_rate: float = 1e-3,
     held_out: float = 0.3,
     patience: int = 10,
+    any_task: bool = False,
     seed: int = 0,
 ) -> dict[str, float]:
     r"""Fit a learner's policy to demonstrated actions: a baseline, and a warm start for what it learns next.
 
     .. math:: \min_\theta \; -\mathbb{E}_E[\log \pi_\theta(a \mid s)]
 
-    for policies with a density (PPO, A2C, TRPO; discrete actions too), :math:`\lVert \mu_\theta(s) - a \rVert^2` for the mean action of
-    SAC, TQC, TD3, DDPG and CrossQ, cross entropy of the action values for DQN and QRDQN. Stops when the held-out loss has not improved for
-    ``patience`` epochs, and keeps the best parameters. A ``VecNormalize`` of the learner that has seen nothing takes the demonstrations'
-    statistics first, and keeps them (``training = False``): if they went on moving, the policy would be given other inputs than it knows.
+    for policies with a density (PPO, A2C, TRPO, MaskablePPO), :math:`\lVert \mu_\theta(s) - a \rVert^2` for the mean action of SAC, TQC,
+    TD3, DDPG and CrossQ, and the cross entropy of the action values for DQN and QRDQN. The fit stops when the held-out loss has not
+    improved for ``patience`` epochs, and the best parameters are kept.
+
+    Only the policy changes, and target networks that follow it. The learner's own optimiser keeps its state; so do the modes, gradients
+    and ``requires_grad`` of all networks, and every generator. A ``VecNormalize`` of the learner that has seen nothing takes the
+    demonstrations' statistics of observations and keeps them from then on, because the policy knows no others; rewards go on being
+    normalised as before.
 
     Args:
         model: the learner; its policy changes in place.
-        demonstrations: of its task.
-        epochs: passes over the training part, at most.
+        demonstrations: demonstrations of its task.
+        epochs: most passes over the training part.
         batch_size: pairs per gradient step; 128 in the GAIL paper.
-        learning_rate: of Adam; 1e-3 in the GAIL paper.
-        held_out: share of the pairs that stops the fit; 0.3 in the GAIL paper.
-        patience: epochs.
-        seed: of the split and the shuffles.
+        learning_rate: step size of Adam; 1e-3 in the GAIL paper.
+        held_out: share of the pairs that decides when to stop, in (0, 1); 0.3 in the GAIL paper.
+        patience: epochs without improvement after which the fit stops.
+        any_task: take demonstrations that were recorded on another task of the same sizes, such as another version.
+        seed: seed of the split and of the shuffles.
 
     Returns:
-        ``loss`` on the training part and ``held_out_loss``, of the parameters that are kept, and ``epochs``.
+        ``loss`` on the training part and ``held_out_loss``, both of the parameters that are kept, and ``epochs``, the epoch they are from.
 
     Raises:
-        ValueError: demonstrations of other sizes, or a recurrent policy.
+        ValueError: the demonstrations are of another task or of other sizes; the policy is recurrent, or has no part that can be fitted;
+            the learner can't execute the task's actions as they are named (a ``Discrete`` that starts at 1); a number that can't be.
+        FloatingPointError: the loss is not finite.
 
     References:
         Pomerleau, "Efficient Training of Artificial Neural Networks for Autonomous Navigation", 1991.
     """
-    demonstrations = _fitted(model, demonstrations)
+    check_cloning(model, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, held_out=held_out, patience=patience)
+    if not any_task:
+        demonstrations.check_task(_env_id(model))
+    demonstrations, _ = demonstrations.fitted(model.observation_space, model.action_space)
+    train, rest = demonstrations.split(held_out, seed)
     normalize = unwrap_vec_normalize(model.env) if model.env is not None else None
     if normalize is not None:
         normalize_like(normalize, demonstrations)
-    train, rest = demonstrations.split(held_out, seed)
-    (obs, action), (other_obs, other_action) = (_pairs(model, part, normalize) for part in (train, rest))
+    (obs, action), others = (_pairs(model, part, normalize) for part in (train, rest))
     loss_of, module = _objective(model)
-    optimizer = torch.optim.Adam([parameter for parameter in module.parameters() if parameter.requires_grad], learning_rate)
+    optimizer = torch.optim.Adam(trainable(module), learning_rate)
     generator = torch.Generator().manual_seed(seed)
-    best, best_epoch, epoch = float("inf"), 0, 0
-    kept = _copy(module)
-    while epoch < min(epochs, best_epoch + patience):
-        epoch += 1
+
+    def learn() -> None:
         model.policy.set_training_mode(True)
         for index in minibatches(len(obs), batch_size, 1, generator):
             gradient_step(optimizer, loss_of(obs[index], action[index]))
         model.policy.set_training_mode(False)
+
+    @torch.no_grad()
+    def measure() -> float:
+        return float(loss_of(*others))
+
+    with left_as_found(model):
+        best, best_epoch = _best(module, learn, measure, epochs, patience)
         with torch.no_grad():
-            loss = float(loss_of(other_obs, other_action))
-        if loss < best:
-            best, best_epoch, kept = loss, epoch, _copy(module)
-    module.load_state_dict(kept)
+            loss = float(loss_of(obs, action))
     _follow(model.policy)
-    model.policy.set_training_mode(False)
-    with torch.no_grad():
-        return {"loss": float(loss_of(obs, action)), "held_out_loss": best, "epochs": float(best_epoch)}
+    return {"loss": loss, "held_out_loss": best, "epochs": float(best_epoch)}
 
 
-def _copy(module: torch.nn.Module) -> dict[str, Any]:
-    return {name: value.clone() for name, value in module.state_dict().items()}
+def check_cloning(model: BaseAlgorithm, **numbers: float) -> None:
+    """Refuse a learner that can't be cloned into, and numbers that can't be.
 
+    Args:
+        model: the learner.
+        numbers: keywords of :func:`clone`, by their names.
 
-def _follow(policy: Any) -> None:
-    """Target networks begin where what they follow is: TD3's and DDPG's actor, DQN's and QRDQN's values."""
-    for name in ("actor", "q_net", "quantile_net"):
-        if (target := getattr(policy, f"{name}_target", None)) is not None:
-            target.load_state_dict(getattr(policy, name).state_dict())
+    Raises:
+        ValueError: see :func:`clone`.
+    """
+    refuse_actions(model)
+    learner, policy = type(model).__name__, type(model.policy).__name__
+    if "Lstm" in policy or "Recurrent" in policy:
+        raise ValueError(f"{learner} has a memory, which single pairs can't teach; clone into PPO instead")
+    if not any(hasattr(model.policy, name) for name in ("evaluate_actions", "actor", "q_net", "quantile_net")):
+        raise ValueError(f"{learner} has no policy that a gradient could fit; clone into PPO, SAC, DQN or another learner that has one")
+    held_out = numbers.pop("held_out")
+    require(clone, *positive(**numbers), ("held_out", held_out, 0 < held_out < 1, "a share in (0, 1)"))
 
 
 def normalize_like(normalize: VecNormalize, demonstrations: Demonstrations) -> None:
@@ -104,27 +130,62 @@ def normalize_like(normalize: VecNormalize, demonstrations: Demonstrations) -> N
     if rms is not None and rms.count < 1:
         rms.update(demonstrations.transitions().obs.numpy().astype(np.float64))
         rms.var = np.maximum(rms.var, 1e-4)  # a number that hardly varies there would put every other state at the clip
-        normalize.training = False
+        rms.count = SETTLED
 
 
-def _fitted(model: BaseAlgorithm, demonstrations: Demonstrations) -> Demonstrations:
-    demonstrations, _ = demonstrations.fitted(model.observation_space, model.action_space)
-    if "Lstm" in type(model.policy).__name__ or "Recurrent" in type(model.policy).__name__:
-        raise ValueError(f"{type(model).__name__} has a memory, which single pairs can't teach; clone into PPO instead")
-    return demonstrations
+def _best(
+    module: torch.nn.Module, learn: Callable[[], None], measure: Callable[[], float], epochs: int, patience: int
+) -> tuple[float, int]:
+    """Leave the parameters of the epoch with the least loss in ``module``, and after an error those of before; the loss and the epoch."""
+    best, best_epoch, epoch = math.inf, 0, 0
+    before = kept = _copy(module)
+    try:
+        while epoch < min(epochs, best_epoch + patience):
+            epoch += 1
+            learn()
+            if not math.isfinite(loss := measure()):
+                raise FloatingPointError(f"the loss of cloning is {loss} after epoch {epoch}; lower learning_rate")
+            if loss < best:
+                best, best_epoch, kept = loss, epoch, _copy(module)
+    except BaseException:
+        kept = before
+        raise
+    finally:
+        module.load_state_dict(kept)
+    return best, best_epoch
+
+
+def _copy(module: torch.nn.Module) -> dict[str, Any]:
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+def _follow(policy: Any) -> None:
+    """Target networks begin where what they follow is: TD3's and DDPG's actor, DQN's and QRDQN's values, the features that a critic shares
+    with its actor."""
+    for name in ("actor", "q_net", "quantile_net"):
+        if (target := getattr(policy, f"{name}_target", None)) is not None:
+            target.load_state_dict(getattr(policy, name).state_dict())
+    if getattr(policy, "share_features_extractor", False) and (target := getattr(policy, "critic_target", None)) is not None:
+        target.features_extractor.load_state_dict(policy.critic.features_extractor.state_dict())
+
+
+def _env_id(model: BaseAlgorithm) -> str | None:
+    """Id of the learner's task, where its environments are in this process and know it."""
+    envs = getattr(model.env.unwrapped, "envs", []) if model.env is not None else []
+    spec = envs[0].spec if envs else None
+    return spec.id if spec is not None else None
 
 
 def _pairs(model: BaseAlgorithm, demonstrations: Demonstrations, normalize: VecNormalize | None) -> tuple[Tensor, Tensor]:
-    """Observations as the policy sees them, and actions in the units of its loss."""
-    space = model.action_space
-    pairs = demonstrations.transitions()
-    obs = pairs.obs if normalize is None else torch.as_tensor(normalize.normalize_obs(pairs.obs.numpy()), dtype=torch.float32)
-    action = pairs.action
+    """Observations as the policy sees them, and actions as it outputs them."""
+    space, pairs = model.action_space, demonstrations.transitions()
+    obs = pairs.obs.numpy() if normalize is None else normalize.normalize_obs(pairs.obs.numpy())
+    action = torch.as_tensor(to_policy(model, pairs.action.numpy())).to(model.device)
     if isinstance(space, spaces.Discrete):
-        action = action - int(space.start)
-    elif isinstance(model, OffPolicyAlgorithm):
-        action = torch.as_tensor(model.policy.scale_action(action.numpy()), dtype=torch.float32)
-    return obs.to(model.device), action.to(model.device)
+        action = action.reshape(-1)
+    elif not isinstance(space, spaces.MultiDiscrete):
+        action = action.float()
+    return torch.as_tensor(obs).float().to(model.device), action
 
 
 def _objective(model: Any) -> tuple[Callable[[Tensor, Tensor], Tensor], torch.nn.Module]:
@@ -136,7 +197,7 @@ def _objective(model: Any) -> tuple[Callable[[Tensor, Tensor], Tensor], torch.nn
         mean = {"deterministic": True} if hasattr(policy.actor, "get_action_dist_params") else {}
         return lambda obs, action: F.mse_loss(policy.actor(obs, **mean), action), policy.actor
     net = policy.quantile_net if hasattr(policy, "quantile_net") else policy.q_net
-    return lambda obs, action: F.cross_entropy(_values(net(obs)), action.reshape(-1)), net
+    return lambda obs, action: F.cross_entropy(_values(net(obs)), action), net
 
 
 def _values(values: Tensor) -> Tensor:

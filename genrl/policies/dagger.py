@@ -2,57 +2,63 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.vec_env import VecNormalize, unwrap_vec_normalize
+from stable_baselines3.common.vec_env import unwrap_vec_normalize
 
 from genrl.data import Demonstrations, Episode
-from genrl.policies.cloning import clone
+from genrl.policies._found import left_as_found
+from genrl.policies.cloning import check_cloning, clone
+from genrl.spaces import as_action, brief, cure
 
 __all__ = ["dagger"]
 
 LONGEST_EPISODE = 10_000
 """Steps after which an episode of a task without a time limit is left."""
 
+Act = Callable[[Any], Any]
+
 
 def dagger(
     model: BaseAlgorithm,
-    expert: Callable[[np.ndarray], Any],
+    expert: Act,
     env: gymnasium.Env[Any, Any],
     *,
     rounds: int = 10,
     episodes: int = 2,
     demonstrations: Demonstrations | None = None,
+    any_task: bool = False,
     seed: int = 0,
     **cloning: Any,
 ) -> Demonstrations:
     r"""Clone, act, let the expert say what it would have done there, and clone again from all that it has ever said.
 
     In the first round without ``demonstrations`` the expert acts (:math:`\beta_1 = 1`), afterwards the learner alone (:math:`\beta_i = 0`),
-    deterministically.
+    deterministically, and with the environment's ``action_masks`` if it takes them.
 
     Args:
-        model: the learner; its policy changes in place, after every round.
-        expert: its action at an observation of the task, not normalised; for a trained SB3 model
+        model: the learner; its policy changes in place after every round, and nothing else does (see :func:`clone`).
+        expert: gives its action at an observation of the task, which is not normalised; for a trained SB3 model
             ``lambda obs: model.predict(obs, deterministic=True)[0]``.
-        env: one environment of the task.
-        rounds: how often the learner acts.
-        episodes: of each round.
+        env: one environment of the task, not one of the learner's own.
+        rounds: number of times that the learner acts.
+        episodes: number of episodes in each round.
         demonstrations: what is known of the expert before.
-        seed: of the first episode, and of the cloning.
+        any_task: take demonstrations that were recorded on another task of the same sizes.
+        seed: seed of the first episode (each later one has the next number) and of the cloning.
         cloning: keywords of :func:`clone`.
 
     Returns:
         All episodes, with the expert's actions instead of those that were executed: successors are not theirs.
 
     Raises:
-        ValueError: no rounds or episodes, or what :func:`clone` refuses.
+        ValueError: no rounds or episodes; an environment with several arrays of observations (Dict); an action of the expert's that the
+            environment doesn't have; or what :func:`clone` refuses.
 
     References:
         Ross, Gordon, Bagnell, "A Reduction of Imitation Learning and Structured Prediction to No-Regret Online Learning", 2011,
@@ -60,57 +66,69 @@ def dagger(
     """
     if rounds < 1 or episodes < 1:
         raise ValueError(f"dagger needs at least one round and one episode, but was given rounds={rounds} and episodes={episodes}")
-    normalize = unwrap_vec_normalize(model.env) if model.env is not None else None
-    known = [_as_recorded(episode) for episode in demonstrations.episodes] if demonstrations is not None else []
+    _refuse(model, env, cloning)
+    known: list[Episode] = []
     if demonstrations is not None:
-        clone(model, demonstrations, seed=seed, **cloning)
-    episode_seed = seed
-    for _ in range(rounds):
-        acts = _policy(model, normalize) if known else expert
-        for _ in range(episodes):
-            known.append(_episode(env, acts, expert, episode_seed))
-            episode_seed += 1
-        clone(model, Demonstrations.from_episodes(known), seed=seed, **cloning)
-    return Demonstrations.from_episodes(known)
+        clone(model, demonstrations, any_task=any_task, seed=seed, **cloning)
+        known.extend(demonstrations.fitted(env.observation_space, env.action_space)[0].episodes)
+    env_id = env.spec.id if env.spec is not None else None
+    for k in range(rounds):
+        acts = _policy(model, env) if known else expert
+        with left_as_found(model):
+            known += [_episode(env, acts, expert, seed + k * episodes + i) for i in range(episodes)]
+        clone(model, Demonstrations.from_episodes(known, env_id), any_task=any_task, seed=seed, **cloning)
+    return Demonstrations.from_episodes(known, env_id)
 
 
-def _as_recorded(episode: Episode) -> Episode:
-    """In the dtypes of the episodes that are made here."""
-    actions = episode.actions.astype(np.float32) if episode.actions.dtype.kind == "f" else episode.actions
-    return replace(episode, observations=episode.observations.astype(np.float32), actions=actions)
+def _refuse(model: BaseAlgorithm, env: gymnasium.Env[Any, Any], cloning: dict[str, Any]) -> None:
+    """Refuse what :func:`clone` would refuse after the first episodes, and an environment in which nothing can be recorded."""
+    settings = inspect.signature(clone).bind(model, None, **cloning)
+    settings.apply_defaults()
+    check_cloning(model, **{name: settings.arguments[name] for name in settings.arguments if name in NUMBERS})
+    if env.observation_space.shape is None:
+        raise ValueError(
+            f"dagger records one array of observations, but the task gives {brief(env.observation_space)}; "
+            f"wrap the environments, the learner's too, in {cure(env.observation_space)}"
+        )
+    own = getattr(model.env.unwrapped, "envs", []) if model.env is not None else []
+    if model.num_timesteps and any(other.unwrapped is env.unwrapped for other in own):
+        raise ValueError("this env is one of the learner's own, which is in the middle of an episode; make another for dagger")
 
 
-def _policy(model: BaseAlgorithm, normalize: VecNormalize | None) -> Callable[[np.ndarray], Any]:
-    def act(obs: np.ndarray) -> Any:
+NUMBERS = ("epochs", "batch_size", "learning_rate", "held_out", "patience")
+
+
+def _policy(model: BaseAlgorithm, env: gymnasium.Env[Any, Any]) -> Act:
+    """The learner's deterministic action at an observation of the task."""
+    normalize = unwrap_vec_normalize(model.env) if model.env is not None else None
+    masked = "action_masks" in inspect.signature(model.predict).parameters and env.has_wrapper_attr("action_masks")
+
+    def act(obs: Any) -> Any:
         seen: Any = obs if normalize is None else normalize.normalize_obs(obs)
-        return model.predict(seen, deterministic=True)[0]
+        masks = {"action_masks": env.get_wrapper_attr("action_masks")()} if masked else {}
+        return model.predict(seen, deterministic=True, **masks)[0]
 
     return act
 
 
-def _episode(env: gymnasium.Env[Any, Any], acts: Callable[[np.ndarray], Any], expert: Callable[[np.ndarray], Any], seed: int) -> Episode:
+def _episode(env: gymnasium.Env[Any, Any], acts: Act, expert: Act, seed: int) -> Episode:
     """One episode by ``acts``, with what ``expert`` would have done in place of its actions."""
     obs, _ = env.reset(seed=seed)
-    observations, terminated, truncated = [obs], False, False
+    observations, terminated, truncated = [np.array(obs)], False, False
     said: list[Any] = []
     rewards: list[float] = []
     while not (terminated or truncated) and len(said) < LONGEST_EPISODE:
-        said.append(_inside(expert(obs), env.action_space))
-        obs, reward, terminated, truncated, _ = env.step(_inside(acts(obs), env.action_space))
-        observations.append(obs)
+        said.append(as_action(expert(obs), env.action_space, "the expert"))
+        action = said[-1] if acts is expert else as_action(acts(obs), env.action_space, "the learner")
+        obs, reward, terminated, truncated, _ = env.step(action)
+        observations.append(np.array(obs))
         rewards.append(float(reward))
     last = np.arange(len(said)) == len(said) - 1
     return Episode(
-        np.array(observations, np.float32),
+        np.stack(observations),
         np.array(said),
         np.array(rewards, np.float32),
         last & terminated,
         last & (not terminated),
         seed=seed,
     )
-
-
-def _inside(action: Any, space: spaces.Space[Any]) -> Any:
-    if isinstance(space, spaces.Box):
-        return np.clip(np.asarray(action, space.dtype).reshape(space.shape), space.low, space.high)
-    return np.asarray(action).item()

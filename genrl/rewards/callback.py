@@ -19,6 +19,7 @@ from genrl.data import Demonstrations
 from genrl.errors import at_least, require
 from genrl.rewards.base import Memory, RewardModel
 from genrl.rewards.memory import TransitionPool
+from genrl.sb3.actions import refuse_actions
 from genrl.sb3.batches import ExpertBatches
 from genrl.sb3.hooks import OffPolicyPart, OnPolicyPart, attach, detach
 from genrl.sb3.observations import RawObservations
@@ -324,6 +325,7 @@ def _refuse_model(model: Any, reward: RewardModel) -> None:
         raise ValueError(
             f"{learner} keeps no rollout or replay buffer that a reward could enter; use PPO, TRPO, SAC or another learner that has one"
         )
+    refuse_actions(model)
     if isinstance(model, OffPolicyAlgorithm):
         buffer = model.replay_buffer
         if isinstance(buffer, HerReplayBuffer):

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from gymnasium import spaces
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from genrl.data import Demonstrations
+from genrl.sb3.actions import to_policy
 
 __all__ = ["ExpertBatches"]
 
@@ -29,11 +29,7 @@ class ExpertBatches:
         demonstrations, _ = demonstrations.fitted(model.observation_space, model.action_space)
         self.transitions = demonstrations.transitions()
         self.rewards = np.concatenate([episode.rewards[episode.steps] for episode in demonstrations.episodes]).astype(np.float32)
-        action = self.transitions.action.numpy()
-        if isinstance(model.action_space, spaces.Box):
-            # off_policy_algorithm.py, _sample_action: Box actions are stored scaled to [-1, 1].
-            action = model.policy.scale_action(action)
-        self.actions = action.reshape(len(action), -1)
+        self.actions = to_policy(model, self.transitions.action.numpy())
 
     def size(self, batch_size: int) -> int:
         """Rows of a batch that are demonstrated; at least one is not."""

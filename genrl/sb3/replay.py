@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from gymnasium import spaces
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
+from genrl.sb3.actions import to_environment
 from genrl.sb3.observations import RawObservations
 from genrl.transitions import Transitions
 
@@ -77,10 +77,7 @@ class ReplayMemory:
         if self._terminal:
             for i in np.flatnonzero(buffer.dones[rows, envs]):
                 next_obs[i] = self._terminal.get(int(rows[i]), {}).get(int(envs[i]), next_obs[i])
-        action = buffer.actions[rows, envs].reshape(-1, *self.model.action_space.shape)  # type: ignore[misc]
-        if isinstance(self.model.action_space, spaces.Box):
-            # off_policy_algorithm.py, _sample_action: Box actions are stored scaled to [-1, 1].
-            action = self.model.policy.unscale_action(action)
+        action = to_environment(self.model, buffer.actions[rows, envs])
         terminated = (buffer.dones[rows, envs] > 0) & (buffer.timeouts[rows, envs] == 0)
         return as_transitions(buffer.observations[rows, envs], action, next_obs, terminated, self.dtype)
 
