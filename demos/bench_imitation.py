@@ -124,7 +124,7 @@ def ours(demos: Path, cloned: bool, seed: int) -> list[dict[str, float]]:
     start = time.perf_counter()
     session.clone()
     race = Race(evaluation, 10_000, time.perf_counter() - start)
-    session.learner.learn(3_000_000, callback=[*session.callbacks, session.reward, race])
+    session.learner.learn(3_000_000, callback=[*session.callbacks, race])
     session.env.close()
     evaluation.close()
     return race.curve

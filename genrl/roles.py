@@ -3,7 +3,8 @@
 Flags, ``--help``, ``genrl list``, runs, studies and the lists of what may be imported all read these tables. So
 
 - a new learner, reward, encoder, world or image model is one file with its class, and one row here;
-- a new role is a :class:`Role` here, and a field of its name in the configuration of the commands that have it.
+- a new socket is one file with a function that makes a :class:`~genrl.runs.sockets.Plug`, and edits of two: a :class:`Role` here, and the
+  fields ``ROLE`` and ``ROLE_kwargs`` in the configuration of the commands that have it, which also names the role in ``roles``.
 
 The module imports nothing but the standard library; a class is imported when :meth:`Role.load` is asked for it.
 """
@@ -18,7 +19,21 @@ from typing import Any, Literal
 
 from genrl.errors import RunError, did_you_mean
 
-__all__ = ["ENCODERS", "LEARNERS", "MODELS", "NONE", "REWARDS", "ROLES", "WORLDS", "Part", "Role", "classes", "is_own", "plain_name"]
+__all__ = [
+    "ENCODERS",
+    "LEARNERS",
+    "MODELS",
+    "NONE",
+    "REWARDS",
+    "ROLES",
+    "WORLDS",
+    "Part",
+    "Role",
+    "attribute",
+    "classes",
+    "is_own",
+    "plain_name",
+]
 
 NONE = "none"
 """The name that leaves an optional role empty."""
@@ -67,8 +82,12 @@ class Role:
     base: str
     """The class that a user's own part must be derived from, ``module:Name``."""
     parts: tuple[Part, ...]
+    plug: str = ""
+    """The function that brings a part into a run, ``module:name``; see :mod:`genrl.runs.sockets`."""
     optional: bool = False
     """Whether ``none`` is an answer."""
+    acts: bool = False
+    """Whether a trained policy still needs the part in order to act."""
     own: bool = True
     """Whether a user's own class, ``module:Name``, is an answer."""
 
@@ -112,9 +131,9 @@ class Role:
         if self.is_empty(name):
             return None
         if not (self.own and is_own(name)):
-            return _attribute(self.part(str(name)).path)
+            return attribute(self.part(str(name)).path)
         found = _imported(str(name), self.name)
-        base: type[Any] = _attribute(self.base)
+        base: type[Any] = attribute(self.base)
         if not (inspect.isclass(found) and issubclass(found, base)):
             raise RunError(f"the {self.name} {name!r} is not a subclass of {base.__module__}.{base.__qualname__}")
         return found
@@ -140,7 +159,8 @@ def classes(*roles: Role) -> dict[str, str]:
     return {part.path.partition(":")[2]: part.path for role in roles for part in role.parts}
 
 
-def _attribute(path: str) -> Any:
+def attribute(path: str) -> Any:
+    """What ``path``, ``module:name``, names; the module is imported now. Only for paths that stand in this file."""
     module, _, name = path.partition(":")
     return getattr(importlib.import_module(module), name)
 
@@ -229,10 +249,11 @@ REWARDS = Role(
         ),
         Part("constant", "genrl.rewards.sqil:Constant", "the same for every step: the control of every imitation"),
     ),
+    plug="genrl.runs.sockets:reward",
     optional=True,
 )
 
-ENCODERS = Role("encoder", "torch.nn:Module", (), optional=True)
+ENCODERS = Role("encoder", "torch.nn:Module", (), optional=True, acts=True)
 WORLDS = Role("world", "torch.nn:Module", (), optional=True)
 
 MODELS = Role(
@@ -261,5 +282,5 @@ MODELS = Role(
     own=False,
 )
 
-ROLES: Mapping[str, Role] = {role.name: role for role in (LEARNERS, REWARDS, ENCODERS, WORLDS, MODELS)}
-"""Every role, by its name in a configuration."""
+ROLES: Mapping[str, Role] = {role.name: role for role in (LEARNERS, ENCODERS, REWARDS, WORLDS, MODELS)}
+"""Every role, by its name in a configuration; in the order in which a run is built, so that a reward sees what an encoder makes."""

@@ -10,6 +10,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from genrl.roles import ROLES
+
 __all__ = ["report", "report_generation"]
 
 EXIT_CODES = {"finished": 0, "failed": 1, "interrupted": 130}
@@ -21,9 +23,9 @@ def report(result: dict[str, Any], directory: Path) -> int:
     Returns:
         The exit code.
     """
-    modules = [name.rpartition(":")[0] for name in (result["env"], result["learner"], result["reward"])]
-    own = (module for module in dict.fromkeys(modules) if module not in ("", "genrl_envs"))
-    again = " ".join([shlex.quote(str(directory)), *(f"--imports {module}" for module in own)])
+    modules = [str(result.get(name)).rpartition(":")[0] for name in ("env", *ROLES)]
+    own = [word for module in dict.fromkeys(modules) if module not in ("", "genrl_envs") for word in ("--imports", module)]
+    again = shlex.join([str(directory), *own])
     if result["status"] == "failed":
         model = directory / "model.zip"
         kept = f"the last good model is {model}" if model.is_file() else "no model was saved"

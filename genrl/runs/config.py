@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from genrl.errors import RunError, did_you_mean
-from genrl.roles import LEARNERS, is_own, plain_name
+from genrl.roles import LEARNERS, ROLES, is_own, plain_name
 from genrl.runs.options import Config
 
 __all__ = ["ExploreConfig", "ImitateConfig", "RunConfig", "is_off_policy"]
@@ -116,8 +116,9 @@ class RunConfig(Config):
     @property
     def name(self) -> str:
         """The run in words that a file name can hold."""
-        words = (self.subject.split(":")[-1].split("/")[-1], _short(self.learner), _short(self.reward), f"seed{self.seed}")
-        return "-".join(words)
+        chosen = {role: getattr(self, role) for role in self.roles}
+        parts = [_short(name) for role, name in chosen.items() if role == "reward" or not ROLES[role].is_empty(name)]
+        return "-".join([self.subject.split(":")[-1].split("/")[-1], *parts, f"seed{self.seed}"])
 
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> RunConfig:

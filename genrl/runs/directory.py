@@ -24,6 +24,10 @@ from genrl.files import write_whole
 __all__ = ["RunDirectory", "about"]
 
 
+WRITTEN = {".csv", ".json", ".npz", ".safetensors", ".zip"}
+"""Endings of the files that a run writes while it trains."""
+
+
 class RunDirectory:
     """Paths and files of one run.
 
@@ -42,7 +46,6 @@ class RunDirectory:
         self.episodes = self.path / "episodes.csv"
         self.coverage = self.path / "coverage.npz"
         self.model = self.path / "model.zip"
-        self.reward = self.path / "reward.safetensors"
         self.vecnormalize = self.path / "vecnormalize.safetensors"
         self.checkpoint = self.path / "checkpoint.safetensors"
         self.tensorboard = self.path / "tensorboard"
@@ -70,19 +73,9 @@ class RunDirectory:
 
     def discard(self) -> None:
         """Take back :meth:`create` and all that came after it, for a run that was refused."""
-        for path in (
-            self.config,
-            self.result,
-            self.imitation,
-            self.progress,
-            self.episodes,
-            self.coverage,
-            self.model,
-            self.reward,
-            self.vecnormalize,
-        ):
-            path.unlink(missing_ok=True)
-        self.checkpoint.unlink(missing_ok=True)
+        for path in self.path.iterdir():
+            if path.suffix in WRITTEN:
+                path.unlink()
         shutil.rmtree(self.tensorboard, ignore_errors=True)
         if not any(self.path.iterdir()):
             self.path.rmdir()

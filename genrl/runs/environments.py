@@ -6,7 +6,7 @@ import importlib
 import re
 import signal
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -93,22 +93,25 @@ class MakeEnv:
         return Rewindable(Monitor(make_env(self.env_id, self.env_kwargs)))
 
 
-def make_vec_env(config: RunConfig, gamma: float = 0.99) -> VecEnv:
-    """The environments of ``config``: a Monitor each (the raw return), stepped together, then VecNormalize if asked for.
+def make_vec_env(config: RunConfig, wraps: Iterable[Callable[[VecEnv], VecEnv]] = ()) -> VecEnv:
+    """The environments of ``config``: a Monitor each (the raw return), stepped together, then ``wraps``, then VecNormalize if asked for.
 
-    ``gamma`` is the learner's discount, over which VecNormalize measures the scale of returns.
+    VecNormalize measures the scale of returns over the learner's discount.
     """
     from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecNormalize
 
     make = MakeEnv(config.env, dict(config.env_kwargs), config.subproc)
     makers: list[Callable[[], gymnasium.Env[Any, Any]]] = [make] * config.n_envs
     env: VecEnv = SubprocVecEnv(makers) if config.subproc else DummyVecEnv(makers)
-    if config.normalize_obs or config.normalize_reward:
-        try:
+    try:
+        for wrap in wraps:
+            env = wrap(env)
+        if config.normalize_obs or config.normalize_reward:
+            gamma = config.learner_kwargs.get("gamma", 0.99)
             return VecNormalize(env, norm_obs=config.normalize_obs, norm_reward=config.normalize_reward, gamma=gamma)
-        except ValueError as error:
-            env.close()
-            raise RunError(f"--normalize-obs can't take the observations of {config.env}: {_one_line(error)}") from error
+    except ValueError as error:
+        env.close()
+        raise RunError(f"--normalize-obs can't take the observations of {config.env}: {_one_line(error)}") from error
     return env
 
 

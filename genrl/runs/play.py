@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -14,6 +14,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 from genrl.errors import RunError
 from genrl.files import load_state
+from genrl.roles import NONE, ROLES
 from genrl.runs.config import ExploreConfig, RunConfig
 from genrl.runs.directory import RunDirectory
 from genrl.runs.environments import make_env
@@ -21,10 +22,6 @@ from genrl.runs.interrupt import Interrupt
 from genrl.runs.session import Session, build
 from genrl.sb3.learner import load_zip_parameters
 from genrl.sb3.state import load_vecnormalize_state
-
-if TYPE_CHECKING:
-    from genrl.runs.interrupt import Interrupt
-    from genrl.runs.session import Session
 
 __all__ = ["evaluate", "load_config", "play", "trained"]
 
@@ -61,10 +58,10 @@ def trained(run: RunDirectory, config: RunConfig) -> Iterator[Session]:
         "n_envs": 1,
         "subproc": False,
         "steps": max(1, config.steps),
-        "reward": "none",
-        "reward_kwargs": {},
         "learner_kwargs": {**config.learner_kwargs, **small},
     }
+    for role in (ROLES[name] for name in config.roles):
+        alone |= {role.name: NONE, f"{role.name}_kwargs": {}} if role.optional and not role.acts else {}
     session = build(ExploreConfig(**{name: getattr(config, name) for name in ExploreConfig.fields()} | alone))
     try:
         load_zip_parameters(session.learner, run.model)

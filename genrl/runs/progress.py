@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from rich.console import Console
@@ -12,11 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 from stable_baselines3.common.callbacks import BaseCallback
 
-from genrl.runs.callbacks import Recorder
 from genrl.runs.config import RunConfig
-
-if TYPE_CHECKING:
-    from genrl.rewards import RewardCallback
 
 __all__ = ["Progress"]
 
@@ -24,18 +20,17 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 class Progress(BaseCallback):
-    """Shows steps, the task's own return, the bonus and the speed.
+    """Shows steps, the task's own return, the words of the sockets and the speed.
 
     Args:
         config: tells the number of steps.
-        recorder: of the run.
-        reward: tells the newest bonus.
+        words: each gives a few words, or none, for the line of progress.
         quiet: show nothing.
     """
 
-    def __init__(self, config: RunConfig, recorder: Recorder, reward: RewardCallback | None, quiet: bool) -> None:
+    def __init__(self, config: RunConfig, words: Sequence[Callable[[], str]], quiet: bool) -> None:
         super().__init__()
-        self._config, self._recorder, self._reward, self._quiet = config, recorder, reward, quiet
+        self._config, self._words, self._quiet = config, words, quiet
         self._terminal = sys.stderr.isatty() and not quiet
         columns = (TextColumn("[bold]{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[text]}"))
         self._bar = Bar(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True)
@@ -61,8 +56,7 @@ class Progress(BaseCallback):
     def _text(self, now: float) -> str:
         episodes = self.model.ep_info_buffer or ()
         parts = [f"return {np.mean([episode['r'] for episode in episodes]):.4g}"] if episodes else []
-        if self._reward is not None and self._reward.last_bonus.size:
-            parts.append(f"bonus {self._reward.last_bonus.mean():.3g}")
+        parts += [text for words in self._words if (text := words())]
         parts.append(f"{(self.num_timesteps - self._first_step) / (now - self._started):,.0f} steps/s")
         return "  ".join(parts)
 

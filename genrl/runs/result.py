@@ -44,15 +44,15 @@ class Ending(NamedTuple):
 
 
 def write_artefacts(session: Session, run: RunDirectory, recorder: Recorder, state: dict[str, Any]) -> None:
-    """model.zip as SB3 saves it (it loads without genrl), the reward model, the normalisation and the visited histogram.
+    """model.zip as SB3 saves it (it loads without genrl), the files of the sockets, the normalisation and the visited histogram.
 
-    Nothing of it is read by resume, which has the whole ``state`` in the checkpoint, the reward's memory too.
+    Nothing of it is read by resume, which has the whole ``state`` in the checkpoint.
     """
     buffer = io.BytesIO()
     session.learner.save(buffer)
     write_whole(run.model, buffer.getvalue())
-    if state["reward"] is not None:
-        save_state(run.reward, state["reward"]["reward"])
+    for name, content in (item for plug in session.plugs for item in plug.files().items()):
+        save_state(run.path / name, content)
     if state["vecnormalize"] is not None:
         save_state(run.vecnormalize, state["vecnormalize"])
     if recorder.coverage is not None:
@@ -121,8 +121,7 @@ def write_result(session: Session, run: RunDirectory, recorder: Recorder, ending
         "error": ending.error,
         "diverged": ending.diverged,
         "env": session.config.env,
-        "learner": session.config.learner,
-        "reward": session.config.reward,
+        **{role: getattr(session.config, role) for role in session.config.roles},
         "seed": session.config.seed,
         "steps": ending.steps,
         "seconds": round(seconds, 3),

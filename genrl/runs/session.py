@@ -5,11 +5,12 @@ from __future__ import annotations
 import inspect
 import warnings
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize, unwrap_vec_normalize
 
 from genrl.errors import RunError, one_line
@@ -19,6 +20,7 @@ from genrl.runs.environments import coverage_names, getattr_or, is_image, make_e
 from genrl.runs.hyperparameters import hyperparameters, resolve_kwargs
 from genrl.runs.imitation import Loaded, load
 from genrl.runs.rewind import episodes, rewind
+from genrl.runs.sockets import Plug, Setting, plugs
 from genrl.sb3.learner import close, constructor_kwargs
 from genrl.sb3.state import (
     generator_state,
@@ -30,10 +32,6 @@ from genrl.sb3.state import (
     set_generator_state,
     vecnormalize_state,
 )
-
-if TYPE_CHECKING:
-    from genrl.policies import CriticWarmUp, HeldNoise
-    from genrl.rewards import RewardCallback, RewardModel
 
 __all__ = ["Session", "build", "resolve"]
 
@@ -50,8 +48,8 @@ class Session:
     """Resolved: every hyperparameter has its value."""
     env: VecEnv
     learner: BaseAlgorithm
-    reward: RewardCallback | None
-    callbacks: list[HeldNoise | CriticWarmUp]
+    plugs: list[Plug]
+    """What the sockets brought."""
     coverage_names: tuple[str, ...]
     observation_names: tuple[str, ...]
     loaded: Loaded | None = None
@@ -63,11 +61,9 @@ class Session:
         return unwrap_vec_normalize(self.env)
 
     @property
-    def noises(self) -> list[HeldNoise]:
-        """Of the callbacks those with a state of their own."""
-        from genrl.policies import HeldNoise
-
-        return [callback for callback in self.callbacks if isinstance(callback, HeldNoise)]
+    def callbacks(self) -> list[BaseCallback]:
+        """What ``learn`` must be given so that the sockets work."""
+        return [callback for plug in self.plugs for callback in plug.callbacks]
 
     def clone(self) -> dict[str, float]:
         """Warm-start the policy of an imitation that asks for it; losses and the number of epochs."""
@@ -85,9 +81,8 @@ class Session:
         """All that is needed to go on."""
         return {
             "learner": learner_state(self.learner),
-            "reward": self.reward.state_dict() if self.reward is not None else None,
+            "plugs": {plug.name: plug.state.state_dict() for plug in self.plugs if plug.state is not None},
             "vecnormalize": vecnormalize_state(self.normalize) if self.normalize is not None else None,
-            "noise": [callback.state_dict() for callback in self.noises],
             "generators": generator_state(),
             "episodes": episodes(self.env),
         }
@@ -100,12 +95,11 @@ class Session:
             which is another for the same seed and actions begins new episodes, with seeds of their own.
         """
         load_learner_state(self.learner, state["learner"])
-        if self.reward is not None:
-            self.reward.load_state_dict(state["reward"])
+        for plug in self.plugs:
+            if plug.state is not None:
+                plug.state.load_state_dict(state["plugs"][plug.name])
         if self.normalize is not None:
             load_vecnormalize_state(self.normalize, state["vecnormalize"])
-        for callback, noise in zip(self.noises, state["noise"], strict=True):
-            callback.load_state_dict(noise)
         exact = self._rewind(state)
         if exact:
             go_on(self.learner, state["learner"])
@@ -167,22 +161,23 @@ def build(config: RunConfig) -> Session:
     try:
         names = coverage_names(probe, config.coverage)
         observation_names = tuple(getattr_or(probe, "observation_names", ()))
-        if config.policy == "auto":
-            config = replace(config, policy=_policy(classes["learner"], probe.observation_space))
         _check_masks(config, probe)
         loaded = load(config, probe.observation_space, probe.action_space) if isinstance(config, ImitateConfig) else None
-        reward = _reward(config, classes.get("reward"), probe, loaded)
+        brought = plugs(Setting(config, classes, probe, probe.observation_space, probe.action_space, loaded))
+        seen = next((plug.observation_space for plug in reversed(brought) if plug.observation_space is not None), probe.observation_space)
+        if config.policy == "auto":
+            config = replace(config, policy=_policy(classes["learner"], seen))
     finally:
         probe.close()
-    env = make_vec_env(config, config.learner_kwargs.get("gamma", 0.99))
+    env = make_vec_env(config, [plug.wrap for plug in brought if plug.wrap is not None])
     try:
         learner = _learner(config, classes["learner"], env)
-        if reward is not None:
-            _check_mixing(reward, learner)
+        for plug in brought:
+            _check(plug, learner)
     except BaseException:
         close(env)
         raise
-    return Session(config, env, learner, reward, _callbacks(config), names, observation_names, loaded)
+    return Session(config, env, learner, brought, names, observation_names, loaded)
 
 
 def _policy(learner: type[Any], space: spaces.Space[Any]) -> str:
@@ -215,46 +210,9 @@ def _learner(config: RunConfig, cls: type[BaseAlgorithm], env: VecEnv) -> BaseAl
         raise RunError(f"{cls.__name__} can't be built for {config.env}: {one_line(error)}") from error
 
 
-def _reward(config: RunConfig, cls: type[RewardModel] | None, env: Any, loaded: Loaded | None) -> RewardCallback | None:
-    if cls is None:
-        return None
-    from genrl.rewards import RewardCallback
-
-    kwargs, names = dict(config.reward_kwargs), inspect.signature(cls.__init__).parameters
-    if "seed" in names:
-        kwargs["seed"] = config.seed
-    if "demonstrations" in names:
-        if loaded is None:
-            raise RunError(
-                f"--reward {config.reward} learns from demonstrations; type: genrl imitate --reward {config.reward} --demos FILE"
-            )
-        kwargs["demonstrations"] = loaded.demonstrations
-        kwargs |= {"held_out": loaded.held_out} if "held_out" in names else {}
+def _check(plug: Plug, learner: BaseAlgorithm) -> None:
     try:
-        return RewardCallback(
-            cls(observation_space=env.observation_space, action_space=env.action_space, **kwargs),
-            config.weight,
-            config.extrinsic_weight,
-            update_every=config.update_every,
-            memory_size=config.memory_size,
-            demonstrations=None if loaded is None else loaded.demonstrations,
-            expert_fraction=config.expert_fraction if isinstance(config, ImitateConfig) else 0.0,
-            seed=config.seed,
-        )
-    except (ValueError, TypeError) as error:
-        raise RunError(f"--reward {config.reward} on {config.env}: {one_line(error)}") from error
-
-
-def _check_mixing(reward: RewardCallback, learner: BaseAlgorithm) -> None:
-    try:
-        reward.check_mixing(learner)
+        if plug.check is not None:
+            plug.check(learner)
     except ValueError as error:
         raise RunError(str(error)) from error
-
-
-def _callbacks(config: RunConfig) -> list[HeldNoise | CriticWarmUp]:
-    from genrl.policies import CriticWarmUp, HeldNoise
-
-    noise = [HeldNoise(config.held_noise, config.held_noise_std)] if config.held_noise else []
-    warm_up = [CriticWarmUp(config.critic_warmup)] if isinstance(config, ImitateConfig) and config.critic_warmup else []
-    return [*noise, *warm_up]

@@ -192,11 +192,10 @@ def _train(
     def save() -> None:
         save_checkpoint(run, session, recorder)
 
-    rewards = [session.reward] if session.reward is not None else []
-    progress = Progress(config, recorder, session.reward, quiet)
+    progress = Progress(config, [plug.words for plug in session.plugs], quiet)
     checkpointer = Checkpointer(save, config.checkpoint_every, interrupt)
     restore = [Restore(partial(session.restore_draws, checkpoint))] if checkpoint is not None else []
-    callbacks: list[BaseCallback] = [*restore, CheckFinite(), *session.callbacks, *rewards, recorder, progress, checkpointer]
+    callbacks: list[BaseCallback] = [*restore, CheckFinite(), *session.callbacks, recorder, progress, checkpointer]
     try:
         learner.learn(config.steps - started_at, callback=callbacks, reset_num_timesteps=checkpoint is None)
         log_the_rest(learner)

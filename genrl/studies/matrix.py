@@ -238,7 +238,7 @@ def _merged(kind: type[RunConfig], *tables: Mapping[str, Any]) -> dict[str, Any]
     """Later tables win; hyperparameters are merged one by one, unless a table names another learner, reward or task."""
     merged: dict[str, Any] = {"command": kind.command, "pictures": False}
     for table in tables:
-        for role in ("env", "learner", "reward"):
+        for role in ("env", *kind.roles):
             before = merged.get(role, getattr(kind, role))
             if table.get(role, before) != before:
                 merged.pop(f"{role}_kwargs", None)

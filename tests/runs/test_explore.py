@@ -72,9 +72,9 @@ class TestARunDirectory:
             assert file["counts"].sum() == 512
 
     def test_the_reward_file_holds_the_reward_model_and_not_its_memory(self, run):
-        state = load_state(run.reward)
-        assert_equal(state, load_state(run.checkpoint)["reward"]["reward"])
-        reward = build(load_config(run, ("tests.runs.tiny",))).reward.reward
+        state = load_state(run.path / "reward.safetensors")
+        assert_equal(state, load_state(run.checkpoint)["plugs"]["reward"]["reward"])
+        reward = build(load_config(run, ("tests.runs.tiny",))).callbacks[0].reward
         reward.load_state_dict(state)
         assert (reward.mean == state["mean"]).all()
 
@@ -98,7 +98,7 @@ class TestRepeatability:
         a, b = runs
         assert without_times(a.progress) == without_times(b.progress)
         assert without_times(a.episodes) == without_times(b.episodes)
-        assert a.reward.read_bytes() == b.reward.read_bytes()
+        assert (a.path / "reward.safetensors").read_bytes() == (b.path / "reward.safetensors").read_bytes()
         assert a.coverage.read_bytes() == b.coverage.read_bytes()
 
     def test_another_seed_gives_another_run(self, tmp_path):
@@ -145,7 +145,7 @@ class TestFailures:
         assert result["error"] == "the process of an environment died at step 69; run with --no-subproc to see why"
 
     def test_what_the_reward_refuses_when_training_starts_leaves_no_directory(self, tmp_path):
-        cell = config(tmp_path / "run", "ars", reward=SURPRISE, learner_kwargs={})
+        cell = config(tmp_path / "run", "sb3_contrib:ARS", reward=SURPRISE, learner_kwargs={})
         with pytest.raises(RunError, match="use PPO, TRPO, SAC or another learner"):
             explore(cell, quiet=True)
         assert not (tmp_path / "run").exists()
@@ -223,9 +223,10 @@ class TestOptions:
         cell = config(tmp_path / "run", reward=SURPRISE, seed=7, update_every=5, memory_size=9, held_noise=3, held_noise_std=0.2)
         session = build(ExploreConfig.from_dict(cell.to_dict()))
         seeded = torch.Generator().manual_seed(7)
-        assert (session.reward.update_every, session.reward.pool.capacity) == (5, 9)
-        assert (session.reward._generator.get_state() == seeded.get_state()).all()
-        assert [(noise.steps, noise.std) for noise in session.callbacks] == [(3, 0.2)]
+        noise, reward = session.callbacks
+        assert (reward.update_every, reward.pool.capacity) == (5, 9)
+        assert (reward._generator.get_state() == seeded.get_state()).all()
+        assert (noise.steps, noise.std) == (3, 0.2)
 
     def test_what_a_task_counts_by_itself_is_in_the_result_and_the_log(self, tmp_path):
         cell = config(tmp_path / "run", env="tests.runs.tiny:tests/Breaks-v0", env_kwargs={"what": "counts"}, n_envs=2)

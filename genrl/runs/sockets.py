@@ -1,0 +1,157 @@
+"""What enters a run beside its learner: the reward, the exploration noise, the critic's warm-up, and whatever another role brings.
+
+A socket is one function from a :class:`Setting` to a :class:`Plug`, or to ``None`` where the run has no use for it. A role names its
+function in :mod:`genrl.roles` (``Role.plug``), and :func:`plugs` calls those of a run in order; nothing else in this package knows which
+sockets there are.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+import gymnasium
+from gymnasium import spaces
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.vec_env import VecEnv
+
+from genrl.errors import RunError, one_line
+from genrl.roles import ROLES, attribute
+from genrl.runs.config import ImitateConfig, RunConfig
+
+if TYPE_CHECKING:
+    from genrl.runs.imitation import Loaded
+
+__all__ = ["Plug", "Setting", "plugs"]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is known of a run before its environments and its learner are built."""
+
+    config: RunConfig
+    """Resolved: every hyperparameter has its value."""
+    classes: Mapping[str, type[Any]]
+    """The class of each part by role, without the roles that are empty."""
+    env: gymnasium.Env[Any, Any]
+    """One environment to look at."""
+    observation_space: spaces.Space[Any]
+    """What the learner will see, after the sockets before this one."""
+    action_space: spaces.Space[Any]
+    loaded: Loaded | None
+    """The demonstrations of an imitation."""
+
+
+class HasState(Protocol):
+    """What a checkpoint can hold."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+@dataclass(frozen=True)
+class Plug:
+    """What one socket brings into a run."""
+
+    name: str
+    """Its key in a checkpoint."""
+    callbacks: Sequence[BaseCallback] = ()
+    """What ``learn`` is given, in the order of the sockets."""
+    state: HasState | None = None
+    """What must be kept so that a resumed run goes on exactly."""
+    wrap: Callable[[VecEnv], VecEnv] | None = None
+    """Puts a wrapper around the environments, inside the running normalisation."""
+    observation_space: spaces.Space[Any] | None = None
+    """What comes out of the wrapper, if it changes observations."""
+    check: Callable[[BaseAlgorithm], None] | None = None
+    """Raises a ValueError for a learner that does not fit, before anything is trained."""
+    files: Callable[[], Mapping[str, Mapping[str, Any]]] = dict
+    """States that the run directory keeps beside the checkpoint, by file name, for use without genrl's resume."""
+    words: Callable[[], str] = str
+    """A few words for the line of progress."""
+
+
+def plugs(setting: Setting) -> list[Plug]:
+    """What every socket brings into this run, each built on what those before it leave of the observations.
+
+    Raises:
+        RunError: parts that don't go together.
+    """
+    roles = [attribute(role.plug) for name, role in ROLES.items() if role.plug and name in setting.config.roles]
+    found = []
+    for socket in (held_noise, critic_warm_up, *roles):
+        plug = socket(setting)
+        if plug is not None:
+            found.append(plug)
+            setting = replace(setting, observation_space=plug.observation_space or setting.observation_space)
+    return found
+
+
+def held_noise(setting: Setting) -> Plug | None:
+    """Exploration noise that is held for several steps."""
+    config = setting.config
+    if not config.held_noise:
+        return None
+    from genrl.policies import HeldNoise
+
+    noise = HeldNoise(config.held_noise, config.held_noise_std)
+    return Plug("noise", [noise], noise)
+
+
+def critic_warm_up(setting: Setting) -> Plug | None:
+    """Steps in which only the critic of a cloned policy learns."""
+    config = setting.config
+    if not isinstance(config, ImitateConfig) or not config.critic_warmup:
+        return None
+    from genrl.policies import CriticWarmUp
+
+    return Plug("warm-up", [CriticWarmUp(config.critic_warmup)])
+
+
+def reward(setting: Setting) -> Plug | None:
+    """The model that scores transitions, by its callback."""
+    config, cls = setting.config, setting.classes.get("reward")
+    if cls is None:
+        return None
+    from genrl.rewards import RewardCallback
+
+    demonstrations = None if setting.loaded is None else setting.loaded.demonstrations
+    try:
+        callback = RewardCallback(
+            cls(observation_space=setting.observation_space, action_space=setting.action_space, **_reward_kwargs(setting, cls)),
+            config.weight,
+            config.extrinsic_weight,
+            update_every=config.update_every,
+            memory_size=config.memory_size,
+            demonstrations=demonstrations,
+            expert_fraction=config.expert_fraction if isinstance(config, ImitateConfig) else 0.0,
+            seed=config.seed,
+        )
+    except RunError:
+        raise
+    except (ValueError, TypeError) as error:
+        raise RunError(f"--reward {config.reward} on {config.env}: {one_line(error)}") from error
+    return Plug(
+        "reward",
+        [callback],
+        callback,
+        check=callback.check_mixing,
+        files=lambda: {"reward.safetensors": callback.reward.state_dict()},
+        words=lambda: f"bonus {callback.last_bonus.mean():.3g}" if callback.last_bonus.size else "",
+    )
+
+
+def _reward_kwargs(setting: Setting, cls: type[Any]) -> dict[str, Any]:
+    """Keywords of the configuration, with what only the run knows: its seed and its demonstrations."""
+    config, names = setting.config, inspect.signature(cls.__init__).parameters
+    kwargs = dict(config.reward_kwargs) | ({"seed": config.seed} if "seed" in names else {})
+    if "demonstrations" not in names:
+        return kwargs
+    if setting.loaded is None:
+        raise RunError(f"--reward {config.reward} learns from demonstrations; type: genrl imitate --reward {config.reward} --demos FILE")
+    kwargs["demonstrations"] = setting.loaded.demonstrations
+    return kwargs | ({"held_out": setting.loaded.held_out} if "held_out" in names else {})
