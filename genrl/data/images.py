@@ -16,6 +16,9 @@ __all__ = ["ImageData", "ImageError", "Images", "size"]
 MOST = 100_000
 """Labels that even a few images may have, as a part of many; a model gets weights for each number up to the largest."""
 
+LUMA = (0.299, 0.587, 0.114)
+"""Share of red, green and blue in grey (ITU-R BT.601)."""
+
 
 class ImageError(ValueError):
     """Images that can't be used. The message is one sentence: which file, what is wrong, what to do."""
@@ -100,6 +103,19 @@ class Images:
         if self.shape[1:] == (size, size):
             return self
         parts = [F.interpolate(part.float(), size=(size, size), mode="area").round().byte() for part in self.pixels.split(1000)]
+        return Images(torch.cat(parts), self.labels)
+
+    def cropped(self, top: int, bottom: int, left: int, right: int) -> Images:
+        """Without so many pixels at each edge."""
+        height, width = self.shape[1:]
+        return Images(self.pixels[:, :, top : height - bottom, left : width - right], self.labels)
+
+    def grey(self) -> Images:
+        """One channel instead of three; grey images are as they were."""
+        if self.shape[0] == 1:
+            return self
+        weights = self.pixels.new_tensor(LUMA, dtype=torch.float32).view(1, 3, 1, 1)
+        parts = [(part.float() * weights).sum(1, keepdim=True).round().byte() for part in self.pixels.split(1000)]
         return Images(torch.cat(parts), self.labels)
 
     def split(self, share: float, seed: int = 0) -> tuple[Images, Images]:

@@ -24,9 +24,6 @@ from genrl.models.semi_supervised import with_labelled
 
 __all__ = ["Source", "images_of", "save_frames"]
 
-LUMA = (0.299, 0.587, 0.114)
-"""Share of red, green and blue in grey (ITU-R BT.601)."""
-
 
 @dataclass(frozen=True)
 class Source:
@@ -98,7 +95,7 @@ def images_of(config: GenerateConfig, frames: Path | None = None, *, quiet: bool
             config = replace(config, size=recipe.largest if max(shape[1:]) > recipe.largest else 0)
         if config.levels == AUTO:
             config = replace(config, levels=recipe.levels_of_picture if config.task is not None else recipe.levels(shape))
-        train, test = (part if recipe.colour else _grey(part) for part in (data.train, data.test))
+        train, test = (part if recipe.colour else part.grey() for part in (data.train, data.test))
         if config.size:
             train, test = train.resized(config.size), test.resized(config.size)
         if recipe.completes:
@@ -177,11 +174,3 @@ def save_frames(path: Path, data: ImageData) -> None:
 
 def _last(images: Images) -> np.ndarray:
     return images.pixels.permute(0, 2, 3, 1).numpy()
-
-
-def _grey(images: Images) -> Images:
-    if images.shape[0] == 1:
-        return images
-    weights = torch.tensor(LUMA).view(1, 3, 1, 1)
-    parts = [(part.float() * weights).sum(1, keepdim=True).round().byte() for part in images.pixels.split(1000)]
-    return Images(torch.cat(parts), images.labels)

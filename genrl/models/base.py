@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from itertools import chain
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from genrl.files import load_state, save_state
 
-__all__ = ["ImageModel", "evaluating", "load_model", "save_model"]
+__all__ = ["ImageModel", "evaluating", "load_model", "model_of", "model_state", "save_model"]
 
 _CLASSES = {
     "ConditionalVAE": "conditional_vae",
@@ -27,6 +27,10 @@ _CLASSES = {
     "PixelCNN": "pixelcnn",
     "RealNVP": "realnvp",
     "VAE": "vae",
+    "JEPA": "jepa",
+    "MAE": "mae",
+    "PCA": "pca",
+    "RandomNetwork": "random_network",
     "VQVAE": "vqvae",
     "CodePrior": "vqvae",
 }
@@ -117,10 +121,7 @@ def save_model(path: str | Path, model: ImageModel) -> None:
     Raises:
         TypeError: a class that :func:`load_model` would not know.
     """
-    name = type(model).__name__
-    if name not in _CLASSES:
-        raise TypeError(f"load_model knows {', '.join(_CLASSES)}, but not {name}; save its state_dict by save_state instead")
-    save_state(path, {"model": name, "settings": model.settings, "weights": model.state_dict()})
+    save_state(path, model_state(model))
 
 
 def load_model(path: str | Path) -> ImageModel:
@@ -130,7 +131,27 @@ def load_model(path: str | Path) -> ImageModel:
         FileNotFoundError: there is no such file.
         ValueError: the file is broken, or holds no model.
     """
-    saved = load_state(path)
+    return model_of(load_state(path), path)
+
+
+def model_state(model: ImageModel) -> dict[str, Any]:
+    """What :func:`model_of` builds a model of: the name of its class, its settings and its weights.
+
+    Raises:
+        TypeError: a class that :func:`model_of` would not know.
+    """
+    name = type(model).__name__
+    if name not in _CLASSES:
+        raise TypeError(f"load_model knows {', '.join(_CLASSES)}, but not {name}; save its state_dict by save_state instead")
+    return {"model": name, "settings": model.settings, "weights": model.state_dict()}
+
+
+def model_of(saved: Mapping[str, Any], path: str | Path) -> ImageModel:
+    """The inverse of :func:`model_state`, in evaluation mode; ``path`` names the file in a refusal.
+
+    Raises:
+        ValueError: there is no model in it, or one of another version.
+    """
     name = saved.get("model")
     if name not in _CLASSES or not {"settings", "weights"} <= saved.keys():
         raise ValueError(f"{path} holds no image model; give a file that save_model wrote, such as model.safetensors of a run")

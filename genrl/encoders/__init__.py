@@ -1,0 +1,8 @@
+"""The encoder socket: a pretrained image model turns observations into features, for any learner, reward and world."""
+
+from genrl.encoders.encoder import ImageEncoder, load_encoder
+from genrl.encoders.environments import EncodedEnv, EncodedVecEnv
+from genrl.encoders.extractor import EncoderExtractor, pretrained
+from genrl.encoders.preprocessing import Preprocessing
+
+__all__ = ["EncodedEnv", "EncodedVecEnv", "EncoderExtractor", "ImageEncoder", "Preprocessing", "load_encoder", "pretrained"]

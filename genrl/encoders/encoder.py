@@ -1,0 +1,204 @@
+"""A frozen image model with the preprocessing of its images and the scale of its codes: one object, one file, one hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from genrl.data import Images
+from genrl.encoders.preprocessing import Preprocessing
+from genrl.files import load_state, save_state
+from genrl.models.base import ImageModel, model_of, model_state
+from genrl.models.capabilities import Encoder
+
+__all__ = ["FILE", "ImageEncoder", "load_encoder"]
+
+FILE = "encoder.safetensors"
+"""Name of an encoder's file in a run directory."""
+CLIP = 10.0
+"""Codes are at most so many standard deviations from their mean, as observations under Stable-Baselines3's VecNormalize are."""
+FLOOR = 0.05
+"""Least standard deviation by which a number is divided, as a share of the largest: a latent number that means nothing stays small."""
+MEASURED = 5_000
+"""Images of which the statistics are taken."""
+COLLAPSED = 1e-5
+"""Standard deviation of codes, relative to their size, below which all images have the same."""
+
+
+class ImageEncoder(nn.Module):
+    r"""An image model as eyes: bytes of images in, scaled codes out.
+
+    .. math:: c(x) = \mathrm{clip}\left(\frac{(f(p(x)) - \mu) B}{\sigma}, \pm 10\right)
+
+    with the preprocessing p, the model's ``encode`` f, and the mean μ, the principal components B and the standard deviations σ of codes of
+    the images that it learnt from. B is left out where f gives at most ``most`` numbers. Everything is fixed: the module is always in
+    evaluation mode, and takes no gradient unless :func:`genrl.encoders.pretrained` asks for one.
+
+    Args:
+        model: with an ``encode``; it becomes a part of the encoder, frozen.
+        preprocessing: of its images.
+        mean: μ, ``(feature,)``.
+        std: σ, ``(code,)``.
+        basis: B, ``(feature, code)``, or ``None``.
+
+    Raises:
+        ValueError: a model without an ``encode`` or of another shape of images, or codes that are the same for every image.
+
+    References:
+        Ha, Schmidhuber, "World Models", 2018, arXiv:1803.10122 (codes of a pretrained model in place of images).
+
+    Example:
+        >>> from genrl.models import VAE
+        >>> images = Images(torch.randint(256, (50, 3, 32, 32), dtype=torch.uint8))
+        >>> encoder = ImageEncoder.of(VAE((3, 16, 16), latent=4, hidden=(8,)), Preprocessing((3, 32, 32), size=16), images)
+        >>> encoder(images.pixels).shape, encoder.size
+        (torch.Size([50, 4]), 4)
+    """
+
+    mean: Tensor
+    std: Tensor
+    basis: Tensor | None
+
+    def __init__(self, model: ImageModel, preprocessing: Preprocessing, mean: Tensor, std: Tensor, basis: Tensor | None = None) -> None:
+        super().__init__()
+        _check_model(model, preprocessing)
+        if not float(std.max()) > COLLAPSED * max(1.0, float(mean.abs().max())):
+            raise ValueError(
+                f"this {type(model).__name__} gives every image the same code (standard deviation {float(std.max()):.1e}), so it has not "
+                "learnt; fit it longer or otherwise, by `genrl generate --help`"
+            )
+        self.model, self.preprocessing = model, preprocessing
+        self.register_buffer("mean", mean)
+        self.register_buffer("std", std)
+        self.register_buffer("basis", basis)
+        self.requires_grad_(False)
+        self.eval()
+
+    @classmethod
+    def of(cls, model: ImageModel, preprocessing: Preprocessing, images: Images, *, most: int = 64) -> Self:
+        """An encoder with the statistics of ``images``, as they come from the task.
+
+        Args:
+            model: see above.
+            preprocessing: see above.
+            images: those that the model learnt from, before the preprocessing; at most 5,000 of them are looked at.
+            most: numbers of a code; a longer one is projected on so many principal components.
+
+        Raises:
+            ValueError: see above; or fewer than two images.
+        """
+        _check_model(model, preprocessing)
+        if len(images) < 2:
+            raise ValueError(f"an encoder takes the scale of its codes from at least two images, but was given {len(images)}")
+        shown = images[torch.linspace(0, len(images) - 1, min(MEASURED, len(images))).long()].pixels
+        with torch.no_grad():
+            codes = torch.cat([model.encode(preprocessing(part)) for part in shown.split(250)])  # type: ignore[operator]
+        mean, basis = codes.mean(0), None
+        if codes.shape[1] > most:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)
+                basis = torch.pca_lowrank(codes, q=min(most, *codes.shape), center=True, niter=4)[2]
+            codes = (codes - mean) @ basis
+        std = codes.std(0)
+        return cls(model, preprocessing, mean, std.clamp_min(FLOOR * float(std.max())), basis)
+
+    @property
+    def size(self) -> int:
+        """Numbers of a code."""
+        return len(self.std)
+
+    def train(self, mode: bool = True) -> Self:
+        """Stays in evaluation mode: a learner's ``train`` must not move batch norm nor let dropout draw."""
+        return super().train(False)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Codes ``(batch, code)`` of bytes ``(batch, *preprocessing.source)``."""
+        code: Tensor = self.model.encode(self.preprocessing(pixels)) - self.mean  # type: ignore[operator]
+        code = code if self.basis is None else code @ self.basis
+        return (code / self.std).clamp(-CLIP, CLIP)
+
+    @property
+    def hash(self) -> str:
+        """Sixteen characters of all that decides a code."""
+        return _hash(self._state())
+
+    def save(self, path: str | Path) -> None:
+        """One safetensors file, whole or not at all; nothing is pickled."""
+        state = self._state()
+        save_state(path, state | {"hash": _hash(state)})
+
+    def _state(self) -> dict[str, Any]:
+        scale = {"mean": self.mean, "std": self.std, "basis": self.basis}
+        return model_state(self.model) | {"preprocessing": self.preprocessing.to_dict(), "scale": scale}
+
+    def extra_repr(self) -> str:
+        return f"source={self.preprocessing.source}, size={self.size}, hash={self.hash}"
+
+
+def load_encoder(path: str | Path) -> ImageEncoder:
+    """The encoder of a run of `genrl generate`, of a run that used one, or of a file; no code runs.
+
+    Args:
+        path: a run directory, or a file that :meth:`ImageEncoder.save` wrote.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: the file is broken, was changed since, or holds no encoder.
+    """
+    file = Path(path) / FILE if Path(path).is_dir() else Path(path)
+    if not file.is_file():
+        raise FileNotFoundError(_missing(Path(path)))
+    saved = load_state(file)
+    if not {"preprocessing", "scale", "hash"} <= saved.keys():
+        raise ValueError(f"{file} holds no encoder; give {FILE} of a run of `genrl generate`, or what ImageEncoder.save wrote")
+    given = saved.pop("hash")
+    if _hash(saved) != given:
+        raise ValueError(f"{file} was changed since it was written (its hash is not {given}); restore it from a copy")
+    return encoder_of(saved, file)
+
+
+def encoder_of(saved: Mapping[str, Any], path: str | Path = "this file") -> ImageEncoder:
+    """The encoder of a state such as ``load_state`` gives."""
+    scale = saved["scale"]
+    return ImageEncoder(model_of(saved, path), Preprocessing.read(saved["preprocessing"]), scale["mean"], scale["std"], scale["basis"])
+
+
+def _check_model(model: ImageModel, preprocessing: Preprocessing) -> None:
+    name = type(model).__name__
+    if not isinstance(model, Encoder):
+        raise ValueError(f"{name} encodes nothing; give a model with encode, such as `genrl generate --model vae`")
+    if getattr(model, "conditional", False):
+        raise ValueError(f"this {name} can't encode an image without its class; give a model that is not conditional")
+    if tuple(model.image_shape) != preprocessing.shape:
+        raise ValueError(f"this {name} encodes images of {tuple(model.image_shape)}, but the preprocessing gives {preprocessing.shape}")
+
+
+def _missing(path: Path) -> str:
+    if not path.is_dir():
+        return f"there is no encoder {path}; fit one with: genrl generate --model jepa --data frames:TASK --out {path}"
+    if (path / "model.safetensors").is_file():
+        return f"{path} has a model but no {FILE} yet; let it finish with: genrl resume {path}"
+    return f"{path} has no {FILE}; give the directory of a run of `genrl generate`"
+
+
+def _hash(state: Mapping[str, Any]) -> str:
+    """Of plain values as JSON, and of each tensor's name, type, shape and bytes."""
+    digest = hashlib.sha256()
+
+    def add(name: str, value: Any) -> Any:
+        if isinstance(value, Tensor):
+            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+            return None
+        if isinstance(value, Mapping):
+            return {str(key): add(f"{name}/{key}", value[key]) for key in sorted(value, key=str)}
+        return value
+
+    digest.update(json.dumps(add("", state), sort_keys=True).encode())
+    return digest.hexdigest()[:16]
