@@ -18,10 +18,10 @@ __all__ = ["EncoderExtractor", "pretrained"]
 def pretrained(encoder: ImageEncoder, *, train: bool = False) -> dict[str, Any]:
     """``policy_kwargs`` that give each network of a learner its own copy of an encoder, with its weights.
 
-    The loaded weights survive the learner's construction (``ortho_init``). No two networks share a copy, but where the learner shares
+    The loaded weights survive the learner's construction (``ortho_init``). No two networks share a copy, except where the learner shares
     one by its own rule, as PPO's policy and value do; a target network's copy lags as its other layers do. What is not trained is no
-    parameter: no optimiser has it, it stays bitwise the same, and it is always in evaluation mode. The learner's zip holds tensors and plain
-    values of the encoder, no pickled module.
+    parameter: no optimiser has it, it stays bitwise the same, and it is always in evaluation mode. The learner's zip holds tensors and
+    plain values of the encoder, no pickled module.
 
     Frames that are stacked in the channels (``VecFrameStack``) are encoded each by itself, oldest first; one frame shows no velocity.
 
@@ -82,10 +82,10 @@ class EncoderExtractor(BaseFeaturesExtractor):
 
     def __init__(self, observation_space: spaces.Space[Any], weights: _Weights, trained: bool) -> None:
         encoder, ready = weights.build()
-        self_view = view_of(observation_space, encoder.preprocessing.source, stacked=True)
-        others = [item for key, item in observation_space.items() if key != self_view.key] if self_view.key is not None else []  # type: ignore[attr-defined]
-        super().__init__(observation_space, self_view.frames * encoder.size + sum(map(spaces.flatdim, others)))
-        self.view, self.trained = self_view, trained
+        view = view_of(observation_space, encoder.preprocessing.source, stacked=True)
+        others = [item for key, item in observation_space.items() if key != view.key] if view.key is not None else []  # type: ignore[attr-defined]
+        super().__init__(observation_space, view.frames * encoder.size + sum(map(spaces.flatdim, others)))
+        self.view, self.trained = view, trained
         self.register_buffer("ready", torch.tensor(ready))
         self.encoder = encoder
         _freeze(encoder, _used(encoder) if trained else set())
@@ -94,7 +94,7 @@ class EncoderExtractor(BaseFeaturesExtractor):
         """Features ``(batch, features_dim)`` of what ``preprocess_obs`` gives: levels in [0, 1], or a dict with such an entry."""
         if not self.ready:
             raise ValueError(
-                "these policy_kwargs come from a file and have no weights; load the learner by its class's load, or call pretrained again"
+                "these policy_kwargs come from a file, without weights; load the learner from its zip, or call pretrained again"
             )
         images = observations if self.view.key is None else observations[self.view.key]
         with torch.set_grad_enabled(self.trained and torch.is_grad_enabled()):

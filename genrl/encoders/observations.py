@@ -69,7 +69,10 @@ def view_of(space: spaces.Space[Any], source: tuple[int, int, int], stacked: boo
     assert isinstance(space, spaces.Box)
     if space.dtype != np.uint8 and not (np.min(space.low) >= 0 and np.max(space.high) <= 1):
         low, high = float(np.min(space.low)), float(np.max(space.high))
-        raise ValueError(f"float images must be in [0, 1], but this space goes from {low:.3g} to {high:.3g}; give bytes (uint8)")
+        raise ValueError(
+            f"float images must be in [0, 1], but this space goes from {low:.3g} to {high:.3g}; give bytes (uint8), and leave a "
+            "VecNormalize over images out"
+        )
     channels, height, width = source
     floats, shape = space.dtype != np.uint8, space.shape
     for layout, sides, depth in (("channels last", shape[:2], shape[-1]), ("channels first", shape[1:], shape[0])):
@@ -241,7 +244,7 @@ def _flat(space: spaces.Space[Any], values: Any) -> np.ndarray:
         return batch.reshape(len(batch), -1).astype(np.float32)
     if isinstance(space, spaces.Discrete):
         batch = batch.reshape(-1)
-    return np.stack([spaces.flatten(space, item) for item in batch]).astype(np.float32)
+    return np.stack([np.asarray(spaces.flatten(space, item)) for item in batch]).astype(np.float32)
 
 
 def _batch_of_one(obs: Any) -> Any:

@@ -73,7 +73,8 @@ class Preprocessing:
     @classmethod
     def read(cls, values: dict[str, Any]) -> Preprocessing:
         """The inverse of :meth:`to_dict`, also after JSON made lists of tuples."""
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+        plain: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+        return cls(**plain)
 
 
 def _size(shape: tuple[int, ...]) -> str:
