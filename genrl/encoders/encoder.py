@@ -103,7 +103,8 @@ class ImageEncoder(nn.Module):
         if codes.shape[1] > most:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(0)
-                basis = torch.pca_lowrank(codes, q=min(most, *codes.shape), center=True, niter=4)[2]
+                rank = min(most + 8, *codes.shape)  # a few more, so that the last of them are exact too
+                basis = torch.svd_lowrank(codes - mean, q=rank, niter=16)[2][:, :most].contiguous()
             codes = (codes - mean) @ basis
         std = codes.std(0)
         return cls(model, preprocessing, mean, std.clamp_min(FLOOR * float(std.max())), basis)

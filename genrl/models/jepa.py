@@ -126,9 +126,7 @@ class JEPA(ImageModel):
             action: ``(batch, action)``, between them.
         """
         if action.shape != (len(x), self.action):
-            raise ValueError(
-                f"this JEPA takes actions of {self.action} numbers, but was given {tuple(action.shape)}; build it with action="
-            )
+            raise ValueError(f"this JEPA takes actions (batch, {self.action}), but was given {tuple(action.shape)}; build it with action=")
         code, following = self.encode(torch.cat([x, next_x])).to(x.dtype).chunk(2)
         prediction = F.mse_loss(self.predict(code, action).to(x.dtype), following)
         directions = F.normalize(torch.randn(DIRECTIONS, self.latent, dtype=x.dtype, device=x.device))

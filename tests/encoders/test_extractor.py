@@ -191,7 +191,7 @@ class TestRefusals:
             model.predict(picture_clocks(1).reset())
 
     def test_of_images_under_a_vecnormalize(self) -> None:
-        with pytest.raises(ValueError, match="from -10 to 10.*leave a VecNormalize over images out"):
+        with pytest.raises(ValueError, match=r"from -10 to 10.*leave a VecNormalize over images out"):
             learner("PPO", VecNormalize(picture_clocks(1)), pretrained(reader()))
 
     def test_of_an_encoder_that_has_nothing_to_train(self) -> None:
