@@ -9,78 +9,75 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from genrl.errors import RunError, did_you_mean
-from genrl.roles import LEARNERS, ROLES, is_own, plain_name
+from genrl.roles import LEARNERS, NONE, ROLES, is_own, plain_name
 from genrl.runs.options import Config
 
 __all__ = ["ExploreConfig", "ImitateConfig", "RunConfig", "is_off_policy"]
 
-AUTO = -1
-"""Of a field: what does well with the chosen learner."""
 ON_POLICY = {"steps": 300_000, "n_envs": 16, "clone": 500, "critic_warmup": 0, "expert_fraction": 0.0}
 OFF_POLICY = {"steps": 50_000, "n_envs": 1, "clone": 0, "critic_warmup": 0, "expert_fraction": 0.5}
-"""What an imitation takes for `AUTO`."""
+"""What does well in an imitation, by the kind of learner."""
 
 
 @dataclass(frozen=True)
 class RunConfig(Config):
-    """What every run of a learner is made of; a command's own is a subclass."""
+    """What every run of a learner has in common; each command has a subclass."""
 
     roles = ("learner", "reward")
     kwargs_help = "Keywords of the task itself"
     fewest_steps: ClassVar[int] = 1
 
     env: str = "genrl/SparseMountainCar-v0"
-    """Any registered Gymnasium task; `module:Id-v0` imports the module that registers it first."""
+    """Any registered Gymnasium task (`genrl list tasks`), or `module:Id-v0` to import first the module that registers it."""
     learner: str = "trpo"
-    """Any learner of stable-baselines3 or sb3-contrib (ppo, a2c, trpo, recurrentppo, maskableppo, sac, td3, ddpg, tqc, crossq, dqn, qrdqn),
-    or `module:Class`."""
+    """Any learner of `genrl list learners`, or `module:Class` for another one."""
     reward: str = "vime"
-    """`none`, any reward of genrl.rewards (vime, prediction-error, icm, rnd, disagreement, state-entropy, counts), or `module:Class`,
-    your own RewardModel."""
+    """Any reward of `genrl list rewards`, `module:Class` for your own RewardModel, or `none`."""
     steps: int = 100_000
-    """Environment steps, counted over all environments; a learner that collects rollouts finishes its last one."""
+    """Environment steps, counted over all environments. A learner that collects rollouts finishes its last one."""
     seed: int = 0
-    """One seed for the learner, the reward and the environments; the same seed and threads repeat a run bit for bit."""
+    """Seed of the learner, the reward and the environments. The same seed and number of threads repeat a run bit for bit."""
     weight: float = 1e-3
-    """Weight of the bonus (η in VIME's paper); a typical bonus of every reward is about 1 a step."""
+    """Weight of the bonus (η in VIME's paper). The typical bonus of every reward is about 1 per step."""
     extrinsic_weight: float = 1.0
     """Weight of the environment's own reward."""
     update_every: int = 1000
-    """Environment steps between two updates of the reward of an off-policy learner; the others update it after each rollout."""
+    """Environment steps between two updates of the reward, for a learner with a replay buffer. Other learners update it after each
+    rollout."""
     memory_size: int = 100_000
-    """Newest transitions that the reward of a learner without a replay buffer may learn from."""
+    """Number of recent transitions that the reward can learn from, for a learner without a replay buffer."""
     n_envs: int = 1
-    """Environments that are stepped together."""
+    """Number of environments that are stepped together."""
     subproc: bool = False
-    """One process for each environment; pays off when a step of the environment is slow."""
+    """Run each environment in its own process. This pays off when a step of the environment is slow."""
     normalize_obs: bool = False
     """Normalise the observations that the learner sees (VecNormalize)."""
     normalize_reward: bool = False
-    """Normalise the environment's reward (VecNormalize); the bonus is never rescaled by it."""
+    """Normalise the environment's reward (VecNormalize). The bonus is not rescaled."""
     held_noise: int = 0
-    """Hold the exploration noise for this many steps, the baseline of every exploration bonus; 0 draws it anew at every step."""
+    """Hold the exploration noise for this many steps, a baseline for every bonus. With 0 the noise is drawn anew at every step."""
     held_noise_std: float | None = None
-    """Standard deviation of the held noise: in units of the task for a learner that collects rollouts, by default its policy's own; in
-    actions scaled to [-1, 1] for one with a replay buffer, by default 0.5."""
+    """Standard deviation of the held noise. For a learner that collects rollouts it is in the task's units, by default the policy's own;
+    for one with a replay buffer it is for actions scaled to [-1, 1], by default 0.5."""
     policy: str = "auto"
-    """Policy of the learner, such as MlpPolicy; `auto` takes the one that fits the observations."""
+    """Policy of the learner, such as MlpPolicy. `auto` takes the one that fits the observations."""
     coverage: tuple[str, str] | None = None
-    """The two things whose visited area is counted: names of observations, indices, or keys of `info`; by default the task's own."""
+    """Two quantities whose visited area is counted: names of observations, indices, or keys of `info`. By default the task chooses."""
     eval_episodes: int = 10
-    """Deterministic episodes at the end, on a fresh environment with other seeds."""
+    """Number of deterministic episodes at the end, in a fresh environment with other seeds."""
     checkpoint_every: float = 60.0
-    """Seconds between checkpoints, or 20 times what the last one took to write if that is more (a large replay buffer); 0 saves at every
-    rollout, whatever it takes."""
+    """Seconds between checkpoints, or 20 times what the last one took to write if that is longer (a large replay buffer). With 0 every
+    rollout is saved, however long it takes."""
     out: Path | None = None
-    """The run directory; by default runs/<env>-<learner>-<reward>-seed<seed>."""
+    """The run directory. By default runs/<env>-<learner>-<reward>-seed<seed>."""
     pictures: bool = True
     """Draw learning_curve, bonus and coverage at the end."""
     tensorboard: bool = False
     """Also write TensorBoard event files into the run directory."""
     threads: int = 1
-    """Threads of torch; one is often fastest for small networks."""
+    """Number of torch threads. One is often fastest for small networks."""
     device: str = "cpu"
-    """Device of the learner."""
+    """Device of the learner, such as cpu, cuda or cuda:1. A device that is not there is refused."""
     env_kwargs: Mapping[str, Any] = field(default_factory=dict)
     """Keywords of gymnasium.make: `--env.NAME VALUE`."""
     learner_kwargs: Mapping[str, Any] = field(default_factory=dict)
@@ -98,7 +95,7 @@ class RunConfig(Config):
                 raise RunError("--held-noise-std was given, but --held-noise is 0; add --held-noise 8 to hold the noise for 8 steps")
 
     def check_imports(self, allowed: Collection[str] = ()) -> None:
-        """Refuse a configuration that would import a module of its own choice: a file that somebody sent must not decide what is imported.
+        """Refuse a configuration that would import a module that nobody asked for: a file must not decide what is imported.
 
         Raises:
             RunError: a `module:Name` whose module is not among ``allowed``.
@@ -110,22 +107,22 @@ class RunConfig(Config):
 
     @property
     def subject(self) -> str:
-        """What the run is about."""
+        """What the run is about: the task."""
         return self.env
 
     @property
     def name(self) -> str:
         """The run in words that a file name can hold."""
         chosen = {role: getattr(self, role) for role in self.roles}
-        parts = [_short(name) for role, name in chosen.items() if role == "reward" or not ROLES[role].is_empty(name)]
+        parts = [name.split(":")[-1].lower() for role, name in chosen.items() if role == "reward" or not ROLES[role].is_empty(name)]
         return "-".join([self.subject.split(":")[-1].split("/")[-1], *parts, f"seed{self.seed}"])
 
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> RunConfig:
-        """The inverse of :meth:`to_dict`: the configuration of the command that ``values`` name, by default explore.
+        """The inverse of :meth:`to_dict`. The key ``command`` says which command's configuration it is, by default explore.
 
         Raises:
-            RunError: a name that no configuration has, or a value of the wrong type.
+            RunError: an unknown command or field, or a value of the wrong type.
         """
         values = dict(values)
         commands = {kind.command: kind for kind in (ExploreConfig, ImitateConfig)}
@@ -151,61 +148,63 @@ class ImitateConfig(RunConfig):
     fewest_steps: ClassVar[int] = 0
 
     demos: Path | None = None
-    """Demonstrations: a Minari data set or its HDF5, or npz (`genrl record` makes them)."""
+    """Demonstrations: a Minari data set or its HDF5 file, or an npz file. `genrl record` makes them."""
     env: str = ""
-    """The task; by default the one that the demonstrations name."""
+    """The task. By default the one that the demonstrations name."""
     learner: str = "ppo"
-    """Any learner of stable-baselines3 or sb3-contrib, or `module:Class`; ppo takes the fewest minutes, sac by far the fewest steps."""
+    """Any learner of `genrl list learners`, or `module:Class` for another. ppo takes the fewest minutes, sac by far the fewest steps."""
     reward: str = "gail"
-    """gail, gaifo (states alone), airl, vail, sqil, constant (the control), or `module:Class`, your own RewardModel."""
-    steps: int = AUTO
-    """Environment steps, counted over all environments; 0 is behaviour cloning alone, -1 takes 300,000, or 50,000 for a learner with a
-    replay buffer."""
+    """gail, gaifo (states alone), airl, vail, sqil, constant (the control), or `module:Class` for your own RewardModel."""
+    steps: int | None = None  # type: ignore[assignment]
+    """Environment steps, counted over all environments. By default 300,000, or 50,000 for a learner with a replay buffer; 0 is behaviour
+    cloning alone."""
     episodes: int | None = None
-    """Take the first so many episodes of the demonstrations; by default all."""
+    """Use only the first episodes of the demonstrations, this many. By default all."""
     every: int = 1
-    """Of each, take every so many-th step, from a random offset; 20 in the GAIL paper."""
-    clone: int = AUTO
-    """First fit the policy to the demonstrations, for at most this many epochs (behaviour cloning); 0 starts from nothing, -1 takes 500, or
-    0 for a learner with a replay buffer, whose fresh critic would undo it."""
-    critic_warmup: int = AUTO
-    """Environment steps in which the policy stays as it is and only its critic learns; -1 takes 20,480 for ppo, maskableppo and a2c where
-    they clone, and 0 otherwise."""
-    expert_fraction: float = AUTO
-    """Share of demonstrated transitions in each batch of a learner with a replay buffer (HyPER); -1 takes a half, and 0 for the others."""
+    """Use every n-th step of each episode, from a random offset; the GAIL paper has 20."""
+    clone: int | None = None
+    """First fit the policy to the demonstrations (behaviour cloning), for at most this many epochs; 0 starts from nothing. By default 500,
+    or 0 for a learner with a replay buffer, whose fresh critic would undo it."""
+    critic_warmup: int | None = None
+    """Environment steps at the start in which only the critic learns and the policy stays as it is. By default 20,480 for ppo, maskableppo
+    and a2c after cloning, and 0 otherwise."""
+    expert_fraction: float | None = None
+    """Share of demonstrated transitions in each batch of a learner with a replay buffer (HyPER). By default 0.5, and 0 for other
+    learners."""
     weight: float = 1.0
     """Weight of the reward."""
     extrinsic_weight: float = 0.0
-    """Weight of the environment's own reward; 0 learns from the demonstrations alone."""
-    n_envs: int = AUTO
-    """Environments that are stepped together; -1 takes 16, or 1 for a learner with a replay buffer."""
+    """Weight of the environment's own reward. With 0 the learner learns from the demonstrations alone."""
+    n_envs: int | None = None  # type: ignore[assignment]
+    """Number of environments that are stepped together. By default 16, or 1 for a learner with a replay buffer."""
     normalize_obs: bool = True
-    """Normalise the observations that the learner sees (VecNormalize), with the demonstrations' statistics where it clones."""
+    """Normalise the observations that the learner sees (VecNormalize). After cloning, the demonstrations' statistics are used."""
     update_every: int = 250
-    """Environment steps between two updates of the discriminator with an off-policy learner; the others update it after each rollout."""
+    """Environment steps between two updates of the discriminator, for a learner with a replay buffer. Other learners update it after each
+    rollout."""
 
     @property
     def subject(self) -> str:
-        """The task or, where the demonstrations will tell it, their file."""
+        """The task; where only the demonstrations will tell it, the name of their file."""
         return self.env or (self.demos.stem if self.demos is not None else "")
 
     def __post_init__(self) -> None:
         for name, value in self._by_default().items():
-            if getattr(self, name) == AUTO:
+            if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
         super().__post_init__()
-        if self.episodes is not None and self.episodes < 1:
-            raise RunError(f"--episodes is {self.episodes}, but must be at least 1")
+        if self.episodes is not None:
+            self.check_least(episodes=1)
         self.check_least(every=1, clone=0, critic_warmup=0)
-        if self.reward.lower() == "none":
+        if self.reward.lower() == NONE:
             raise RunError("--reward is none, but an imitation has its reward from the demonstrations; for cloning alone type --steps 0")
         if not self.steps and not self.clone:
             raise RunError("--steps is 0 and --clone is 0, so there is nothing to do; leave --clone out for behaviour cloning alone")
-        if not 0 <= self.expert_fraction < 1:
+        if not 0 <= self.expert_fraction < 1:  # type: ignore[operator]  # it has its default now
             raise RunError(f"--expert-fraction is {self.expert_fraction}, but must be at least 0 and below 1")
 
     def _by_default(self) -> dict[str, Any]:
-        """What does well with the chosen learner and reward; the control sees nothing of the demonstrations."""
+        """What does well with the chosen learner and reward. The control, a constant reward, sees nothing of the demonstrations."""
         values = dict(OFF_POLICY if is_off_policy(self.learner) else ON_POLICY)
         if self.steps == 0:
             values["clone"] = ON_POLICY["clone"]
@@ -213,13 +212,13 @@ class ImitateConfig(RunConfig):
             values |= {"clone": 0, "expert_fraction": 0.0}
         elif plain_name(self.learner) == "recurrentppo":
             values["clone"] = 0  # single pairs can't teach a memory
-        elif plain_name(self.learner) in ("ppo", "maskableppo", "a2c") and self.clone:
+        elif plain_name(self.learner) in ("ppo", "maskableppo", "a2c") and self.clone != 0:
             values["critic_warmup"] = 20_480
         return values
 
 
 def is_off_policy(learner: str) -> bool:
-    """Whether a name is one of a learner with a replay buffer; a `module:Class` is taken for one without.
+    """Whether the learner of this name has a replay buffer; a `module:Class` is taken to have none.
 
     Example:
         >>> is_off_policy("QR-DQN"), is_off_policy("ppo")
@@ -227,7 +226,3 @@ def is_off_policy(learner: str) -> bool:
     """
     part = LEARNERS.find(learner)
     return part is not None and part.off_policy
-
-
-def _short(name: str) -> str:
-    return name.split(":")[-1].lower()

@@ -10,14 +10,14 @@ import operator
 import re
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Union, get_args, get_origin
 
 from genrl.errors import RunError, did_you_mean
 from genrl.runs.options import fits, in_words
 
-__all__ = ["Hyperparameter", "hyperparameters", "resolve_kwargs"]
+__all__ = ["Hyperparameter", "helps", "hyperparameters", "resolve_kwargs"]
 
 _NOT_HYPERPARAMETERS = {"self", "policy", "env", "seed", "device", "verbose", "tensorboard_log", "observation_space", "action_space"}
 _NOT_HYPERPARAMETERS |= {"demonstrations", "held_out"}
@@ -46,7 +46,7 @@ class Hyperparameter:
 def hyperparameters(cls: type) -> dict[str, Hyperparameter]:
     """The keywords of ``cls`` that a command line can set; a learner also has ``net_arch`` and ``activation``, of its policy."""
     hints = _hints(cls)
-    helps = _helps(cls)
+    known = helps(cls)
     found = {}
     for parameter in inspect.signature(cls).parameters.values():
         variadic = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
@@ -55,7 +55,7 @@ def hyperparameters(cls: type) -> dict[str, Hyperparameter]:
         kind = _simple(hints.get(parameter.name, type(parameter.default)))
         if kind is not None:
             default = float(parameter.default) if kind is float and type(parameter.default) is int else parameter.default
-            found[parameter.name] = Hyperparameter(parameter.name, kind, default, helps.get(parameter.name, ""))
+            found[parameter.name] = Hyperparameter(parameter.name, kind, default, known.get(parameter.name, ""))
     return found | _of_policy(cls)
 
 
@@ -131,18 +131,43 @@ def _simple(hint: Any) -> Any:
     return None
 
 
-def _helps(cls: type) -> dict[str, str]:
-    """Help texts from the docstrings of ``cls`` and of its bases: ``:param name: text`` (SB3) or an ``Args:`` section (genrl)."""
-    found: dict[str, str] = {}
-    for base in reversed(cls.__mro__):
-        found |= _helps_of(base)
+def helps(cls: type) -> dict[str, str]:
+    """What the docstrings say of each keyword of ``cls``: its own docstring first, then those of its bases, nearest first.
+
+    A keyword is an entry of an ``Args:`` section (genrl) or a ``:param name:`` (SB3). An entry that only says ``see …`` counts for nothing,
+    so that the base which is to be seen has the word.
+    """
+    found = {"policy_delay": "Updates of the critic for each update of the policy."}  # CrossQ's docstring leaves it out
+    for owner in reversed(cls.__mro__[:-1]):  # all but object
+        init = vars(owner).get("__init__")
+        for doc in (owner.__dict__.get("__doc__"), getattr(init, "__doc__", None)):
+            found |= {name: text for name, text in _entries(doc or "") if not text.startswith("see ")}
     return found
 
 
-def _helps_of(cls: type) -> dict[str, str]:
-    text = "\n".join(inspect.cleandoc(item.__doc__ or "") for item in (cls, vars(cls).get("__init__")))
-    found = dict(re.findall(r"^:param (\w+): ((?:.*\n?)(?:(?!:).+\n?)*)", text, flags=re.M))
-    if args := re.search(r"^Args:\n((?:[ \t]+.*\n?|\n)+)", text, flags=re.M):
-        for names, value in re.findall(r"^ {4}(\w+(?:, \w+)*)(?: \([^)]*\))?: ((?:.*\n?)(?: {8,}.*\n?)*)", args[1], flags=re.M):
-            found |= dict.fromkeys(names.split(", "), value)
-    return {name: re.sub(r":\w+:|`+~?", "", " ".join(value.split())) for name, value in found.items()}
+def _entries(doc: str) -> Iterator[tuple[str, str]]:
+    """Names and texts of the arguments in a docstring; an entry may have several names, and goes on in the lines that are deeper in."""
+    names: list[str] = []
+    words: list[str] = []
+    in_args, deep = False, 0
+    for line in [*inspect.cleandoc(doc).splitlines(), ":"]:
+        indent, text = len(line) - len(line.lstrip()), line.strip()
+        if text and not indent:
+            in_args = text == "Args:"
+        begins = _SB3_ENTRY.match(line) or (_ENTRY.match(line) if in_args else None)
+        if begins or not text or indent < deep or text.startswith(":"):
+            yield from ((name, _plain_text(" ".join(words))) for name in names)
+            names, words = [], []
+        if begins:
+            names, words, deep = begins["names"].split(", "), [begins["text"]], 5 if in_args else 0
+        elif names:
+            words.append(text)
+
+
+_ENTRY = re.compile(r" {4}(?P<names>\w+(, \w+)*)( \([^)]*\))?: (?P<text>.*)")
+_SB3_ENTRY = re.compile(r":param (?P<names>\w+): *(?P<text>.*)")
+
+
+def _plain_text(text: str) -> str:
+    """``text`` without the marks of reStructuredText."""
+    return " ".join(re.sub(r":\w+:|`+~?", "", text).split())

@@ -128,7 +128,7 @@ def reward(setting: Setting) -> Plug | None:
             update_every=config.update_every,
             memory_size=config.memory_size,
             demonstrations=demonstrations,
-            expert_fraction=config.expert_fraction if isinstance(config, ImitateConfig) else 0.0,
+            expert_fraction=(config.expert_fraction or 0.0) if isinstance(config, ImitateConfig) else 0.0,
             seed=config.seed,
         )
     except RunError:

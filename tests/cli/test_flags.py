@@ -1,0 +1,110 @@
+"""Every flag of every command says what it does, with every part that the command can be given."""
+
+import re
+from dataclasses import dataclass
+
+import pytest
+import tyro
+
+from genrl.cli import COMMANDS, main
+from genrl.roles import ROLES
+from genrl.runs.hyperparameters import helps
+from genrl.runs.options import Config
+
+pytestmark = pytest.mark.filterwarnings("ignore:get_parser")  # which tyro may remove; it lists flags without drawing boxes
+
+DEFAULT = re.compile(r"\((default|required|optional|repeatable|fixed|if unset|sets)[^()]*(\([^()]*\)[^()]*)*\)$")
+"""What tyro adds by itself."""
+
+
+def asked(command, *words):
+    """What `genrl COMMAND words --help` shows flags of."""
+    kinds = []
+
+    def cli(kind, **_):
+        kinds.append(kind)
+        raise SystemExit(0)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tyro, "cli", cli)
+        with pytest.raises(SystemExit):
+            main([command, *words, "--help"])
+    return kinds[0]
+
+
+def flags_without_help(kind):
+    """Names of the flags that say nothing."""
+    actions = tyro.extras.get_parser(kind)._actions
+    assert actions
+    return [str(action.option_strings or action.dest) for action in actions if not DEFAULT.sub("", str(action.help or "").strip()).strip()]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_flag_of_a_command_has_help(command):
+    assert not flags_without_help(asked(command))
+
+
+def parts():
+    for command in COMMANDS:
+        kind = asked(command)
+        for role in kind.roles if isinstance(kind, type) and issubclass(kind, Config) else ():
+            yield from (pytest.param(command, role, part.name, id=f"{command} --{role} {part.name}") for part in ROLES[role].parts)
+
+
+@pytest.mark.parametrize(("command", "role", "name"), list(parts()))
+def test_every_keyword_of_a_part_has_help(command, role, name):
+    assert not flags_without_help(asked(command, f"--{role}", name))
+
+
+def test_a_flag_that_says_nothing_is_noticed():
+    @dataclass
+    class Mute:
+        steps: int = 1
+        "Steps."
+        seed: int = 2
+
+    assert flags_without_help(Mute) == ["['--seed']"]
+
+
+class TestHelpOfKeywords:
+    class Base:
+        """A base.
+
+        Args:
+            width, depth (int): size of the network, in units
+                and layers.
+            rate: of the base.
+            seed: of the draws.
+
+        Raises:
+            ValueError: never.
+        """
+
+    class Child(Base):
+        """A child.
+
+        Args:
+            rate: learning rate :math:`r`, of ``Adam``.
+            seed: see :class:`Base`.
+        """
+
+    class Learner:
+        """A learner of SB3.
+
+        :param gamma: the discount
+            factor
+        :param n_steps: steps of a rollout
+        """
+
+    def test_the_nearest_docstring_in_the_order_of_inheritance_says_it(self):
+        assert helps(self.Child) == helps(self.Base) | {"rate": "learning rate r, of Adam."}
+        assert helps(self.Base)["depth"] == helps(self.Base)["width"] == "size of the network, in units and layers."
+
+    def test_a_section_behind_the_arguments_is_none_of_them(self):
+        assert "ValueError" not in helps(self.Base)
+
+    def test_a_reference_to_a_base_is_not_taken_for_help(self):
+        assert helps(self.Child)["seed"] == "of the draws."
+
+    def test_the_fields_of_stable_baselines3_are_read_too(self):
+        assert helps(self.Learner).items() >= {"gamma": "the discount factor", "n_steps": "steps of a rollout"}.items()
