@@ -1,16 +1,26 @@
-"""Next-state regression: transitions as standardised rows, and the steps that fit a network to them."""
+"""Dynamics: what a model of an environment is, and the next-state regression that models and rewards share."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from genrl.models.nn import gradient_step
 from genrl.models.normalization import RunningMeanStd
+from genrl.models.stateful import Stateful
+from genrl.spaces import Space, brief, flat_action, flat_size
+from genrl.transitions import Transitions
 
-__all__ = ["Standardizer", "regress"]
+__all__ = ["Dynamics", "FitReport", "Outcome", "Prediction", "Standardizer", "regress"]
+
+RewardFunction = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""From ``obs (batch, obs)``, ``action (batch, …)`` and ``next_obs (batch, obs)`` to rewards ``(batch,)``."""
+EndFunction = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""From the same to booleans ``(batch,)``: whether the episode terminates there."""
 
 
 class Standardizer(nn.Module):
@@ -68,3 +78,139 @@ def regress(
         gradient_step(optimizer, loss)
         losses.append(loss.item() / members)
     return sum(losses) / len(losses)
+
+
+class Prediction(NamedTuple):
+    """What every member of a model says of every row, in the environment's units."""
+
+    mean: Tensor
+    """Mean of the next observation, ``(member, batch, obs)``."""
+    std: Tensor
+    """Standard deviation of the next observation given the member, ``(member, batch, obs)``."""
+    reward: Tensor
+    """Mean reward, ``(member, batch)``; zeros where the reward is given as a function."""
+    continuation: Tensor
+    """Probability that the episode goes on, ``(member, batch)``, in [0, 1]; ones where ends are not learned."""
+
+
+class Outcome(NamedTuple):
+    """One drawn step of every row."""
+
+    next_obs: Tensor
+    """``(batch, obs)``."""
+    reward: Tensor
+    """``(batch,)``."""
+    terminated: Tensor
+    """Boolean ``(batch,)``."""
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """What a fit did."""
+
+    steps: int
+    """Gradient steps."""
+    loss: float
+    """Loss of the fitted rows at the last steps, averaged over members."""
+    held_out_loss: float
+    """Least loss of the held-out rows, whose parameters were kept; NaN where there were none."""
+    rows: int
+    """Rows that were fitted."""
+    held_out_rows: int
+    stopped_early: bool
+    targets: str
+    """``"delta"`` or ``"direct"``."""
+
+
+class Dynamics(Stateful):
+    r"""Base of every model of an environment, :math:`p_m(s', r, \text{end} \mid s, a)` for members m.
+
+    A subclass needs :meth:`predict`, and ``members``; one that learns has :meth:`fit`.
+
+    Args:
+        observation_space: the task's; a flat ``Box`` of shape ``(obs,)``.
+        action_space: the task's.
+        reward: the reward as a function of ``(obs, action, next_obs)``; ``"learned"`` from transitions by default.
+        termination: whether an episode terminates as a function of ``(obs, action, next_obs)``; ``"learned"`` by default; ``"none"`` for a
+            task without terminations.
+        seed: of every random draw of the model.
+
+    Raises:
+        ValueError: a space that it can't take.
+    """
+
+    members: int = 1
+    low: Tensor
+    high: Tensor
+
+    def __init__(
+        self,
+        observation_space: Space,
+        action_space: Space,
+        *,
+        reward: RewardFunction | Literal["learned"] = "learned",
+        termination: EndFunction | Literal["learned", "none"] = "learned",
+        seed: int = 0,
+    ) -> None:
+        super().__init__(seed)
+        _refuse(type(self).__name__, observation_space)
+        self.observation_space: Any = observation_space
+        self.action_space = action_space
+        self.reward, self.termination = reward, termination
+        self.obs_dim, self.action_dim = flat_size(observation_space), flat_size(action_space)
+        self.register_buffer("low", torch.full((self.obs_dim,), -torch.inf))
+        """Least values of the observations that the model was fitted to, ``(obs,)``."""
+        self.register_buffer("high", torch.full((self.obs_dim,), torch.inf))
+
+    def predict(self, obs: Tensor, action: Tensor) -> Prediction:
+        """What every member says of ``obs (batch, obs)`` and of actions in the environment's units ``(batch, …)``."""
+        raise NotImplementedError
+
+    def predict_own(self, obs: Tensor, action: Tensor) -> Prediction:
+        """What member ``i mod members`` says of row i, with a member axis of size 1."""
+        whole = self.predict(obs, action)
+        rows = torch.arange(len(obs), device=obs.device)
+        return Prediction(*(field[rows % self.members, rows][None] for field in whole))
+
+    def uncertainty(self, obs: Tensor, action: Tensor) -> Tensor:
+        """u(s, a): what the model does not know about the outcome, ``(batch,)``, at least 0; 0 with one member.
+
+        Here the variance over members of the mean next observation, averaged over components, in variances of the observations' range;
+        subclasses have better units.
+        """
+        mean = self.predict(obs, action).mean
+        return (mean - mean.mean(0)).square().mean((0, 2))
+
+    @torch.no_grad()
+    def step(self, obs: Tensor, action: Tensor, generator: torch.Generator | None = None) -> Outcome:
+        """One drawn step of every row, each by its own member; without a generator its mean."""
+        own = self.predict_own(obs, action)
+        next_obs = own.mean[0]
+        if generator is not None:
+            next_obs = torch.addcmul(next_obs, own.std[0], torch.randn(next_obs.shape, generator=generator).to(next_obs))
+        reward = self.reward(obs, action, next_obs) if callable(self.reward) else own.reward[0]
+        ends = self.termination(obs, action, next_obs) if callable(self.termination) else own.continuation[0] < 0.5
+        return Outcome(next_obs, reward, ends)
+
+    def fit(self, transitions: Transitions, reward: Tensor | None = None) -> FitReport:
+        """Learn from all transitions so far, in the order of time; ``reward`` is ``(batch,)``, and only needed where it is learned."""
+        raise NotImplementedError(f"{type(self).__name__} does not learn")
+
+    def flat_action(self, action: Tensor) -> Tensor:
+        """Actions as ``(batch, action_dim)`` floats."""
+        return flat_action(self.action_space, action)
+
+
+def _refuse(name: str, space: Any) -> None:
+    """Refuse observations that no dynamics model takes, with the way out."""
+    shape = getattr(space, "shape", None) or ()
+    if len(shape) == 3:
+        raise ValueError(
+            f"{name} takes observations of a flat Box, shape (n,), but was given images, {brief(space)}; "
+            "put an encoder before it: genrl.encoders.EncodedVecEnv(env, encoder)"
+        )
+    if len(shape) != 1 or not hasattr(space, "low"):
+        raise ValueError(
+            f"{name} takes observations of a flat Box, shape (n,), but was given {brief(space)}; "
+            "wrap the environment in gymnasium.wrappers.FlattenObservation"
+        )

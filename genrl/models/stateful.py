@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -42,4 +43,5 @@ class Stateful(nn.Module):
         for name, value in state["generators"].items():
             getattr(self, name).set_state(value)
         for name, value in state["optimizers"].items():
-            getattr(self, name).load_state_dict(value)
+            # A copy, for optim/optimizer.py keeps tensors that need no cast: two modules would share their moments.
+            getattr(self, name).load_state_dict(deepcopy(value))

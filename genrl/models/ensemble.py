@@ -1,0 +1,322 @@
+"""An ensemble of probabilistic networks as a model of an environment."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from genrl.errors import at_least, positive, require
+from genrl.models.dynamics import Dynamics, EndFunction, FitReport, Prediction, RewardFunction, Standardizer
+from genrl.models.nn import ensemble_mlp, gradient_step
+from genrl.models.normalization import RunningMeanStd
+from genrl.models.resampling import bootstrap, held_out, row_hash, windows
+from genrl.spaces import Space
+from genrl.transitions import Transitions
+
+__all__ = ["Ensemble"]
+
+HELD_OUT_MOST = 2000
+PROBE_STEPS = 300
+
+
+class Ensemble(Dynamics):
+    r"""An ensemble of probabilistic neural networks.
+
+    .. math:: p_m(s', r \mid s, a) = \mathcal{N}\big((s', r);\ \mu_m(\bar s, \bar a),\ \operatorname{diag} \sigma_m^2(\bar s, \bar a)\big),
+        \qquad p_m(\text{end} \mid s, a) = \operatorname{sigmoid} e_m(\bar s, \bar a)
+
+    All members are one batched product. Each has a bootstrap of its own, which is fixed for good by the content of the rows. Observations,
+    actions, rewards and targets are standardised separately. The target is the change of the observation ("delta") or the next observation
+    itself ("direct"); the first fit tries both and keeps the one whose mean is nearer on held-out stretches of up to ten steps.
+
+    Args:
+        observation_space, action_space, reward, termination, seed: see :class:`~genrl.models.dynamics.Dynamics`.
+        members: number of networks.
+        hidden: widths of the hidden layers of each network.
+        learning_rate: learning rate of AdamW.
+        weight_decay: weight decay of AdamW.
+        targets: ``"delta"``, ``"direct"``, or ``"auto"``, which chooses at the first fit.
+
+    Raises:
+        ValueError: a space it can't take, or a keyword value that can't be.
+
+    References:
+        Chua, Calandra, McAllister, Levine, "Deep Reinforcement Learning in a Handful of Trials using Probabilistic Dynamics Models", 2018,
+        arXiv:1805.12114. Seitzer et al., "On the Pitfalls of Heteroscedastic Uncertainty Estimation with Probabilistic Neural Networks",
+        2022, arXiv:2203.09168 (the weighting of the likelihood, β = ½).
+
+    Example:
+        >>> from gymnasium import spaces
+        >>> world = Ensemble(spaces.Box(-1, 1, (3,)), spaces.Box(-1, 1, (2,)), members=5)
+        >>> world.predict(torch.zeros(4, 3), torch.zeros(4, 2)).mean.shape
+        torch.Size([5, 4, 3])
+    """
+
+    ends_seen: Tensor
+    delta: Tensor
+    fits: Tensor
+
+    def __init__(
+        self,
+        observation_space: Space,
+        action_space: Space,
+        *,
+        members: int = 7,
+        hidden: Sequence[int] = (200, 200),
+        learning_rate: float = 1e-3,
+        weight_decay: float = 1e-5,
+        targets: Literal["auto", "delta", "direct"] = "auto",
+        reward: RewardFunction | Literal["learned"] = "learned",
+        termination: EndFunction | Literal["learned", "none"] = "learned",
+        seed: int = 0,
+    ) -> None:
+        super().__init__(observation_space, action_space, reward=reward, termination=termination, seed=seed)
+        require(
+            Ensemble,
+            *positive(members=members, hidden=hidden, learning_rate=learning_rate),
+            *at_least(0, weight_decay=weight_decay),
+            ("targets", targets, targets in ("auto", "delta", "direct"), "'auto', 'delta' or 'direct'"),
+        )
+        self.members, self.targets = members, targets
+        self.outputs = self.obs_dim + (reward == "learned")
+        """Gaussian outputs: the observation, and the reward where it is learned."""
+        self.standardizer = Standardizer(self.obs_dim, self.action_dim, clip=10.0)
+        self.target_stats = RunningMeanStd((self.outputs,))
+        self.register_buffer("delta", torch.tensor(targets != "direct"))
+        self.register_buffer("ends_seen", torch.tensor(False))
+        self.register_buffer("fits", torch.zeros((), dtype=torch.long))
+        sizes = [self.obs_dim + self.action_dim, *hidden, 2 * self.outputs + (termination == "learned")]
+        with self.own_randomness():
+            self.network = ensemble_mlp(members, sizes, nn.SiLU)
+        self.optimizer = torch.optim.AdamW(self.network.parameters(), learning_rate, weight_decay=weight_decay, fused=True)
+
+    def predict(self, obs: Tensor, action: Tensor) -> Prediction:
+        inputs = self._inputs(obs, action)
+        return self._in_units(self.network(inputs.expand(self.members, *inputs.shape)), obs)
+
+    def predict_own(self, obs: Tensor, action: Tensor) -> Prediction:
+        inputs, n, members = self._inputs(obs, action), len(obs), self.members
+        per_member = math.ceil(n / members)
+        padded = F.pad(inputs, (0, 0, 0, per_member * members - n)) if n % members else inputs
+        raw = self.network(padded.view(per_member, members, -1).transpose(0, 1))
+        return self._in_units(raw.transpose(0, 1).reshape(1, per_member * members, -1)[:, :n], obs)
+
+    def uncertainty(self, obs: Tensor, action: Tensor) -> Tensor:
+        """Variance over members of the mean target, averaged over components, ``(batch,)``, in variances of the target.
+
+        1 is what is left of a model that knows nothing; it is :class:`~genrl.rewards.Disagreement`'s formula.
+        """
+        inputs = self._inputs(obs, action)
+        mean = self.network(inputs.expand(self.members, *inputs.shape))[..., : self.obs_dim]
+        return (mean - mean.mean(0)).square().mean((0, 2))
+
+    def fit(
+        self,
+        transitions: Transitions,
+        reward: Tensor | None = None,
+        *,
+        max_steps: int = 2000,
+        batch_size: int = 256,
+        patience: int = 6,
+        check_every: int = 50,
+        share_held_out: float = 0.1,
+    ) -> FitReport:
+        """Learn from all transitions so far, starting from what is known already.
+
+        Args:
+            transitions: rows in the order of time, one environment after the other.
+            reward: ``(batch,)``, in the environment's units; needed where the reward is learned.
+            max_steps: most gradient steps.
+            batch_size: rows per member and gradient step.
+            patience: checks of the held-out rows without an improvement after which the fit stops.
+            check_every: gradient steps between two checks.
+            share_held_out: share of the rows that no member is fitted to.
+
+        Raises:
+            ValueError: too few rows, rows of other sizes, numbers that are not finite, or no rewards where they are learned.
+            FloatingPointError: a member became NaN or infinite; names the member and the step.
+        """
+        check_rows(self, transitions, reward)
+        held = held_out(transitions, share_held_out)
+        inputs, targets = self._restandardize(transitions, reward, ~held)
+        rows = _Rows(inputs, targets, transitions.terminated, held, bootstrap(row_hash(transitions), self.members), self.generator)
+        spent = 0
+        if self.targets == "auto" and self.fits == 0 and max_steps > 2 * PROBE_STEPS:
+            rows, spent = self._choose_targets(rows, transitions, reward, held, batch_size)
+        steps, loss, best, early = self._descend(rows, max_steps - spent, batch_size, patience, check_every)
+        self.fits += 1
+        n_held = int(held.sum())
+        return FitReport(steps + spent, loss, best, len(held) - n_held, n_held, early, "delta" if self.delta else "direct")
+
+    def _choose_targets(
+        self, rows: _Rows, transitions: Transitions, reward: Tensor | None, held: Tensor, batch_size: int
+    ) -> tuple[_Rows, int]:
+        """Try both kinds of target from the same start and keep the better one; its rows, and the steps that it took."""
+        stretches = windows(transitions, 10, held)
+        if len(stretches) == 0:
+            return rows, 0
+        start, results = deepcopy(self.state_dict()), {}
+        for delta in (True, False):
+            self.load_state_dict(start)
+            self.delta.fill_(delta)
+            inputs, targets = self._restandardize(transitions, reward, ~held)
+            tried = rows.like(inputs, targets)
+            self._descend(tried, PROBE_STEPS, batch_size, PROBE_STEPS, PROBE_STEPS)
+            results[delta] = self._open_loop_error(transitions, stretches), tried, deepcopy(self.state_dict())
+        better = min(results, key=lambda delta: results[delta][0])
+        self.load_state_dict(results[better][2])
+        return results[better][1], PROBE_STEPS
+
+    @torch.no_grad()
+    def _open_loop_error(self, transitions: Transitions, stretches: Tensor) -> float:
+        """Squared error of the mean of all members along held-out stretches, in variances of the observations."""
+        obs, error = transitions.obs[stretches[:, 0]], 0.0
+        for rows in stretches.unbind(1):
+            obs = self.predict(obs, transitions.action[rows]).mean.mean(0)
+            wrong = (self.standardizer.obs(obs) - self.standardizer.obs(transitions.next_obs[rows])).square().mean()
+            error += float(wrong.nan_to_num(torch.inf))
+        return error
+
+    def _descend(self, rows: _Rows, max_steps: int, batch_size: int, patience: int, check_every: int) -> tuple[int, float, float, bool]:
+        """Gradient steps until the held-out likelihood stops rising; keeps the best parameters."""
+        best, kept, since, losses, step = math.inf, None, 0, torch.zeros(self.members), 0
+        for step, batch in enumerate(rows.batches(max_steps, batch_size), 1):
+            losses = self._losses(*batch)
+            gradient_step(self.optimizer, losses.sum())
+            if step % check_every and step < max_steps:
+                continue
+            self._check_finite(losses, step)
+            held = rows.held_out_loss(self)
+            if math.isnan(held):
+                continue
+            if held < best - 0.01 * abs(best) or kept is None:
+                best, since, kept = held, 0, [parameter.detach().clone() for parameter in self.network.parameters()]
+            else:
+                since += 1
+            if since >= patience:
+                break
+        with torch.no_grad():
+            for parameter, value in zip(self.network.parameters(), kept or (), strict=kept is not None):
+                parameter.copy_(value)
+        return step, float(losses.detach().mean()), best if kept else math.nan, since >= patience
+
+    def _losses(self, inputs: Tensor, targets: Tensor, ends: Tensor, beta: float = 0.5) -> Tensor:
+        r"""Negative log-likelihood per component, weighted by :math:`\sigma^{2\beta}`, plus that of the ends, ``(member,)``."""
+        mean, log_std, end = self._split(self.network(inputs))
+        std = log_std.exp()
+        nll = log_std + 0.5 * ((targets - mean) / std).square()
+        loss = (nll * std.detach() ** (2 * beta)).mean((1, 2))
+        if end is not None:
+            loss = loss + F.binary_cross_entropy_with_logits(end, ends, reduction="none").mean(1)
+        return loss
+
+    def _split(self, raw: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The network's outputs: means and log standard deviations ``(member, batch, output)``, and end logits ``(member, batch)``."""
+        mean, log_std = raw[..., : self.outputs], raw[..., self.outputs : 2 * self.outputs]
+        log_std = -6 + F.softplus(log_std + 6) - F.softplus(log_std - 1)  # in about [-6, 1]
+        return mean, log_std, raw[..., -1] if self.termination == "learned" else None
+
+    def _in_units(self, raw: Tensor, obs: Tensor) -> Prediction:
+        mean, log_std, end = self._split(raw)
+        scale, offset = self.target_stats.std.to(raw.dtype), self.target_stats.mean.to(raw.dtype)
+        mean, std = torch.addcmul(offset, mean, scale), log_std.exp() * scale
+        next_obs = mean[..., : self.obs_dim] + obs if self.delta else mean[..., : self.obs_dim]
+        reward = mean[..., -1] if self.outputs > self.obs_dim else torch.zeros_like(mean[..., 0])
+        goes_on = torch.sigmoid(-end) if end is not None and self.ends_seen else torch.ones_like(reward)
+        return Prediction(next_obs, std[..., : self.obs_dim], reward, goes_on)
+
+    def _inputs(self, obs: Tensor, action: Tensor) -> Tensor:
+        return self.standardizer.inputs(obs, self.flat_action(action))
+
+    @torch.no_grad()
+    def _restandardize(self, transitions: Transitions, reward: Tensor | None, fitted: Tensor) -> tuple[Tensor, Tensor]:
+        """Take the statistics of these rows alone; the standardised inputs and targets of all."""
+        obs, action, next_obs, terminated = transitions
+        flat, target = self.flat_action(action), next_obs - obs if self.delta else next_obs
+        if reward is not None and self.outputs > self.obs_dim:
+            target = torch.cat([target, reward[:, None].to(target)], 1)
+        for stats, rows in ((self.standardizer.obs, obs), (self.standardizer.action, flat), (self.target_stats, target)):
+            stats.count.zero_()
+            stats.update(rows[fitted])
+        self.ends_seen.fill_(bool(terminated.any()))
+        both = torch.cat([obs, next_obs])
+        self.low.copy_(both.min(0).values)
+        self.high.copy_(both.max(0).values)
+        return self.standardizer.inputs(obs, flat), self.target_stats(target)
+
+    def _check_finite(self, losses: Tensor, step: int) -> None:
+        if not losses.isfinite().all():
+            member = int((~losses.isfinite()).nonzero()[0])
+            raise FloatingPointError(
+                f"member {member} of {type(self).__name__} has a loss of {losses[member].item()} at step {step} of its fit; "
+                "lower learning_rate, or look for outliers in the transitions"
+            )
+
+    def extra_repr(self) -> str:
+        return f"obs={self.obs_dim}, act={self.action_dim}, members={self.members}, targets={self.targets}"
+
+
+class _Rows:
+    """Standardised rows, as batches in which every member has rows of its own bootstrap."""
+
+    def __init__(self, inputs: Tensor, targets: Tensor, ends: Tensor, held: Tensor, counts: Tensor, generator: torch.Generator) -> None:
+        self.inputs, self.targets, self.ends, self.generator = inputs, targets, ends.to(inputs.dtype), generator
+        counts = counts * ~held
+        every = torch.arange(len(held), device=inputs.device)
+        bags = [torch.repeat_interleave(every, count) for count in counts]
+        self.sizes = torch.tensor([len(bag) for bag in bags])
+        self.bags = nn.utils.rnn.pad_sequence(bags, batch_first=True)  # (member, longest bag)
+        self.held = held.nonzero()[:, 0]
+        if len(self.held) > HELD_OUT_MOST:
+            self.held = self.held[torch.linspace(0, len(self.held) - 1, HELD_OUT_MOST).long()]
+
+    def like(self, inputs: Tensor, targets: Tensor) -> _Rows:
+        """The same rows and bootstraps in other units."""
+        other: _Rows = object.__new__(_Rows)
+        vars(other).update(vars(self) | {"inputs": inputs, "targets": targets})
+        return other
+
+    def batches(self, steps: int, batch_size: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Inputs, targets and ends, each ``(member, batch, …)``."""
+        for _ in range(steps):
+            draws = torch.rand(len(self.sizes), batch_size, generator=self.generator, dtype=torch.float64)
+            place = (draws * self.sizes[:, None]).long().to(self.bags.device)
+            rows = self.bags.gather(1, place)
+            yield self.inputs[rows], self.targets[rows], self.ends[rows]
+
+    @torch.no_grad()
+    def held_out_loss(self, model: Any) -> float:
+        """Mean over members, on rows that none of them is fitted to; NaN where there are none."""
+        if len(self.held) == 0:
+            return math.nan
+        inputs, targets, ends = self.inputs[self.held], self.targets[self.held], self.ends[self.held]
+        expand = (model.members, *inputs.shape)
+        return float(model._losses(inputs.expand(expand), targets, ends.expand(model.members, -1), beta=0).mean())
+
+
+def check_rows(model: Dynamics, transitions: Transitions, reward: Tensor | None) -> None:
+    """Refuse rows that can't be fitted, with the way out."""
+    name, n = type(model).__name__, transitions.batch_size
+    if transitions.obs.shape[1:] != (model.obs_dim,) or model.flat_action(transitions.action).shape[1] != model.action_dim:
+        raise ValueError(
+            f"{name} was made for observations of {model.obs_dim} and actions of {model.action_dim} numbers, but was given rows of "
+            f"{tuple(transitions.obs.shape[1:])} and {tuple(transitions.action.shape[1:])}; make it with the spaces of this task"
+        )
+    if n < 50:
+        raise ValueError(f"{name} needs at least 50 transitions to fit, but was given {n}; collect more real steps first")
+    if not callable(model.reward) and reward is None:
+        raise ValueError(
+            f"{name} learns the reward, but was given none; give the rewards of the transitions to fit, or a function: "
+            f"{name}(…, reward=lambda obs, action, next_obs: …)"
+        )
+    if reward is not None and reward.shape != (n,):
+        raise ValueError(f"{name} needs one reward for each of {n} transitions, shape ({n},), but was given {tuple(reward.shape)}")
+    for what, values in (("observations", transitions.obs), ("next observations", transitions.next_obs), ("rewards", reward)):
+        if values is not None and not values.isfinite().all():
+            raise ValueError(f"{name} was given {what} that are NaN or infinite; remove those rows before the fit")

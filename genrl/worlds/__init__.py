@@ -1,0 +1,19 @@
+"""The environment socket: a learned model replaces the simulator."""
+
+from genrl.models.dynamics import Dynamics, FitReport, Outcome, Prediction
+from genrl.models.ensemble import Ensemble
+from genrl.worlds.cycles import Cycle, learn_in_dreams
+from genrl.worlds.dream import DreamVecEnv
+from genrl.worlds.real import RealSteps
+
+__all__ = [
+    "Cycle",
+    "DreamVecEnv",
+    "Dynamics",
+    "Ensemble",
+    "FitReport",
+    "Outcome",
+    "Prediction",
+    "RealSteps",
+    "learn_in_dreams",
+]

@@ -1,0 +1,207 @@
+"""A dynamics model as a vectorised environment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.vec_env import VecEnv
+from torch import Tensor
+
+from genrl.errors import at_least, require
+from genrl.models.dynamics import Dynamics
+from genrl.spaces import brief
+from genrl.transitions import Transitions
+
+__all__ = ["DreamVecEnv"]
+
+COUNTERS = ("steps", "ended", "horizon", "stopped", "clipped")
+
+
+class DreamVecEnv(VecEnv):
+    r"""Many rows of a dream, stepped in one batch; for any Stable-Baselines3 learner.
+
+    .. math:: s_0 \sim \text{starts}, \qquad s_{t+1}, r_t \sim p_m(\cdot \mid s_t, a_t), \qquad \text{reward} = r_t + \eta\, u(s_t, a_t)
+
+    Each row asks one member of the model. An episode *terminates* only where the model says that the task's would. It is *truncated*, with
+    ``TimeLimit.truncated`` and ``terminal_observation`` so that learners bootstrap, after ``horizon`` steps, where the model knows too
+    little, and where it leaves what was ever seen. No observation or reward is ever NaN or infinite.
+
+    ``counters`` says how many steps were dreamed, and how many episodes ended by a termination, at the horizon, by a stop for uncertainty
+    and by a clip.
+
+    Args:
+        dynamics: the model.
+        starts: real observations in which episodes start, ``(row, obs)``, or the transitions that have them; see :meth:`set_starts`.
+        n_envs: number of rows.
+        horizon: most steps of an episode.
+        eta: weight of the uncertainty in the reward; above 0 explores, below 0 is cautious.
+        stop_quantile: quantile of the uncertainty at first steps, such as 0.95, above which an episode stops; ``None`` never stops.
+        stop_scale: factor of that quantile.
+        margin: share of each observation's range by which a dream may leave it before it is clipped and truncated.
+        noise: whether outcomes are drawn; without it they are the means of the row's member.
+        seed: of all draws.
+
+    Raises:
+        ValueError: a value that can't be, or starts of another size than the model's.
+
+    References:
+        Sutton, "Dyna, an Integrated Architecture for Learning, Planning, and Reacting", 1991.
+        Janner, Fu, Zhang, Levine, "When to Trust Your Model: Model-Based Policy Optimization", 2019, arXiv:1906.08253.
+        Frauenknecht et al., "Trust the Model Where It Trusts Itself", 2024, arXiv:2405.19014 (the calibrated stop).
+    """
+
+    def __init__(
+        self,
+        dynamics: Dynamics,
+        starts: Transitions | Tensor | np.ndarray | None = None,
+        n_envs: int = 256,
+        horizon: int = 20,
+        *,
+        eta: float = 0.0,
+        stop_quantile: float | None = None,
+        stop_scale: float = 1.0,
+        margin: float = 0.25,
+        noise: bool = True,
+        seed: int = 0,
+    ) -> None:
+        require(
+            DreamVecEnv,
+            *at_least(1, n_envs=n_envs, horizon=horizon),
+            *at_least(0, margin=margin, stop_scale=stop_scale),
+            ("eta", eta, np.isfinite(eta), "finite"),
+            ("stop_quantile", stop_quantile, stop_quantile is None or 0 < stop_quantile <= 1, "None or in (0, 1]"),
+        )
+        self.dynamics, self.horizon, self.eta, self.margin, self.noise = dynamics, horizon, eta, margin, noise
+        self.stop_quantile, self.stop_scale = stop_quantile, stop_scale
+        self.generator = torch.Generator().manual_seed(seed)
+        self.counters = dict.fromkeys(COUNTERS, 0)
+        self.render_mode = None
+        super().__init__(n_envs, dynamics.observation_space, dynamics.action_space)
+        self._like = next(item for item in dynamics.state_dict().values() if torch.is_tensor(item) and item.dtype.is_floating_point)
+        self._space_low, self._space_high = (
+            self._like.new_tensor(np.asarray(bound)) for bound in (dynamics.observation_space.low, dynamics.observation_space.high)
+        )
+        self._starts: Tensor | None = None
+        self._threshold, self._calibrated_on = 0.0, 0
+        self._obs = self._like.new_zeros((n_envs, dynamics.obs_dim))
+        self._time = torch.zeros(n_envs, dtype=torch.long, device=self._like.device)
+        self._action = torch.zeros(0)
+        if starts is not None:
+            self.set_starts(starts)
+
+    def set_starts(self, starts: Transitions | Tensor | np.ndarray) -> None:
+        """Start episodes in these real observations from now on; the model may have learned since, so the stop is calibrated anew."""
+        obs = torch.as_tensor(starts.obs if isinstance(starts, Transitions) else starts)
+        if obs.dim() != 2 or obs.shape[1] != self.dynamics.obs_dim or len(obs) == 0:
+            raise ValueError(
+                f"a dream of {brief(self.observation_space)} needs starts of shape (rows, {self.dynamics.obs_dim}) with at least one row, "
+                f"but was given {tuple(obs.shape)}; use observations of the same task"
+            )
+        self._starts = obs.to(self._like)
+        self._threshold, self._calibrated_on = 0.0, 0
+        reach = self.margin * (self.dynamics.high - self.dynamics.low)
+        self._low, self._high = self.dynamics.low - reach, self.dynamics.high + reach
+
+    @property
+    def threshold(self) -> float | None:
+        """Uncertainty above which an episode stops now."""
+        return self._threshold if self.stop_quantile is not None and self._calibrated_on else None
+
+    def reset(self) -> np.ndarray:
+        self._obs = self._draw_starts(self.num_envs)
+        self._time.zero_()
+        return self._array(self._obs)
+
+    def step_async(self, actions: np.ndarray) -> None:
+        action = torch.as_tensor(actions, device=self._like.device)
+        if isinstance(self.action_space, spaces.Box):
+            low, high = (self._like.new_tensor(bound) for bound in (self.action_space.low, self.action_space.high))
+            action = action.to(self._like).reshape(self.num_envs, *self.action_space.shape).clamp(low, high)
+        self._action = action
+
+    @torch.no_grad()
+    def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
+        obs, action = self._obs, self._action
+        outcome = self.dynamics.step(obs, action, self.generator if self.noise else None)
+        next_obs, clipped = self._guarded(outcome.next_obs, obs)
+        clipped |= ~outcome.reward.isfinite()
+        reward = outcome.reward.nan_to_num(0.0, 0.0, 0.0)
+        stopped = torch.zeros_like(clipped)
+        if self.eta or self.stop_quantile is not None:
+            uncertainty = self.dynamics.uncertainty(obs, action).nan_to_num(0.0, 0.0, 0.0)
+            reward = reward + self.eta * uncertainty
+            stopped = self._too_uncertain(uncertainty)
+        self._time += 1
+        terminated = outcome.terminated & ~clipped
+        done = terminated | clipped | stopped | (self._time >= self.horizon)
+        self._count(terminated, clipped, stopped, done)
+        infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
+        shown = next_obs
+        if done.any():
+            rows, terminal = done.nonzero()[:, 0], self._array(next_obs)
+            for row, ended in zip(rows.tolist(), terminated[rows].tolist(), strict=True):
+                infos[row] = {"terminal_observation": terminal[row], "TimeLimit.truncated": not ended}
+            shown = next_obs.clone()
+            shown[rows] = self._draw_starts(len(rows))
+            self._time[rows] = 0
+        self._obs = shown
+        return self._array(shown), reward.float().cpu().numpy(), done.cpu().numpy(), infos
+
+    def _guarded(self, next_obs: Tensor, obs: Tensor) -> tuple[Tensor, Tensor]:
+        """Observations that are finite, in the space and not far outside of what was seen; and which rows were not."""
+        seen = torch.where(next_obs.isfinite(), next_obs, obs)
+        inside = torch.minimum(torch.maximum(seen, self._low), self._high)
+        clipped = (inside != next_obs).any(1)  # NaN is unequal to all
+        return torch.minimum(torch.maximum(inside, self._space_low), self._space_high), clipped
+
+    def _too_uncertain(self, uncertainty: Tensor) -> Tensor:
+        """Which rows stop; the threshold is the mean quantile of first steps, so these are looked at first."""
+        if self.stop_quantile is None:
+            return torch.zeros_like(uncertainty, dtype=torch.bool)
+        first = uncertainty[self._time == 0]
+        if len(first):
+            quantile = self.stop_scale * float(first.double().quantile(self.stop_quantile))
+            total = self._calibrated_on + len(first)
+            self._threshold += (quantile - self._threshold) * len(first) / total
+            self._calibrated_on = total
+        return uncertainty > self._threshold
+
+    def _count(self, terminated: Tensor, clipped: Tensor, stopped: Tensor, done: Tensor) -> None:
+        stopped = stopped & ~clipped & ~terminated
+        at_horizon = done & ~terminated & ~clipped & ~stopped
+        for name, rows in (("ended", terminated), ("horizon", at_horizon), ("stopped", stopped), ("clipped", clipped)):
+            self.counters[name] += int(rows.sum())
+        self.counters["steps"] += self.num_envs
+
+    def _draw_starts(self, n: int) -> Tensor:
+        if self._starts is None:
+            raise ValueError("this dream has no starts; give it real observations first: dream.set_starts(transitions)")
+        return self._starts[torch.randint(len(self._starts), (n,), generator=self.generator).to(self._starts.device)]
+
+    def _array(self, obs: Tensor) -> np.ndarray:
+        return obs.cpu().numpy().astype(self.observation_space.dtype)  # a copy, so that nobody holds the dream's own state
+
+    def seed(self, seed: int | None = None) -> Sequence[int | None]:
+        """Seed all draws; one seed is that of every row."""
+        if seed is not None:
+            self.generator.manual_seed(seed)
+        return [seed] * self.num_envs
+
+    def close(self) -> None:
+        pass
+
+    def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
+        return [getattr(self, attr_name)] * len(list(self._get_indices(indices)))
+
+    def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
+        setattr(self, attr_name, value)
+
+    def env_method(self, method_name: str, *method_args: Any, indices: Any = None, **method_kwargs: Any) -> list[Any]:
+        raise AttributeError(f"a dream has no single environments whose {method_name} could be called; use the real task")
+
+    def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:
+        return [False] * len(list(self._get_indices(indices)))

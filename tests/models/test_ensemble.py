@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+import math
+from copy import deepcopy
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+
+from genrl.models.ensemble import Ensemble, _Rows
+from genrl.transitions import Transitions
+from tests.worlds.analytic import BOX, OBS, LinearGaussian
+
+SMALL = {"members": 3, "hidden": (32,)}
+
+
+def world(**kwargs) -> Ensemble:
+    return Ensemble(OBS, BOX, **SMALL | kwargs)
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return LinearGaussian(std=0.05).rows(1500)
+
+
+@pytest.fixture(scope="module")
+def fitted(rows):
+    model = world(targets="delta")
+    return model, model.fit(*rows, max_steps=1500)
+
+
+class TestFit:
+    def test_it_learns_the_mean_the_noise_and_the_reward(self, fitted):
+        model, report = fitted
+        exact, reward = LinearGaussian(std=0.05).rows(500, seed=9)
+        with torch.no_grad():
+            said = model.predict(exact.obs, exact.action)
+        mean = LinearGaussian().predict(exact.obs, exact.action).mean[0]
+        assert (said.mean.mean(0) - mean).square().mean().sqrt() < 0.03
+        assert said.std.mean() == pytest.approx(0.05, rel=0.3)
+        assert 1 - (said.reward.mean(0) - reward).square().mean() / reward.var() > 0.95
+        assert report.held_out_rows > 0
+        assert report.rows + report.held_out_rows == 1500
+
+    def test_members_differ_more_where_nothing_was_seen(self, fitted):
+        model, _ = fitted
+        near, far = torch.zeros(200, 2), torch.full((200, 2), 8.0)
+        action = torch.zeros(200, 1)
+        assert model.uncertainty(far, action).mean() > 10 * model.uncertainty(near, action).mean()
+
+    def test_a_refit_starts_from_what_is_known(self, fitted, rows):
+        model, report = fitted
+        again = model.fit(*rows, max_steps=50)
+        assert again.held_out_loss <= report.held_out_loss + 0.05
+        assert again.steps == 50
+
+    def test_it_stops_when_the_held_out_rows_get_no_better(self, rows):
+        report = world(targets="delta").fit(*rows, max_steps=100_000, patience=2, check_every=20)
+        assert report.stopped_early
+        assert report.steps < 20_000
+
+    def test_the_cap_holds_also_where_both_targets_are_tried(self):
+        obs = torch.randn(1001, 2, generator=torch.Generator().manual_seed(0)).cumsum(0)
+        walk = Transitions(obs[:-1], torch.zeros(1000, 1), obs[1:], torch.zeros(1000, dtype=torch.bool))
+        model = world()
+        assert model.fit(walk, torch.zeros(1000), max_steps=650, patience=100).steps == 650
+        assert int(model.optimizer.state[next(model.parameters())]["step"]) == 650  # of the chosen road, 300 of them to choose
+
+    def test_the_best_held_out_parameters_are_kept(self, rows):
+        stopped, best = world(targets="delta"), world(targets="delta")
+        report = stopped.fit(*rows, max_steps=100_000, patience=2, check_every=20)
+        best.fit(*rows, max_steps=report.steps - 40, patience=100, check_every=20)
+        assert all(torch.equal(a, b) for a, b in zip(stopped.parameters(), best.parameters(), strict=True))
+
+    def test_no_member_is_fitted_to_a_held_out_row(self):
+        held, counts = torch.tensor([True, False, False, True]), torch.tensor([[1, 2, 0, 3], [0, 1, 1, 1]])
+        inputs = torch.arange(4.0)[:, None]
+        rows = _Rows(inputs, inputs, held, held, counts, torch.Generator().manual_seed(0))
+        ((drawn, _, _),) = rows.batches(1, 100)
+        assert [set(member.flatten().tolist()) for member in drawn] == [{1.0}, {1.0, 2.0}]
+
+    def test_noise_that_forgets_the_state_is_learned_directly_and_a_slow_walk_by_its_change(self):
+        generator = torch.Generator().manual_seed(0)
+        obs = torch.randn(3001, 2, generator=generator)
+        walk = (0.02 * obs).cumsum(0)
+        action, ends = torch.zeros(3000, 1), torch.zeros(3000, dtype=torch.bool)
+        for values, kind in ((obs, "direct"), (walk, "delta")):
+            model = world(reward=lambda obs, action, next_obs: obs[:, 0])
+            report = model.fit(Transitions(values[:-1], action, values[1:], ends), max_steps=601)
+            assert report.targets == kind
+
+    def test_fitting_repeats_bit_for_bit_and_leaves_torchs_generator_alone(self, rows):
+        def parameters():
+            model = world()
+            model.fit(*rows, max_steps=620)
+            return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+
+        torch.manual_seed(0)
+        before = torch.random.get_rng_state()
+        first = parameters()
+        assert torch.equal(torch.random.get_rng_state(), before)
+        torch.manual_seed(1)
+        assert torch.equal(parameters(), first)
+
+    def test_a_restored_model_goes_on_as_if_nothing_had_happened(self, rows):
+        model, other = world(), world(seed=5)
+        model.fit(*rows, max_steps=30)
+        other.load_state_dict(model.state_dict())
+        for either in (model, other):
+            either.fit(*rows, max_steps=30)
+        obs, action = torch.randn(20, 2), torch.zeros(20, 1)
+        for a, b in zip(model.predict(obs, action), other.predict(obs, action), strict=True):
+            assert torch.equal(a, b)
+
+    def test_every_parameter_learns(self, rows):
+        model = world()
+        before = [parameter.detach().clone() for parameter in model.parameters()]
+        transitions, reward = rows
+        model.fit(transitions._replace(terminated=transitions.obs[:, 0] > 1), reward, max_steps=50)
+        assert all((old != new).any() for old, new in zip(before, model.parameters(), strict=True))
+
+
+class TestPredict:
+    def test_row_i_asks_member_i_mod_members(self, fitted):
+        model, _ = fitted
+        obs, action = torch.randn(7, 2), torch.rand(7, 1)
+        whole, own = model.predict(obs, action), model.predict_own(obs, action)
+        for field, one in zip(whole, own, strict=True):
+            assert one.shape == (1, *field.shape[1:])
+            torch.testing.assert_close(one[0], torch.stack([field[i % 3, i] for i in range(7)]))
+
+    def test_untrained_it_is_in_the_environments_units_by_hand(self):
+        model = world(targets="direct", members=1, hidden=(), termination="none")
+        (layer,) = model.network
+        with torch.no_grad():
+            layer.weight.zero_()
+            layer.bias.copy_(torch.tensor([[[2.0, 1.0, -1.0, 0.0, 0.0, 0.0]]]))  # means of s′₀, s′₁ and r, then log stds
+        model.target_stats.mean.copy_(torch.tensor([10.0, 20.0, 30.0]))
+        model.target_stats.var.copy_(torch.tensor([4.0, 9.0, 25.0]))
+        said = model.predict(torch.zeros(1, 2), torch.zeros(1, 1))
+        assert said.mean.tolist() == [[[14.0, 23.0]]]
+        assert said.reward.tolist() == [[25.0]]
+        log_std = -6 + math.log1p(math.exp(6)) - math.log1p(math.exp(-1))
+        np.testing.assert_allclose(said.std.detach().numpy(), [[[2 * math.exp(log_std), 3 * math.exp(log_std)]]], rtol=1e-5)
+
+    def test_uncertainty_is_disagreements_formula_and_zero_for_one_member(self):
+        model = world(members=2, hidden=())
+        (layer,) = model.network
+        with torch.no_grad():
+            layer.weight.zero_()
+            layer.bias.zero_()
+            layer.bias[:, 0, 0] = torch.tensor([1.0, 5.0])
+        torch.testing.assert_close(model.uncertainty(torch.zeros(3, 2), torch.zeros(3, 1)), torch.full((3,), (4.0 + 0.0) / 2))
+        assert (world(members=1).uncertainty(torch.randn(3, 2), torch.zeros(3, 1)) == 0).all()
+
+    def test_ends_that_were_never_seen_never_come(self, fitted):
+        model = deepcopy(fitted[0])
+        with torch.no_grad():
+            model.network[-1].bias[..., -1] = 50.0  # the logit of the end
+        assert (model.predict(torch.zeros(50, 2), torch.zeros(50, 1)).continuation == 1).all()
+
+    def test_ends_are_learned(self):
+        transitions, reward = LinearGaussian().rows(2000)
+        ends = transitions.next_obs[:, 0] > 0.5
+        model = world()
+        model.fit(transitions._replace(terminated=ends), reward, max_steps=1500)
+        said = model.predict(transitions.obs, transitions.action).continuation.mean(0) < 0.5
+        assert (said == ends).double().mean() > 0.97
+
+    def test_functions_take_the_place_of_what_is_learned(self):
+        model = world(reward=lambda obs, action, next_obs: next_obs[:, 0], termination=lambda obs, action, next_obs: obs[:, 0] > 0)
+        model.fit(LinearGaussian().rows(200)[0], max_steps=20)
+        outcome = model.step(torch.tensor([[1.0, 0.0], [-1.0, 0.0]]), torch.zeros(2, 1))
+        assert torch.equal(outcome.reward, outcome.next_obs[:, 0])
+        assert outcome.terminated.tolist() == [True, False]
+
+    def test_discrete_actions_are_one_hot(self):
+        model = Ensemble(OBS, spaces.Discrete(3), **SMALL)
+        assert model.predict(torch.zeros(4, 2), torch.tensor([0, 1, 2, 0])).mean.shape == (3, 4, 2)
+
+    def test_it_computes_in_the_dtype_of_its_parameters(self):
+        model = world().double()
+        assert model.predict(torch.zeros(2, 2).double(), torch.zeros(2, 1).double()).mean.dtype == torch.float64
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("space", "said"),
+        [
+            (spaces.Box(0, 255, (64, 64, 3), np.uint8), "put an encoder before it"),
+            (spaces.Discrete(5), "wrap the environment in gymnasium.wrappers.FlattenObservation"),
+            (spaces.Dict({"a": OBS}), "FlattenObservation"),
+        ],
+    )
+    def test_observations_that_no_model_takes_are_refused_with_the_way_out(self, space, said):
+        with pytest.raises(ValueError, match=said):
+            Ensemble(space, BOX)
+
+    def test_rows_that_cannot_be_fitted_are_refused_before_anything_is_learned(self):
+        transitions, reward = LinearGaussian().rows(100)
+        model = world()
+        with pytest.raises(ValueError, match="at least 50 transitions to fit, but was given 20"):
+            model.fit(transitions.rows(slice(20)), reward[:20])
+        with pytest.raises(ValueError, match="learns the reward, but was given none"):
+            model.fit(transitions)
+        with pytest.raises(ValueError, match="one reward for each of 100"):
+            model.fit(transitions, reward[:5])
+        with pytest.raises(ValueError, match="make it with the spaces of this task"):
+            model.fit(transitions._replace(obs=torch.zeros(100, 3), next_obs=torch.zeros(100, 3)), reward)
+        with pytest.raises(ValueError, match="rewards that are NaN or infinite"):
+            model.fit(transitions, reward * torch.nan)
+        assert model.fits == 0
+
+    def test_a_member_that_became_nan_is_named_with_its_step(self):
+        model = world()
+        with torch.no_grad():
+            model.network[0].weight[1] = torch.nan
+        with pytest.raises(FloatingPointError, match="member 1 of Ensemble has a loss of nan at step 50"):
+            model.fit(*LinearGaussian().rows(200), max_steps=100)
+
+    @pytest.mark.parametrize("kwargs", [{"members": 0}, {"hidden": (0,)}, {"learning_rate": -1.0}, {"targets": "both"}])
+    def test_values_that_cannot_be_name_their_keyword(self, kwargs):
+        with pytest.raises(ValueError, match=next(iter(kwargs))):
+            world(**kwargs)
