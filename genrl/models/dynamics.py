@@ -15,7 +15,7 @@ from genrl.models.stateful import Stateful
 from genrl.spaces import Space, brief, flat_action, flat_size
 from genrl.transitions import Transitions
 
-__all__ = ["Dynamics", "FitReport", "Outcome", "Prediction", "Standardizer", "regress"]
+__all__ = ["Dynamics", "FitReport", "Outcome", "Prediction", "Standardizer", "TargetScale", "check_rows", "regress", "restandardize"]
 
 RewardFunction = Callable[[Tensor, Tensor, Tensor], Tensor]
 """From ``obs (batch, obs)``, ``action (batch, …)`` and ``next_obs (batch, obs)`` to rewards ``(batch,)``."""
@@ -52,6 +52,43 @@ class Standardizer(nn.Module):
     def change(self, obs: Tensor, next_obs: Tensor) -> Tensor:
         """What a network that predicts the change is to give, ``(batch, obs)``: the difference of both in standard deviations."""
         return self.obs(next_obs) - self.obs(obs)
+
+
+class TargetScale(nn.Module):
+    """What a model regresses, in standard deviations: the next observation or its change, and whatever else there is, such as the reward.
+
+    Args:
+        obs_dim: size of an observation; the targets' first entries.
+        outputs: number of targets.
+        delta: whether observations are predicted as changes.
+    """
+
+    delta: Tensor
+
+    def __init__(self, obs_dim: int, outputs: int, delta: bool) -> None:
+        super().__init__()
+        self.obs_dim = obs_dim
+        self.stats = RunningMeanStd((outputs,))
+        self.register_buffer("delta", torch.tensor(delta))
+
+    def raw(self, obs: Tensor, next_obs: Tensor, *others: Tensor) -> Tensor:
+        """Targets in the environment's units, ``(batch, output)``; ``others`` are ``(batch,)`` each."""
+        return torch.cat([next_obs - obs if self.delta else next_obs, *(other[:, None].to(obs) for other in others)], dim=1)
+
+    def in_units(self, mean: Tensor, std: Tensor, obs: Tensor) -> tuple[Tensor, Tensor]:
+        """From standardised outputs ``(…, batch, output)`` to means and standard deviations in the environment's units."""
+        scale, offset = self.stats.std.to(mean.dtype), self.stats.mean.to(mean.dtype)
+        mean, std = torch.addcmul(offset, mean, scale), std * scale
+        if self.delta:
+            mean = torch.cat([mean[..., : self.obs_dim] + obs, mean[..., self.obs_dim :]], dim=-1)
+        return mean, std
+
+
+@torch.no_grad()
+def restandardize(stats: RunningMeanStd, rows: Tensor) -> None:
+    """Take the statistics of these rows alone, ``(batch, …)``."""
+    stats.count.zero_()
+    stats.update(rows)
 
 
 @torch.enable_grad()
@@ -196,6 +233,13 @@ class Dynamics(Stateful):
         """Learn from all transitions so far, in the order of time; ``reward`` is ``(batch,)``, and only needed where it is learned."""
         raise NotImplementedError(f"{type(self).__name__} does not learn")
 
+    @torch.no_grad()
+    def remember_range(self, transitions: Transitions) -> None:
+        """Set ``low`` and ``high`` to the range of these observations."""
+        both = torch.cat([transitions.obs, transitions.next_obs])
+        self.low.copy_(both.min(0).values)
+        self.high.copy_(both.max(0).values)
+
     def flat_action(self, action: Tensor) -> Tensor:
         """Actions as ``(batch, action_dim)`` floats."""
         return flat_action(self.action_space, action)
@@ -214,3 +258,25 @@ def _refuse(name: str, space: Any) -> None:
             f"{name} takes observations of a flat Box, shape (n,), but was given {brief(space)}; "
             "wrap the environment in gymnasium.wrappers.FlattenObservation"
         )
+
+
+def check_rows(model: Dynamics, transitions: Transitions, reward: Tensor | None) -> None:
+    """Refuse rows that can't be fitted, with the way out."""
+    name, n = type(model).__name__, transitions.batch_size
+    if transitions.obs.shape[1:] != (model.obs_dim,) or model.flat_action(transitions.action).shape[1] != model.action_dim:
+        raise ValueError(
+            f"{name} was made for observations of {model.obs_dim} and actions of {model.action_dim} numbers, but was given rows of "
+            f"{tuple(transitions.obs.shape[1:])} and {tuple(transitions.action.shape[1:])}; make it with the spaces of this task"
+        )
+    if n < 50:
+        raise ValueError(f"{name} needs at least 50 transitions to fit, but was given {n}; collect more real steps first")
+    if not callable(model.reward) and reward is None:
+        raise ValueError(
+            f"{name} learns the reward, but was given none; give the rewards of the transitions to fit, or a function: "
+            f"{name}(…, reward=lambda obs, action, next_obs: …)"
+        )
+    if reward is not None and reward.shape != (n,):
+        raise ValueError(f"{name} needs one reward for each of {n} transitions, shape ({n},), but was given {tuple(reward.shape)}")
+    for what, values in (("observations", transitions.obs), ("next observations", transitions.next_obs), ("rewards", reward)):
+        if values is not None and not values.isfinite().all():
+            raise ValueError(f"{name} was given {what} that are NaN or infinite; remove those rows before the fit")

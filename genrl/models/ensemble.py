@@ -12,9 +12,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genrl.errors import at_least, positive, require
-from genrl.models.dynamics import Dynamics, EndFunction, FitReport, Prediction, RewardFunction, Standardizer
+from genrl.models.dynamics import (
+    Dynamics,
+    EndFunction,
+    FitReport,
+    Prediction,
+    RewardFunction,
+    Standardizer,
+    TargetScale,
+    check_rows,
+    restandardize,
+)
 from genrl.models.nn import ensemble_mlp, gradient_step
-from genrl.models.normalization import RunningMeanStd
 from genrl.models.resampling import bootstrap, held_out, row_hash, windows
 from genrl.spaces import Space
 from genrl.transitions import Transitions
@@ -59,7 +68,6 @@ class Ensemble(Dynamics):
     """
 
     ends_seen: Tensor
-    delta: Tensor
     fits: Tensor
 
     def __init__(
@@ -87,8 +95,7 @@ class Ensemble(Dynamics):
         self.outputs = self.obs_dim + (reward == "learned")
         """Gaussian outputs: the observation, and the reward where it is learned."""
         self.standardizer = Standardizer(self.obs_dim, self.action_dim, clip=10.0)
-        self.target_stats = RunningMeanStd((self.outputs,))
-        self.register_buffer("delta", torch.tensor(targets != "direct"))
+        self.target_scale = TargetScale(self.obs_dim, self.outputs, delta=targets != "direct")
         self.register_buffer("ends_seen", torch.tensor(False))
         self.register_buffer("fits", torch.zeros((), dtype=torch.long))
         sizes = [self.obs_dim + self.action_dim, *hidden, 2 * self.outputs + (termination == "learned")]
@@ -152,7 +159,7 @@ class Ensemble(Dynamics):
         steps, loss, best, early = self._descend(rows, max_steps - spent, batch_size, patience, check_every)
         self.fits += 1
         n_held = int(held.sum())
-        return FitReport(steps + spent, loss, best, len(held) - n_held, n_held, early, "delta" if self.delta else "direct")
+        return FitReport(steps + spent, loss, best, len(held) - n_held, n_held, early, "delta" if self.target_scale.delta else "direct")
 
     def _choose_targets(
         self, rows: _Rows, transitions: Transitions, reward: Tensor | None, held: Tensor, batch_size: int
@@ -164,7 +171,7 @@ class Ensemble(Dynamics):
         start, results = deepcopy(self.state_dict()), {}
         for delta in (True, False):
             self.load_state_dict(start)
-            self.delta.fill_(delta)
+            self.target_scale.delta.fill_(delta)
             inputs, targets = self._restandardize(transitions, reward, ~held)
             tried = rows.like(inputs, targets)
             self._descend(tried, PROBE_STEPS, batch_size, PROBE_STEPS, PROBE_STEPS)
@@ -224,12 +231,10 @@ class Ensemble(Dynamics):
 
     def _in_units(self, raw: Tensor, obs: Tensor) -> Prediction:
         mean, log_std, end = self._split(raw)
-        scale, offset = self.target_stats.std.to(raw.dtype), self.target_stats.mean.to(raw.dtype)
-        mean, std = torch.addcmul(offset, mean, scale), log_std.exp() * scale
-        next_obs = mean[..., : self.obs_dim] + obs if self.delta else mean[..., : self.obs_dim]
+        mean, std = self.target_scale.in_units(mean, log_std.exp(), obs)
         reward = mean[..., -1] if self.outputs > self.obs_dim else torch.zeros_like(mean[..., 0])
         goes_on = torch.sigmoid(-end) if end is not None and self.ends_seen else torch.ones_like(reward)
-        return Prediction(next_obs, std[..., : self.obs_dim], reward, goes_on)
+        return Prediction(mean[..., : self.obs_dim], std[..., : self.obs_dim], reward, goes_on)
 
     def _inputs(self, obs: Tensor, action: Tensor) -> Tensor:
         return self.standardizer.inputs(obs, self.flat_action(action))
@@ -238,17 +243,13 @@ class Ensemble(Dynamics):
     def _restandardize(self, transitions: Transitions, reward: Tensor | None, fitted: Tensor) -> tuple[Tensor, Tensor]:
         """Take the statistics of these rows alone; the standardised inputs and targets of all."""
         obs, action, next_obs, terminated = transitions
-        flat, target = self.flat_action(action), next_obs - obs if self.delta else next_obs
-        if reward is not None and self.outputs > self.obs_dim:
-            target = torch.cat([target, reward[:, None].to(target)], 1)
-        for stats, rows in ((self.standardizer.obs, obs), (self.standardizer.action, flat), (self.target_stats, target)):
-            stats.count.zero_()
-            stats.update(rows[fitted])
+        flat = self.flat_action(action)
+        target = self.target_scale.raw(obs, next_obs, *([reward] if reward is not None and self.outputs > self.obs_dim else []))
+        for stats, rows in ((self.standardizer.obs, obs), (self.standardizer.action, flat), (self.target_scale.stats, target)):
+            restandardize(stats, rows[fitted])
         self.ends_seen.fill_(bool(terminated.any()))
-        both = torch.cat([obs, next_obs])
-        self.low.copy_(both.min(0).values)
-        self.high.copy_(both.max(0).values)
-        return self.standardizer.inputs(obs, flat), self.target_stats(target)
+        self.remember_range(transitions)
+        return self.standardizer.inputs(obs, flat), self.target_scale.stats(target)
 
     def _check_finite(self, losses: Tensor, step: int) -> None:
         if not losses.isfinite().all():
@@ -298,25 +299,3 @@ class _Rows:
         inputs, targets, ends = self.inputs[self.held], self.targets[self.held], self.ends[self.held]
         expand = (model.members, *inputs.shape)
         return float(model._losses(inputs.expand(expand), targets, ends.expand(model.members, -1), beta=0).mean())
-
-
-def check_rows(model: Dynamics, transitions: Transitions, reward: Tensor | None) -> None:
-    """Refuse rows that can't be fitted, with the way out."""
-    name, n = type(model).__name__, transitions.batch_size
-    if transitions.obs.shape[1:] != (model.obs_dim,) or model.flat_action(transitions.action).shape[1] != model.action_dim:
-        raise ValueError(
-            f"{name} was made for observations of {model.obs_dim} and actions of {model.action_dim} numbers, but was given rows of "
-            f"{tuple(transitions.obs.shape[1:])} and {tuple(transitions.action.shape[1:])}; make it with the spaces of this task"
-        )
-    if n < 50:
-        raise ValueError(f"{name} needs at least 50 transitions to fit, but was given {n}; collect more real steps first")
-    if not callable(model.reward) and reward is None:
-        raise ValueError(
-            f"{name} learns the reward, but was given none; give the rewards of the transitions to fit, or a function: "
-            f"{name}(…, reward=lambda obs, action, next_obs: …)"
-        )
-    if reward is not None and reward.shape != (n,):
-        raise ValueError(f"{name} needs one reward for each of {n} transitions, shape ({n},), but was given {tuple(reward.shape)}")
-    for what, values in (("observations", transitions.obs), ("next observations", transitions.next_obs), ("rewards", reward)):
-        if values is not None and not values.isfinite().all():
-            raise ValueError(f"{name} was given {what} that are NaN or infinite; remove those rows before the fit")

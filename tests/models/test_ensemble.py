@@ -136,8 +136,8 @@ class TestPredict:
         with torch.no_grad():
             layer.weight.zero_()
             layer.bias.copy_(torch.tensor([[[2.0, 1.0, -1.0, 0.0, 0.0, 0.0]]]))  # means of s′₀, s′₁ and r, then log stds
-        model.target_stats.mean.copy_(torch.tensor([10.0, 20.0, 30.0]))
-        model.target_stats.var.copy_(torch.tensor([4.0, 9.0, 25.0]))
+        model.target_scale.stats.mean.copy_(torch.tensor([10.0, 20.0, 30.0]))
+        model.target_scale.stats.var.copy_(torch.tensor([4.0, 9.0, 25.0]))
         said = model.predict(torch.zeros(1, 2), torch.zeros(1, 1))
         assert said.mean.tolist() == [[[14.0, 23.0]]]
         assert said.reward.tolist() == [[25.0]]
