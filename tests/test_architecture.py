@@ -37,6 +37,7 @@ TOUCHES_SB3 = {
     "sb3/hooks.py",
     "sb3/learner.py",
     "sb3/observations.py",
+    "sb3/plugged.py",
     "sb3/replay.py",
     "sb3/state.py",
 }

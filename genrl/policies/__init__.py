@@ -2,7 +2,8 @@
 
 from genrl.policies.cloning import clone
 from genrl.policies.dagger import dagger
+from genrl.policies.mixing import Mixing
 from genrl.policies.noise import HeldNoise
 from genrl.policies.warmup import CriticWarmUp
 
-__all__ = ["CriticWarmUp", "HeldNoise", "clone", "dagger"]
+__all__ = ["CriticWarmUp", "HeldNoise", "Mixing", "clone", "dagger"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Protocol
 
+import torch
 from gymnasium import spaces
 from torch import Tensor
 
@@ -68,6 +69,11 @@ class RewardModel(Stateful):
         self.action_space: spaces.Space[Any] = action_space
         self.obs_dim = observation_space.shape[0]
         self.action_dim = spaces.flatdim(action_space)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating type of the transitions that it takes: that of its parameters, or float32 without any."""
+        return next((parameter.dtype for parameter in self.parameters()), torch.float32)
 
     def forward(self, transitions: Transitions) -> Tensor:
         """Reward per transition, ``(batch,)``."""

@@ -17,8 +17,8 @@ __all__ = ["SQIL", "Constant"]
 class SQIL(RewardModel):
     """Soft Q imitation learning: reward 1 for the demonstrated transitions of a batch, 0 for the learner's own.
 
-    It needs demonstrations in the batches of an off-policy learner, half of each: ``RewardCallback(SQIL(…), extrinsic_weight=0.0,
-    demonstrations=demos, expert_fraction=0.5)``.
+    It needs demonstrations in the batches of an off-policy learner, half of each: ``callback=[RewardCallback(SQIL(…),
+    extrinsic_weight=0.0), Mixing(demos, share=0.5)]``.
 
     Args:
         observation_space, action_space, seed: see :class:`RewardModel`.

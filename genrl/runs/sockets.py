@@ -83,7 +83,7 @@ def plugs(setting: Setting) -> list[Plug]:
     """
     roles = [attribute(role.plug) for name, role in ROLES.items() if role.plug and name in setting.config.roles]
     found = []
-    for socket in (held_noise, critic_warm_up, *roles):
+    for socket in (held_noise, critic_warm_up, mixing, *roles):
         plug = socket(setting)
         if plug is not None:
             found.append(plug)
@@ -112,6 +112,21 @@ def critic_warm_up(setting: Setting) -> Plug | None:
     return Plug("warm-up", [CriticWarmUp(config.critic_warmup)])
 
 
+def mixing(setting: Setting) -> Plug | None:
+    """Demonstrations that take the place of a share of each batch."""
+    config = setting.config
+    if setting.loaded is None or not _expert_fraction(config):
+        return None
+    from genrl.policies import Mixing
+
+    callback = Mixing(setting.loaded.demonstrations, _expert_fraction(config), seed=config.seed)
+    return Plug("mixing", [callback], callback, check=Mixing.check)
+
+
+def _expert_fraction(config: RunConfig) -> float:
+    return (config.expert_fraction or 0.0) if isinstance(config, ImitateConfig) else 0.0
+
+
 def reward(setting: Setting) -> Plug | None:
     """The model that scores transitions, by its callback."""
     config, cls = setting.config, setting.classes.get("reward")
@@ -119,7 +134,11 @@ def reward(setting: Setting) -> Plug | None:
         return None
     from genrl.rewards import RewardCallback
 
-    demonstrations = None if setting.loaded is None else setting.loaded.demonstrations
+    if cls.needs_expert_batches and not _expert_fraction(config):
+        raise RunError(
+            f"{cls.__name__} needs demonstrations in the batches of an off-policy learner; "
+            f"type: genrl imitate --reward {config.reward} --demos FILE --learner sac --expert-fraction 0.5"
+        )
     try:
         callback = RewardCallback(
             cls(observation_space=setting.observation_space, action_space=setting.action_space, **_reward_kwargs(setting, cls)),
@@ -127,8 +146,6 @@ def reward(setting: Setting) -> Plug | None:
             config.extrinsic_weight,
             update_every=config.update_every,
             memory_size=config.memory_size,
-            demonstrations=demonstrations,
-            expert_fraction=(config.expert_fraction or 0.0) if isinstance(config, ImitateConfig) else 0.0,
             seed=config.seed,
         )
     except RunError:
@@ -139,7 +156,6 @@ def reward(setting: Setting) -> Plug | None:
         "reward",
         [callback],
         callback,
-        check=callback.check_mixing,
         files=lambda: {"reward.safetensors": callback.reward.state_dict()},
         words=lambda: f"bonus {callback.last_bonus.mean():.3g}" if callback.last_bonus.size else "",
     )

@@ -1,4 +1,4 @@
-"""Where a reward enters Stable-Baselines3: the live buffer of a learner, for the length of one ``learn``.
+"""Where rewards and lent rows enter Stable-Baselines3: the live buffer of a learner, for the length of one ``learn``.
 
 The buffer object gets a throw-away subclass of its own class as its ``__class__``; taking it off again leaves nothing. SB3 2.9 files
 cited below are in ``stable_baselines3/common``.
@@ -7,64 +7,122 @@ cited below are in ``stable_baselines3/common``.
 from __future__ import annotations
 
 import copyreg
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any
 
 import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.buffers import ReplayBuffer
 
-from genrl.sb3.batches import ExpertBatches
+from genrl.sb3.batches import Rows, join, sizes
 from genrl.transitions import Transitions
 
-__all__ = ["OffPolicyPart", "OnPolicyPart", "attach", "detach"]
+__all__ = ["LendingPart", "OffPolicyPart", "OnPolicyPart", "Part", "Running", "attach", "attached", "buffer_of", "detach"]
 
 
 @dataclass(eq=False)
 class OnPolicyPart:
     """One reward's part of an on-policy learner's return."""
 
+    name: str
     env_rewards: Callable[[], np.ndarray]
     """The environment's own rewards of the rollout, ``(time, env)``, before the bootstrap of truncated episodes was added to them."""
     score: Callable[[], np.ndarray]
     """Weighted bonus of the rollout, ``(time, env)``."""
-    extrinsic_weight: float
+    extrinsic_weight: Callable[[], float]
 
 
 @dataclass(eq=False)
 class OffPolicyPart:
     """One reward's part of an off-policy learner's batches."""
 
+    name: str
     score: Callable[[np.ndarray, np.ndarray], np.ndarray]
     """Weighted bonus of the cells ``(rows, envs)`` of the buffer, in their broadcast shape."""
     stored: Callable[[int, list[dict[str, Any]]], None]
     """Called with the row that is about to be written, and its infos."""
-    extrinsic_weight: float
-    score_expert: Callable[[Transitions], np.ndarray]
-    """Weighted bonus ``(batch,)`` of demonstrated transitions."""
-    expert: ExpertBatches | None = None
-    """Demonstrations that take the place of a share of each batch."""
+    score_lent: Callable[[Transitions, bool], np.ndarray]
+    """Weighted bonus ``(batch,)`` of transitions that were lent to a batch, and whether they were demonstrated."""
+    extrinsic_weight: Callable[[], float]
 
 
-Part = OnPolicyPart | OffPolicyPart
+@dataclass(eq=False)
+class LendingPart:
+    """One source's share of an off-policy learner's batches."""
+
+    name: str
+    share: float
+    """Share of each batch, in (0, 1)."""
+    draw: Callable[[int], Rows | None]
+    """At most so many rows; ``None`` while there is nothing to lend."""
+    demonstrated: bool = False
+    """Whether they are an expert's, for rewards that need such rows in each batch (SQIL)."""
 
 
-def attach(model: BaseAlgorithm, buffer: Any, part: Part) -> None:
-    """Let ``part`` take part in what the learner reads from ``buffer``, until ``detach`` or until another ``learn`` of ``model`` starts."""
-    if not _is_live(buffer, model):
+Part = OnPolicyPart | OffPolicyPart | LendingPart
+
+
+class Running:
+    """True as long as the ``learn`` in which it was made runs, and false from then on, also where an exception ended it.
+
+    A callback hears of the end of a ``learn`` only where nothing was raised; whether its frame is on the stack tells in every case.
+    """
+
+    def __init__(self, model: BaseAlgorithm) -> None:
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None and not (frame.f_code.co_name == "learn" and frame.f_locals.get("self") is model):
+            frame = frame.f_back
+        if frame is None:
+            raise RuntimeError(f"{type(model).__name__} is not learning; give the callback to its learn()")
+        self._frame = frame
+
+    def __bool__(self) -> bool:
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None and frame is not self._frame:
+            frame = frame.f_back
+        return frame is not None
+
+
+def buffer_of(model: BaseAlgorithm) -> Any:
+    """The buffer that a learner trains from."""
+    return getattr(model, "replay_buffer", None) or getattr(model, "rollout_buffer", None)
+
+
+def attached(buffer: Any) -> list[Part]:
+    """What takes part in a buffer at present, in the order in which it was attached."""
+    return list(getattr(type(buffer), "_genrl_parts", ())) if _is_live(buffer) else []
+
+
+def attach(model: BaseAlgorithm, part: Part) -> None:
+    """Let ``part`` take part in what a learner reads from its buffer, until ``detach`` or until the ``learn`` that runs has ended.
+
+    Raises:
+        ValueError: another part has the same name, and would log over it; the shares of all sources leave nothing to the learner.
+    """
+    buffer = buffer_of(model)
+    if not _is_live(buffer):
         _restore(buffer)
         plain: Any = type(buffer)
-        live = _rewarded_replay(plain, model) if isinstance(buffer, ReplayBuffer) else _rewarded_rollout(plain, model)
+        live = _live_replay(plain) if isinstance(buffer, ReplayBuffer) else _live_rollout(plain)
         live.__name__, live.__qualname__, live.__module__ = plain.__name__, plain.__qualname__, plain.__module__
         live.__reduce_ex__ = _reduce_plain
-        live._genrl_plain, live._genrl_parts, live._genrl_learn = plain, [], model.start_time
+        live._genrl_plain, live._genrl_parts, live._genrl_learner, live._genrl_running = plain, [], model, Running(model)
         buffer.__class__ = live
-    type(buffer)._genrl_parts.append(part)
+    parts: list[Part] = type(buffer)._genrl_parts
+    if part.name in {other.name for other in parts}:
+        raise ValueError(f"two callbacks are named {part.name!r} and would log over each other; give one of them another name")
+    shares = [other.share for other in [*parts, part] if isinstance(other, LendingPart)]
+    if sum(shares) >= 1:
+        raise ValueError(f"shares of {', '.join(map(str, shares))} leave nothing of a batch to the learner's own experience; lower them")
+    parts.append(part)
 
 
-def detach(buffer: Any, part: Part) -> None:
+def detach(model: BaseAlgorithm, part: Part) -> None:
     """Take ``part`` out; with the last one the buffer is its plain self again."""
+    buffer = buffer_of(model)
     parts = getattr(type(buffer), "_genrl_parts", [])
     if part in parts:
         parts.remove(part)
@@ -72,9 +130,8 @@ def detach(buffer: Any, part: Part) -> None:
         _restore(buffer)
 
 
-def _is_live(buffer: Any, model: BaseAlgorithm) -> bool:
-    # base_class.py, _setup_learn: `start_time` is new in every `learn`, so a hook that outlived a crash is told from a present one.
-    return getattr(type(buffer), "_genrl_learn", None) == model.start_time
+def _is_live(buffer: Any) -> bool:
+    return bool(getattr(type(buffer), "_genrl_running", False))
 
 
 def _restore(buffer: Any) -> None:
@@ -88,17 +145,17 @@ def _reduce_plain(buffer: Any, protocol: Any) -> Any:
 
 
 def _extrinsic_weight(parts: list[Any]) -> float:
-    return float(np.prod([part.extrinsic_weight for part in parts]))
+    return float(np.prod([part.extrinsic_weight() for part in parts]))
 
 
-def _rewarded_rollout(plain: Any, model: BaseAlgorithm) -> Any:
-    class RewardedRollout(plain):
+def _live_rollout(plain: Any) -> Any:
+    class LiveRollout(plain):
         rewards: np.ndarray
 
         def compute_returns_and_advantage(self, *args: Any, **kwargs: Any) -> None:
             # on_policy_algorithm.py, collect_rollouts: called on the full rollout, after truncated episodes' bootstrap was added in place
             # to `rewards` and before any advantage exists; so GAE and the bootstrap stay SB3's, and the bootstrap is not weighted.
-            if not _is_live(self, model):
+            if not _is_live(self):
                 _restore(self)
                 self.compute_returns_and_advantage(*args, **kwargs)  # the plain one, from here on
                 return
@@ -107,7 +164,7 @@ def _rewarded_rollout(plain: Any, model: BaseAlgorithm) -> Any:
             self.rewards = sum((part.score() for part in parts), start=rewards).astype(np.float32)
             super().compute_returns_and_advantage(*args, **kwargs)
 
-    return RewardedRollout
+    return LiveRollout
 
 
 class _ScoredRewards:
@@ -131,51 +188,57 @@ class _ScoredRewards:
         return np.asarray(self.rewards[rows, envs] + 1j * bonus)
 
 
-def _rewarded_replay(plain: Any, model: BaseAlgorithm) -> Any:
-    class RewardedReplay(plain):
+def _live_replay(plain: Any) -> Any:
+    class LiveReplay(plain):
         rewards: Any
 
         def add(self, obs: Any, next_obs: Any, action: Any, reward: Any, done: Any, infos: list[dict[str, Any]]) -> None:
-            if not _is_live(self, model):
+            if not _is_live(self):
                 _restore(self)
                 self.add(obs, next_obs, action, reward, done, infos)  # the plain one, from here on
                 return
-            for part in type(self)._genrl_parts:
+            for part in _rewards(self):
                 part.stored(self.pos, infos)
             super().add(obs, next_obs, action, reward, done, infos)
 
         def _get_samples(self, batch_inds: np.ndarray, env: Any = None) -> Any:
             # buffers.py: the one funnel of ReplayBuffer and NStepReplayBuffer.sample. It draws the environments itself, so the cells are
             # only known where it reads `rewards`; nothing is drawn in addition.
-            if not _is_live(self, model):
+            if not _is_live(self):
                 _restore(self)
                 return self._get_samples(batch_inds, env)
             rewards = self.rewards
-            self.rewards = _ScoredRewards(self, type(self)._genrl_parts)
+            self.rewards = _ScoredRewards(self, _rewards(self))
             try:
                 return super()._get_samples(batch_inds, env)
             finally:
                 self.rewards = rewards
 
         def sample(self, batch_size: int, env: Any = None) -> Any:
-            if not _is_live(self, model):
+            if not _is_live(self):
                 _restore(self)
                 return self.sample(batch_size, env)
-            parts = type(self)._genrl_parts
-            expert = next((part.expert for part in parts if part.expert is not None), None)
-            if expert is None:
-                return super().sample(batch_size, env)
-            n = expert.size(batch_size)
-            return expert.join(super().sample(batch_size - n, env), self, parts, n, env)
 
-        @staticmethod
-        def _plain_reward(reward: np.ndarray, env: Any = None) -> np.ndarray:
-            return np.asarray(plain._normalize_reward(reward, env))
+            def pay(reward: np.ndarray, transitions: Transitions, demonstrated: bool) -> np.ndarray:
+                parts = _rewards(self)
+                extrinsic = _extrinsic_weight(parts) * np.asarray(plain._normalize_reward(reward, env))
+                return np.asarray(sum((part.score_lent(transitions, demonstrated) for part in parts), start=extrinsic))
+
+            lenders = [part for part in type(self)._genrl_parts if isinstance(part, LendingPart)]
+            wanted = zip(lenders, sizes(batch_size, [part.share for part in lenders]), strict=True)
+            lent = [rows for part, n in wanted if n and (rows := part.draw(n)) is not None]
+            own = super().sample(batch_size - sum(rows.batch_size for rows in lent), env)
+            return join(own, lent, type(self)._genrl_learner, pay, env) if lent else own
 
         @classmethod
         def _normalize_reward(cls, reward: np.ndarray, env: Any = None) -> np.ndarray:
             # buffers.py, BaseBuffer._normalize_reward: VecNormalize rescales the environment's part and never the model's.
             extrinsic = super()._normalize_reward(reward.real, env)
-            return (_extrinsic_weight(cls._genrl_parts) * extrinsic + reward.imag).astype(np.float32)
+            parts = [part for part in cls._genrl_parts if isinstance(part, OffPolicyPart)]
+            return (_extrinsic_weight(parts) * extrinsic + reward.imag).astype(np.float32)
 
-    return RewardedReplay
+    return LiveReplay
+
+
+def _rewards(buffer: Any) -> list[OffPolicyPart]:
+    return [part for part in type(buffer)._genrl_parts if isinstance(part, OffPolicyPart)]

@@ -8,6 +8,7 @@ import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecCheckNan, VecEnv, VecEnvWrapper, VecMonitor, VecNormalize, VecVideoRecorder
 
+from genrl.sb3.hooks import Running
 from genrl.transitions import true_next_obs
 
 __all__ = ["RawObservations"]
@@ -55,7 +56,7 @@ class _TerminalTap:
         self.venv, self.users = venv, set[RawObservations]()
         self.infos: list[dict[str, Any]] = [{} for _ in range(venv.num_envs)]
         self._step_wait = venv.step_wait
-        self._learn: Any = None
+        self._running: Running | None = None
 
     @classmethod
     def on(cls, venv: VecEnv, user: RawObservations) -> _TerminalTap:
@@ -63,13 +64,13 @@ class _TerminalTap:
         if not isinstance(tap, cls):
             tap = cls(venv)
             vars(venv)["step_wait"] = tap
-        if tap._learn != user.model.start_time:  # a learn that crashed left it behind
-            tap.users, tap._learn = set(), user.model.start_time
+        if not tap._running:  # new, or left behind by a learn that an exception ended
+            tap.users, tap._running = set(), Running(user.model)
         tap.users.add(user)
         return tap
 
     def __call__(self) -> Any:
-        if not any(user.model.start_time == self._learn for user in self.users):  # a learn that crashed left it behind
+        if not self._running:  # a learn that an exception ended left it behind
             vars(self.venv).pop("step_wait", None)
         result = self._step_wait()
         # vec_normalize.py, step_wait: puts a clipped copy in the info's place after this; the array that was there stays whole.

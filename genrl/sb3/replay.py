@@ -6,13 +6,38 @@ from typing import Any
 
 import numpy as np
 import torch
+from stable_baselines3 import HerReplayBuffer
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from genrl.sb3.actions import to_environment
 from genrl.sb3.observations import RawObservations
 from genrl.transitions import Transitions
 
-__all__ = ["ReplayMemory", "as_transitions"]
+__all__ = ["ReplayMemory", "as_transitions", "check_readable"]
+
+
+def check_readable(model: Any) -> None:
+    """Refuse a learner whose buffer loses what a transition is, with the way out."""
+    if not isinstance(model, OnPolicyAlgorithm | OffPolicyAlgorithm):
+        raise ValueError(
+            f"{type(model).__name__} keeps no rollout or replay buffer that a reward could enter; "
+            "use PPO, TRPO, SAC or another learner that has one"
+        )
+    if isinstance(model, OnPolicyAlgorithm):
+        return
+    buffer = model.replay_buffer
+    if isinstance(buffer, HerReplayBuffer):
+        raise ValueError("HerReplayBuffer relabels goals, and with them the rewards, past the reward socket; use replay_buffer_class=None")
+    if buffer is None or buffer.optimize_memory_usage:
+        raise ValueError(
+            "optimize_memory_usage=True overwrites the true next observation at an episode's end; use optimize_memory_usage=False"
+        )
+    if not buffer.handle_timeout_termination:
+        raise ValueError(
+            "this replay buffer does not tell a time limit from a termination; "
+            "drop handle_timeout_termination=False from replay_buffer_kwargs"
+        )
 
 
 def as_transitions(obs: np.ndarray, action: np.ndarray, next_obs: np.ndarray, terminated: np.ndarray, dtype: torch.dtype) -> Transitions:

@@ -16,6 +16,7 @@ from torch import nn
 
 from genrl.data import DemonstrationError, Demonstrations, Episode
 from genrl.files import load_state, save_state
+from genrl.policies import Mixing
 from genrl.rewards import AIRL, GAIL, SQIL, VAIL, Constant, GAIfO, RewardCallback, TransitionPool, Transitions
 from genrl.rewards.adversarial import AdversarialReward, reward_from_logits
 
@@ -382,10 +383,10 @@ class TestInALearner:
         model = SAC("MlpPolicy", "Pendulum-v1", learning_starts=32, batch_size=16, buffer_size=500, policy_kwargs={"net_arch": [8]})
         reward = Counting(pendulum_demonstrations(), model.observation_space, model.action_space, updates=1)
         demos = pendulum_demonstrations()
-        callback = RewardCallback(reward, extrinsic_weight=0.0, demonstrations=demos, expert_fraction=0.25)
+        callback = [RewardCallback(reward, extrinsic_weight=0.0), Mixing(demos, 0.25)]
         seen: list[Any] = []
 
-        model.learn(64, callback=[callback, Draw(seen)])
+        model.learn(64, callback=[*callback, Draw(seen)])
         (batch,) = seen
         assert batch.observations.shape == (16, 3)
         rows = {tuple(row) for row in demos.transitions().obs.tolist()}
@@ -402,22 +403,15 @@ class TestInALearner:
         model = SAC("MlpPolicy", "Pendulum-v1", learning_starts=32, batch_size=16, buffer_size=500, policy_kwargs={"net_arch": [8]})
         reward = SQIL(model.observation_space, model.action_space)
         batches: list[Any] = []
-        callback = RewardCallback(reward, extrinsic_weight=0.0, demonstrations=pendulum_demonstrations(), expert_fraction=0.5)
-        model.learn(64, callback=[callback, Draw(batches)])
+        callback = [RewardCallback(reward, extrinsic_weight=0.0), Mixing(pendulum_demonstrations())]
+        model.learn(64, callback=[*callback, Draw(batches)])
         assert batches[0].rewards[:, 0].tolist() == [0.0] * 8 + [1.0] * 8
 
     def test_sqil_without_demonstrations_in_the_batches_is_refused(self):
         for model in (PPO("MlpPolicy", "Pendulum-v1"), SAC("MlpPolicy", "Pendulum-v1", buffer_size=10)):
             with pytest.raises(ValueError, match="SQIL needs demonstrations in the batches of an off-policy learner"):
                 model.learn(10, callback=RewardCallback(SQIL(model.observation_space, model.action_space)))
-
-    def test_mixing_on_policy_is_refused(self):
-        model = PPO("MlpPolicy", "Pendulum-v1")
-        callback = RewardCallback(
-            Constant(model.observation_space, model.action_space), demonstrations=pendulum_demonstrations(), expert_fraction=0.5
-        )
-        with pytest.raises(ValueError, match="PPO has no replay buffer into whose batches demonstrations could go"):
-            model.learn(10, callback=callback)
+            assert model.num_timesteps == 0
 
     def test_the_constant_control_pays_the_same_for_everything(self):
         reward = Constant(OBS, ACT, value=-0.5)

@@ -1,0 +1,83 @@
+"""A reward asked for its scores by the socket: does it fit the learner, is each score one finite number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.base_class import BaseAlgorithm
+from torch import Tensor
+
+from genrl.rewards.base import RewardModel
+from genrl.sb3.replay import as_transitions
+from genrl.transitions import Transitions
+
+__all__ = ["check_spaces", "probe", "scores"]
+
+
+@torch.no_grad()
+def scores(reward: RewardModel, transitions: Transitions, where: Callable[[int], str], demonstrated: bool = False) -> np.ndarray:
+    """Unweighted scores ``(batch,)``, float32.
+
+    Args:
+        reward: the model that scores.
+        transitions: ``(batch, …)`` each.
+        where: says of a row where it comes from, for the message.
+        demonstrated: whether an expert made them.
+
+    Raises:
+        ValueError: the model gave another shape.
+        FloatingPointError: a score is NaN or infinite.
+    """
+    found: np.ndarray = _one_each(reward, transitions, demonstrated).cpu().numpy().astype(np.float32)
+    if not np.isfinite(found).all():
+        row = int(np.flatnonzero(~np.isfinite(found))[0])
+        raise FloatingPointError(
+            f"{type(reward).__name__} gave the reward {found[row]} to {where(row)}; lower its learning rate or look at the observations"
+        )
+    return found
+
+
+@torch.no_grad()
+def probe(reward: RewardModel, model: BaseAlgorithm) -> None:
+    """Give ``forward`` a made-up batch, so that a wrong shape shows before the first step; nothing is kept of it."""
+    n = 64  # more than a neighbour-based reward has neighbours
+    spaces_ = (model.observation_space, model.action_space, model.observation_space)
+    obs, action, next_obs = (np.zeros((n, *space.shape), dtype=space.dtype) for space in spaces_)  # type: ignore[misc]
+    if isinstance(model.action_space, spaces.Discrete):
+        action += model.action_space.start
+    generators = reward.get_extra_state()["generators"]
+    reward.eval()
+    _one_each(reward, as_transitions(obs, action, next_obs, np.zeros(n, dtype=bool), reward.dtype), False)
+    for name, state in generators.items():
+        getattr(reward, name).set_state(state)
+
+
+def check_spaces(reward: RewardModel, model: Any) -> None:
+    """Refuse a reward that was made for other observations or actions than the learner's."""
+    learner, name = type(model).__name__, type(reward).__name__
+    for kind, own, given in (
+        ("observation", reward.observation_space, model.observation_space),
+        ("action", reward.action_space, model.action_space),
+    ):
+        # The bounds of a Box are no matter to a reward, and wrappers change them.
+        fits = own.shape == given.shape if isinstance(own, spaces.Box) and isinstance(given, spaces.Box) else own == given
+        if not fits:
+            raise ValueError(
+                f"{name} was made for {kind} space {own} but {learner} has {given}; "
+                f"make it with the learner's: {name}(model.observation_space, model.action_space)"
+            )
+
+
+def _one_each(reward: RewardModel, transitions: Transitions, demonstrated: bool) -> Tensor:
+    bonus = reward.of_expert(transitions) if demonstrated else reward(transitions)
+    if not isinstance(bonus, Tensor) or bonus.shape != (transitions.batch_size,):
+        given = f"shape {tuple(bonus.shape)}" if isinstance(bonus, Tensor) else f"a {type(bonus).__name__}"
+        raise ValueError(
+            f"{type(reward).__name__}.forward gave {given} for {transitions.batch_size} transitions; "
+            f"it needs ({transitions.batch_size},), one reward each: squeeze or sum the rest"
+        )
+    return bonus

@@ -1,0 +1,54 @@
+"""A callback that takes part in what its learner reads from its buffer."""
+
+from __future__ import annotations
+
+from stable_baselines3.common.callbacks import BaseCallback, EventCallback
+
+from genrl.sb3.hooks import Part, attach, detach
+
+__all__ = ["PluggedCallback"]
+
+
+class PluggedCallback(BaseCallback):
+    """Takes part in what a learner reads from its buffer, for the ``learn`` that it is given to.
+
+    A subclass says in ``_part`` what its part is. It is plugged in before the first step and taken out when ``learn`` ends; where an
+    exception ends it, the buffer is its plain self from then on too.
+    """
+
+    _plugged: Part | None = None
+
+    @property
+    def parent(self) -> BaseCallback | None:
+        """The callback that this one is given to, if it isn't given to ``learn``."""
+        return self._parent
+
+    @parent.setter
+    def parent(self, parent: BaseCallback | None) -> None:
+        # callbacks.py: EventCallback sets itself when it is made, and CallbackList passes its own on before the first step.
+        if isinstance(parent, EventCallback):
+            name = type(self).__name__
+            raise ValueError(
+                f"{name} is inside {type(parent).__name__} and would miss steps; give it to learn() itself, or in a list beside it"
+            )
+        self._parent = parent
+
+    def _part(self) -> Part | None:
+        """What takes part, for the learner ``self.model``; nothing if ``None``. What can't be served is refused here."""
+        raise NotImplementedError
+
+    def _init_callback(self) -> None:
+        self._plugged = None  # of a learn that an exception ended
+
+    def _on_training_start(self) -> None:
+        self._plugged = self._part()
+        if self._plugged is not None:
+            attach(self.model, self._plugged)
+
+    def _on_training_end(self) -> None:
+        if self._plugged is not None:
+            detach(self.model, self._plugged)
+        self._plugged = None
+
+    def _on_step(self) -> bool:
+        return True
