@@ -1,9 +1,9 @@
 """GAIL with PPO against PPO alone, and against the `imitation` library: ratios in one run, and a race to a return of 4,000.
 
-The library is asked for by the interpreter of an environment that has it, so that it may bring its own versions. Repeats alternate, with
-one torch thread a side. Writes demos/results/bench_imitation.json.
+The library runs in an environment of its own, named by its python, because it needs other versions. The sides take turns, each with one
+torch thread. Writes demos/results/bench_imitation.json.
 
-    python demos/bench_imitation.py --demos DEMOS [--peer PYTHON] [--only overhead|race] [--repeats 5]
+    python demos/bench_imitation.py [--peer PYTHON]
 """
 
 from __future__ import annotations
@@ -11,17 +11,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
 import subprocess
-import sys
 import time
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
+from measured import read, spread, write
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
@@ -33,16 +31,16 @@ from genrl.rewards import GAIL, RewardCallback
 from genrl.runs import ImitateConfig
 from genrl.runs.session import build
 
-RESULTS = Path(__file__).parent / "results" / "bench_imitation.json"
+DEMOS = Path(__file__).parent / "halfcheetah.hdf5"
 PEER = Path(__file__).parent / "peer_imitation.py"
 ENV, ROUND, GOAL = "HalfCheetah-v5", {"n_envs": 8, "n_steps": 256}, 4000.0
 DISCRIMINATOR = {"updates": 4, "batch_size": 1024}
 OF_PEER = {"hidden": (32, 32), "gradient_penalty": 0.0}
-"""What the other library's discriminator is."""
+"""The discriminator of the other library."""
 
 
 def seconds_of_rounds(demonstrations: Demonstrations | None, rounds: int, **options: Any) -> float:
-    """``learn`` of PPO with SB3's hyperparameters, after two rounds to warm up; without demonstrations PPO alone."""
+    """Seconds that PPO with GAIL, or without demonstrations PPO alone, learns for ``rounds``, after two that warm up."""
     env = make_vec_env(ENV, n_envs=ROUND["n_envs"], seed=0)
     model = PPO("MlpPolicy", env, n_steps=ROUND["n_steps"], seed=0)
     callback = None
@@ -58,7 +56,7 @@ def seconds_of_rounds(demonstrations: Demonstrations | None, rounds: int, **opti
 
 
 def overhead(demos: Path, peer: str | None, repeats: int, rounds: int = 15) -> dict[str, Any]:
-    """Wall time over that of PPO alone: four discriminator updates of 1,024 pairs each in a round of 2,048 steps."""
+    """Wall time over that of PPO alone. A round is 2,048 steps and four discriminator updates of 1,024 pairs each."""
     demonstrations = Demonstrations.load(demos)
     ratios: dict[str, list[float]] = {}
     for _ in range(repeats):
@@ -69,22 +67,22 @@ def overhead(demos: Path, peer: str | None, repeats: int, rounds: int = 15) -> d
             (line,) = run_peer(peer, "overhead", str(demos), str(rounds))
             ratios.setdefault("imitation", []).append(line["gail"] / line["bare"])
         print({name: round(values[-1], 3) for name, values in ratios.items()}, flush=True)
-    return {name: {"median": statistics.median(values), "min_max": [min(values), max(values)]} for name, values in ratios.items()}
+    return {name: spread(values) for name, values in ratios.items()}
 
 
 def run_peer(python: str, *words: str) -> list[dict[str, Any]]:
-    """What the other library prints, a JSON object a line."""
+    """Ask the other library, which prints a JSON object a line."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run([python, str(PEER), *words], stdout=subprocess.PIPE, text=True, check=True, env=environment)
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
 
 class Race(BaseCallback):
-    """Evaluates every ``every`` steps, with the clock stopped, and ends at the goal.
+    """Evaluates while the clock stands still, and ends the training at the goal.
 
     Args:
-        env: to evaluate in.
-        every: environment steps.
+        env: environment of the evaluations.
+        every: environment steps from one evaluation to the next.
         began: seconds that were spent before ``learn``.
     """
 
@@ -116,7 +114,7 @@ class Race(BaseCallback):
 
 
 def ours(demos: Path, cloned: bool, seed: int) -> list[dict[str, float]]:
-    """What `genrl imitate --demos DEMOS` does, with or without its warm start."""
+    """The learning curve of `genrl imitate --demos DEMOS`, with or without its warm start."""
     config = ImitateConfig(demos=demos, env=ENV, seed=seed, **({} if cloned else {"clone": 0}))
     session = build(config)
     evaluation = make_vec_env(ENV, n_envs=10)
@@ -131,7 +129,7 @@ def ours(demos: Path, cloned: bool, seed: int) -> list[dict[str, float]]:
 
 
 def race(demos: Path, peer: str | None, seeds: int, minutes: float) -> dict[str, Any]:
-    """Seconds of training until the mean of ten deterministic episodes reaches the goal, both with the same demonstrations."""
+    """Learning curves until the mean of ten deterministic episodes reaches the goal; all sides have the same demonstrations."""
     demonstrations = Demonstrations.load(demos)
     results: dict[str, Any] = {"goal": GOAL, "demonstrations": f"{demonstrations.n_episodes} trajectories, {demonstrations.n_steps} pairs"}
     for seed in range(seeds):
@@ -144,29 +142,22 @@ def race(demos: Path, peer: str | None, seeds: int, minutes: float) -> dict[str,
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--demos", type=Path, required=True, help="demonstrations of HalfCheetah-v5, whole trajectories")
-    parser.add_argument("--peer", help="a python that can import imitation")
-    parser.add_argument("--only", choices=["overhead", "race"])
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--minutes", type=float, default=60.0, help="after which the peer's race ends")
-    args = parser.parse_args()
+    parser.add_argument(
+        "--demos", type=Path, default=DEMOS, help="demonstrations of HalfCheetah-v5, whole trajectories (default: demos/halfcheetah.hdf5)"
+    )
+    parser.add_argument("--peer", help="a python that can import imitation; without one the library is not measured")
+    parser.add_argument("--only", choices=["overhead", "race"], help="measure one of the two, and keep what the file says of the other")
+    parser.add_argument("--repeats", type=int, default=5, help="times that the overhead is measured (default: 5)")
+    parser.add_argument("--seeds", type=int, default=1, help="races of each side (default: 1)")
+    parser.add_argument("--minutes", type=float, default=60.0, help="minutes after which the peer's race ends (default: 60)")
+    flags = parser.parse_args()
     torch.set_num_threads(1)
-    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    if args.only != "race":
-        results["wall_time_over_bare_PPO"] = overhead(args.demos, args.peer, args.repeats)
-    if args.only != "overhead":
-        results["race"] = race(args.demos, args.peer, args.seeds, args.minutes)
-    versions = {name: metadata.version(name) for name in ("stable-baselines3", "torch", "gymnasium", "mujoco")}
-    results["about"] = {
-        "command": "python demos/bench_imitation.py",
-        "peer": "imitation 1.0.1",
-        "env": ENV,
-        "threads": torch.get_num_threads(),
-        "python": sys.version.split()[0],
-        **versions,
-    }
-    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    found = read("bench_imitation") | {"env": ENV, "peer": "imitation 1.0.1"}
+    if flags.only != "race":
+        found["wall_time_over_bare_PPO"] = overhead(flags.demos, flags.peer, flags.repeats)
+    if flags.only != "overhead":
+        found["race"] = race(flags.demos, flags.peer, flags.seeds, flags.minutes)
+    write("bench_imitation", found)
 
 
 if __name__ == "__main__":

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parent / "results" / "images"
+from demos.measured import RESULTS, read
+from genrl.studies.tables import Table
+
 GUESS = ("plain network", "psnr_guess")
 PLAIN = "InfoGAN, information 1, 6 passes"
 DISTORTED = "InfoGAN, categories read in distorted images, information 0.5, 4 passes"
 
 
-def use(name: str) -> dict[str, Any]:
-    path = RESULTS / f"{name}.json"
-    return json.loads(path.read_text()) if path.exists() else {}
-
-
 def seeds(name: str) -> list[dict[str, Any]]:
     """What the fits of one name found, a dictionary for each seed."""
-    return [json.loads(path.read_text()) for path in sorted(RESULTS.glob(f"{name}-[0-9]*.json"))]
+    return [read(f"images/{path.stem}") for path in sorted((RESULTS / "images").glob(f"{name}-[0-9]*.json"))]
 
 
 def value(fits: list[dict[str, Any]], key: str, digits: int) -> str:
@@ -31,15 +26,9 @@ def value(fits: list[dict[str, Any]], key: str, digits: int) -> str:
     return text if low == high else f"{text} ({low} to {high})"
 
 
-def table(header: list[str], rows: list[list[str]]) -> list[str]:
-    if not rows:
-        return ["(not measured yet)"]
-    return [f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows)]
-
-
-def likelihoods() -> list[str]:
+def likelihoods() -> Table:
     """A row for each fit that is there."""
-    floors = use("floors")
+    floors = read("images/floors")
     nats = f"independent pixels {floors['mnist_independent_nats']:.1f}, ten classes {floors['mnist_ten_classes_nats']:.1f}"
     bits = f"independent pixels {floors['mnist_256_levels_bits_per_dim']:.3f}"
     causal = f"table of six neighbours {floors['fashion_4_levels_bits_per_dim']['6']:.3f}"
@@ -62,10 +51,10 @@ def likelihoods() -> list[str]:
             number = value(fits, key, 2 if unit == "nats" else 3)
             number += f" ± {fits[0]['standard_error']:.2f}" if "standard_error" in fits[0] else ""  # of the few images, not of the seeds
             rows.append([model, data, f"{number} {unit}", beside, str(len(fits)), value(fits, "minutes", 0)])
-    return table(["model", "data", "test set", "floor", "seeds", "minutes"], rows)
+    return Table(["model", "data", "test set", "floor", "seeds", "minutes"], rows)
 
 
-def restorations() -> list[str]:
+def restorations() -> Table:
     rows = []
     for name, task, others in (
         (
@@ -79,29 +68,29 @@ def restorations() -> list[str]:
         if (fits := seeds(name)) and "psnr_guess" in fits[0]:
             beside = ", ".join(f"{words} {value(fits, key, 1)}" for words, key in others)
             rows.append([task, f"{value(fits, 'psnr', 1)} dB", beside, value(fits, "minutes", 0)])
-    return table(["given", "conditional VAE, PSNR", "others", "minutes"], rows)
+    return Table(["given", "conditional VAE, PSNR", "others", "minutes"], rows)
 
 
-def features() -> list[str]:
+def features() -> Table:
     rows = []
-    for name, entry in use("probe").items():
+    for name, entry in read("images/probe").items():
         if isinstance(entry, dict):
             cells = [f"{entry[n]['linear']:.1%} ± {entry[n]['linear_std']:.1%}" for n in ("100", "1000")]
             rows.append([name.replace("_", " "), *cells, f"{entry['100']['nearest']:.1%}"])
-    return table(["features", "linear, 100 labels", "1,000 labels", "nearest neighbour, 100 labels"], rows)
+    return Table(["features", "linear, 100 labels", "1,000 labels", "nearest neighbour, 100 labels"], rows)
 
 
-def samples() -> list[str]:
+def samples() -> Table:
     rows = []
-    for name, fits in use("fid").items():
+    for name, fits in read("images/fid").items():
         if isinstance(fits, list) and fits:
             words = "training images (the floor)" if name == "floor" else name.replace("_", " ")
             columns = (("fid", 2), ("kid", 4), ("precision", 2), ("recall", 2))
             rows.append([words, *(value(fits, column, digits) for column, digits in columns), str(len(fits))])
-    return table(["10,000 samples against the test set", "FID", "KID", "precision", "recall", "seeds"], rows)
+    return Table(["10,000 samples against the test set", "FID", "KID", "precision", "recall", "seeds"], rows)
 
 
-def samplers() -> list[str]:
+def samplers() -> Table:
     """A row for each fit that is there."""
     rows = []
     for name, words, data in (
@@ -118,10 +107,10 @@ def samplers() -> list[str]:
         if fits := seeds(name):
             cells = [value(fits, column, digits) for column, digits in (("fid", 2), ("precision", 2), ("recall", 2))]
             rows.append([words, data, *cells, str(len(fits)), value(fits, "minutes", 0)])
-    return table(["model", "data", "FID", "precision", "recall", "seeds", "minutes"], rows)
+    return Table(["model", "data", "FID", "precision", "recall", "seeds", "minutes"], rows)
 
 
-def answers() -> list[str]:
+def answers() -> Table:
     """What the same models are for, beside their pictures."""
     rows = []
     if fits := seeds("conditional_gan"):
@@ -131,7 +120,7 @@ def answers() -> list[str]:
         if fits := seeds(name):
             rows.append([words, "test digits that the code names", _each(fits, "code_accuracy"), "chance 10 %"])
     if fits := seeds("semi_supervised"):
-        together, probe = use("ensemble"), use("probe")
+        together, probe = read("images/ensemble"), read("images/probe")
         beside = [f"nearest labelled image {probe['pixels']['100']['nearest']:.1%}"] if probe else []
         if together:
             beside.append(f"the {len(together['members'])} together, each with its own 100 labels, {together['accuracy']:.2%}")
@@ -143,7 +132,7 @@ def answers() -> list[str]:
         if fits := seeds(name):
             beside = f"distance of its features {value(fits, 'auroc_features', 4)}"
             rows.append([f"energy of {known}", f"AUROC of {new}", value(fits, "auroc_energy", 4), beside])
-    return table(["model", "test set", "found", "beside"], rows)
+    return Table(["model", "test set", "found", "beside"], rows)
 
 
 def _each(fits: list[dict[str, Any]], key: str, middle: Callable[[list[float]], float] = statistics.median) -> str:
@@ -154,22 +143,22 @@ def _each(fits: list[dict[str, Any]], key: str, middle: Callable[[list[float]], 
     return f"{name}{middle(numbers):.2%}{each}"
 
 
-def techniques() -> list[str]:
+def techniques() -> Table:
     """Each technique of Improved GAN against the plain GAN."""
     rows = []
     for name in ("plain", "feature_matching", "minibatch", "historical", "smoothing", "virtual"):
         if fits := seeds(f"gan_{name}"):
             cells = [value(fits, column, digits) for column, digits in (("fid", 2), ("precision", 2), ("recall", 2), ("modes", 0))]
             rows.append([name.replace("_", " "), *cells, str(len(fits)), value(fits, "minutes", 1)])
-    return table(["technique", "FID", "precision", "recall", "classes drawn", "seeds", "minutes"], rows)
+    return Table(["technique", "FID", "precision", "recall", "classes drawn", "seeds", "minutes"], rows)
 
 
-def novelty() -> list[str]:
+def novelty() -> Table:
     rows = []
-    for name, entry in use("novelty").items():
+    for name, entry in read("images/novelty").items():
         if isinstance(entry, dict):
             rows.append([name, *(f"{entry[key]:.2f}" for key in ("likelihood", "excess_nats", "feature_distance"))])
-    return table(["PixelCNN, AUROC", "likelihood", "less a compressor's length", "feature distance"], rows)
+    return Table(["PixelCNN, AUROC", "likelihood", "less a compressor's length", "feature distance"], rows)
 
 
 TABLES = {

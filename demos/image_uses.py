@@ -1,14 +1,7 @@
 """What fitted image models are good for, measured: samples beside real images, features, novelty, and the speed of sampling.
 
-    python demos/image_uses.py floors
-    python demos/image_uses.py fid         # after the fits of demos/images.py that it names
-    python demos/image_uses.py probe       # and of demos/samplers.py
-    python demos/image_uses.py ensemble
-    python demos/image_uses.py sampling
-    python demos/image_uses.py novelty
-    python demos/image_uses.py picture
-    python demos/image_uses.py codes
-    python demos/image_uses.py rounding
+    python demos/image_uses.py floors      # needs no fit, like novelty
+    python demos/image_uses.py probe       # after the fits of demos/images.py and demos/samplers.py that it asks for
 
 One thread. Each writes demos/results/images/NAME.json.
 """
@@ -16,7 +9,6 @@ One thread. Each writes demos/results/images/NAME.json.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable
@@ -26,6 +18,8 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
+from images import add_folders, fitted_models
+from measured import RESULTS, write
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
@@ -44,11 +38,9 @@ from genrl.models.pixelcnn import PixelCNN
 from genrl.models.pixels import binarize, bits_per_dim, quantize, resize
 from genrl.models.training import fit
 
-RESULTS = Path(__file__).parent / "results" / "images"
 
-
-def floors(runs: Path, root: Path) -> dict[str, Any]:
-    """What models without a network reach: pixels that are independent, alone or given the class, or that see a few neighbours."""
+def floors(runs: Path, root: Path | None) -> dict[str, Any]:
+    """What models without a network reach, whose pixels are independent, alone or given the class, or see a few neighbours."""
     mnist, fashion = (load_images(name, root) for name in ("mnist", "fashion-mnist"))
     black_and_white = binarize(mnist.test.batch(), torch.Generator().manual_seed(12345))
     alone = NaiveBayes.of(mnist.train.batch())
@@ -70,11 +62,11 @@ def floors(runs: Path, root: Path) -> dict[str, Any]:
 
 
 NEIGHBOURS = ((0, -1), (-1, 0), (-1, -1), (-1, 1), (0, -2), (-2, 0))
-"""Rows and columns away, nearest first; all are before a pixel in reading order."""
+"""Offsets (row, column) of pixels that come before a pixel in reading order, nearest first."""
 
 
 def _causal_table(train: Tensor, test: Tensor, neighbours: int, levels: int = 4) -> float:
-    """Bits a pixel of a table of each level given its nearest neighbours, black beyond the border; without any, given its place."""
+    """Bits per pixel of a table of each level given its nearest neighbours, black beyond the border; given its place, if there are none."""
 
     def index(x: Tensor) -> tuple[Tensor, Tensor]:
         whole = (x[:, 0] * (levels - 1)).round().long()
@@ -92,14 +84,14 @@ def _causal_table(train: Tensor, test: Tensor, neighbours: int, levels: int = 4)
     return -float(log_p[index(test)].mean())
 
 
-def fid(runs: Path, root: Path) -> dict[str, Any]:
+def fid(runs: Path, root: Path | None) -> dict[str, Any]:
     """10,000 samples of each model against the test set, on the features of a classifier of the training set."""
     data = load_images("mnist", root)
     net = judge(data.train, cache=runs / "judge.safetensors")
     found: dict[str, Any] = {"judge_accuracy": net.accuracy(data.test.batch(), data.test.needed_labels)}
     for name in ("vae_diagonal", "vae_iaf", "vqvae_prior"):
         found[name] = []
-        for path in _fitted(runs, name):
+        for path in fitted_models(runs, f"{name}-?"):
             torch.manual_seed(0)
             model: Any = load_model(path)
             samples = torch.cat([model.sample(500) for _ in range(20)])
@@ -108,17 +100,8 @@ def fid(runs: Path, root: Path) -> dict[str, Any]:
     return found | {"floor": [asdict(floor)]}
 
 
-def _fitted(runs: Path, name: str) -> list[Path]:
-    """The models of all its seeds."""
-    paths = sorted(runs.glob(f"{name}-?.model.safetensors"))
-    if not paths:
-        raise SystemExit(f"{runs} has no {name}-0.model.safetensors; fit it with demos/images.py or demos/samplers.py, or give --runs")
-    return paths
-
-
-def probe(runs: Path, root: Path) -> dict[str, Any]:
-    """A linear classifier on 100 and 1,000 labels of the training set, ten draws, on the whole test set; beside it the nearest labelled
-    image in the same features."""
+def probe(runs: Path, root: Path | None) -> dict[str, Any]:
+    """Accuracy on the test set of a linear classifier, and of the nearest labelled image, from 100 and 1,000 labels; ten draws."""
     data = load_images("mnist", root)
     found: dict[str, Any] = {}
     for name, encode in _encoders(runs, data).items():
@@ -130,11 +113,11 @@ def probe(runs: Path, root: Path) -> dict[str, Any]:
 def _encoders(runs: Path, data: ImageData) -> dict[str, Callable[[Tensor], Tensor]]:
     encoders: dict[str, Callable[[Tensor], Tensor]] = {"pixels": lambda x: x.flatten(1)}
     for name in ("vae_diagonal", "vae_iaf", "vqvae", "pixelcnn_binary"):
-        model: Any = load_model(runs / f"{name}-0.model.safetensors")
+        model: Any = load_model(fitted_models(runs, f"{name}-0")[0])
         encoders[name] = (lambda x, model=model: model.encode(x.round())) if name.startswith("pixelcnn") else model.encode
     for name in ("dcgan_mnist", "infogan"):
-        model = load_model(runs / f"{name}-0.model.safetensors")
-        with torch.no_grad():  # of real images, not of real and generated ones
+        model = load_model(fitted_models(runs, f"{name}-0")[0])
+        with torch.no_grad():  # its statistics were of real and generated images
             recompute_batch_norm(model.discriminator, [(data.train.batch(index),) for index in torch.arange(10_000).split(500)])
         encoders[name] = model.encode
     return encoders
@@ -155,20 +138,20 @@ def _probed(encode: Callable[[Tensor], Tensor], test: Tensor, data: ImageData, n
     return {"linear": statistics.mean(linear), "linear_std": statistics.stdev(linear), "nearest": statistics.mean(nearest)}
 
 
-def ensemble(runs: Path, root: Path) -> dict[str, Any]:
-    """Accuracy on the test set of the mean probabilities of the semi-supervised classifiers, each with a hundred labels of its own."""
+def ensemble(runs: Path, root: Path | None) -> dict[str, Any]:
+    """Accuracy of the mean probabilities of the semi-supervised classifiers, each of which has a hundred labels of its own."""
     test = load_images("mnist", root).test
     parts = []
-    for path in _fitted(runs, "semi_supervised"):
+    for path in fitted_models(runs, "semi_supervised-?"):
         model: Any = load_model(path)
         parts.append(model.classify(test.batch()))
     right = [float((p.argmax(1) == test.needed_labels).double().mean()) for p in (*parts, torch.stack(parts).mean(0))]
     return {"accuracy": right[-1], "members": right[:-1], "mean": statistics.mean(right[:-1])}
 
 
-def sampling(runs: Path, root: Path) -> dict[str, Any]:
-    """64 images of 28 × 28 by the cached and by the plain loop, in turns, with the same noise."""
-    model: Any = load_model(runs / "pixelcnn_binary-0.model.safetensors")
+def sampling(runs: Path, root: Path | None) -> dict[str, Any]:
+    """Seconds that the cached and the plain loop take for 64 images of 28 × 28 from the same noise, in turns."""
+    model: Any = load_model(fitted_models(runs, "pixelcnn_binary-0")[0])
     cached, plain, same = [], [], True
     for repeat in range(3):  # the plain loop takes minutes
         noise = torch.rand(64, 28, 28, generator=torch.Generator().manual_seed(repeat))
@@ -183,8 +166,8 @@ def sampling(runs: Path, root: Path) -> dict[str, Any]:
     return {"cached_seconds": cached, "plain_seconds": plain, "ratio": statistics.median(ratios), "ratios": ratios, "identical": same}
 
 
-def novelty(runs: Path, root: Path) -> dict[str, Any]:
-    """A PixelCNN of one data set scores the test images of both; 1 finds every new image, 0.5 is blind, 0 is wrong every time."""
+def novelty(runs: Path, root: Path | None) -> dict[str, Any]:
+    """AUROC with which a PixelCNN of one data set finds the test images of the other: 1 is always right, 0.5 blind, 0 always wrong."""
     data = {name: load_images(name, root) for name in ("fashion-mnist", "mnist")}
     found: dict[str, Any] = {}
     for known, new in (("fashion-mnist", "mnist"), ("mnist", "fashion-mnist")):
@@ -205,8 +188,8 @@ def novelty(runs: Path, root: Path) -> dict[str, Any]:
     return found
 
 
-def picture(runs: Path, root: Path) -> dict[str, Any]:
-    """Samples of six models, and what a conditional VAE makes of a quarter of an image, in demos/results/images.png."""
+def picture(runs: Path, root: Path | None) -> dict[str, Any]:
+    """Draw samples of six models, and what a conditional VAE makes of a quarter of an image, in demos/results/images.png."""
     rows, names = [], []
     for name, words in (
         ("vae_iaf", "VAE, IAF"),
@@ -217,43 +200,43 @@ def picture(runs: Path, root: Path) -> dict[str, Any]:
         ("diffusion", "diffusion"),
     ):
         torch.manual_seed(1)
-        model: Any = load_model(runs / f"{name}-0.model.safetensors")
+        model: Any = load_model(fitted_models(runs, f"{name}-0")[0])
         rows.append(model.sample(16))
         names.append(words)
-    completing: Any = load_model(runs / "quadrants_1-0.model.safetensors")
+    completing: Any = load_model(fitted_models(runs, "quadrants_1-0")[0])
     x = binarize(load_images("mnist", root).test.batch(slice(16, 32)), torch.Generator().manual_seed(0))
     given = quadrants(1)(x, torch.Generator())[1]
     rows += [given[:, :1] + 0.35 * (1 - given[:, 1:]), completing.complete(given), completing.complete(given), x]
     names += ["given", "completed", "once more", "the truth"]
-    grid(as_bytes(torch.cat(rows)), 16, names).save(RESULTS.parent / "images.png", optimize=True)
+    grid(as_bytes(torch.cat(rows)), 16, names).save(RESULTS / "images.png", optimize=True)
     return {"rows": names}
 
 
-def codes(runs: Path, root: Path) -> dict[str, Any]:
-    """One code of InfoGAN along each row, all else the same, in demos/results/codes.png: its categories, then each number from -2 to 2."""
-    model: Any = load_model(runs / "infogan-0.model.safetensors")
+def codes(runs: Path, root: Path | None) -> dict[str, Any]:
+    """Draw one code of InfoGAN along each row in demos/results/codes.png: its categories, then each number from -2 to 2."""
+    model: Any = load_model(fitted_models(runs, "infogan-0")[0])
     torch.manual_seed(2)
     drawn = by_code(model)
     drawn["code_1_classes"] = drawn["code_1_classes"].unflatten(0, (-1, 10))[:, _by_digit(model, load_images("mnist", root))].flatten(0, 1)
     names = ["category", "first number", "second number"]
     rows = [images[:20] for images in drawn.values()]
-    grid(as_bytes(torch.cat(rows)), 10, [name for name in names for _ in range(2)]).save(RESULTS.parent / "codes.png", optimize=True)
+    grid(as_bytes(torch.cat(rows)), 10, [name for name in names for _ in range(2)]).save(RESULTS / "codes.png", optimize=True)
     return {"rows": names}
 
 
 def _by_digit(model: Any, data: ImageData) -> Tensor:
-    """Categories in the order of the digits that they fit best."""
+    """The categories, in the order of the digits that they fit best."""
     x, labels = data.train.batch(slice(0, 5000)), data.train.needed_labels[:5000]
     counts = torch.zeros(10, 10).index_put_((labels, model.recognise(x)[0].argmax(1)), torch.ones(()), accumulate=True)
     return torch.as_tensor(linear_sum_assignment(-counts.numpy())[1])
 
 
-def rounding(runs: Path, root: Path) -> dict[str, Any]:
-    """Nats an image, of 500 test digits, of models computed in float32, in bfloat16 but for the last layer, and in bfloat16 alone."""
+def rounding(runs: Path, root: Path | None) -> dict[str, Any]:
+    """Nats per test digit of models computed in float32, in bfloat16 except for the last layer, and in bfloat16 alone."""
     x = load_images("mnist", root).test.batch(slice(0, 500))
     found: dict[str, Any] = {}
     for name, module in (("realnvp", realnvp), ("pixelcnn_mixture", pixelcnn)):
-        model: Any = load_model(runs / f"{name}-0.model.safetensors")
+        model: Any = load_model(fitted_models(runs, f"{name}-0")[0])
         found[name] = {"float32": _nats(model, x, False), "bfloat16_but_the_last_layer": _nats(model, x, True)}
         with patch.object(module, "in_full", lambda layer, h: layer(h)):
             found[name]["bfloat16"] = _nats(model, x, True)
@@ -266,7 +249,7 @@ def _nats(model: Any, x: Tensor, half: bool) -> float:
         return float(model.loss(x))
 
 
-USES: dict[str, Callable[[Path, Path], dict[str, Any]]] = {
+USES: dict[str, Callable[[Path, Path | None], dict[str, Any]]] = {
     "floors": floors,
     "fid": fid,
     "probe": probe,
@@ -281,18 +264,14 @@ USES: dict[str, Callable[[Path, Path], dict[str, Any]]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", choices=USES)
-    parser.add_argument("--runs", type=Path, default=Path("images"), help="folder of the fitted models")
-    parser.add_argument("--data-root", type=Path, default=Path("../shared/data/images"))
+    parser.epilog = "\n".join(f"{name}: {(use.__doc__ or '').splitlines()[0]}" for name, use in USES.items())
+    parser.add_argument("name", choices=USES, metavar="NAME", help="what is measured, one of those below")
+    add_folders(parser)
     flags = parser.parse_args()
     torch.set_num_threads(1)
     start = time.perf_counter()
     found = USES[flags.name](flags.runs, flags.data_root)
-    found |= {"minutes": round((time.perf_counter() - start) / 60, 1), "command": f"python demos/image_uses.py {flags.name}"}
-    found |= {"torch": torch.__version__, "threads": torch.get_num_threads()}
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    (RESULTS / f"{flags.name}.json").write_text(json.dumps(found, indent=2) + "\n")
-    print(json.dumps(found, indent=2))
+    write(f"images/{flags.name}", found | {"minutes": round((time.perf_counter() - start) / 60, 1)})
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
-"""The numbers of the image models: fit each as stated here, measure it on the test set, write demos/results/images/NAME-SEED.json.
+"""Image models that have a likelihood: fit one as stated here and measure it on the test set.
 
     python demos/images.py pixelcnn_binary --seed 0
 
-A fit is checkpointed every epoch and goes on where it stopped. One thread; run two at a time.
+Each writes demos/results/images/NAME-SEED.json. A fit is saved after every epoch, and goes on from there when it is started again. It uses
+one thread, so run two at a time. MNIST and Fashion-MNIST are looked for in --data-root, or where GENRL_DATA says, then in the user's cache;
+where they are not, they are downloaded.
 """
 
 from __future__ import annotations
@@ -11,8 +13,6 @@ import argparse
 import copy
 import json
 import math
-import os
-import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from measured import write
 from torch import nn
 
 from genrl.data import ImageData, load_images
@@ -34,48 +35,47 @@ from genrl.models.training import faster_precision, fit, held_out_loss
 from genrl.models.vae import VAE
 from genrl.models.vqvae import VQVAE, CodePrior
 
-RESULTS = Path(__file__).parent / "results" / "images"
-ROOT = Path("../shared/data/images")
 MNIST = (1, 28, 28)
 
 
 @dataclass
 class Fit:
-    """A model, its data, and how it is fitted."""
+    """What is fitted to which images, how, and what is measured of it."""
 
     model: Callable[[], ImageModel]
     data: str = "mnist"
     transform: Transform | None = None
     task: Callable[[ImageData, int], Transform] | None = None
-    """Instead, where it depends on the data and the seed."""
+    """Makes the transform from the images and the seed, where it depends on them."""
     begins_with: str | None = None
-    """Another fit, the model of which is this one's attribute of that name, or else this one, which goes on."""
+    """An earlier fit whose weights this one starts from: those of its attribute of that name, or of the whole model if it has none."""
     settings: dict[str, Any] = field(default_factory=dict)
+    """Keywords of :func:`genrl.models.training.fit`."""
     measure: Callable[[Fitted], dict[str, Any]] = lambda fitted: {}
     held_out: bool = True
-    """Measure the last 1,000 images of the training set after every epoch, and do not learn from them."""
+    """Keep the last 1,000 training images out of the fit, and measure them after every epoch."""
 
 
 @dataclass
 class Fitted:
-    """A model to be measured."""
+    """What a measurement gets."""
 
     model: Any
     data: ImageData
     transform: Transform | None
     seed: int
     runs: Path
-    data_root: Path
+    data_root: Path | None
 
 
 def likelihood(fitted: Fitted) -> dict[str, float]:
-    """Nats an image and bits a pixel, of the whole test set; a random transform with one fixed seed."""
+    """Nats per image and bits per pixel of the test set, with one fixed seed of a random transform."""
     nats = held_out_loss(fitted.model, fitted.data.test, fitted.transform, seed=12345)
     return {"nats": nats, "bits_per_dim": bits_per_dim(nats, fitted.model.image_shape)}
 
 
 def invertible(fitted: Fitted) -> dict[str, float]:
-    """The bound with 20 draws of the noise and with one, and how far logits are from themselves after the flow and its inverse."""
+    """The bound with 20 draws of the noise and with one, and the largest error of the flow's inverse, in logits."""
     model, test = fitted.model, fitted.data.test
     x = test.batch(torch.arange(1000))
     y, _ = dequantize_to_logits(x, torch.full_like(x, 0.5))
@@ -90,7 +90,7 @@ def invertible(fitted: Fitted) -> dict[str, float]:
 
 
 def weighted_bound(fitted: Fitted) -> dict[str, float]:
-    """The importance-weighted bound with 500 samples, of every tenth image of the test set, and the evidence lower bound of all."""
+    """The importance-weighted bound with 500 samples on every tenth test image, and the evidence lower bound on all."""
     model, test = fitted.model, fitted.data.test
     torch.manual_seed(12345)
     some = test[::10]
@@ -106,7 +106,7 @@ def weighted_bound(fitted: Fitted) -> dict[str, float]:
 
 
 def conditional(fitted: Fitted) -> dict[str, float]:
-    """The importance-weighted bound of the wanted quadrants with 100 samples, of the whole test set, and of the plain guess."""
+    """Nats of the wanted quadrants on the test set: the importance-weighted bound with 100 samples, and the plain guess."""
     model, test = fitted.model, fitted.data.test
     torch.manual_seed(12345)
     generator = torch.Generator().manual_seed(12345)
@@ -119,7 +119,7 @@ def conditional(fitted: Fitted) -> dict[str, float]:
 
 
 def restored(fitted: Fitted) -> dict[str, float]:
-    """PSNR of the mean squared error of the whole test set, dB, beside that of what is given and of simple fills."""
+    """PSNR in dB, from the mean squared error of the test set, of the model, of what is given and of simple fills."""
     model, test = fitted.model, fitted.data.test
     torch.manual_seed(12345)
     generator = torch.Generator().manual_seed(12345)
@@ -142,35 +142,22 @@ def restored(fitted: Fitted) -> dict[str, float]:
     return {name: -10 * math.log10(value / len(test)) for name, value in sums.items()}
 
 
-def quadrant(given: int) -> Fit:
-    return Fit(
-        lambda: ConditionalVAE(MNIST),
-        transform=quadrants(given, binarize),
-        settings={"epochs": 10, "batch_size": 256, "learning_rate": 2e-3, "anneal": True, "precision": "auto"},
-        measure=conditional,
-    )
-
-
-def restore(task: Transform) -> Fit:
-    return Fit(
-        lambda: ConditionalVAE(MNIST),
-        transform=task,
-        settings={"epochs": 6, "batch_size": 256, "learning_rate": 2e-3, "anneal": True, "precision": "auto"},
-        measure=restored,
-    )
+def conditional_vae(task: Transform, epochs: int, measure: Callable[[Fitted], dict[str, Any]]) -> Fit:
+    settings = {"epochs": epochs, "batch_size": 256, "learning_rate": 2e-3, "anneal": True}
+    return Fit(lambda: ConditionalVAE(MNIST), transform=task, settings=settings, measure=measure)
 
 
 def vae(posterior: str) -> Fit:
     return Fit(
         lambda: VAE(MNIST, latent=32, channels=(32, 64), hidden=(256,), posterior=posterior),
         transform=binarize,
-        settings={"epochs": 20, "batch_size": 128, "learning_rate": 2e-3, "anneal": True, "precision": "auto"},
+        settings={"epochs": 20, "batch_size": 128, "learning_rate": 2e-3, "anneal": True},
         measure=weighted_bound,
     )
 
 
 def codes(fitted: Fitted) -> dict[str, float]:
-    """Share of the codebook that the test set uses, and the squared error of its reconstructions."""
+    """Share of the codebook that the test set uses, and the mean squared error of its reconstructions."""
     model, test = fitted.model, fitted.data.test
     error = 0.0
     with torch.no_grad():
@@ -181,7 +168,7 @@ def codes(fitted: Fitted) -> dict[str, float]:
 
 
 def bound(fitted: Fitted) -> dict[str, float]:
-    """The bound of log p(image) that the codes and their prior give."""
+    """Bound on log p(image) that the codes and their prior give."""
     model, test = fitted.model, fitted.data.test
     parts = [model.log_prob(test.batch(index)) for index in torch.arange(len(test)).split(250)]
     nats = -float(torch.cat(parts).mean())
@@ -191,21 +178,21 @@ def bound(fitted: Fitted) -> dict[str, float]:
 FITS = {
     "vqvae": Fit(
         lambda: VQVAE(MNIST),
-        settings={"epochs": 5, "batch_size": 128, "anneal": True, "precision": "auto"},
+        settings={"epochs": 5, "batch_size": 128, "anneal": True},
         measure=codes,
     ),
     "vqvae_prior": Fit(
         lambda: CodePrior(VQVAE(MNIST), depth=3),
         begins_with="vqvae",
-        settings={"epochs": 3, "batch_size": 64, "anneal": True, "max_grad_norm": 1.0, "precision": "auto"},
+        settings={"epochs": 3, "batch_size": 64, "anneal": True, "max_grad_norm": 1.0},
         measure=bound,
     ),
-    "quadrants_1": quadrant(1),
-    "quadrants_2": quadrant(2),
-    "quadrants_3": quadrant(3),
-    "denoise": restore(noisy(0.5)),
-    "inpaint": restore(hole(12)),
-    "super_resolve": restore(coarse(2)),
+    "quadrants_1": conditional_vae(quadrants(1, binarize), 10, conditional),
+    "quadrants_2": conditional_vae(quadrants(2, binarize), 10, conditional),
+    "quadrants_3": conditional_vae(quadrants(3, binarize), 10, conditional),
+    "denoise": conditional_vae(noisy(0.5), 6, restored),
+    "inpaint": conditional_vae(hole(12), 6, restored),
+    "super_resolve": conditional_vae(coarse(2), 6, restored),
     "realnvp": Fit(
         lambda: RealNVP(MNIST, width=64, dequantization="variational"),
         settings={
@@ -215,7 +202,6 @@ FITS = {
             "warmup": 200,
             "anneal": True,
             "max_grad_norm": 100.0,
-            "precision": "auto",
         },
         measure=invertible,
     ),
@@ -224,7 +210,7 @@ FITS = {
     "pixelcnn_binary": Fit(
         lambda: PixelCNN(MNIST, width=64, depth=10),
         transform=binarize,
-        settings={"epochs": 10, "batch_size": 32, "anneal": True, "max_grad_norm": 1.0, "precision": "auto"},
+        settings={"epochs": 10, "batch_size": 32, "anneal": True, "max_grad_norm": 1.0},
         measure=likelihood,
     ),
     "pixelcnn_binary_more": Fit(
@@ -237,7 +223,6 @@ FITS = {
             "learning_rate": 7e-4,
             "anneal": True,
             "max_grad_norm": 1.0,
-            "precision": "auto",
         },
         measure=likelihood,
     ),
@@ -245,7 +230,7 @@ FITS = {
         lambda: PixelCNN((1, 16, 16), levels=4, width=64, depth=8),
         data="fashion-mnist",
         transform=resize(16, quantize(4), mode="bilinear"),
-        settings={"epochs": 3, "batch_size": 32, "anneal": True, "max_grad_norm": 1.0, "precision": "auto"},
+        settings={"epochs": 3, "batch_size": 32, "anneal": True, "max_grad_norm": 1.0},
         measure=likelihood,
     ),
     "pixelcnn_mixture": Fit(
@@ -257,63 +242,72 @@ FITS = {
             "warmup": 200,
             "anneal": True,
             "max_grad_norm": 1.0,
-            "precision": "auto",
         },
         measure=likelihood,
     ),
 }
 
 
-def about() -> dict[str, Any]:
-    """Of the machine and the versions."""
-    return {"torch": torch.__version__, "threads": torch.get_num_threads(), "cores": os.cpu_count(), "processor": platform.machine()}
-
-
-def run(fits: dict[str, Fit], script: str, words: str | None) -> None:
+def run(fits: dict[str, Fit], words: str | None) -> None:
     """The command line of a table of fits."""
     parser = argparse.ArgumentParser(description=words, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", choices=fits)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--runs", type=Path, default=Path("images"), help="folder of checkpoints")
-    parser.add_argument("--data-root", type=Path, default=ROOT)
+    parser.add_argument("name", choices=fits, metavar="NAME", help=f"one of {', '.join(fits)}")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the weights and of the fit (default: 0)")
+    add_folders(parser)
     flags = parser.parse_args()
     torch.set_num_threads(1)
-    chosen = fits[flags.name]
-    data = load_images(chosen.data, flags.data_root)
-    torch.manual_seed(flags.seed)
+    fitted, minutes = fit_one(fits, flags.name, flags.seed, flags.runs, flags.data_root)
+    start = time.perf_counter()
+    with torch.no_grad():
+        measured = fits[flags.name].measure(fitted)
+    found = {"name": flags.name, "seed": flags.seed, "minutes": round(minutes, 1), **measured}
+    found["measuring_minutes"] = round((time.perf_counter() - start) / 60, 1)
+    found["parameters"] = sum(math.prod(item.shape) for item in fitted.model.parameters())
+    found["computed_in"] = faster_precision()  # "precision" is that of samples
+    write(f"images/{flags.name}-{flags.seed}", found)
+
+
+def add_folders(parser: argparse.ArgumentParser) -> None:
+    """Flags that the demos of images share."""
+    parser.add_argument("--runs", type=Path, default=Path("images"), help="folder of the fitted models (default: images)")
+    parser.add_argument("--data-root", type=Path, help="folder with mnist and fashion-mnist (default: GENRL_DATA, then the user's cache)")
+
+
+def fitted_models(runs: Path, name: str) -> list[Path]:
+    """Files of a fit such as vae_iaf-0, or of all seeds of one such as vae_iaf-?."""
+    paths = sorted(runs.glob(f"{name}.model.safetensors"))
+    if not paths:
+        raise SystemExit(f"{runs} has no {name}.model.safetensors; fit it with demos/images.py or demos/samplers.py, or give --runs")
+    return paths
+
+
+def fit_one(fits: dict[str, Fit], name: str, seed: int, runs: Path, data_root: Path | None) -> tuple[Fitted, float]:
+    """Fit a model, or go on with its fit, and save it in ``runs``; return it and the minutes that it took."""
+    chosen = fits[name]
+    data = load_images(chosen.data, data_root)
+    torch.manual_seed(seed)
     model = chosen.model()
     if chosen.begins_with is not None:
-        before = load_model(flags.runs / f"{chosen.begins_with}-{flags.seed}.model.safetensors")
-        part = getattr(model, chosen.begins_with, model)
-        part.load_state_dict(before.state_dict())
-    flags.runs.mkdir(parents=True, exist_ok=True)
-    transform = chosen.transform if chosen.task is None else chosen.task(data, flags.seed)
+        before = load_model(fitted_models(runs, f"{chosen.begins_with}-{seed}")[0])
+        getattr(model, chosen.begins_with, model).load_state_dict(before.state_dict())
+    runs.mkdir(parents=True, exist_ok=True)
+    transform = chosen.transform if chosen.task is None else chosen.task(data, seed)
     train, held_out = (data.train[:-1000], data.train[-1000:]) if chosen.held_out else (data.train, None)
     rows = fit(
         model,
         train,
         held_out=held_out,
         transform=transform,
-        seed=flags.seed,
-        checkpoint=flags.runs / f"{flags.name}-{flags.seed}.safetensors",
+        precision="auto",
+        seed=seed,
+        checkpoint=runs / f"{name}-{seed}.safetensors",
         on_epoch=lambda model, row: print(json.dumps(row), flush=True),
         progress=False,
         **chosen.settings,
     )
-    minutes = sum(row["seconds"] for row in rows) / 60
-    save_model(flags.runs / f"{flags.name}-{flags.seed}.model.safetensors", model)
-    start = time.perf_counter()
-    with torch.no_grad():
-        measured = chosen.measure(Fitted(model, data, transform, flags.seed, flags.runs, flags.data_root))
-    result = {"name": flags.name, "seed": flags.seed, "minutes": round(minutes, 1), **measured}
-    result["measuring_minutes"] = round((time.perf_counter() - start) / 60, 1)
-    result["parameters"] = sum(math.prod(item.shape) for item in model.parameters())
-    result["precision"] = faster_precision(chosen.settings.get("precision", "float32"))
-    result |= {"command": f"python demos/{script} {flags.name} --seed {flags.seed}", **about()}
-    print(json.dumps(result), flush=True)
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    (RESULTS / f"{flags.name}-{flags.seed}.json").write_text(json.dumps(result, indent=2) + "\n")
+    save_model(runs / f"{name}-{seed}.model.safetensors", model)
+    return Fitted(model, data, transform, seed, runs, data_root), sum(row["seconds"] for row in rows) / 60
 
 
 if __name__ == "__main__":
-    run(FITS, "images.py", __doc__)
+    run(FITS, __doc__)

@@ -1,7 +1,7 @@
-"""How much of each bonus goes to a television that shows noise: NoisyTVMountainCar, fixed behaviour, every reward learns online.
+"""How much of each bonus a television that shows noise earns, in NoisyTVMountainCar, where every reward learns from the same behaviour.
 
-The agent carries a remote control; a step on which it presses the button draws four new channels, a quiet step keeps them. The share of the
-bonus that goes to the noise is what pressed steps earn above quiet ones: Σ (b − mean quiet b) over pressed steps / Σ b over all steps.
+The agent holds a remote control: a step on which it presses the button draws four new channels, a quiet step keeps them. The share of the
+bonus b that goes to the noise is what pressed steps earn above quiet ones: Σ (b − mean of quiet b) over pressed steps / Σ b over all steps.
 
     python demos/noisy_tv.py    # a few minutes; writes demos/results/noisy_tv.json
 """
@@ -9,10 +9,8 @@ bonus that goes to the noise is what pressed steps earn above quiet ones: Σ (b 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
-from pathlib import Path
+import statistics
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -20,6 +18,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import gymnasium
 import numpy as np
 import torch
+from measured import read, spread, write
 
 import genrl  # noqa: F401  (registers the task)
 from genrl.rewards import (
@@ -35,7 +34,7 @@ from genrl.rewards import (
     Transitions,
 )
 
-RESULTS = Path(__file__).parent / "results" / "noisy_tv.json"
+ENV = "genrl/NoisyTVMountainCar-v0"
 ROLLOUTS, STEPS, SEEDS = 60, 1024, 10
 METHODS: dict[str, tuple[type[RewardModel], dict[str, Any]]] = {
     "prediction-error": (PredictionError, {}),
@@ -52,7 +51,7 @@ METHODS: dict[str, tuple[type[RewardModel], dict[str, Any]]] = {
 
 
 def behaviour(env: gymnasium.Env, seed: int) -> Transitions:
-    """Random actions held for 8 steps, so that the car moves; a coin for the button at every step."""
+    """Transitions of random actions, each held for 8 steps so that the car moves; a coin decides on the button at every step."""
     obs, _ = env.reset(seed=seed)
     env.action_space.seed(seed)
     rows = []
@@ -83,24 +82,20 @@ def share_on_noise(reward: RewardModel, data: Transitions) -> float:
     return above / total
 
 
-def summary(values: list[float], reference: float) -> dict[str, Any]:
-    """Of one reward; ``reference`` is prediction error's share."""
-    return {
-        "share_median": float(np.median(values)),
-        "share_min_max": [min(values), max(values)],
-        "shares": values,
-        "of_prediction_errors": float(np.median(values)) / reference,
-        "seeds_at_most_a_third": sum(value <= reference / 3 for value in values),
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rewards", nargs="+", choices=list(METHODS), default=list(METHODS), help="measure these, keep the file's others")
+    parser.add_argument(
+        "--rewards",
+        nargs="+",
+        choices=METHODS,
+        metavar="REWARD",
+        default=list(METHODS),
+        help=f"measure these, and keep what the file says of the others; of {', '.join(METHODS)} (default: all)",
+    )
     chosen = parser.parse_args().rewards
     torch.set_num_threads(1)
-    env = gymnasium.make("genrl/NoisyTVMountainCar-v0")
-    before = json.loads(RESULTS.read_text())["methods"] if RESULTS.exists() else {}
+    env = gymnasium.make(ENV)
+    before = read("noisy_tv").get("methods", {})
     shares: dict[str, list[float]] = {name: [] if name in chosen else before[name]["shares"] for name in METHODS}
     for seed in range(SEEDS):
         data = behaviour(env, seed)
@@ -108,12 +103,17 @@ def main() -> None:
             reward, keywords = METHODS[name]
             shares[name].append(share_on_noise(reward(env.observation_space, env.action_space, seed=seed, **keywords), data))
         print(f"seed {seed}:", {name: round(shares[name][-1], 3) for name in chosen}, flush=True)
-    reference = float(np.median(shares["prediction-error"]))
-    settings = {"env": "genrl/NoisyTVMountainCar-v0", "rollouts": ROLLOUTS, "steps_a_rollout": STEPS, "seeds": SEEDS}
-    machine = {"processors": os.cpu_count(), "torch_threads": 1, "python": platform.python_version(), "torch": torch.__version__}
-    methods = {name: summary(values, reference) for name, values in shares.items()}
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps({"command": "python demos/noisy_tv.py", **settings, **machine, "methods": methods}, indent=1) + "\n")
+    reference = statistics.median(shares["prediction-error"])
+    methods = {
+        name: {
+            **spread(values),
+            "shares": values,
+            "of_prediction_errors": statistics.median(values) / reference,
+            "seeds_at_most_a_third": sum(value <= reference / 3 for value in values),
+        }
+        for name, values in shares.items()
+    }
+    write("noisy_tv", {"env": ENV, "rollouts": ROLLOUTS, "steps_a_rollout": STEPS, "seeds": SEEDS, "methods": methods})
 
 
 if __name__ == "__main__":

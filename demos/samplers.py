@@ -1,9 +1,8 @@
-"""The numbers of models that draw images and have no likelihood: GANs, an energy, diffusion. Fit each as stated here, measure it.
+"""Image models that have no likelihood (GANs, an energy, diffusion): fit one as stated here and measure its samples.
 
     python demos/samplers.py dcgan_mnist --seed 0
 
-A fit is checkpointed every epoch and goes on where it stopped. One thread; run two at a time. Each writes
-demos/results/images/NAME-SEED.json.
+Where the data come from, what is written and how a fit goes on is as in demos/images.py.
 """
 
 from __future__ import annotations
@@ -38,8 +37,10 @@ OTHER = {"mnist": "fashion-mnist", "fashion-mnist": "mnist"}
 
 
 def distances(fitted: Fitted, n: int = 10_000, *, half: bool = False) -> dict[str, Any]:
-    """Samples, drawn in the faster precision on request, against the test set on the features of a classifier of the training set, and as
-    many training images beside them."""
+    """FID, KID, precision and recall of ``n`` samples and, as a floor, of as many training images, against the test set.
+
+    The features are those of a classifier of the training set. ``half`` draws in the faster precision.
+    """
     data = fitted.data
     with torch.enable_grad():
         net = judge(data.train, cache=fitted.runs / f"judge-{data.name}.safetensors")
@@ -60,7 +61,7 @@ def distances(fitted: Fitted, n: int = 10_000, *, half: bool = False) -> dict[st
 
 
 def nearest_neighbour(fitted: Fitted) -> dict[str, Any]:
-    """Errors on real test digits of the nearest of 50,000 generated ones, and of 50,000 real ones."""
+    """Errors on test digits of naming each after the nearest of 50,000 generated digits, and of 50,000 real ones."""
     torch.manual_seed(12345)
     test, known = fitted.data.test.batch().flatten(1), fitted.data.test.needed_labels
     labels = torch.arange(50_000) % 10
@@ -84,7 +85,7 @@ def classified(fitted: Fitted) -> dict[str, Any]:
 
 
 def code_accuracy(fitted: Fitted) -> dict[str, Any]:
-    """How well the categorical code names test digits, each category as the digit that fits it best on 10,000 training images."""
+    """Share of test digits that the categorical code names; a category stands for the digit that fits it best on 10,000 training images."""
 
     def read(images: Any) -> Tensor:
         parts = torch.arange(len(images)).split(500)
@@ -99,7 +100,7 @@ def code_accuracy(fitted: Fitted) -> dict[str, Any]:
 
 
 def novelty(fitted: Fitted) -> dict[str, Any]:
-    """AUROC of the other data set's test images among this one's: of the energy, and of the distance of the model's features."""
+    """AUROC with which the energy, and the distance of features, tell the other data set's test images from this one's."""
     model, data = fitted.model, fitted.data
     other = load_images(OTHER[data.name], fitted.data_root)
     distance = FeatureDistance(model.encode, data.train.batch(slice(0, 5000)))
@@ -112,7 +113,7 @@ def novelty(fitted: Fitted) -> dict[str, Any]:
 
 
 def labelled(data: ImageData, seed: int) -> Transform:
-    """100 labels, ten of each class, another draw for each seed."""
+    """100 labelled images, ten of each class, drawn anew for each seed."""
     few = data.train[balanced(data.train.needed_labels, 100, torch.Generator().manual_seed(seed))]
     return with_labelled(few.batch(), few.needed_labels, data.train)
 
@@ -123,7 +124,7 @@ def gan(
     return Fit(
         lambda: GAN(MNIST, dense=dense, generator_pace=5.0, **options),
         data=data,
-        settings={"epochs": epochs, "batch_size": 64, "learning_rate": 4e-4, "anneal": True, "precision": "auto"},
+        settings={"epochs": epochs, "batch_size": 64, "learning_rate": 4e-4, "anneal": True},
         measure=measure,
         held_out=False,
     )
@@ -139,7 +140,6 @@ def energy(data: str, epochs: int, **options: Any) -> Fit:
             "learning_rate": 1e-3,
             "max_grad_norm": 1.0,
             "average": 0.99,
-            "precision": "auto",
         },
         measure=novelty,
         held_out=False,
@@ -165,7 +165,7 @@ FITS = {
     "vae_fashion": Fit(
         _vae,
         data="fashion-mnist",
-        settings={"epochs": 10, "batch_size": 128, "learning_rate": 2e-3, "anneal": True, "precision": "auto"},
+        settings={"epochs": 10, "batch_size": 128, "learning_rate": 2e-3, "anneal": True},
         measure=distances,
         held_out=False,
     ),
@@ -175,7 +175,7 @@ FITS = {
     "semi_supervised": Fit(
         lambda: SemiSupervisedGAN(MNIST, 10, networks="convolutional", dense=256, jitter=0.2, entropy=0.5, generator_pace=2.0),
         task=labelled,
-        settings={"epochs": 7, "batch_size": 100, "learning_rate": 2e-3, "anneal": True, "precision": "auto"},
+        settings={"epochs": 7, "batch_size": 100, "learning_rate": 2e-3, "anneal": True},
         measure=classified,
         held_out=False,
     ),
@@ -184,7 +184,7 @@ FITS = {
     "energy_fashion": energy("fashion-mnist", 3, restart=0.8, shapes=0.9, tie=4.0),
     "diffusion": Fit(
         lambda: Diffusion(MNIST),
-        settings={"epochs": 5, "batch_size": 64, "learning_rate": 2e-3, "warmup": 200, "anneal": True, "precision": "auto"},
+        settings={"epochs": 5, "batch_size": 64, "learning_rate": 2e-3, "warmup": 200, "anneal": True},
         measure=partial(distances, half=True),
         held_out=False,
     ),
@@ -192,4 +192,4 @@ FITS = {
 
 
 if __name__ == "__main__":
-    run(FITS, "samplers.py", __doc__)
+    run(FITS, __doc__)
