@@ -27,6 +27,7 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	cd demos && ../$(BIN)/mypy --config-file ../pyproject.toml --cache-dir ../.mypy_cache/demos *.py
 
 wheel: install  ## The package builds, installs without the checkout, and its commands run.
 	$(BIN)/python -m pytest tests/test_wheel.py -m ""

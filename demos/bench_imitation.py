@@ -89,6 +89,7 @@ class Race(BaseCallback):
     def __init__(self, env: VecEnv, every: int, began: float) -> None:
         super().__init__()
         self.env, self.every, self.seconds, self.next = env, every, began, every
+        self.started = time.perf_counter()
         self.curve: list[dict[str, float]] = []
 
     def _on_rollout_start(self) -> None:

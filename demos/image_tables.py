@@ -130,8 +130,8 @@ def answers() -> Table:
         rows.append(["diffusion", "images, DDIM in 50 steps, one thread", speed, ""])
     for name, known, new in (("energy_mnist", "MNIST", "Fashion-MNIST"), ("energy_fashion", "Fashion-MNIST", "MNIST")):
         if fits := seeds(name):
-            beside = f"distance of its features {value(fits, 'auroc_features', 4)}"
-            rows.append([f"energy of {known}", f"AUROC of {new}", value(fits, "auroc_energy", 4), beside])
+            distance = f"distance of its features {value(fits, 'auroc_features', 4)}"
+            rows.append([f"energy of {known}", f"AUROC of {new}", value(fits, "auroc_energy", 4), distance])
     return Table(["model", "test set", "found", "beside"], rows)
 
 

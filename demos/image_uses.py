@@ -13,6 +13,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -57,7 +58,7 @@ def floors(runs: Path, root: Path | None) -> dict[str, Any]:
         found[f"{name}_256_levels_bits_per_dim"] = bits_per_dim(float(nats), (1, 28, 28))
     small = resize(16, quantize(4), mode="bilinear")
     train, test = (small(images.batch(), torch.Generator()) for images in (fashion.train, fashion.test))
-    found["fashion_4_levels_bits_per_dim"] = {str(n): _causal_table(train, test, n) for n in (0, 2, 4, 6)}  # type: ignore[arg-type]
+    found["fashion_4_levels_bits_per_dim"] = {str(n): _causal_table(train, test, n) for n in (0, 2, 4, 6)}
     return found
 
 
@@ -114,13 +115,18 @@ def _encoders(runs: Path, data: ImageData) -> dict[str, Callable[[Tensor], Tenso
     encoders: dict[str, Callable[[Tensor], Tensor]] = {"pixels": lambda x: x.flatten(1)}
     for name in ("vae_diagonal", "vae_iaf", "vqvae", "pixelcnn_binary"):
         model: Any = load_model(fitted_models(runs, f"{name}-0")[0])
-        encoders[name] = (lambda x, model=model: model.encode(x.round())) if name.startswith("pixelcnn") else model.encode
+        encoders[name] = partial(_encode_black_and_white, model) if name == "pixelcnn_binary" else model.encode
     for name in ("dcgan_mnist", "infogan"):
         model = load_model(fitted_models(runs, f"{name}-0")[0])
         with torch.no_grad():  # its statistics were of real and generated images
             recompute_batch_norm(model.discriminator, [(data.train.batch(index),) for index in torch.arange(10_000).split(500)])
         encoders[name] = model.encode
     return encoders
+
+
+def _encode_black_and_white(model: Any, x: Tensor) -> Tensor:
+    codes: Tensor = model.encode(x.round())
+    return codes
 
 
 @torch.no_grad()

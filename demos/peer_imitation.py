@@ -1,4 +1,4 @@
-"""The other side of bench_imitation.py: GAIL with PPO by the `imitation` library (1.0.1), run by a python that has it.
+"""GAIL with PPO by the `imitation` library (1.0.1), which bench_imitation.py compares with; started by a python that has the library.
 
     python demos/peer_imitation.py overhead DEMOS ROUNDS
     python demos/peer_imitation.py race DEMOS SEED SECONDS
@@ -12,6 +12,7 @@ import json
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -25,12 +26,13 @@ from imitation.util.networks import RunningNorm
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.vec_env import VecEnv
 
 ENV, GOAL = "HalfCheetah-v5", 4000.0
 
 
 def transitions(path: Path) -> Transitions:
-    """Every pair of a Minari file."""
+    """Transitions of a Minari file."""
     file = path if path.is_file() else path / "data" / "main_data.hdf5"
     with h5py.File(file) as source:
         groups = [source[name] for name in source if name.startswith("episode_")]
@@ -41,7 +43,7 @@ def transitions(path: Path) -> Transitions:
     return Transitions(obs=obs, acts=acts, next_obs=next_obs, dones=dones, infos=np.array([{}] * len(obs)))
 
 
-def trainer(venv, learner, demonstrations, reward_net, batch, updates, capacity) -> GAIL:
+def trainer(venv: VecEnv, learner: PPO, demonstrations: Transitions, reward_net: Any, batch: int, updates: int, capacity: int) -> GAIL:
     return GAIL(
         demonstrations=demonstrations, demo_batch_size=batch, venv=venv, gen_algo=learner, reward_net=reward_net,
         n_disc_updates_per_round=updates, gen_replay_buffer_capacity=capacity, allow_variable_horizon=True,
@@ -87,7 +89,7 @@ def race(demos: Path, seed: int, limit: float) -> None:
         gail.train(10 * 4096)
         seconds, steps = seconds + time.perf_counter() - start, steps + 10 * 4096
         evaluation.seed(10_000)
-        reached = float(evaluate_policy(learner, evaluation, n_eval_episodes=10, deterministic=True)[0])
+        reached = float(np.mean(evaluate_policy(learner, evaluation, n_eval_episodes=10, deterministic=True)[0]))
         print(json.dumps({"steps": steps, "seconds": seconds, "return": reached}), flush=True)
 
 

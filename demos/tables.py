@@ -163,9 +163,8 @@ def main() -> None:
     text = README.read_text()
     for name, make in TABLES.items():
         table = "\n".join(make())
-        text = re.sub(
-            rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", lambda match, table=table: f"{match[1]}\n{table}\n\n{match[2]}", text, flags=re.S
-        )
+        there = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", flags=re.S)
+        text = there.sub(lambda found, table=table: f"{found[1]}\n{table}\n\n{found[2]}", text)  # type: ignore[misc]
     README.write_text(text)
 
 
