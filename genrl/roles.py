@@ -31,6 +31,7 @@ __all__ = [
     "Role",
     "attribute",
     "classes",
+    "image_models",
     "is_own",
     "plain_name",
 ]
@@ -152,6 +153,11 @@ def plain_name(name: str) -> str:
         True
     """
     return name.lower().replace("-", "").replace("_", "")
+
+
+def image_models() -> dict[str, str]:
+    """Import paths of all image models by class name: these alone can be saved and loaded."""
+    return classes(MODELS, ENCODERS) | {path.partition(":")[2]: path for path in PARTS_OF_MODELS}
 
 
 def classes(*roles: Role) -> dict[str, str]:
@@ -281,6 +287,15 @@ MODELS = Role(
     ),
     own=False,
 )
+
+PARTS_OF_MODELS = (
+    "genrl.models.jepa:JEPA",
+    "genrl.models.mae:MAE",
+    "genrl.models.pca:PCA",
+    "genrl.models.random_network:RandomNetwork",
+    "genrl.models.vqvae:VQVAE",
+)
+"""Image models that no command trains by a name: they encode images, or are a part of another model."""
 
 ROLES: Mapping[str, Role] = {role.name: role for role in (LEARNERS, ENCODERS, REWARDS, WORLDS, MODELS)}
 """Every role, by its name in a configuration; in the order in which a run is built, so that a reward sees what an encoder makes."""

@@ -3,36 +3,24 @@
 from importlib import import_module
 from typing import Any
 
-_MODULES = {
-    "CodePrior": "vqvae",
-    "ConditionalVAE": "conditional_vae",
-    "Decoder": "capabilities",
-    "Density": "capabilities",
-    "Diffusion": "diffusion",
-    "Encoder": "capabilities",
-    "EnergyModel": "energy",
-    "GAN": "gan",
-    "ImageModel": "base",
-    "JEPA": "jepa",
-    "MAE": "mae",
-    "NaiveBayes": "naive_bayes",
-    "PCA": "pca",
-    "PixelCNN": "pixelcnn",
-    "RandomNetwork": "random_network",
-    "RealNVP": "realnvp",
-    "Sampler": "capabilities",
-    "SemiSupervisedGAN": "semi_supervised",
-    "VAE": "vae",
-    "VQVAE": "vqvae",
-    "VectorFlow": "vector_flow",
-    "binarize": "pixels",
-    "bits_per_dim": "pixels",
-    "fit": "training",
-    "load_model": "base",
-    "quantize": "pixels",
-    "resize": "pixels",
-    "save_model": "base",
-    "with_labelled": "semi_supervised",
+from genrl.roles import image_models
+
+_MODULES = {name: path.partition(":")[0] for name, path in image_models().items()} | {
+    "Decoder": "genrl.models.capabilities",
+    "Density": "genrl.models.capabilities",
+    "Encoder": "genrl.models.capabilities",
+    "ImageModel": "genrl.models.base",
+    "Sampler": "genrl.models.capabilities",
+    "TensorSource": "genrl.models.sources",
+    "VectorFlow": "genrl.models.vector_flow",
+    "binarize": "genrl.models.pixels",
+    "bits_per_dim": "genrl.models.pixels",
+    "fit": "genrl.models.training",
+    "load_model": "genrl.models.base",
+    "quantize": "genrl.models.pixels",
+    "resize": "genrl.models.pixels",
+    "save_model": "genrl.models.base",
+    "with_labelled": "genrl.models.semi_supervised",
 }
 
 __all__ = sorted(_MODULES)
@@ -42,4 +30,4 @@ def __getattr__(name: str) -> Any:
     """Import a public name when it is first used (PEP 562)."""
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    return getattr(import_module(_MODULES[name]), name)

@@ -1,90 +1,108 @@
-"""What every image model has in common: it knows what it was built with, so that a file of weights is enough to build it again."""
+"""What all image models share: each remembers what it was built with, so that a file of its weights is enough to build it again."""
 
 from __future__ import annotations
 
+import functools
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import numpy as np
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
+from genrl.errors import Check
 from genrl.files import load_state, save_state
+from genrl.roles import image_models
 
-__all__ = ["ImageModel", "evaluating", "load_model", "model_of", "model_state", "save_model"]
+__all__ = [
+    "ImageModel",
+    "evaluating",
+    "load_model",
+    "model_of",
+    "model_state",
+    "samples_check",
+    "save_model",
+    "shape_check",
+]
 
-_CLASSES = {
-    "ConditionalVAE": "conditional_vae",
-    "Diffusion": "diffusion",
-    "GAN": "gan",
-    "SemiSupervisedGAN": "semi_supervised",
-    "EnergyModel": "energy",
-    "NaiveBayes": "naive_bayes",
-    "PixelCNN": "pixelcnn",
-    "RealNVP": "realnvp",
-    "VAE": "vae",
-    "JEPA": "jepa",
-    "MAE": "mae",
-    "PCA": "pca",
-    "RandomNetwork": "random_network",
-    "VQVAE": "vqvae",
-    "CodePrior": "vqvae",
-}
-"""The module of each class that a file may name; nothing else is ever imported for one."""
+
+def shape_check(image_shape: tuple[int, int, int]) -> Check:
+    """Check for :func:`genrl.errors.require`: three whole numbers, at least 1 each."""
+    fine = len(image_shape) == 3 and all(isinstance(size, int) and size >= 1 for size in image_shape)
+    return "image_shape", image_shape, fine, "(channels, height, width)"
+
+
+def samples_check(samples: int) -> Check:
+    """Check for :func:`genrl.errors.require`: a number of draws."""
+    return "samples", samples, isinstance(samples, int) and samples >= 1, "a whole number, at least 1"
 
 
 class ImageModel(nn.Module):
-    """A module that remembers its constructor's arguments, in ``settings``: plain values that JSON keeps.
+    """A model of images that remembers its constructor's arguments, in ``settings``: plain values that JSON keeps.
+
+    NumPy numbers and lists among the arguments become plain numbers and tuples before the constructor sees them.
 
     Example:
         >>> class Blank(ImageModel):
         ...     def __init__(self, image_shape: tuple[int, int, int], *, grey: float = 0.5) -> None:
         ...         super().__init__()
-        >>> Blank((1, 2, 2)).settings
+        >>> Blank([1, 2, 2]).settings
         {'image_shape': (1, 2, 2), 'grey': 0.5}
     """
 
     settings: dict[str, Any]
     image_shape: tuple[int, int, int]
     """Channels, height, width."""
+    conditional: bool = False
+    """Whether the loss and the samples take labels."""
+    adversarial: ClassVar[bool] = False
+    """Whether it is a generator and a discriminator, whose losses say nothing about quality."""
+    draws_levels: ClassVar[bool] = True
+    """Whether samples have the levels of the images that it learns; otherwise they are means, as a decoder gives them."""
+    exact_inverse: ClassVar[bool] = False
+    """Whether ``decode`` of ``encode`` gives the image itself, so that a picture of reconstructions shows nothing."""
+    fewest_in_a_batch: ClassVar[int] = 1
+    """Images that a step of training needs."""
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> ImageModel:
-        model = super().__new__(cls)
-        if args or kwargs:  # a copy is made without; it gets the settings of its original
-            given = inspect.signature(cls).bind(*args, **kwargs)
-            given.apply_defaults()
-            object.__setattr__(model, "settings", dict(given.arguments))
-        return model
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__init__" in vars(cls):
+            cls.__init__ = _remembering(cls.__init__)  # type: ignore[method-assign]
+
+    def bound_samples(self) -> int | None:
+        """Importance samples per image with which ``log_prob`` is reported; ``None`` for a model whose ``log_prob`` takes none."""
+        return None
 
     def _dtype(self, otherwise: torch.dtype = torch.float32) -> torch.dtype:
-        """That of its numbers, in which it computes; or of a model without any."""
+        """Dtype of the parameters, or ``otherwise`` for a model without any."""
         return next((item.dtype for item in chain(self.parameters(), self.buffers()) if item.is_floating_point()), otherwise)
 
-    def _refuse(self, *checks: tuple[str, object, bool, str]) -> None:
-        """Raise a ValueError for the first argument that is not fine: of each its name, its value, whether it is, and what it has to be."""
-        for name, value, fine, need in checks:
-            if not fine:
-                raise ValueError(f"{type(self).__name__} needs {name} to be {need}, but was given {value!r}")
-
-    def _refuse_shape(self, image_shape: tuple[int, int, int]) -> None:
-        """Raise a ValueError for what is no shape of images."""
-        fine = len(image_shape) == 3 and all(isinstance(size, int) and size >= 1 for size in image_shape)
-        self._refuse(("image_shape", image_shape, fine, "(channels, height, width)"))
-
-    def _refuse_samples(self, samples: int) -> None:
-        """Raise a ValueError for what is no number of draws."""
-        self._refuse(("samples", samples, isinstance(samples, int) and samples >= 1, "a whole number, at least 1"))
+    def _require_batch(self, x: Tensor) -> None:
+        """Refuse a batch of training that is too small."""
+        if len(x) < self.fewest_in_a_batch:
+            name, least = type(self).__name__, self.fewest_in_a_batch
+            raise ValueError(f"{name} needs batches of at least {least} images, but was given {len(x)}; raise batch_size")
 
     def transform(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """What the model learns of grey levels in [0, 1], such as zeros and ones drawn with their probabilities; here they themselves."""
+        """What the model learns from images.
+
+        Args:
+            x: grey levels in [0, 1], ``(batch, channel, height, width)``.
+            generator: for whatever is drawn.
+
+        Returns:
+            By default ``x`` itself; a model of black and white pixels returns zeros and ones drawn with these probabilities.
+        """
         return x
 
-    def checked(self, x: Tensor) -> Tensor:
-        """``x``, if it is a batch of images of this model's shape and floating type with values in [0, 1].
+    def checked(self, x: Shaped[Tensor, "batch *image"]) -> Float[Tensor, "batch *image"]:
+        """``x`` itself, if it is a batch of images in [0, 1] of this model's shape and dtype.
 
         Raises:
             ValueError: it is not.
@@ -106,7 +124,7 @@ class ImageModel(nn.Module):
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """The model in evaluation mode while the block runs: what it draws depends on no batch, and leaves its batch norm as it is."""
+    """Keep the model in evaluation mode while the block runs, so that no result depends on the rest of a batch, and batch norm rests."""
     was_training = model.training
     model.eval()
     try:
@@ -119,8 +137,10 @@ def save_model(path: str | Path, model: ImageModel) -> None:
     """Save a model: what it was built with, and its weights. One safetensors file, whole or not at all.
 
     Raises:
-        TypeError: a class that :func:`load_model` would not know.
+        TypeError: a class that :func:`load_model` would not know; the model and the path in torch's order.
     """
+    if isinstance(path, nn.Module):
+        raise TypeError("save_model takes the path first, then the model: save_model('model.safetensors', model)")
     save_state(path, model_state(model))
 
 
@@ -140,9 +160,9 @@ def model_state(model: ImageModel) -> dict[str, Any]:
     Raises:
         TypeError: a class that :func:`model_of` would not know.
     """
-    name = type(model).__name__
-    if name not in _CLASSES:
-        raise TypeError(f"load_model knows {', '.join(_CLASSES)}, but not {name}; save its state_dict by save_state instead")
+    name, known = type(model).__name__, image_models()
+    if name not in known:
+        raise TypeError(f"load_model knows {', '.join(known)}, but not {name}; save its state_dict by save_state instead")
     return {"model": name, "settings": model.settings, "weights": model.state_dict()}
 
 
@@ -152,24 +172,38 @@ def model_of(saved: Mapping[str, Any], path: str | Path) -> ImageModel:
     Raises:
         ValueError: there is no model in it, or one of another version.
     """
-    name = saved.get("model")
-    if name not in _CLASSES or not {"settings", "weights"} <= saved.keys():
+    name, known = saved.get("model"), image_models()
+    if name not in known or not {"settings", "weights"} <= saved.keys():
         raise ValueError(f"{path} holds no image model; give a file that save_model wrote, such as model.safetensors of a run")
     try:
         with torch.random.fork_rng(devices=[]):  # building draws weights that are replaced
-            model = _build(getattr(import_module(f"genrl.models.{_CLASSES[name]}"), name), saved["settings"])
+            module, _, cls = known[name].partition(":")
+            model: ImageModel = getattr(import_module(module), cls)(**saved["settings"])
         model.load_state_dict(saved["weights"])
     except (RuntimeError, TypeError) as error:
         raise ValueError(f"{path} holds a {name} of another version ({str(error).splitlines()[0]}); fit it again") from error
     return model.eval()
 
 
-def _build(cls: type[ImageModel], settings: dict[str, Any]) -> ImageModel:
-    return cls(**_tuples(settings))
+def _remembering(init: Callable[..., None]) -> Callable[..., None]:
+    """A constructor that is given plain values, and keeps them in ``settings``."""
+
+    @functools.wraps(init)
+    def remembering(self: ImageModel, *args: Any, **kwargs: Any) -> None:
+        args, kwargs = _plain(args), _plain(kwargs)
+        if "settings" not in vars(self):  # not in a constructor of a base class
+            given = inspect.signature(init).bind(self, *args, **kwargs)
+            given.apply_defaults()
+            object.__setattr__(self, "settings", dict(list(given.arguments.items())[1:]))
+        init(self, *args, **kwargs)
+
+    return remembering
 
 
-def _tuples(value: Any) -> Any:
-    """Lists, which JSON has instead of tuples, as tuples again."""
+def _plain(value: Any) -> Any:
+    """Lists, which JSON has instead of tuples, as tuples, and NumPy's numbers as Python's."""
     if isinstance(value, dict):
-        return {name: _tuples(item) for name, item in value.items()}
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return tuple(map(_plain, value))
+    return value.item() if isinstance(value, np.generic) else value

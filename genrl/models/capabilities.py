@@ -1,4 +1,7 @@
-"""What a model can do, which decides where it fits; and what a fit asks of a model and of its images."""
+"""What a model can do, which decides where it fits; and what :func:`genrl.models.fit` asks of a model and of its images.
+
+A capability is a protocol: ``isinstance(model, Density)`` asks whether a model has its methods.
+"""
 
 from __future__ import annotations
 
@@ -9,45 +12,105 @@ from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Batch", "Decoder", "Density", "Encoder", "ImageSource", "Measured", "Model", "Player", "Sampler", "Source", "Transform"]
+__all__ = [
+    "Batch",
+    "ClassSampler",
+    "Completer",
+    "Decoder",
+    "Density",
+    "Encoder",
+    "ImageSource",
+    "LatentSampler",
+    "Measured",
+    "Model",
+    "Player",
+    "Sampler",
+    "Source",
+    "Transform",
+]
 
 
 @runtime_checkable
 class Density(Protocol):
-    """Scores images: a novelty reward can be made of it."""
+    """A model that scores images; a novelty reward can be made of it."""
 
     likelihood: ClassVar[Literal["exact", "lower bound"]]
-    """What ``log_prob`` is."""
+    """What ``log_prob`` returns."""
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """log p(x), or a bound below it, nats, ``(batch,)``."""
+        """log p(x) or a lower bound of it, in nats, ``(batch,)``."""
         ...
 
 
 @runtime_checkable
 class Sampler(Protocol):
-    """Draws images: an environment or a replay can be made of it."""
+    """A model that draws images; an environment or a replay can be made of it."""
 
     def sample(self, n: int) -> Tensor:
-        """In [0, 1], ``(n, channel, height, width)``."""
+        """``n`` images in [0, 1], ``(n, channel, height, width)``."""
+        ...
+
+
+@runtime_checkable
+class ClassSampler(Protocol):
+    """A model that draws images of a class, if it was built with classes."""
+
+    conditional: bool
+    """Whether it was."""
+    n_classes: int
+
+    def sample(self, n: int, *, labels: Tensor | None = None) -> Tensor:
+        """``n`` images in [0, 1] of the classes ``labels``, int64 ``(n,)``."""
+        ...
+
+
+@runtime_checkable
+class LatentSampler(Protocol):
+    """A model whose draws are functions of latent numbers that can be varied one at a time."""
+
+    def walks(self, rows: int, steps: int) -> Tensor:
+        """Rows of images, each from one random draw to another in equal steps, ``(rows * steps, channel, height, width)``."""
+        ...
+
+    def sweeps(self, rows: int, steps: int) -> dict[str, Tensor]:
+        """For each code by its name, rows of images in which that code alone changes."""
+        ...
+
+
+@runtime_checkable
+class Completer(Protocol):
+    """A model that makes what is wanted of an image from what is given, see :mod:`genrl.models.corruptions`."""
+
+    likelihood: ClassVar[Literal["exact", "lower bound"]]
+
+    def complete(self, given: Tensor) -> Tensor:
+        """Images in [0, 1], ``(batch, channel, height, width)``."""
+        ...
+
+    def log_prob(self, target: Tensor, given: Tensor, wanted: Tensor, samples: int = 1) -> Tensor:
+        """log p(wanted | given) or a lower bound of it, in nats, ``(batch,)``."""
+        ...
+
+    def log_prob_of_guess(self, target: Tensor, given: Tensor, wanted: Tensor) -> Tensor:
+        """The same by the plain part of the model, the floor that the whole has to beat."""
         ...
 
 
 @runtime_checkable
 class Encoder(Protocol):
-    """Turns images into features: a features extractor can be made of it."""
+    """A model that turns images into features; a features extractor can be made of it."""
 
     def encode(self, x: Tensor) -> Tensor:
-        """``(batch, feature)``."""
+        """Features, ``(batch, feature)``."""
         ...
 
 
 @runtime_checkable
 class Decoder(Protocol):
-    """Turns features back into images."""
+    """A model that turns features back into images."""
 
     def decode(self, z: Tensor) -> Tensor:
-        """In [0, 1], ``(batch, channel, height, width)``."""
+        """Images in [0, 1], ``(batch, channel, height, width)``."""
         ...
 
 
@@ -85,25 +148,25 @@ class ImageSource(Source, Protocol):
 
 @runtime_checkable
 class Model(Protocol):
-    """What :func:`fit` asks of a module: a mean loss of a batch, in nats an image where it is a likelihood.
+    """What :func:`fit` asks of a module: the mean loss of a batch, in nats per image where it is a likelihood.
 
-    A class with ``conditional = True`` is given labels too, ``loss(x, labels)``. One with several players that learn in turn, as a GAN has,
-    has ``players()`` instead.
+    A model with ``conditional = True`` is given labels too, ``loss(x, labels)``. A model with several players that learn in turn, such as
+    a GAN, has ``players()``, a list of :class:`Player`, instead.
     """
 
     def loss(self, x: Tensor) -> Tensor:
-        """Scalar, of a batch ``(batch, channel, height, width)``."""
+        """Scalar loss of a batch ``(batch, channel, height, width)``."""
         ...
 
 
 @dataclass
 class Player:
-    """Parameters with a loss of their own."""
+    """Parameters that learn from a loss of their own."""
 
     name: str
     parameters: Sequence[nn.Parameter]
     loss: Callable[..., Measured]
     pace: float = 1.0
-    """Its learning rate over that of the fit."""
+    """Learning rate of this player, as a multiple of the fit's."""
     betas: tuple[float, float] = (0.9, 0.999)
-    """Of Adam."""
+    """Decay rates of Adam's two averages."""

@@ -1,4 +1,4 @@
-"""A conditional variational autoencoder: what is wanted of an image, given some of it."""
+"""A conditional variational autoencoder: it draws the part of an image that is wanted, given another part."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import math
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import Normal
 from torch.nn import functional as F
 
-from genrl.models.base import ImageModel, evaluating
+from genrl.errors import require
+from genrl.models.base import ImageModel, evaluating, samples_check, shape_check
 from genrl.models.nn import mlp
 from genrl.models.pixels import level_of
 
@@ -18,19 +20,19 @@ __all__ = ["ConditionalVAE"]
 
 
 class ConditionalVAE(ImageModel):
-    r"""A latent vector whose prior sees what is given, and whose posterior sees the whole; a plain network makes the first guess.
+    r"""A variational autoencoder whose prior sees what is given and whose posterior sees the whole image.
 
     .. math:: \log p(y \mid x) \ge \mathbb{E}_{q(z \mid x, y)}[\log p(y \mid x, z)] - \mathrm{KL}(q(z \mid x, y) \,\|\, p(z \mid x))
 
-    Pixels are Bernoulli, and the decoder adds to the log odds of the guess. Targets, what is given (x) and what is wanted (y) come from a
-    task of :mod:`genrl.models.corruptions`, as the transform of :func:`genrl.models.training.fit`. Of grey targets the loss is no
-    likelihood; what it learns is still their mean. Hidden layers have batch norm; completions and bounds are always those of evaluation
-    mode, only the loss is that of the model's.
+    A plain network makes a first guess of every pixel, and the decoder adds to its log odds; pixels are Bernoulli. Targets, what is given
+    (x) and what is wanted (y) come from a task of :mod:`genrl.models.corruptions`, which is the transform of
+    :func:`genrl.models.training.fit`. The loss of grey targets is no likelihood, but the model still learns their mean. Hidden layers have
+    batch norm. Completions and bounds are always computed in evaluation mode; only the loss depends on the mode.
 
     Args:
         image_shape: channels, height, width of the target.
         latent: size of z.
-        hidden: widths of the hidden layers of each network.
+        hidden: widths of the hidden layers in each of the four networks.
 
     Raises:
         ValueError: a value out of its range; images of another shape or range.
@@ -47,12 +49,16 @@ class ConditionalVAE(ImageModel):
     """
 
     likelihood = "lower bound"
+    fewest_in_a_batch = 2
 
     def __init__(self, image_shape: tuple[int, int, int], *, latent: int = 32, hidden: Sequence[int] = (500, 500)) -> None:
         super().__init__()
-        self._refuse_shape(image_shape)
-        if latent < 1 or not hidden or min(hidden) < 1:
-            raise ValueError(f"ConditionalVAE needs latent and widths of at least 1, but was given {latent} and {tuple(hidden)}")
+        require(
+            type(self),
+            shape_check(image_shape),
+            ("latent", latent, latent >= 1, "at least 1"),
+            ("hidden", hidden, len(hidden) > 0 and min(hidden) > 0, "at least one width"),
+        )
         self.image_shape, self.latent = image_shape, latent
         pixels = math.prod(image_shape)
         norm = nn.BatchNorm1d
@@ -62,15 +68,22 @@ class ConditionalVAE(ImageModel):
         self.decoder = mlp([latent, *reversed(hidden), pixels], norm=norm)
 
     def transform(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """There is none of its own: what is given, and what is wanted, is a task's to say.
+        """Refuse: a task has to say what is given and what is wanted.
 
         Raises:
             ValueError: always.
         """
         raise ValueError("ConditionalVAE needs a task; give fit transform=quadrants(1, binarize), or another of genrl.models.corruptions")
 
-    def loss(self, target: Tensor, given: Tensor, wanted: Tensor) -> Tensor:
-        """Minus the bound, and minus the log likelihood of the first guess, each a mean over images in nats."""
+    def loss(
+        self,
+        target: Float[Tensor, "batch channel height width"],
+        given: Float[Tensor, "batch both height width"],
+        wanted: Float[Tensor, "batch channel height width"],
+    ) -> Float[Tensor, ""]:
+        """Minus the bound and minus the log likelihood of the first guess, in nats per image."""
+        if self.training:
+            self._require_batch(target)
         self._check(target, given, wanted)
         logits, prior, posterior = self._parts(target, given)
         z = posterior.rsample()
@@ -79,44 +92,58 @@ class ConditionalVAE(ImageModel):
         return (kl - bound - self._log_pixels(logits, target, wanted)).mean()
 
     @torch.no_grad()
-    def log_prob(self, target: Tensor, given: Tensor, wanted: Tensor, samples: int = 500) -> Tensor:
-        """The importance-weighted bound of log p(wanted | given), nats, ``(batch,)``."""
-        self._refuse_samples(samples)
+    def log_prob(
+        self,
+        target: Float[Tensor, "batch channel height width"],
+        given: Float[Tensor, "batch both height width"],
+        wanted: Float[Tensor, "batch channel height width"],
+        samples: int = 500,
+    ) -> Float[Tensor, "batch"]:
+        """The importance-weighted bound of log p(wanted | given) with ``samples`` draws of z, in nats."""
+        require(type(self), samples_check(samples))
         level_of(self._check(target, given, wanted), 2, self)
         weights = []
         with evaluating(self):
             logits, prior, posterior = self._parts(target, given)
             for _ in range(samples):
-                z = posterior.sample()
+                z = posterior.sample()  # (batch, latent)
                 likelihood = self._log_pixels(logits + self.decoder(z), target, wanted)
                 weights.append(likelihood + (prior.log_prob(z) - posterior.log_prob(z)).sum(1))
         return torch.stack(weights).logsumexp(0) - math.log(samples)
 
     @torch.no_grad()
-    def log_prob_of_guess(self, target: Tensor, given: Tensor, wanted: Tensor) -> Tensor:
-        """log p(wanted | given) of the plain network alone, nats, ``(batch,)``: what the latent vector has to be better than."""
+    def log_prob_of_guess(
+        self,
+        target: Float[Tensor, "batch channel height width"],
+        given: Float[Tensor, "batch both height width"],
+        wanted: Float[Tensor, "batch channel height width"],
+    ) -> Float[Tensor, "batch"]:
+        """log p(wanted | given) by the plain network alone, in nats: the floor that the whole model has to beat."""
         level_of(self._check(target, given, wanted), 2, self)
         with evaluating(self):
             return self._log_pixels(self._prior(given)[0], target, wanted)
 
     @torch.no_grad()
-    def complete(self, given: Tensor, samples: int = 1) -> Tensor:
-        """The pixels' means, known ones as they are given where every other is missing, averaged over draws of z.
+    def complete(self, given: Float[Tensor, "batch both height width"], samples: int = 1) -> Float[Tensor, "batch channel height width"]:
+        """Complete images: the means of their pixels in [0, 1], averaged over draws of z.
+
+        Known pixels stay as they are given, unless all are known (as where noise is to be removed).
 
         Args:
-            given: ``(batch, 2 channel, height, width)``, see :data:`genrl.models.corruptions.Task`.
-            samples: draws; one is a sharp image, many are the best guess in squared error.
-
-        Returns:
-            In [0, 1], ``(batch, channel, height, width)``.
+            given: what is known and where, see :data:`genrl.models.corruptions.Task`; ``both`` is twice the channels.
+            samples: draws of z; one gives a sharp image, many give the best guess in squared error.
         """
-        self._refuse_samples(samples)
+        require(type(self), samples_check(samples))
         with evaluating(self):
             logits, prior = self._prior(given)
             means = sum((logits + self.decoder(prior.sample())).sigmoid() for _ in range(samples)) / samples
         value, known = given.chunk(2, dim=1)
         made = torch.as_tensor(means).unflatten(1, self.image_shape)
         return made if known.all() else torch.where(known > 0, value, made)
+
+    def bound_samples(self) -> int:
+        """500, or 100 for large images."""
+        return 500 if math.prod(self.image_shape) <= 1024 else 100
 
     def _prior(self, given: Tensor) -> tuple[Tensor, Normal]:
         channels, *sides = self.image_shape

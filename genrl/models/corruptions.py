@@ -1,29 +1,29 @@
-"""What is given of an image, and what is wanted: quadrants, noise, holes, coarse pixels. Each is a transform for ``fit``."""
+"""Tasks of completing images: quadrants, holes, noise, coarse pixels. Each is a transform for ``fit``."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from genrl.errors import at_least, require
 from genrl.models.capabilities import Transform
 
 __all__ = ["Task", "coarse", "hole", "noisy", "quadrants"]
 
 Task = Callable[[Tensor, torch.Generator], tuple[Tensor, Tensor, Tensor]]
-"""Of a target ``(batch, channel, height, width)``: itself; what is given of it, ``(batch, 2 channel, height, width)``, the values that are
-known (zero elsewhere) above a mask of where; and where it is wanted, zeros and ones like the target."""
+"""From images ``(batch, channel, height, width)`` to three tensors: the target; what is given of it, ``(batch, 2 channel, height, width)``,
+which is the known values (zero elsewhere) followed by a mask of where they are known; and a mask of where the target is wanted."""
 
 
 def quadrants(given: int, then: Transform | None = None) -> Task:
-    """``given`` quadrants of an image, the others wanted: the lower left, then the upper left, then the upper right.
+    """The task in which some quadrants of an image are given and the others are wanted.
 
     Args:
-        given: 1, 2 or 3.
-        then: what is done to the image before, such as :func:`genrl.models.pixels.binarize`.
+        given: number of quadrants that are given: 1 (the lower left), 2 (also the upper left) or 3 (also the upper right).
+        then: a transform of the image that comes first, such as :func:`genrl.models.pixels.binarize`.
 
     References:
         Sohn, Lee, Yan, "Learning Structured Output Representation using Deep Conditional Generative Models", 2015.
@@ -33,8 +33,7 @@ def quadrants(given: int, then: Transform | None = None) -> Task:
         >>> wanted[0, 0].int().tolist()
         [[1, 1, 1, 1], [1, 1, 1, 1], [0, 0, 1, 1], [0, 0, 1, 1]]
     """
-    if given not in (1, 2, 3):
-        raise ValueError(f"quadrants gives 1, 2 or 3 of them, but was asked for {given}")
+    require(quadrants, ("given", given, given in (1, 2, 3), "1, 2 or 3"))
 
     def task(x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         half_height, half_width = x.shape[2] // 2, x.shape[3] // 2
@@ -50,9 +49,8 @@ def quadrants(given: int, then: Transform | None = None) -> Task:
 
 
 def hole(size: int) -> Task:
-    """A square of ``size`` pixels is missing, at a place drawn anew every time; no larger than the image."""
-    if not isinstance(size, int) or size < 1:
-        raise ValueError(f"a hole needs a size of 1 pixel or more, a whole number, but was given {size}")
+    """The task in which a square of ``size`` pixels a side is missing, at a place drawn anew every time."""
+    require(hole, ("size", size, isinstance(size, int) and size >= 1, "a whole number of pixels, at least 1"))
 
     def task(x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         height, width = x.shape[2:]
@@ -68,9 +66,8 @@ def hole(size: int) -> Task:
 
 
 def noisy(std: float) -> Task:
-    """Gaussian noise of ``std`` on every pixel."""
-    if not 0 <= std < math.inf:
-        raise ValueError(f"noise needs a standard deviation of at least 0, and finite, but was given {std}")
+    """The task in which every pixel is given with Gaussian noise of standard deviation ``std``."""
+    require(noisy, *at_least(0, std=std))
 
     def task(x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         given = x + std * torch.randn(x.shape, generator=generator, dtype=x.dtype)
@@ -80,9 +77,8 @@ def noisy(std: float) -> Task:
 
 
 def coarse(factor: int) -> Task:
-    """Squares of ``factor`` pixels a side are given as their mean."""
-    if not isinstance(factor, int) or factor < 1:
-        raise ValueError(f"coarse pixels need a factor of 1 or more, a whole number, but were given {factor}")
+    """The task in which squares of ``factor`` pixels a side are given as their mean."""
+    require(coarse, ("factor", factor, isinstance(factor, int) and factor >= 1, "a whole number, at least 1"))
 
     def task(x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         if x.shape[2] % factor or x.shape[3] % factor:

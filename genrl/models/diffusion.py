@@ -1,4 +1,4 @@
-"""Denoising diffusion: images that a network finds in noise, step by step; drawn, inverted, completed and enlarged with one network."""
+"""Denoising diffusion: one network that finds images in noise step by step draws, inverts, completes and enlarges them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from numbers import Integral
 from typing import Literal, get_args
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from genrl.errors import require
 from genrl.models.base import ImageModel
+from genrl.models.labels import Labels, checked_labels
 from genrl.models.unet import UNet
 
 __all__ = ["Diffusion", "Schedule", "betas"]
@@ -20,14 +23,14 @@ __all__ = ["Diffusion", "Schedule", "betas"]
 Schedule = Literal["linear", "cosine"]
 
 _AT_ONCE = 64
-"""Images that go through the network together in drawing: more are no faster on a processor, and fewer are slower."""
+"""Images that go through the network together when images are drawn: more are no faster on a processor, and fewer are slower."""
 
 
-def betas(schedule: Schedule, steps: int) -> Tensor:
-    r"""The variance that each step adds, :math:`\beta_1 \ldots \beta_T`, at most 0.999, ``(steps,)``, float64.
+def betas(schedule: Schedule, steps: int) -> Float[Tensor, "{steps}"]:
+    r"""Variances that the steps add, :math:`\beta_1 \ldots \beta_T`, at most 0.999 each, float64.
 
-    ``linear`` rises from 0.0001 to 0.02 in 1000 steps, and by as much more in fewer; ``cosine`` lets :math:`\bar\alpha` fall as the square
-    of a cosine.
+    ``linear`` rises from 0.0001 to 0.02 in 1000 steps, and in T steps to 1000 / T times as much; ``cosine`` lets :math:`\bar\alpha` fall
+    as the square of a cosine.
 
     References:
         Ho, Jain, Abbeel, "Denoising Diffusion Probabilistic Models", 2020, arXiv:2006.11239 (``linear``).
@@ -47,28 +50,28 @@ def betas(schedule: Schedule, steps: int) -> Tensor:
 
 
 class Diffusion(ImageModel):
-    r"""A network that tells the noise in an image, trained at every level of noise; images are drawn by taking noise away bit by bit.
+    r"""A diffusion model: a network predicts the noise in an image, and images are drawn by removing noise bit by bit.
 
     .. math:: q(x_t \mid x_0) = \mathcal{N}(\sqrt{\bar\alpha_t}\, x_0, (1 - \bar\alpha_t) I), \quad
         L = \mathbb{E}_{t, x_0, \epsilon} (\epsilon - \epsilon_\theta(x_t, t))^2
 
-    with :math:`\bar\alpha_t = \prod_{s \le t} (1 - \beta_s)`, t from 1 to ``steps``, and :math:`\bar\alpha_0 = 1`. Images are in [0, 1]
-    outside, in [-1, 1] inside. The loss is a mean over pixels, no likelihood.
+    with :math:`\bar\alpha_t = \prod_{s \le t} (1 - \beta_s)`, t from 1 to ``steps``, and :math:`\bar\alpha_0 = 1`. Every public method
+    takes and gives images in [0, 1]; inside they are in [-1, 1]. The loss is a mean over pixels and no likelihood.
 
-    With classes, the network learns with and without the label, and draws go beyond the class by ``guidance`` g:
+    With classes, the network learns with and without the label, and ``guidance`` g draws images that are more typical of their class:
 
     .. math:: \epsilon = \epsilon_\theta(x_t) + g\, (\epsilon_\theta(x_t, y) - \epsilon_\theta(x_t))
 
-    so that 0 is without the class and 1 is with it. (The paper's w is g - 1.)
+    With g = 0 the class counts for nothing, with g = 1 it counts as it was learned. (The paper's w is g - 1.)
 
     Args:
         image_shape: channels, and a height and width that 4 divides, from 8 to 64.
-        steps: T, from an image to noise.
-        schedule: of the noise, linear or cosine, see :func:`betas`.
-        width: channels at half the image's size, a multiple of 32; twice as many at a quarter of it.
-        depth: residual blocks at half the size, on the way down and on the way up.
-        n_classes: of labels, with which ``loss`` takes labels too; 0 is none.
-        drop: share of the labels that training leaves out.
+        steps: T, number of steps from an image to noise.
+        schedule: variances of the steps, ``linear`` or ``cosine``, see :func:`betas`.
+        width: channels at half the image's size, a multiple of 32; there are twice as many at a quarter of it.
+        depth: number of residual blocks at half the size, on the way down and again on the way up.
+        n_classes: number of classes; with them ``loss`` takes labels too. 0 for images without labels.
+        drop: share of the labels that training leaves out, so that the network also learns without them.
 
     Raises:
         ValueError: a value out of its range; when it is called, images or labels of another shape or range, or labels without classes.
@@ -103,7 +106,8 @@ class Diffusion(ImageModel):
     ) -> None:
         super().__init__()
         fits = len(image_shape) == 3 and image_shape[0] > 0 and all(8 <= side <= 64 and side % 4 == 0 for side in image_shape[1:])
-        self._refuse(
+        require(
+            type(self),
             ("image_shape", image_shape, fits, "channels, and a height and width from 8 to 64 that 4 divides"),
             ("steps", steps, isinstance(steps, Integral) and steps >= 1, "at least 1 and whole"),
             ("schedule", schedule, schedule in get_args(Schedule), "linear or cosine"),
@@ -136,15 +140,15 @@ class Diffusion(ImageModel):
         return spread * x + signal * v.to(x.dtype)
 
     def noised(self, x: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-        """Images in [-1, 1] after ``t`` steps, int64 from 0 to ``steps``, ``(batch,)``, with standard normal noise of their shape."""
+        """Images in [-1, 1] after ``t`` steps, int64 ``(batch,)`` from 0 to ``steps``, with standard normal noise of their shape."""
         signal, spread = self._scales(t, x)
         return signal * x + spread * noise
 
-    def loss(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Mean squared error of the noise, a pixel, over evenly spread times."""
+    def loss(self, x: Float[Tensor, "batch channel height width"], labels: Tensor | None = None) -> Float[Tensor, ""]:
+        """Mean squared error of the predicted noise per pixel; the times of a batch are evenly spread."""
         if self.conditional and labels is None:
             raise ValueError(f"Diffusion with n_classes={self.n_classes} learns from labels too; give loss(x, labels)")
-        self._check_labels(len(x), labels, None)
+        labels = self._labels(len(x), labels)
         x = 2 * self.checked(x) - 1
         spread = (torch.rand(()) + torch.arange(len(x)) / len(x)) % 1
         t = 1 + (self.steps * spread).long().clamp_max(self.steps - 1)
@@ -152,7 +156,7 @@ class Diffusion(ImageModel):
         return (self(self.noised(x, t, noise), t, self._dropped(labels)) - noise).square().mean()
 
     def _dropped(self, labels: Tensor | None) -> Tensor | None:
-        """Labels as training sees them: some are left out."""
+        """Labels for training, some of which are left out: ``n_classes`` stands for none."""
         if labels is None or not self.training:
             return labels
         return torch.where(torch.rand(len(labels)) < self.drop, self.n_classes, labels)
@@ -163,7 +167,7 @@ class Diffusion(ImageModel):
     def sample(
         self,
         n: int,
-        labels: Tensor | None = None,
+        labels: Labels | None = None,
         *,
         steps: int | None = None,
         eta: float = 0.0,
@@ -171,7 +175,7 @@ class Diffusion(ImageModel):
         noise: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        r"""Draw images, in [0, 1], ``(n, channel, height, width)``.
+        r"""Draw images in [0, 1].
 
         .. math:: x_s = \sqrt{\bar\alpha_s}\, x_0 + \sqrt{1 - \bar\alpha_s - \sigma^2}\, \epsilon + \sigma z, \quad
             \sigma^2 = \eta^2 \frac{1 - \bar\alpha_s}{1 - \bar\alpha_t} \left(1 - \frac{\bar\alpha_t}{\bar\alpha_s}\right)
@@ -179,39 +183,41 @@ class Diffusion(ImageModel):
         where the network's x_0 is clipped to [-1, 1], and ε is what then remains.
 
         Args:
-            n: images.
-            labels: their classes, int64, ``(n,)``; without, they are of any.
-            steps: evenly spaced ones, of the model's; by default 50, or all of fewer.
-            eta: 0 adds no noise on the way (DDIM); 1 with all steps is the ancestral sampling of DDPM.
+            n: number of images.
+            labels: classes of the images, int64 ``(n,)``, or one class for all; without labels the images are of any class.
+            steps: number of steps taken, evenly spaced among the model's; by default 50, or all if there are fewer.
+            eta: amount of noise added in each step: 0 adds none (DDIM); 1 with all steps is the ancestral sampling of DDPM.
             guidance: g, see the class; by default 1.
-            noise: where it begins, standard normal, ``(n, channel, height, width)``; by default drawn.
-            generator: of whatever is drawn.
+            noise: standard normal numbers to begin with, ``(n, channel, height, width)``; by default drawn.
+            generator: generator of whatever is drawn; by default torch's own.
 
         References:
             Song, Meng, Ermon, "Denoising Diffusion Implicit Models", 2020, arXiv:2010.02502, equations 12 and 16.
         """
-        self._check_labels(n, labels, guidance)
+        labels = self._labels(n, labels, guidance)
         return self._drawn(n, labels, guidance, steps, eta, noise, generator).clamp(0, 1)
 
     @torch.no_grad()
-    def invert(self, x: Tensor, labels: Tensor | None = None, *, steps: int | None = None, refine: int = 3) -> Tensor:
-        """The noise from which ``sample``, with as many steps and eta=0, draws these images, as long as it clips nothing.
+    def invert(
+        self, x: Float[Tensor, "batch channel height width"], labels: Labels | None = None, *, steps: int | None = None, refine: int = 3
+    ) -> Float[Tensor, "batch channel height width"]:
+        """The noise from which ``sample`` draws these images, with the same steps and ``eta=0``, as long as it clips nothing.
 
-        Each step solves for the x_t from which the drawing's step gives x_s, beginning with the noise in x_s instead of that in x_t.
+        Each step looks for the x_t from which a step of ``sample`` gives x_s. It begins with the network's noise for x_s instead of x_t,
+        and asks again ``refine`` times at the x_t found so far.
 
         Args:
-            x: in [0, 1].
-            labels: int64, ``(batch,)``.
-            steps: as in :meth:`sample`.
-            refine: how often the noise is asked for again, at the x_t found so far; 0 is the plain inversion of the paper.
+            x: images in [0, 1].
+            labels: classes of the images, int64 ``(batch,)``, or one class for all.
+            steps: number of steps, as in :meth:`sample`.
+            refine: number of refinements in each step; 0 is the plain inversion of the paper.
 
         References:
             Song, Meng, Ermon, "Denoising Diffusion Implicit Models", 2020, arXiv:2010.02502, section 4.3.
             Pan et al., "Effective Real Image Editing with Accelerated Iterative Diffusion Inversion", 2023, arXiv:2309.04907 (``refine``).
         """
-        self._check_labels(len(x), labels, None)
-        if refine < 0:
-            raise ValueError(f"invert needs refine to be at least 0, but was given {refine}")
+        labels = self._labels(len(x), labels)
+        require(self.invert, ("refine", refine, refine >= 0, "at least 0"))
         x = 2 * self.checked(x) - 1
         for t, s in reversed(list(pairwise(self._times(steps)))):
             (signal_t, spread_t), (signal_s, spread_s) = self._scales(torch.tensor([t]), x), self._scales(torch.tensor([s]), x)
@@ -228,7 +234,7 @@ class Diffusion(ImageModel):
         given: Tensor,
         forward: Callable[[Tensor], Tensor],
         backward: Callable[[Tensor], Tensor],
-        labels: Tensor | None = None,
+        labels: Labels | None = None,
         *,
         steps: int | None = None,
         eta: float = 1.0,
@@ -236,27 +242,29 @@ class Diffusion(ImageModel):
         noise: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        r"""Images of which a linear map is given: in every step, what it says of x_0 is put in place of what the network says.
+        r"""Restore images x from a linear measurement y = A x, such as a smaller version or some of their pixels.
+
+        In every step, the part of the network's image x_0 that A measures is replaced by what was measured:
 
         .. math:: \hat x_0 = A^+ y + (I - A^+ A)\, x_0
 
         Args:
-            given: y, what A makes of images in [0, 1], ``(batch, ...)``.
-            forward: A, of images ``(batch, channel, height, width)``.
-            backward: a pseudo-inverse of it, with A A⁺ A = A.
+            given: y, the measurements of images in [0, 1], ``(batch, …)``.
+            forward: A, a linear function from images ``(batch, channel, height, width)`` to measurements.
+            backward: A⁺, a pseudo-inverse of A: a linear function from measurements to images with A A⁺ A = A.
             labels, steps, eta, guidance, noise, generator: as in :meth:`sample`.
 
         Returns:
-            ``(batch, channel, height, width)``, of which A makes what is given, up to rounding. They are not clipped: some may leave
-            [0, 1] a little.
+            Images ``(batch, channel, height, width)`` whose measurements are ``given``, up to rounding. They are not clipped, so some
+            values may be a little outside of [0, 1].
 
         Raises:
-            ValueError: maps that give other shapes; else as in :meth:`sample`.
+            ValueError: ``forward`` or ``backward`` returns another shape; otherwise as in :meth:`sample`.
 
         References:
             Wang, Yu, Zhang, "Zero-Shot Image Restoration Using Denoising Diffusion Null-Space Model", 2022, arXiv:2212.00490.
         """
-        self._check_labels(len(given), labels, guidance)
+        labels = self._labels(len(given), labels, guidance)
         known, shape = backward(given), (len(given), *self.image_shape)
         if tuple(known.shape) != shape:
             raise ValueError(f"restore needs backward to give images of shape {shape}, but it made {tuple(known.shape)} of what is given")
@@ -275,17 +283,17 @@ class Diffusion(ImageModel):
         self,
         image: Tensor,
         known: Tensor,
-        labels: Tensor | None = None,
+        labels: Labels | None = None,
         *,
         steps: int | None = None,
         guidance: float | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Images of which some pixels are known: those are as they were, bit for bit, the others drawn; in [0, 1].
+        """Draw the unknown pixels of images; the known ones stay as they are, bit for bit.
 
         Args:
-            image: ``(batch, channel, height, width)`` in [0, 1]; what is unknown of it changes nothing.
-            known: boolean, ``(height, width)`` or ``(batch, 1 or channel, height, width)``.
+            image: images in [0, 1], ``(batch, channel, height, width)``; the values of unknown pixels do not matter.
+            known: which pixels are known, boolean, ``(height, width)`` or ``(batch, 1 or channel, height, width)``.
             labels, steps, guidance, generator: as in :meth:`sample`.
         """
         n, channels, *size = self.checked(image).shape
@@ -303,16 +311,16 @@ class Diffusion(ImageModel):
     def super_resolve(
         self,
         small: Tensor,
-        labels: Tensor | None = None,
+        labels: Labels | None = None,
         *,
         steps: int | None = None,
         guidance: float | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Images of which squares of 2, 3 or 4 pixels are given as their mean, in [0, 1].
+        """Enlarge images by a factor of 2, 3 or 4: each pixel of ``small`` is the mean of a square of the result.
 
         Args:
-            small: in [0, 1], ``(batch, channel, height / factor, width / factor)``.
+            small: images in [0, 1], ``(batch, channel, height / factor, width / factor)``.
             labels, steps, guidance, generator: as in :meth:`sample`.
         """
         channels, height, width = self.image_shape
@@ -331,21 +339,20 @@ class Diffusion(ImageModel):
 
     # --- features ---
 
-    def encode(self, x: Tensor, t: int | None = None) -> Tensor:
-        """Features of images, ``(batch, 32 * width)``: the largest of the smallest maps in each of 4 × 4 parts, if there are as many.
+    def encode(self, x: Float[Tensor, "batch channel height width"], t: int | None = None) -> Float[Tensor, "batch feature"]:
+        """Features of images: the largest values of the network's smallest maps in each of 4 × 4 parts (fewer for small images).
 
-        The network sees the images without noise, scaled and timed as after ``t`` steps.
+        The network sees the images without noise, but scaled and timed as after ``t`` steps.
 
         Args:
-            x: in [0, 1].
-            t: from 1 to ``steps``; by default a fifth of them.
+            x: images in [0, 1].
+            t: a time from 1 to ``steps``; by default a fifth of them.
 
         References:
             Baranchuk et al., "Label-Efficient Semantic Segmentation with Diffusion Models", 2021, arXiv:2112.03126.
         """
         t = max(self.steps // 5, 1) if t is None else t
-        if not 1 <= t <= self.steps:
-            raise ValueError(f"encode needs t to be from 1 to {self.steps}, but was given {t}")
+        require(self.encode, ("t", t, 1 <= t <= self.steps, f"from 1 to {self.steps}"))
         signal, _ = self._scales(torch.tensor([t]), x)
         x = signal * (2 * self.checked(x) - 1)
         when = self._time(torch.full((len(x),), t), x)
@@ -365,7 +372,7 @@ class Diffusion(ImageModel):
         generator: torch.Generator | None,
         project: Callable[[Tensor], Tensor] | None = None,
     ) -> Tensor:
-        """Images in [0, 1], but for what ``project`` does to each x_0."""
+        """Images drawn; ``project`` may change each x_0, and with it take values a little out of [0, 1]."""
         if not 0 <= eta <= 1:
             raise ValueError(f"sampling needs eta to be in [0, 1], but was given {eta}")
         times = self._times(steps)
@@ -380,7 +387,7 @@ class Diffusion(ImageModel):
         return (x + 1) / 2
 
     def _step(self, x_0: Tensor, eps: Tensor, t: int, s: int, eta: float, generator: torch.Generator | None) -> Tensor:
-        """From time t to an earlier s, if x_0 and the noise are these."""
+        """One step from time t to an earlier time s, given x_0 and the noise in x_t."""
         kept_t, kept_s = self.alpha_bar[t].double(), self.alpha_bar[s].double()
         variance = eta**2 * (1 - kept_s) / (1 - kept_t) * (1 - kept_t / kept_s)
         x = float(kept_s.sqrt()) * x_0 + float((1 - kept_s - variance).clamp_min(0).sqrt()) * eps
@@ -389,7 +396,7 @@ class Diffusion(ImageModel):
         return x + float(variance.sqrt()) * torch.randn(x.shape, generator=generator, dtype=x.dtype)
 
     def _noise_in(self, x: Tensor, t: int, labels: Tensor | None, guidance: float | None) -> Tensor:
-        """The noise with guidance, a part of the batch at a time."""
+        """The predicted noise with guidance, computed for a part of the batch at a time."""
         g = 1.0 if guidance is None else guidance
         made = []
         for rows in torch.arange(len(x)).split(_AT_ONCE) if len(x) else ():
@@ -404,40 +411,38 @@ class Diffusion(ImageModel):
         return torch.cat(made) if made else x
 
     def _times(self, steps: int | None) -> list[int]:
-        """From T to 0, evenly spaced; by default 50 steps, or all of fewer."""
+        """Times from T to 0, evenly spaced; by default 50 steps, or all if there are fewer."""
         steps = min(50, self.steps) if steps is None else steps
         if not 1 <= steps <= self.steps:
             raise ValueError(f"sampling needs steps to be from 1 to {self.steps}, those of the model, but was given {steps}")
         return [round(self.steps * index / steps) for index in range(steps, -1, -1)]
 
     def _scales(self, t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        """What is left of the signal, and the standard deviation of the noise, ``(batch, 1, 1, 1)``."""
+        """Scale of the signal and standard deviation of the noise at time t, ``(batch, 1, 1, 1)`` each."""
         kept = self.alpha_bar[t].double().view(-1, 1, 1, 1)
         return kept.sqrt().to(x.dtype), (1 - kept).sqrt().to(x.dtype)
 
     def _time(self, t: Tensor, x: Tensor) -> Tensor:
-        """As the network sees it: up to 1000 whatever the steps."""
+        """The time as the network sees it: up to 1000, whatever the number of steps."""
         return t.to(x.dtype) * (1000 / self.steps)
 
     def _known(self, labels: Tensor | None, n: int) -> Tensor | None:
-        """Labels as the network sees them: ``n_classes`` stands for none."""
+        """Labels for the network: ``n_classes`` stands for none."""
         if not self.conditional or labels is not None:
             return labels
         return torch.full((n,), self.n_classes)
 
-    def _check_labels(self, n: int, labels: Tensor | None, guidance: float | None) -> None:
+    def _labels(self, n: int, labels: Labels | None, guidance: float | None = None) -> Tensor | None:
+        """Labels of ``n`` images, or none; guidance needs them."""
         if labels is None:
             if guidance is not None:
                 raise ValueError(f"guidance={guidance} is towards labels; give labels, or no guidance")
-            return
+            return None
         if not self.conditional:
             raise ValueError("this Diffusion knows no labels; build it with n_classes, or give none")
         if guidance is not None and not math.isfinite(guidance):
             raise ValueError(f"guidance must be finite, but is {guidance}")
-        if labels.dtype != torch.int64 or tuple(labels.shape) != (n,):
-            raise ValueError(f"labels must be int64 of shape {(n,)}, but are {labels.dtype} of shape {tuple(labels.shape)}")
-        if n and (labels.min() < 0 or labels.max() >= self.n_classes):
-            raise ValueError(f"labels must be from 0 to {self.n_classes - 1}, but are {int(labels.min())} to {int(labels.max())}")
+        return checked_labels(labels, n, self.n_classes, "Diffusion")
 
     def extra_repr(self) -> str:
         return f"image_shape={self.image_shape}, steps={self.steps}, n_classes={self.n_classes}"

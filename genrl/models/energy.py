@@ -1,4 +1,4 @@
-"""An energy-based model of images: low where images are, learned against chains that go down its own slopes."""
+"""An energy-based model: the energy is low for images, and is learned against chains of Langevin dynamics that descend it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from collections.abc import Callable
 from typing import Literal, get_args
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from genrl.errors import require
 from genrl.models.base import ImageModel
 from genrl.models.capabilities import Player
 from genrl.models.nn import trainable
@@ -31,23 +33,24 @@ def langevin(
     high: float | None = 1.0,
     clip: float | None = None,
 ) -> Tensor:
-    r"""Where chains are after some steps of Langevin dynamics.
+    r"""Run chains of Langevin dynamics, and return where they end.
 
     .. math:: x \leftarrow x - s \nabla E(x) + \nu \xi, \quad \xi \sim \mathcal{N}(0, 1)
 
-    With :math:`\nu = \sqrt{2 s}`, neither range nor clip, and s towards 0 they are draws of exp(-E) in the end. (Of a standard normal a
-    chain has the variance 1 / (1 - s / 2).) With less noise they are colder than that and soon in a valley, which is what nets are trained
-    by. Gradients go to ``x`` alone, of each step apart: those of parameters are left as they are, and the result has none.
+    With :math:`\nu = \sqrt{2 s}`, no range, no clip and s towards 0, long chains end in draws from exp(-E). (For a standard normal the
+    variance of a chain is 1 / (1 - s / 2).) Chains with less noise are colder and soon end in a valley; networks are trained with these.
+    Only ``x`` gets gradients: those of parameters stay as they are, and the result carries none.
 
     Args:
-        energy: of chains, ``(batch,)``.
-        x: where they begin, ``(batch, *)``; not changed.
-        steps: of each chain.
+        energy: a function from chains ``(batch, …)`` to their energies ``(batch,)``.
+        x: starts of the chains, ``(batch, …)``; they are not changed.
+        steps: number of steps in each chain.
         step_size: s.
         noise: ν.
-        generator: of the noise; by default torch's own.
-        low, high: the range to which every step is clamped; ``None`` is no bound.
-        clip: largest size of each element of the gradient; ``None`` is no bound.
+        generator: generator of the noise; by default torch's own.
+        low: lower bound to which every step is clamped; ``None`` for no bound.
+        high: upper bound to which every step is clamped; ``None`` for no bound.
+        clip: largest absolute value of each element of the gradient; ``None`` for no bound.
 
     Raises:
         ValueError: a value out of its range.
@@ -59,15 +62,14 @@ def langevin(
         >>> langevin(lambda x: x.square().sum(1) / 2, torch.ones(1, 2), steps=2, step_size=0.5, noise=0.0)
         tensor([[0.2500, 0.2500]])
     """
-    for name, value, fine, need in (
+    require(
+        langevin,
         ("steps", steps, steps >= 0, "at least 0"),
         ("step_size", step_size, 0 < step_size < math.inf, "positive and finite"),
         ("noise", noise, 0 <= noise < math.inf, "at least 0 and finite"),
         ("low", low, low is None or high is None or low < high, f"below high, {high}"),
         ("clip", clip, clip is None or clip > 0, "positive, or None"),
-    ):
-        if not fine:
-            raise ValueError(f"langevin needs {name} to be {need}, but was given {value}")
+    )
     x = x.detach()
     for _ in range(steps):
         with torch.enable_grad():
@@ -84,35 +86,37 @@ def langevin(
 
 
 class EnergyModel(ImageModel):
-    r"""A model of images of which only differences of log p are known.
+    r"""An energy-based model of images, which knows log p up to a constant.
 
     .. math:: p(x) = e^{-E(x)} / Z, \quad
         L = \overline{E(x)} - \overline{E(\tilde x)} + \alpha (\overline{E(x)^2} + \overline{E(\tilde x)^2}) + \beta \overline{E(x)^2}
 
-    The first two terms have the gradient of minus log p where the chains :math:`\tilde x` are draws of the model. They are kept in a replay
-    in whole grey levels, and go on, each time that they are drawn, by a few steps of :func:`langevin`; some start again. α keeps energies
-    from drifting, as in the first paper. β, which is not in it, ties those of images together: with likelihood alone rare kinds of images
-    have as much energy as images of another kind altogether (see ``tie``).
+    Where the chains :math:`\tilde x` are draws from the model, the first two terms have the gradient of minus log p. Chains are kept in a
+    replay in whole grey levels; each time that some are drawn, they go on by a few steps of :func:`langevin`, and a share of them starts
+    again. α keeps energies from drifting, as in the first paper. β, which is not in the paper, pulls the energies of images together: with
+    likelihood alone, rare kinds of images have as much energy as images of another kind altogether.
 
-    An energy says which of two images is the more usual, so it serves as a score of novelty *within one model*. It is no density: Z is
-    unknown, so energies are not nats, cannot be compared between fits, and give no ``log_prob``. Nor would Z make a likelihood of them:
-    chains have less noise than their steps ask for, so they are draws of a colder distribution that has not mixed, and β changes the
-    energies. The loss says nothing about quality: it is near 0 while chains and images have equal energies, good or bad.
+    An energy says which of two images is more usual, so it is a score of novelty *within one model*. It is no density: Z is unknown, so
+    energies are not nats, cannot be compared between fits, and give no ``log_prob``. Knowing Z would not help: chains have less noise than
+    their steps ask for, so they come from a colder distribution and have not mixed, and β changes the energies. The loss says nothing about
+    quality: it is near 0 whenever chains and images have equal energies, good or bad.
 
     Args:
         image_shape: channels, height, width; both at least 8.
-        width: channels of the first convolution; then twice and four times as many.
-        features: that ``encode`` gives and of which the energy is a linear function.
-        chains: in the replay.
-        restart: share of the chains that start again, each time that they are drawn.
-        shapes: share of those that start from smooth light and dark shapes, or the lines along their edges, of a random size and
-            contrast; the others from uniform noise, as in the first paper. From noise alone chains come down one side only, and images
-            that lie on none of their ways, such as black ones, keep whatever energy the net happens to give them.
-        langevin_steps: of each chain in each step of training.
-        step_size, noise, clip: of :func:`langevin`, for grey levels in [0, 1].
-        sigma: standard deviation of noise on the images that it learns from: they are smoothed by it, as chains are by theirs.
-        penalty: α, of the squares of energies, which keeps them small.
-        tie: β; 0 is contrastive divergence as in the papers, for samples; about 2 is for a score of novelty.
+        width: channels of the first convolution; the next two have twice and four times as many.
+        features: size of the last hidden layer, which ``encode`` returns and of which the energy is a linear function.
+        chains: number of chains in the replay.
+        restart: share of the chains that start again each time that they are drawn.
+        shapes: share of the restarts that begin with smooth light and dark shapes, or with lines along the edges of such shapes, of random
+            size and contrast; the others begin with uniform noise, as in the first paper. Chains from noise alone descend on one side only,
+            and images that lie on none of their paths, such as black ones, keep whatever energy the network happens to give them.
+        langevin_steps: steps of each chain in one step of training.
+        step_size: step size of :func:`langevin`, for grey levels in [0, 1].
+        noise: standard deviation of the noise in each step of :func:`langevin`.
+        clip: largest absolute value of each element of the gradient in :func:`langevin`.
+        sigma: standard deviation of the noise on training images, which smooths them as their noise smooths the chains.
+        penalty: α, weight of the squares of energies, which keeps them small.
+        tie: β; 0 is contrastive divergence as in the papers, for samples; about 2 is good for a score of novelty.
 
     Raises:
         ValueError: a value out of its range; when it is called, images of another shape.
@@ -153,7 +157,8 @@ class EnergyModel(ImageModel):
     ) -> None:
         super().__init__()
         large = len(image_shape) == 3 and image_shape[0] >= 1 and min(image_shape[1:]) >= 8
-        self._refuse(
+        require(
+            type(self),
             ("image_shape", image_shape, large, "channels, and a height and width of at least 8"),
             ("width", width, width >= 1, "at least 1"),
             ("features", features, features >= 1, "at least 1"),
@@ -190,21 +195,22 @@ class EnergyModel(ImageModel):
         self.register_buffer("replay", torch.randint(256, (chains, *image_shape), dtype=torch.uint8))
 
     def players(self) -> list[Player]:
-        """The net, by Adam without momentum: the energy that chains run down changes with every step."""
+        """The network, which learns by Adam without momentum, since the energy that chains descend changes with every step."""
         return [Player("loss", trainable(self), self.loss, betas=(0.0, 0.999))]
 
-    def energy(self, x: Tensor) -> Tensor:
-        """E(x), of no unit, ``(batch,)``: small for what is usual."""
+    def energy(self, x: Float[Tensor, "batch channel height width"]) -> Float[Tensor, "batch"]:
+        """E(x), without a unit: small for usual images."""
         return self._energy(self.checked(x))
 
-    def encode(self, x: Tensor) -> Tensor:
-        """Features of images, ``(batch, features)``: the last layer before the energy."""
+    def encode(self, x: Float[Tensor, "batch channel height width"]) -> Float[Tensor, "batch feature"]:
+        """Features of images: the last hidden layer before the energy."""
         return self._features(self.checked(x))
 
-    def loss(self, x: Tensor) -> Tensor:
-        """How much more energy images have than chains, and the penalties; chains move in training mode.
+    def loss(self, x: Float[Tensor, "batch channel height width"]) -> Float[Tensor, ""]:
+        """The difference in energy between images and chains, plus the penalties.
 
-        In evaluation mode it is the difference alone, from the first chains of the replay as they are, so that nothing is drawn.
+        In training mode the chains move on. In evaluation mode the loss is the difference alone, to the first chains of the replay as they
+        are, so that nothing is drawn.
         """
         x = self.checked(x)
         if not self.training:
@@ -216,14 +222,16 @@ class EnergyModel(ImageModel):
         return real.mean() - drawn.mean() + far
 
     @torch.no_grad()
-    def sample(self, n: int, steps: int | None = None, start: Start = "replay", generator: torch.Generator | None = None) -> Tensor:
-        """Where chains are after more steps, in [0, 1], ``(n, channel, height, width)``; those of the replay stay where they were.
+    def sample(
+        self, n: int, steps: int | None = None, start: Start = "replay", generator: torch.Generator | None = None
+    ) -> Float[Tensor, "{n} channel height width"]:
+        """Draw images in [0, 1] by running chains further; the chains of the replay stay where they were.
 
         Args:
-            n: images; more than the replay has are several continuations of one chain.
-            steps: of Langevin dynamics, by default as many as in training.
-            start: ``replay`` goes on from chains of training (fitted images need this), ``noise`` begins anew and takes hundreds of steps.
-            generator: of all draws; by default torch's own.
+            n: number of images; where it is larger than the replay, some chains are continued several times.
+            steps: steps of Langevin dynamics; by default as many as in training.
+            start: ``replay`` goes on from the chains of training, ``noise`` begins anew and takes hundreds of steps.
+            generator: generator of all draws; by default torch's own.
         """
         if n < 0 or start not in get_args(Start):
             raise ValueError(f"EnergyModel samples at least 0 images from the replay or from noise, but was given {n} from {start!r}")
@@ -240,7 +248,7 @@ class EnergyModel(ImageModel):
 
     @torch.no_grad()
     def _move(self, n: int, dtype: torch.dtype) -> Tensor:
-        """Chains of the replay, at most all, moved on; the replay has them as whole levels."""
+        """Move ``n`` chains of the replay on (at most all), write them back as whole grey levels, and return them."""
         index = torch.randperm(len(self.replay))[:n]
         x = self._images(self.replay[index], dtype)
         again = torch.rand(len(x)) < self.restart
@@ -250,8 +258,8 @@ class EnergyModel(ImageModel):
         return x
 
     def _fresh(self, n: int, dtype: torch.dtype) -> Tensor:
-        """Where chains start again: noise, shapes of a random size, light on dark or dark on light, and as many lines along the edges of
-        such shapes, ``(n, channel, height, width)``."""
+        """Fresh starts of chains, ``(n, channel, height, width)``: noise, shapes of random size, light on dark or dark on light, and as
+        many lines along the edges of such shapes."""
         channels, height, across = self.image_shape
         x = torch.rand(n, channels, height, across, dtype=dtype)
         shaped = torch.rand(n) < self.shapes

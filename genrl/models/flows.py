@@ -1,4 +1,4 @@
-"""Invertible maps with a known volume: inverse autoregressive steps for vectors."""
+"""Inverse autoregressive flows: invertible maps of vectors whose log determinant is known."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -13,7 +14,7 @@ __all__ = ["AutoregressiveNet", "InverseAutoregressiveFlow", "MaskedLinear"]
 
 
 class MaskedLinear(nn.Linear):
-    """A linear layer some of whose weights are nothing; the mask is applied at every call, whatever an optimiser did to them.
+    """A linear layer in which some weights count as zero; the mask is applied at every call, whatever an optimiser did to them.
 
     Args:
         mask: ``(outputs, inputs)``, 0 where an input must not reach an output.
@@ -30,15 +31,13 @@ class MaskedLinear(nn.Linear):
 
 
 class AutoregressiveNet(nn.Module):
-    r"""Outputs of which the i-th sees the inputs before the i-th only, and all of a context: MADE.
-
-    ``forward`` takes ``(batch, size)`` and ``(batch, context)`` and gives ``(batch, outputs, size)``.
+    r"""An autoregressive network (MADE): the i-th output depends on the inputs before the i-th, and on all of a context.
 
     Args:
-        size: of the vector, at least 2.
-        context: numbers that every output may see; 0 for none.
+        size: size of the vector, at least 2.
+        context: size of a context that every output sees; 0 for none.
         hidden: widths of the hidden layers.
-        outputs: numbers for each component.
+        outputs: number of outputs for each component.
         reverse: order the components from the last to the first.
 
     References:
@@ -55,8 +54,11 @@ class AutoregressiveNet(nn.Module):
         self.rest = nn.ModuleList(MaskedLinear(after[:, None] >= before[None]) for before, after in pairwise(degrees[1:]))
         self.last = MaskedLinear((place[:, None] > degrees[-1][None]).repeat(outputs, 1))
 
-    def forward(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        h = self.first(z)
+    def forward(
+        self, z: Float[Tensor, "batch latent"], context: Float[Tensor, "batch context"] | None = None
+    ) -> Float[Tensor, "batch output latent"]:
+        """Outputs for each component."""
+        h = self.first(z)  # (batch, hidden)
         if self.context is not None:
             h = h + self.context(context)
         for layer in self.rest:
@@ -66,16 +68,16 @@ class AutoregressiveNet(nn.Module):
 
 
 class InverseAutoregressiveFlow(nn.Module):
-    r"""Steps :math:`z \leftarrow (z - m(z, c)) / e^{s(z, c)}`, m and s autoregressive, the order turned round after each.
+    r"""An inverse autoregressive flow: steps :math:`z \leftarrow (z - m(z, c)) / e^{s(z, c)}` in which m and s are autoregressive.
 
-    Each is one pass forwards, and its inverse one pass for each component. The log density of the result is that of the input plus
-    :math:`\sum s`.
+    The order of the components is reversed after each step. A step is one pass of its network, and its inverse is one pass for each
+    component. The log density of the result is that of the input plus :math:`\sum s`.
 
     Args:
-        size: of the vector.
-        context: of what m and s are conditioned on.
-        steps: T.
-        hidden: widths of each step's network.
+        size: size of the vector z.
+        context: size of the context c.
+        steps: number of steps.
+        hidden: widths of the hidden layers in each step's network.
 
     References:
         Kingma et al., "Improving Variational Inference with Inverse Autoregressive Flow", 2016, arXiv:1606.04934.
@@ -88,15 +90,19 @@ class InverseAutoregressiveFlow(nn.Module):
     """
 
     SCALE = 0.1
-    """Of m and s, so that a fresh flow is nearly the identity."""
+    """Factor of m and s, which makes a fresh flow nearly the identity."""
 
     def __init__(self, size: int, context: int, steps: int = 2, hidden: Sequence[int] = (320,)) -> None:
         super().__init__()
         self.steps = nn.ModuleList(AutoregressiveNet(size, context, hidden, reverse=bool(i % 2)) for i in range(steps))
 
-    def forward(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        """The result, and shares of what its log density has more than that of ``z``, both like ``z``: the sum over components is exact. Of
-        a single step each share is that of a component given those before; orders differ between steps, so of more it is not.
+    def forward(
+        self, z: Float[Tensor, "batch latent"], context: Float[Tensor, "batch context"]
+    ) -> tuple[Float[Tensor, "batch latent"], Float[Tensor, "batch latent"]]:
+        """The result, and for each component a share of the gain in log density, in nats.
+
+        The sum of the shares is exact. With a single step, a share is the gain of one component given those before; with several steps,
+        whose orders differ, it is not.
         """
         gained = torch.zeros_like(z)
         for step in self.steps:
@@ -106,8 +112,8 @@ class InverseAutoregressiveFlow(nn.Module):
         return z, gained
 
     @torch.no_grad()
-    def inverse(self, z: Tensor, context: Tensor) -> Tensor:
-        """What ``forward`` made ``z`` of."""
+    def inverse(self, z: Float[Tensor, "batch latent"], context: Float[Tensor, "batch context"]) -> Float[Tensor, "batch latent"]:
+        """The input from which ``forward`` made ``z``."""
         for step in reversed(self.steps):
             before = torch.zeros_like(z)
             for _ in range(z.shape[-1]):  # each pass makes one more component right

@@ -6,13 +6,17 @@ from collections.abc import Iterable
 from typing import Literal, get_args
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from genrl.models.base import ImageModel, evaluating
+from genrl.errors import require
+from genrl.models.base import ImageModel, evaluating, shape_check
 from genrl.models.capabilities import Player
 from genrl.models.gan_networks import REFERENCE, Discriminator, Generator, Networks, Norm
 from genrl.models.infogan import Codes, distorted
+from genrl.models.labels import Labels, checked_labels
+from genrl.models.latents import walk
 from genrl.models.nn import trainable
 
 __all__ = ["GAN", "HistoricalAverage", "Objective", "fooling", "real_or_fake", "shares_right"]
@@ -20,27 +24,32 @@ __all__ = ["GAN", "HistoricalAverage", "Objective", "fooling", "real_or_fake", "
 Objective = Literal["non-saturating", "minimax"]
 
 
-def real_or_fake(real: Tensor, fake: Tensor, smoothing: float = 0.0) -> Tensor:
-    r"""Cross-entropy of logits, real = 1: :math:`-(1 - s) \log D(x) - s \log(1 - D(x)) - \log(1 - D(G(z)))`, the means.
+def real_or_fake(real: Float[Tensor, "real"], fake: Float[Tensor, "fake"], smoothing: float = 0.0) -> Float[Tensor, ""]:
+    r"""The discriminator's loss from its logits, a cross-entropy with real = 1:
 
-    With both kinds equally often, the best logit is the log density ratio of real to fake. ``smoothing`` is s, of the real ones only: with
-    it on the fakes too, the best logit would depend on the model where there are no data.
+    .. math:: -\mathbb{E}[(1 - s) \log D(x) + s \log(1 - D(x))] - \mathbb{E} \log(1 - D(G(z)))
+
+    With both kinds equally often, the best logit is the log density ratio of real to fake. ``smoothing`` is s, and applies to real images
+    only: applied to fakes too, the best logit would depend on the generator where there are no data.
     """
     return F.softplus(-real).mean() + smoothing * real.mean() + F.softplus(fake).mean()
 
 
-def fooling(fake: Tensor, objective: Objective) -> Tensor:
-    r"""Of the fakes' logits: :math:`-\log D(G(z))` (non-saturating) or :math:`\log(1 - D(G(z)))` (minimax), the mean."""
+def fooling(fake: Float[Tensor, "fake"], objective: Objective) -> Float[Tensor, ""]:
+    r"""The generator's loss, from the logits of its images: the mean of :math:`-\log D(G(z))` (non-saturating) or of
+    :math:`\log(1 - D(G(z)))` (minimax)."""
     return F.softplus(-fake).mean() if objective == "non-saturating" else -F.softplus(fake).mean()
 
 
 def shares_right(real: Tensor, fake: Tensor) -> dict[str, Tensor]:
-    """Of logits, real > 0: the shares of real and of generated images that the discriminator names right."""
+    """The shares of real and of generated images that a discriminator names right, from its logits (real above 0)."""
     return {"accuracy_real": (real > 0).double().mean(), "accuracy_fake": (fake < 0).double().mean()}
 
 
 class HistoricalAverage(nn.Module):
-    r"""Keeps parameters near the mean of all that they have been, :math:`\| \theta - \frac{1}{t} \sum_{i \le t} \theta_i \|^2`.
+    r"""A penalty that keeps parameters near the mean of all their values so far.
+
+    .. math:: \| \theta - \tfrac{1}{t} \textstyle\sum_{i \le t} \theta_i \|^2
 
     References:
         Salimans et al., "Improved Techniques for Training GANs", 2016, arXiv:1606.03498, section 3.3.
@@ -56,7 +65,7 @@ class HistoricalAverage(nn.Module):
             self.register_buffer(f"mean_{i}", parameter.detach().clone())
 
     def forward(self) -> Tensor:
-        """The squared distance; in training mode the mean moves on."""
+        """The squared distance; in training mode the mean takes in the present values."""
         means = [self.get_buffer(f"mean_{i}") for i in range(len(self._now))]
         if self.training:
             self.steps += 1
@@ -67,36 +76,36 @@ class HistoricalAverage(nn.Module):
 
 
 class GAN(ImageModel):
-    r"""A generator of images of uniform numbers, trained against a discriminator of real and generated ones.
+    r"""A generator that makes images of uniform numbers, trained against a discriminator that tells real images from generated ones.
 
     .. math:: \min_G \max_D \; \mathbb{E} \log D(x) + \mathbb{E} \log(1 - D(G(z))), \quad z \sim U(-1, 1)^{noise}
 
-    Convolutional networks make it a DCGAN; with classes it is a conditional GAN, and the label is given to both networks; with codes it is
-    an InfoGAN: a recogniser on the discriminator's last hidden layer reads them, and the bound of the information counts in the losses of
-    both players. The discriminator takes a step, then the generator. The techniques of the third paper are one keyword each.
+    Convolutional networks make it a DCGAN. With classes it is a conditional GAN, and both networks are given the label. With codes it is an
+    InfoGAN: a recogniser on the discriminator's last hidden layer reads them, and the bound of the information counts in the losses of both
+    players. In each step the discriminator learns first, then the generator. Each technique of the third paper is one keyword.
 
     Args:
         image_shape: channels, height, width.
         networks: ``convolutional`` (both sizes are halved as long as they are even, down to 4 to 7 pixels) or ``dense``.
         noise: size of z.
-        width: of the thinnest layers, see :class:`genrl.models.gan_networks.Generator`.
-        dense: units of a dense layer between the numbers and the smallest grid of convolutional networks, and one between the grid and the
-            logit, as InfoGAN has; by default 16 times ``width``, 0 is none, as in the DCGAN's paper. Without them small networks draw sharp
-            strokes, too few of which make a digit.
-        n_classes: given with each image; 0 is none.
-        categories, continuous: codes of InfoGAN, see :class:`genrl.models.infogan.Codes`: sizes of the categorical ones, such as
-            ``(10,)``, and how many are continuous.
-        distortion: the recogniser reads categorical codes in images distorted by :func:`genrl.models.infogan.distorted`, so that they
-            name what an image is of, not how it stands; 0 is none, as in the paper.
-        information: weight of the bound of the categorical codes' information, and a tenth of it that of the continuous ones.
-        objective: of the generator, ``non-saturating`` (also where D is sure, there is a gradient) or ``minimax``.
-        feature_matching: the generator's loss is instead the squared distance of the means of D's last hidden layer, of generated and of
-            real images in one batch.
-        minibatch_discrimination: kernels that tell D how alike the images of a batch are; 0 is none.
-        historical_averaging: weight of the squared distance of both networks' parameters from their mean over time; 0 is none.
-        label_smoothing: the probability of real images that D should name is less than one by this, in [0, 0.5).
-        virtual_batch_norm: in the generator instead of batch norm, as in the paper.
-        generator_pace: the generator's learning rate over the discriminator's; 5 in InfoGAN's experiments.
+        width: channels of the thinnest layers, see :class:`genrl.models.gan_networks.Generator`.
+        dense: units of two dense layers in convolutional networks, one before the generator's smallest grid and one after the
+            discriminator's, as InfoGAN has; by default 16 times ``width``. 0 leaves them out, as in the DCGAN's paper; small networks then
+            draw sharp strokes, too few of which make a digit.
+        n_classes: number of classes whose label is given with each image; 0 for images without labels.
+        categories: sizes of InfoGAN's categorical codes, such as ``(10,)``, see :class:`genrl.models.infogan.Codes`.
+        continuous: number of InfoGAN's continuous codes.
+        information: weight of the bound of the categorical codes' information; that of the continuous codes has a tenth of it.
+        distortion: strength of :func:`genrl.models.infogan.distorted` on the images in which the recogniser reads categorical codes, so
+            that they name what an image shows and not how it stands; 0 reads the images as they are, as in the paper.
+        objective: the generator's loss: ``non-saturating``, which has a gradient also where D is sure, or ``minimax``.
+        feature_matching: take as the generator's loss instead the squared distance between the means of D's last hidden layer over
+            generated and over real images.
+        minibatch_discrimination: number of kernels that tell D how alike the images of a batch are; 0 leaves them out.
+        historical_averaging: weight of the squared distance of both networks' parameters from their mean over time; 0 leaves it out.
+        label_smoothing: D should name real images with a probability of one minus this, in [0, 0.5).
+        virtual_batch_norm: use virtual batch norm in the generator instead of batch norm, as in the paper.
+        generator_pace: the generator's learning rate as a multiple of the discriminator's; 5 in InfoGAN's experiments.
 
     Raises:
         ValueError: a value out of its range, a technique that does not fit; images of another shape; labels that are missing, or not asked
@@ -116,7 +125,9 @@ class GAN(ImageModel):
     """
 
     BETAS = (0.5, 0.999)
-    """Of Adam, as in the second paper."""
+    """Decay rates of Adam, as in the second paper."""
+    adversarial = True
+    fewest_in_a_batch = 2
 
     def __init__(
         self,
@@ -140,8 +151,9 @@ class GAN(ImageModel):
         generator_pace: float = 1.0,
     ) -> None:
         super().__init__()
-        self._refuse_shape(image_shape)
-        self._refuse(
+        require(type(self), shape_check(image_shape))
+        require(
+            type(self),
             ("networks", networks, networks in get_args(Networks), "dense or convolutional"),
             ("noise", noise, noise >= 1, "at least 1"),
             ("width", width, width >= 1, "at least 1"),
@@ -188,14 +200,14 @@ class GAN(ImageModel):
         return Generator(self.image_shape, networks, width, norm, self._reference(), n_classes=self.n_classes, dense=self._dense)
 
     def _reference(self) -> Tensor:
-        """Latent numbers for the generator's virtual batch norm, of all classes in turn."""
+        """Latent numbers for the generator's virtual batch norm, with all classes in turn, ``(REFERENCE, latent)``."""
         labels = torch.arange(REFERENCE) % self.n_classes if self.conditional else None
         return self.latent(REFERENCE, labels)
 
     # --- the two players ---
 
     def players(self) -> list[Player]:
-        """The discriminator with its recogniser, then the generator: their parameters, losses, and Adam's first decay."""
+        """The discriminator with its recogniser, then the generator."""
         return [
             Player("discriminator", self._of_discriminator(), self.discriminator_loss, betas=self.BETAS),
             Player("generator", trainable(self.generator), self.generator_loss, pace=self.generator_pace, betas=self.BETAS),
@@ -204,9 +216,11 @@ class GAN(ImageModel):
     def _of_discriminator(self) -> list[nn.Parameter]:
         return [*trainable(self.discriminator), *(self.codes.parameters() if self.codes is not None else ())]
 
-    def discriminator_loss(self, x: Tensor, labels: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
-        """The discriminator's, nats, and the shares of real and of generated images that it names right."""
-        self._need_two(x)
+    def discriminator_loss(
+        self, x: Float[Tensor, "batch channel height width"], labels: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The discriminator's loss in nats, and the shares of real and of generated images that it names right."""
+        self._require_batch(x)
         self._check(x, labels)
         self.discriminator.begin(x, labels)
         latent = self.latent(len(x), labels)
@@ -217,12 +231,8 @@ class GAN(ImageModel):
         loss = real_or_fake(real, fake, self.label_smoothing) - told + self._from_history("discriminator")
         return loss, shares_right(real, fake) | bound
 
-    def _need_two(self, x: Tensor) -> None:
-        if len(x) < 2:
-            raise ValueError(f"{type(self).__name__} needs batches of at least 2 images, but was given {len(x)}; raise batch_size")
-
-    def generator_loss(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        """The generator's, of as many images as there are real ones."""
+    def generator_loss(self, x: Float[Tensor, "batch channel height width"], labels: Tensor | None = None) -> Tensor:
+        """The generator's loss, on as many generated images as there are real ones."""
         latent = self.latent(len(x), labels)
         made = self.generator(latent)
         if self.feature_matching:  # in one batch, as batch norm of each would give both the same mean
@@ -235,12 +245,12 @@ class GAN(ImageModel):
         return loss - self._told(made, features, latent, labels)[0] + self._from_history("generator")
 
     def _judged(self, x: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The logit of being real, ``(batch,)``, and the last hidden layer."""
+        """The logit of being real, ``(batch,)``, and the last hidden layer, ``(batch, feature)``."""
         logits, features = self.discriminator(x, labels)
         return logits.squeeze(1), features
 
     def _told(self, made: Tensor, features: Tensor, latent: Tensor, labels: Tensor | None) -> tuple[Tensor | float, dict[str, Tensor]]:
-        """What counts of the information that images tell of their codes, and its bound for the log."""
+        """The weighted bound of the information that images carry about their codes, and the bound itself for the log."""
         if self.codes is None:
             return 0.0, {}
         codes = latent[:, self.noise : self.noise + self.codes.size]
@@ -252,8 +262,14 @@ class GAN(ImageModel):
     def _from_history(self, player: str) -> Tensor | float:
         return self.history * self.get_submodule(f"{player}_history")() if self.history else 0.0
 
-    def latent(self, n: int, labels: Tensor | None = None, codes: Tensor | None = None, noise: Tensor | None = None) -> Tensor:
-        """What the generator makes images of, ``(n, latent)``: uniform numbers in [-1, 1), codes, and one-hot labels."""
+    def latent(
+        self,
+        n: int,
+        labels: Int[Tensor, "{n}"] | None = None,
+        codes: Float[Tensor, "{n} code"] | None = None,
+        noise: Float[Tensor, "{n} noise"] | None = None,
+    ) -> Float[Tensor, "{n} latent"]:
+        """The generator's input: uniform numbers in [-1, 1), codes, and one-hot labels, side by side."""
         parts = [2 * torch.rand(n, self.noise) - 1 if noise is None else noise]
         if self.codes is not None:
             parts.append(self.codes.draw(n) if codes is None else codes)
@@ -264,18 +280,20 @@ class GAN(ImageModel):
     # --- use ---
 
     @torch.no_grad()
-    def sample(self, n: int, labels: Tensor | None = None, codes: Tensor | None = None, noise: Tensor | None = None) -> Tensor:
-        """Images in [0, 1], ``(n, channel, height, width)``; of what is given, the rest drawn at random.
+    def sample(
+        self, n: int, labels: Labels | None = None, codes: Tensor | None = None, noise: Tensor | None = None
+    ) -> Float[Tensor, "{n} channel height width"]:
+        """Draw images in [0, 1]; what is not given is drawn at random.
 
         Args:
-            n: images.
-            labels: of a conditional GAN, ``(n,)``.
-            codes: of an InfoGAN, ``(n, codes.size)``, see :meth:`genrl.models.infogan.Codes.draw` and ``replaced``.
+            n: number of images.
+            labels: classes for a conditional GAN: int64, ``(n,)``, or one class for all images.
+            codes: codes for an InfoGAN, ``(n, codes.size)``, see :meth:`genrl.models.infogan.Codes.draw` and ``replaced``.
             noise: z, ``(n, noise)``, such as a walk from one image's numbers to another's, see :func:`genrl.models.latents.walk`.
         """
         if labels is None and self.conditional:
             labels = torch.randint(self.n_classes, (n,))
-        self._check_labels(n, labels)
+        labels = self._labels(n, labels)
         if codes is not None and (self.codes is None or codes.shape != (n, self.codes.size)):
             need = "was built without codes" if self.codes is None else f"needs codes of shape {(n, self.codes.size)}"
             raise ValueError(f"this GAN {need}, but was given codes of shape {tuple(codes.shape)}")
@@ -284,20 +302,42 @@ class GAN(ImageModel):
         with evaluating(self):
             return torch.cat([self.generator(latent) for latent in self.latent(n, labels, codes, noise).split(500)])
 
-    def recognise(self, x: Tensor, labels: Tensor | None = None) -> list[Tensor]:
-        """What an InfoGAN reads in images, see :meth:`genrl.models.infogan.Codes.read`."""
+    @torch.no_grad()
+    def walks(self, rows: int, steps: int) -> Float[Tensor, "{rows}*{steps} channel height width"]:
+        """Rows of images whose noise walks in equal steps from one draw to another, while class and codes stay."""
+        start, end = 2 * torch.rand(2, rows, self.noise) - 1
+        noise = walk(start, end, steps).transpose(0, 1).flatten(0, 1)  # (row * step, noise)
+        labels = torch.randint(self.n_classes, (rows,)).repeat_interleave(steps) if self.conditional else None
+        codes = None if self.codes is None else self.codes.draw(rows).repeat_interleave(steps, dim=0)
+        return self.sample(len(noise), labels, codes, noise)
+
+    @torch.no_grad()
+    def sweeps(self, rows: int, steps: int) -> dict[str, Tensor]:
+        """For each code by its name, rows of images in which that code alone changes: through all its classes, or from -2 to 2."""
+        if self.codes is None:
+            return {}
+        found = {}
+        for name, columns, given in self.codes.sweeps(rows, steps):
+            labels = torch.randint(self.n_classes, (rows,)) if self.conditional else None
+            latent = self.latent(rows, labels).repeat_interleave(columns, dim=0)
+            place = slice(self.noise, self.noise + self.codes.size)
+            latent[:, place] = self.codes.replaced(latent[:, place], **given)
+            found[name] = self.generator(latent)
+        return found
+
+    def recognise(self, x: Float[Tensor, "batch channel height width"], labels: Tensor | None = None) -> list[Tensor]:
+        """The codes that an InfoGAN reads in images, see :meth:`genrl.models.infogan.Codes.read`."""
         if self.codes is None:
             raise ValueError("this GAN was built without codes, so there is nothing to read; build it with categories or continuous")
         self._check(x, labels)
         with evaluating(self):
             return self.codes.read(self._judged(x, labels)[1])
 
-    def encode(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Features of images, ``(batch, feature)``: each layer of the discriminator, of convolutions the largest in each of 4 × 4 places,
-        and the hidden layer of InfoGAN's recogniser.
+    def encode(self, x: Float[Tensor, "batch channel height width"], labels: Tensor | None = None) -> Float[Tensor, "batch feature"]:
+        """Features of images: all layers of the discriminator, and the hidden layer of InfoGAN's recogniser.
 
-        After a fit, batch norm knows real, generated and distorted images mixed; :func:`genrl.models.nn.recompute_batch_norm` with real
-        ones helps.
+        Of a convolution's maps the features are the largest values in each of 4 × 4 parts. After a fit, batch norm has statistics of real,
+        generated and distorted images together; :func:`genrl.models.nn.recompute_batch_norm` with real images helps.
         """
         self._check(x, labels)
         with evaluating(self):
@@ -307,15 +347,13 @@ class GAN(ImageModel):
         return torch.cat([F.adaptive_max_pool2d(h, 4).flatten(1) if h.ndim == 4 else h for h in layers], dim=1)
 
     def _check(self, x: Tensor, labels: Tensor | None) -> None:
-        self._check_labels(len(self.checked(x)), labels)
+        self._labels(len(self.checked(x)), labels)
 
-    def _check_labels(self, n: int, labels: Tensor | None) -> None:
+    def _labels(self, n: int, labels: Labels | None) -> Tensor | None:
+        """Labels of ``n`` images, needed just where the GAN is conditional."""
         name = type(self).__name__
         if self.conditional and labels is None:
             raise ValueError(f"this {name} is conditional on {self.n_classes} classes; give the images' labels")
         if labels is not None and not self.conditional:
             raise ValueError(f"this {name} was built without classes, but was given labels; build it with n_classes")
-        if labels is not None and labels.dtype != torch.int64:
-            raise ValueError(f"{name} needs labels of type int64, but was given {str(labels.dtype).removeprefix('torch.')}")
-        if labels is not None and (tuple(labels.shape) != (n,) or (n and not (labels.min() >= 0 and labels.max() < self.n_classes))):
-            raise ValueError(f"{name} needs {n} labels from 0 to {self.n_classes - 1}, but was given {tuple(labels.shape)}: {labels[:5]} …")
+        return None if labels is None else checked_labels(labels, n, self.n_classes, name)

@@ -1,4 +1,4 @@
-"""The two networks of a GAN, dense or convolutional, and the layers that make them steadier."""
+"""The two networks of a GAN, dense or convolutional, and layers that make them steadier."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any, Literal
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
@@ -17,14 +18,20 @@ Networks = Literal["dense", "convolutional"]
 Norm = Literal["batch", "virtual", "weight", "none"]
 
 REFERENCE = 32
-"""Examples in the reference batch of virtual batch norm."""
+"""Number of examples in the reference batch of virtual batch norm."""
 
 
 class VirtualBatchNorm(nn.Module):
     r"""Batch norm by a fixed reference batch and the example itself, so that no example depends on the others of its batch.
 
-    With means over the n reference examples and one's own, :math:`\mu = (n \mu_{ref} + \mu_{own}) / (n + 1)`, and the squares alike.
-    ``forward`` takes the reference before the batch, ``(n + batch, feature, …)``, and gives both normalised, the reference by itself.
+    The mean is that of the n reference examples and the example itself, :math:`\mu = (n \mu_{ref} + \mu_{own}) / (n + 1)`, and likewise the
+    mean square. ``forward`` takes the reference followed by the batch, ``(n + batch, feature, …)``, and returns both normalised; the
+    reference is normalised by itself.
+
+    Args:
+        features: number of features (channels).
+        reference: n, number of examples in the reference batch.
+        eps: added to the variance.
 
     References:
         Salimans et al., "Improved Techniques for Training GANs", 2016, arXiv:1606.03498, section 3.5.
@@ -50,16 +57,16 @@ class VirtualBatchNorm(nn.Module):
 
 
 class MinibatchDiscrimination(nn.Module):
-    r"""Tells each example how close the others of its batch are: a generator that always draws one image gives itself away.
+    r"""Features that tell how close the other examples of a batch are, so that a generator that always draws one image gives itself away.
 
     .. math:: o(x_i)_b = \sum_{j \ne i} \exp(-\| M_{i,b} - M_{j,b} \|_1), \quad M_i = f(x_i) T
 
-    The example itself is left out. Divided by the number of others, so that batches of any size are alike.
+    The example itself is left out, and the sum is divided by the number of others, so that batches of any size are alike.
 
     Args:
-        inputs: features f.
-        kernels: b.
-        dim: of each.
+        inputs: number of features in f.
+        kernels: number of kernels b.
+        dim: size of a row M of each kernel.
 
     References:
         Salimans et al., "Improved Techniques for Training GANs", 2016, arXiv:1606.03498, section 3.2.
@@ -71,7 +78,7 @@ class MinibatchDiscrimination(nn.Module):
         self.project = nn.Linear(inputs, kernels * dim, bias=False)
 
     def forward(self, features: Tensor) -> Tensor:
-        """``(batch, feature)`` to ``(batch, feature + kernels)``."""
+        """The features with those of the kernels, ``(batch, feature)`` to ``(batch, feature + kernel)``."""
         m = self.project(features).to(self.project.weight.dtype).unflatten(1, (self.kernels, -1))
         distance = (m[:, None] - m[None]).abs().sum(3)  # (batch, batch, kernel)
         others = 1 - torch.eye(len(m), dtype=m.dtype).unsqueeze(2)
@@ -109,17 +116,17 @@ def _begin(module: nn.Module) -> None:
 
 
 class Generator(nn.Module):
-    """Images of latent numbers: transposed convolutions that double a grid, or dense layers, with a norm, ReLUs and a final tanh.
+    """The network from latent numbers to images: transposed convolutions that double a grid, or dense layers, with a norm and ReLUs.
 
     Args:
         image_shape: channels, height, width.
         networks: ``convolutional`` or ``dense``.
-        width: channels before the last convolution; twice as many at each half of the size. Dense layers have 16 times as many units.
+        width: channels before the last convolution, doubled at each half of the size; dense layers have 16 times as many units.
         norm: ``batch``, ``virtual`` or ``none``.
-        reference: of virtual batch norm, ``(REFERENCE, latent)``, otherwise only its size counts.
-        n_classes: the last of the latent numbers are a one-hot label, which every layer is given.
-        dense: units of a dense layer before a convolutional network's smallest grid; 0 is none.
-        unit: let the weights of each pixel of a dense network have length one, so that few pixels are quite black or white.
+        reference: reference batch of virtual batch norm, ``(REFERENCE, latent)``; for another norm only its size counts.
+        n_classes: number of the last latent numbers that are a one-hot label, which every layer is given.
+        dense: units of a dense layer before a convolutional network's smallest grid; 0 for none.
+        unit: keep the weights of each pixel of a dense network at length one, so that few pixels are quite black or white.
 
     References:
         Radford, Metz, Chintala, "Unsupervised Representation Learning with Deep Convolutional GANs", 2016, arXiv:1511.06434.
@@ -165,8 +172,8 @@ class Generator(nn.Module):
         if convolutional:
             self.apply(_begin)
 
-    def forward(self, latent: Tensor) -> Tensor:
-        """``(batch, latent)`` to images in [0, 1]."""
+    def forward(self, latent: Float[Tensor, "batch latent"]) -> Float[Tensor, "batch channel height width"]:
+        """Images in [0, 1]."""
         h = torch.cat([self.reference, latent]) if self.virtual else latent
         label = h[:, h.shape[1] - self.n_classes :]
         out = self.stages[0](h)
@@ -176,7 +183,7 @@ class Generator(nn.Module):
 
 
 def _labelled(h: Tensor, label: Tensor) -> Tensor:
-    """With a one-hot label as further numbers, or as constant maps."""
+    """Activations with a one-hot label as further numbers, or as constant maps."""
     if not label.shape[1]:
         return h
     label = label.to(h.dtype)
@@ -184,20 +191,19 @@ def _labelled(h: Tensor, label: Tensor) -> Tensor:
 
 
 class Discriminator(nn.Module):
-    """Logits of images: strided convolutions, or dense layers, with a norm and leaky ReLUs.
+    """The network from images to logits: strided convolutions, or dense layers, with a norm and leaky ReLUs.
 
     Args:
         image_shape: channels, height, width.
         networks: ``convolutional`` or ``dense``.
         width: channels of the first convolution, doubled at each half of the size; five dense layers have 16, 8, 4, 4 and 4 times as many
             units.
-        norm: ``batch`` (not of the first layer), ``weight`` (weight norm, the scales set by the first batch) or ``none``.
-        outputs: logits.
-        n_classes: of a label that is given with each image to every hidden layer, as a one-hot vector (dense) or as constant maps
-            (convolutional).
-        dense: units of a dense layer after a convolutional network's smallest grid; 0 is none.
-        noise: standard deviation of Gaussian noise before each layer, in training; 0.6 of it before the first.
-        kernels: of minibatch discrimination; 0 is none.
+        norm: ``batch`` (but not in the first layer), ``weight`` (weight norm whose scales come from the first batch) or ``none``.
+        outputs: number of logits.
+        n_classes: number of classes whose label every hidden layer is given, as a one-hot vector (dense) or constant maps (convolutional).
+        dense: units of a dense layer after a convolutional network's smallest grid; 0 for none.
+        noise: standard deviation of Gaussian noise before each layer in training; before the first layer it is 0.6 times as large.
+        kernels: number of kernels of minibatch discrimination; 0 for none.
 
     References:
         Radford, Metz, Chintala, "Unsupervised Representation Learning with Deep Convolutional GANs", 2016, arXiv:1511.06434.
@@ -247,15 +253,17 @@ class Discriminator(nn.Module):
         self.last = weight_norm(last) if norm == "weight" else last
         self.register_buffer("begun", torch.tensor(norm != "weight"))
 
-    def forward(self, x: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Of images in [0, 1], ``(batch, channel, height, width)``: logits, ``(batch, outputs)``, and the last hidden layer."""
+    def forward(
+        self, x: Float[Tensor, "batch channel height width"], labels: Int[Tensor, "batch"] | None = None
+    ) -> tuple[Float[Tensor, "batch logit"], Float[Tensor, "batch feature"]]:
+        """Logits of images in [0, 1], and the last hidden layer."""
         last = self.hidden(x, labels)[-1].flatten(1)
         noisy = self._noisy(last, self.noise)
         logits = self.last(noisy if self.minibatch is None else self.minibatch(noisy))
         return logits.to(x.dtype), last.to(x.dtype)
 
     def hidden(self, x: Tensor, labels: Tensor | None = None) -> list[Tensor]:
-        """Every layer's activations, without the logits."""
+        """Activations of every hidden layer."""
         h, label, out = self._centred(x), self._label(x, labels), []
         for i, (stage, norm) in enumerate(zip(self.stages, self.norms, strict=True)):
             h = F.leaky_relu(norm(stage(self._into(i, h, label))), 0.2)
@@ -264,7 +272,7 @@ class Discriminator(nn.Module):
 
     @torch.no_grad()
     def begin(self, x: Tensor, labels: Tensor | None = None) -> None:
-        """Once, with the first batch: it sets the scales of weight norm."""
+        """Set the scales of weight norm from the first batch, once."""
         if self.begun or not self.training:
             return
         with torch.autocast(x.device.type, enabled=False):
@@ -275,7 +283,7 @@ class Discriminator(nn.Module):
         self.begun.fill_(True)
 
     def _label(self, x: Tensor, labels: Tensor | None) -> Tensor:
-        """One-hot, ``(batch, n_classes)``."""
+        """One-hot labels, ``(batch, n_classes)``."""
         if not self.n_classes:
             return x.new_zeros(len(x), 0)
         if labels is None:
@@ -283,11 +291,11 @@ class Discriminator(nn.Module):
         return F.one_hot(labels, self.n_classes).to(x.dtype)
 
     def _centred(self, x: Tensor) -> Tensor:
-        """In [-1, 1]; with weight norm in [0, 1], as where most pixels are black their direction would outweigh all others."""
+        """Images in [-1, 1]; with weight norm in [0, 1], because the direction of mostly black pixels would outweigh all others."""
         return x if self.norm == "weight" else 2 * x - 1
 
     def _into(self, i: int, h: Tensor, label: Tensor) -> Tensor:
-        """What a stage is given: flat if it is dense, in training with noise, then the label."""
+        """Input of stage ``i``: flat if the stage is dense, with noise in training, followed by the label."""
         flat = h.flatten(1) if isinstance(self.stages[i], nn.Linear) else h
         return _labelled(self._noisy(flat, self.noise if i else 0.6 * self.noise), label)
 
@@ -299,8 +307,8 @@ class Discriminator(nn.Module):
 
 
 def _directions(layer: nn.Module) -> nn.Module:
-    """A layer with weight norm that learns the directions of its weights only: with their lengths, features that the generator is to match
-    would grow."""
+    """A layer with weight norm that learns only the directions of its weights; were the lengths learnt too, the features that the generator
+    has to match would grow."""
     nn.init.normal_(layer.weight, std=0.1)  # type: ignore[arg-type]  # their size is how slowly the directions turn
     layer = weight_norm(layer)
     layer.parametrizations.weight.original0.requires_grad_(False)  # type: ignore[union-attr]
@@ -315,7 +323,7 @@ def _of_length_one(layer: nn.Module) -> nn.Module:
 
 
 def _scaled(layer: Any, h: Tensor) -> Tensor:
-    """Set the scale and bias of a layer with weight norm so that what it gives for this batch has mean 0 and variance 1; and give it."""
+    """Set scale and bias of a layer with weight norm so that its output for ``h`` has mean 0 and variance 1; return that output."""
     out = layer(h)
     dims = [0, *range(2, out.ndim)]
     mean, std = out.mean(dims), out.std(dims) + 1e-5

@@ -1,23 +1,28 @@
-"""InfoGAN's part of a GAN: latent codes, and a recogniser that reads them back from the images."""
+"""InfoGAN's part of a GAN: codes among the latent numbers, and a recogniser that reads them back from the images."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from genrl.errors import require
 
 __all__ = ["Codes", "distorted"]
 
 
-def distorted(images: Tensor, strength: float) -> Tensor:
+def distorted(images: Float[Tensor, "batch channel height width"], strength: float) -> Float[Tensor, "batch channel height width"]:
     """Images turned, scaled along both axes, sheared and shifted at random, each differently; black comes in from outside.
 
     Args:
-        images: ``(batch, channel, height, width)``.
-        strength: 1 is up to 0.3 radians, a factor of 1.2 either way, a shear of 0.3, and 5 % of the size; 0 leaves images as they are.
+        images: the images.
+        strength: 1 turns by up to 0.3 radians, scales by up to a factor of 1.2, shears by up to 0.3 and shifts by up to 5 % of the size; 0
+            leaves images as they are.
 
     Example:
         >>> images = torch.rand(2, 1, 8, 8)
@@ -38,16 +43,17 @@ def distorted(images: Tensor, strength: float) -> Tensor:
 
 
 class Codes(nn.Module):
-    r"""Codes c beside a GAN's noise, and a recogniser Q on the discriminator's last hidden layer f, which bounds what images tell of c.
+    r"""Codes c beside a GAN's noise, and a recogniser Q that reads them in the discriminator's last hidden layer f.
 
     .. math:: I(c; G(z, c)) \ge \mathbb{E}[\log Q(c \mid f(G(z, c)))] + H(c)
 
-    Categorical codes are uniform; continuous ones are uniform in [-1, 1) and scored as Gaussians of variance one around what Q says.
+    The right side is a lower bound of the information that an image G(z, c) carries about its codes. Categorical codes are uniform;
+    continuous ones are uniform in [-1, 1) and scored as Gaussians of variance one around what Q says.
 
     Args:
         inputs: size of f.
         categories: sizes of the categorical codes.
-        continuous: how many continuous codes.
+        continuous: number of continuous codes.
 
     Raises:
         ValueError: a size out of its range; codes that do not fit.
@@ -66,18 +72,17 @@ class Codes(nn.Module):
 
     def __init__(self, inputs: int, categories: tuple[int, ...], continuous: int) -> None:
         super().__init__()
-        for name, value, fine, need in (
+        require(
+            type(self),
             ("categories", categories, all(size >= 2 for size in categories), "sizes of at least 2"),
             ("continuous", continuous, continuous >= 0, "at least 0"),
-        ):
-            if not fine:
-                raise ValueError(f"codes need {name} to be {need}, but were given {value!r}")
+        )
         self.categories, self.continuous = tuple(categories), continuous
         self.size = sum(categories) + continuous
         self.recogniser = nn.Sequential(nn.Linear(inputs, 128), nn.LeakyReLU(0.2), nn.Linear(128, self.size))
 
-    def draw(self, n: int) -> Tensor:
-        """Codes as the generator takes them, ``(n, size)``: one-hot vectors, then numbers in [-1, 1)."""
+    def draw(self, n: int) -> Float[Tensor, "{n} code"]:
+        """Codes as the generator takes them: one-hot vectors, then numbers in [-1, 1)."""
         kind = torch.get_default_dtype()
         classes = [F.one_hot(torch.randint(size, (n,)), size).to(kind) for size in self.categories]
         return torch.cat([*classes, 2 * torch.rand(n, self.continuous) - 1], dim=1)
@@ -85,12 +90,12 @@ class Codes(nn.Module):
     def replaced(
         self, codes: Tensor, categorical: Mapping[int, Tensor] | None = None, continuous: Mapping[int, Tensor] | None = None
     ) -> Tensor:
-        """The same codes but for some that are given by their place.
+        """``codes`` with new values in some places.
 
         Args:
-            codes: ``(n, size)``.
-            categorical: classes, int64 ``(n,)``, of some categorical codes.
-            continuous: values, ``(n,)``, of some continuous codes.
+            codes: codes to begin with, ``(n, size)``; they stay as they are.
+            categorical: classes, int64 ``(n,)``, by the place of the categorical code that they replace.
+            continuous: values, ``(n,)``, by the place of the continuous code that they replace.
 
         Raises:
             ValueError: a place where there is no such code, or another number of values.
@@ -108,15 +113,25 @@ class Codes(nn.Module):
             numbers[:, place] = value
         return torch.cat([*classes, numbers], dim=1)
 
-    def read(self, features: Tensor) -> list[Tensor]:
-        """What Q says of features ``(batch, inputs)``: probabilities ``(batch, size)`` of each categorical code, then the means of all
-        continuous ones, ``(batch, continuous)``, where there are any."""
+    def sweeps(self, rows: int, steps: int) -> Iterator[tuple[str, int, dict[str, Any]]]:
+        """For each code its name, a number of columns, and arguments of :meth:`replaced` that change it along each of ``rows`` rows."""
+        for i, size in enumerate(self.categories):
+            yield f"code_{i + 1}_classes", size, {"categorical": {i: torch.arange(size).repeat(rows)}}
+        for i in range(self.continuous):
+            name = f"code_{len(self.categories) + i + 1}_numbers"
+            yield name, steps, {"continuous": {i: torch.linspace(-2, 2, steps).repeat(rows)}}
+
+    def read(self, features: Float[Tensor, "batch feature"]) -> list[Tensor]:
+        """What Q says: the probabilities of each categorical code, ``(batch, size)``, then the means of all continuous codes,
+        ``(batch, continuous)``, where there are any."""
         *logits, means = self._split(self.recogniser(features).to(features.dtype))
         return [*(part.softmax(1) for part in logits), *([means] if self.continuous else [])]
 
-    def information(self, features: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
-        """The bound on the information of the categorical codes, nats, at most the sum of the logarithms of their sizes, and the mean log
-        density of the continuous ones, at most -0.92 each."""
+    def information(
+        self, features: Float[Tensor, "batch feature"], codes: Float[Tensor, "batch code"]
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+        """The bound of the information about the categorical codes, in nats, at most the sum of the logarithms of their sizes; and the mean
+        log density of the continuous codes, at most -0.92 for each."""
         *logits, means = self._split(self.recogniser(features).to(features.dtype))
         *classes, values = self._split(codes)
         known = sum(((part.log_softmax(1) * one_hot).sum(1).mean() for part, one_hot in zip(logits, classes, strict=True)), torch.zeros(()))
@@ -125,7 +140,7 @@ class Codes(nn.Module):
         return known + entropy, density
 
     def _split(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Each categorical code, then all continuous ones."""
+        """Each categorical code, ``(batch, size)``, then all continuous ones, ``(batch, continuous)``."""
         return x.split([*self.categories, self.continuous], dim=1)
 
     def extra_repr(self) -> str:

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from genrl.models.base import ImageModel
+from genrl.errors import require
+from genrl.models.base import ImageModel, shape_check
 from genrl.models.capabilities import Measured
 from genrl.models.nn import mlp
 from genrl.models.random_network import small_encoder
@@ -96,8 +97,9 @@ class JEPA(ImageModel):
         weight: float = 0.05,
     ) -> None:
         super().__init__()
-        self._refuse_shape(image_shape)
-        self._refuse(
+        require(type(self), shape_check(image_shape))
+        require(
+            type(self),
             ("latent", latent, latent >= 1, "at least 1"),
             ("action", action, action >= 0, "at least 0"),
             ("width", width, width >= 1, "at least 1"),

@@ -1,26 +1,29 @@
-"""Arithmetic with latent vectors: walks between images, and directions that a property has."""
+"""Arithmetic with latent vectors: walks between images, and the direction of a property."""
 
 from __future__ import annotations
 
 import math
 
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor
+
+from genrl.errors import require
 
 __all__ = ["direction", "walk"]
 
 
-def walk(start: Tensor, end: Tensor, steps: int, *, spherical: bool = False) -> Tensor:
-    """Latent vectors from ``start`` to ``end``, both among them.
+def walk(
+    start: Float[Tensor, "batch latent"], end: Float[Tensor, "batch latent"], steps: int, *, spherical: bool = False
+) -> Float[Tensor, "{steps} batch latent"]:
+    """Latent vectors in equal steps from ``start`` to ``end``, both included.
 
     Args:
-        start, end: ``(batch, latent)``.
-        steps: at least 2.
-        spherical: along the great circle (a line between opposites), the length changing evenly, instead of along the line: the middle of
-            a line between two draws of a Gaussian is shorter than any draw.
-
-    Returns:
-        ``(steps, batch, latent)``.
+        start: first latent vectors.
+        end: last latent vectors.
+        steps: number of vectors in a walk, at least 2.
+        spherical: walk along the great circle, with a length that changes evenly, instead of along the line, whose middle between two draws
+            of a Gaussian is shorter than any draw. Between opposite vectors the walk is still the line.
 
     References:
         White, "Sampling Generative Networks", 2016, arXiv:1609.04468.
@@ -29,8 +32,7 @@ def walk(start: Tensor, end: Tensor, steps: int, *, spherical: bool = False) -> 
         >>> walk(torch.tensor([[0.0, 2.0]]), torch.tensor([[2.0, 0.0]]), 3).squeeze(1).tolist()
         [[0.0, 2.0], [1.0, 1.0], [2.0, 0.0]]
     """
-    if steps < 2:
-        raise ValueError(f"a walk needs at least 2 steps, its ends, but was given {steps}")
+    require(walk, ("steps", steps, steps >= 2, "at least 2, its ends"))
     t = torch.linspace(0, 1, steps, dtype=start.dtype).view(-1, 1, 1)
     if not spherical:
         return (1 - t) * start + t * end
@@ -43,15 +45,14 @@ def walk(start: Tensor, end: Tensor, steps: int, *, spherical: bool = False) -> 
     return (rest * first + share * last) * ((1 - t) * lengths[0] + t * lengths[1])
 
 
-def direction(features: Tensor, has: Tensor) -> Tensor:
-    """What images with a property have more than those without: the difference of the mean features.
+def direction(features: Float[Tensor, "image latent"], has: Shaped[Tensor, "*image"]) -> Float[Tensor, "latent"]:
+    """The direction of a property: the mean features of images that have it, less those of images that do not.
+
+    Added to an image's features it adds the property; subtracted it takes the property away.
 
     Args:
-        features: ``(image, latent)``.
-        has: which have it, boolean, ``(image,)``.
-
-    Returns:
-        ``(latent,)``: added to an image's features it gives the property, subtracted it takes it away.
+        features: features of images.
+        has: whether each image has the property, boolean.
 
     Raises:
         ValueError: all images have it, or none; ``has`` is not boolean, or not one for each image.

@@ -14,7 +14,18 @@ from genrl.models.capabilities import Measured, Model, Player, Source, Transform
 from genrl.models.nn import trainable
 from genrl.models.sources import as_source, parts
 
-__all__ = ["arguments", "averaged", "copied", "follow", "held_out_loss", "is_conditional", "measured", "own_transform", "players_of"]
+__all__ = [
+    "arguments",
+    "averaged",
+    "check_labels",
+    "copied",
+    "follow",
+    "held_out_loss",
+    "is_conditional",
+    "measured",
+    "own_transform",
+    "players_of",
+]
 
 
 @torch.no_grad()
@@ -63,6 +74,20 @@ def own_transform(model: nn.Module, given: Transform | None) -> Transform | None
 
 def is_conditional(model: nn.Module) -> bool:
     return bool(getattr(model, "conditional", False))
+
+
+def check_labels(model: nn.Module, images: Source, whose: str) -> None:
+    """Refuse images without labels, or with labels of classes that a conditional model does not have.
+
+    Raises:
+        ValueError: they have none, or such.
+    """
+    if not is_conditional(model):
+        return
+    most, classes = int(images.needed_labels.max()), getattr(model, "n_classes", None)
+    if classes is not None and most >= classes:
+        name = type(model).__name__
+        raise ValueError(f"this {name} has {classes} classes, but {whose} have label {most}; build it with n_classes={most + 1}")
 
 
 def arguments(

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from genrl.models.base import ImageModel, evaluating
+from genrl.errors import require
+from genrl.models.base import ImageModel, evaluating, shape_check
 
 __all__ = ["MAE"]
 
@@ -51,10 +52,11 @@ class MAE(ImageModel):
         masked: float = 0.75,
     ) -> None:
         super().__init__()
-        self._refuse_shape(image_shape)
+        require(type(self), shape_check(image_shape))
         channels, height, across = image_shape
         fine = patch >= 1 and height % patch == 0 and across % patch == 0
-        self._refuse(
+        require(
+            type(self),
             ("patch", patch, fine, f"a divisor of both sides, {height} and {across}"),
             ("width", width, width >= self.HEAD and width % self.HEAD == 0, f"a multiple of {self.HEAD}"),
             ("decoder_width", decoder_width, decoder_width >= self.HEAD and decoder_width % self.HEAD == 0, f"a multiple of {self.HEAD}"),
@@ -65,7 +67,7 @@ class MAE(ImageModel):
         self.image_shape, self.patch = image_shape, patch
         n, numbers = (height // patch) * (across // patch), channels * patch**2
         self.patches, self.hidden = n, min(n - 1, max(1, round(masked * n)))
-        self._refuse(("patch", patch, n >= 2, "small enough for at least two patches"))
+        require(type(self), ("patch", patch, n >= 2, "small enough for at least two patches"))
         self.embed, self.place = nn.Linear(numbers, width), nn.Parameter(0.02 * torch.randn(n, width))
         self.encoder = _transformer(width, depth)
         self.to_decoder, self.mask = nn.Linear(width, decoder_width), nn.Parameter(0.02 * torch.randn(decoder_width))

@@ -1,4 +1,4 @@
-"""Densities of pixels that are independent, alone or given a class: the floors that every likelihood is printed beside."""
+"""Densities of independent pixels, with classes or without: the floors beside which every likelihood is printed."""
 
 from __future__ import annotations
 
@@ -7,26 +7,29 @@ from collections.abc import Iterable
 from typing import Any, Self
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from genrl.models.base import ImageModel
+from genrl.errors import require
+from genrl.models.base import ImageModel, shape_check
+from genrl.models.labels import checked_labels
 from genrl.models.pixels import level_of
 
 __all__ = ["NaiveBayes", "PixelHistograms"]
 
 
 class NaiveBayes(ImageModel):
-    r"""Black and white pixels that are independent given the class; with one class they are independent.
+    r"""A density of black and white pixels that are independent given the class.
 
     .. math:: p(x) = \sum_c \pi_c \prod_i \mathrm{Bernoulli}(x_i; p_{ci})
 
-    It is fitted by counting, see :meth:`count` and :meth:`of`; before, every pixel is as likely black as white.
+    It is fitted by counting, see :meth:`count` and :meth:`of`; before that, every pixel is as likely black as white.
 
     Args:
         image_shape: channels, height, width.
-        n_classes: at least 1.
-        smoothing: black and white pixels that every class has seen before.
+        n_classes: number of classes; with one, all pixels are independent.
+        smoothing: number of black and of white pixels that every class has seen beforehand, so that nothing is impossible.
 
     Raises:
         ValueError: a value out of its range.
@@ -43,18 +46,19 @@ class NaiveBayes(ImageModel):
 
     def __init__(self, image_shape: tuple[int, int, int], *, n_classes: int = 1, smoothing: float = 1.0) -> None:
         super().__init__()
-        self._refuse_shape(image_shape)
-        if smoothing <= 0:
-            raise ValueError(f"NaiveBayes needs a positive smoothing, but was given {smoothing}; what was never seen is not impossible")
-        if n_classes < 1:
-            raise ValueError(f"NaiveBayes needs n_classes to be at least 1, but was given {n_classes}")
+        require(
+            type(self),
+            shape_check(image_shape),
+            ("n_classes", n_classes, n_classes >= 1, "at least 1"),
+            ("smoothing", smoothing, smoothing > 0, "positive, since what was never seen is not impossible"),
+        )
         self.image_shape, self.smoothing = image_shape, smoothing
         self.register_buffer("prior", torch.full((n_classes,), 1 / n_classes))
         self.register_buffer("logits", torch.zeros(n_classes, *image_shape))
 
     @classmethod
     def of(cls, grey: Tensor, labels: Tensor | None = None, *, smoothing: float = 1.0) -> Self:
-        """One that has counted ``(image, channel, height, width)``, as a batch of :meth:`count`."""
+        """A model that has counted these images, ``(image, channel, height, width)`` in [0, 1]."""
         shape: Any = tuple(grey.shape[1:])
         model = cls(shape, n_classes=1 if labels is None else int(labels.max()) + 1, smoothing=smoothing)
         model.to(grey.dtype).count([(grey, labels)])
@@ -65,16 +69,17 @@ class NaiveBayes(ImageModel):
         """Fit to images; what was counted before is forgotten.
 
         Args:
-            batches: grey levels in [0, 1], ``(batch, channel, height, width)``: the expected counts of their binarisation; and their
-                classes, ``(batch,)``, int64, or ``None``, which is class 0.
+            batches: pairs of images and labels. Images are grey levels in [0, 1], ``(batch, channel, height, width)``, of which the
+                expected counts of a black-and-white draw are taken. Labels are int64, ``(batch,)``; ``None`` means class 0.
 
         Raises:
-            ValueError: no images, such as :meth:`checked` refuses, or labels that are no classes of theirs.
+            ValueError: no images, images of another shape or range, or labels out of range.
         """
         images, white = torch.zeros_like(self.prior), torch.zeros_like(self.logits)
         for grey, labels in batches:
-            classes = torch.zeros(len(grey), dtype=torch.long) if labels is None else labels
-            one_hot = F.one_hot(self._classes(self.checked(grey), classes), len(self.prior)).to(grey.dtype)  # (image, class)
+            n_classes = len(self.prior)
+            classes = checked_labels(0 if labels is None else labels, len(self.checked(grey)), n_classes, "NaiveBayes")
+            one_hot = F.one_hot(classes, n_classes).to(grey.dtype)  # (batch, class)
             images += one_hot.sum(0)
             white += (one_hot.T @ grey.flatten(1)).unflatten(1, self.image_shape)
         if not images.sum():
@@ -82,30 +87,22 @@ class NaiveBayes(ImageModel):
         self.prior.copy_(images / images.sum())
         self.logits.copy_(((white + self.smoothing) / (images.view(-1, 1, 1, 1) + 2 * self.smoothing)).logit())
 
-    def _classes(self, x: Tensor, labels: Tensor) -> Tensor:
-        n = len(self.prior)
-        whole = labels.dtype == torch.int64 and labels.shape == x.shape[:1]
-        if not whole or (len(labels) and not 0 <= labels.min() <= labels.max() < n):
-            given = f"{len(x)} images and labels {tuple(labels.shape)} in {str(labels.dtype).removeprefix('torch.')}"
-            raise ValueError(f"NaiveBayes counts images with an int64 label below {n} each, but was given {given}")
-        return labels
-
-    def log_joint(self, x: Tensor) -> Tensor:
-        """log p(x, class), nats, ``(batch, class)``, of images of zeros and ones."""
+    def log_joint(self, x: Float[Tensor, "batch channel height width"]) -> Float[Tensor, "batch class"]:
+        """log p(x, class) of images of zeros and ones, in nats."""
         level_of(self.checked(x), 2, self)
         flat = self.logits.flatten(1)
         return x.flatten(1) @ flat.T - F.softplus(flat).sum(1) + self.prior.log()
 
-    def log_prob(self, x: Tensor) -> Tensor:
-        """log p(x), nats, ``(batch,)``."""
+    def log_prob(self, x: Float[Tensor, "batch channel height width"]) -> Float[Tensor, "batch"]:
+        """log p(x), in nats."""
         return self.log_joint(x).logsumexp(1)
 
-    def classify(self, x: Tensor) -> Tensor:
-        """The most probable class, ``(batch,)``."""
+    def classify(self, x: Float[Tensor, "batch channel height width"]) -> Int[Tensor, "batch"]:
+        """The most probable class of each image."""
         return self.log_joint(x).argmax(1)
 
-    def sample(self, n: int) -> Tensor:
-        """Images of zeros and ones, ``(n, channel, height, width)``."""
+    def sample(self, n: int) -> Float[Tensor, "{n} channel height width"]:
+        """Images of zeros and ones."""
         classes = torch.multinomial(self.prior, n, replacement=True)
         return torch.bernoulli(self.logits[classes].sigmoid())
 
@@ -114,14 +111,14 @@ class NaiveBayes(ImageModel):
 
 
 class PixelHistograms(nn.Module):
-    r"""Independent pixels with a histogram of levels each, the floor of models of grey levels and colours.
+    r"""Independent pixels, each with a histogram of its levels: the floor of models of grey levels and colours.
 
     .. math:: p(x) = \prod_i \frac{n_{i x_i} + s}{n + s K}
 
     Args:
-        images: to count, batches of levels k / (K - 1) in [0, 1], ``(batch, channel, height, width)``.
+        images: batches to count, with levels k / (K - 1) in [0, 1], ``(batch, channel, height, width)``.
         levels: K.
-        smoothing: s, how often every pixel has had every level before; a half is the prior of Jeffreys.
+        smoothing: s, how often every pixel has had every level beforehand; a half is the prior of Jeffreys.
 
     Example:
         >>> seen = torch.tensor([0.0, 0.0, 1.0]).view(3, 1, 1, 1)
@@ -137,7 +134,7 @@ class PixelHistograms(nn.Module):
         total = 0
         for x in images:
             places = math.prod(x.shape[1:])
-            index = self._level(x, levels) + levels * torch.arange(places)
+            index = self._level(x, levels) + levels * torch.arange(places)  # (batch, place)
             found = torch.bincount(index.flatten(), minlength=levels * places).view(places, levels)
             counts, total = found if counts is None else counts + found, total + len(x)
         if counts is None:
@@ -149,6 +146,6 @@ class PixelHistograms(nn.Module):
     def _level(x: Tensor, levels: int) -> Tensor:
         return (x.flatten(1) * (levels - 1)).round().long()
 
-    def log_prob(self, x: Tensor) -> Tensor:
-        """log p(x), nats, ``(batch,)``."""
+    def log_prob(self, x: Float[Tensor, "batch channel height width"]) -> Float[Tensor, "batch"]:
+        """log p(x), in nats."""
         return self.log_p.gather(1, self._level(x, self.levels).T).sum(0)

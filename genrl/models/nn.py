@@ -26,7 +26,10 @@ __all__ = [
 def mlp(sizes: Sequence[int], activation: type[nn.Module] = nn.ReLU, norm: type[nn.Module] | None = None) -> nn.Sequential:
     """Linear layers of ``sizes`` (the first is the input's), an activation between each two, none after the last.
 
-    With ``norm``, such as ``nn.BatchNorm1d``, one of the layer's size before each activation.
+    Args:
+        sizes: size of the input, then of each layer's output.
+        activation: module between two layers.
+        norm: module before each activation, such as ``nn.BatchNorm1d``, or none.
 
     Example:
         >>> mlp([3, 64, 2])(torch.zeros(5, 3)).shape
@@ -39,8 +42,7 @@ def mlp(sizes: Sequence[int], activation: type[nn.Module] = nn.ReLU, norm: type[
 
 
 def in_full(layer: nn.Module, x: Tensor) -> Tensor:
-    """``layer`` of ``x``, never autocast: for the last layer of parameters that need more digits than bfloat16 has, such as the place of
-    one level of 256."""
+    """``layer(x)`` without autocast: for outputs that need more digits than bfloat16 has, such as the place of one level of 256."""
     with torch.autocast(x.device.type, enabled=False):
         out: Tensor = layer(x.to(next(layer.parameters()).dtype))
     return out
@@ -84,7 +86,7 @@ def ensemble_mlp(members: int, sizes: Sequence[int], activation: type[nn.Module]
 
 
 def convolutions(inputs: int, channels: Sequence[int]) -> nn.Sequential:
-    """For each of ``channels`` a convolution that halves the image, batch norm and an activation.
+    """For each of ``channels``, a convolution that halves the image, batch norm and an activation.
 
     Example:
         >>> convolutions(3, [8, 16])(torch.zeros(5, 3, 32, 32)).shape
@@ -97,7 +99,7 @@ def convolutions(inputs: int, channels: Sequence[int]) -> nn.Sequential:
 
 
 def transposed(channels: Sequence[int], outputs: int) -> nn.Sequential:
-    """The way back: for each of ``channels`` batch norm, an activation and a convolution that doubles the image.
+    """The way back from :func:`convolutions`: for each of ``channels``, batch norm, an activation and a convolution that doubles the image.
 
     Example:
         >>> transposed([16, 8], 3)(torch.zeros(5, 16, 8, 8)).shape
@@ -126,7 +128,7 @@ def minibatches(n: int, batch_size: int, epochs: int, generator: torch.Generator
 
 @torch.no_grad()
 def recompute_batch_norm(module: nn.Module, batches: Iterable[tuple[Tensor, ...]]) -> None:
-    """Let every batch norm in a module know just these batches of its arguments, equally, and nothing of before."""
+    """Replace the statistics of every batch norm in a module by their means over ``batches`` of its arguments."""
     norms = [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
     momenta, was_training = [norm.momentum for norm in norms], module.training
     for norm in norms:
@@ -143,7 +145,7 @@ def recompute_batch_norm(module: nn.Module, batches: Iterable[tuple[Tensor, ...]
 
 
 def trainable(module: nn.Module) -> list[nn.Parameter]:
-    """Its parameters that take a gradient."""
+    """Parameters of ``module`` that take a gradient."""
     return [item for item in module.parameters() if item.requires_grad]
 
 

@@ -11,16 +11,16 @@ __all__ = ["RunningMeanStd"]
 
 
 class RunningMeanStd(nn.Module):
-    r"""Mean and standard deviation of all that was seen, merged batch by batch in float64.
+    r"""Running mean and standard deviation of everything seen, merged batch by batch in float64.
 
     .. math:: \mathrm{forward}(x) = \mathrm{clip}\left(\frac{x - \mu}{\max(\sigma, \epsilon)}, \pm c\right)
 
     Before the first ``update`` the mean is 0 and the standard deviation 1.
 
     Args:
-        shape: of one item.
-        std_floor: ε; near-constant inputs would otherwise become huge.
-        clip: c, in standard deviations; infinite by default.
+        shape: shape of one item.
+        std_floor: ε, least standard deviation; without it, near-constant inputs would become huge.
+        clip: c, largest distance from the mean, in standard deviations; infinite by default.
 
     References:
         Chan, Golub, LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing Sample Variances", 1979.

@@ -1,4 +1,4 @@
-"""How new an image is to a model. Likelihood alone is no answer: a density of clothes gives digits more of it than clothes."""
+"""Scores of how new an image is. Likelihood alone does not tell: a density of clothes gives digits more likelihood than clothes."""
 
 from __future__ import annotations
 
@@ -7,17 +7,20 @@ import zlib
 from collections.abc import Callable
 
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor
+
+from genrl.errors import require
 
 __all__ = ["FeatureDistance", "auroc", "complexity", "excess_nats"]
 
 
-def complexity(x: Tensor, levels: int = 256) -> Tensor:
-    """Length of images as a general compressor leaves them, nats, ``(batch,)``: differences of neighbours, then zlib, much as a PNG.
+def complexity(x: Shaped[Tensor, "batch channel height width"], levels: int = 256) -> Float[Tensor, "batch"]:
+    """Length of images after a general compressor, in nats: differences of neighbours, then zlib, much like a PNG.
 
     Args:
-        x: grey levels or colours in [0, 1], ``(batch, channel, height, width)``.
-        levels: to which they are rounded, from 2 to 256.
+        x: grey levels or colours in [0, 1].
+        levels: number of levels to which they are rounded, from 2 to 256.
 
     Raises:
         ValueError: other levels; images that are no floats in [0, 1].
@@ -27,8 +30,7 @@ def complexity(x: Tensor, levels: int = 256) -> Tensor:
         >>> flat < 200, noise > 4000
         (True, True)
     """
-    if levels not in range(2, 257):
-        raise ValueError(f"complexity needs levels to be from 2 to 256, but was given {levels}")
+    require(complexity, ("levels", levels, levels in range(2, 257), "from 2 to 256"))
     if not x.is_floating_point():
         raise ValueError(f"complexity needs levels in [0, 1] as floats, but was given {str(x.dtype).removeprefix('torch.')}; give x / 255")
     low, high = (float(x.min()), float(x.max())) if len(x) else (0, 1)
@@ -41,10 +43,12 @@ def complexity(x: Tensor, levels: int = 256) -> Tensor:
     return torch.tensor(sizes, dtype=x.dtype) * 8 * math.log(2)
 
 
-def excess_nats(log_prob: Tensor, x: Tensor, levels: int = 256) -> Tensor:
-    r"""Novelty :math:`-\log p(x) - L(x)`, nats, ``(batch,)``: how many more the model needs than a general compressor, L.
+def excess_nats(
+    log_prob: Float[Tensor, "batch"], x: Float[Tensor, "batch channel height width"], levels: int = 256
+) -> Float[Tensor, "batch"]:
+    r"""Novelty :math:`-\log p(x) - L(x)`, in nats: how many more nats the model needs than a general compressor, which needs L.
 
-    Simple images are short for any model; what is left is what this one in particular does not expect.
+    Simple images are short for any model; the difference is what this model in particular does not expect.
 
     References:
         Serrà et al., "Input Complexity and Out-of-distribution Detection with Likelihood-based Generative Models", 2020, arXiv:1909.11480.
@@ -56,9 +60,9 @@ class FeatureDistance:
     r"""Novelty as the Mahalanobis distance of an encoder's features from those of known images.
 
     Args:
-        encode: images ``(batch, channel, height, width)`` to features ``(batch, feature)``.
-        known: images, at least 2.
-        ridge: share of the mean variance that is added to every feature's.
+        encode: function from images ``(batch, channel, height, width)`` to features ``(batch, feature)``.
+        known: known images, at least 2.
+        ridge: share of the mean variance that is added to the variance of every feature.
 
     References:
         Lee et al., "A Simple Unified Framework for Detecting Out-of-Distribution Samples and Adversarial Attacks", 2018, arXiv:1807.03888.
@@ -80,7 +84,7 @@ class FeatureDistance:
         self.precision = torch.linalg.inv(covariance + ridge * spread * torch.eye(len(covariance), dtype=covariance.dtype))
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Squared distance, ``(batch,)``, no unit."""
+        """Squared distances, without a unit."""
         away = self._features(x) - self.mean
         return ((away @ self.precision) * away).sum(1)
 
@@ -89,8 +93,8 @@ class FeatureDistance:
         return torch.cat([self.encode(part) for part in x.split(250)]).double()
 
 
-def auroc(known: Tensor, new: Tensor) -> float:
-    """Chance that a new image has the larger score than a known one, equal scores half; 0.5 is blind.
+def auroc(known: Float[Tensor, "known"], new: Float[Tensor, "new"]) -> float:
+    """Probability that a new image has a larger score than a known one; equal scores count half, and 0.5 is as good as guessing.
 
     Raises:
         ValueError: no known images or no new ones; scores that are NaN.

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from genrl.models.base import ImageModel
+from genrl.errors import require
+from genrl.models.base import ImageModel, shape_check
 
 __all__ = ["PCA"]
 
@@ -49,9 +50,9 @@ class PCA(ImageModel):
 
     def __init__(self, image_shape: tuple[int, int, int], *, latent: int = 16) -> None:
         super().__init__()
-        self._refuse_shape(image_shape)
+        require(type(self), shape_check(image_shape))
         pixels = math.prod(image_shape)
-        self._refuse(("latent", latent, 1 <= latent <= pixels, f"from 1 to {pixels}, the number of pixels"))
+        require(type(self), ("latent", latent, 1 <= latent <= pixels, f"from 1 to {pixels}, the number of pixels"))
         self.image_shape, self.latent = image_shape, latent
         self.register_buffer("mean", torch.zeros(pixels))
         self.register_buffer("components", torch.zeros(latent, pixels))
@@ -62,7 +63,7 @@ class PCA(ImageModel):
     def count(self, batches: Iterable[tuple[Tensor, Any]]) -> None:
         """Fit to images ``(batch, channel, height, width)``; labels beside them are not looked at."""
         x = torch.cat([self.checked(images).flatten(1) for images, _ in batches])
-        self._refuse(("images", len(x), len(x) > self.latent, f"more than its {self.latent} components"))
+        require(type(self), ("images", len(x), len(x) > self.latent, f"more than its {self.latent} components"))
         self.mean.copy_(x.mean(0))
         x = x - self.mean
         rank = min(self.latent + 8, *x.shape)

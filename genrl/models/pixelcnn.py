@@ -1,4 +1,4 @@
-"""PixelCNN: an image as a sequence of pixels, each given those above and to the left of it, with sampling that computes each pixel once."""
+"""PixelCNN: a density of images pixel by pixel, each given those above and to the left; sampling computes each pixel once."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from collections.abc import Callable
 from typing import Any, Literal, get_args
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from genrl.errors import require
 from genrl.models.base import ImageModel
 from genrl.models.nn import in_full
 from genrl.models.pixels import level_of, log_logistic_mass, to_levels
@@ -19,15 +21,16 @@ Blocks = Literal["residual", "gated"]
 
 
 class MaskedConv2d(nn.Conv2d):
-    """A convolution that sees only what comes before its pixel in reading order (A), or the pixel's own features too (B).
+    """A convolution that sees only pixels before its own in reading order (mask A), or its own as well (mask B).
 
-    With ``rows`` it sees whole rows instead: those above (A), or its own too (B). The mask is applied at every call.
+    With ``rows`` it sees whole rows: those above (mask A), or its own as well (mask B). The mask is applied at every call.
 
     Args:
-        inputs, outputs: channels.
-        size: of the square kernel, odd.
-        own: whether it sees the pixel's (or row's) own features: mask B.
-        rows: see above.
+        inputs: channels that go in.
+        outputs: channels that come out.
+        size: height and width of the kernel, odd.
+        own: whether the pixel (or row) sees its own features: mask B.
+        rows: whether it sees whole rows.
     """
 
     mask: Tensor
@@ -50,7 +53,7 @@ class MaskedConv2d(nn.Conv2d):
 
 
 class _Residual(nn.Module):
-    """1 × 1, masked 3 × 3, 1 × 1, added to what came in."""
+    """Convolutions of 1 × 1, masked 3 × 3 and 1 × 1 pixels, added to the input."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -68,7 +71,7 @@ def _gate(x: Tensor) -> Tensor:
 
 
 class _Gated(nn.Module):
-    """A stack of rows above and a stack of pixels to the left, so that nothing above is blind."""
+    """A stack that sees rows above and a stack that sees pixels to the left, so that there is no blind spot."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -94,11 +97,11 @@ class PixelCNN(ImageModel):
 
     Args:
         image_shape: 1, height, width.
-        levels: of grey, 2 for black and white.
-        width: channels of each layer.
-        depth: blocks.
-        blocks: ``residual`` (a plain stack, which does not see all that is above to the right) or ``gated`` (two stacks, which do).
-        mixture: logistics; 0 is a softmax over the levels.
+        levels: number of grey levels; 2 for black and white.
+        width: channels of each layer, even.
+        depth: number of blocks.
+        blocks: ``residual``, one stack, which does not see everything above to the right, or ``gated``, two stacks, which do.
+        mixture: number of logistics in the mixture; 0 for a softmax over the levels.
 
     Raises:
         ValueError: a value out of its range; when it is called, an image of another shape or with other levels.
@@ -127,7 +130,8 @@ class PixelCNN(ImageModel):
         mixture: int = 0,
     ) -> None:
         super().__init__()
-        self._refuse(
+        require(
+            type(self),
             ("image_shape", image_shape, len(image_shape) == 3 and image_shape[0] == 1 and min(image_shape) > 0, "(1, height, width)"),
             ("levels", levels, levels >= 2, "at least 2"),
             ("width", width, width >= 2 and width % 2 == 0, "even"),
@@ -148,12 +152,12 @@ class PixelCNN(ImageModel):
             self._spread()
 
     def transform(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """Zeros and ones of two levels, else the levels."""
+        """Zeros and ones for a model of two levels, otherwise grey levels rounded to the model's."""
         return to_levels(x, self.levels, generator)
 
     @torch.no_grad()
     def _spread(self) -> None:
-        """Let the logistics begin side by side from black to white: all in one place, they would long stay together."""
+        """Let the logistics begin side by side from black to white: if all began in one place, they would stay together for long."""
         last: Any = self.head[-1]
         last.weight.mul_(0.3)
         last.bias[self.mixture : 2 * self.mixture] = torch.linspace(-1, 1, self.mixture)
@@ -165,8 +169,8 @@ class PixelCNN(ImageModel):
         out: Tensor = in_full(self.head[-1], hidden) if self.mixture else self.head[-1](hidden)
         return out.to(x.dtype)
 
-    def encode(self, x: Tensor) -> Tensor:
-        """Features of images, ``(batch, 16 * width)``: what the middle block hands on, its largest in each of 4 × 4 parts of the image.
+    def encode(self, x: Float[Tensor, "batch channel height width"]) -> Float[Tensor, "batch feature"]:
+        """Features of images: the largest values that the middle block hands on in each of 4 × 4 parts of the image.
 
         References:
             Chen et al., "Generative Pretraining from Pixels", 2020: an autoregressive model's best features are in its middle.
@@ -187,8 +191,8 @@ class PixelCNN(ImageModel):
                 v, h = block(v, h)
         return h
 
-    def log_prob(self, x: Tensor) -> Tensor:
-        """log p(x), nats, ``(batch,)``."""
+    def log_prob(self, x: Float[Tensor, "batch channel height width"]) -> Float[Tensor, "batch"]:
+        """log p(x), in nats; x has the model's levels."""
         level, parameters = self._levels_of(x), self(x)
         if self.mixture:  # of that level alone: all of them would be hundreds of times as much memory
             log_p = self._log_mixture(parameters, 2 * level.unsqueeze(1).to(x.dtype) / (self.levels - 1) - 1)
@@ -196,8 +200,8 @@ class PixelCNN(ImageModel):
             log_p = parameters.log_softmax(1).gather(1, level)
         return log_p.flatten(1).sum(1)
 
-    def loss(self, x: Tensor) -> Tensor:
-        """Minus the mean log likelihood, nats an image."""
+    def loss(self, x: Float[Tensor, "batch channel height width"]) -> Float[Tensor, ""]:
+        """Minus the mean log likelihood, in nats per image."""
         return -self.log_prob(x).mean()
 
     def log_levels(self, parameters: Tensor) -> Tensor:
@@ -222,19 +226,18 @@ class PixelCNN(ImageModel):
     # --- sampling ---
 
     @torch.no_grad()
-    def sample(self, n: int, noise: Tensor | None = None, given: Tensor | None = None, known: Tensor | None = None) -> Tensor:
-        """Draw images pixel by pixel; each layer is computed once for each pixel, from the columns that it sees.
+    def sample(
+        self, n: int, noise: Tensor | None = None, given: Tensor | None = None, known: Tensor | None = None
+    ) -> Float[Tensor, "{n} channel height width"]:
+        """Draw images pixel by pixel, as levels in [0, 1]; each layer is computed once for each pixel, from the columns that it sees.
 
-        A pixel sees those before it, known or drawn, and none of those after it.
+        A pixel depends on those before it, known or drawn, and on none of those after it.
 
         Args:
-            n: images.
-            noise: uniform numbers in [0, 1), ``(n, height, width)``, each decides a pixel; by default drawn.
+            n: number of images.
+            noise: uniform numbers in [0, 1), ``(n, height, width)``, each of which decides a pixel; by default drawn.
             given: images to complete, ``(n, 1, height, width)``.
-            known: which of their pixels are kept, boolean, ``(height, width)`` or ``(n, 1, height, width)``.
-
-        Returns:
-            ``(n, 1, height, width)``, levels in [0, 1].
+            known: which pixels of ``given`` are kept, boolean, ``(height, width)`` or ``(n, 1, height, width)``.
         """
         _, height, width = self.image_shape
         if (given is None) != (known is None):
@@ -273,7 +276,7 @@ class PixelCNN(ImageModel):
 
     @torch.no_grad()
     def sample_plainly(self, n: int, noise: Tensor | None = None) -> Tensor:
-        """The same images by the plain loop: the whole network for every pixel. What :meth:`sample` is tested and timed against."""
+        """The same images by the plain loop, the whole network for every pixel: :meth:`sample` is tested and timed against it."""
         _, height, width = self.image_shape
         noise = self._noise(n, noise)
         x = torch.zeros(n, 1, height, width, dtype=self._dtype())

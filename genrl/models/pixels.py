@@ -1,4 +1,4 @@
-"""What a model sees of grey levels in [0, 1], and how its nats are reported."""
+"""Grey levels in [0, 1] as a model sees them, likelihoods of a pixel, and bits per dimension."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from typing import Literal
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -25,21 +26,21 @@ __all__ = [
 ]
 
 Pixels = Literal["bernoulli", "logistic"]
-"""The likelihood of a pixel: of zeros and ones, or of levels."""
+"""Likelihood of a pixel: ``bernoulli`` for zeros and ones, ``logistic`` for levels."""
 
 
-def binarize(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Zeros and ones with the grey levels as probabilities, drawn anew every time: dynamic binarisation, on which a likelihood is one."""
+def binarize(x: Float[Tensor, "*image"], generator: torch.Generator) -> Float[Tensor, "*image"]:
+    """Zeros and ones drawn anew every time, with the grey levels as probabilities (dynamic binarisation)."""
     return torch.bernoulli(x, generator=generator)
 
 
-def quantized(x: Tensor, levels: int) -> Tensor:
-    """See :func:`quantize`."""
+def quantized(x: Float[Tensor, "*image"], levels: int) -> Float[Tensor, "*image"]:
+    """``x`` rounded to ``levels`` levels, see :func:`quantize`."""
     return ((255 * x + 1e-3) * levels / 256).floor().clamp_max(levels - 1) / (levels - 1)  # a bit more: 64 / 255 * 255 is not 64
 
 
 def quantize(levels: int) -> Transform:
-    """The byte's highest bits: each of ``levels`` is an equal share of the 256 grey levels, given as k / (levels - 1).
+    """A transform that rounds grey levels to k / (levels - 1), each an equal share of the 256 levels of a byte.
 
     Example:
         >>> (3 * quantize(4)(torch.tensor([0, 63, 64, 191, 192, 255]) / 255, torch.Generator())).tolist()
@@ -49,13 +50,18 @@ def quantize(levels: int) -> Transform:
     return lambda x, generator: quantized(x, levels)
 
 
-def to_levels(x: Tensor, levels: int, generator: torch.Generator) -> Tensor:
-    """What a model of so many levels learns of grey levels: of two, zeros and ones drawn as by :func:`binarize`, else :func:`quantized`."""
+def to_levels(x: Float[Tensor, "*image"], levels: int, generator: torch.Generator) -> Float[Tensor, "*image"]:
+    """Grey levels as a model of ``levels`` levels learns them: :func:`binarize` for two levels, otherwise :func:`quantized`."""
     return binarize(x, generator) if levels == 2 else quantized(x, levels)
 
 
-def level_of(x: Tensor, levels: int, model: object) -> Tensor:
-    """Whole numbers below ``levels`` of equally spaced values in [0, 1], int64; ``model`` names itself in the error.
+def level_of(x: Float[Tensor, "*image"], levels: int, model: object) -> Int[Tensor, "*image"]:
+    """The number of each value's level, int64, for values that are equally spaced in [0, 1].
+
+    Args:
+        x: values k / (levels - 1).
+        levels: number of levels.
+        model: the model, or its name, for the error.
 
     Raises:
         ValueError: values between two levels.
@@ -73,12 +79,12 @@ def level_of(x: Tensor, levels: int, model: object) -> Tensor:
 
 
 def resize(size: int, then: Transform | None = None, *, mode: Literal["area", "bilinear"] = "area") -> Transform:
-    """Square images of ``size`` pixels, then another transform.
+    """A transform that makes square images, and then applies another transform.
 
     Args:
-        size: of each side.
-        then: see above.
-        mode: ``area`` takes the mean of those that a pixel covers, ``bilinear`` goes between the four nearest.
+        size: pixels a side.
+        then: the transform that follows.
+        mode: ``area`` takes the mean of the pixels that a new one covers, ``bilinear`` interpolates between the nearest four.
     """
 
     def transform(x: Tensor, generator: torch.Generator) -> Tensor | tuple[Tensor, ...]:
@@ -89,7 +95,7 @@ def resize(size: int, then: Transform | None = None, *, mode: Literal["area", "b
 
 
 def bits_per_dim(nats: float, image_shape: tuple[int, int, int]) -> float:
-    """Bits for each number of an image, of nats for the whole.
+    """Nats of a whole image as bits for each of its numbers.
 
     Example:
         >>> round(bits_per_dim(28 * 28 * math.log(2), (1, 28, 28)), 6)
@@ -99,12 +105,13 @@ def bits_per_dim(nats: float, image_shape: tuple[int, int, int]) -> float:
 
 
 def log_logistic_mass(x: Tensor, mean: Tensor, log_scale: Tensor, levels: int) -> Tensor:
-    """Log mass of a logistic distribution between half a level below and above ``x``, the outermost levels up to infinity.
+    """Log mass that a logistic distribution has between half a level below and above ``x``; the outermost levels reach to infinity.
 
     Args:
         x: levels, equally spaced in [-1, 1].
-        mean, log_scale: of the logistic, in those units; broadcast with ``x``.
-        levels: how many there are.
+        mean: mean of the logistic, in the same units; it broadcasts with ``x``.
+        log_scale: logarithm of the logistic's scale; it broadcasts with ``x``.
+        levels: number of levels.
 
     References:
         Salimans et al., "PixelCNN++", 2017, arXiv:1701.05517.
@@ -123,10 +130,10 @@ def log_logistic_mass(x: Tensor, mean: Tensor, log_scale: Tensor, levels: int) -
 
 
 def mean_logistic(mean: Tensor, log_scale: Tensor, levels: int = 256) -> Tensor:
-    r"""Mean of the levels of a logistic in [-1, 1], given in [0, 1].
+    r"""Mean level of a logistic in [-1, 1], scaled to [0, 1].
 
-    Of up to 32 levels it is their sum; of more, what the sum tends to, the mean of the logistic clipped at the ends: with its distribution
-    function F, the integral of 1 - F, :math:`s (\ln(1 + e^{(m + 1) / s}) - \ln(1 + e^{(m - 1) / s}))`.
+    With up to 32 levels it is the exact sum. With more it is the limit of that sum, the mean of the logistic clipped at the ends: the
+    integral of 1 - F, where F is its distribution function, :math:`s (\ln(1 + e^{(m + 1) / s}) - \ln(1 + e^{(m - 1) / s}))`.
 
     Example:
         >>> mean_logistic(torch.tensor([-9.0, 0.0, 9.0]), torch.tensor(-1.0)).round(decimals=6).tolist()

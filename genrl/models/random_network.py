@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from genrl.models.base import ImageModel
+from genrl.errors import require
+from genrl.models.base import ImageModel, shape_check
 
 __all__ = ["RandomNetwork", "small_encoder"]
 
@@ -56,8 +57,8 @@ class RandomNetwork(ImageModel):
 
     def __init__(self, image_shape: tuple[int, int, int], *, latent: int = 16, width: int = 32) -> None:
         super().__init__()
-        self._refuse_shape(image_shape)
-        self._refuse(("latent", latent, latent >= 1, "at least 1"), ("width", width, width >= 1, "at least 1"))
+        require(type(self), shape_check(image_shape))
+        require(type(self), ("latent", latent, latent >= 1, "at least 1"), ("width", width, width >= 1, "at least 1"))
         self.image_shape, self.latent = image_shape, latent
         self.encoder = small_encoder(image_shape, width, latent)
 

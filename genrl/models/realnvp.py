@@ -1,4 +1,4 @@
-"""RealNVP: images as an invertible function of Gaussian noise, with an exact density."""
+"""RealNVP: images as an invertible function of Gaussian noise."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import math
 from typing import Literal, get_args
 
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from genrl.models.base import ImageModel, evaluating
+from genrl.errors import require
+from genrl.models.base import ImageModel, evaluating, samples_check, shape_check
 from genrl.models.nn import in_full
 from genrl.models.pixels import level_of, quantized
 
@@ -18,7 +20,7 @@ __all__ = ["AffineCoupling", "Dequantization", "RealNVP", "dequantize_to_logits"
 Dequantization = Literal["uniform", "variational"]
 
 
-def squeeze(x: Tensor) -> Tensor:
+def squeeze(x: Float[Tensor, "batch channel height width"]) -> Float[Tensor, "batch four_channel half_height half_width"]:
     """Each 2 × 2 square becomes four channels: ``(batch, channel, height, width)`` to ``(batch, 4 channel, height / 2, width / 2)``."""
     return F.pixel_unshuffle(x, 2)
 
@@ -40,13 +42,13 @@ def _network(inputs: int, outputs: int, width: int) -> nn.Sequential:
 
 
 class AffineCoupling(nn.Module):
-    r"""Leaves the part of x where the mask is one, and scales and shifts the rest by functions of it.
+    r"""An invertible layer that keeps the part of x where the mask is one, and scales and shifts the rest by functions of that part.
 
     .. math:: y = b \odot x + (1 - b) \odot (x \odot e^{s(b \odot x)} + t(b \odot x))
 
     Args:
         mask: b, zeros and ones, ``(channel, height, width)``.
-        width: of the network of s and t.
+        width: channels of the network that computes s and t.
     """
 
     mask: Tensor
@@ -59,7 +61,7 @@ class AffineCoupling(nn.Module):
         self.scale = nn.Parameter(torch.ones(channels, 1, 1))
 
     def _scale_and_shift(self, kept: Tensor) -> tuple[Tensor, Tensor]:
-        """Computed in the network's precision and handed on in that of ``kept``.
+        """s and t, computed in the network's precision and handed on in that of ``kept``.
 
         Shifts that are rounded to bfloat16 cost a fitted flow of digits 130 nats an image.
         """
@@ -70,12 +72,12 @@ class AffineCoupling(nn.Module):
         return (changed * self.scale * torch.tanh(s)).to(kept.dtype), (changed * t).to(kept.dtype)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """y, and the logarithm of the volume that it has more, ``(batch,)``."""
+        """y, and the log determinant of the Jacobian, ``(batch,)``."""
         s, t = self._scale_and_shift(x * self.mask)
         return x * torch.exp(s) + t, s.flatten(1).sum(1)
 
     def inverse(self, y: Tensor) -> Tensor:
-        """x of y."""
+        """x, given y."""
         s, t = self._scale_and_shift(y * self.mask)
         return (y - t) * torch.exp(-s)
 
@@ -131,7 +133,7 @@ class _Scale(nn.Module):
 
 
 class _Noise(nn.Module):
-    """The sigmoid of a Gaussian, its mean and width a function of the neighbourhood."""
+    """Noise within a level: the sigmoid of a Gaussian whose mean and width depend on the neighbouring pixels."""
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
@@ -152,21 +154,23 @@ class _Noise(nn.Module):
 class RealNVP(ImageModel):
     r"""A normalising flow of images: couplings on checkerboards and channels, at several scales.
 
-    Grey levels are made continuous by noise u within a level and stretched to logits, so what is reported is a bound of the log likelihood
-    of the levels: :math:`\log p(x) \ge \mathbb{E}_{q(u \mid x)}[\log p(x + u) - \log q(u \mid x)]`. The networks of the couplings are
-    convolutions of 3 × 3, 1 × 1 and 3 × 3 pixels, as in Glow; the paper's residual networks learn less in the same time on a processor.
-    Batch norm inside them makes densities and inverses exact in evaluation mode, in which :func:`genrl.models.training.fit` leaves a model.
+    Grey levels become continuous by noise u within a level, and are stretched to logits. The reported number is therefore a lower bound of
+    the log likelihood of the levels: :math:`\log p(x) \ge \mathbb{E}_{q(u \mid x)}[\log p(x + u) - \log q(u \mid x)]`.
 
-    ``encode`` gives the noise that an image is made of, that of the middles of its levels, and ``decode`` undoes it. They, ``log_prob``
-    and ``sample`` are always those of evaluation mode; ``forward``, ``inverse`` and the loss are those of the model's.
+    The networks of the couplings are convolutions of 3 × 3, 1 × 1 and 3 × 3 pixels, as in Glow; the paper's residual networks learn less in
+    the same time on a processor. Batch norm inside them makes densities and inverses exact in evaluation mode, in which
+    :func:`genrl.models.training.fit` leaves a model.
+
+    ``encode`` returns the noise that an image is made of, with each pixel at the middle of its level, and ``decode`` inverts it. Both, and
+    ``log_prob`` and ``sample``, are always computed in evaluation mode; ``forward``, ``inverse`` and the loss depend on the mode.
 
     Args:
         image_shape: channels, height, width; both sizes divisible by two for each scale but the last.
-        levels: of grey.
-        scales: how often half of what is left is given out, plus one.
-        width: channels of the first scale's networks; each next has twice as many.
-        dequantization: q, ``uniform`` as in the paper, or ``variational``: a sigmoid of a Gaussian whose mean and width a small network
-            learns, so that flat areas need no flow that makes noise flat.
+        levels: number of levels of grey or colour.
+        scales: number of scales; after each but the last, half of the numbers are finished and the image has half the size.
+        width: channels of the first scale's networks; those of each following scale have twice as many.
+        dequantization: distribution q of the noise within a level: ``uniform``, as in the paper, or ``variational``, the sigmoid of a
+            Gaussian whose mean and width a small network learns, so that the flow need not turn flat areas into noise.
 
     Raises:
         ValueError: a value out of its range; when it is called, an image of another shape or with other levels.
@@ -184,8 +188,9 @@ class RealNVP(ImageModel):
     """
 
     likelihood = "lower bound"
+    exact_inverse = True
     ALPHA = 0.05
-    """How far the logits stay away from 0 and 1, as in the paper."""
+    """Distance that probabilities keep from 0 and 1, as in the paper."""
 
     def __init__(
         self,
@@ -197,10 +202,11 @@ class RealNVP(ImageModel):
         dequantization: Dequantization = "uniform",
     ) -> None:
         super().__init__()
-        self._refuse_shape(image_shape)
+        require(type(self), shape_check(image_shape))
         divisor = 2 ** (scales - 1)
         divides = not (image_shape[1] % divisor or image_shape[2] % divisor)
-        self._refuse(
+        require(
+            type(self),
             ("levels", levels, levels >= 2, "at least 2"),
             ("scales", scales, scales >= 1, "at least 1"),
             ("image_shape", image_shape, divides, f"of sizes divisible by {divisor}"),
@@ -216,11 +222,11 @@ class RealNVP(ImageModel):
         self.noise = _Noise(image_shape[0], width) if dequantization == "variational" else None
 
     def transform(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """Levels; the noise within them is the model's own."""
+        """Grey levels rounded to the model's; it adds the noise within a level itself."""
         return quantized(x, self.levels)
 
     def forward(self, y: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Noise of logits ``(batch, channel, height, width)``, a part for each scale, and the log volume, ``(batch,)``."""
+        """Noise of the logits ``y``, a part for each scale, and the log determinant of the Jacobian."""
         dtype, y = y.dtype, self._fine(y)
         volume, noise = y.new_zeros(len(y)), []
         for scale in self.scales:
@@ -230,7 +236,7 @@ class RealNVP(ImageModel):
         return [part.to(dtype) for part in noise], volume.to(dtype)
 
     def inverse(self, noise: list[Tensor]) -> Tensor:
-        """Logits of noise."""
+        """Logits of noise, the inverse of ``forward``."""
         dtype, fine = noise[-1].dtype, [self._fine(part) for part in noise]
         y = fine[-1]
         for scale, done in zip(reversed(self.scales), [None, *reversed(fine[:-1])], strict=True):
@@ -238,44 +244,48 @@ class RealNVP(ImageModel):
         return y.to(dtype)
 
     def _fine(self, x: Tensor) -> Tensor:
-        """In doubles once it is fitted: couplings then add no rounding of their own, while their networks cost what they did."""
+        """In evaluation mode, ``x`` in doubles: couplings then add no rounding of their own, and their networks cost the same."""
         return x if self.training else x.double()
 
-    def log_prob(self, x: Tensor, samples: int = 1) -> Tensor:
-        """The importance-weighted bound of log p(x) with that many draws of the noise, nats, ``(batch,)``; x in [0, 1].
+    def log_prob(self, x: Float[Tensor, "batch channel height width"], samples: int = 1) -> Float[Tensor, "batch"]:
+        """The importance-weighted bound of log p(x) with ``samples`` draws of the noise, in nats.
 
         References:
             Hoogeboom, Cohen, Tomczak, "Learning Discrete Distributions by Dequantization", 2020, arXiv:2001.11235 (several draws).
         """
-        self._refuse_samples(samples)
+        require(type(self), samples_check(samples))
         with evaluating(self):
             return torch.stack([self._weight(x) for _ in range(samples)]).logsumexp(0) - math.log(samples)
 
     def _weight(self, x: Tensor) -> Tensor:
-        """log of p(x + u) / q(u) for one draw of u, ``(batch,)``."""
+        """log p(x + u) - log q(u | x) for one draw of the noise u, ``(batch,)``."""
         level_of(self.checked(x), self.levels, self)
         u, log_q = self.noise(x) if self.noise is not None else (torch.rand_like(x), 0.0)
         y, volume = dequantize_to_logits(x, u, self.levels, self.ALPHA)
         return self.log_density(y) + volume - log_q
 
-    def log_density(self, y: Tensor) -> Tensor:
-        """Exact log density of logits, ``(batch,)``."""
+    def log_density(self, y: Float[Tensor, "batch channel height width"]) -> Float[Tensor, "batch"]:
+        """Exact log density of logits, in nats."""
         noise, volume = self(y)
         return volume - 0.5 * sum(z.square().flatten(1).sum(1) + math.log(2 * math.pi) * z[0].numel() for z in noise)
 
-    def loss(self, x: Tensor) -> Tensor:
-        """Minus the mean of the bound, nats an image; in training mode batch norm's is that of the batch."""
+    def loss(self, x: Float[Tensor, "batch channel height width"]) -> Float[Tensor, ""]:
+        """Minus the mean of the bound, in nats per image."""
         return -self._weight(x).mean()
 
-    def encode(self, x: Tensor) -> Tensor:
-        """The noise of images, ``(batch, channel * height * width)``, that of each scale after another, of the middles of their levels."""
+    def bound_samples(self) -> int:
+        """10: the noise within a level is no latent vector of many numbers."""
+        return 10
+
+    def encode(self, x: Float[Tensor, "batch channel height width"]) -> Float[Tensor, "batch feature"]:
+        """The noise of images, one scale after the other; each pixel is taken at the middle of its level."""
         level_of(self.checked(x), self.levels, self)
         with evaluating(self):
             noise, _ = self(dequantize_to_logits(x, torch.full_like(x, 0.5), self.levels, self.ALPHA)[0])
         return torch.cat([part.flatten(1) for part in noise], dim=1)
 
-    def decode(self, z: Tensor) -> Tensor:
-        """Images of noise such as ``encode`` gives, levels in [0, 1], ``(batch, channel, height, width)``."""
+    def decode(self, z: Shaped[Tensor, "batch *feature"]) -> Float[Tensor, "batch channel height width"]:
+        """Images as levels in [0, 1], from noise such as ``encode`` returns."""
         shapes, size = self._noise_shapes(), math.prod(self.image_shape)
         if z.ndim != 2 or z.shape[1] != size:
             raise ValueError(f"RealNVP decodes noise of shape (batch, {size}), but was given {tuple(z.shape)}")
@@ -286,7 +296,7 @@ class RealNVP(ImageModel):
         return (unit * self.levels).floor().clamp(0, self.levels - 1) / (self.levels - 1)
 
     def _noise_shapes(self) -> list[tuple[int, int, int]]:
-        """Of each scale: half of what a squeeze leaves, all of it in the last."""
+        """Shapes of the noise: half of what a squeeze leaves at each scale, all of it at the last."""
         channels, height, width = self.image_shape
         shapes = []
         for _ in self.scales[:-1]:
@@ -295,24 +305,26 @@ class RealNVP(ImageModel):
         return [*shapes, (channels, height, width)]
 
     @torch.no_grad()
-    def sample(self, n: int, temperature: float = 1.0) -> Tensor:
-        """Images, levels in [0, 1], ``(n, channel, height, width)``; a temperature below one multiplies the noise."""
+    def sample(self, n: int, temperature: float = 1.0) -> Float[Tensor, "{n} channel height width"]:
+        """Draw images as levels in [0, 1]; ``temperature`` multiplies the noise."""
         noise = [torch.randn(n, *shape, dtype=self._dtype()).flatten(1) for shape in self._noise_shapes()]
         return self.decode(temperature * torch.cat(noise, dim=1))
 
 
-def dequantize_to_logits(x: Tensor, noise: Tensor, levels: int = 256, alpha: float = 0.05) -> tuple[Tensor, Tensor]:
-    r"""Logits of grey levels with noise, :math:`\mathrm{logit}(\alpha + (1 - 2 \alpha) (k + u) / K)`, and what it adds to the log density.
+def dequantize_to_logits(
+    x: Float[Tensor, "batch *image"], noise: Float[Tensor, "batch *image"], levels: int = 256, alpha: float = 0.05
+) -> tuple[Float[Tensor, "batch *image"], Float[Tensor, "batch"]]:
+    r"""Logits of grey levels with noise, :math:`\mathrm{logit}(\alpha + (1 - 2 \alpha) (k + u) / K)`, and the log volume of a level.
 
     Args:
         x: levels k / (K - 1) in [0, 1], ``(batch, …)``.
-        noise: u in [0, 1), alike.
+        noise: u in [0, 1), of the same shape.
         levels: K.
-        alpha: how far they stay away from 0 and 1.
+        alpha: distance that probabilities keep from 0 and 1.
 
     Returns:
-        The logits, and the logarithm of the volume of a level in them, ``(batch,)``: log p(level) is at least the mean over u of the log
-        density of the logits plus this.
+        The logits, and the log volume of each image's levels, ``(batch,)``: log p(levels) is at least the mean over u of the log density of
+        the logits plus this volume.
     """
     unit = ((x * (levels - 1)).round() + noise) / levels
     p = alpha + (1 - 2 * alpha) * unit

@@ -1,17 +1,20 @@
-"""A GAN whose discriminator is a classifier: a few labels, and many images without."""
+"""A GAN whose discriminator is a classifier, which learns from a few labels and from many images without."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from genrl.errors import require
 from genrl.models.base import evaluating
 from genrl.models.capabilities import ImageSource, Measured, Player, Transform
 from genrl.models.gan import GAN, real_or_fake, shares_right
 from genrl.models.gan_networks import Discriminator, Generator, Networks, Norm
+from genrl.models.labels import checked_labels
 
 __all__ = ["SemiSupervisedGAN", "with_labelled"]
 
@@ -23,25 +26,19 @@ class SemiSupervisedGAN(GAN):
         L = -\mathbb{E} \log p(y \mid x) - \tfrac{1}{2} \mathbb{E} \log D(x) - \tfrac{1}{2} \mathbb{E} \log (1 - D(G(z)))
         + \lambda \mathbb{E}_x H[p(\cdot \mid x)]
 
-    The logit of being generated is fixed at 0. Dense networks are those of the first paper: a discriminator with weight norm, begun from
-    the first batch, and Gaussian noise, the means of whose last hidden layer the generator matches. Convolutional ones are a DCGAN's with
-    the same noise. ``fit`` needs the transform :func:`with_labelled`.
+    The logit of being generated is fixed at 0. Dense networks are those of the first paper: the discriminator has weight norm, whose scales
+    come from the first batch, and Gaussian noise; the generator matches the means of its last hidden layer. Convolutional networks are a
+    DCGAN's with the same noise. ``fit`` needs the transform :func:`with_labelled`.
 
     Args:
         image_shape: channels, height, width.
-        n_classes: K.
-        networks: ``dense`` as in the paper's MNIST, or ``convolutional``.
-        noise: size of z.
-        width: of the thinnest layers.
-        dense: units of a dense layer beside the convolutions, see :class:`genrl.models.gan.GAN`; by default 16 times ``width``.
-        jitter: standard deviation of the discriminator's Gaussian noise.
-        entropy: weight of the entropy of the classes of unlabelled images, as in the second paper; 0 is none, as in the first.
+        n_classes: K, the number of classes.
+        networks: ``dense``, as for the paper's MNIST, or ``convolutional``.
+        jitter: standard deviation of the Gaussian noise in the discriminator.
+        entropy: λ, weight of the entropy of the classes of unlabelled images, as in the second paper; 0 leaves it out, as in the first.
         feature_matching: the generator's loss is the squared distance of the means of D's features; by default with dense networks only.
-        minibatch_discrimination: kernels that tell D how alike the images of a batch are; 0 is none.
-        historical_averaging: weight of the squared distance of both networks' parameters from their mean over time; 0 is none.
-        label_smoothing: the probability of real images that D should name is less than one by this, in [0, 0.5).
-        virtual_batch_norm: in the generator instead of batch norm.
-        generator_pace: the generator's learning rate over the discriminator's.
+
+    The other keywords are those of :class:`genrl.models.gan.GAN`.
 
     Raises:
         ValueError: a value out of its range.
@@ -74,7 +71,8 @@ class SemiSupervisedGAN(GAN):
         virtual_batch_norm: bool = False,
         generator_pace: float = 1.0,
     ) -> None:
-        self._refuse(
+        require(
+            type(self),
             ("n_classes", n_classes, n_classes >= 2, "at least 2"),
             ("jitter", jitter, jitter >= 0, "at least 0"),
             ("entropy", entropy, 0 <= entropy < float("inf"), "at least 0"),
@@ -105,7 +103,7 @@ class SemiSupervisedGAN(GAN):
         return Generator(self.image_shape, networks, width, norm, self._reference(), dense=self._dense, unit=networks == "dense")
 
     def _judged(self, x: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The logit of being real is the logarithm of the sum of the classes'."""
+        """The logit of being real, which is the log of the sum of the exponentials of all class logits, and the last hidden layer."""
         logits, features = self.discriminator(x)
         return logits.logsumexp(1), features
 
@@ -114,20 +112,25 @@ class SemiSupervisedGAN(GAN):
         discriminator, generator = super().players()
         return [replace(discriminator, loss=self.classifier_loss), replace(generator, loss=self.matching_loss)]
 
-    def classifier_loss(self, x: Tensor, labelled: Tensor | None = None, labels: Tensor | None = None, *_: Tensor) -> Measured:
-        """The discriminator's of unlabelled images, and of labelled ones, nats, and the share of those that it names right.
+    def classifier_loss(
+        self,
+        x: Float[Tensor, "batch channel height width"],
+        labelled: Float[Tensor, "few channel height width"] | None = None,
+        labels: Int[Tensor, "few"] | None = None,
+        *_: Tensor,
+    ) -> Measured:
+        """The discriminator's loss in nats, and the shares of images that it names right.
 
         Args:
-            x: images, ``(batch, channel, height, width)``.
+            x: images without labels.
             labelled: images with labels.
-            labels: theirs, int64.
+            labels: the labels of ``labelled``, int64.
         """
         if labelled is None or labels is None:
             raise ValueError("SemiSupervisedGAN learns from images and labelled images; give fit transform=with_labelled(...)")
-        self._need_two(x)
-        self._need_two(labelled)
-        if labels.max() >= self.n_classes:
-            raise ValueError(f"this SemiSupervisedGAN has {self.n_classes} classes, but was given label {int(labels.max())}")
+        self._require_batch(x)
+        self._require_batch(labelled)
+        checked_labels(labels, len(labelled), self.n_classes, "SemiSupervisedGAN")
         self.discriminator.begin(self.checked(x))
         with torch.no_grad():
             made = self.generator(self.latent(len(x)))
@@ -140,26 +143,26 @@ class SemiSupervisedGAN(GAN):
         return loss + self.entropy * entropy, {**shares_right(real, fake), "accuracy_labelled": right, "entropy": entropy.detach()}
 
     def matching_loss(self, x: Tensor, labelled: Tensor, labels: Tensor, other: Tensor) -> Tensor:
-        """The generator's; where it matches features, those of ``other`` images than the discriminator has just learnt."""
+        """The generator's loss on ``other`` images than those that the discriminator has just learnt from."""
         return self.generator_loss(other)
 
     @torch.no_grad()
-    def classify(self, x: Tensor) -> Tensor:
-        """Probabilities of the classes, ``(batch, n_classes)``; see ``encode`` on batch norm."""
+    def classify(self, x: Float[Tensor, "batch channel height width"]) -> Float[Tensor, "batch class"]:
+        """Probabilities of the classes; see ``encode`` on batch norm."""
         with evaluating(self):
             return torch.cat([self.discriminator(part)[0] for part in self.checked(x).split(500)]).softmax(1)
 
 
 def with_labelled(labelled: Tensor, labels: Tensor, images: ImageSource, batch_size: int = 100) -> Transform:
-    """For ``fit``: to each batch of images, labelled ones, their labels, and as many other images as the batch has.
+    """A transform for ``fit`` that adds to each batch labelled images, their labels, and as many other images as the batch has.
 
-    The labelled ones are in the held-out loss as well, so accuracy on a test set is what tells how good a classifier is.
+    The held-out loss contains the labelled images too, so only accuracy on a test set tells how good a classifier is.
 
     Args:
-        labelled: ``(n, channel, height, width)``, in [0, 1].
-        labels: ``(n,)``, int64.
-        images: where the others come from.
-        batch_size: labelled images, drawn with replacement, all of them once where they are as many.
+        labelled: images with labels, in [0, 1], ``(n, channel, height, width)``.
+        labels: their labels, int64, ``(n,)``.
+        images: the source of the other images.
+        batch_size: number of labelled images in a batch, drawn with replacement; where there are just so many, each is drawn once.
 
     Raises:
         ValueError: no labelled images, or other than one label for each, from 0 on.

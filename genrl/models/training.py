@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from genrl.models.capabilities import Player, Source, Transform
 from genrl.models.fit_checkpoint import Checkpoint
-from genrl.models.losses import arguments, averaged, copied, follow, held_out_loss, is_conditional, measured, own_transform, players_of
+from genrl.models.losses import arguments, averaged, check_labels, copied, follow, held_out_loss, measured, own_transform, players_of
 from genrl.models.nn import minibatches
 from genrl.models.sources import as_source, parts
 
@@ -163,8 +163,10 @@ class _Fit:
         self.images = as_source(images, dtype)
         self.held_out = None if held_out is None else as_source(held_out, dtype)
         self.players, self.transform = players_of(model), own_transform(model, transform)
-        if is_conditional(model):
-            _ = self.images.needed_labels, None if self.held_out is None else self.held_out.needed_labels
+        check_labels(model, self.images, "the images")
+        if self.held_out is not None:
+            check_labels(model, self.held_out, "held_out")
+        self._check_batches()
         self.half = faster_precision(settings.precision) == "bfloat16"
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # in which convolutions are fast
         self.optimizers = [
@@ -175,6 +177,13 @@ class _Fit:
         self.average = copied(model)
         self.rows: list[dict[str, float]] = []
         self.step, self.steps = 0, settings.steps(len(self.images))
+
+    def _check_batches(self) -> None:
+        """Refuse equal parts of the images that are too small for a step."""
+        images, asked, least = len(self.images), self.settings.batch_size, getattr(self.model, "fewest_in_a_batch", 1)
+        if (made := images // math.ceil(images / asked)) < least:
+            given = f"batch_size {asked} makes batches of {made} of {images} images"
+            raise ValueError(f"{type(self.model).__name__} needs at least {least} images in a batch, but {given}; give another batch_size")
 
     def learn(self, advance: Callable[[Mapping[str, float], int], None]) -> dict[str, float]:
         """One epoch; its row of the log."""

@@ -1,35 +1,39 @@
-"""A causal transformer: a density of sequences of codes, with sampling that computes each code once."""
+"""A causal transformer: a density of sequences of codes, whose sampling computes each place once."""
 
 from __future__ import annotations
 
 import math
 
 import torch
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from genrl.errors import require
+from genrl.models.labels import checked_labels
 
 __all__ = ["CausalTransformer"]
 
 _AT_ONCE = 500
-"""Sequences sampled together: their keys and values stay below some hundred megabytes."""
+"""Sequences sampled together; their keys and values stay below some hundred megabytes."""
 
 
 class _Memory:
-    """Keys and values of one layer, of what came so far; room for a whole sequence."""
+    """Keys and values of one layer for the places so far, with room for a whole sequence."""
 
     def __init__(self, n: int, heads: int, length: int, size: int, dtype: torch.dtype) -> None:
         self.keys, self.values = torch.empty(2, n, heads, length, size, dtype=dtype)
         self.seen = 0
 
     def add(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """All so far with these, ``(n, head, time, size)``."""
+        """Add keys and values; return all of them, ``(n, head, time, size)``."""
         end = self.seen + keys.shape[2]
         self.keys[:, :, self.seen : end], self.values[:, :, self.seen : end], self.seen = keys, values, end
         return self.keys[:, :, :end], self.values[:, :, :end]
 
 
 class _Block(nn.Module):
-    """Attention to what came before, then a layer for each place alone; each is normalised first, and added to what came in."""
+    """Attention to the places so far, then a layer for each place alone; both normalise first, and are added to their input."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -49,7 +53,8 @@ class _Block(nn.Module):
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """What each query finds at its own place and before, ``(batch, head, time, size)``; the last query is at the place of the last key.
+    """Attention of each query to the keys at its own place and before, ``(batch, head, time, size)``; the last query has the last key's
+    place.
 
     Not ``F.scaled_dot_product_attention``: in bfloat16 on a processor that takes 5 times as long (81 against 15 ms, both ways, for
     128 sequences of 49 places, 4 heads of 32; torch 2.13).
@@ -63,20 +68,20 @@ def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 
 class CausalTransformer(nn.Module):
-    r"""A density of sequences of codes, each given those before it.
+    r"""A density of sequences of codes, each of which depends on those before it.
 
     .. math:: \log p(c) = \sum_t \log p(c_t \mid c_{<t}, y)
 
-    The input at place t is the code before it, with a learned vector of the place; at the first place it is a start token, one for each
-    class y where there are classes.
+    The input at place t is the code before it plus a learned vector for the place. The first input is a start token, of which there is one
+    for each class y.
 
     Args:
-        n_codes: codes are whole numbers below it.
-        length: the longest sequence.
-        width: of the vector at each place.
-        depth: layers.
-        heads: of the attention; they divide ``width``.
-        n_classes: of labels; 0 is a model without.
+        n_codes: number of codes; codes are whole numbers below it.
+        length: length of the longest sequence.
+        width: size of the vector at each place.
+        depth: number of layers.
+        heads: number of heads of the attention, which divides ``width``.
+        n_classes: number of classes; 0 for sequences without labels.
 
     Raises:
         ValueError: a value out of its range; when it is called, codes or labels of another shape or out of range.
@@ -96,16 +101,15 @@ class CausalTransformer(nn.Module):
 
     def __init__(self, n_codes: int, length: int, *, width: int = 128, depth: int = 4, heads: int = 4, n_classes: int = 0) -> None:
         super().__init__()
-        for name, value, fine, need in (
+        require(
+            type(self),
             ("n_codes", n_codes, n_codes >= 1, "at least 1"),
             ("length", length, length >= 1, "at least 1"),
             ("depth", depth, depth >= 1, "at least 1"),
             ("heads", heads, heads >= 1, "at least 1"),
             ("width", width, width >= 1 and width % max(heads, 1) == 0, f"a multiple of the {heads} heads"),
             ("n_classes", n_classes, n_classes >= 0, "at least 0"),
-        ):
-            if not fine:
-                raise ValueError(f"CausalTransformer needs {name} to be {need}, but was given {value!r}")
+        )
         self.n_codes, self.length, self.n_classes, self.heads = n_codes, length, n_classes, heads
         self.start, self.code = nn.Embedding(max(n_classes, 1), width), nn.Embedding(n_codes, width)
         self.place = nn.Parameter(torch.randn(length, width) * 0.02)
@@ -118,23 +122,25 @@ class CausalTransformer(nn.Module):
             if isinstance(module, nn.Linear):
                 nn.init.zeros_(module.bias)
 
-    def forward(self, codes: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Logits of each code given those before it, ``(batch, time, n_codes)``.
+    def forward(
+        self, codes: Shaped[Tensor, "batch time"], labels: Shaped[Tensor, "batch"] | None = None
+    ) -> Float[Tensor, "batch time code"]:
+        """Logits of each code given those before it.
 
         Args:
-            codes: int64, ``(batch, time)``, of a whole sequence or its beginning.
-            labels: int64, ``(batch,)``, of a model with classes.
+            codes: whole sequences or their beginnings, int64.
+            labels: classes of the sequences, int64, for a model with classes.
         """
         self._check(codes, labels, "1 to ", 1)
         return self._logits(self._inputs(codes[:, :-1], labels))
 
-    def log_prob(self, codes: Tensor, labels: Tensor | None = None) -> Tensor:
-        """log p(codes), nats, ``(batch,)``; of a beginning, its marginal probability."""
+    def log_prob(self, codes: Int[Tensor, "batch time"], labels: Int[Tensor, "batch"] | None = None) -> Float[Tensor, "batch"]:
+        """log p(codes), in nats; for the beginning of a sequence, its marginal probability."""
         log_p = self(codes, labels).log_softmax(2)
         return log_p.gather(2, codes.unsqueeze(2)).sum((1, 2))
 
-    def loss(self, codes: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Minus the mean log likelihood, nats a sequence."""
+    def loss(self, codes: Int[Tensor, "batch time"], labels: Int[Tensor, "batch"] | None = None) -> Float[Tensor, ""]:
+        """Minus the mean log likelihood, in nats per sequence."""
         return -self.log_prob(codes, labels).mean()
 
     # --- sampling ---
@@ -147,18 +153,15 @@ class CausalTransformer(nn.Module):
         given: Tensor | None = None,
         labels: Tensor | None = None,
         temperature: float = 1.0,
-    ) -> Tensor:
-        """Draw sequences code by code; the keys and values of those before are kept, so that a step computes one place.
+    ) -> Int[Tensor, "{n} {self.length}"]:
+        """Draw sequences code by code; keys and values are kept, so that a step computes one place only.
 
         Args:
-            n: sequences.
-            noise: uniform numbers in [0, 1), ``(n, length)``, each decides a code; by default drawn.
-            given: the first codes, ``(n, time)``.
-            labels: ``(n,)``, of a model with classes.
-            temperature: logits are divided by it; above 0.
-
-        Returns:
-            int64, ``(n, length)``.
+            n: number of sequences.
+            noise: uniform numbers in [0, 1), ``(n, length)``, each of which decides a code; by default drawn.
+            given: the first codes of the sequences, int64 ``(n, time)``.
+            labels: classes of the sequences, int64 ``(n,)``, for a model with classes.
+            temperature: divides the logits, above 0.
         """
         noise, given = self._sampled(n, noise, given, labels, temperature)
         parts = [torch.empty(0, self.length, dtype=torch.int64)]
@@ -183,8 +186,8 @@ class CausalTransformer(nn.Module):
         given: Tensor | None = None,
         labels: Tensor | None = None,
         temperature: float = 1.0,
-    ) -> Tensor:
-        """The same sequences by the plain loop: the whole network for every code. What :meth:`sample` is tested and timed against."""
+    ) -> Int[Tensor, "{n} {self.length}"]:
+        """The same sequences by the plain loop, the whole network for every code: :meth:`sample` is tested and timed against it."""
         noise, codes = self._sampled(n, noise, given, labels, temperature)
         for place in range(codes.shape[1], self.length):
             codes = torch.cat([codes, _draw(self._logits(self._inputs(codes, labels))[:, -1], noise[:, place], temperature)], 1)
@@ -193,7 +196,7 @@ class CausalTransformer(nn.Module):
     # --- parts ---
 
     def _inputs(self, codes: Tensor, labels: Tensor | None) -> Tensor:
-        """What the first layer sees: the start token and the codes, one place later each, ``(batch, 1 + time, width)``."""
+        """Input of the first layer: the start token, then the codes, each one place later, ``(batch, 1 + time, width)``."""
         start = self.start(torch.zeros(len(codes), dtype=torch.int64) if labels is None else labels)
         return torch.cat([start.unsqueeze(1), self.code(codes)], 1) + self.place[: 1 + codes.shape[1]]
 
@@ -228,12 +231,8 @@ class CausalTransformer(nn.Module):
         if (labels is not None) != (self.n_classes > 0):
             given = "without" if labels is None else "with"
             raise ValueError(f"CausalTransformer has n_classes={self.n_classes}, but was called {given} labels")
-        if labels is None:
-            return
-        if labels.dtype != torch.int64 or labels.shape != codes.shape[:1]:
-            raise ValueError(f"labels must be int64 of shape {(len(codes),)}, but are {labels.dtype} of shape {tuple(labels.shape)}")
-        if labels.numel() and (labels.min() < 0 or labels.max() >= self.n_classes):
-            raise ValueError(f"labels must be from 0 to {self.n_classes - 1}, but are {_range(labels)}")
+        if labels is not None:
+            checked_labels(labels, len(codes), self.n_classes, "CausalTransformer")
 
     def extra_repr(self) -> str:
         return f"n_codes={self.n_codes}, length={self.length}, heads={self.heads}, n_classes={self.n_classes}"

@@ -1,4 +1,4 @@
-"""A small U-Net that sees noisy images, the time and a class: the network of a diffusion model."""
+"""A small U-Net, the network of a diffusion model: it sees a noisy image, the time and a class."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ import math
 from typing import Any
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 __all__ = ["UNet", "time_features"]
 
 _GROUPS = 8
-"""Of channels, each normalised for itself."""
+"""Number of groups of channels, each of which is normalised by itself."""
 
 _HEAD = 32
-"""Channels of a head of attention."""
+"""Channels of one head of the attention."""
 
 
 def time_features(t: Tensor, size: int) -> Tensor:
-    """Cosines and sines of a time, with periods from 2π to nearly 20,000π in equal ratios, ``(batch, size)``; ``t`` from 0 to about 1000.
+    """Cosines and sines of a time from 0 to about 1000, with periods from 2π to nearly 20,000π in equal ratios.
 
     References:
         Vaswani et al., "Attention Is All You Need", 2017, arXiv:1706.03762.
@@ -34,7 +35,7 @@ def time_features(t: Tensor, size: int) -> Tensor:
 
 
 class _Residual(nn.Module):
-    """Two 3 × 3 convolutions; between them what is known of time and class scales and shifts each channel. Begins as the identity."""
+    """Two 3 × 3 convolutions, between which the time and the class scale and shift each channel; it begins as the identity."""
 
     def __init__(self, width: int, known: int) -> None:
         super().__init__()
@@ -50,7 +51,7 @@ class _Residual(nn.Module):
 
 
 class _Attention(nn.Module):
-    """Every place looks at every other; added to what came in. Begins as the identity."""
+    """Attention of every place to every other, added to the input; it begins as the identity."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -67,16 +68,17 @@ class _Attention(nn.Module):
 
 
 class UNet(nn.Module):
-    """From an image to one of its size, at half its height and width and, for the widest layers and attention, a quarter.
+    """A U-Net: from an image to an image of the same size, through layers at half and at a quarter of it.
 
-    Squares of 2 × 2 pixels go in and come out as channels: at the full size, thin layers would take most of the time. The last convolution
-    begins at zero, and so does the output.
+    Squares of 2 × 2 pixels go in and come out as channels, because thin layers at the full size would take most of the time. The widest
+    layers and the attention are at a quarter of the size. The last convolution begins at zero, and so does the output.
 
     Args:
-        channels: of the image.
-        width: at half the size, a multiple of 32; twice as many at a quarter.
-        depth: residual blocks at half the size, on the way down and on the way up; at a quarter there are two, attention between.
-        n_classes: of labels, one more for none; 0 is a network without.
+        channels: channels of the image.
+        width: channels at half the size, a multiple of 32; there are twice as many at a quarter.
+        depth: number of residual blocks at half the size, on the way down and again on the way up; at a quarter there are two, with
+            attention between them.
+        n_classes: number of classes; 0 for a network without labels.
 
     References:
         Ronneberger, Fischer, Brox, "U-Net", 2015, arXiv:1505.04597.
@@ -106,13 +108,18 @@ class UNet(nn.Module):
         self.up = nn.ModuleList(_Residual(width, known) for _ in range(depth))
         self.last = nn.Sequential(nn.GroupNorm(_GROUPS, width), nn.SiLU(), _zeroed(nn.Conv2d(width, 4 * channels, 3, padding=1)))
 
-    def forward(self, x: Tensor, t: Tensor, label: Tensor | None = None) -> Tensor:
-        """An image for each, ``(batch, channel, height, width)``.
+    def forward(
+        self,
+        x: Float[Tensor, "batch channel height width"],
+        t: Float[Tensor, "batch"],
+        label: Int[Tensor, "batch"] | None = None,
+    ) -> Float[Tensor, "batch channel height width"]:
+        """An image for each image.
 
         Args:
-            x: ``(batch, channel, height, width)``, sizes that 4 divides.
-            t: from 0 to about 1000, a float, ``(batch,)``.
-            label: int64, ``(batch,)``, of a network with classes; ``n_classes`` stands for none.
+            x: images whose height and width 4 divides.
+            t: time of each image, from 0 to about 1000.
+            label: class of each image, for a network with classes; ``n_classes`` stands for none.
         """
         known = self._known(t, label)
         h, skips = self._bottom(x, known)
@@ -122,7 +129,7 @@ class UNet(nn.Module):
         return F.pixel_shuffle(self.last(h), 2)
 
     def middle(self, x: Tensor, t: Tensor, label: Tensor | None = None) -> Tensor:
-        """The widest maps, ``(batch, 2 * width, height / 4, width / 4)``."""
+        """The widest maps, at a quarter of the size."""
         return self._bottom(x, self._known(t, label))[0]
 
     def _known(self, t: Tensor, label: Tensor | None) -> Tensor:
@@ -130,7 +137,7 @@ class UNet(nn.Module):
         return F.silu(known if self.label is None else known + self.label(label))
 
     def _bottom(self, x: Tensor, known: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The widest maps, and those on the way to them."""
+        """The widest maps, and the maps on the way to them."""
         h, skips = self.first(F.pixel_unshuffle(x, 2)), []
         for block in self.down:
             h = block(h, known)

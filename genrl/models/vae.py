@@ -1,4 +1,4 @@
-"""Variational autoencoders: a decoder with a latent vector, and a posterior that is diagonal or an inverse autoregressive flow."""
+"""Variational autoencoders, whose posterior is a diagonal Gaussian or an inverse autoregressive flow."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from typing import Literal, get_args
 
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from genrl.models.base import ImageModel, evaluating
+from genrl.errors import require
+from genrl.models.base import ImageModel, evaluating, samples_check, shape_check
 from genrl.models.flows import InverseAutoregressiveFlow
 from genrl.models.nn import convolutions, mlp, transposed
 from genrl.models.pixels import Pixels, level_of, log_logistic_mass, mean_logistic, to_levels
@@ -19,29 +21,29 @@ __all__ = ["VAE", "Posterior"]
 
 Posterior = Literal["diagonal", "iaf"]
 CHUNK = 1_000
-"""Images that are decoded at once for a bound: as many as stay in a processor's cache."""
+"""Images that are decoded at once for a bound; so many stay in a processor's cache."""
 
 
 class VAE(ImageModel):
-    r"""A Gaussian latent vector, decoded to independent pixels; trained on the evidence lower bound.
+    r"""A variational autoencoder: a Gaussian latent vector is decoded to independent pixels, trained on the evidence lower bound.
 
     .. math:: \log p(x) \ge \mathbb{E}_{q(z \mid x)}[\log p(x \mid z)] - \mathrm{KL}(q(z \mid x) \,\|\, \mathcal{N}(0, I))
 
-    ``encode`` gives the posterior's mean, ``decode`` the pixels' means. Hidden layers have batch norm, without which they need several
-    times the passes; features, images and bounds are always those of evaluation mode, only the loss is that of the model's.
+    ``encode`` returns the posterior's mean, ``decode`` the means of the pixels. Hidden layers have batch norm, without which they need
+    several times the passes. Features, images and bounds are always computed in evaluation mode; only the loss depends on the mode.
 
     Args:
         image_shape: channels, height, width.
         latent: size of z.
-        channels: of convolutions before the hidden layers, each of which halves the image.
-        hidden: widths of the encoder's hidden layers; the decoder's are the same, backwards.
-        posterior: ``diagonal``, or ``iaf``: the diagonal one, carried on by an inverse autoregressive flow that sees the encoder's last
-            layer.
-        flow_steps, flow_hidden: of the flow, and the widths of each step's network.
-        free_bits: nats of each latent number that cost nothing, in the loss only (λ); the reported KL has no floor.
-        pixels: ``bernoulli`` for zeros and ones (see :func:`genrl.models.pixels.binarize`; of grey levels the same loss is no likelihood,
-            and its nats mean nothing), or ``logistic``, a mean and a scale for each, integrated over each of ``levels``.
-        levels: of grey or colour, for ``logistic``.
+        channels: channels of convolutions before the hidden layers, each of which halves the image.
+        hidden: widths of the encoder's hidden layers; the decoder has the same in reverse order.
+        posterior: ``diagonal``, or ``iaf``, which adds an inverse autoregressive flow that sees the encoder's last layer.
+        flow_steps: number of steps in the flow.
+        flow_hidden: widths of the hidden layers in each step of the flow.
+        free_bits: nats of each latent number that cost nothing in the loss (λ); the reported KL has no floor.
+        pixels: likelihood of a pixel: ``bernoulli`` for zeros and ones (see :func:`genrl.models.pixels.binarize`; for grey levels this loss
+            is no likelihood), or ``logistic``, a mean and a scale for each pixel, integrated over each of ``levels``.
+        levels: levels of grey or colour that a ``logistic`` pixel has.
 
     Raises:
         ValueError: a value out of its range.
@@ -60,6 +62,8 @@ class VAE(ImageModel):
     """
 
     likelihood = "lower bound"
+    draws_levels = False
+    fewest_in_a_batch = 2
 
     def __init__(
         self,
@@ -77,8 +81,9 @@ class VAE(ImageModel):
     ) -> None:
         super().__init__()
         part = 2 ** len(channels)
-        self._refuse(
-            ("image_shape", image_shape, len(image_shape) == 3 and min(image_shape) > 0, "three sizes: channels, height, width"),
+        require(
+            type(self),
+            shape_check(image_shape),
             ("latent", latent, latent >= 1 + (posterior == "iaf"), "at least 1, or 2 with a flow"),
             ("channels", channels, min(channels, default=1) > 0, "at least 1 each"),
             ("hidden", hidden, len(hidden) > 0 and min(hidden) > 0, "at least one width"),
@@ -108,17 +113,19 @@ class VAE(ImageModel):
         self.decoder = nn.Sequential(widen, nn.Unflatten(1, wide), transposed(list(reversed(channels)), outputs[0]))
 
     def transform(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """Zeros and ones of two levels, else the levels."""
+        """Zeros and ones for a model of two levels, otherwise grey levels rounded to the model's."""
         return to_levels(x, self.levels, generator)
 
-    def posterior(self, x: Tensor, samples: int = 1) -> tuple[Tensor, Tensor]:
-        """Draws of z for each image, ``(samples, batch, latent)``, and shares of their log density, alike.
+    def posterior(
+        self, x: Float[Tensor, "batch channel height width"], samples: int = 1
+    ) -> tuple[Float[Tensor, "sample batch latent"], Float[Tensor, "sample batch latent"]]:
+        """Draws of z for each image, and log q of each of its numbers, in nats.
 
-        Their sum is exact; without a flow each is that of its number.
+        The sum over the latent numbers is log q(z | x). With a flow, its terms are shares of that sum, not densities of one number.
         """
-        h = self.encoder(self.checked(x))
-        mean, log_std = self.to_posterior(h).to(x.dtype).chunk(2, dim=1)
-        noise = torch.randn(samples, *mean.shape, dtype=x.dtype)
+        h = self.encoder(self.checked(x))  # (batch, hidden)
+        mean, log_std = self.to_posterior(h).to(x.dtype).chunk(2, dim=1)  # (batch, latent)
+        noise = torch.randn(samples, *mean.shape, dtype=x.dtype)  # (sample, batch, latent)
         z = mean + log_std.exp() * noise
         log_q = -0.5 * noise.square() - log_std - 0.5 * math.log(2 * math.pi)
         if self.flow is not None:
@@ -126,55 +133,69 @@ class VAE(ImageModel):
             z, log_q = z.unflatten(0, noise.shape[:2]), log_q + gained.unflatten(0, noise.shape[:2])
         return z, log_q
 
-    def bound(self, x: Tensor, samples: int = 1) -> tuple[Tensor, Tensor]:
-        """Log p of the pixels, ``(samples, batch)``, and log q - log p of each latent number, ``(samples, batch, latent)``, in nats."""
+    def bound(
+        self, x: Float[Tensor, "batch channel height width"], samples: int = 1
+    ) -> tuple[Float[Tensor, "sample batch"], Float[Tensor, "sample batch latent"]]:
+        """The two parts of the bound in nats: log p(x | z), and log q(z | x) - log p(z) of each latent number."""
         z, log_q = self.posterior(x, samples)
         log_prior = -0.5 * z.square() - 0.5 * math.log(2 * math.pi)
         out = self.decoder(z.flatten(0, 1)).unflatten(0, z.shape[:2]).to(x.dtype)
         return self._log_pixels(x, out).flatten(2).sum(2), log_q - log_prior
 
     def _log_pixels(self, x: Tensor, out: Tensor) -> Tensor:
-        """Log p of each pixel, of the decoder's output ``(samples, batch, channel, height, width)``."""
+        """log p of each pixel, from the decoder's output ``(sample, batch, channel, height, width)``."""
         if self.pixels == "bernoulli":
             return -F.binary_cross_entropy_with_logits(out, x.expand_as(out), reduction="none")
         mean, log_scale = out.chunk(2, dim=-3)
         return log_logistic_mass(2 * x - 1, mean, log_scale, self.levels)
 
-    def loss(self, x: Tensor) -> Tensor:
-        """Minus the evidence lower bound, nats an image, with the floor of ``free_bits`` under the KL of each latent number."""
+    def loss(self, x: Float[Tensor, "batch channel height width"]) -> Float[Tensor, ""]:
+        """Minus the evidence lower bound, in nats per image; the KL of each latent number counts at least ``free_bits``."""
+        if self.training:
+            self._require_batch(x)
         pixels, excess = self.bound(x)
-        kl = excess.mean((0, 1))
+        kl = excess.mean((0, 1))  # (latent,)
         return (kl.clamp_min(self.free_bits) if self.free_bits else kl).sum() - pixels.mean()
 
     @torch.no_grad()
-    def kl(self, x: Tensor, samples: int = 1) -> Tensor:
-        """KL of the posterior from the prior, a Monte Carlo estimate, nats, ``(batch,)``."""
-        self._refuse_samples(samples)
+    def kl(self, x: Float[Tensor, "batch channel height width"], samples: int = 1) -> Float[Tensor, "batch"]:
+        """Monte Carlo estimate of KL(q(z | x) || p(z)), in nats."""
+        require(type(self), samples_check(samples))
         with evaluating(self):
             return self.bound(x, samples)[1].sum(2).mean(0)
 
     @torch.no_grad()
-    def log_prob(self, x: Tensor, samples: int = 500) -> Tensor:
-        """The importance-weighted bound of log p(x) with that many samples, nats, ``(batch,)``: never above it on average, and tight in the
-        limit; x has the model's levels."""
-        self._refuse_samples(samples)
+    def log_prob(self, x: Float[Tensor, "batch channel height width"], samples: int = 500) -> Float[Tensor, "batch"]:
+        r"""The importance-weighted bound of log p(x), in nats: on average never above log p(x), and tight for many samples.
+
+        .. math:: \log \frac{1}{K} \sum_{k=1}^{K} \frac{p(x \mid z_k)\, p(z_k)}{q(z_k \mid x)}, \quad z_k \sim q(z \mid x)
+
+        Args:
+            x: images with the model's levels.
+            samples: K, importance samples per image.
+        """
+        require(type(self), samples_check(samples))
         level_of(self.checked(x), self.levels, self)
         parts = []
         with evaluating(self):
             for count in _chunks(samples, max(1, CHUNK // max(len(x), 1))):
                 pixels, excess = self.bound(x, count)
-                parts.append(pixels - excess.sum(2))
+                parts.append(pixels - excess.sum(2))  # (sample, batch)
         return torch.cat(parts).logsumexp(0) - math.log(samples)
 
-    def encode(self, x: Tensor) -> Tensor:
-        """Features of images, ``(batch, latent)``: the mean of the diagonal posterior, carried on by the flow where there is one."""
+    def bound_samples(self) -> int:
+        """500, or 100 for large images."""
+        return 500 if math.prod(self.image_shape) <= 1024 else 100
+
+    def encode(self, x: Float[Tensor, "batch channel height width"]) -> Float[Tensor, "batch latent"]:
+        """The mean of the diagonal posterior, moved on by the flow if there is one."""
         with evaluating(self):
             h = self.encoder(self.checked(x))
             mean: Tensor = self.to_posterior(h).chunk(2, dim=1)[0]
             return mean if self.flow is None else self.flow(mean, h)[0]
 
-    def decode(self, z: Tensor) -> Tensor:
-        """The pixels' means, in [0, 1], ``(batch, channel, height, width)``; of zeros and ones, their probabilities."""
+    def decode(self, z: Shaped[Tensor, "batch * latent"]) -> Float[Tensor, "batch channel height width"]:
+        """Means of the pixels in [0, 1]; for pixels of zeros and ones these are the probabilities of a one."""
         if z.ndim != 2 or z.shape[1] != self.latent:
             raise ValueError(f"VAE decodes latent vectors of shape (batch, {self.latent}), but was given {tuple(z.shape)}")
         with evaluating(self):
@@ -185,8 +206,8 @@ class VAE(ImageModel):
         return mean_logistic(mean, log_scale, self.levels)
 
     @torch.no_grad()
-    def sample(self, n: int) -> Tensor:
-        """Images, their pixels' means in [0, 1], ``(n, channel, height, width)``."""
+    def sample(self, n: int) -> Float[Tensor, "{n} channel height width"]:
+        """Images drawn from the prior: the means of their pixels, in [0, 1]."""
         return self.decode(torch.randn(n, self.latent, dtype=self._dtype()))
 
     def extra_repr(self) -> str:

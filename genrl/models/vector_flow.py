@@ -1,4 +1,4 @@
-"""Normalising flows of vectors, such as observations: zuko's, with the names that genrl's models have."""
+"""Normalising flows of vectors, such as observations: zuko's flows under the names of genrl's models."""
 
 from __future__ import annotations
 
@@ -7,23 +7,26 @@ from typing import Any, Literal
 
 import torch
 import zuko
+from jaxtyping import Float
 from torch import Tensor, nn
+
+from genrl.errors import require
 
 __all__ = ["VectorFlow"]
 
 
 class VectorFlow(nn.Module):
-    r"""An exact density of vectors, given a context or none: autoregressive rational splines (``spline``) or affine steps (``affine``).
+    r"""An exact density of vectors, which may depend on a context.
 
     Vectors are standardised by the mean and standard deviation of those that :meth:`standardise` saw; splines bend between -5 and 5 of
     these units.
 
     Args:
         features: size of a vector.
-        context: size of what it is given; 0 for none.
-        kind: see above.
-        transforms: steps.
-        hidden: widths of each step's network.
+        context: size of the context; 0 for none.
+        kind: steps of the flow, autoregressive rational splines (``spline``) or affine steps (``affine``).
+        transforms: number of steps.
+        hidden: widths of the hidden layers in each step's network.
 
     Raises:
         ValueError: a value out of its range; vectors of another size.
@@ -53,14 +56,13 @@ class VectorFlow(nn.Module):
         hidden: Sequence[int] = (64, 64),
     ) -> None:
         super().__init__()
-        for name, value, fine, need in (
+        require(
+            type(self),
             ("features", features, features >= 1, "at least 1"),
             ("context", context, context >= 0, "at least 0"),
             ("kind", kind, kind in ("spline", "affine"), "spline or affine"),
             ("transforms", transforms, transforms >= 1, "at least 1"),
-        ):
-            if not fine:
-                raise ValueError(f"VectorFlow needs {name} to be {need}, but was given {value!r}")
+        )
         family = zuko.flows.NSF if kind == "spline" else zuko.flows.MAF
         self.features, self.context = features, context
         self.flow = family(features, context, transforms=transforms, hidden_features=tuple(hidden))
@@ -76,34 +78,38 @@ class VectorFlow(nn.Module):
 
     @torch.no_grad()
     def standardise(self, x: Tensor) -> VectorFlow:
-        """Take the units from vectors ``(batch, feature)``; a feature that never changes keeps a unit of one."""
+        """Take mean and standard deviation from vectors; a feature that never changes keeps a standard deviation of one."""
         std = self._checked(x).std(0)
         self.mean.copy_(x.mean(0))
         self.std.copy_(torch.where(std > 0, std, 1.0))
         return self
 
-    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """log p(x | context), nats, ``(batch,)``."""
+    def log_prob(self, x: Float[Tensor, "batch feature"], context: Float[Tensor, "*batch context"] | None = None) -> Float[Tensor, "batch"]:
+        """log p(x | context), in nats."""
         inside: Tensor = self._given(context).log_prob((self._checked(x) - self.mean) / self.std)
         return inside - self.std.log().sum()
 
     def loss(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Minus the mean log density, nats a vector."""
+        """Minus the mean log density, in nats per vector."""
         return -self.log_prob(x, context).mean()
 
     @torch.no_grad()
     def sample(self, n: int, context: Tensor | None = None) -> Tensor:
-        """Draws, ``(n, feature)``; of each context ``(context batch, context)`` that many, ``(n, context batch, feature)``."""
+        """Draw ``n`` vectors, ``(n, feature)``; with contexts ``(batch, context)``, ``n`` for each, ``(n, batch, feature)``."""
         drawn: Tensor = self._given(context).sample((n,))
         return drawn * self.std + self.mean
 
-    def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """The Gaussian noise that a vector is made of, ``(batch, feature)``."""
+    def encode(
+        self, x: Float[Tensor, "batch feature"], context: Float[Tensor, "*batch context"] | None = None
+    ) -> Float[Tensor, "batch feature"]:
+        """The Gaussian noise of which each vector is made."""
         noise: Tensor = self._given(context).transform((self._checked(x) - self.mean) / self.std)
         return noise
 
-    def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        """The vector that noise makes, the inverse of :meth:`encode`."""
+    def decode(
+        self, z: Float[Tensor, "batch feature"], context: Float[Tensor, "*batch context"] | None = None
+    ) -> Float[Tensor, "batch feature"]:
+        """The vectors made of noise, the inverse of :meth:`encode`."""
         inside: Tensor = self._given(context).transform.inv(z)
         return inside * self.std + self.mean
 

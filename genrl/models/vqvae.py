@@ -1,4 +1,4 @@
-"""Images as grids of codes: an autoencoder with a codebook (VQ-VAE), and a density of its codes."""
+"""VQ-VAE: an autoencoder whose features are a grid of codes, and a density of these codes."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from collections.abc import Mapping
 from typing import Any, Self, get_args
 
 import torch
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from genrl.errors import require
 from genrl.models.base import ImageModel
 from genrl.models.capabilities import ImageSource, Player, Transform
 from genrl.models.codebook import Codebook
+from genrl.models.labels import Labels, checked_labels
 from genrl.models.pixels import Pixels, level_of, log_logistic_mass, mean_logistic, to_levels
 from genrl.models.transformer import CausalTransformer
 
@@ -21,7 +24,7 @@ __all__ = ["VQVAE", "CodePrior"]
 
 
 class _Residual(nn.Module):
-    """3 × 3, 1 × 1, added to what came in."""
+    """Convolutions of 3 × 3 and 1 × 1 pixels, added to the input."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -33,13 +36,13 @@ class _Residual(nn.Module):
 
 
 class VQVAE(ImageModel):
-    r"""An autoencoder whose features are a grid of codes: each place has the codebook's vector that is nearest to the encoder's.
+    r"""An autoencoder whose features are a grid of codes: each place takes the codebook's vector that is nearest to the encoder's output.
 
     .. math:: L = -\log p(x \mid e) + \beta \sum_{ij} \| z_{ij}(x) - \mathrm{sg}[e_{ij}] \|^2, \quad
         e_{ij} = \operatorname{argmin}_{e_k} \| z_{ij}(x) - e_k \|
 
-    The gradient of the decoder's input is that of the encoder's output (straight through); the codebook follows the encoder by exponential
-    averages, which ``loss`` moves in training mode. Codes that are hardly used start again from the encoder's outputs.
+    The decoder's gradient passes straight through to the encoder's output. The codebook follows the encoder by exponential averages, which
+    ``loss`` moves in training mode. Codes that are hardly used start again at outputs of the encoder.
 
     Pixels are independent given the codes: zeros and ones (``bernoulli``, see :func:`genrl.models.pixels.binarize`), or ``levels`` equally
     spaced values in [0, 1] (``logistic``: a logistic of which the decoder gives mean and scale, integrated over each level, the outermost
@@ -47,16 +50,16 @@ class VQVAE(ImageModel):
 
     Args:
         image_shape: channels, height, width.
-        codes: in the codebook.
-        dim: of each of its vectors.
-        width: channels on the grid; half as many above it.
-        depth: residual blocks on the grid, in the encoder and in the decoder.
-        downsample: how often height and width are halved.
-        pixels: their likelihood, ``logistic`` or ``bernoulli``.
-        levels: of each pixel; by default 2 (``bernoulli``, which takes no others) or 256.
-        commitment: β.
-        decay: γ, of the codebook's averages.
-        restart: share of an equal use below which a code starts again; 0 never.
+        codes: number of codes in the codebook.
+        dim: size of each of its vectors.
+        width: channels on the grid; at larger sizes there are half as many.
+        depth: number of residual blocks on the grid, in the encoder and again in the decoder.
+        downsample: number of times that height and width are halved.
+        pixels: likelihood of a pixel, ``logistic`` or ``bernoulli``.
+        levels: number of levels of a pixel; by default 256, and 2 for ``bernoulli``, which takes no others.
+        commitment: β, weight of the distance between the encoder's output and its code.
+        decay: γ, decay of the codebook's averages.
+        restart: a code that is used less than this share of an equal use starts again; 0 lets none start again.
 
     Raises:
         ValueError: a value out of its range; when it is called, images of another shape or with other levels.
@@ -93,7 +96,8 @@ class VQVAE(ImageModel):
         factor = 2 ** max(downsample, 0)
         divides = len(image_shape) == 3 and min(image_shape) > 0 and not (image_shape[1] % factor or image_shape[2] % factor)
         levels = (2 if pixels == "bernoulli" else 256) if levels is None else levels
-        self._refuse(
+        require(
+            type(self),
             ("downsample", downsample, downsample >= 1, "at least 1"),
             ("image_shape", image_shape, divides, f"channels, and a height and width that {factor} divides"),
             ("codes", codes, codes >= 1, "at least 1"),
@@ -113,11 +117,11 @@ class VQVAE(ImageModel):
         self.decoder = _decoder(dim, width, depth, downsample, image_shape[0] * (1 if pixels == "bernoulli" else 2))
 
     def transform(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """Zeros and ones of two levels, else the levels."""
+        """Zeros and ones for a model of two levels, otherwise grey levels rounded to the model's."""
         return to_levels(x, self.levels, generator)
 
-    def loss(self, x: Tensor) -> Tensor:
-        """Minus the mean of log p(x | codes), nats an image, and the commitment; in training mode the codebook takes a step."""
+    def loss(self, x: Float[Tensor, "batch channel height width"]) -> Float[Tensor, ""]:
+        """Minus the mean of log p(x | codes) in nats per image, plus the commitment; in training mode the codebook takes a step."""
         self._check_levels(x)
         z = self._map(x)
         flat = _places(z)
@@ -130,36 +134,36 @@ class VQVAE(ImageModel):
         far = (z - quantised).square().sum((1, 2, 3))
         return (self.commitment * far - self._log_pixels(x, _through(z, quantised))).mean()
 
-    def encode_codes(self, x: Tensor) -> Tensor:
-        """The codes of images, int64, ``(batch, row, column)``; never in bfloat16, which changes some of them (3 % on MNIST)."""
+    def encode_codes(self, x: Float[Tensor, "batch channel height width"]) -> Int[Tensor, "batch row column"]:
+        """The codes of images; never computed in bfloat16, which would change some of them (3 % on MNIST)."""
         with torch.autocast(x.device.type, enabled=False):
             return self.codebook.nearest(_places(self._map(x))).view(len(x), *self.grid)
 
-    def decode_codes(self, codes: Tensor) -> Tensor:
-        """Mean images of ``(batch, row, column)`` codes, in [0, 1]."""
+    def decode_codes(self, codes: Shaped[Tensor, "batch *grid"]) -> Float[Tensor, "batch channel height width"]:
+        """Means of the pixels in [0, 1], given codes ``(batch, row, column)``."""
         return self._mean(self.decoder(self._vectors(codes)))
 
-    def encode(self, x: Tensor) -> Tensor:
-        """Features of images: the vectors of their codes, flattened, ``(batch, dim * rows * columns)``; gradients pass straight through."""
+    def encode(self, x: Float[Tensor, "batch channel height width"]) -> Float[Tensor, "batch feature"]:
+        """Features of images: the vectors of their codes, ``dim * rows * columns`` numbers; gradients pass straight through."""
         z = self._map(x)
         return _through(z, self._vectors(self.codebook.nearest(_places(z)).view(len(z), *self.grid))).flatten(1)
 
-    def decode(self, z: Tensor) -> Tensor:
-        """Mean images of features such as ``encode`` gives, in [0, 1]; they need not be vectors of the codebook."""
+    def decode(self, z: Shaped[Tensor, "batch *feature"]) -> Float[Tensor, "batch channel height width"]:
+        """Means of the pixels in [0, 1], given features like those of ``encode``, which need not be vectors of the codebook."""
         size = self.codebook.sums.shape[1] * math.prod(self.grid)
         if z.ndim != 2 or z.shape[1] != size:
             raise ValueError(f"VQVAE decodes features of shape (batch, {size}), but was given {tuple(z.shape)}")
         return self._mean(self.decoder(z.unflatten(1, (-1, *self.grid))))
 
     @torch.no_grad()
-    def log_pixels(self, x: Tensor, codes: Tensor) -> Tensor:
-        """log p(x | codes), nats, ``(batch,)``."""
+    def log_pixels(self, x: Float[Tensor, "batch channel height width"], codes: Shaped[Tensor, "batch *grid"]) -> Float[Tensor, "batch"]:
+        """log p(x | codes), in nats."""
         self._check_levels(x)
         return self._log_pixels(x, self._vectors(codes))
 
     @torch.no_grad()
-    def usage(self, images: ImageSource, transform: Transform | None = None, seed: int = 0) -> Tensor:
-        """How often each code stands in images, int64, ``(code,)``; ``transform`` is that of the fit."""
+    def usage(self, images: ImageSource, transform: Transform | None = None, seed: int = 0) -> Int[Tensor, "code"]:
+        """Number of places in images that have each code, int64; give the ``transform`` of the fit."""
         generator, counts = torch.Generator().manual_seed(seed), torch.zeros(len(self.codebook.counts), dtype=torch.int64)
         for index in torch.arange(len(images)).split(250):
             made = images.batch(index) if transform is None else transform(images.batch(index), generator)
@@ -168,13 +172,13 @@ class VQVAE(ImageModel):
         return counts
 
     def codes_used(self, images: ImageSource, transform: Transform | None = None, seed: int = 0) -> float:
-        """The share of the codebook that stands anywhere in images, in [0, 1]."""
+        """Share of the codes that are used anywhere in images, in [0, 1]."""
         return float((self.usage(images, transform, seed) > 0).double().mean())
 
     # --- parts ---
 
     def _map(self, x: Tensor) -> Tensor:
-        """The encoder's output, ``(batch, dim, row, column)``, in the precision of the codebook, whatever that of the products."""
+        """The encoder's output in the codebook's precision, ``(batch, dim, row, column)``."""
         out: Tensor = self.encoder(2 * self.checked(x) - 1)
         return out.to(self.codebook.sums.dtype)
 
@@ -210,18 +214,20 @@ class VQVAE(ImageModel):
 
 
 class CodePrior(ImageModel):
-    r"""The second stage: a density of a VQVAE's codes, in reading order; with its decoder, one of images.
+    r"""The second stage of a VQ-VAE: a density of its codes in reading order which, with its decoder, is a density of images.
 
     .. math:: \log p(x) \ge \log p(c(x)) + \log p(x \mid c(x))
 
-    since p(x) is a sum over all codes, of which c(x) is one. ``state_dict`` has both.
+    since p(x) is a sum over all codes, of which c(x) is one. ``state_dict`` contains both stages.
 
     Args:
-        vqvae: a fitted one, of which this has a copy; or its settings; or an image shape, for one with its own defaults; neither of these
-            has learnt anything, so that it must not be frozen.
-        frozen: the VQVAE does not learn, as in the paper; otherwise both learn in one fit, the prior from the codes as they are by then.
-        width, depth, heads: of the :class:`~genrl.models.transformer.CausalTransformer`.
-        n_classes: of labels; with them ``loss`` takes labels too, and draws are of a class.
+        vqvae: a fitted :class:`VQVAE`, which is copied; or the settings of a new one; or the image shape of a new one with default
+            settings. A new one has learnt nothing, so it must not be frozen.
+        frozen: whether the VQVAE stays as it is, as in the paper; otherwise both stages learn in one fit.
+        width: size of the vector at each place of the :class:`~genrl.models.transformer.CausalTransformer`.
+        depth: number of its layers.
+        heads: number of heads of its attention, which divides ``width``.
+        n_classes: number of classes; with them ``loss`` and ``sample`` take labels. 0 for images without labels.
 
     References:
         van den Oord, Vinyals, Kavukcuoglu, "Neural Discrete Representation Learning", 2017, arXiv:1711.00937.
@@ -234,6 +240,7 @@ class CodePrior(ImageModel):
     """
 
     likelihood = "lower bound"
+    draws_levels = False
 
     def __init__(
         self,
@@ -251,16 +258,16 @@ class CodePrior(ImageModel):
         self.settings["vqvae"], self.image_shape = self.vqvae.settings, self.vqvae.image_shape
         length = math.prod(self.vqvae.grid)
         self.codes = CausalTransformer(len(self.vqvae.codebook.counts), length, width=width, depth=depth, heads=heads, n_classes=n_classes)
-        self.conditional = n_classes > 0
+        self.conditional, self.n_classes = n_classes > 0, n_classes
 
     def train(self, mode: bool = True) -> Self:
-        """As of every module, but a frozen VQVAE stays as it is."""
+        """Set the mode of the module; a frozen VQVAE stays in evaluation mode."""
         super().train(mode)
         self.vqvae.train(mode and not self.frozen)
         return self
 
     def players(self) -> list[Player]:
-        """The prior, and before it a VQVAE that is not frozen."""
+        """The VQVAE unless it is frozen, then the prior."""
         prior = Player("loss" if self.frozen else "loss_of_codes", list(self.codes.parameters()), self.loss)
         if self.frozen:
             if not self.vqvae.codebook.is_placed():
@@ -269,31 +276,41 @@ class CodePrior(ImageModel):
         return [Player("loss", list(self.vqvae.parameters()), lambda x, labels=None: self.vqvae.loss(x)), prior]
 
     def transform(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """As the VQVAE's."""
+        """What the VQVAE learns from images."""
         return self.vqvae.transform(x, generator)
 
-    def loss(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Minus the mean of log p(codes of x), nats an image."""
+    def loss(self, x: Float[Tensor, "batch channel height width"], labels: Tensor | None = None) -> Float[Tensor, ""]:
+        """Minus the mean of log p(codes of x), in nats per image."""
         return self.codes.loss(self.vqvae.encode_codes(x).flatten(1), labels)
 
-    def encode(self, x: Tensor) -> Tensor:
-        """The VQVAE's features."""
+    def encode(self, x: Float[Tensor, "batch channel height width"]) -> Float[Tensor, "batch feature"]:
+        """Features of the VQVAE."""
         return self.vqvae.encode(x)
 
-    def decode(self, z: Tensor) -> Tensor:
-        """The VQVAE's images."""
+    def decode(self, z: Shaped[Tensor, "batch *feature"]) -> Float[Tensor, "batch channel height width"]:
+        """Images of the VQVAE."""
         return self.vqvae.decode(z)
 
     @torch.no_grad()
-    def log_prob(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        """The lower bound of log p(x), nats, ``(batch,)``."""
+    def log_prob(self, x: Float[Tensor, "batch channel height width"], labels: Tensor | None = None) -> Float[Tensor, "batch"]:
+        """The lower bound of log p(x), in nats."""
         codes = self.vqvae.encode_codes(x)
         return self.codes.log_prob(codes.flatten(1), labels) + self.vqvae.log_pixels(x, codes)
 
     @torch.no_grad()
-    def sample(self, n: int, noise: Tensor | None = None, labels: Tensor | None = None, temperature: float = 1.0) -> Tensor:
-        """Mean images of drawn codes, in [0, 1], ``(n, channel, height, width)``; see the transformer's ``sample``."""
-        codes = self.codes.sample(n, noise, labels=labels, temperature=temperature).unflatten(1, self.vqvae.grid)
+    def sample(
+        self, n: int, noise: Tensor | None = None, labels: Labels | None = None, temperature: float = 1.0
+    ) -> Float[Tensor, "{n} channel height width"]:
+        """Draw codes and return the means of their pixels, in [0, 1].
+
+        Args:
+            n: number of images.
+            noise: uniform numbers in [0, 1), ``(n, rows * columns)``, each of which decides a code; by default drawn.
+            labels: classes of the images, int64 ``(n,)``, or one class for all.
+            temperature: divides the logits of the codes; below 1 the images are more usual ones.
+        """
+        known = labels if labels is None else checked_labels(labels, n, self.n_classes, "CodePrior")
+        codes = self.codes.sample(n, noise, labels=known, temperature=temperature).unflatten(1, self.vqvae.grid)
         return torch.cat([self.vqvae.decode_codes(part) for part in codes.split(500)])
 
 
@@ -314,10 +331,10 @@ def _decoder(dim: int, width: int, depth: int, downsample: int, outputs: int) ->
 
 
 def _places(z: Tensor) -> Tensor:
-    """``(batch, dim, row, column)`` as ``(n, dim)``."""
+    """Reorder ``(batch, dim, row, column)`` to ``(n, dim)``."""
     return z.movedim(1, 3).flatten(0, 2)
 
 
 def _through(z: Tensor, quantised: Tensor) -> Tensor:
-    """The value of the second with the gradient of the first."""
+    """The value of ``quantised`` with the gradient of ``z``."""
     return z + (quantised - z).detach()

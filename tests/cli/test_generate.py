@@ -152,7 +152,7 @@ BAD = {
     "generate --data odd.npz --model conditional-vae --given coarse": "--given coarse on odd.npz: images of 7 × 7 are no whole squares of "
     "2 pixels; give others, or another factor; --size 8 would do",
     "generate --data bars.npz --model.latent 0": "--model vae on bars.npz: VAE needs latent to be at least 1, or 2 with a flow, "
-    "but was given 0",
+    "but was given 0; type latent=32 for the default",
     "generate --data bars.npz --out taken": "taken already holds a run; go on with it by `genrl resume taken`, or choose another --out",
     "resume nothing": "nothing holds no run; start one with `genrl explore`",
 }

@@ -135,7 +135,7 @@ class TestTheDirectory:
         with pytest.raises(RunError, match=rf"but was given \(1, {size}, {size}\); --size {good} would do"):
             build(*reversed(images_of(config(model, size=0))))
         build(*reversed(images_of(config(model, size=good))))
-        with pytest.raises(RunError, match=r"but was given 0$"):  # where the size is not what is wrong
+        with pytest.raises(RunError, match=r"but was given 0; type latent=32 for the default$"):  # where the size is not what is wrong
             build(*reversed(images_of(replace(config("vae"), model_kwargs={"latent": 0}))))
 
     def test_is_not_written_where_a_run_is_refused(self, config):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,6 +14,8 @@ from genrl.models.base import ImageModel, load_model, save_model
 from genrl.models.capabilities import Decoder, Density, Encoder, Sampler
 from genrl.models.conditional_vae import ConditionalVAE
 from genrl.models.corruptions import quadrants
+from genrl.models.diffusion import Diffusion
+from genrl.models.gan import GAN
 from genrl.models.naive_bayes import NaiveBayes
 from genrl.models.pixelcnn import PixelCNN
 from genrl.models.realnvp import RealNVP
@@ -206,3 +209,41 @@ def test_what_a_model_can_do_is_what_it_has():
     assert all(isinstance(vae, kind) for kind in (Density, Sampler, Encoder, Decoder))
     assert isinstance(pixelcnn, Density) and isinstance(pixelcnn, Encoder) and not isinstance(pixelcnn, Decoder)
     assert (vae.likelihood, pixelcnn.likelihood) == ("lower bound", "exact")
+
+
+def test_numpy_numbers_and_lists_are_settings_like_any_other(tmp_path):
+    plain = VAE((1, 8, 8), latent=4, hidden=(16,), free_bits=0.5)
+    same = VAE([1, 8, 8], latent=np.int64(4), hidden=[np.int32(16)], free_bits=np.float32(0.5))
+    assert same.settings == plain.settings
+    assert same.image_shape == (1, 8, 8)
+    save_model(tmp_path / "model.safetensors", same)
+    loaded = load_model(tmp_path / "model.safetensors")
+    assert loaded.settings == plain.settings
+    assert loaded.sample(2).shape == (2, 1, 8, 8)
+
+
+def test_a_model_and_a_path_in_torchs_order_are_refused(tmp_path):
+    with pytest.raises(TypeError, match="takes the path first, then the model"):
+        save_model(VAE((1, 8, 8)), tmp_path / "model.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        GAN((1, 8, 8), width=4, n_classes=10),
+        Diffusion((1, 8, 8), steps=4, width=32, n_classes=10),
+        CodePrior({"image_shape": (1, 8, 8)}, frozen=False, n_classes=10),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+def test_one_label_is_that_of_all_draws_and_a_list_names_each(model):
+    with torch.random.fork_rng():
+        draws = []
+        for labels in (3, [3, 3, 3, 3], torch.full((4,), 3)):
+            torch.manual_seed(0)
+            draws.append(model.eval().sample(4, labels=labels))
+    assert torch.equal(draws[0], draws[1])
+    assert torch.equal(draws[0], draws[2])
+    with pytest.raises(ValueError, match="needs labels from 0 to 9, but was given some from 10 to 10"):
+        model.sample(4, labels=10)

@@ -126,7 +126,7 @@ def test_a_fit_without_a_task_is_refused():
 
 
 def test_widths_out_of_range_are_refused():
-    with pytest.raises(ValueError, match="latent and widths of at least 1, but was given 0"):
+    with pytest.raises(ValueError, match="ConditionalVAE needs latent to be at least 1, but was given 0"):
         ConditionalVAE((1, 2, 2), latent=0)
 
 

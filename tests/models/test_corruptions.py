@@ -13,14 +13,14 @@ NAN, INF = float("nan"), float("inf")
 @pytest.mark.parametrize(
     ("task", "value", "sentence"),
     [
-        (quadrants, 4, "gives 1, 2 or 3 of them, but was asked for 4"),
-        (hole, 0, "a size of 1 pixel or more, a whole number, but was given 0"),
-        (hole, 1.5, "a size of 1 pixel or more, a whole number, but was given 1.5"),
-        (noisy, -1, "at least 0, and finite, but was given -1"),
-        (noisy, NAN, "at least 0, and finite, but was given nan"),
-        (noisy, INF, "at least 0, and finite, but was given inf"),
-        (coarse, 0, "a factor of 1 or more, a whole number, but were given 0"),
-        (coarse, 2.5, "a factor of 1 or more, a whole number, but were given 2.5"),
+        (quadrants, 4, "quadrants needs given to be 1, 2 or 3, but was given 4"),
+        (hole, 0, "hole needs size to be a whole number of pixels, at least 1, but was given 0"),
+        (hole, 1.5, "hole needs size to be a whole number of pixels, at least 1, but was given 1.5"),
+        (noisy, -1, "noisy needs std to be at least 0, but was given -1"),
+        (noisy, NAN, "noisy needs std to be at least 0 and finite, but was given nan"),
+        (noisy, INF, "noisy needs std to be at least 0 and finite, but was given inf"),
+        (coarse, 0, "coarse needs factor to be a whole number, at least 1, but was given 0"),
+        (coarse, 2.5, "coarse needs factor to be a whole number, at least 1, but was given 2.5"),
     ],
 )
 def test_values_out_of_range_are_refused(task, value, sentence):

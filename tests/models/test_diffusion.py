@@ -390,10 +390,10 @@ class TestRefusals:
             (lambda model: model.loss(torch.rand(2, 1, 8, 12), torch.tensor([0, 1])), r"images of shape \(1, 8, 8\)"),
             (lambda model: model.sample(2, guidance=2.0), "give labels, or no guidance"),
             (lambda model: model.sample(2, torch.tensor([0, 1]), guidance=float("nan")), "guidance must be finite, but is nan"),
-            (lambda model: model.sample(2, torch.tensor([0, 3])), "labels must be from 0 to 2, but are 0 to 3"),
+            (lambda model: model.sample(2, torch.tensor([0, 3])), "needs labels from 0 to 2, but was given some from 0 to 3"),
             (
                 lambda model: model.sample(3, torch.tensor([0, 1])),
-                r"labels must be int64 of shape \(3,\), but are torch.int64 of shape \(2,\)",
+                r"needs labels as int64 of shape \(3,\), but was given int64 of shape \(2,\)",
             ),
             (lambda model: model.sample(2, steps=21), "steps to be from 1 to 20, those of the model, but was given 21"),
             (lambda model: model.sample(2, steps=0), "but was given 0"),

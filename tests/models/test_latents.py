@@ -39,7 +39,7 @@ def test_a_direction_moves_the_mean_of_those_without_to_that_of_those_with():
 
 
 def test_refusals():
-    with pytest.raises(ValueError, match="at least 2 steps"):
+    with pytest.raises(ValueError, match="walk needs steps to be at least 2"):
         walk(torch.zeros(1, 2), torch.zeros(1, 2), 1)
     for has, word in ((torch.ones(3), "all"), (torch.zeros(3), "none")):
         with pytest.raises(ValueError, match=f"but {word} of them have it"):

@@ -42,7 +42,7 @@ def test_samples_have_the_frequencies_of_the_density():
 
 
 def test_no_smoothing_is_refused():
-    with pytest.raises(ValueError, match="a positive smoothing"):
+    with pytest.raises(ValueError, match="smoothing to be positive"):
         NaiveBayes.of(GREY, smoothing=0.0)
 
 
@@ -51,10 +51,10 @@ def test_no_smoothing_is_refused():
     [
         (GREY[:, :, 0], None, "needs image_shape to be"),
         (GREY + 1, None, r"models grey levels in \[0, 1\], but was given"),
-        (GREY, torch.zeros(1, dtype=torch.long), r"an int64 label below 1 each, but was given 40 images and labels \(1,\) in int64"),
-        (GREY, torch.zeros(len(GREY)), "in float32"),
+        (GREY, torch.zeros(1, dtype=torch.long), r"labels as int64 of shape \(40,\), but was given int64 of shape \(1,\)"),
+        (GREY, torch.zeros(len(GREY)), "but was given float32"),
         (GREY, -torch.ones(len(GREY), dtype=torch.long), "n_classes to be at least 1, but was given 0"),
-        (GREY, torch.arange(len(GREY)) - 1, "an int64 label below"),
+        (GREY, torch.arange(len(GREY)) - 1, "labels from 0 to 38, but was given some from -1 to 38"),
     ],
 )
 def test_what_can_not_be_counted_is_refused(grey, labels, sentence):

@@ -12,10 +12,14 @@ from torch import Tensor, nn
 
 from genrl.data import ImageData, ImageError, Images
 from genrl.models.capabilities import Player
+from genrl.models.conditional_vae import ConditionalVAE
+from genrl.models.corruptions import quadrants
+from genrl.models.gan import GAN
 from genrl.models.pixelcnn import PixelCNN
 from genrl.models.pixels import binarize, bits_per_dim, quantize, resize
 from genrl.models.sources import TensorSource
 from genrl.models.training import averaged, faster_precision, fit, held_out_loss
+from genrl.models.vae import VAE
 
 
 class Pixels(nn.Module):
@@ -397,6 +401,33 @@ def test_labels_go_to_a_conditional_model_and_are_asked_for():
     assert (model.logits.detach().sigmoid() - own).abs().max() < 0.05
     with pytest.raises(ImageError, match="these images have no labels"):
         quiet(Conditional(), images())
+
+
+def test_a_class_that_only_the_held_out_images_have_is_refused_before_the_first_step():
+    model, data = Conditional(), images(labels=True)
+    model.n_classes = 2
+    with pytest.raises(ValueError, match="this Conditional has 2 classes, but held_out have label 2; build it with n_classes=3"):
+        quiet(model, data[data.labels < 2], held_out=data, on_epoch=lambda *_: pytest.fail("it learnt"))
+
+
+@pytest.mark.parametrize("cls", [VAE, ConditionalVAE, GAN])
+@pytest.mark.parametrize(("n", "size", "made"), [(8, 1, 1), (9, 8, 4), (1, 8, 1)])
+def test_batches_that_are_too_small_for_a_model_are_refused_before_the_first_step(cls, n, size, made):
+    model, data = cls((1, 8, 8)), Images(torch.zeros(n, 1, 8, 8, dtype=torch.uint8))
+    options = {"transform": quadrants(1)} if cls is ConditionalVAE else {}
+    if made >= 2:
+        quiet(model, data, epochs=1, batch_size=size, **options)
+        return
+    with pytest.raises(
+        ValueError, match=f"{cls.__name__} needs at least 2 images in a batch, but batch_size {size} makes batches of {made} of"
+    ):
+        quiet(model, data, batch_size=size, **options)
+
+
+def test_a_vae_says_what_it_needs_when_its_loss_gets_one_image():
+    with pytest.raises(ValueError, match="VAE needs batches of at least 2 images, but was given 1; raise batch_size"):
+        VAE((1, 8, 8)).loss(torch.zeros(1, 1, 8, 8))
+    assert VAE((1, 8, 8)).eval().loss(torch.zeros(1, 1, 8, 8)).isfinite()
 
 
 def test_weights_are_exchanged_for_a_while():

@@ -168,8 +168,8 @@ def test_codes_of_another_shape_or_out_of_range_are_refused(codes, sentence):
     [
         (2, None, "n_classes=2, but was called without labels"),
         (0, torch.tensor([0, 0]), "n_classes=0, but was called with labels"),
-        (2, torch.tensor([0]), r"int64 of shape \(2,\), but are torch.int64 of shape \(1,\)"),
-        (2, torch.tensor([0, 2]), "from 0 to 1, but are 0 to 2"),
+        (2, torch.tensor([0]), r"int64 of shape \(2,\), but was given int64 of shape \(1,\)"),
+        (2, torch.tensor([0, 2]), "from 0 to 1, but was given some from 0 to 2"),
     ],
 )
 def test_labels_that_do_not_fit_the_model_are_refused(n_classes, labels, sentence):
