@@ -6,6 +6,7 @@ from genrl.models.ensemble import Ensemble
 from genrl.worlds.curiosity import Curiosity
 from genrl.worlds.cycles import Cycle, learn_in_dreams
 from genrl.worlds.dream import DreamVecEnv
+from genrl.worlds.quality import Quality, measure_quality
 from genrl.worlds.real import RealSteps
 
 __all__ = [
@@ -18,6 +19,8 @@ __all__ = [
     "FitReport",
     "Outcome",
     "Prediction",
+    "Quality",
     "RealSteps",
     "learn_in_dreams",
+    "measure_quality",
 ]

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from genrl.transitions import Transitions
+from genrl.worlds import measure_quality
+from genrl.worlds.quality import auroc
+from tests.worlds.analytic import ClockDynamics, LinearGaussian
+
+
+def episode(model, n, seed=0, start=(0.5, -1.0)):
+    """Real steps of analytic dynamics, in the order of time."""
+    generator = torch.Generator().manual_seed(seed)
+    obs, rows = torch.tensor([start]), []
+    for _ in range(n):
+        action = torch.rand(1, 1, generator=generator) * 2 - 1
+        outcome = model.step(obs, action, generator)
+        rows.append((obs, action, *outcome))
+        obs = outcome.next_obs
+    obs, action, next_obs, reward, terminated = (torch.cat(field) for field in zip(*rows, strict=True))
+    return Transitions(obs, action, next_obs, terminated), reward
+
+
+def test_the_true_model_has_no_error_at_any_horizon_and_explains_the_reward() -> None:
+    model = LinearGaussian()
+    found = measure_quality(model, *episode(model, 200), fitted=LinearGaussian(std=0.01).rows(500)[0])
+    assert max(found.error["model"]) < 1e-4
+    assert found.reward_r2 == pytest.approx(1)
+    assert max(found.error["ridge"]) < 0.1 < found.error["persistence"][1]  # the task is linear
+    assert math.isnan(found.end_auroc)
+
+
+def test_errors_after_k_steps_are_those_by_hand() -> None:
+    clock = ClockDynamics()
+    test, reward = episode(clock, 10, start=(0.0, 0.0))
+    std = torch.cat([test.obs, test.next_obs]).std(0)[0]
+    found = measure_quality(clock, test, reward, horizons=(1, 3, 50))
+    # The clock moves by one a step and its other entry stays: half of the entries are wrong by k.
+    np.testing.assert_allclose(found.error["persistence"][:2], [1 / std / 2, 3 / std / 2], rtol=1e-5)
+    assert found.error["constant velocity"][:2] == [0, 0]
+    assert math.isnan(found.error["model"][2])
+
+    wrong = LinearGaussian()
+    wrong.predict = lambda obs, action: clock.predict(obs, action)._replace(mean=(obs + torch.tensor([1.5, 0.0]))[None])
+    found = measure_quality(wrong, test, reward, horizons=(1, 3))
+    np.testing.assert_allclose(found.worst_error, [0.5 / std, 1.5 / std], rtol=1e-4)
+    assert found.worst_entry == [0, 0]
+
+
+def test_intervals_of_the_right_width_cover_what_they_say_and_narrow_ones_less() -> None:
+    test, reward = episode(LinearGaussian(std=0.2), 3000)
+    right = measure_quality(LinearGaussian(std=0.2), test, reward).coverage
+    assert right == pytest.approx({"50%": 0.5, "90%": 0.9}, abs=0.03)
+    assert measure_quality(LinearGaussian(std=0.1), test, reward).coverage["90%"] < 0.7
+
+
+def test_auroc_counts_pairs() -> None:
+    label = torch.tensor([True, False, True, False, False])
+    score = torch.tensor([3.0, 1.0, 1.0, 2.0, 0.0])
+    pairs = [(p > n) + 0.5 * (p == n) for p in score[label].tolist() for n in score[~label].tolist()]
+    assert auroc(score, label) == pytest.approx(sum(pairs) / len(pairs))
+    assert math.isnan(auroc(score, label | True))
+
+
+def test_it_prints_and_saves() -> None:
+    model = LinearGaussian()
+    found = measure_quality(model, *episode(model, 20))
+    assert "k = 50" in found.table()
+    assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["error"]["model"][-1] is None
+
+
+def test_what_cannot_be_measured_is_refused() -> None:
+    model = LinearGaussian()
+    with pytest.raises(ValueError, match="at least 2 test transitions"):
+        measure_quality(model, *episode(model, 1))
+    with pytest.raises(ValueError, match="horizons to be numbers of steps from 1 on"):
+        measure_quality(model, *episode(model, 20), horizons=(0,))
