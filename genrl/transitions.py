@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Transitions", "check_finite", "true_next_obs"]
+__all__ = ["Floats", "Transitions", "check_finite", "exact", "lost_differences", "true_next_obs"]
 
 
 class Transitions(NamedTuple):
     """A batch of transitions (s, a, s′), as the environment executed them.
 
-    Floats are in the dtype of the model that reads them; observations are raw, before any normalisation.
+    Observations are raw, before any normalisation, and float32 or float64: differences of time stamps or of positions on a map are lost
+    in float32 before they are centred. A model casts what it has centred (:class:`genrl.models.normalization.RunningMeanStd` does both).
     """
 
     obs: Tensor
@@ -40,6 +42,43 @@ class Transitions(NamedTuple):
     def concatenate(cls, parts: Sequence[Transitions]) -> Transitions:
         """One batch out of several, in their order."""
         return cls(*(torch.cat(fields) for fields in zip(*parts, strict=True)))
+
+
+def exact(obs: np.ndarray) -> Tensor:
+    """Observations as floats that hold each value of their dtype: float32, or float64 for doubles and whole numbers of 32 bits or more."""
+    return torch.as_tensor(np.ascontiguousarray(obs, dtype=np.result_type(obs.dtype, np.float32)))
+
+
+@dataclass(frozen=True)
+class Floats:
+    """In which dtypes a model is given what is no whole number."""
+
+    dtype: torch.dtype
+    """Dtype of the model's parameters."""
+    exact: bool
+    """Whether observations that this dtype can't hold stay doubles, because the model centres them before it casts them."""
+
+    def __call__(self, obs: Tensor) -> Tensor:
+        """Observations as the model is given them."""
+        return obs.to(torch.promote_types(obs.dtype, self.dtype) if self.exact else self.dtype)
+
+
+def lost_differences(obs: np.ndarray) -> str:
+    """Which entry of observations, as float32, differs by less than about twenty of the steps that float32 has there; "" if none does.
+
+    Args:
+        obs: ``(batch, *obs_shape)``, of any dtype that a model reads as float32.
+    """
+    rows = obs.reshape(len(obs), -1).astype(np.float32)
+    step, spread = np.spacing(np.abs(rows).max(axis=0)), rows.std(axis=0, dtype=np.float64)
+    # A step below a thousandth is fine enough for any task; an entry that never varies has lost nothing unless its steps are coarse.
+    lost = np.flatnonzero((step > 1e-3) & (step > 0.05 * spread) & ((spread > 0) | (step > 0.1)))
+    if not lost.size:
+        return ""
+    i = int(lost[0])
+    entry = i if obs.ndim == 2 else tuple(int(k) for k in np.unravel_index(i, obs.shape[1:]))
+    near = f"entry {entry} is near {rows[0, i]:.4g} and varies by {spread[i]:.2g}"
+    return f"{near}, where float32 has steps of {step[i]:.2g}"
 
 
 def true_next_obs(new_obs: np.ndarray, dones: np.ndarray, infos: Sequence[dict[str, Any]]) -> np.ndarray:

@@ -19,7 +19,7 @@ from genrl.data._fit import as_the_task_gives, as_the_task_takes, check_actions,
 from genrl.data._summary import summary
 from genrl.files import write_whole
 from genrl.spaces import numbers
-from genrl.transitions import Transitions
+from genrl.transitions import Transitions, exact
 
 __all__ = ["DemonstrationError", "Demonstrations", "Episode"]
 
@@ -163,12 +163,15 @@ class Demonstrations:
         return is_discrete(self.episodes[0].actions)
 
     def transitions(self) -> Transitions:
-        """The kept pairs with their true successors: float32, discrete actions int64. ``terminated`` is false for a time limit."""
+        """The kept pairs with their true successors; ``terminated`` is false for a time limit.
+
+        Observations are float32, or float64 where they were recorded so; actions float32, or int64 for whole numbers.
+        """
         parts = [(episode, episode.steps) for episode in self.episodes]
         return Transitions(
-            obs=_tensor([episode.observations[steps] for episode, steps in parts], torch.float32),
+            obs=exact(np.concatenate([episode.observations[steps] for episode, steps in parts])),
             action=_tensor([episode.actions[steps] for episode, steps in parts], None),
-            next_obs=_tensor([episode.observations[steps + 1] for episode, steps in parts], torch.float32),
+            next_obs=exact(np.concatenate([episode.observations[steps + 1] for episode, steps in parts])),
             terminated=_tensor([episode.terminations[steps] for episode, steps in parts], torch.bool),
         )
 

@@ -29,6 +29,7 @@ class RunningMeanStd(nn.Module):
     mean: Tensor
     var: Tensor
     count: Tensor
+    like: Tensor
 
     def __init__(self, shape: Sequence[int] = (), std_floor: float = 1e-6, clip: float = float("inf")) -> None:
         super().__init__()
@@ -36,6 +37,7 @@ class RunningMeanStd(nn.Module):
         self.register_buffer("mean", torch.zeros(tuple(shape), dtype=torch.float64))
         self.register_buffer("var", torch.ones(tuple(shape), dtype=torch.float64))
         self.register_buffer("count", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("like", torch.zeros(0), persistent=False)  # follows the model's dtype, which the statistics don't have
 
     @torch.no_grad()
     def update(self, x: Tensor) -> None:
@@ -57,8 +59,9 @@ class RunningMeanStd(nn.Module):
         return self.var.sqrt().clamp_min(self.std_floor)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``x`` in standard deviations from the mean, in the dtype of ``x``."""
-        return ((x - self.mean.to(x.dtype)) / self.std.to(x.dtype)).clamp(-self.clip, self.clip)
+        """``x`` in standard deviations from the mean, in the dtype of the model; doubles are cast only after they are centred."""
+        wide = torch.promote_types(x.dtype, self.like.dtype)
+        return ((x - self.mean.to(wide)) / self.std.to(wide)).clamp(-self.clip, self.clip).to(self.like.dtype)
 
     def extra_repr(self) -> str:
         return f"shape={tuple(self.mean.shape)}, std_floor={self.std_floor}, clip={self.clip}"

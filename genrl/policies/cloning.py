@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,7 @@ from genrl.errors import positive, require
 from genrl.models.nn import gradient_step, minibatches, trainable
 from genrl.policies._found import left_as_found
 from genrl.sb3.actions import refuse_actions, to_policy
+from genrl.transitions import lost_differences
 
 __all__ = ["clone", "normalize_like"]
 
@@ -128,8 +130,10 @@ def normalize_like(normalize: VecNormalize, demonstrations: Demonstrations) -> N
     """Give a ``VecNormalize`` that has seen nothing the statistics of the demonstrated observations, for good."""
     rms: Any = normalize.obs_rms if normalize.norm_obs else None
     if rms is not None and rms.count < 1:
-        rms.update(demonstrations.transitions().obs.numpy().astype(np.float64))
-        rms.var = np.maximum(rms.var, 1e-4)  # a number that hardly varies there would put every other state at the clip
+        obs = demonstrations.transitions().obs.numpy().astype(np.float64)
+        # Not `update`: a part in a million of where it starts, at 0, would stay, which is thousands of seconds of a time stamp.
+        rms.mean = obs.mean(axis=0)
+        rms.var = np.maximum(obs.var(axis=0), 1e-4)  # a number that hardly varies there would put every other state at the clip
         rms.count = SETTLED
 
 
@@ -179,7 +183,12 @@ def _env_id(model: BaseAlgorithm) -> str | None:
 def _pairs(model: BaseAlgorithm, demonstrations: Demonstrations, normalize: VecNormalize | None) -> tuple[Tensor, Tensor]:
     """Observations as the policy sees them, and actions as it outputs them."""
     space, pairs = model.action_space, demonstrations.transitions()
-    obs = pairs.obs.numpy() if normalize is None else normalize.normalize_obs(pairs.obs.numpy())
+    obs: Any = pairs.obs.numpy()
+    if normalize is not None:
+        obs = normalize.normalize_obs(obs)
+    elif isinstance(model.observation_space, spaces.Box) and (lost := lost_differences(obs)):
+        learner = type(model).__name__
+        warnings.warn(f"{learner} reads observations as float32: {lost}; put VecNormalize around the environments", stacklevel=3)
     action = torch.as_tensor(to_policy(model, pairs.action.numpy())).to(model.device)
     if isinstance(space, spaces.Discrete):
         action = action.reshape(-1)

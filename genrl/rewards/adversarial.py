@@ -92,6 +92,8 @@ class AdversarialReward(RewardModel):
         Orsini et al., "What Matters for Adversarial Imitation Learning?", 2021, arXiv:2106.00672.
     """
 
+    centres_observations = True
+
     demonstrations: InitVar[Demonstrations]
     observation_space: spaces.Space[Any]
     action_space: spaces.Space[Any]
@@ -169,7 +171,7 @@ class AdversarialReward(RewardModel):
     def _raw_inputs(self, transitions: Transitions) -> Tensor:
         """Inputs in the task's units, then whether this is the absorbing state."""
         columns = [*self._columns(transitions), torch.zeros(transitions.batch_size, 1)]
-        return torch.cat([column.float() for column in columns], dim=1)
+        return torch.cat([column if column.is_floating_point() else column.float() for column in columns], dim=1)
 
     def _set_statistics(self, raw: Tensor) -> None:
         """Of the demonstrations' inputs; a one-hot action and the absorbing state's flag stay as they are."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from genrl.models.stateful import Stateful
 from genrl.spaces import brief, cure, flat_action
-from genrl.transitions import Transitions
+from genrl.transitions import Floats, Transitions
 
 __all__ = ["Memory", "RewardModel"]
 
@@ -52,6 +52,10 @@ class RewardModel(Stateful):
     learns_first: ClassVar[bool] = False
     """Whether new transitions are scored after ``update`` (an adversarial reward) or before it (curiosity: the bonus is the surprise)."""
 
+    centres_observations: ClassVar[bool] = False
+    """Whether it centres observations before it casts them (by a ``RunningMeanStd``, say), so that it is given doubles where the task
+    gives doubles; any other reward is given them in the dtype of its parameters."""
+
     needs_expert_batches: ClassVar[bool] = False
     """Whether it makes no sense without demonstrations in the learner's batches (SQIL)."""
 
@@ -71,9 +75,11 @@ class RewardModel(Stateful):
         self.action_dim = spaces.flatdim(action_space)
 
     @property
-    def dtype(self) -> torch.dtype:
-        """Floating type of the transitions that it takes: that of its parameters, or float32 without any."""
-        return next((parameter.dtype for parameter in self.parameters()), torch.float32)
+    def floats(self) -> Floats:
+        """Floating types of the transitions that it takes: that of its parameters, or float32 without any; see
+        ``centres_observations``."""
+        dtype = next((parameter.dtype for parameter in self.parameters()), torch.float32)
+        return Floats(dtype, exact=self.centres_observations)
 
     def forward(self, transitions: Transitions) -> Tensor:
         """Reward per transition, ``(batch,)``."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any
 
 import numpy as np
 import torch
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from torch import Tensor
 
 from genrl.errors import at_least, require
 from genrl.rewards.base import Memory, RewardModel
@@ -18,7 +20,7 @@ from genrl.sb3.hooks import LendingPart, OffPolicyPart, OnPolicyPart, attached, 
 from genrl.sb3.observations import RawObservations
 from genrl.sb3.plugged import PluggedCallback
 from genrl.sb3.replay import ReplayMemory, as_transitions, check_readable
-from genrl.transitions import Transitions, check_finite
+from genrl.transitions import Transitions, check_finite, lost_differences
 
 __all__ = ["RewardCallback"]
 
@@ -94,6 +96,7 @@ class RewardCallback(PluggedCallback):
         """Unweighted bonus of the newest transitions, ``(time, env)``."""
         self._generator = torch.Generator().manual_seed(seed)
         self._steps: list[tuple[np.ndarray, ...]] = []
+        self._looked = False
         self._raw: RawObservations | None = None
         self._replay: ReplayMemory | None = None
         self._restored: dict[str, Any] | None = None
@@ -188,7 +191,7 @@ class RewardCallback(PluggedCallback):
 
     def _memory_of_replay(self, model: OffPolicyAlgorithm, raw: RawObservations) -> ReplayMemory:
         """The learner's replay buffer; what is known of its rows from a learn before, or from a saved state, stays known."""
-        memory = ReplayMemory(model, raw, self._generator, self.reward.dtype)
+        memory = ReplayMemory(model, raw, self._generator, self.reward.floats)
         if self._restored is not None:
             memory.load_state_dict(self._restored)
         elif self._replay is not None and self._replay.buffer is memory.buffer:
@@ -206,7 +209,7 @@ class RewardCallback(PluggedCallback):
                 f"RewardCallback saw {len(self._steps)} of the rollout's {n_steps} steps; give it to learn() itself, or in a list"
             )
         obs, action, next_obs, terminated, _ = (np.concatenate(field) for field in zip(*self._steps, strict=True))
-        rollout = as_transitions(obs, action, next_obs, terminated, self.reward.dtype)
+        rollout = as_transitions(obs, action, next_obs, terminated, self.reward.floats)
         self.pool.add(rollout)
         self.last_bonus = self._learn_and_score(rollout, self.pool).reshape(n_steps, -1)
         return self.weight * self.last_bonus
@@ -219,11 +222,13 @@ class RewardCallback(PluggedCallback):
 
     def _score_lent(self, transitions: Transitions, demonstrated: bool) -> np.ndarray:
         self.reward.eval()
-        kind = "demonstrated" if demonstrated else "lent"
+        kind, floats = "demonstrated" if demonstrated else "lent", self.reward.floats
+        transitions = transitions._replace(obs=floats(transitions.obs), next_obs=floats(transitions.next_obs))
         return self.weight * scores(self.reward, transitions, lambda row: f"the {kind} transition {row} of a batch", demonstrated)
 
     def _learn_and_score(self, latest: Transitions, memory: Memory) -> np.ndarray:
         """Score new transitions and update the reward, in the order that it asks for."""
+        self._warn_of_lost_differences(latest.obs)
         self.reward.train()
         n_envs = self.model.n_envs
         n_steps = latest.batch_size // n_envs
@@ -237,6 +242,14 @@ class RewardCallback(PluggedCallback):
         for key, value in {"bonus_mean": bonus.mean(), "bonus_std": bonus.std(), "bonus_max": bonus.max(), **metrics}.items():
             self.logger.record(f"{self.name}/{key}", float(value))
         return bonus
+
+    def _warn_of_lost_differences(self, obs: Tensor) -> None:
+        """Once, at the first transitions: what float32 has lost before the reward could centre it, nobody can give back."""
+        if not self._looked and obs.dtype == torch.float32 and (lost := lost_differences(obs.numpy())):
+            cure = "give the environment a Box of float64" if self.reward.centres_observations else "give the reward centres_observations"
+            name = type(self.reward).__name__
+            warnings.warn(f"{name} can't tell observations apart: {lost}; {cure}, or subtract an offset in a wrapper", stacklevel=2)
+        self._looked = True
 
     def _score(self, transitions: Transitions, envs: np.ndarray, steps: np.ndarray) -> np.ndarray:
         """Unweighted bonus ``(batch,)`` of transitions that these environments made at these steps."""

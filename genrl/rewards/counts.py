@@ -57,6 +57,8 @@ class SimHashCounts(RewardModel):
         tensor([0.5000, 0.5000, 0.5000, 0.5000])
     """
 
+    centres_observations = True
+
     projection: Tensor
     bias: Tensor
     powers: Tensor
@@ -97,7 +99,7 @@ class SimHashCounts(RewardModel):
             for table, key in zip(self.counts, keys, strict=True):
                 table.index_add_(0, key, torch.ones_like(key, dtype=torch.int32))
         n = torch.stack([table[key] for table, key in zip(self.counts, keys, strict=True)]).amin(0)
-        return self.scale(n.clamp_min(1).to(obs.dtype).rsqrt())
+        return self.scale(n.clamp_min(1).to(self.projection.dtype).rsqrt())
 
     def update(self, memory: Memory) -> dict[str, float]:
         """Nothing to learn; returns ``cells``, the number of cells with a count."""
@@ -105,7 +107,7 @@ class SimHashCounts(RewardModel):
 
     def _keys(self, obs: Tensor) -> Tensor:
         """Where each table counts each observation, ``(table, batch)``."""
-        code = self.obs_stats(obs) @ self.projection.to(obs.dtype) + self.bias.to(obs.dtype) > 0
+        code = self.obs_stats(obs) @ self.projection + self.bias > 0
         return ((code.long() @ self.powers) % self.moduli).T
 
     def extra_repr(self) -> str:

@@ -52,6 +52,8 @@ class Disagreement(RewardModel):
         torch.Size([4])
     """
 
+    centres_observations = True
+
     def __init__(
         self,
         observation_space: spaces.Space[Any],

@@ -59,6 +59,8 @@ class ICM(RewardModel):
         torch.Size([4])
     """
 
+    centres_observations = True
+
     def __init__(
         self,
         observation_space: spaces.Space[Any],

@@ -51,6 +51,8 @@ class PredictionError(RewardModel):
         torch.Size([4])
     """
 
+    centres_observations = True
+
     def __init__(
         self,
         observation_space: spaces.Space[Any],

@@ -56,6 +56,8 @@ class RND(RewardModel):
         torch.Size([4])
     """
 
+    centres_observations = True
+
     def __init__(
         self,
         observation_space: spaces.Space[Any],

@@ -51,7 +51,7 @@ def probe(reward: RewardModel, model: BaseAlgorithm) -> None:
         action += model.action_space.start
     generators = reward.get_extra_state()["generators"]
     reward.eval()
-    _one_each(reward, as_transitions(obs, action, next_obs, np.zeros(n, dtype=bool), reward.dtype), False)
+    _one_each(reward, as_transitions(obs, action, next_obs, np.zeros(n, dtype=bool), reward.floats), False)
     for name, state in generators.items():
         getattr(reward, name).set_state(state)
 

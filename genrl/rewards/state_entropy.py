@@ -54,6 +54,8 @@ class StateEntropy(RewardModel):
         torch.Size([4])
     """
 
+    centres_observations = True
+
     memory: Tensor
     seen: Tensor
 
@@ -79,7 +81,7 @@ class StateEntropy(RewardModel):
         self.scale = BonusScale(normalize)
         with self.own_randomness():
             self.encoder = mlp([self.obs_dim, *hidden, features]).requires_grad_(False)
-        self.register_buffer("memory", torch.zeros(memory_size, self.obs_dim))
+        self.register_buffer("memory", torch.zeros(memory_size, self.obs_dim, dtype=torch.float64))
         self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
 
     @torch.no_grad()

@@ -121,6 +121,8 @@ class VIME(RewardModel):
         5.0
     """
 
+    centres_observations = True
+
     median_history: Tensor
     n_medians: Tensor
     updates: Tensor

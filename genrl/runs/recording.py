@@ -28,7 +28,7 @@ def record(
     seed: int = 1000,
     imports: Collection[str] = (),
 ) -> Demonstrations:
-    """Record episodes of the trained policy of a run, none left out; observations and rewards are stored as float32.
+    """Record episodes of the trained policy of a run, none left out; observations are stored as the task gives them, rewards as float32.
 
     Args:
         path: the run directory.
@@ -89,7 +89,7 @@ class Recording(gymnasium.Wrapper[Any, Any, Any, Any]):
         """Begin another episode."""
         self._done, self._rows = self.episodes, []
         obs, info = self.env.reset(seed=seed, options=options)
-        self._observations, self._seed = [_stored(obs)], seed
+        self._observations, self._seed = [np.array(obs)], seed
         return obs, info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
@@ -97,16 +97,11 @@ class Recording(gymnasium.Wrapper[Any, Any, Any, Any]):
         space = self.action_space
         executed = np.clip(action, space.low, space.high) if isinstance(space, gymnasium.spaces.Box) else action
         obs, reward, terminated, truncated, info = self.env.step(executed)
-        self._observations.append(_stored(obs))
-        self._rows.append((_stored(executed), np.float32(reward), terminated, truncated))
+        self._observations.append(np.array(obs))
+        self._rows.append((np.array(executed), np.float32(reward), terminated, truncated))
         return obs, reward, terminated, truncated, info
 
     def _episode(self) -> Episode:
         actions, rewards, terminations, truncations = (np.array(column) for column in zip(*self._rows, strict=True))
         truncations[-1] |= not terminations[-1]
         return Episode(np.array(self._observations), actions, rewards, terminations, truncations, seed=self._seed)
-
-
-def _stored(values: Any) -> np.ndarray:
-    array = np.array(values)
-    return array.astype(np.float32) if array.dtype.kind == "f" else array

@@ -12,7 +12,7 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from genrl.sb3.actions import to_environment
 from genrl.sb3.observations import RawObservations
-from genrl.transitions import Transitions
+from genrl.transitions import Floats, Transitions, exact
 
 __all__ = ["ReplayMemory", "as_transitions", "check_readable"]
 
@@ -40,13 +40,13 @@ def check_readable(model: Any) -> None:
         )
 
 
-def as_transitions(obs: np.ndarray, action: np.ndarray, next_obs: np.ndarray, terminated: np.ndarray, dtype: torch.dtype) -> Transitions:
+def as_transitions(obs: np.ndarray, action: np.ndarray, next_obs: np.ndarray, terminated: np.ndarray, floats: Floats) -> Transitions:
     """Arrays with a leading batch axis as tensors; discrete actions stay integers."""
     action_tensor = torch.as_tensor(np.ascontiguousarray(action))
     return Transitions(
-        torch.as_tensor(np.ascontiguousarray(obs)).to(dtype),
-        action_tensor.to(dtype) if action_tensor.is_floating_point() else action_tensor.long(),
-        torch.as_tensor(np.ascontiguousarray(next_obs)).to(dtype),
+        floats(exact(obs)),
+        action_tensor.to(floats.dtype) if action_tensor.is_floating_point() else action_tensor.long(),
+        floats(exact(next_obs)),
         torch.as_tensor(np.ascontiguousarray(terminated), dtype=torch.bool),
     )
 
@@ -58,12 +58,12 @@ class ReplayMemory:
         model: the learner.
         raw: its raw observations.
         generator: what ``sample`` draws from, so that the learner's own draws stay as they are.
-        dtype: of the floats.
+        floats: dtypes in which the reward is given its transitions.
     """
 
-    def __init__(self, model: OffPolicyAlgorithm, raw: RawObservations, generator: torch.Generator, dtype: torch.dtype) -> None:
+    def __init__(self, model: OffPolicyAlgorithm, raw: RawObservations, generator: torch.Generator, floats: Floats) -> None:
         assert model.replay_buffer is not None
-        self.model, self.buffer, self.raw, self.generator, self.dtype = model, model.replay_buffer, raw, generator, dtype
+        self.model, self.buffer, self.raw, self.generator, self.floats = model, model.replay_buffer, raw, generator, floats
         self.unseen = 0
         """Rows stored since the last update."""
         self._terminal: dict[int, dict[int, np.ndarray]] = {}
@@ -104,7 +104,7 @@ class ReplayMemory:
                 next_obs[i] = self._terminal.get(int(rows[i]), {}).get(int(envs[i]), next_obs[i])
         action = to_environment(self.model, buffer.actions[rows, envs])
         terminated = (buffer.dones[rows, envs] > 0) & (buffer.timeouts[rows, envs] == 0)
-        return as_transitions(buffer.observations[rows, envs], action, next_obs, terminated, self.dtype)
+        return as_transitions(buffer.observations[rows, envs], action, next_obs, terminated, self.floats)
 
     @property
     def latest(self) -> Transitions:

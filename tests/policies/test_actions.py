@@ -15,7 +15,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from genrl.data import Demonstrations, Episode
-from genrl.policies import clone, dagger
+from genrl.policies import Mixing, clone, dagger
 from genrl.rewards import GAIL, Constant, RewardCallback
 from genrl.sb3.actions import to_environment, to_policy
 from genrl.transitions import Transitions
@@ -224,9 +224,7 @@ class Batch(BaseCallback):
 def test_mixed_batches_hold_what_was_demonstrated(name: str, space: str) -> None:
     model, own = learner(name, SPACES[space]), SPACES[space]
     look = Batch()
-    reward = Constant(model.observation_space, model.action_space)
-    mixing = RewardCallback(reward, demonstrations=demonstrations(own), expert_fraction=0.5)
-    model.learn(24, callback=[mixing, look])
+    model.learn(24, callback=[Mixing(demonstrations(own), share=0.5), look])
     obs, actions = look.batch.observations[8:].numpy(), to_environment(model, look.batch.actions[8:].numpy())
     right = np.array([expert(own, row) for row in obs])
     np.testing.assert_allclose(actions, right, rtol=1e-5, atol=1e-5)
