@@ -1,8 +1,20 @@
 """The encoder socket: a pretrained image model turns observations into features, for any learner, reward and world."""
 
+from genrl.encoders.demonstrations import encoded_demonstrations
 from genrl.encoders.encoder import ImageEncoder, load_encoder
 from genrl.encoders.environments import EncodedEnv, EncodedVecEnv
 from genrl.encoders.extractor import EncoderExtractor, pretrained
+from genrl.encoders.frames import StackedFrames
 from genrl.encoders.preprocessing import Preprocessing
 
-__all__ = ["EncodedEnv", "EncodedVecEnv", "EncoderExtractor", "ImageEncoder", "Preprocessing", "load_encoder", "pretrained"]
+__all__ = [
+    "EncodedEnv",
+    "EncodedVecEnv",
+    "EncoderExtractor",
+    "ImageEncoder",
+    "Preprocessing",
+    "StackedFrames",
+    "encoded_demonstrations",
+    "load_encoder",
+    "pretrained",
+]

@@ -196,6 +196,20 @@ class CodeStack:
         self.rows = rows
         return rows.copy(), terminal
 
+    def episode(self, observations: Any, actions: Any) -> np.ndarray:
+        """The rows of one whole episode, ``(time + 1, size)``, of its observations ``(time + 1, …)`` and actions ``(time, …)``."""
+        frames = torch.from_numpy(self.view.pixels(observations))
+        codes = np.concatenate([self._encoded(part.numpy()) for part in frames.split(250)])
+        rows = np.zeros((len(codes), self.space.shape[0]), np.float32)
+        history = self._codes // self._code
+        before = np.arange(len(codes))[:, None] + np.arange(1 - history, 1)
+        rows[:, : self._codes] = codes[before.clip(0)].reshape(len(codes), -1)
+        if self._action:
+            done = np.concatenate([np.zeros((1, self._action), np.float32), flat_actions(self.action_space, actions)])
+            rows[:, self._codes : self._actions] = done[(before[:, :-1] + 1).clip(0)].reshape(len(codes), -1)
+        self._put_others(rows, observations)
+        return rows
+
     def _encoded(self, pixels: np.ndarray) -> np.ndarray:
         with torch.no_grad():
             codes: np.ndarray = self.encoder(torch.from_numpy(pixels).to(self._device)).float().cpu().numpy()

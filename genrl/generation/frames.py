@@ -180,7 +180,7 @@ def _policy(path: Path, env_id: str, imports: Collection[str]) -> Iterator[Any]:
     if config.env.rpartition(":")[2] != env_id.rpartition(":")[2]:
         raise RunError(f"the policy of {run.path} acts in {config.env}, not in {env_id}; write --data frames:{config.env}")
     with trained(run, config) as session:
-        yield lambda env, seed: play(session.learner, session.normalize, env, seed)
+        yield lambda env, seed: play(session.learner, session.normalize, session.eyes.wrap_one(env), seed)
 
 
 @contextmanager

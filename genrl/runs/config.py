@@ -35,6 +35,15 @@ class RunConfig(Config):
     """Any reward of `genrl list rewards`, `module:Class` for your own RewardModel, or `none`."""
     steps: int = 100_000
     """Environment steps, counted over all environments. A learner that collects rollouts finishes its last one."""
+    encoder: Path | None = None
+    """A run of `genrl generate`, through which the learner, and every reward, sees images as codes; `{seed}` in it is this run's seed."""
+    history: int = AUTO
+    """Number of frames that an observation has: their codes with an encoder, else images stacked in the channels; -1 takes 3 with an
+    encoder, and 1 without."""
+    past_actions: bool = False
+    """Observe the actions between the codes, too."""
+    finetune: bool = False
+    """Train the encoder inside the learner's networks, which then see images themselves, instead of learning on its codes."""
     seed: int = 0
     """Seed of the learner, the reward and the environments. The same seed and number of threads repeat a run bit for bit."""
     weight: float = 1e-3
@@ -87,12 +96,24 @@ class RunConfig(Config):
 
     def __post_init__(self) -> None:
         self.check_least(steps=self.fewest_steps, n_envs=1, threads=1, update_every=1, memory_size=1)
+        self._check_eyes()
         self.check_least(eval_episodes=0, held_noise=0, checkpoint_every=0, seed=0)
         if self.held_noise_std is not None:
             if not 0 < self.held_noise_std < math.inf:
                 raise RunError(f"--held-noise-std is {self.held_noise_std}, but must be positive and finite")
             if not self.held_noise:
                 raise RunError("--held-noise-std was given, but --held-noise is 0; add --held-noise 8 to hold the noise for 8 steps")
+
+    def _check_eyes(self) -> None:
+        if self.history != AUTO:
+            self.check_least(history=1)
+        for flag, given in (("--finetune", self.finetune), ("--past-actions", self.past_actions)):
+            if given and self.encoder is None:
+                raise RunError(f"{flag} was given, but there is no --encoder; add --encoder RUN, a run of `genrl generate`")
+        if self.past_actions and self.finetune:
+            raise RunError("--past-actions was given, but with --finetune the learner sees images alone; leave one of them out")
+        if self.past_actions and self.frames < 2:
+            raise RunError(f"--past-actions was given, but --history is {self.history}, with no action between; type --history 3")
 
     def check_imports(self, allowed: Collection[str] = ()) -> None:
         """Refuse a configuration that would import a module that nobody asked for: a file must not decide what is imported.
@@ -104,6 +125,16 @@ class RunConfig(Config):
             module = name.rpartition(":")[0] if is_own(name) else ""
             if module and module not in (*allowed, "genrl_envs"):
                 raise RunError(f"{name} would import {module}; if you trust it, add --imports {module}")
+
+    @property
+    def frames(self) -> int:
+        """Number of frames that an observation has."""
+        return (1 if self.encoder is None else 3) if self.history == AUTO else self.history
+
+    @property
+    def observes_codes(self) -> bool:
+        """Whether the learner sees codes in place of images."""
+        return self.encoder is not None and not self.finetune
 
     @property
     def subject(self) -> str:

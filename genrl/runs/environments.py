@@ -82,6 +82,8 @@ class MakeEnv:
     env_kwargs: Mapping[str, Any]
     own_process: bool = False
     """Whether it will live in a process of its own; Ctrl-C, which a terminal sends to all, must then only stop the one that saves."""
+    frames: int = 1
+    """Number of frames that its images have in their channels."""
 
     def __call__(self) -> gymnasium.Env[Any, Any]:
         from stable_baselines3.common.monitor import Monitor
@@ -90,7 +92,12 @@ class MakeEnv:
 
         if self.own_process:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
-        return Rewindable(Monitor(make_env(self.env_id, self.env_kwargs)))
+        env = make_env(self.env_id, self.env_kwargs)
+        if self.frames > 1:
+            from genrl.encoders import StackedFrames
+
+            env = StackedFrames(env, self.frames)
+        return Rewindable(Monitor(env))
 
 
 def make_vec_env(config: RunConfig, wraps: Iterable[Callable[[VecEnv], VecEnv]] = ()) -> VecEnv:
@@ -100,12 +107,14 @@ def make_vec_env(config: RunConfig, wraps: Iterable[Callable[[VecEnv], VecEnv]] 
     """
     from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecNormalize
 
-    make = MakeEnv(config.env, dict(config.env_kwargs), config.subproc)
+    make = MakeEnv(config.env, dict(config.env_kwargs), config.subproc, 1 if config.observes_codes else config.frames)
     makers: list[Callable[[], gymnasium.Env[Any, Any]]] = [make] * config.n_envs
     env: VecEnv = SubprocVecEnv(makers) if config.subproc else DummyVecEnv(makers)
     try:
         for wrap in wraps:
             env = wrap(env)
+        if config.normalize_obs and any(map(is_image, getattr(env.observation_space, "spaces", {"": env.observation_space}).values())):
+            raise ValueError("it would normalise images; type --no-normalize-obs, or see them as codes, by --encoder")
         if config.normalize_obs or config.normalize_reward:
             gamma = config.learner_kwargs.get("gamma", 0.99)
             return VecNormalize(env, norm_obs=config.normalize_obs, norm_reward=config.normalize_reward, gamma=gamma)

@@ -104,10 +104,11 @@ def _frames(
     with trained(run, config) as session:
         env = make_env(config.env, config.env_kwargs, render_mode="rgb_array")
         try:
+            seen = session.eyes.wrap_one(env)
             played = (
                 (episode, reward)
                 for episode in range(episodes)
-                for reward in play(session.learner, session.normalize, env, seed + episode, not stochastic)
+                for reward in play(session.learner, session.normalize, seen, seed + episode, not stochastic)
             )
             for episode, reward in islice(played, steps):
                 yield episode, reward, rendered(env, config.env, "genrl watch RUN")

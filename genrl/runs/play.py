@@ -18,6 +18,7 @@ from genrl.roles import NONE, ROLES
 from genrl.runs.config import ExploreConfig, RunConfig
 from genrl.runs.directory import RunDirectory
 from genrl.runs.environments import make_env
+from genrl.runs.eyes import kept_encoder
 from genrl.runs.interrupt import Interrupt
 from genrl.runs.session import Session, build
 from genrl.sb3.learner import load_zip_parameters
@@ -74,7 +75,7 @@ def trained(run: RunDirectory, config: RunConfig) -> Iterator[Session]:
 
 def evaluate(session: Session, seed: int, interrupt: Interrupt | None = None) -> list[float]:
     """Returns of ``eval_episodes`` deterministic episodes with seeds from ``seed`` on; fewer if it is interrupted."""
-    env = make_env(session.config.env, session.config.env_kwargs)
+    env = session.eyes.wrap_one(make_env(session.config.env, session.config.env_kwargs))
     returns: list[float] = []
     try:
         for i in range(session.config.eval_episodes):
@@ -97,7 +98,7 @@ def load_config(run: RunDirectory, imports: Collection[str] = ()) -> RunConfig:
             decide what is imported.
     """
     values = run.read_json(run.config)
-    values.pop("about", None)
+    about = values.pop("about", {})
     if values.get("command") == "generate":
         raise RunError(f"{run.path} is the run of a generative model, which has no learner and no policy; look at its pictures")
     config = replace(RunConfig.from_dict(values), out=run.path)
@@ -105,4 +106,4 @@ def load_config(run: RunDirectory, imports: Collection[str] = ()) -> RunConfig:
         config.check_imports(imports)
     except RunError as error:
         raise RunError(f"{run.config} says {error}") from error
-    return config
+    return kept_encoder(config, run, about)

@@ -50,8 +50,9 @@ def record(
     env = Recording(make_env(config.env, config.env_kwargs))
     try:
         with trained(run, config) as session:
+            seen = session.eyes.wrap_one(env)
             for episode in range(episodes):
-                for _ in play(session.learner, session.normalize, env, seed + episode, not stochastic):
+                for _ in play(session.learner, session.normalize, seen, seed + episode, not stochastic):
                     pass
         spec = env.env.spec  # the task's, without the recording
         metadata = {"env_spec": json.loads(spec.to_json())} if spec is not None else {}

@@ -74,5 +74,12 @@ def rewind(env: VecEnv, states: list[dict[str, Any]], last_obs: Any) -> bool:
     plain = [state | {"actions": state["actions"].numpy()} for state in states]
     found = [env.env_method("rewind", state, indices=[i])[0] for i, state in enumerate(plain)]
     if isinstance(last_obs, dict):
-        return all(np.array_equal(obs[key], rows[i]) for i, obs in enumerate(found) for key, rows in last_obs.items())
-    return all(np.array_equal(np.asarray(obs, rows.dtype), rows) for obs, rows in zip(found, last_obs, strict=True))
+        return all(_same(obs[key], rows[i]) for i, obs in enumerate(found) for key, rows in last_obs.items())
+    return all(_same(np.asarray(obs, rows.dtype), rows) for obs, rows in zip(found, last_obs, strict=True))
+
+
+def _same(obs: Any, seen: np.ndarray) -> bool:
+    """Whether an environment's observation is what the learner saw, which has the channels of an image first (VecTransposeImage)."""
+    obs = np.asarray(obs)
+    moved = obs.ndim == 3 and obs.shape != seen.shape
+    return np.array_equal(np.moveaxis(obs, -1, 0) if moved else obs, seen)

@@ -17,6 +17,7 @@ from genrl.errors import RunError, one_line
 from genrl.roles import LEARNERS, ROLES
 from genrl.runs.config import ImitateConfig, RunConfig, is_off_policy
 from genrl.runs.environments import coverage_names, getattr_or, is_image, make_env, make_vec_env
+from genrl.runs.eyes import Eyes, open_eyes
 from genrl.runs.hyperparameters import hyperparameters, resolve_kwargs
 from genrl.runs.imitation import Loaded, load
 from genrl.runs.rewind import episodes, rewind
@@ -50,6 +51,8 @@ class Session:
     learner: BaseAlgorithm
     plugs: list[Plug]
     """What the sockets brought."""
+    eyes: Eyes
+    """How the learner sees images."""
     coverage_names: tuple[str, ...]
     observation_names: tuple[str, ...]
     loaded: Loaded | None = None
@@ -116,6 +119,8 @@ class Session:
 
     def _rewind(self, state: dict[str, Any]) -> bool:
         seen = state["learner"]["last"].get("_last_obs") if self.normalize is None else state["vecnormalize"].get("old_obs")
+        if self.config.observes_codes:
+            seen = state["plugs"]["encoder"]["seen"]  # what the environments themselves gave
         if state["episodes"] is None or seen is None:
             return False
         return rewind(self.env, state["episodes"], _numpy(seen))
@@ -157,27 +162,30 @@ def build(config: RunConfig) -> Session:
         RunError: names, keywords or spaces that don't go together.
     """
     config, classes = resolve(config)
+    eyes = open_eyes(config)
     probe = make_env(config.env, config.env_kwargs)
     try:
+        look = eyes.wrap_one(probe)
         names = coverage_names(probe, config.coverage)
-        observation_names = tuple(getattr_or(probe, "observation_names", ()))
+        observation_names = () if config.observes_codes else tuple(getattr_or(probe, "observation_names", ()))
         _check_masks(config, probe)
         loaded = load(config, probe.observation_space, probe.action_space) if isinstance(config, ImitateConfig) else None
-        brought = plugs(Setting(config, classes, probe, probe.observation_space, probe.action_space, loaded))
-        seen = next((plug.observation_space for plug in reversed(brought) if plug.observation_space is not None), probe.observation_space)
+        loaded = None if loaded is None else eyes.demonstrations(loaded, probe)
+        brought = [*eyes.plugs, *plugs(Setting(config, classes, look, look.observation_space, look.action_space, loaded))]
+        seen = next((plug.observation_space for plug in reversed(brought) if plug.observation_space is not None), look.observation_space)
         if config.policy == "auto":
             config = replace(config, policy=_policy(classes["learner"], seen))
     finally:
         probe.close()
     env = make_vec_env(config, [plug.wrap for plug in brought if plug.wrap is not None])
     try:
-        learner = _learner(config, classes["learner"], env)
+        learner = _learner(config, classes["learner"], env, eyes)
         for plug in brought:
             _check(plug, learner)
     except BaseException:
         close(env)
         raise
-    return Session(config, env, learner, brought, names, observation_names, loaded)
+    return Session(config, env, learner, brought, eyes, names, observation_names, loaded)
 
 
 def _policy(learner: type[Any], space: spaces.Space[Any]) -> str:
@@ -192,8 +200,10 @@ def _check_masks(config: RunConfig, env: Any) -> None:
         raise RunError(f"MaskablePPO needs a task with a method action_masks(), which {config.env} has not; use --learner ppo")
 
 
-def _learner(config: RunConfig, cls: type[BaseAlgorithm], env: VecEnv) -> BaseAlgorithm:
+def _learner(config: RunConfig, cls: type[BaseAlgorithm], env: VecEnv, eyes: Eyes) -> BaseAlgorithm:
     kwargs = constructor_kwargs(config.learner_kwargs, env.action_space)
+    if own := eyes.policy_kwargs():
+        kwargs["policy_kwargs"] = kwargs.get("policy_kwargs", {}) | own
     names = inspect.signature(cls.__init__).parameters
     kwargs |= {name: value for name, value in {"seed": config.seed, "device": config.device}.items() if name in names}
     try:

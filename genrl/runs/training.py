@@ -84,7 +84,7 @@ def train(config: RunConfig, *, quiet: bool = False) -> dict[str, Any]:
     try:
         with Interrupt() as interrupt:  # before anything is written, so that a Ctrl-C leaves nothing behind or a run that goes on
             run.create()
-            run.write_json(run.config, session.config.to_dict() | {"about": _about()})
+            run.write_json(run.config, session.config.to_dict() | {"about": _about() | session.eyes.keep(run)})
             try:
                 return _run(session, run, None, interrupt, quiet)
             except RunError:

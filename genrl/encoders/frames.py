@@ -1,0 +1,50 @@
+"""Several frames in one image, for a learner whose own networks look at images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from genrl.spaces import brief
+
+__all__ = ["StackedFrames"]
+
+
+class StackedFrames(gymnasium.Wrapper[np.ndarray, Any, Any, Any]):
+    """An environment whose image is the last frames, oldest first, behind each other in the channels.
+
+    An episode begins as if its first frame had always been there.
+
+    Args:
+        env: observes an image, ``(height, width, channel)``.
+        frames: how many.
+
+    Raises:
+        ValueError: other observations.
+    """
+
+    def __init__(self, env: gymnasium.Env[Any, Any], frames: int) -> None:
+        space = env.observation_space
+        if not isinstance(space, spaces.Box) or len(space.shape) != 3 or frames < 1:
+            given = brief(space)
+            raise ValueError(f"{frames} frames can be stacked of images (height, width, channel), but not of {given}; type --history 1")
+        super().__init__(env)
+        self.frames = frames
+        low, high = (np.concatenate([bound] * frames, axis=-1) for bound in (space.low, space.high))
+        self.observation_space = spaces.Box(low, high, dtype=space.dtype.type)
+        self._seen: list[np.ndarray] = []
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
+        """The first frame, several times."""
+        obs, info = self.env.reset(seed=seed, options=options)
+        self._seen = [obs] * self.frames
+        return np.concatenate(self._seen, axis=-1), info
+
+    def step(self, action: Any) -> tuple[np.ndarray, Any, bool, bool, dict[str, Any]]:
+        """The newest frame is the last."""
+        obs, reward, terminated, truncated, info = self.env.step(action)
+        self._seen = [*self._seen[1:], obs]
+        return np.concatenate(self._seen, axis=-1), reward, terminated, truncated, info

@@ -1,0 +1,119 @@
+"""How the learner of a run sees images: through an encoder, by its own networks that begin as one, or by its own alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+from stable_baselines3.common.vec_env import VecEnv
+
+from genrl.encoders import EncodedEnv, EncodedVecEnv, ImageEncoder, StackedFrames, encoded_demonstrations, load_encoder, pretrained
+from genrl.encoders.encoder import FILE
+from genrl.encoders.observations import CodeStack
+from genrl.errors import RunError
+from genrl.runs.config import RunConfig
+from genrl.runs.directory import RunDirectory
+from genrl.runs.imitation import Loaded
+from genrl.runs.sockets import Plug
+
+__all__ = ["Eyes", "kept_encoder", "open_eyes"]
+
+
+@dataclass
+class Eyes:
+    """What a run does to images before its learner sees them."""
+
+    config: RunConfig
+    encoder: ImageEncoder | None
+    encoded: EncodedVecEnv | None = None
+    """The environments of the run, once they are built."""
+
+    @property
+    def plugs(self) -> list[Plug]:
+        """What it brings into the run: codes in place of images."""
+        return [Plug("encoder", state=self, wrap=self._wrap)] if self.config.observes_codes else []
+
+    def _wrap(self, env: VecEnv) -> VecEnv:
+        assert self.encoder is not None
+        self.encoded = EncodedVecEnv(env, self.encoder, self.config.frames, self.config.past_actions)
+        return self.encoded
+
+    def wrap_one(self, env: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:
+        """The same for one environment.
+
+        Raises:
+            RunError: it observes no image of the encoder's size.
+        """
+        try:
+            if self.encoder is not None and self.config.observes_codes:
+                return EncodedEnv(env, self.encoder, self.config.frames, self.config.past_actions)
+            return StackedFrames(env, self.config.frames) if self.config.frames > 1 else env
+        except ValueError as error:
+            whose = f"--encoder {self.config.encoder} on " if self.encoder is not None else ""
+            raise RunError(f"{whose}{self.config.env}: {error}") from error
+
+    def policy_kwargs(self) -> dict[str, Any]:
+        """What the learner's policy is built with."""
+        return pretrained(self.encoder, train=True) if self.encoder is not None and self.config.finetune else {}
+
+    def demonstrations(self, loaded: Loaded, env: gymnasium.Env[Any, Any]) -> Loaded:
+        """Demonstrations as the learner sees them; ``env`` is the task itself."""
+        if self.encoder is None or not self.config.observes_codes:
+            return loaded
+        stack = CodeStack(self.encoder, env.observation_space, env.action_space, 1, self.config.frames, self.config.past_actions)
+        rest = None if loaded.held_out is None else encoded_demonstrations(loaded.held_out, stack)
+        return Loaded(encoded_demonstrations(loaded.demonstrations, stack), rest)
+
+    def keep(self, run: RunDirectory) -> dict[str, Any]:
+        """Copy the encoder into the run's directory; what the configuration says about it."""
+        if self.encoder is None:
+            return {}
+        self.encoder.save(run.path / FILE)
+        return {"encoder": self.encoder.hash}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The history of the codes."""
+        return {} if self.encoded is None else self.encoded.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        if self.encoded is not None:
+            self.encoded.load_state_dict(state)
+
+
+def open_eyes(config: RunConfig) -> Eyes:
+    """The encoder of a configuration, if it has one.
+
+    Raises:
+        RunError: there is no such encoder, or its file is broken or changed.
+    """
+    if config.encoder is None:
+        return Eyes(config, None)
+    try:
+        encoder = load_encoder(str(config.encoder).replace("{seed}", str(config.seed)))
+        return Eyes(config, encoder.to(config.device))
+    except (FileNotFoundError, ValueError) as error:
+        raise RunError(f"--encoder: {error}") from error
+
+
+def kept_encoder(config: RunConfig, run: RunDirectory, about: Mapping[str, Any]) -> RunConfig:
+    """A run's configuration with its own copy of its encoder.
+
+    Raises:
+        RunError: the copy is missing, or is another encoder than the run began with.
+    """
+    if config.encoder is None:
+        return config
+    own: Path = run.path / FILE
+    if not own.is_file():
+        raise RunError(f"{run.path} has lost its encoder, {FILE}; copy it back from where it came from, {config.encoder}")
+    found = replace(config, encoder=own)
+    encoder = open_eyes(found).encoder
+    if encoder is not None and encoder.hash != about.get("encoder"):
+        raise RunError(
+            f"{own} is another encoder than {run.path} began with (its hash is {encoder.hash}, not {about.get('encoder')}); "
+            "restore it from a copy"
+        )
+    return found

@@ -1,0 +1,162 @@
+"""A run with an encoder: it keeps its own copy, goes on bit for bit, is watched and recorded, and refuses another one."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+
+from genrl.data import Demonstrations, Images
+from genrl.encoders import ImageEncoder, Preprocessing, load_encoder
+from genrl.errors import RunError
+from genrl.models import RandomNetwork
+from genrl.runs import ExploreConfig, ImitateConfig, RunDirectory, explore, imitate, record, resume, watch
+from genrl.runs.session import build
+from tests.runs.test_rewind import assert_same_run, stopped_and_resumed
+from tests.runs.tiny import SMALL, config
+
+TASK = "genrl/PixelPendulum-v0"
+SURPRISE = "tests.runs.tiny:Surprise"
+TINY = ("tests.runs.tiny",)
+
+
+@pytest.fixture
+def eyes(tmp_path: Path) -> Path:
+    return saved(tmp_path / "eyes")
+
+
+def saved(path: Path, seed: int = 0, side: int = 32) -> Path:
+    torch.manual_seed(seed)
+    images = Images(torch.randint(256, (20, 3, side, side), dtype=torch.uint8))
+    path.mkdir(parents=True)
+    model = RandomNetwork((3, side, side), latent=4, width=4)
+    ImageEncoder.of(model, Preprocessing((3, side, side)), images).save(path / "encoder.safetensors")
+    return path
+
+
+CASES: dict[str, dict[str, Any]] = {
+    "ppo": {},
+    "ppo, actions, normalised, two processes": {"past_actions": True, "normalize_obs": True, "n_envs": 2, "subproc": True},
+    "ppo, a bonus": {"reward": SURPRISE},
+    "ppo, finetuned": {"finetune": True, "history": 2},
+    "sac": {"learner": "sac"},
+    "sac, a bonus, actions": {"learner": "sac", "reward": SURPRISE, "past_actions": True, "normalize_obs": True, "update_every": 50},
+    "sac, finetuned": {"learner": "sac", "finetune": True},
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_resumed_run_is_the_run_that_was_never_stopped(case: str, eyes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = {"steps": 320, "env": TASK, "encoder": eyes} | CASES[case]
+    cell = replace(config(tmp_path / "whole", values.pop("learner", "ppo"), **values), checkpoint_every=60.0)
+    explore(cell, quiet=True)
+    shutil.copytree(eyes, tmp_path / "gone")
+    stopped = replace(cell, out=tmp_path / "stopped", encoder=tmp_path / "gone")
+    stopped_and_resumed(stopped, 101 if cell.learner == "sac" else 2, monkeypatch)
+    assert_same_run(tmp_path / "whole", tmp_path / "stopped")
+
+
+def test_the_learner_sees_codes_and_the_run_keeps_its_encoder(eyes: Path, tmp_path: Path) -> None:
+    cell = config(tmp_path / "run", env=TASK, encoder=eyes, steps=64)
+    assert build(cell).learner.observation_space.shape == (3 * 4,)
+    assert build(replace(cell, history=2, past_actions=True)).learner.observation_space.shape == (2 * 4 + 1,)
+    assert build(replace(cell, finetune=True)).learner.observation_space.shape == (9, 32, 32)
+    result = explore(cell, quiet=True)
+    assert result["status"] == "finished", result["error"]
+    assert result["evaluation_error"] is None
+    run = RunDirectory(tmp_path / "run")
+    assert load_encoder(run.path).hash == load_encoder(eyes).hash == run.read_json(run.config)["about"]["encoder"]
+    shutil.rmtree(eyes)
+    assert resume(run.path, steps=128, quiet=True)["status"] == "finished"
+    assert watch(run.path, steps=5).frames == 5
+
+
+def test_a_seed_can_have_an_encoder_of_its_own(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        saved(tmp_path / f"eyes-{seed}", seed)
+    cell = config(tmp_path / "run", env=TASK, encoder=tmp_path / "eyes-{seed}")
+    hashes = [build(replace(cell, seed=seed)).eyes.encoder.hash for seed in (0, 1)]
+    assert hashes == [load_encoder(tmp_path / f"eyes-{seed}").hash for seed in (0, 1)]
+
+
+def test_frames_without_an_encoder_are_stacked_for_the_learners_own_networks(tmp_path: Path) -> None:
+    session = build(config(tmp_path / "run", env=TASK, env_kwargs={"size": 40}, history=3))
+    assert session.learner.observation_space.shape == (9, 40, 40)
+    assert type(session.learner.policy.features_extractor).__name__ == "NatureCNN"
+    first = session.env.reset()[0]
+    assert np.array_equal(first[..., :3], first[..., 6:])
+    following = session.env.step(np.ones((1, 1), np.float32))[0][0]
+    assert np.array_equal(following[..., :6], first[..., :6])
+    assert not np.array_equal(following[..., 6:], first[..., 6:])
+
+
+def test_demonstrations_of_images_are_imitated_through_codes(eyes: Path, tmp_path: Path) -> None:
+    explore(config(tmp_path / "expert", env=TASK, encoder=eyes, steps=64), quiet=True)
+    record(tmp_path / "expert", tmp_path / "demos.hdf5", episodes=2)
+    kept = Demonstrations.load(tmp_path / "demos.hdf5")
+    assert kept.obs_shape == (32, 32, 3)  # of images, for any encoder
+    assert kept.episodes[0].observations.dtype == np.uint8
+    cell = ImitateConfig(
+        demos=tmp_path / "demos.hdf5", encoder=eyes, steps=64, n_envs=1, clone=2, critic_warmup=0, learner_kwargs=SMALL["ppo"],
+        out=tmp_path / "run", eval_episodes=1, pictures=False, past_actions=True,
+    )  # fmt: skip
+    session = build(replace(cell, env=TASK))
+    rows = session.loaded.demonstrations.episodes[0].observations
+    assert rows.shape == (201, 3 * 4 + 2)
+    env = session.eyes.wrap_one(gymnasium.make(TASK))
+    obs, _ = env.reset(seed=1000)
+    for t, action in enumerate(kept.episodes[0].actions[:20]):
+        assert np.allclose(obs, rows[t], atol=1e-4)
+        obs = env.step(action)[0]
+    result = imitate(cell, quiet=True)
+    assert result["status"] == "finished", result["error"]
+    assert resume(tmp_path / "run", steps=128, quiet=True)["status"] == "finished"
+
+
+class TestRefusals:
+    def refuse(self, words: str, out: Path, **values: Any) -> None:
+        with pytest.raises(RunError, match=words):
+            explore(ExploreConfig(**{"env": TASK, "reward": "none", "learner": "ppo", "out": out / "run"} | values), quiet=True)
+        assert not (out / "run").exists()
+
+    def test_before_anything_is_trained(self, eyes: Path, tmp_path: Path) -> None:
+        self.refuse(r"--encoder: there is no encoder .*nowhere; fit one with: genrl generate", tmp_path, encoder=tmp_path / "nowhere")
+        self.refuse("encoder .*Pendulum-v1: an encoder needs observations with an image", tmp_path, encoder=eyes, env="Pendulum-v1")
+        other = saved(tmp_path / "other", side=16)
+        self.refuse(r"fitted to images of 3 × 16 × 16.*gives 32 × 32 × 3.*genrl generate", tmp_path, encoder=other)
+        self.refuse("it would normalise images; type --no-normalize-obs, or see them as codes", tmp_path, normalize_obs=True)
+        self.refuse("2 frames can be stacked of images.*type --history 1", tmp_path, env="Pendulum-v1", history=2)
+
+    @pytest.mark.parametrize(
+        ("values", "words"),
+        [
+            ({"finetune": True}, "--finetune was given, but there is no --encoder"),
+            ({"past_actions": True}, "--past-actions was given, but there is no --encoder"),
+            ({"encoder": Path("eyes"), "past_actions": True, "finetune": True}, "leave one of them out"),
+            ({"encoder": Path("eyes"), "past_actions": True, "history": 1}, "--history is 1.*type --history 3"),
+            ({"history": 0}, "--history is 0, but must be at least 1"),
+        ],
+    )
+    def test_of_flags_that_do_not_go_together(self, values: dict[str, Any], words: str) -> None:
+        with pytest.raises(RunError, match=words):
+            ExploreConfig(**values)
+
+    def test_of_a_run_whose_encoder_is_gone_changed_or_another(self, eyes: Path, tmp_path: Path) -> None:
+        explore(config(tmp_path / "run", env=TASK, encoder=eyes, steps=64, eval_episodes=0), quiet=True)
+        own = tmp_path / "run" / "encoder.safetensors"
+        shutil.copy(saved(tmp_path / "second", 1) / "encoder.safetensors", own)
+        for attempt in (lambda: resume(tmp_path / "run", steps=128), lambda: watch(tmp_path / "run")):
+            with pytest.raises(RunError, match=r"is another encoder than .*run began with \(its hash is .*restore it from a copy"):
+                attempt()
+        own.write_bytes(own.read_bytes()[:-4] + b"\0\0\0\0")
+        with pytest.raises(RunError, match="was changed since it was written"):
+            resume(tmp_path / "run", steps=128)
+        own.unlink()
+        with pytest.raises(RunError, match=r"has lost its encoder, encoder.safetensors; copy it back from .*eyes"):
+            resume(tmp_path / "run", steps=128)
