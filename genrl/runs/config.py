@@ -37,8 +37,8 @@ class RunConfig(Config):
     """Environment steps, counted over all environments. A learner that collects rollouts finishes its last one."""
     encoder: Path | None = None
     """A run of `genrl generate`, through which the learner, and every reward, sees images as codes; `{seed}` in it is this run's seed."""
-    history: int = AUTO
-    """Number of frames that an observation has: their codes with an encoder, else images stacked in the channels; -1 takes 3 with an
+    history: int | None = None
+    """Number of frames that an observation has: their codes with an encoder, else images stacked in the channels. By default 3 with an
     encoder, and 1 without."""
     past_actions: bool = False
     """Observe the actions between the codes, too."""
@@ -105,7 +105,7 @@ class RunConfig(Config):
                 raise RunError("--held-noise-std was given, but --held-noise is 0; add --held-noise 8 to hold the noise for 8 steps")
 
     def _check_eyes(self) -> None:
-        if self.history != AUTO:
+        if self.history is not None:
             self.check_least(history=1)
         for flag, given in (("--finetune", self.finetune), ("--past-actions", self.past_actions)):
             if given and self.encoder is None:
@@ -129,7 +129,7 @@ class RunConfig(Config):
     @property
     def frames(self) -> int:
         """Number of frames that an observation has."""
-        return (1 if self.encoder is None else 3) if self.history == AUTO else self.history
+        return (1 if self.encoder is None else 3) if self.history is None else self.history
 
     @property
     def observes_codes(self) -> bool:
