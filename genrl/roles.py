@@ -20,7 +20,6 @@ from typing import Any, Literal
 from genrl.errors import RunError, did_you_mean
 
 __all__ = [
-    "ENCODERS",
     "LEARNERS",
     "MODELS",
     "NONE",
@@ -87,8 +86,6 @@ class Role:
     """The function that brings a part into a run, ``module:name``; see :mod:`genrl.runs.sockets`."""
     optional: bool = False
     """Whether ``none`` is an answer."""
-    acts: bool = False
-    """Whether a trained policy still needs the part in order to act."""
     own: bool = True
     """Whether a user's own class, ``module:Name``, is an answer."""
 
@@ -157,7 +154,7 @@ def plain_name(name: str) -> str:
 
 def image_models() -> dict[str, str]:
     """Import paths of all image models by class name: these alone can be saved and loaded."""
-    return classes(MODELS, ENCODERS) | {path.partition(":")[2]: path for path in PARTS_OF_MODELS}
+    return classes(MODELS) | {path.partition(":")[2]: path for path in PARTS_OF_MODELS}
 
 
 def classes(*roles: Role) -> dict[str, str]:
@@ -259,7 +256,6 @@ REWARDS = Role(
     optional=True,
 )
 
-ENCODERS = Role("encoder", "torch.nn:Module", (), optional=True, acts=True)
 WORLDS = Role("world", "torch.nn:Module", (), optional=True)
 
 MODELS = Role(
@@ -297,5 +293,5 @@ PARTS_OF_MODELS = (
 )
 """Image models that no command trains by a name: they encode images, or are a part of another model."""
 
-ROLES: Mapping[str, Role] = {role.name: role for role in (LEARNERS, ENCODERS, REWARDS, WORLDS, MODELS)}
-"""Every role, by its name in a configuration; in the order in which a run is built, so that a reward sees what an encoder makes."""
+ROLES: Mapping[str, Role] = {role.name: role for role in (LEARNERS, REWARDS, WORLDS, MODELS)}
+"""Every role, by its name in a configuration, in the order in which a run is built. An encoder has no row: it is a run of an image model."""

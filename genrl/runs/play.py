@@ -62,7 +62,7 @@ def trained(run: RunDirectory, config: RunConfig) -> Iterator[Session]:
         "learner_kwargs": {**config.learner_kwargs, **small},
     }
     for role in (ROLES[name] for name in config.roles):
-        alone |= {role.name: NONE, f"{role.name}_kwargs": {}} if role.optional and not role.acts else {}
+        alone |= {role.name: NONE, f"{role.name}_kwargs": {}} if role.optional else {}
     session = build(ExploreConfig(**{name: getattr(config, name) for name in ExploreConfig.fields()} | alone))
     try:
         load_zip_parameters(session.learner, run.model)
