@@ -294,4 +294,4 @@ PARTS_OF_MODELS = (
 """Image models that no command trains by a name: they encode images, or are a part of another model."""
 
 ROLES: Mapping[str, Role] = {role.name: role for role in (LEARNERS, REWARDS, WORLDS, MODELS)}
-"""Every role, by its name in a configuration, in the order in which a run is built. An encoder has no row: it is a run of an image model."""
+"""Every role, by its name in a configuration, in the order in which a run is built. An encoder has no row: it is a run of a model."""
