@@ -14,7 +14,7 @@ from genrl.sb3.actions import to_environment
 from genrl.sb3.observations import RawObservations
 from genrl.transitions import Floats, Transitions, exact
 
-__all__ = ["ReplayMemory", "as_transitions", "check_readable"]
+__all__ = ["ReplayMemory", "as_transitions", "check_readable", "stored"]
 
 
 def check_readable(model: Any) -> None:
@@ -120,3 +120,20 @@ class ReplayMemory:
 
     def __len__(self) -> int:
         return self.buffer.size() * self.buffer.n_envs
+
+
+def stored(model: OffPolicyAlgorithm, dtype: torch.dtype = torch.float32) -> tuple[Transitions, torch.Tensor]:
+    """All that a learner's replay buffer holds, and the environment's rewards ``(batch,)``: one environment after the other, each in the
+    order of time.
+
+    Raw observations, but for the last ones of episodes under ``VecNormalize``, which it has clipped.
+    """
+    buffer: Any = model.replay_buffer
+    size = buffer.size()
+    rows = (buffer.pos - size + np.arange(size)) % buffer.buffer_size  # buffers.py: `pos` is the next to be written, the oldest if full
+    obs, action, next_obs, rewards, dones, timeouts = (
+        np.swapaxes(field[rows], 0, 1).reshape(-1, *field.shape[2:])
+        for field in (buffer.observations, buffer.actions, buffer.next_observations, buffer.rewards, buffer.dones, buffer.timeouts)
+    )
+    transitions = as_transitions(obs, to_environment(model, action), next_obs, (dones > 0) & (timeouts == 0), Floats(dtype, exact=False))
+    return transitions, torch.as_tensor(rewards).to(dtype)

@@ -6,6 +6,7 @@ from genrl.models.ensemble import Ensemble
 from genrl.worlds.curiosity import Curiosity
 from genrl.worlds.cycles import Cycle, learn_in_dreams
 from genrl.worlds.dream import DreamVecEnv
+from genrl.worlds.imagination import Imagination
 from genrl.worlds.quality import Quality, measure_quality
 from genrl.worlds.real import RealSteps
 
@@ -17,6 +18,7 @@ __all__ = [
     "Dynamics",
     "Ensemble",
     "FitReport",
+    "Imagination",
     "Outcome",
     "Prediction",
     "Quality",

@@ -1,0 +1,235 @@
+"""Imagined transitions as a share of each batch of an off-policy learner."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from torch import Tensor
+
+from genrl.errors import at_least, require
+from genrl.models.dynamics import Dynamics, FitReport
+from genrl.sb3.batches import Rows
+from genrl.sb3.hooks import LendingPart
+from genrl.sb3.plugged import PluggedCallback
+from genrl.sb3.replay import check_readable, stored
+from genrl.transitions import Transitions, true_next_obs
+from genrl.worlds.dream import DreamVecEnv
+
+__all__ = ["Imagination"]
+
+Schedule = tuple[int, int, int, int]
+"""Horizon at first and at last, and the environment steps between which it grows evenly."""
+
+
+class Imagination(PluggedCallback):
+    r"""Fits a model on the learner's own replay, dreams branches from real states, and lends them to the learner's batches.
+
+    Every ``every`` environment steps the model is fitted to all that the replay buffer holds, ``branches`` real states are drawn, and the
+    present policy acts in the model for ``horizon`` steps from each. The imagined transitions take the place of a share of each batch,
+    where the rewards in force pay them as they pay real ones. The learner itself is untouched.
+
+    Args:
+        dynamics: the model, made with the spaces of the task.
+        share: share of each batch that is imagined, in (0, 1).
+        every: environment steps from one fit to the next.
+        start: environment steps before the first fit.
+        branches: real states from which the policy dreams after each fit.
+        horizon: steps of each branch; or ``(from, to, first, last)``, which grows evenly between two environment steps.
+        n_steps: imagined steps that each lent row sums up, at most the horizon; 1 lends single transitions.
+        eta, stop_quantile, stop_scale: see :class:`~genrl.worlds.DreamVecEnv`.
+        fit: keywords of the model's ``fit``, such as ``max_steps``.
+        capacity: imagined rows that are kept; the oldest make room.
+        name: its name among the callbacks of one ``learn``, and in the log.
+        seed: of all draws.
+
+    Raises:
+        ValueError: a value that can't be; when ``learn`` starts, before the first environment step, a learner without a replay buffer or of
+            another task than the model's.
+
+    References:
+        Janner, Fu, Zhang, Levine, "When to Trust Your Model: Model-Based Policy Optimization", 2019, arXiv:1906.08253.
+
+    Example:
+        >>> from stable_baselines3 import SAC
+        >>> from genrl.worlds import Ensemble
+        >>> model = SAC("MlpPolicy", "Pendulum-v1", learning_starts=60, batch_size=8)
+        >>> world = Ensemble(model.observation_space, model.action_space, members=2, hidden=(8,))
+        >>> _ = model.learn(70, callback=Imagination(world, share=0.5, start=60, fit={"max_steps": 5}, branches=16))
+    """
+
+    def __init__(
+        self,
+        dynamics: Dynamics,
+        share: float = 0.9,
+        *,
+        every: int = 250,
+        start: int = 500,
+        branches: int = 10_000,
+        horizon: int | Schedule = 1,
+        n_steps: int = 1,
+        eta: float = 0.0,
+        stop_quantile: float | None = None,
+        stop_scale: float = 1.0,
+        fit: Mapping[str, Any] | None = None,
+        capacity: int = 100_000,
+        name: str = "imagination",
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        least = horizon if isinstance(horizon, int) else min(horizon[:2])
+        require(
+            Imagination,
+            ("share", share, 0 < share < 1, "in (0, 1)"),
+            ("horizon", horizon, least >= 1, "at least 1"),
+            ("n_steps", n_steps, 1 <= n_steps <= least, "from 1 to the horizon"),
+            *at_least(1, every=every, branches=branches, capacity=capacity),
+            *at_least(50, start=start),
+        )
+        self.dynamics, self.share, self.every, self.start, self.branches = dynamics, share, every, start, branches
+        self.horizon, self.n_steps, self.capacity, self.name = horizon, n_steps, capacity, name
+        self.fit, self.seed = dict(fit or {}), seed
+        self.generator = torch.Generator().manual_seed(seed)
+        self.dream = DreamVecEnv(dynamics, None, branches, 1, eta=eta, stop_quantile=stop_quantile, stop_scale=stop_scale, seed=seed)
+        self.report: FitReport | None = None
+        """Of the last fit."""
+        self._fitted_at = -1
+        self._pool: Rows | None = None
+
+    def check(self, model: BaseAlgorithm) -> None:
+        """Refuse a learner whose batches can't hold imagined transitions; ``learn`` does so too.
+
+        Raises:
+            ValueError: a learner without a replay buffer, or of another task than the model's.
+        """
+        learner = type(model).__name__
+        if not isinstance(model, OffPolicyAlgorithm):
+            raise ValueError(
+                f"{learner} has no replay buffer into whose batches imagined transitions could go; use SAC or another off-policy learner, "
+                "or let it learn inside the dream: DreamVecEnv and learn_in_dreams"
+            )
+        check_readable(model)
+        for kind, own, given in (
+            ("observations", self.dynamics.observation_space, model.observation_space),
+            ("actions", self.dynamics.action_space, model.action_space),
+        ):
+            if type(own) is not type(given) or own.shape != given.shape or (kind == "actions" and own != given):
+                world = type(self.dynamics).__name__
+                raise ValueError(
+                    f"{world} was made for {kind} {own}, but {learner} has {given}; "
+                    f"make it with the learner's: {world}(model.observation_space, model.action_space)"
+                )
+
+    def state_dict(self) -> dict[str, Any]:
+        """The model, the imagined rows and the generators, for :func:`genrl.files.save_state`."""
+        kept = self._pool
+        rows = None if kept is None else [*kept.transitions, kept.rewards, *([] if kept.length is None else [kept.length])]
+        return {
+            "dynamics": self.dynamics.state_dict(),
+            "rows": rows,
+            "generator": self.generator.get_state(),
+            "dream": self.dream.generator.get_state(),
+            "fitted_at": self._fitted_at,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what ``state_dict`` gave."""
+        self.dynamics.load_state_dict(state["dynamics"])
+        self.generator.set_state(state["generator"])
+        self.dream.generator.set_state(state["dream"])
+        self._fitted_at, rows = state["fitted_at"], state["rows"]
+        self._pool = None if rows is None else Rows(Transitions(*rows[:4]), rows[4], rows[5] if len(rows) > 5 else None)
+
+    def _part(self) -> LendingPart:
+        self.check(self.model)
+        return LendingPart(self.name, self.share, self._draw)
+
+    def _draw(self, n: int) -> Rows | None:
+        if self._pool is None:
+            return None
+        index = torch.randint(self._pool.batch_size, (n,), generator=self.generator)
+        return _at(self._pool, index)
+
+    def _on_step(self) -> bool:
+        model: Any = self.model
+        # off_policy_algorithm.py, collect_rollouts: on_step comes before the row is stored, so what is read is whole.
+        held = model.replay_buffer.size() * model.n_envs
+        if held >= self.start and (self._fitted_at < 0 or self.num_timesteps - self._fitted_at >= self.every):
+            self._fitted_at = self.num_timesteps
+            self._cycle()
+        return True
+
+    def _cycle(self) -> None:
+        """Fit the model, dream, and log both."""
+        model: Any = self.model
+        transitions, reward = stored(model)
+        self.report = self.dynamics.fit(transitions, reward, **self.fit)
+        self.dream.horizon = self._horizon_now()
+        self.dream.set_starts(transitions)
+        before = dict(self.dream.counters)
+        rows = self._branches()
+        if self._pool is not None:
+            rows = _joined(rows, self._pool)
+        self._pool = _at(rows, torch.arange(min(rows.batch_size, self.capacity)))
+        ended = {name: value - before[name] for name, value in self.dream.counters.items() if name != "steps"}
+        numbers = {"held_out_loss": self.report.held_out_loss, "fit_steps": self.report.steps, "rows": rows.batch_size, **ended}
+        for key, value in numbers.items():
+            self.logger.record(f"{self.name}/{key}", value)
+
+    def _horizon_now(self) -> int:
+        if isinstance(self.horizon, int):
+            return self.horizon
+        first, last, begin, end = self.horizon
+        return round(float(np.interp(self.num_timesteps, [begin, end], [first, last])))
+
+    def _branches(self) -> Rows:
+        """Dream one branch from each start, with the policy as it is now; the newest rows."""
+        steps = []
+        # The policy's own draws come from torch's global generator; the learner's must stay as they are.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(torch.randint(2**31, (), generator=self.generator)))
+            obs = self.dream.reset()
+            for _ in range(self.dream.horizon):
+                action = self._act(obs)
+                self.dream.step_async(action)
+                new_obs, reward, done, infos = self.dream.step_wait()
+                cut = np.array([info.get("TimeLimit.truncated", False) for info in infos])
+                steps.append((obs, action, true_next_obs(new_obs, done, infos), done & ~cut, reward, done))
+                obs = new_obs
+        *fields, over = (torch.as_tensor(np.stack(field)) for field in zip(*steps, strict=True))
+        return _rows([field.float() if field.is_floating_point() else field for field in fields], over, self.n_steps)
+
+    def _act(self, obs: np.ndarray) -> np.ndarray:
+        normalize = self.model.get_vec_normalize_env()
+        action, _ = self.model.predict(normalize.normalize_obs(obs) if normalize else obs, deterministic=False)
+        return action
+
+
+def _rows(fields: list[Tensor], done: Tensor, n_steps: int) -> Rows:
+    """Branches ``(time, branch, …)``, which begin anew after ``done``, as rows of ``n_steps`` successive steps each."""
+    if n_steps == 1:
+        obs, action, next_obs, terminated, reward = (field.flatten(0, 1) for field in fields)
+        return Rows(Transitions(obs, action, next_obs, terminated), reward)
+    starts = range(len(done) - n_steps + 1)
+    obs, action, next_obs, terminated, reward = (torch.cat([field[t : t + n_steps] for t in starts], 1) for field in fields)
+    over = torch.cat([done[t : t + n_steps] for t in starts], 1)
+    length = torch.where(over.any(0), over.int().argmax(0) + 1, n_steps)  # up to and with the first end
+    return Rows(Transitions(obs, action, next_obs, terminated), reward, length)
+
+
+def _at(rows: Rows, index: Tensor) -> Rows:
+    """Rows at ``index`` of the batch axis, which is the second where the first is time."""
+    axis = rows.rewards.ndim - 1
+    transitions = Transitions(*(field.index_select(axis, index) for field in rows.transitions))
+    return Rows(transitions, rows.rewards.index_select(axis, index), None if rows.length is None else rows.length[index])
+
+
+def _joined(newer: Rows, older: Rows) -> Rows:
+    axis = newer.rewards.ndim - 1
+    transitions = Transitions(*(torch.cat(pair, axis) for pair in zip(newer.transitions, older.transitions, strict=True)))
+    length = None if newer.length is None or older.length is None else torch.cat([newer.length, older.length])
+    return Rows(transitions, torch.cat([newer.rewards, older.rewards], axis), length)

@@ -1,0 +1,220 @@
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from stable_baselines3 import DQN, PPO, SAC, TD3
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.vec_env import VecNormalize
+
+from genrl.files import load_state, save_state
+from genrl.models.dynamics import FitReport
+from genrl.rewards import RewardCallback
+from genrl.sb3.actions import to_environment
+from genrl.sb3.replay import stored
+from genrl.worlds import Curiosity, Ensemble, Imagination
+from tests.rewards.clock import Spy, equal_parameters
+from tests.worlds.analytic import OBS, LinearGaussian
+
+WIDE = spaces.Box(-2.0, 3.0, (1,), np.float32)
+
+
+class Known(LinearGaussian):
+    """The true dynamics of :class:`Task`: nothing to learn."""
+
+    def fit(self, transitions: Any, reward: Any = None, **kwargs: Any) -> FitReport:
+        self.fitted = getattr(self, "fitted", 0) + 1
+        self.rows = transitions, reward
+        return FitReport(0, 0.0, 0.0, transitions.batch_size, 0, False, "delta")
+
+
+class Task(gymnasium.Env):
+    """The exact linear dynamics as a task; an episode lasts ten steps and is then cut."""
+
+    observation_space, action_space = OBS, WIDE
+
+    def __init__(self, action_space: Any = WIDE) -> None:
+        self.action_space = action_space
+        self.model = LinearGaussian(action_space=action_space)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict]:
+        super().reset(seed=seed)
+        self.obs, self.time = self.np_random.normal(size=2).astype(np.float32), 0
+        return self.obs, {}
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
+        outcome = self.model.step(torch.as_tensor(self.obs)[None], torch.as_tensor(np.asarray(action))[None])
+        self.obs, self.time = outcome.next_obs[0].numpy(), self.time + 1
+        return self.obs, float(outcome.reward[0]), False, self.time == 10, {}
+
+
+def learner(kind: Any = SAC, normalize: bool = False, n_envs: int = 1, **kwargs: Any) -> Any:
+    env = make_vec_env(lambda: Task(spaces.Discrete(3) if kind is DQN else WIDE), n_envs, seed=0)
+    env = VecNormalize(env) if normalize else env
+    return kind("MlpPolicy", env, learning_starts=20, batch_size=8, policy_kwargs={"net_arch": [8]}, seed=0, device="cpu", **kwargs)
+
+
+def known(model: Any) -> Known:
+    return Known(action_space=model.action_space)
+
+
+def imagine(model: Any, steps: int = 60, others: Any = (), **kwargs: Any) -> tuple[Any, Imagination, list[Any]]:
+    """The batches that a learner would draw after each step from the first fit on."""
+    imagination, batches = Imagination(known(model), **{"share": 0.75, "start": 50, "every": 100, "branches": 32} | kwargs), []
+
+    def look(spy: Spy) -> None:
+        if imagination.report is not None:
+            batches.append(model.replay_buffer.sample(8, env=model.get_vec_normalize_env()))
+
+    model.learn(steps, callback=[imagination, *others, Spy(look)])
+    return model, imagination, batches
+
+
+class TestRows:
+    @pytest.mark.parametrize("kind", [SAC, TD3, DQN])
+    def test_horizon_1_with_a_perfect_model_is_plain_replay(self, kind):
+        """Every imagined row is what the task itself would have done: from a state of the replay, with the policy's action."""
+        model, _, batches = imagine(learner(kind))
+        real = {tuple(row) for row in stored(model)[0].obs.tolist()}
+        assert len(batches) > 5
+        for batch in batches:
+            for row in range(2, 8):
+                obs = batch.observations[row]
+                action = torch.as_tensor(to_environment(model, batch.actions[row].numpy()[None]))
+                outcome = Task(model.action_space).model.step(obs[None], action.reshape(1, *model.action_space.shape))
+                assert tuple(obs.tolist()) in real
+                torch.testing.assert_close(batch.next_observations[row], outcome.next_obs[0], rtol=1e-5, atol=1e-5)
+                torch.testing.assert_close(batch.rewards[row], outcome.reward, rtol=1e-5, atol=1e-5)
+                assert float(batch.dones[row]) == 0
+
+    def test_the_real_rows_of_a_batch_are_the_learners_own_draws(self):
+        def drawn(n: int, at: int, *callbacks: Any) -> torch.Tensor:
+            model, found = learner(), []
+            spy = Spy(lambda spy: found.append(model.replay_buffer.sample(n).observations) if spy.n_calls == at else None)
+            model.learn(55, callback=[*callbacks, spy])
+            return found[0]
+
+        def imagination() -> Imagination:
+            return Imagination(known(learner()), share=0.75, start=50, branches=32)
+
+        assert torch.equal(drawn(8, 50, imagination()), drawn(8, 50))  # nothing to lend yet
+        assert torch.equal(drawn(8, 51, imagination())[:2], drawn(2, 51))
+
+    def test_longer_branches_go_on_from_imagined_states_and_shorter_ones_do_not(self):
+        _, one, _ = imagine(learner(), horizon=1)
+        _, three, _ = imagine(learner(), horizon=3)
+        assert one._pool.batch_size == 32
+        assert three._pool.batch_size == 96
+        rows = three._pool.transitions
+        assert torch.equal(rows.obs[32:64], rows.next_obs[:32])
+        assert not rows.terminated.any()  # a horizon is no end
+
+    def test_sums_of_n_steps_are_those_by_hand(self):
+        _, imagination, batches = imagine(learner(gamma=0.9), horizon=3, n_steps=3)
+        pool = imagination._pool
+        assert pool.rewards.shape == (3, 32)
+        totals = pool.rewards[0] + 0.9 * pool.rewards[1] + 0.81 * pool.rewards[2]
+        for batch in batches:
+            for row in range(2, 8):
+                ends = (pool.transitions.next_obs[2] == batch.next_observations[row]).all(1).nonzero()[:, 0].tolist()
+                (place,) = (i for i in ends if torch.equal(pool.transitions.obs[0, i], batch.observations[row]))
+                assert float(batch.rewards[row]) == pytest.approx(float(totals[place]), rel=1e-4)
+                assert float(batch.discounts[row]) == pytest.approx(0.9**3)
+            assert torch.allclose(batch.discounts[:2], torch.tensor(0.9))
+
+    def test_under_vecnormalize_the_model_sees_raw_rows_and_the_learner_normalised_ones(self):
+        model, imagination, batches = imagine(learner(normalize=True))
+        normalize = model.get_vec_normalize_env()
+        raw = {tuple(np.round(normalize.normalize_obs(row), 4)) for row in imagination._pool.transitions.obs.numpy()}
+        assert all(tuple(np.round(row, 4)) in raw for row in batches[-1].observations[2:].numpy())
+        transitions, reward = imagination.dynamics.rows
+        said = known(model).step(transitions.obs, transitions.action)
+        torch.testing.assert_close(reward, said.reward, rtol=1e-3, atol=1e-3)
+
+    def test_several_environments_are_read_one_after_the_other_in_the_order_of_time(self):
+        _, imagination, _ = imagine(learner(n_envs=3), steps=90)
+        transitions, _ = imagination.dynamics.rows
+        n = transitions.batch_size // 3
+        for env in range(3):
+            rows = transitions.rows(slice(env * n, (env + 1) * n))
+            goes_on = (rows.obs[1:] == rows.next_obs[:-1]).all(1)
+            assert goes_on.double().mean() > 0.8
+
+
+class TestCycle:
+    def test_it_fits_after_start_and_then_every_so_many_steps(self):
+        _, imagination, _ = imagine(learner(), steps=120, every=30)
+        assert imagination.dynamics.fitted == 3  # at 51, 81 and 111 steps
+
+    def test_the_horizon_grows_with_its_schedule(self):
+        _, imagination, _ = imagine(learner(), steps=120, every=30, horizon=(1, 5, 60, 100))
+        assert imagination.dream.horizon == 5
+        imagination.num_timesteps = 80
+        assert imagination._horizon_now() == 3
+
+    def test_the_newest_rows_are_kept(self):
+        _, imagination, _ = imagine(learner(), steps=120, every=30, capacity=40)
+        assert imagination._pool.batch_size == 40
+
+    def test_a_bonus_in_force_pays_imagined_rows_too(self):
+        model = learner()
+        world = LinearGaussian(members=2, apart=2.0, action_space=WIDE)  # u is 1 everywhere
+        _, _, batches = imagine(model, others=[RewardCallback(Curiosity(world), weight=5.0, extrinsic_weight=0.0)])
+        for batch in batches:
+            torch.testing.assert_close(batch.rewards, torch.full((8, 1), 5.0))
+
+    def test_learning_with_imagination_repeats_bit_for_bit(self):
+        def learned():
+            model = learner()
+            world = Ensemble(model.observation_space, model.action_space, members=2, hidden=(8,))
+            return model.learn(90, callback=Imagination(world, start=50, every=20, branches=16, fit={"max_steps": 5}, horizon=2))
+
+        first, second = learned(), learned()
+        assert equal_parameters(first, second)
+        assert not equal_parameters(first, learner().learn(90))
+
+    def test_its_state_brings_back_model_rows_and_draws(self, tmp_path):
+        model = learner()
+        world = Ensemble(model.observation_space, model.action_space, members=2, hidden=(8,))
+        imagination = Imagination(world, start=50, branches=16, fit={"max_steps": 5})
+        model.learn(60, callback=imagination)
+        save_state(tmp_path / "imagination.safetensors", imagination.state_dict())
+        other = Imagination(Ensemble(model.observation_space, model.action_space, members=2, hidden=(8,), seed=9), branches=16)
+        other.load_state_dict(load_state(tmp_path / "imagination.safetensors"))
+        ours, theirs = imagination._draw(5), other._draw(5)
+        assert torch.equal(ours.transitions.obs, theirs.transitions.obs)
+        assert torch.equal(ours.rewards, theirs.rewards)
+
+
+class TestRefusals:
+    def test_an_on_policy_learner_is_told_to_learn_inside_the_dream(self):
+        model = PPO("MlpPolicy", make_vec_env(Task, 1), n_steps=8, batch_size=8)
+        with pytest.raises(ValueError, match="let it learn inside the dream"):
+            model.learn(8, callback=Imagination(known(model)))
+        assert model.num_timesteps == 0
+
+    def test_a_world_of_another_task_is_refused_before_the_first_step(self):
+        model = learner()
+        with pytest.raises(ValueError, match=r"Ensemble was made for observations .* but SAC has"):
+            model.learn(60, callback=Imagination(Ensemble(spaces.Box(-1, 1, (5,)), WIDE, members=2, hidden=(8,))))
+        with pytest.raises(ValueError, match=r"Ensemble was made for actions"):
+            model.learn(60, callback=Imagination(Ensemble(OBS, spaces.Discrete(2), members=2, hidden=(8,))))
+        assert model.num_timesteps == 0
+
+    @pytest.mark.parametrize(
+        ("kwargs", "said"),
+        [
+            ({"horizon": 0}, "horizon to be at least 1"),
+            ({"horizon": (0, 5, 1, 2)}, "horizon to be at least 1"),
+            ({"share": 1.0}, "share to be in"),
+            ({"n_steps": 3, "horizon": 2}, "n_steps to be from 1 to the horizon"),
+            ({"start": 10}, "start to be at least 50"),
+        ],
+    )
+    def test_values_that_cannot_be_are_one_sentence(self, kwargs, said):
+        with pytest.raises(ValueError, match=said):
+            Imagination(Known(), **kwargs)
