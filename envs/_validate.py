@@ -3,12 +3,12 @@
 from numbers import Real
 
 
-def number(name: str, value: float, low: float, high: float, unit: str = "") -> float:
-    """Return `value` as a float if it lies strictly between `low` and `high`.
+def number(name: str, value: float, low: float, high: float, unit: str = "", with_low: bool = False) -> float:
+    """Return `value` as a float if it lies strictly between `low` and `high`, or is `low` where that is allowed.
 
     Raises:
         ValueError: it does not, or it is no number.
     """
-    if not isinstance(value, Real) or not low < value < high:
-        raise ValueError(f"{name} must be a number in ({low:g}, {high:g}){unit and ' ' + unit}, got {value!r}.")
+    if not isinstance(value, Real) or not (low < value < high or (with_low and value == low)):
+        raise ValueError(f"{name} must be a number in {'[' if with_low else '('}{low:g}, {high:g}){unit and ' ' + unit}, got {value!r}.")
     return float(value)

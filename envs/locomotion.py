@@ -10,6 +10,7 @@ from gymnasium.envs.mujoco.ant_v5 import AntEnv
 from gymnasium.envs.mujoco.half_cheetah_v5 import HalfCheetahEnv
 from gymnasium.envs.mujoco.hopper_v5 import HopperEnv
 from gymnasium.envs.mujoco.humanoid_v5 import HumanoidEnv
+from gymnasium.envs.mujoco.swimmer_v5 import SwimmerEnv
 from gymnasium.envs.mujoco.walker2d_v5 import Walker2dEnv
 from gymnasium.utils import EzPickle
 
@@ -24,6 +25,7 @@ _PLANE = ("x", "z", "pitch")
 _CHEETAH = (*_PLANE, "back_thigh", "back_shin", "back_foot", "front_thigh", "front_shin", "front_foot")
 _WALKER = (*_PLANE, "thigh", "leg", "foot", "left_thigh", "left_leg", "left_foot")
 _HOPPER = (*_PLANE, "thigh", "leg", "foot")
+_SWIMMER = ("x", "y", "heading", "front_joint", "back_joint")
 _FREE = ("x", "y", "z", "qw", "qx", "qy", "qz")
 _FREE_VELOCITIES = _velocities("x", "y", "z", "roll", "pitch", "yaw")
 _ANT = tuple(f"{joint}_{leg}" for leg in range(1, 5) for joint in ("hip", "ankle"))
@@ -168,6 +170,35 @@ class SparseHopperEnv(SparseReward, HopperEnv):
 
     def __init__(self, threshold: float = 1.0, **kwargs: Any):
         super().__init__(threshold, **kwargs)
+
+
+class SparseSwimmerEnv(SparseReward, SwimmerEnv):
+    """A three-link swimmer is paid while it is more than 2 m from its start along x, in either direction.
+
+    | | |
+    | --- | --- |
+    | observation | `Box(8,)` float64: Swimmer-v5's, without x and y (rad, m/s, rad/s) |
+    | action | `Box(-1, 1, (2,))`: torques at the joints; they cost nothing |
+    | reward | 1 while \\|x\\| > `threshold` (2 m), else 0 |
+    | end | never terminates; registered with a limit of 500 steps of 0.04 s |
+    | source | our variant of the benchmark's Swimmer, in the manner of VIME; not one of the paper's tasks |
+
+    `info` has `x_position` and `y_position` (m), also at reset.
+
+    References:
+        Houthooft et al., VIME: Variational Information Maximizing Exploration, 2016, arXiv:1605.09674.
+        Duan et al., Benchmarking Deep Reinforcement Learning for Continuous Control, 2016, arXiv:1604.06778.
+    """
+
+    observation_names = (*_SWIMMER[2:], *_velocities(*_SWIMMER))
+    coverage_names = ("x_position", "y_position")
+
+    def __init__(self, threshold: float = 2.0, **kwargs: Any):
+        super().__init__(threshold, **kwargs)
+
+    def progress(self) -> float:
+        """How far the robot is, in metres: the size of its x."""
+        return abs(self.data.qpos[0])
 
 
 class SparseAntEnv(SparseReward, AntEnv):

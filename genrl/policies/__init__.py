@@ -3,7 +3,7 @@
 from genrl.policies.cloning import clone
 from genrl.policies.dagger import dagger
 from genrl.policies.mixing import Mixing
-from genrl.policies.noise import HeldNoise
+from genrl.policies.noise import HeldNoise, PinkNoise
 from genrl.policies.warmup import CriticWarmUp
 
-__all__ = ["CriticWarmUp", "HeldNoise", "Mixing", "clone", "dagger"]
+__all__ = ["CriticWarmUp", "HeldNoise", "Mixing", "PinkNoise", "clone", "dagger"]

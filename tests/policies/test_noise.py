@@ -1,4 +1,4 @@
-"""Exploration noise that is held: for exactly n steps, only in rollouts, and for one learn."""
+"""Exploration noise that is held for exactly n steps, or pink for an episode: only in rollouts, and for one learn."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from stable_baselines3.common.distributions import DiagGaussianDistribution
 from stable_baselines3.common.noise import NormalActionNoise
 from torch.distributions import Normal
 
-from genrl.policies import HeldNoise
+from genrl.policies import HeldNoise, PinkNoise, sequences
 from tests.rewards.clock import N_STEPS, Spy, clock_learner, equal_parameters
 
 ON_POLICY = ["PPO", "A2C", "TRPO", "RecurrentPPO"]
@@ -204,6 +204,77 @@ class TestOffPolicy:
         assert equal_parameters(*models)
 
 
+class TestPink:
+    """With ramps in place of random sequences: the n-th one drawn is 1000 n + 0, 1, 2, …"""
+
+    @pytest.fixture(autouse=True)
+    def ramps(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        drawn: list[int] = []
+
+        def ramp(length: int, channels: int, beta: float, rng: np.random.Generator) -> np.ndarray:
+            drawn.append(length)
+            return 1000 * len(drawn) + np.tile(np.arange(length), (channels, 1))
+
+        monkeypatch.setattr(sequences, "coloured", ramp)
+
+    @staticmethod
+    def check(noise: np.ndarray, starts: np.ndarray) -> None:
+        """``noise`` ``(time, env, act)`` counts from 0 in every episode, on another sequence each time."""
+        assert starts[0].all() and starts[1:].any()
+        assert (noise[..., 0] == noise[..., 1]).all()
+        sequence, age = np.divmod(noise[..., 0], 1000)
+        assert (age[starts] == 0).all()
+        assert (np.diff(age, axis=0)[~starts[1:]] == 1).all()
+        assert (np.diff(sequence, axis=0)[~starts[1:]] == 0).all()
+        assert len(np.unique(sequence[starts])) == starts.sum()
+
+    @pytest.mark.parametrize("name", ON_POLICY)
+    def test_an_episode_has_a_sequence_also_across_rollouts(self, name: str) -> None:
+        model, rollouts, starts = centred(name), Rollouts(), []
+        model.train = lambda: None
+        keep = Spy(at_end=lambda spy: starts.append(spy.model.rollout_buffer.episode_starts.copy()))  # type: ignore[attr-defined]
+        model.learn(N_STEPS * 4, callback=[PinkNoise(length=50, std=1.0), rollouts, keep])
+        self.check(np.concatenate(rollouts.actions), np.concatenate(starts).astype(bool))
+
+    @pytest.mark.parametrize("n_envs", [1, 3])
+    @pytest.mark.parametrize("name", OFF_POLICY)
+    def test_off_policy_too(self, name: str, n_envs: int) -> None:
+        model, noise, dones = clock_learner(name, n_envs), [], []
+
+        def look(spy: Spy) -> None:
+            noise.append(spy.locals["action_noise"].noise.copy())
+            dones.append(spy.locals["dones"].copy())
+
+        model.learn(30 * n_envs, callback=[PinkNoise(length=50, std=1.0), Spy(look)])
+        starts = np.concatenate([np.ones((1, n_envs), dtype=bool), dones[:-1]])
+        self.check(np.stack(noise), starts)
+
+    def test_an_episode_without_end_goes_from_sequence_to_sequence(self) -> None:
+        model, noise = clock_learner("SAC", 1), []
+        model.learn(12, callback=[PinkNoise(length=2, std=1.0), Spy(lambda spy: noise.append(spy.locals["action_noise"].noise[0, 0]))])
+        assert [value % 1000 for value in noise[:3]] == [0, 1, 0]
+
+
+def test_a_sequence_is_as_long_as_the_tasks_time_limit() -> None:
+    model = PPO("MlpPolicy", "MountainCarContinuous-v0", n_steps=8, batch_size=8)
+    callback = PinkNoise()
+    model.learn(8, callback=callback)
+    assert callback._noise.sequence.length == 999  # type: ignore[union-attr]
+    callback = PinkNoise()
+    clock_learner("PPO").learn(N_STEPS, callback=callback)
+    assert callback._noise.sequence.length == 1000  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("name", ["PPO", "SAC"])
+def test_pink_noise_goes_on_after_a_restore(name: str) -> None:
+    first, second = PinkNoise(length=50), PinkNoise(length=50)
+    clock_learner(name).learn(N_STEPS * 2, callback=first)
+    second.load_state_dict(first.state_dict())
+    clock_learner(name).learn(0, callback=second)
+    before, after = first._noise.sequence, second._noise.sequence  # type: ignore[union-attr]
+    np.testing.assert_array_equal(before(), after())
+
+
 def _interrupted(*_: Any, **__: Any) -> None:
     raise KeyboardInterrupt
 
@@ -231,14 +302,21 @@ def test_less_than_one_step_is_refused(steps: int) -> None:
 
 @pytest.mark.parametrize("std", [0.0, -1.0, float("nan"), float("inf")])
 def test_a_std_that_is_none_is_refused(std: float) -> None:
-    with pytest.raises(ValueError, match="positive, finite std"):
-        HeldNoise(8, std)
+    for noise in (lambda: HeldNoise(8, std), lambda: PinkNoise(std=std)):
+        with pytest.raises(ValueError, match="positive, finite std"):
+            noise()
+
+
+@pytest.mark.parametrize(("keywords", "reason"), [({"beta": -1.0}, "beta of at least 0"), ({"beta": float("nan")}, "beta"), ({"length": 1}, "2 steps")])
+def test_a_spectrum_that_can_not_be_is_refused(keywords: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        PinkNoise(**keywords)
 
 
 @pytest.mark.parametrize(
     ("name", "kwargs", "reason"),
     [
-        ("DQN", {}, f"needs Box actions, but DQN has {spaces.Discrete(4)}"),
+        ("DQN", {}, f"HeldNoise is Gaussian and needs Box actions, but DQN has {spaces.Discrete(4)}"),
         ("MaskablePPO", {}, "needs Box actions"),
         ("PPO", {"use_sde": True}, "use_sde=False"),
         ("SAC", {"use_sde": True}, "use_sde=False"),
@@ -246,10 +324,11 @@ def test_a_std_that_is_none_is_refused(std: float) -> None:
 )
 def test_learners_whose_noise_is_another_are_refused_before_the_first_step(name: str, kwargs: dict[str, Any], reason: str) -> None:
     model = clock_learner(name, **kwargs)
-    with pytest.raises(ValueError) as refusal:
-        model.learn(LENGTH, callback=HeldNoise(8))
-    assert reason in str(refusal.value)
-    assert model.num_timesteps == 0
+    for noise in (HeldNoise(8), PinkNoise()):
+        with pytest.raises(ValueError) as refusal:
+            model.learn(LENGTH, callback=noise)
+        assert reason.replace("HeldNoise", type(noise).__name__) in str(refusal.value)
+        assert model.num_timesteps == 0
 
 
 def _keep_position(positions: list[float], spy: Spy) -> None:
@@ -258,7 +337,7 @@ def _keep_position(positions: list[float], spy: Spy) -> None:
 
 def test_it_gets_further_up_the_hill_of_mountain_car_than_independent_noise() -> None:
     reached = {}
-    for steps in (1, 8):
+    for name, noise in {"independent": HeldNoise(1), "held": HeldNoise(8), "pink": PinkNoise()}.items():
         model = PPO(
             "MlpPolicy",
             "MountainCarContinuous-v0",
@@ -270,6 +349,7 @@ def test_it_gets_further_up_the_hill_of_mountain_car_than_independent_noise() ->
             device="cpu",
         )
         positions: list[float] = []
-        model.learn(2000, callback=[HeldNoise(steps), Spy(partial(_keep_position, positions))])
-        reached[steps] = max(positions)
-    assert reached[8] > reached[1] + 0.2
+        model.learn(2000, callback=[noise, Spy(partial(_keep_position, positions))])
+        reached[name] = max(positions)
+    assert reached["held"] > reached["independent"] + 0.2
+    assert reached["pink"] > reached["independent"] + 0.1
