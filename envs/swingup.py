@@ -95,8 +95,8 @@ class CartpoleSwingupSparseEnv(SwingUpEnv):
         return float(math.cos(theta) > 0.995 and abs(x) < 0.25)
 
     def _start(self) -> tuple[np.ndarray, np.ndarray]:
-        noise = self.np_random.normal(0.0, 0.01, 4)
-        return noise[:2] + (0.0, math.pi), noise[2:]
+        x, angle, x_dot, theta_dot = self.np_random.normal(0.0, 0.01, 4)
+        return np.array((x, math.pi + angle)), np.array((x_dot, theta_dot))
 
     def _obs(self) -> np.ndarray:
         x, theta = self.data.qpos
@@ -111,9 +111,9 @@ class AcrobotSwingupSparseEnv(SwingUpEnv):
 
     | | |
     | --- | --- |
-    | observation | `Box(6,)` float64: sines of the angles of both arms to the vertical, then their cosines; velocities of shoulder and elbow (rad/s) |
+    | observation | `Box(6,)` float64: sines of both arms' angles to the vertical, their cosines, velocities of shoulder and elbow (rad/s) |
     | action | `Box(-1, 1, (1,))`: torque at the elbow, in units of 2 N·m |
-    | reward | in each of two frames 1 while the tip is within 0.2 m of the point 2 m above the shoulder, else 0; less `action_cost` · action² |
+    | reward | in each of two frames 1 while the tip is within 0.2 m of 2 m above the shoulder, else 0; less `action_cost` · action² |
     | end | never terminates; registered with a limit of 500 steps of 0.02 s |
     | start | at rest, the angles of shoulder and elbow uniform in [-π, π) |
     | source | acrobot `swingup_sparse` of the DeepMind Control Suite |

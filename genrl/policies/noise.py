@@ -62,8 +62,12 @@ class CorrelatedNoise(BaseCallback):
         """Restore what ``state_dict`` gave, for the next ``learn``."""
         self._restored = dict(state)
 
+    def check(self, learner: BaseAlgorithm) -> None:
+        """Raise a ValueError for a learner that draws no Gaussian actions, as ``learn`` would."""
+        _refuse(learner, type(self).__name__)
+
     def _init_callback(self) -> None:
-        _refuse(self.model, type(self).__name__)
+        self.check(self.model)
 
     def _on_training_start(self) -> None:
         shape = (self.model.n_envs, int(np.prod(self.model.action_space.shape or ())))

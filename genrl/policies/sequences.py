@@ -112,7 +112,7 @@ class PinkSequence:
         self.noise = np.zeros((shape[0], shape[1], length), dtype=np.float32)
 
     def __call__(self) -> np.ndarray:
-        for env in np.flatnonzero(self.ages >= self.length):
+        for env in np.flatnonzero(self.ages >= self.length).tolist():
             self.seeds[env], self.ages[env] = self.seed(), 0
             self._fill(env)
         now = self.noise[np.arange(len(self.ages)), :, self.ages]

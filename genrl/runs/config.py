@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,8 @@ from genrl.runs.options import Config
 
 __all__ = ["ExploreConfig", "ImitateConfig", "RunConfig", "is_off_policy"]
 
+NOISE = re.compile(r"own|pink|held-[1-9]\d*")
+"""Names of the exploration noise."""
 ON_POLICY = {"steps": 300_000, "n_envs": 16, "clone": 500, "critic_warmup": 0, "expert_fraction": 0.0}
 OFF_POLICY = {"steps": 50_000, "n_envs": 1, "clone": 0, "critic_warmup": 0, "expert_fraction": 0.5}
 """What does well in an imitation, by the kind of learner."""
@@ -63,10 +66,11 @@ class RunConfig(Config):
     """Normalise the observations that the learner sees (VecNormalize)."""
     normalize_reward: bool = False
     """Normalise the environment's reward (VecNormalize). The bonus is not rescaled."""
-    held_noise: int = 0
-    """Hold the exploration noise for this many steps, a baseline for every bonus. With 0 the noise is drawn anew at every step."""
-    held_noise_std: float | None = None
-    """Standard deviation of the held noise. For a learner that collects rollouts it is in the task's units, by default the policy's own;
+    noise: str = "own"
+    """Exploration noise, a baseline without a model for every bonus: `own` is what the learner draws at every step, `held-8` holds Gaussian
+    noise for 8 steps (or any other number), `pink` is a sequence of pink noise for each episode."""
+    noise_std: float | None = None
+    """Standard deviation of held or pink noise. For a learner that collects rollouts it is in the task's units, by default the policy's own;
     for one with a replay buffer it is for actions scaled to [-1, 1], by default 0.5."""
     policy: str = "auto"
     """Policy of the learner, such as MlpPolicy. `auto` takes the one that fits the observations."""
@@ -96,13 +100,18 @@ class RunConfig(Config):
 
     def __post_init__(self) -> None:
         self.check_least(steps=self.fewest_steps, n_envs=1, threads=1, update_every=1, memory_size=1)
+        self.check_least(eval_episodes=0, checkpoint_every=0, seed=0)
+        self._check_noise()
         self._check_eyes()
-        self.check_least(eval_episodes=0, held_noise=0, checkpoint_every=0, seed=0)
-        if self.held_noise_std is not None:
-            if not 0 < self.held_noise_std < math.inf:
-                raise RunError(f"--held-noise-std is {self.held_noise_std}, but must be positive and finite")
-            if not self.held_noise:
-                raise RunError("--held-noise-std was given, but --held-noise is 0; add --held-noise 8 to hold the noise for 8 steps")
+
+    def _check_noise(self) -> None:
+        if not NOISE.fullmatch(self.noise):
+            raise RunError(f"--noise is {self.noise}, but must be own, pink, or held-N, such as held-8")
+        if self.noise_std is not None:
+            if not 0 < self.noise_std < math.inf:
+                raise RunError(f"--noise-std is {self.noise_std}, but must be positive and finite")
+            if self.noise == "own":
+                raise RunError("--noise-std was given, but --noise is own; add --noise pink or --noise held-8")
 
     def _check_eyes(self) -> None:
         if self.history is not None:

@@ -83,7 +83,7 @@ def plugs(setting: Setting) -> list[Plug]:
     """
     roles = [attribute(role.plug) for name, role in ROLES.items() if role.plug and name in setting.config.roles]
     found = []
-    for socket in (held_noise, critic_warm_up, mixing, *roles):
+    for socket in (exploration_noise, critic_warm_up, mixing, *roles):
         plug = socket(setting)
         if plug is not None:
             found.append(plug)
@@ -91,15 +91,16 @@ def plugs(setting: Setting) -> list[Plug]:
     return found
 
 
-def held_noise(setting: Setting) -> Plug | None:
-    """Exploration noise that is held for several steps."""
+def exploration_noise(setting: Setting) -> Plug | None:
+    """Noise that is correlated over time, in place of the learner's own."""
     config = setting.config
-    if not config.held_noise:
+    if config.noise == "own":
         return None
-    from genrl.policies import HeldNoise
+    from genrl.policies import HeldNoise, PinkNoise
 
-    noise = HeldNoise(config.held_noise, config.held_noise_std)
-    return Plug("noise", [noise], noise)
+    pink = config.noise == "pink"
+    noise = PinkNoise(std=config.noise_std) if pink else HeldNoise(int(config.noise.removeprefix("held-")), config.noise_std)
+    return Plug("noise", [noise], noise, check=noise.check)
 
 
 def critic_warm_up(setting: Setting) -> Plug | None:

@@ -51,6 +51,10 @@ def test_ants_start_is_where_the_episode_began():
     assert ant.progress() == 0.0 and ant.start.any()
 
 
+def test_swimmer_is_paid_in_both_directions_along_x():
+    assert [reward_at(made("Swimmer"), x) for x in (2.2, 1.8, -1.8, -2.2)] == [1.0, 0.0, 0.0, 1.0]
+
+
 def test_cheetah_is_not_paid_backwards():
     assert reward_at(made("HalfCheetah"), -6.0) == 0.0
 

@@ -15,7 +15,7 @@ from gymnasium.utils.env_checker import check_env
 
 MAZES = ("genrl/PointMaze-v0", "genrl/AntMaze-v0")
 PIXELS = tuple(task for task in genrl_envs.TASKS if "Pixel" in task)
-SPARSE_ROBOTS = ("HalfCheetah", "HalfCheetahFine", "Walker2d", "Hopper", "Ant", "Humanoid")
+SPARSE_ROBOTS = ("HalfCheetah", "HalfCheetahFine", "Walker2d", "Hopper", "Swimmer", "Ant", "Humanoid")
 
 
 @pytest.fixture(params=genrl_envs.TASKS)
@@ -141,6 +141,8 @@ class TestRegistration:
         ("SparseMountainCar", {"goal_position": 0.7}, r"goal_position must be a number in \(-0.4, 0.6\), got 0.7"),
         ("SparseMountainCar", {"goal_velocity": 1}, r"goal_velocity must be a number in \(-0.07, 0.07\)"),
         ("SparseCartpoleSwingup", {"threshold": 1.0}, r"threshold must be a number in \(-1, 1\)"),
+        ("CartpoleSwingupSparse", {"action_cost": -0.1}, r"action_cost must be a number in \[0, inf\) reward per frame, got -0.1"),
+        ("AcrobotSwingupSparse", {"action_cost": float("inf")}, "got inf"),
         *((f"Sparse{robot}", {"threshold": 0}, "threshold must be a number in") for robot in SPARSE_ROBOTS),
         ("SparseAnt", {"threshold": float("nan")}, r"threshold must be a number in \(0, inf\) metres, got nan"),
         ("SparseAnt", {"threshold": "far"}, "got 'far'"),
@@ -190,6 +192,10 @@ def opengl():
 class TestMuJoCoPictures:
     def test_a_robot_is_drawn(self):
         changing_pictures("genrl/SparseAnt-v0")
+
+    @pytest.mark.parametrize("task_id", ["CartpoleSwingupSparse", "AcrobotSwingupSparse"])
+    def test_a_swing_up_is_drawn(self, task_id):
+        changing_pictures(f"genrl/{task_id}-v0")
 
     def test_a_maze_is_drawn(self):
         pytest.importorskip("gymnasium_robotics")

@@ -307,7 +307,9 @@ def test_a_std_that_is_none_is_refused(std: float) -> None:
             noise()
 
 
-@pytest.mark.parametrize(("keywords", "reason"), [({"beta": -1.0}, "beta of at least 0"), ({"beta": float("nan")}, "beta"), ({"length": 1}, "2 steps")])
+@pytest.mark.parametrize(
+    ("keywords", "reason"), [({"beta": -1.0}, "beta of at least 0"), ({"beta": float("nan")}, "beta"), ({"length": 1}, "2 steps")]
+)
 def test_a_spectrum_that_can_not_be_is_refused(keywords: dict[str, Any], reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         PinkNoise(**keywords)

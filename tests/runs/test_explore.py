@@ -10,6 +10,7 @@ from stable_baselines3 import PPO, SAC
 
 from genrl.errors import RunError
 from genrl.files import load_state
+from genrl.policies import PinkNoise
 from genrl.runs import ExploreConfig, RunDirectory, explore, resume
 from genrl.runs.callbacks import Checkpointer
 from genrl.runs.directory import read_csv
@@ -220,13 +221,23 @@ class TestOptions:
             assert file["counts"].sum() == 256 - 12
 
     def test_flags_of_the_reward_and_of_the_noise_reach_them(self, tmp_path):
-        cell = config(tmp_path / "run", reward=SURPRISE, seed=7, update_every=5, memory_size=9, held_noise=3, held_noise_std=0.2)
+        cell = config(tmp_path / "run", reward=SURPRISE, seed=7, update_every=5, memory_size=9, noise="held-3", noise_std=0.2)
         session = build(ExploreConfig.from_dict(cell.to_dict()))
         seeded = torch.Generator().manual_seed(7)
         noise, reward = session.callbacks
         assert (reward.update_every, reward.pool.capacity) == (5, 9)
         assert (reward._generator.get_state() == seeded.get_state()).all()
         assert (noise.steps, noise.std) == (3, 0.2)
+
+    def test_pink_noise_reaches_the_learner_and_a_noise_that_is_none_is_refused(self, tmp_path):
+        (noise,) = build(config(tmp_path / "run", noise="pink", noise_std=0.2)).callbacks
+        assert (type(noise), noise.std) == (PinkNoise, 0.2)
+        with pytest.raises(RunError, match="must be own, pink, or held-N"):
+            config(tmp_path / "run", noise="held-0")
+        with pytest.raises(RunError, match="add --noise pink"):
+            config(tmp_path / "run", noise_std=0.2)
+        with pytest.raises(RunError, match="PinkNoise is Gaussian and needs Box actions"):
+            build(config(tmp_path / "run", env="CartPole-v1", noise="pink"))
 
     def test_what_a_task_counts_by_itself_is_in_the_result_and_the_log(self, tmp_path):
         cell = config(tmp_path / "run", env="tests.runs.tiny:tests/Breaks-v0", env_kwargs={"what": "counts"}, n_envs=2)
