@@ -70,12 +70,12 @@ RUNS: dict[str, list[str]] = {
     "prediction-error, a2c": [f"{CARTPOLE} --learner a2c --reward prediction-error --n-envs 2 --steps 600"],
     "state-entropy, tqc": [f"{PENDULUM} --learner tqc --reward state-entropy --steps 400 {OFF}"],
     "counts, qrdqn": [f"{CARTPOLE} --learner qrdqn --reward counts --steps 600 {OFF}"],
-    "held noise, ppo": [f"{PENDULUM} --learner ppo --reward none --held-noise 8 --steps 512 {ON}"],
-    "held noise, sac": [f"{PENDULUM} --learner sac --reward none --held-noise 8 --held-noise-std 0.3 --steps 400 {OFF}"],
+    "held noise, ppo": [f"{PENDULUM} --learner ppo --reward none --noise held-8 --steps 512 {ON}"],
+    "held noise, sac": [f"{PENDULUM} --learner sac --reward none --noise held-8 --noise-std 0.3 --steps 400 {OFF}"],
     "pictures": [f"{CAR} --learner ppo --reward counts --steps 768 {ON} --pictures"],
     # what follows a run
     "resumed, ppo": [
-        f"{PENDULUM} --learner ppo --reward vime --reward.min-transitions 100 --normalize-obs --held-noise 8 --steps 384 {ON}",
+        f"{PENDULUM} --learner ppo --reward vime --reward.min-transitions 100 --normalize-obs --noise held-8 --steps 384 {ON}",
         "resume run --steps 768",
     ],
     "resumed, sac": [f"{PENDULUM} --learner sac --reward icm --steps 300 {OFF}", "resume run --steps 500"],

@@ -70,8 +70,8 @@ class RunConfig(Config):
     """Exploration noise, a baseline without a model for every bonus: `own` is what the learner draws at every step, `held-8` holds Gaussian
     noise for 8 steps (or any other number), `pink` is a sequence of pink noise for each episode."""
     noise_std: float | None = None
-    """Standard deviation of held or pink noise. For a learner that collects rollouts it is in the task's units, by default the policy's own;
-    for one with a replay buffer it is for actions scaled to [-1, 1], by default 0.5."""
+    """Standard deviation of held or pink noise. For a learner that collects rollouts it is in the task's units, by default the policy's
+    own; for one with a replay buffer it is for actions scaled to [-1, 1], by default 0.5."""
     policy: str = "auto"
     """Policy of the learner, such as MlpPolicy. `auto` takes the one that fits the observations."""
     coverage: tuple[str, str] | None = None

@@ -31,9 +31,9 @@ BAD = {
     "explore fast": f"nothing takes the word 'fast'{SEE}",
     "explore --steps 0": f"--steps is 0, but must be at least 1{SEE}",
     "explore --update-every 0": f"--update-every is 0, but must be at least 1{SEE}",
-    "explore --held-noise 8 --held-noise-std 0": f"--held-noise-std is 0.0, but must be positive and finite{SEE}",
-    "explore --held-noise-std 0.2": "--held-noise-std was given, but --held-noise is 0; "
-    f"add --held-noise 8 to hold the noise for 8 steps{SEE}",
+    "explore --noise held-8 --noise-std 0": f"--noise-std is 0.0, but must be positive and finite{SEE}",
+    "explore --noise brown": f"--noise is brown, but must be own, pink, or held-N, such as held-8{SEE}",
+    "explore --noise-std 0.2": f"--noise-std was given, but --noise is own; add --noise pink or --noise held-8{SEE}",
     "explore --env CartPole-v1 --learner sac": "SAC can't take the actions of CartPole-v1, Discrete(2); "
     "use --learner ppo, trpo, a2c, recurrentppo, dqn or qrdqn",
     "explore --env Pendulum-v1 --learner dqn": "DQN can't take the actions of Pendulum-v1, Box(-2.0, 2.0, (1,), float32); "
