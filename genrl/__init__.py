@@ -1,8 +1,40 @@
 """Generative models as parts of reinforcement learning.
 
-Importing the package registers its tasks with Gymnasium as ``genrl/<Name>-v0``, and imports neither torch nor MuJoCo.
+Importing the package registers its tasks with Gymnasium as ``genrl/<Name>-v0``: at once if Gymnasium is imported already, else as soon as
+it is. The package itself imports neither Gymnasium nor torch nor MuJoCo, so that ``genrl --help`` comes at once.
 """
 
-import genrl_envs  # noqa: F401  (registers the tasks)
+import importlib
+import sys
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
 
 __version__ = "0.1.0"
+
+
+class _RegisterWithGymnasium(MetaPathFinder):
+    """Lets the first import of Gymnasium end with the registration of the tasks; Gymnasium 1 has no entry point for that."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        if name != "gymnasium":
+            return None
+        others = (finder.find_spec(name, path, target) for finder in sys.meta_path if finder is not self)
+        spec = next((spec for spec in others if spec is not None), None)
+        if spec is not None and spec.loader is not None:
+            load = spec.loader.exec_module
+
+            def load_and_register(module: ModuleType) -> None:
+                load(module)
+                sys.meta_path.remove(self)
+                importlib.import_module("genrl_envs")
+
+            spec.loader.exec_module = load_and_register  # type: ignore[method-assign]
+        return spec
+
+
+if "gymnasium" in sys.modules:
+    importlib.import_module("genrl_envs")
+else:
+    sys.meta_path.insert(0, _RegisterWithGymnasium())

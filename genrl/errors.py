@@ -5,11 +5,12 @@ from __future__ import annotations
 import difflib
 import inspect
 import math
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from numbers import Real
 from typing import Any
 
-__all__ = ["Check", "RunError", "at_least", "did_you_mean", "one_line", "positive", "require"]
+__all__ = ["Check", "RunError", "at_least", "command", "did_you_mean", "one_line", "positive", "require"]
 
 Check = tuple[str, object, bool, str]
 """An argument's name, its value, whether that is fine, and what it needs to be (completes "needs NAME to be …")."""
@@ -74,3 +75,13 @@ def one_line(error: BaseException) -> str:
         ('no number', 'KeyboardInterrupt')
     """
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def command(*words: object) -> str:
+    """A command of genrl as it can be pasted into a shell.
+
+    Example:
+        >>> command("resume", "my runs/first", "--steps", 2000)
+        "genrl resume 'my runs/first' --steps 2000"
+    """
+    return shlex.join(["genrl", *map(str, words)])

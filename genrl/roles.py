@@ -11,10 +11,13 @@ The module imports nothing but the standard library; a class is imported when :m
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import inspect
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal
 
 from genrl.errors import RunError, did_you_mean
@@ -31,6 +34,7 @@ __all__ = [
     "attribute",
     "classes",
     "image_models",
+    "import_module_of_user",
     "is_own",
     "plain_name",
 ]
@@ -142,6 +146,18 @@ def is_own(name: str | None) -> bool:
     return name is not None and ":" in name
 
 
+def import_module_of_user(name: str) -> ModuleType:
+    """Import a module that the user has named. The current folder is searched last, so that no file in it takes the place of a library.
+
+    Raises:
+        ImportError: there is no such module, or it can't be imported.
+    """
+    here = str(Path.cwd())
+    if here not in sys.path and importlib.util.find_spec(name.partition(".")[0]) is None:
+        sys.path.append(here)
+    return importlib.import_module(name)
+
+
 def plain_name(name: str) -> str:
     """``name`` without its spelling.
 
@@ -172,7 +188,7 @@ def _imported(name: str, role: str) -> Any:
     """A user's own class."""
     module_name, _, class_name = name.partition(":")
     try:
-        module = importlib.import_module(module_name)
+        module = import_module_of_user(module_name)
     except ImportError as error:
         advice = f"run genrl from the folder that holds {module_name}"
         raise RunError(f"the {role} {name!r} could not be imported ({error}); {advice}") from error

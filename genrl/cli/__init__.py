@@ -5,9 +5,8 @@ from __future__ import annotations
 import importlib
 import sys
 import warnings
-from pathlib import Path
 
-from genrl.errors import RunError, did_you_mean
+from genrl.errors import RunError, did_you_mean, one_line
 
 __all__ = ["COMMANDS", "main"]
 
@@ -39,7 +38,6 @@ def main(argv: list[str] | None = None) -> int:
 
         print(f"genrl {__version__}")
         return 0
-    sys.path.insert(0, str(Path.cwd()))  # so that `--reward my_rewards:Mine` finds my_rewards.py here, as `python -m` would
     warnings.showwarning = _show_warning
     try:
         return _command(words[0])(words[1:])
@@ -75,4 +73,4 @@ def _help() -> str:
 
 
 def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:  # type: ignore[no-untyped-def]
-    print(f"genrl: warning: {' '.join(str(message).split())}", file=sys.stderr)
+    print(f"genrl: warning: {one_line(message)}", file=sys.stderr)

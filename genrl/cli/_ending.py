@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from genrl.errors import command
 from genrl.roles import ROLES
 
 __all__ = ["report", "report_generation"]
@@ -25,26 +25,26 @@ def report(result: dict[str, Any], directory: Path) -> int:
     """
     modules = [str(result.get(name)).rpartition(":")[0] for name in ("env", *ROLES)]
     own = [word for module in dict.fromkeys(modules) if module not in ("", "genrl_envs") for word in ("--imports", module)]
-    again = shlex.join([str(directory), *own])
+    again = command("resume", directory, *own)
     if result["status"] == "failed":
         model = directory / "model.zip"
         kept = f"the last good model is {model}" if model.is_file() else "no model was saved"
         print(f"genrl: {result['error']}; {kept}", file=sys.stderr)
         return EXIT_CODES["failed"]
     if result["status"] == "interrupted":
-        print(f"interrupted at step {result['steps']:,}; go on with: genrl resume {again}", file=sys.stderr)
+        print(f"interrupted at step {result['steps']:,}; go on with: {again}", file=sys.stderr)
         return EXIT_CODES["interrupted"]
     _print(_rows(result))
     if result["evaluation_error"]:
-        print(f"genrl: {result['evaluation_error']}; the training is saved, do the rest with: genrl resume {again}", file=sys.stderr)
+        print(f"genrl: {result['evaluation_error']}; the training is saved, do the rest with: {again}", file=sys.stderr)
         return EXIT_CODES["failed"]
-    print(f"watch it: genrl watch {again}")
+    print(f"watch it: {command('watch', directory, *own)}")
     return EXIT_CODES["finished"]
 
 
 def report_generation(result: dict[str, Any], directory: Path) -> int:
     """The same for the run of a generative model."""
-    again = f"genrl resume {shlex.quote(str(directory))}"
+    again = command("resume", directory)
     if result["status"] == "failed":
         model = directory / "model.safetensors"
         kept = f"the last good model is {model}" if model.is_file() else "no model was saved"
@@ -61,7 +61,7 @@ def report_generation(result: dict[str, Any], directory: Path) -> int:
     if pictures:
         print(f"pictures in {directory}: {', '.join(pictures)}")
     if result["counted"]:
-        print(f"do better: genrl generate --model vae --data {result['data']}")
+        print(f"do better: {command('generate', '--model', 'vae', '--data', result['data'])}")
     else:
         print(f"train longer: {again} --epochs {2 * result['epochs']}")
     return EXIT_CODES["finished"]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import ast
 import dataclasses
-import types
-import typing
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated, Any, TypeVar
@@ -28,7 +26,39 @@ def parse(kind: Any, argv: list[str], prog: str, description: str | None = None)
         RunError: a flag or a value that ``kind`` does not take.
     """
     with _one_sentence(kind, prog):
-        return tyro.cli(kind, args=argv, prog=prog, description=description)
+        return tyro.cli(kind, args=argv, prog=prog, description=description, registry=_REGISTRY)
+
+
+_REGISTRY = tyro.constructors.ConstructorRegistry()
+
+
+@_REGISTRY.primitive_rule
+def _whole_number(info: Any) -> Any:
+    """Integers may have an exponent."""
+    if info.type is not int:
+        return None
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="INT",
+        instance_from_str=lambda words: _integer(words[0]),
+        is_instance=lambda value: isinstance(value, int) and not isinstance(value, bool),
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
+def _integer(word: str) -> int:
+    """``word`` as a whole number.
+
+    Example:
+        >>> _integer("1e5"), _integer("2.5e3")
+        (100000, 2500)
+    """
+    try:
+        return int(word)
+    except ValueError:
+        if "e" in word.lower() and (value := float(word)).is_integer() and abs(value) < 2**53:
+            return int(value)
+        raise
 
 
 def parse_run(config: type[Kind], argv: list[str]) -> Kind:
@@ -58,20 +88,11 @@ def parse_run(config: type[Kind], argv: list[str]) -> Kind:
 
 def _with_flags_of(config: type[Config], chosen: Mapping[str, str]) -> type:
     """``config`` with a nested dataclass of hyperparameters in place of each mapping; without a name, no flags for it."""
-    fields: list[tuple[str, Any, Any]] = [*_optional_fields(config), _hidden("env_kwargs")]
+    fields: list[tuple[str, Any, Any]] = [_hidden("env_kwargs")]
     for role in config.roles:
         empty = role not in chosen or ROLES[role].is_empty(chosen[role])
         fields.append(_hidden(f"{role}_kwargs") if empty else _nested(role, chosen[role], _defaults(config, role, chosen)))
     return dataclasses.make_dataclass(config.__name__, fields, bases=(config,), frozen=True)
-
-
-def _optional_fields(config: type[Config]) -> Iterator[tuple[str, Any, Any]]:
-    """Fields of type ``X | None`` as ``Union[None, X]``: tyro then needs no typeguard to see that None fits, a sixth of ``--help``."""
-    hints = config.fields()
-    for item in dataclasses.fields(config):  # type: ignore[arg-type]
-        if isinstance(hints[item.name], types.UnionType):
-            members = [member for member in typing.get_args(hints[item.name]) if member is not type(None)]
-            yield item.name, typing.Union[None, *members], dataclasses.field(default=item.default)
 
 
 def _hidden(name: str) -> tuple[str, Any, Any]:

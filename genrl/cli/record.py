@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from genrl.cli._flags import parse
-from genrl.errors import RunError
+from genrl.errors import RunError, command
 
 __all__ = ["main"]
 
@@ -37,5 +37,5 @@ def main(argv: list[str]) -> int:
     from genrl.runs import record
 
     print(record(flags.run, flags.out, episodes=flags.episodes, stochastic=flags.stochastic, seed=flags.seed, imports=flags.imports))
-    print(f"imitate it: genrl imitate --demos {flags.out}")
+    print(f"imitate it: {command('imitate', '--demos', flags.out)}")
     return 0

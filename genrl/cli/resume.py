@@ -25,6 +25,8 @@ class Resume:
     """Of a generative model: go on until this many epochs; by default until those that the run was started with."""
     demos: Path | None = None
     """Where the demonstrations of an imitation are now, if no longer where they were."""
+    device: str | None = None
+    """Device of the learner from now on; by default the one that the run was started with."""
     data: Path | None = None
     """Where the images of a generative model are now, an npz or a folder, if no longer where they were."""
     data_root: Path | None = None
@@ -33,7 +35,7 @@ class Resume:
     """Modules of your own that the run may import, where its task, learner or reward is a `module:Name`."""
 
 
-LEARNERS, GENERATORS = ("steps", "demos", "imports"), ("epochs", "data", "data_root")
+LEARNERS, GENERATORS = ("steps", "demos", "device", "imports"), ("epochs", "data", "data_root")
 """Flags of the two kinds of runs."""
 
 
@@ -54,7 +56,7 @@ def main(argv: list[str]) -> int:
     from genrl.cli._ending import report
     from genrl.runs import resume
 
-    return report(resume(flags.run, steps=flags.steps, demos=flags.demos, imports=flags.imports), flags.run)
+    return report(resume(flags.run, steps=flags.steps, demos=flags.demos, device=flags.device, imports=flags.imports), flags.run)
 
 
 def _refuse(flags: Resume, names: tuple[str, ...], others: tuple[str, ...], kind: str) -> None:

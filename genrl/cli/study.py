@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import tyro
 
 from genrl.cli._flags import parse
-from genrl.errors import RunError
+from genrl.errors import RunError, command
 
 if TYPE_CHECKING:
     from genrl.studies.executors import Executor
@@ -93,12 +93,12 @@ def _report(flags: Study, study: Matrix, decided: bool) -> int:
     for failure in document["failures"]:
         where = f"{failure['task']}, {failure['method']}, seed {failure['seed']}"
         print(f"genrl: {where} failed after {failure['tries']} tries: {failure['error']}", file=sys.stderr)
-    again = f"genrl study {flags.file}{f' --out {flags.out}' if flags.out else ''}"
+    again = command("study", flags.file, *(["--out", flags.out] if flags.out else []))
     if not decided:
         left = sum(not item.finished for item in results.cells)
         print(f"interrupted with {left} of {len(results.cells)} cells to go; go on with: {again}", file=sys.stderr)
         return 130
     if document["failures"]:
         print(f"the failed cells are in no number above; try them again with: {again} --retry", file=sys.stderr)
-    print(f"see it: genrl report {study.directory}")
+    print(f"see it: {command('report', study.directory)}")
     return 1 if document["failures"] else 0

@@ -15,7 +15,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from genrl.data import ImageData, Images
-from genrl.errors import RunError
+from genrl.errors import RunError, command, one_line
 from genrl.runs.directory import RunDirectory
 from genrl.runs.environments import make_env
 from genrl.runs.rendering import choose_backend, rendered
@@ -135,9 +135,7 @@ def _environment(env_id: str, env_kwargs: Mapping[str, Any]) -> Iterator[_Watche
     except RunError:
         raise
     except Exception as error:  # whatever a task does
-        raise RunError(
-            f"{env_id} failed while its frames were recorded ({type(error).__name__}: {' '.join(str(error).split())})"
-        ) from error
+        raise RunError(f"{env_id} failed while its frames were recorded ({type(error).__name__}: {one_line(error)})") from error
     finally:
         watched.close()
 
@@ -176,7 +174,7 @@ def _policy(path: Path, env_id: str, imports: Collection[str]) -> Iterator[Any]:
     run = RunDirectory.open(path)
     config = load_config(run, imports)
     if not run.model.is_file():
-        raise RunError(f"{run.path} has no model.zip yet; let it train for a moment, or go on with `genrl resume {run.path}`")
+        raise RunError(f"{run.path} has no model.zip yet; let it train for a moment, or go on with `{command('resume', run.path)}`")
     if config.env.rpartition(":")[2] != env_id.rpartition(":")[2]:
         raise RunError(f"the policy of {run.path} acts in {config.env}, not in {env_id}; write --data frames:{config.env}")
     with trained(run, config) as session:

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from genrl.errors import RunError
+from genrl.errors import RunError, one_line
 from genrl.files import save_state
 from genrl.generation.balance import trouble
 from genrl.generation.building import build
@@ -258,7 +258,7 @@ def _judge(
             problems.append(f"it was interrupted at the {name}")
             break
         except Exception as failure:  # whatever a model may do: the training is done and must be kept
-            problems.append(f"the {name} failed ({type(failure).__name__}: {' '.join(str(failure).split())})")
+            problems.append(f"the {name} failed ({type(failure).__name__}: {one_line(failure)})")
         else:
             found |= {name: made} if name in found else {}
     return found | {"judging_seconds": round(time.perf_counter() - start, 3), "judging_error": "; ".join(problems) or None}

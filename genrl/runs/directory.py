@@ -18,7 +18,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from genrl.errors import RunError, did_you_mean
+from genrl.errors import RunError, command, did_you_mean
 from genrl.files import write_whole
 
 __all__ = ["RunDirectory", "about"]
@@ -57,7 +57,7 @@ class RunDirectory:
             RunError: it exists with something in it, or can't be written.
         """
         if self.config.is_file():
-            raise RunError(f"{self.path} already holds a run; go on with it by `genrl resume {self.path}`, or choose another --out")
+            raise RunError(f"{self.path} already holds a run; go on with it by `{command('resume', self.path)}`, or choose another --out")
         if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             raise RunError(f"{self.path} exists and is not empty; choose another --out")
         parent = next(folder for folder in (self.path, *self.path.absolute().parents) if folder.exists())

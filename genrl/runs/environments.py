@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 import signal
 import warnings
@@ -10,10 +9,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import genrl_envs  # noqa: F401  (registers the tasks, also in the process of an environment)
 import gymnasium
 from gymnasium import spaces
 
-from genrl.errors import RunError, did_you_mean
+from genrl.errors import RunError, did_you_mean, one_line
+from genrl.roles import import_module_of_user
 from genrl.runs.config import RunConfig
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def make_env(env_id: str, env_kwargs: Mapping[str, Any], **render: Any) -> gymna
     module, _, name = env_id.rpartition(":")
     if module:
         try:
-            importlib.import_module(module)
+            import_module_of_user(module)
         except ImportError as error:
             advice = "run genrl from the folder that holds it"
             raise RunError(f"the module of --env {env_id} could not be imported ({error}); {advice}") from error
@@ -45,11 +46,12 @@ def make_env(env_id: str, env_kwargs: Mapping[str, Any], **render: Any) -> gymna
         return gymnasium.make(name, **env_kwargs, **render)
     except gymnasium.error.DependencyNotInstalled as error:
         extra = re.search(r"gymnasium\[([\w-]+)\]", str(error))  # its own advice also asks for compilers that wheels do not need
-        advice = f"type: pip install 'gymnasium[{extra[1]}]'" if extra else _one_line(error)
+        advice = f"type: pip install 'gymnasium[{extra[1]}]'" if extra else one_line(error)
         raise RunError(f"{name} needs a package that is not installed; {advice}") from error
     except Exception as error:  # whatever a task's constructor refuses
         given = " ".join(f"--env.{key} {value}" for key, value in env_kwargs.items())
-        raise RunError(f"{name} could not be made{f' with {given}' if given else ''}: {_one_line(error)}") from error
+        said = one_line(error).split(" was raised from")[0]  # which gymnasium.make adds (gymnasium/envs/registration.py)
+        raise RunError(f"{name} could not be made{f' with {given}' if given else ''}: {said}") from error
 
 
 def _hear_mujoco_once() -> None:
@@ -67,11 +69,6 @@ def _hear_mujoco_once() -> None:
             warnings.warn(f"MuJoCo: {message.strip()}", stacklevel=1)
 
     mujoco.set_mju_user_warning(hear)
-
-
-def _one_line(error: BaseException) -> str:
-    # gymnasium.make adds " was raised from the environment creator …" (gymnasium/envs/registration.py).
-    return " ".join(str(error).split(" was raised from")[0].split()) or type(error).__name__
 
 
 @dataclass(frozen=True)
@@ -120,7 +117,7 @@ def make_vec_env(config: RunConfig, wraps: Iterable[Callable[[VecEnv], VecEnv]] 
             return VecNormalize(env, norm_obs=config.normalize_obs, norm_reward=config.normalize_reward, gamma=gamma)
     except ValueError as error:
         env.close()
-        raise RunError(f"--normalize-obs can't take the observations of {config.env}: {_one_line(error)}") from error
+        raise RunError(f"--normalize-obs can't take the observations of {config.env}: {one_line(error)}") from error
     return env
 
 

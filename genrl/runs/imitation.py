@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium import spaces
 
 from genrl.data import DemonstrationError, Demonstrations
-from genrl.errors import RunError
+from genrl.errors import RunError, command
 from genrl.runs.config import ImitateConfig, RunConfig
 
 __all__ = ["Loaded", "completed", "fingerprint", "load"]
@@ -86,7 +86,7 @@ def _read(config: ImitateConfig) -> Demonstrations:
         return Demonstrations.load(config.demos)
     except FileNotFoundError as error:
         raise RunError(
-            f"there are no demonstrations at {config.demos}; make some with `genrl record --run RUN --out {config.demos}`"
+            f"there are no demonstrations at {config.demos}; make some with `{command('record', '--run', 'RUN', '--out', config.demos)}`"
         ) from error
     except DemonstrationError as error:
         raise RunError(str(error)) from error

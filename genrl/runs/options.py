@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, Self, Union, get_args, get_origin, ge
 
 from genrl.errors import RunError
 
-__all__ = ["Config", "fits", "in_words"]
+__all__ = ["Config", "check_device", "fits", "in_words", "is_there"]
 
 
 class Config:
@@ -76,6 +76,33 @@ class Config:
         for name, value in least.items():
             if getattr(self, name) < value:
                 raise RunError(f"{_flag(name)} is {getattr(self, name)}, but must be at least {value}")
+
+
+def check_device(name: str) -> None:
+    """Refuse a device that torch does not know or that is not there: SB3 would take the CPU in its place without a word.
+
+    Raises:
+        RunError: says what to type.
+    """
+    if not is_there(name):
+        raise RunError(f"--device is {name}, but torch finds no such device here; type --device cpu")
+
+
+def is_there(device: str) -> bool:
+    """Whether torch can compute on ``device``; `auto`, which is SB3's word for a GPU or else the CPU, always is.
+
+    Raises:
+        RunError: it is no device.
+    """
+    import torch
+
+    try:
+        known = torch.device("cpu" if device == "auto" else device)
+    except RuntimeError as error:
+        raise RunError(f"--device is {device!r}, which torch does not know; type cpu, cuda, cuda:1, mps or auto") from error
+    backend = getattr(torch, known.type, None) if known.type != "mps" else torch.backends.mps
+    count = getattr(backend, "device_count", lambda: 1)
+    return known.type == "cpu" or (backend is not None and backend.is_available() and (known.index or 0) < count())
 
 
 def _flag(name: str) -> str:

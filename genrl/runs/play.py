@@ -20,6 +20,7 @@ from genrl.runs.directory import RunDirectory
 from genrl.runs.environments import make_env
 from genrl.runs.eyes import kept_encoder
 from genrl.runs.interrupt import Interrupt
+from genrl.runs.options import is_there
 from genrl.runs.session import Session, build
 from genrl.sb3.learner import load_zip_parameters
 from genrl.sb3.state import load_vecnormalize_state
@@ -59,6 +60,7 @@ def trained(run: RunDirectory, config: RunConfig) -> Iterator[Session]:
         "n_envs": 1,
         "subproc": False,
         "steps": max(1, config.steps),
+        "device": config.device if is_there(config.device) else "cpu",
         "learner_kwargs": {**config.learner_kwargs, **small},
     }
     for role in (ROLES[name] for name in config.roles):

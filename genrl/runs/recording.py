@@ -11,7 +11,7 @@ import gymnasium
 import numpy as np
 
 from genrl.data import DemonstrationError, Demonstrations, Episode
-from genrl.errors import RunError
+from genrl.errors import RunError, command
 from genrl.runs.directory import RunDirectory
 from genrl.runs.environments import make_env
 from genrl.runs.play import load_config, play, trained
@@ -44,7 +44,7 @@ def record(
     run, out = RunDirectory.open(path), Path(out)
     config = load_config(run, imports)
     if not run.model.is_file():
-        raise RunError(f"{run.path} has no model.zip yet; let it train for a moment, or go on with `genrl resume {run.path}`")
+        raise RunError(f"{run.path} has no model.zip yet; let it train for a moment, or go on with `{command('resume', run.path)}`")
     if out.exists():
         raise RunError(f"{out} exists; choose another --out")
     env = Recording(make_env(config.env, config.env_kwargs))

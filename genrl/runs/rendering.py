@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from genrl.errors import RunError
+from genrl.errors import RunError, one_line
 from genrl.runs.environments import make_env
 
 __all__ = ["choose_backend", "rendered"]
@@ -30,7 +30,7 @@ def rendered(env: Any, name: str, command: str) -> np.ndarray:
     try:
         frame = env.render()
     except Exception as error:  # OpenGL, pygame and the task's own drawing fail in their own ways
-        raise RunError(f"{name} can't be drawn here ({' '.join(str(error).split())[:200]}); {_install_hint(error, command)}") from error
+        raise RunError(f"{name} can't be drawn here ({one_line(error)[:200]}); {_install_hint(error, command)}") from error
     if frame is None:
         raise RunError(f"{name} draws nothing in the render mode rgb_array; choose another task")
     return np.asarray(frame, dtype=np.uint8)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from genrl.errors import RunError
+from genrl.errors import RunError, one_line
 from genrl.files import save_state, write_whole
 from genrl.runs import pictures
 from genrl.runs.callbacks import Recorder
@@ -153,12 +153,12 @@ def finish_result(session: Session, run: RunDirectory, result: dict[str, Any], i
             if len(evaluation) < session.config.eval_episodes:
                 errors.append(f"{EVALUATION_INTERRUPTED} after {len(evaluation)} of {session.config.eval_episodes} episodes")
         except Exception as failure:  # whatever a task or a policy may raise: the training is done and must be kept
-            errors.append(f"the evaluation failed ({type(failure).__name__}: {' '.join(str(failure).split())})")
+            errors.append(f"the evaluation failed ({type(failure).__name__}: {one_line(failure)})")
     if session.config.pictures:
         try:
             pictures.draw(run)
         except Exception as failure:
-            errors.append(f"the pictures could not be drawn ({type(failure).__name__}: {' '.join(str(failure).split())})")
+            errors.append(f"the pictures could not be drawn ({type(failure).__name__}: {one_line(failure)})")
     evaluated = {"evaluation_return": _mean(evaluation), "evaluation_returns": evaluation}
     result = result | evaluated | {"evaluation_error": "; ".join(errors) or None}
     run.write_json(run.result, result)

@@ -20,6 +20,7 @@ from genrl.runs.environments import coverage_names, getattr_or, is_image, make_e
 from genrl.runs.eyes import Eyes, open_eyes
 from genrl.runs.hyperparameters import hyperparameters, resolve_kwargs
 from genrl.runs.imitation import Loaded, load
+from genrl.runs.options import check_device
 from genrl.runs.rewind import episodes, rewind
 from genrl.runs.sockets import Plug, Setting, plugs
 from genrl.sb3.learner import close, constructor_kwargs
@@ -162,6 +163,7 @@ def build(config: RunConfig) -> Session:
         RunError: names, keywords or spaces that don't go together.
     """
     config, classes = resolve(config)
+    check_device(config.device)
     eyes = open_eyes(config)
     probe = make_env(config.env, config.env_kwargs)
     try:

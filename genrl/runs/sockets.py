@@ -18,7 +18,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv
 
-from genrl.errors import RunError, one_line
+from genrl.errors import RunError, command, one_line
 from genrl.roles import ROLES, attribute
 from genrl.runs.config import ImitateConfig, RunConfig
 
@@ -169,6 +169,7 @@ def _reward_kwargs(setting: Setting, cls: type[Any]) -> dict[str, Any]:
     if "demonstrations" not in names:
         return kwargs
     if setting.loaded is None:
-        raise RunError(f"--reward {config.reward} learns from demonstrations; type: genrl imitate --reward {config.reward} --demos FILE")
+        needed = command("imitate", "--reward", config.reward, "--demos", "FILE")
+        raise RunError(f"--reward {config.reward} learns from demonstrations; type: {needed}")
     kwargs["demonstrations"] = setting.loaded.demonstrations
     return kwargs | ({"held_out": setting.loaded.held_out} if "held_out" in names else {})

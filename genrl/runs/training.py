@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
 
-from genrl.errors import RunError
+from genrl.errors import RunError, command, one_line
 from genrl.files import load_state, save_state
 from genrl.runs.callbacks import CheckFinite, Checkpointer, Recorder, Restore
 from genrl.runs.config import ExploreConfig, ImitateConfig, RunConfig
@@ -99,6 +99,7 @@ def resume(
     *,
     steps: int | None = None,
     demos: str | Path | None = None,
+    device: str | None = None,
     imports: Collection[str] = (),
     quiet: bool = False,
 ) -> dict[str, Any]:
@@ -113,6 +114,7 @@ def resume(
         path: the run directory.
         steps: go on until this many environment steps.
         demos: where the demonstrations of an imitation are now, if they moved.
+        device: where the learner is to compute from now on; by default as before.
         imports: modules that the run may import for a task, learner or reward of your own; a file alone imports nothing.
         quiet: no progress on stderr.
 
@@ -124,6 +126,8 @@ def resume(
     config = load_config(run, imports)
     if steps is not None:
         config = replace(config, steps=steps)
+    if device is not None:
+        config = replace(config, device=device)
     if isinstance(config, ImitateConfig):
         config = replace(config, demos=_demonstrations(config, demos))
     elif demos is not None:
@@ -131,12 +135,13 @@ def resume(
     try:
         checkpoint = load_state(run.checkpoint)
     except FileNotFoundError as error:
-        raise RunError(f"{run.path} was stopped before its first checkpoint; delete it and start again with `{_command(run)}`") from error
+        advice = f"delete it and start again with `genrl {config.command}`"
+        raise RunError(f"{run.path} was stopped before its first checkpoint; {advice}") from error
     except ValueError as error:
         raise RunError(str(error)) from error
     done = checkpoint["learner"]["counters"]["num_timesteps"]
     if done >= config.steps and is_complete(run, done, config.eval_episodes):
-        raise RunError(f"{run.path} has all its {done:,} steps; go further with `genrl resume {run.path} --steps {2 * done}`")
+        raise RunError(f"{run.path} has all its {done:,} steps; go further with `{command('resume', run.path, '--steps', 2 * done)}`")
     torch.set_num_threads(config.threads)
     session = build(config)
     try:
@@ -154,7 +159,8 @@ def resume(
 def _demonstrations(config: ImitateConfig, moved: str | Path | None) -> Path | None:
     demos = config.demos if moved is None else Path(moved)
     if demos is not None and not demos.exists():
-        raise RunError(f"there are no demonstrations at {demos}; say where they are now: genrl resume {config.directory} --demos FILE")
+        again = command("resume", config.directory, "--demos", "FILE")
+        raise RunError(f"there are no demonstrations at {demos}; say where they are now: {again}")
     return demos
 
 
@@ -204,7 +210,7 @@ def _train(
         save()
     except Exception as failure:
         if isinstance(failure, ValueError) and not checkpointer.started:
-            raise RunError(_one_line(failure)) from failure  # a part that refuses the others when it sees them
+            raise RunError(one_line(failure)) from failure  # a part that refuses the others when it sees them
         return Ending("failed", learner.num_timesteps, *_explain(failure, session))
     finally:
         progress.stop()
@@ -229,17 +235,9 @@ def _explain(failure: Exception, session: Session) -> tuple[str, bool]:
     """What stopped the training, in one sentence, and whether it was a NaN."""
     step = session.learner.num_timesteps
     if isinstance(failure, FloatingPointError):
-        return _one_line(failure), True
+        return one_line(failure), True
     if isinstance(failure, EOFError | BrokenPipeError | ConnectionResetError):
         return f"the process of an environment died at step {step}; run with --no-subproc to see why", False
     if not parameters_are_finite(session.learner):
         return f"the parameters of {type(session.learner).__name__} became NaN or infinite at step {step}", True
-    return f"{type(failure).__name__} at step {step}: {_one_line(failure)}", False
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
-
-
-def _command(run: RunDirectory) -> str:
-    return str(run.read_json(run.config).get("about", {}).get("command", "genrl explore"))
+    return f"{type(failure).__name__} at step {step}: {one_line(failure)}", False

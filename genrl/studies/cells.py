@@ -18,7 +18,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from genrl.errors import RunError
+from genrl.errors import RunError, one_line
 from genrl.runs.config import RunConfig
 from genrl.runs.directory import RunDirectory
 
@@ -148,7 +148,7 @@ def _train(job: Job) -> Outcome:
     except RunError as error:
         return Outcome("refused", str(error))
     except Exception as error:  # one bad cell never stops the others
-        return Outcome("failed", f"{type(error).__name__}: {' '.join(str(error).split())}")
+        return Outcome("failed", f"{type(error).__name__}: {one_line(error)}")
     if result["status"] == "failed":
         return Outcome("refused" if result["diverged"] else "failed", result["error"])
     if reason := result["evaluation_error"]:

@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, Protocol, TypeVar
 
-from genrl.errors import RunError
+from genrl.errors import RunError, one_line
 
 __all__ = ["Executor", "InProcess", "Processes", "Ray", "WorkerDied"]
 
@@ -192,7 +192,7 @@ class Ray:
                 self._start(options)
         except (ConnectionError, ValueError, RuntimeError) as error:
             where = f"at {self.address}" if self.address else "here"
-            raise RunError(f"no Ray cluster {where} ({' '.join(str(error).split())}); start one with `ray start --head`") from error
+            raise RunError(f"no Ray cluster {where} ({one_line(error)}); start one with `ray start --head`") from error
 
     def _start(self, options: dict[str, Any]) -> None:
         """A cluster of this machine alone. Ray gives 127.0.0.1 up for an address that others can reach unless it knows no clusters."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from genrl.errors import one_line
 from genrl.studies.cells import CellState, Job, Outcome, is_finished, run_cell, unpack
 from genrl.studies.directory import open_directory
 from genrl.studies.executors import Executor, WorkerDied
@@ -84,7 +85,7 @@ def _film(job: tuple[Path, tuple[str, ...]]) -> Outcome:
     try:
         watch(job[0], steps=500, size=320, imports=job[1])
     except Exception as error:  # no renderer, no screen: the numbers are there all the same
-        return Outcome("failed", " ".join(str(error).split()))
+        return Outcome("failed", one_line(error))
     return Outcome("finished")
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from genrl.errors import command
 from genrl.runs.directory import RunDirectory
 from genrl.studies import statistics
 from genrl.studies.directory import FORMAT
@@ -38,7 +39,7 @@ def summarize(results: Results) -> dict[str, Any]:
         "format": FORMAT,
         "study": study.name,
         "title": study.title,
-        "command": f"genrl study {study.source}",
+        "command": command("study", study.source),
         "score": study.settings.score,
         "baseline": study.baseline,
         "seeds": list(study.settings.seeds),

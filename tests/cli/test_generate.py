@@ -189,7 +189,10 @@ def test_flags_of_learners_are_refused_for_a_generative_model(capsys):
     known = "it has --epochs, --data, --data-root"
     assert capsys.readouterr().err == f"genrl: run is the run of a generative model, which has no --steps; {known}\n"
     assert main(["resume", "taken", "--epochs", "9"]) == 2
-    assert capsys.readouterr().err == "genrl: taken is the run of a learner, which has no --epochs; it has --steps, --demos, --imports\n"
+    assert (
+        capsys.readouterr().err
+        == "genrl: taken is the run of a learner, which has no --epochs; it has --steps, --demos, --device, --imports\n"
+    )
     assert main(["watch", "run"]) == 2
     assert (
         capsys.readouterr().err == "genrl: run is the run of a generative model, which has no learner and no policy; look at its pictures\n"

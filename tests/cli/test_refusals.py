@@ -43,6 +43,8 @@ BAD = {
     f"explore --env FrozenLake-v1 --reward {SURPRISE}": f"--reward {SURPRISE} on FrozenLake-v1: "
     "Surprise takes observations of a flat Box, shape (n,), but was given Discrete; "
     "wrap the environment in gymnasium.wrappers.FlattenObservation",
+    "explore --device gpu": "--device is 'gpu', which torch does not know; type cpu, cuda, cuda:1, mps or auto",
+    "explore --device cuda:63": "--device is cuda:63, but torch finds no such device here; type --device cpu",
     "explore --coverage x y": "--coverage x is no observation and no key of info; it has position, velocity and the indices below 2",
     "explore --out taken": "taken already holds a run; go on with it by `genrl resume taken`, or choose another --out",
     "explore --out full": "full exists and is not empty; choose another --out",
