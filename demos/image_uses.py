@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from genrl.data import ImageData, Images, load_images
 from genrl.generation.classifier import judge
 from genrl.generation.metrics import compare_with_floor
-from genrl.generation.pictures import as_bytes, by_code, grid
+from genrl.generation.pictures import as_bytes, grid
 from genrl.generation.probe import LinearProbe, balanced
 from genrl.models import pixelcnn, realnvp
 from genrl.models.base import load_model
@@ -222,7 +222,7 @@ def codes(runs: Path, root: Path | None) -> dict[str, Any]:
     """Draw one code of InfoGAN along each row in demos/results/codes.png: its categories, then each number from -2 to 2."""
     model: Any = load_model(fitted_models(runs, "infogan-0")[0])
     torch.manual_seed(2)
-    drawn = by_code(model)
+    drawn = model.sweeps(8, 10)
     drawn["code_1_classes"] = drawn["code_1_classes"].unflatten(0, (-1, 10))[:, _by_digit(model, load_images("mnist", root))].flatten(0, 1)
     names = ["category", "first number", "second number"]
     rows = [images[:20] for images in drawn.values()]

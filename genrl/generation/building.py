@@ -1,18 +1,19 @@
-"""The model of a run, built from its configuration and its images; and the configuration with all that was decided."""
+"""The model of a run, built from its configuration and its images."""
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import torch
 
 from genrl.errors import RunError
-from genrl.generation.config import AUTO, GenerateConfig
+from genrl.generation.config import GenerateConfig, known
+from genrl.generation.images import RunImages
 from genrl.generation.recipes import Shape, recipe_of
-from genrl.generation.source import Source
 from genrl.models.base import ImageModel
 from genrl.models.training import faster_precision
 from genrl.roles import MODELS
@@ -21,60 +22,70 @@ from genrl.runs.hyperparameters import hyperparameters, resolve_kwargs
 __all__ = ["build"]
 
 
-def build(config: GenerateConfig, source: Source) -> tuple[ImageModel, GenerateConfig]:
-    """The model, and the configuration with every value that it was built and will be fitted with.
+def build(config: GenerateConfig, source: RunImages) -> tuple[ImageModel, GenerateConfig]:
+    """The model of a run, and its configuration with nothing left to decide.
 
     Raises:
         RunError: arguments that the model refuses, images that it can't take, labels that it needs and that are missing, a batch that is
             too small for it.
     """
-    recipe, cls, shape = recipe_of(config.model), MODELS.load(config.model), source.data.train.shape
-    assert cls is not None
-    flags, given = hyperparameters(cls), {name: value for name, value in config.model_kwargs.items() if value is not None}
-
-    def made(shape: Shape) -> tuple[ImageModel, dict[str, Any]]:
-        """Of images of that shape, with the values of its flags."""
-        decided = {**recipe.sized(shape, config.levels), **recipe.always}
-        kwargs = resolve_kwargs(cls, {name: value for name, value in decided.items() if name in flags} | given, "model")
-        if recipe.needs_labels:
-            _ = source.data.train.needed_labels
-        if source.data.train.labels is not None and recipe.classes:
-            decided["n_classes"] = _classes(source)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed)
-            return cls(decided.pop("first", shape), **decided | kwargs), kwargs
-
+    shape = source.data.train.shape
     try:
-        model, kwargs = made(shape)
+        kwargs = _arguments(config, source, shape)
+        model = _made(config, shape, kwargs)
     except RunError:
         raise
     except ValueError as error:
-        raise RunError(f"--model {config.model} on {config.data}: {error}{_other_size(made, shape, recipe.largest)}") from error
-    images = len(source.data.train)
-    config = _resolved(replace(config, model_kwargs=kwargs), images)
-    least = images if recipe.counts else images // math.ceil(images / config.batch_size)  # batches are equal parts
-    if least < recipe.fewest_in_a_batch:
-        raise RunError(
-            f"--batch-size {config.batch_size} makes batches of {least} of {images} images, but --model {config.model} "
-            f"needs at least {recipe.fewest_in_a_batch}; give another --batch-size"
-        )
+        raise RunError(f"--model {config.model} on {config.data}: {error}{_other_size(config, source)}") from error
+    flags = hyperparameters(type(model))
+    own = {name: value for name, value in kwargs.items() if name in flags}
+    config = _planned(replace(config, model_kwargs=own), len(source.data.train))
+    _check_batch(config, model, len(source.data.train))
     return model, config
 
 
-def _other_size(made: Callable[[Shape], object], shape: Shape, largest: int) -> str:
-    """The flag that helps, if it is the size of images that a model refuses."""
-    side = max(shape[1:])
-    for size in (max(8, 4 * round(side / 4)), max(8, 8 * round(side / 8)), largest):
+def _arguments(config: GenerateConfig, source: RunImages, shape: Shape) -> dict[str, Any]:
+    """Arguments of the model's constructor for images of that shape: its flags, and what the images decide."""
+    recipe, cls = recipe_of(config.model), _class(config)
+    decided = {**recipe.sized(shape, known(config.levels)), **recipe.always}
+    if recipe.needs_labels:
+        _ = source.data.train.needed_labels
+    if source.data.train.labels is not None and recipe.classes:
+        decided["n_classes"] = _classes(source)
+    flags, given = hyperparameters(cls), {name: value for name, value in config.model_kwargs.items() if value is not None}
+    own = resolve_kwargs(cls, {name: value for name, value in decided.items() if name in flags} | given, "model")
+    takes = inspect.signature(cls).parameters
+    return {name: value for name, value in decided.items() if name in takes or name == "first"} | own
+
+
+def _made(config: GenerateConfig, shape: Shape, arguments: Mapping[str, Any]) -> ImageModel:
+    rest = dict(arguments)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        return _class(config)(rest.pop("first", shape), **rest)
+
+
+def _class(config: GenerateConfig) -> type[Any]:
+    cls = MODELS.load(config.model)
+    assert cls is not None
+    return cls
+
+
+def _other_size(config: GenerateConfig, source: RunImages) -> str:
+    """The flag that helps, where it is the size of images that a model refuses."""
+    channels, *sides = source.data.train.shape
+    for size in (max(8, 4 * round(max(sides) / 4)), max(8, 8 * round(max(sides) / 8)), recipe_of(config.model).largest):
+        shape = (channels, size, size)
         try:
-            made((shape[0], size, size))
+            _made(config, shape, _arguments(config, source, shape))
         except ValueError:
             continue
         return f"; --size {size} would do"
     return ""
 
 
-def _classes(source: Source) -> int:
-    """How many there are, in all the images.
+def _classes(source: RunImages) -> int:
+    """Number of classes in all images.
 
     Raises:
         ValueError: test images without labels.
@@ -85,14 +96,26 @@ def _classes(source: Source) -> int:
     return max(train.n_classes, test.n_classes)
 
 
-def _resolved(config: GenerateConfig, images: int) -> GenerateConfig:
-    """With the settings of the fit."""
+def _planned(config: GenerateConfig, images: int) -> GenerateConfig:
+    """``config`` with the numbers of the fit."""
     config = replace(config, precision=faster_precision(config.precision))
-    if recipe_of(config.model).counts:
+    recipe = recipe_of(config.model)
+    if recipe.counts:
         return replace(config, epochs=1)
-    settings = recipe_of(config.model).settings(config.levels)
-    values: dict[str, Any] = {"batch_size": settings.batch_size, "learning_rate": settings.learning_rate}
-    config = replace(config, **{name: value for name, value in values.items() if getattr(config, name) == AUTO})
-    if config.epochs == AUTO:
-        config = replace(config, epochs=max(1, round(settings.steps / math.ceil(images / config.batch_size))))
-    return config
+    plan = recipe.plan(known(config.levels))
+    batch_size = plan.batch_size if config.batch_size is None else config.batch_size
+    rate = plan.learning_rate if config.learning_rate is None else config.learning_rate
+    epochs = max(1, round(plan.steps / math.ceil(images / batch_size))) if config.epochs is None else config.epochs
+    return replace(config, batch_size=batch_size, learning_rate=rate, epochs=epochs)
+
+
+def _check_batch(config: GenerateConfig, model: ImageModel, images: int) -> None:
+    """Refuse batches that are too small for the model; all are equal parts of the images."""
+    if recipe_of(config.model).counts:
+        return
+    made = images // math.ceil(images / known(config.batch_size))
+    if made < model.fewest_in_a_batch:
+        raise RunError(
+            f"--batch-size {config.batch_size} makes batches of {made} of {images} images, but --model {config.model} "
+            f"needs at least {model.fewest_in_a_batch}; give another --batch-size"
+        )

@@ -35,7 +35,11 @@ class GenerationDirectory(RunDirectory):
 
     @classmethod
     def open(cls, path: str | Path) -> GenerationDirectory:
-        """The directory of an existing run; errors as those of every run."""
+        """The directory of an existing run.
+
+        Raises:
+            RunError: there is no run.
+        """
         return cls(super().open(path).path)
 
     def read_config(self) -> GenerateConfig:
@@ -45,7 +49,7 @@ class GenerationDirectory(RunDirectory):
         return replace(GenerateConfig.from_dict(values), out=self.path)
 
     def rows(self) -> list[dict[str, float]]:
-        """Of the log, one for each epoch that the checkpoint has.
+        """Rows of the log, one for each epoch that the checkpoint has.
 
         Raises:
             RunError: the checkpoint is broken.
@@ -66,7 +70,7 @@ class GenerationDirectory(RunDirectory):
         write_whole(self.progress, buffer.getvalue().encode())
 
     def is_complete(self) -> bool:
-        """Whether all that was trained is measured and drawn too."""
+        """Whether everything that was trained has been measured and drawn."""
         result = self.read_json(self.result) if self.result.is_file() else {}
         done = (result.get("status"), result.get("epochs"), result.get("judging_error"))
         return done == ("finished", len(self.rows()), None)

@@ -1,8 +1,7 @@
-"""How good a generative model is, in numbers that stand beside those of a trivial one: its likelihood, and distances of its samples."""
+"""Numbers that say how good a generative model is, each beside that of a trivial one: its likelihood, and distances of its samples."""
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -15,30 +14,26 @@ from torch import Tensor
 from genrl.data import Images
 from genrl.generation.balance import Balance
 from genrl.generation.classifier import Classifier, judge
-from genrl.generation.config import AUTO, GenerateConfig
+from genrl.generation.config import GenerateConfig
+from genrl.generation.images import RunImages
 from genrl.generation.metrics import compare_with_floor, inception_score
-from genrl.generation.recipes import recipe_of
-from genrl.generation.source import Source
 from genrl.models.base import ImageModel
-from genrl.models.capabilities import Density, Sampler
-from genrl.models.conditional_vae import ConditionalVAE
-from genrl.models.gan import GAN
+from genrl.models.capabilities import Completer, Density, Sampler
 from genrl.models.naive_bayes import NaiveBayes, PixelHistograms
 from genrl.models.pixels import bits_per_dim
-from genrl.models.semi_supervised import SemiSupervisedGAN
 
 __all__ = ["accuracy", "balance_of", "distances", "judged_images", "likelihood", "no_distances"]
 
 SEED = 12_345
-"""Of all that is drawn to judge: the same images, levels and noise for every model and every seed of a run."""
+"""Seed of everything that is drawn to judge: every model and every seed of a run meets the same images, levels and noise."""
 BATCH = 250
 FEWEST = 20
-"""Images that distances need."""
+"""Fewest images of which distances are taken."""
 JUDGED_SIZES = range(8, 65)
-"""Pixels a side of images that the classifier takes whose features are compared."""
+"""Pixels a side of images that the judge takes, the classifier whose features are compared."""
 
 
-def judged_images(source: Source, n: int) -> Images:
+def judged_images(source: RunImages, n: int) -> Images:
     """At most ``n`` images of the test set, drawn at random."""
     test = source.data.test
     order = torch.randperm(len(test), generator=torch.Generator().manual_seed(SEED))
@@ -46,25 +41,22 @@ def judged_images(source: Source, n: int) -> Images:
 
 
 def draws(config: GenerateConfig, model: ImageModel) -> int | None:
-    """Of the latent vector for each image in a model's bound, or ``None`` for a model that has no such bound."""
-    if not isinstance(model, Density) or "samples" not in inspect.signature(model.log_prob).parameters:
-        return None
-    if config.judge_samples != AUTO:
-        return config.judge_samples
-    return recipe_of(config.model).judge_samples or (500 if math.prod(model.image_shape) <= 1024 else 100)
+    """Importance samples per image in the bound; ``None`` for a model that has no such bound."""
+    usual = model.bound_samples()
+    return config.judge_samples if usual is not None and config.judge_samples is not None else usual
 
 
 @torch.no_grad()
-def likelihood(config: GenerateConfig, source: Source, model: ImageModel) -> dict[str, Any] | None:
-    """Nats an image and bits a number of the judged images, with the floor of independent pixels; nothing for a model without a density.
+def likelihood(config: GenerateConfig, source: RunImages, model: ImageModel) -> dict[str, Any] | None:
+    """Nats per image and bits per dimension of the judged images, beside the floor of independent pixels; none without a density.
 
-    Of black and white images the floor is naive Bayes with one class, of others a histogram of levels for each pixel.
+    The floor of black and white images is naive Bayes with one class; that of other images is a histogram of levels for each pixel.
     """
-    if not isinstance(model, Density) or not config.judge_images:
+    if not config.judge_images or not isinstance(model, Density):
         return None
     images = judged_images(source, config.judge_images)
     x = source.seen(images, SEED)
-    if isinstance(model, ConditionalVAE):
+    if isinstance(model, Completer):
         return _completion(config, source, model, x)
     samples = draws(config, model)
     arguments = {} if samples is None else {"samples": samples}
@@ -80,11 +72,11 @@ def likelihood(config: GenerateConfig, source: Source, model: ImageModel) -> dic
     }
 
 
-def _completion(config: GenerateConfig, source: Source, model: ConditionalVAE, x: Tensor) -> dict[str, Any]:
-    """Of what is wanted, given the rest; the floor is the plain network that makes the first guess."""
-    assert source.task is not None
+def _completion(config: GenerateConfig, source: RunImages, model: Any, x: Tensor) -> dict[str, Any]:
+    """The likelihood of what is wanted, given the rest; the floor is the plain network that makes the first guess."""
+    assert source.corruption is not None
     generator, samples = torch.Generator().manual_seed(SEED), draws(config, model)
-    parts = [source.task(part, generator) for part in x.split(BATCH)]
+    parts = [source.corruption(part, generator) for part in x.split(BATCH)]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         log_p = torch.cat([model.log_prob(*part, samples=samples or 1) for part in parts])
@@ -94,8 +86,8 @@ def _completion(config: GenerateConfig, source: Source, model: ConditionalVAE, x
     return about | _in_units(log_p, shape) | {"floor": _in_units(guess, shape), "floor_name": "plain network"}
 
 
-def _floor(source: Source, x: Tensor) -> Tensor:
-    """Log p of ``x`` by independent pixels, nats, ``(batch,)``."""
+def _floor(source: RunImages, x: Tensor) -> Tensor:
+    """log p(x) by independent pixels, in nats, ``(batch,)``."""
     if source.levels == 2:
         bayes = NaiveBayes(source.data.train.shape)
         bayes.count((grey, None) for grey in _batches(source.data.train))
@@ -115,12 +107,12 @@ def _in_units(log_p: Tensor, shape: tuple[int, int, int]) -> dict[str, float]:
 
 
 @torch.no_grad()
-def distances(config: GenerateConfig, source: Source, model: ImageModel) -> dict[str, Any] | None:
-    """FID, KID, precision and recall of samples against test images, with the floor of as many training images against the same.
+def distances(config: GenerateConfig, source: RunImages, model: ImageModel) -> dict[str, Any] | None:
+    """FID, KID, precision and recall of samples against test images, beside the floor of as many training images against the same.
 
-    The features are those of a classifier that is trained here on the images' labels: nothing without labels, with too few images, or with
-    sizes that it does not take. Beside them the share of the test images that it names right, and the Inception score by its classes, of
-    the samples and of the test images.
+    The features are those of a classifier that is trained here on the images' labels, so there are no distances without labels, with too
+    few images, or with sizes that it does not take. The result also has the share of test images that the classifier names right, and the
+    Inception scores by its classes of the samples and of the test images.
     """
     train = source.data.train
     if not isinstance(model, Sampler) or _obstacle(config, source):
@@ -131,9 +123,8 @@ def distances(config: GenerateConfig, source: Source, model: ImageModel) -> dict
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         generated = torch.cat([model.sample(len(part)) for part in torch.arange(len(test)).split(500)])
-    # Means are compared with the images themselves, drawn levels with images whose levels are drawn alike.
-    draws_levels = recipe_of(config.model).draws_levels
-    real, other = (source.seen(part, SEED) if draws_levels else part.batch() for part in (test, known))
+    # Means are compared with the images themselves, samples of levels with images whose levels are drawn in the same way.
+    real, other = (source.seen(part, SEED) if model.draws_levels else part.batch() for part in (test, known))
     classifier = _classifier(source)
     found, floor = compare_with_floor(classifier.features, other, real, generated, seed=SEED)
     scores = [inception_score(torch.cat([classifier(part) for part in x.split(500)])) for x in (generated, real)]
@@ -148,22 +139,23 @@ def distances(config: GenerateConfig, source: Source, model: ImageModel) -> dict
 
 
 @torch.no_grad()
-def accuracy(config: GenerateConfig, source: Source, model: ImageModel) -> dict[str, Any] | None:
+def accuracy(config: GenerateConfig, source: RunImages, model: ImageModel) -> dict[str, Any] | None:
     """Share of the judged images that a classifier of few labels names right; the floor is the nearest labelled image, pixel by pixel."""
-    if not isinstance(model, SemiSupervisedGAN) or source.labelled is None or not config.judge_images:
+    if source.labelled is None or not config.judge_images:
         return None
+    classifier: Any = model
     images, few = judged_images(source, config.judge_images), source.labelled
     x, known = images.batch(), images.needed_labels
     nearest = few.needed_labels[torch.cdist(x.flatten(1), few.batch().flatten(1)).argmin(1)]
-    right = (model.classify(x).argmax(1) == known).double().mean()
+    right = (classifier.classify(x).argmax(1) == known).double().mean()
     return {"images": len(images), "labels": len(few), "accuracy": float(right), "floor": float((nearest == known).double().mean())}
 
 
 def balance_of(
-    config: GenerateConfig, source: Source, model: ImageModel, rows: Sequence[Mapping[str, float]], say: Callable[[str], None]
+    config: GenerateConfig, source: RunImages, model: ImageModel, rows: Sequence[Mapping[str, float]], say: Callable[[str], None]
 ) -> Balance | None:
-    """What watches the two players of a GAN from ``rows`` of its log on; where images can be classified, with the classes that it draws."""
-    if not isinstance(model, GAN):
+    """The watch over a GAN's two players, after ``rows`` of its log; where images can be classified, it counts the classes drawn."""
+    if not model.adversarial:
         return None
     images = judged_images(source, 2_000)
     real = source.seen(images, SEED)
@@ -173,13 +165,13 @@ def balance_of(
     return Balance(real, classifier, images.labels, before=rows, seed=config.seed, say=say)
 
 
-def no_distances(config: GenerateConfig, source: Source, model: ImageModel) -> str | None:
-    """Why there are none, in words, for a model that has no other reason than its images."""
+def no_distances(config: GenerateConfig, source: RunImages, model: ImageModel) -> str | None:
+    """The reason in words why images have no distances, for a model that could have them."""
     return _obstacle(config, source) if isinstance(model, Sampler) and config.judge_images else None
 
 
-def _obstacle(config: GenerateConfig, source: Source) -> str | None:
-    """What keeps a classifier from judging, in words, if anything does: images enough, labels, and sizes that it takes are needed."""
+def _obstacle(config: GenerateConfig, source: RunImages) -> str | None:
+    """The reason in words why the classifier can't judge, if there is one: it needs labels, enough images, and sizes that it takes."""
     train, test = source.data.train, source.data.test
     if train.labels is None:
         return "the images have no labels"
@@ -198,14 +190,14 @@ def _obstacle(config: GenerateConfig, source: Source) -> str | None:
     return None
 
 
-def _classifier(source: Source) -> Classifier:
+def _classifier(source: RunImages) -> Classifier:
     folder = _judge_folder()
     with torch.enable_grad():
         return judge(source.data.train, cache=None if folder is None else folder / f"{source.checksum()[:16]}.safetensors")
 
 
 def _judge_folder() -> Path | None:
-    """Where classifiers are kept for the next run on the same images; ``None`` where nothing can be written."""
+    """Folder where classifiers are kept for the next run on the same images; ``None`` where nothing can be written."""
     import pooch
 
     folder = Path(pooch.os_cache("genrl")) / "judges"

@@ -16,34 +16,28 @@ from genrl.files import write_whole
 from genrl.generation.config import GenerateConfig
 from genrl.generation.curves import balance_picture, curves_picture
 from genrl.generation.directory import GenerationDirectory
+from genrl.generation.images import RunImages
 from genrl.generation.judging import judged_images
-from genrl.generation.source import Source
 from genrl.models.base import ImageModel
-from genrl.models.capabilities import Decoder, Encoder, Sampler
-from genrl.models.conditional_vae import ConditionalVAE
-from genrl.models.diffusion import Diffusion
-from genrl.models.gan import GAN
-from genrl.models.infogan import Codes
-from genrl.models.latents import walk
-from genrl.models.realnvp import RealNVP
+from genrl.models.capabilities import ClassSampler, Completer, Decoder, Encoder, LatentSampler, Sampler
 from genrl.runs.pictures import INK
 
-__all__ = ["Film", "by_code", "draw", "grid"]
+__all__ = ["SamplesOverTime", "as_bytes", "draw", "grid"]
 
 TILE = 84
-"""Pixels a side of an image in a grid, at least; smaller ones are magnified by a whole number, so that every pixel stays a square."""
+"""Pixels a side of an image in a grid, about; smaller images are magnified by a whole number, so that every pixel stays a square."""
 GAP = 4
 EDGE = "#d5d8dc"
-"""A line around each image, without which a white one has no end."""
-FILM_ROWS, FILM_COLUMNS = 8, 10
+"""Colour of the line around each image, without which a white image has no edge."""
+ROWS, COLUMNS = 8, 10
+"""Rows and columns of a grid, other than that of the samples."""
 
 
-def draw(config: GenerateConfig, run: GenerationDirectory, source: Source, model: ImageModel, result: Mapping[str, Any]) -> None:
-    """Draw all that this model can show; ``result`` tells the floor of its likelihood."""
+def draw(config: GenerateConfig, run: GenerationDirectory, source: RunImages, model: ImageModel, result: Mapping[str, Any]) -> None:
+    """Draw everything that this model can show; ``result`` has the floor of its likelihood."""
     rows = run.rows()
-    if rows and "discriminator" in rows[0]:
-        title = f"{config.subject}\n{config.model}, seed {config.seed}"
-        balance_picture(run, rows, title)
+    if rows and model.adversarial:
+        balance_picture(run, rows, f"{config.subject}\n{config.model}, seed {config.seed}")
     else:
         curves_picture(config, run, result)
     with torch.random.fork_rng(devices=[]):
@@ -51,39 +45,38 @@ def draw(config: GenerateConfig, run: GenerationDirectory, source: Source, model
         if isinstance(model, Sampler):
             _save(run, "samples", grid(as_bytes(model.sample(config.samples)), columns=8 if config.samples >= 8 else config.samples))
         _over_time(run)
-        if isinstance(model, GAN | Diffusion) and model.conditional:
+        if isinstance(model, ClassSampler) and model.conditional:
             _save(run, "classes", grid(as_bytes(by_class(model)), COLUMNS, [str(label) for label in range(model.n_classes)]))
-        if isinstance(model, GAN):
-            _save(run, "interpolations", grid(as_bytes(between(model)), COLUMNS))
-        if isinstance(model, GAN) and model.codes is not None:
-            for name, images in by_code(model).items():
+        if isinstance(model, LatentSampler):
+            _save(run, "interpolations", grid(as_bytes(model.walks(ROWS, COLUMNS)), COLUMNS))
+            for name, images in model.sweeps(ROWS, COLUMNS).items():
                 _save(run, name, grid(as_bytes(images), len(images) // ROWS))
-        if isinstance(model, ConditionalVAE):
+        if isinstance(model, Completer):
             _completions(run, source, model)
         if isinstance(model, Encoder) and isinstance(model, Decoder):
             _coding(run, source, model)
 
 
-class Film:
-    """Samples of a model while it learns, from the same noise every time.
+class SamplesOverTime:
+    """A file of samples that a model draws while it learns, from the same noise every time.
 
     Args:
-        path: an npz, written anew with every row: ``epochs``, and ``images``, uint8, ``(row, sample, channel, height, width)``.
-        epochs: of the whole fit; about eight of them get a row, early ones more often.
-        seed: of the noise.
+        path: an npz that is written anew with every row: ``epochs``, and ``images``, uint8 ``(row, sample, channel, height, width)``.
+        epochs: epochs of the whole fit; about eight of them get a row, early ones more often.
+        seed: seed of the noise.
     """
 
     def __init__(self, path: Path, epochs: int, seed: int) -> None:
         self.path, self.seed = path, seed
-        self.shown = {round(epoch) for epoch in np.geomspace(1, epochs, FILM_ROWS)}
+        self.shown = {round(epoch) for epoch in np.geomspace(1, epochs, ROWS)}
 
     def add(self, model: ImageModel, epoch: int) -> None:
-        """Draw a row, if this epoch gets one."""
+        """Draw and write a row, if this epoch gets one."""
         if epoch not in self.shown or not isinstance(model, Sampler):
             return
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            images = as_bytes(model.sample(FILM_COLUMNS))
+            images = as_bytes(model.sample(COLUMNS))
         epochs, before = self.read()
         kept = [row for row, when in zip(before, epochs, strict=True) if when < epoch]
         buffer = io.BytesIO()
@@ -93,7 +86,7 @@ class Film:
         write_whole(self.path, buffer.getvalue())
 
     def read(self) -> tuple[list[int], Sequence[np.ndarray]]:
-        """Epochs and their rows."""
+        """The epochs and their rows of samples."""
         if not self.path.is_file():
             return [], []
         with np.load(self.path, allow_pickle=False) as file:
@@ -101,7 +94,7 @@ class Film:
 
 
 def as_bytes(x: Tensor) -> Tensor:
-    """uint8 of levels in [0, 1]."""
+    """Levels in [0, 1] as bytes."""
     return (x.detach() * 255).round().clamp(0, 255).byte()
 
 
@@ -110,8 +103,8 @@ def grid(images: Tensor, columns: int, labels: Sequence[str] = ()) -> Image.Imag
 
     Args:
         images: uint8, ``(image, 1 or 3, height, width)``.
-        columns: images a row.
-        labels: of the rows, to their left.
+        columns: images in a row.
+        labels: words to the left of each row.
 
     Example:
         >>> grid(torch.zeros(6, 1, 28, 28, dtype=torch.uint8), columns=3).size
@@ -148,17 +141,17 @@ def _save(run: GenerationDirectory, name: str, picture: Image.Image) -> None:
 
 
 def _over_time(run: GenerationDirectory) -> None:
-    epochs, rows = Film(run.film, 1, 0).read()
+    epochs, rows = SamplesOverTime(run.film, 1, 0).read()
     if epochs:
         images = torch.as_tensor(np.concatenate(rows))
         _save(run, "samples_over_time", grid(images, len(rows[0]), [f"epoch {epoch}" for epoch in epochs]))
 
 
-def _completions(run: GenerationDirectory, source: Source, model: ConditionalVAE) -> None:
-    """Test images: what is given of them, grey where nothing is, two completions, and the images."""
-    assert source.task is not None
+def _completions(run: GenerationDirectory, source: RunImages, model: Completer) -> None:
+    """Test images: what is given of them (grey where nothing is), two completions, and the images themselves."""
+    assert source.corruption is not None
     x = source.seen(judged_images(source, 2 * COLUMNS), 0)
-    target, given, _ = source.task(x, torch.Generator().manual_seed(0))
+    target, given, _ = source.corruption(x, torch.Generator().manual_seed(0))
     value, known = given.chunk(2, dim=1)
     rows = (value.clamp(0, 1) + 0.35 * (1 - known), model.complete(given), model.complete(given), target)
     columns = min(COLUMNS, len(x))
@@ -168,11 +161,11 @@ def _completions(run: GenerationDirectory, source: Source, model: ConditionalVAE
 
 
 @torch.no_grad()
-def _coding(run: GenerationDirectory, source: Source, model: Any) -> None:
-    """Test images above what the model makes of their codes, unless it is sure to make the same; and what lies between two codes."""
+def _coding(run: GenerationDirectory, source: RunImages, model: Any) -> None:
+    """Test images above their reconstructions, unless these are exact; and images between two codes."""
     x = source.seen(judged_images(source, 4 * COLUMNS), 0)
     codes = model.encode(x)
-    if not isinstance(model, RealNVP):
+    if not model.exact_inverse:
         made = model.decode(codes)
         columns = min(COLUMNS, len(x))
         rows = len(x) // columns
@@ -184,40 +177,7 @@ def _coding(run: GenerationDirectory, source: Source, model: Any) -> None:
         _save(run, "interpolations", grid(as_bytes(model.decode(between.flatten(0, 1))), COLUMNS))
 
 
-ROWS, COLUMNS = 8, 10
-
-
-def by_class(model: GAN | Diffusion) -> Tensor:
-    """Draws of each class, a class a row of ``COLUMNS``."""
+def by_class(model: ClassSampler) -> Tensor:
+    """Draws of each class, a class in each row of ``COLUMNS``."""
     labels = torch.arange(model.n_classes).repeat_interleave(COLUMNS)
-    return model.sample(len(labels), labels)
-
-
-def between(model: GAN) -> Tensor:
-    """``ROWS`` rows of draws whose noise walks in ``COLUMNS`` steps from one to another, while class and codes stay."""
-    start, end = 2 * torch.rand(2, ROWS, model.noise) - 1
-    noise = walk(start, end, COLUMNS).transpose(0, 1).flatten(0, 1)
-    labels = torch.randint(model.n_classes, (ROWS,)).repeat_interleave(COLUMNS) if model.conditional else None
-    codes = None if model.codes is None else model.codes.draw(ROWS).repeat_interleave(COLUMNS, dim=0)
-    return model.sample(len(noise), labels, codes, noise)
-
-
-def by_code(model: GAN) -> dict[str, Tensor]:
-    """For each code ``ROWS`` rows of draws: in a row all is the same but that code, which goes through its classes, or from -2 to 2."""
-    codes: Codes = model.codes  # type: ignore[assignment]
-    found = {}
-    sweeps: list[tuple[str, dict[str, Any], int]] = [
-        (f"code_{i + 1}_classes", {"categorical": {i: torch.arange(size).repeat(ROWS)}}, size) for i, size in enumerate(codes.categories)
-    ]
-    sweeps += [
-        (f"code_{len(codes.categories) + i + 1}_numbers", {"continuous": {i: torch.linspace(-2, 2, COLUMNS).repeat(ROWS)}}, COLUMNS)
-        for i in range(codes.continuous)
-    ]
-    for name, given, columns in sweeps:
-        labels = torch.randint(model.n_classes, (ROWS,)) if model.conditional else None
-        latent = model.latent(ROWS, labels).repeat_interleave(columns, dim=0)
-        place = slice(model.noise, model.noise + codes.size)
-        latent[:, place] = codes.replaced(latent[:, place], **given)
-        with torch.no_grad():
-            found[name] = model.generator(latent)
-    return found
+    return model.sample(len(labels), labels=labels)

@@ -11,73 +11,71 @@ from typing import Any
 
 from genrl.roles import MODELS
 
-__all__ = ["RECIPES", "Recipe", "Settings", "flag_defaults", "recipe_of"]
+__all__ = ["RECIPES", "FitPlan", "Recipe", "flag_defaults", "recipe_of"]
 
 Shape = tuple[int, int, int]
 """Channels, height, width."""
 
 SMALL = 32
-"""Images of one channel and at most so many pixels a side are taken for drawings, such as digits: black and white does them justice."""
+"""Most pixels a side of grey images that are taken for drawings, such as digits, which lose little in black and white."""
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Of a fit; the number of epochs is what comes nearest to ``steps``."""
+class FitPlan:
+    """Numbers of a fit that do well with one model."""
 
     steps: int
+    """Number of steps; the epochs are as many as come nearest to it."""
     batch_size: int
     learning_rate: float
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """One model."""
+    """How one model is trained by `genrl generate`."""
 
-    drawing: Settings = Settings(5_000, 64, 1e-3)
-    """For black and white images."""
-    picture: Settings = Settings(5_000, 64, 1e-3)
-    """For images of more levels."""
+    drawing: FitPlan = FitPlan(5_000, 64, 1e-3)
+    """Fit to black and white images."""
+    picture: FitPlan = FitPlan(5_000, 64, 1e-3)
+    """Fit to images of more levels."""
     levels_of_drawing: int = 2
+    """Equally spaced levels that the model sees of small grey images; 2 for black and white."""
     levels_of_picture: int = 256
-    """What it sees: so many equally spaced levels of grey or colour, 2 for black and white."""
+    """Levels that it sees of other images."""
     fewest_levels: int = 2
+    """Fewest levels that the model takes."""
     most_levels: int = 256
+    """Most levels that the model takes."""
     largest: int = 64
-    """Pixels a side of the images that it is given; larger ones are resized to so many."""
+    """Pixels a side of the largest images that the model is given; larger images are resized."""
     colour: bool = True
-    """Whether it takes three channels; otherwise images are turned grey."""
-    draws_levels: bool = True
-    """Whether samples are like the levelled images that it learns; otherwise they are means, as a decoder gives them."""
+    """Whether the model takes three channels; otherwise images are turned grey."""
     fit: Mapping[str, Any] = field(default_factory=lambda: {"anneal": True, "warmup": 100})
     """Further arguments of :func:`genrl.models.training.fit`."""
     sized: Callable[[Shape, int], dict[str, Any]] = lambda shape, levels: {"levels": levels}
-    """Arguments of the constructor for images of a shape with so many levels, where the user gives none; ``first`` is the first of them,
-    if that is not the shape."""
+    """From the shape and the levels of the images to default arguments of the constructor (those that it does not have are left out);
+    ``first`` is the first argument, where that is not the shape."""
     by_images: tuple[str, ...] = ()
-    """Those of them that differ from one kind of images to another."""
-    judge_samples: int | None = None
-    """Draws for each image in its bound; by default 500, or 100 for large images."""
+    """Names of those arguments that differ from one kind of images to another."""
     completes: bool = False
-    """Whether it makes what is wanted of an image from what is given, instead of images from nothing."""
+    """Whether the model makes what is wanted of an image from what is given, instead of images from nothing."""
     classes: bool = False
-    """Whether it is given the number of classes, where images have labels."""
+    """Whether the model is told the number of classes, where images have labels."""
     needs_labels: bool = False
-    """Whether it can't do without them."""
+    """Whether the model needs labels."""
     few_labels: bool = False
-    """Whether it learns from images without labels and a few with them."""
+    """Whether the model learns from a few images with labels and many without."""
     counts: bool = False
-    """Whether it is fitted by one pass of counting."""
-    fewest_in_a_batch: int = 1
-    """Images that a step needs."""
+    """Whether the model is fitted by one pass of counting."""
     always: Mapping[str, Any] = field(default_factory=dict)
-    """Arguments of the constructor that are always others than its own defaults."""
+    """Arguments of the constructor for which this recipe has other defaults."""
 
-    def settings(self, levels: int) -> Settings:
-        """What does well with images of so many levels."""
+    def plan(self, levels: int) -> FitPlan:
+        """The fit to images of so many levels."""
         return self.drawing if levels == 2 else self.picture
 
     def levels(self, shape: Shape) -> int:
-        """What it sees of images that had this shape."""
+        """Levels that the model sees of images that had this shape."""
         return self.levels_of_drawing if shape[0] == 1 and max(shape[1:]) <= SMALL else self.levels_of_picture
 
 
@@ -99,12 +97,10 @@ def _vqvae(shape: Shape, levels: int) -> dict[str, Any]:
 
 
 _GAN: Mapping[str, Any] = {
-    "drawing": Settings(5_600, 64, 4e-4),
-    "picture": Settings(5_000, 64, 4e-4),
-    "fewest_in_a_batch": 2,
+    "drawing": FitPlan(5_600, 64, 4e-4),
+    "picture": FitPlan(5_000, 64, 4e-4),
     "levels_of_drawing": 256,
     "fit": {"anneal": True},
-    "sized": lambda shape, levels: {},
 }
 
 _PACE: dict[str, Any] = {"generator_pace": 5.0}
@@ -113,54 +109,50 @@ _CODES: dict[str, Any] = {"categories": (10,), "continuous": 2, "information": 0
 
 RECIPES: Mapping[str, Recipe] = {
     "naive-bayes": Recipe(
-        drawing=Settings(1, 1000, 1.0),
-        picture=Settings(1, 1000, 1.0),
+        drawing=FitPlan(1, 1000, 1.0),
+        picture=FitPlan(1, 1000, 1.0),
         levels_of_picture=2,
         most_levels=2,
         classes=True,
         counts=True,
-        sized=lambda shape, levels: {},
     ),
     "vae": Recipe(
-        drawing=Settings(9_400, 128, 2e-3),
-        picture=Settings(2_000, 64, 1e-3),
-        draws_levels=False,
+        drawing=FitPlan(9_400, 128, 2e-3),
+        picture=FitPlan(2_000, 64, 1e-3),
         sized=_vae,
         by_images=("channels", "hidden"),
     ),
     "pixelcnn": Recipe(
-        drawing=Settings(3_750, 32, 1e-3),
-        picture=Settings(2_000, 32, 1e-3),
+        drawing=FitPlan(3_750, 32, 1e-3),
+        picture=FitPlan(2_000, 32, 1e-3),
         levels_of_picture=8,
         largest=32,
         colour=False,
         fit={"anneal": True, "max_grad_norm": 1.0},
     ),
     "realnvp": Recipe(
-        drawing=Settings(3_750, 32, 2e-3),
-        picture=Settings(3_750, 32, 2e-3),
+        drawing=FitPlan(3_750, 32, 2e-3),
+        picture=FitPlan(3_750, 32, 2e-3),
         levels_of_drawing=256,
         fewest_levels=3,
         largest=32,
         fit={"anneal": True, "max_grad_norm": 100.0},
         always={"dequantization": "variational"},
-        judge_samples=10,
     ),
     "conditional-vae": Recipe(
-        drawing=Settings(2_350, 256, 2e-3),
-        picture=Settings(2_350, 256, 2e-3),
+        drawing=FitPlan(2_350, 256, 2e-3),
+        picture=FitPlan(2_350, 256, 2e-3),
         levels_of_picture=2,
         most_levels=2,
         largest=32,
         completes=True,
-        sized=lambda shape, levels: {},
     ),
     "gan": Recipe(**_GAN, always=_PACE | {"networks": "dense"}),
     "dcgan": Recipe(**_GAN, always=_PACE),
     "conditional-gan": Recipe(**_GAN, always=_PACE, classes=True, needs_labels=True),
     "infogan": Recipe(**_GAN, always=_PACE | _CODES),
     "semi-supervised": Recipe(
-        **{**_GAN, **dict.fromkeys(("drawing", "picture"), Settings(4_200, 100, 2e-3))},
+        **{**_GAN, **dict.fromkeys(("drawing", "picture"), FitPlan(4_200, 100, 2e-3))},
         fewest_levels=256,
         classes=True,
         needs_labels=True,
@@ -168,26 +160,23 @@ RECIPES: Mapping[str, Recipe] = {
         always={"networks": "convolutional", "dense": 256, "jitter": 0.2, "entropy": 0.5, "generator_pace": 2.0},
     ),
     "diffusion": Recipe(
-        drawing=Settings(5_000, 64, 2e-3),
-        picture=Settings(5_000, 64, 2e-3),
+        drawing=FitPlan(5_000, 64, 2e-3),
+        picture=FitPlan(5_000, 64, 2e-3),
         levels_of_drawing=256,
         fit={"anneal": True, "warmup": 200},
-        sized=lambda shape, levels: {},
         classes=True,
     ),
     "energy": Recipe(
-        drawing=Settings(4_000, 64, 1e-3),
-        picture=Settings(4_000, 64, 1e-3),
+        drawing=FitPlan(4_000, 64, 1e-3),
+        picture=FitPlan(4_000, 64, 1e-3),
         levels_of_drawing=256,
         fit={"max_grad_norm": 1.0, "average": 0.99},
-        sized=lambda shape, levels: {},
         always={"restart": 0.2, "tie": 0.0},
     ),
     "vq-vae": Recipe(
-        drawing=Settings(5_600, 64, 1e-3),
-        picture=Settings(3_000, 64, 1e-3),
+        drawing=FitPlan(5_600, 64, 1e-3),
+        picture=FitPlan(3_000, 64, 1e-3),
         levels_of_drawing=256,
-        draws_levels=False,
         fit={"anneal": True, "warmup": 100, "max_grad_norm": 1.0},
         sized=_vqvae,
         always={"frozen": False, "depth": 3},

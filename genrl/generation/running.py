@@ -18,14 +18,13 @@ from genrl.errors import RunError, one_line
 from genrl.files import save_state
 from genrl.generation.balance import trouble
 from genrl.generation.building import build
-from genrl.generation.config import FRAMES, GenerateConfig
+from genrl.generation.config import FRAMES, GenerateConfig, known
 from genrl.generation.directory import GenerationDirectory
+from genrl.generation.images import RunImages, images_of, save_frames
 from genrl.generation.judging import SEED, accuracy, balance_of, distances, judged_images, likelihood, no_distances
-from genrl.generation.pictures import Film, draw
+from genrl.generation.pictures import SamplesOverTime, draw
 from genrl.generation.recipes import recipe_of
-from genrl.generation.source import Source, images_of, save_frames
 from genrl.models.base import ImageModel, save_model
-from genrl.models.naive_bayes import NaiveBayes
 from genrl.models.training import fit
 from genrl.runs.directory import about
 from genrl.runs.interrupt import Interrupt, terminable
@@ -36,18 +35,18 @@ __all__ = ["generate", "resume_generation"]
 def generate(config: GenerateConfig, *, quiet: bool = False) -> dict[str, Any]:
     """Train ``config`` from its beginning in a new run directory, measure the model, and draw.
 
-    A loss that is no number and an interrupt are results, not exceptions: look at ``status``. So is a failure of what follows, the
-    measuring and the pictures: look at ``judging_error``.
+    A loss that is not finite and an interrupt are no exceptions: ``status`` in the result says so. A failure in measuring or drawing, which
+    come last, is no exception either: ``judging_error`` says so.
 
     Args:
         config: the run; ``config.threads`` becomes torch's number of threads in this process.
-        quiet: no progress on stderr.
+        quiet: show no progress on stderr.
 
     Returns:
         The content of result.json.
 
     Raises:
-        RunError: a run that can't be; nothing was trained and nothing written.
+        RunError: the run is not possible; nothing was trained and nothing was written.
 
     Example:
         >>> from genrl.generation import GenerateConfig, generate
@@ -62,8 +61,8 @@ def generate(config: GenerateConfig, *, quiet: bool = False) -> dict[str, Any]:
         run.create()
         if source.recorded is not None:
             save_frames(run.frames, source.recorded)
-        known = {"images": source.checksum(), "fit": dict(recipe_of(config.model).fit)}
-        run.write_json(run.config, config.to_dict() | {"about": about() | known})
+        begun_with = {"images": source.checksum(), "fit": dict(recipe_of(config.model).fit)}
+        run.write_json(run.config, config.to_dict() | {"about": about() | begun_with})
     return _run(config, run, source, model, interrupt.requested, quiet)
 
 
@@ -75,23 +74,41 @@ def resume_generation(
     data_root: str | Path | None = None,
     quiet: bool = False,
 ) -> dict[str, Any]:
-    """Go on with a run from its last epoch to those of its configuration, as if it had never stopped; or to ``epochs``.
+    """Go on with a run from its last epoch to the end, as if it had never stopped.
 
-    With other epochs than it began with, the learning rate falls to zero at their end, so it rises again where it had fallen.
-
-    A run with all its epochs, but without its whole result (the measuring failed, or was stopped), is measured and drawn again.
+    With more ``epochs`` than it began with, the learning rate rises again where it had fallen, since it falls to zero at their end. A run
+    that has all its epochs but no complete result, because measuring failed or was stopped, is measured and drawn again.
 
     Args:
         path: the run directory.
-        epochs: go on until this many passes over the images.
-        data: where an npz or a folder of images is now, if it moved.
-        data_root: where the named data sets are now, if they moved.
-        quiet: no progress on stderr.
+        epochs: go on until there are this many passes over the images.
+        data: new place of an npz or a folder of images, if it moved.
+        data_root: new folder of the named data sets, if they moved.
+        quiet: show no progress on stderr.
 
     Raises:
         RunError: there is no run, nothing left to do, or other images than those that the run began with.
     """
     run = GenerationDirectory.open(path)
+    config = _as_asked(run, epochs, data, data_root)
+    _check_unfinished(run, config)
+    torch.set_num_threads(config.threads)
+    source, config = images_of(config, run.frames if config.task is not None else None, quiet=quiet)
+    before = run.read_json(run.config)
+    about_run = before["about"]
+    if about_run.get("images") not in (None, source.checksum()):
+        raise RunError(f"{config.data} holds other images than {run.path} began with; say where those are now by --data or --data-root")
+    model, config = build(config, source)
+    run.write_json(run.config, config.to_dict() | {"about": about_run})
+    try:
+        return _run(config, run, source, model, False, quiet)
+    except ValueError as error:  # a checkpoint of another model, as where a default has changed since
+        run.write_json(run.config, before)
+        raise RunError(f"{run.path} can't go on: {error}") from error
+
+
+def _as_asked(run: GenerationDirectory, epochs: int | None, data: str | Path | None, data_root: str | Path | None) -> GenerateConfig:
+    """The configuration of the rest of a run."""
     config, done = run.read_config(), len(run.rows())
     if epochs is not None:
         if epochs < done:
@@ -101,32 +118,23 @@ def resume_generation(
         if str(data).startswith(FRAMES):
             raise RunError(f"--data is {data}, but says where an npz or a folder of images is now; a run keeps its frames itself")
         config = replace(config, data=str(data))
-    if data_root is not None:
-        config = replace(config, data_root=Path(data_root))
-    if done >= config.epochs and run.is_complete():
+    return config if data_root is None else replace(config, data_root=Path(data_root))
+
+
+def _check_unfinished(run: GenerationDirectory, config: GenerateConfig) -> None:
+    """Refuse a run with nothing left to do, or without its frames."""
+    done = len(run.rows())
+    if done >= known(config.epochs) and run.is_complete():
         if recipe_of(config.model).counts:
             raise RunError(f"{run.path} has counted all images, and is measured; there is nothing left to do")
         again = shlex.join(["genrl", "resume", str(run.path), "--epochs", str(2 * done)])
         raise RunError(f"{run.path} has all its epochs, {done}; go further with `{again}`")
     if config.task is not None and not run.frames.is_file():
         raise RunError(f"{run.path} has lost its frames, {run.frames.name}; restore it from a copy, or start again")
-    torch.set_num_threads(config.threads)
-    source, config = images_of(config, run.frames if config.task is not None else None, quiet=quiet)
-    known = run.read_json(run.config)["about"]
-    if known.get("images") not in (None, source.checksum()):
-        raise RunError(f"{config.data} holds other images than {run.path} began with; say where those are now by --data or --data-root")
-    model, config = build(config, source)
-    before = run.read_json(run.config)
-    run.write_json(run.config, config.to_dict() | {"about": known})
-    try:
-        return _run(config, run, source, model, False, quiet)
-    except ValueError as error:  # a checkpoint of another model, as where a default has changed since
-        run.write_json(run.config, before)
-        raise RunError(f"{run.path} can't go on: {error}") from error
 
 
-def _run(config: GenerateConfig, run: GenerationDirectory, source: Source, model: ImageModel, stop: bool, quiet: bool) -> dict[str, Any]:
-    """Fit what is left to fit, then measure and draw."""
+def _run(config: GenerateConfig, run: GenerationDirectory, source: RunImages, model: ImageModel, stop: bool, quiet: bool) -> dict[str, Any]:
+    """Fit the epochs that are left, then measure and draw."""
     status, error = "finished", None
     if not quiet:
         print("\n".join([f"{config.data}: {source}", *source.notes]), file=sys.stderr)
@@ -149,14 +157,15 @@ def _run(config: GenerateConfig, run: GenerationDirectory, source: Source, model
     return result
 
 
-def _fit(config: GenerateConfig, run: GenerationDirectory, source: Source, model: ImageModel, quiet: bool) -> None:
-    """Fit from where the checkpoint is; after every epoch the log, the model and the film of samples are written anew."""
-    enough = min(config.judge_images, len(source.data.test)) >= recipe_of(config.model).fewest_in_a_batch
-    held_out = judged_images(source, config.judge_images) if enough else None
-    if isinstance(model, NaiveBayes):
+def _fit(config: GenerateConfig, run: GenerationDirectory, source: RunImages, model: ImageModel, quiet: bool) -> None:
+    """Fit, from the checkpoint on if there is one; after every epoch the log, the model and the samples over time are written anew."""
+    if recipe_of(config.model).counts:
         _count(config, run, source, model)
         return
-    rows, film = run.rows(), Film(run.film, config.epochs, config.seed)
+    least = model.fewest_in_a_batch if model.adversarial else 1  # a discriminator compares images within a batch in evaluation too
+    enough = min(config.judge_images, len(source.data.test)) >= least
+    held_out = judged_images(source, config.judge_images) if enough else None
+    rows, film = run.rows(), SamplesOverTime(run.film, known(config.epochs), config.seed)
     balance = balance_of(config, source, model, rows, lambda words: None if quiet else print(words, file=sys.stderr, flush=True))
 
     def on_epoch(model: Any, row: dict[str, float]) -> None:
@@ -179,9 +188,9 @@ def _fit(config: GenerateConfig, run: GenerationDirectory, source: Source, model
         source.data.train,
         held_out=held_out,
         transform=source.transform,
-        epochs=config.epochs,
-        batch_size=config.batch_size,
-        learning_rate=config.learning_rate,
+        epochs=known(config.epochs),
+        batch_size=known(config.batch_size),
+        learning_rate=known(config.learning_rate),
         precision=config.precision,
         seed=config.seed,
         checkpoint=run.checkpoint,
@@ -192,8 +201,8 @@ def _fit(config: GenerateConfig, run: GenerationDirectory, source: Source, model
     save_model(run.model, model)
 
 
-def _count(config: GenerateConfig, run: GenerationDirectory, source: Source, model: NaiveBayes) -> None:
-    """The fit of naive Bayes: one pass, in no time."""
+def _count(config: GenerateConfig, run: GenerationDirectory, source: RunImages, model: Any) -> None:
+    """Fit a model that counts, in one pass."""
     start, train = time.perf_counter(), source.data.train
     indices = torch.arange(len(train)).split(1000)
     model.count((train.batch(index), None if train.labels is None else train.labels[index]) for index in indices)
@@ -208,10 +217,10 @@ def _count(config: GenerateConfig, run: GenerationDirectory, source: Source, mod
 
 
 def _result(
-    config: GenerateConfig, run: GenerationDirectory, source: Source, model: ImageModel, status: str, error: str | None
+    config: GenerateConfig, run: GenerationDirectory, source: RunImages, model: ImageModel, status: str, error: str | None
 ) -> dict[str, Any]:
-    """What is known without measuring: what was trained is on the disk before more can fail."""
-    rows = run.rows()
+    """The result before anything is measured; it is written first, so that no later failure loses what was trained."""
+    rows, counted = run.rows(), recipe_of(config.model).counts
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 1024**2)
     return {
         "status": status,
@@ -224,8 +233,8 @@ def _result(
         "images": str(source),
         "shape": list(source.data.train.shape),
         "levels": config.levels,
-        "counted": isinstance(model, NaiveBayes),
-        "parameters": sum(item.numel() for item in (*model.parameters(), *(model.buffers() if isinstance(model, NaiveBayes) else ()))),
+        "counted": counted,
+        "parameters": sum(item.numel() for item in (*model.parameters(), *(model.buffers() if counted else ()))),
         "trouble": trouble(rows),
         "likelihood": None,
         "distances": None,
@@ -238,9 +247,9 @@ def _result(
 
 
 def _judge(
-    config: GenerateConfig, run: GenerationDirectory, source: Source, model: ImageModel, result: dict[str, Any], quiet: bool
+    config: GenerateConfig, run: GenerationDirectory, source: RunImages, model: ImageModel, result: dict[str, Any], quiet: bool
 ) -> dict[str, Any]:
-    """``result`` with the numbers; then the pictures. What fails is its ``judging_error``, and `genrl resume` does it again."""
+    """``result`` with all numbers; the pictures are drawn too. A failure is its ``judging_error``, and `genrl resume` tries again."""
     found, problems, start = dict(result), [], time.perf_counter()
     measures = {"likelihood": likelihood, "distances": distances, "accuracy": accuracy} if config.judge_images else {}
     if source.labelled is None:

@@ -25,7 +25,7 @@ class ConditionalVAE(ImageModel):
     .. math:: \log p(y \mid x) \ge \mathbb{E}_{q(z \mid x, y)}[\log p(y \mid x, z)] - \mathrm{KL}(q(z \mid x, y) \,\|\, p(z \mid x))
 
     A plain network makes a first guess of every pixel, and the decoder adds to its log odds; pixels are Bernoulli. Targets, what is given
-    (x) and what is wanted (y) come from a task of :mod:`genrl.models.corruptions`, which is the transform of
+    (x) and what is wanted (y) come from a corruption of :mod:`genrl.models.corruptions`, which is the transform of
     :func:`genrl.models.training.fit`. The loss of grey targets is no likelihood, but the model still learns their mean. Hidden layers have
     batch norm. Completions and bounds are always computed in evaluation mode; only the loss depends on the mode.
 
@@ -68,12 +68,14 @@ class ConditionalVAE(ImageModel):
         self.decoder = mlp([latent, *reversed(hidden), pixels], norm=norm)
 
     def transform(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """Refuse: a task has to say what is given and what is wanted.
+        """Refuse: a corruption has to say what is given and what is wanted.
 
         Raises:
             ValueError: always.
         """
-        raise ValueError("ConditionalVAE needs a task; give fit transform=quadrants(1, binarize), or another of genrl.models.corruptions")
+        raise ValueError(
+            "ConditionalVAE needs a corruption; give fit transform=quadrants(1, binarize), or another of genrl.models.corruptions"
+        )
 
     def loss(
         self,
@@ -130,7 +132,7 @@ class ConditionalVAE(ImageModel):
         Known pixels stay as they are given, unless all are known (as where noise is to be removed).
 
         Args:
-            given: what is known and where, see :data:`genrl.models.corruptions.Task`; ``both`` is twice the channels.
+            given: what is known and where, see :data:`genrl.models.corruptions.Corruption`; ``both`` is twice the channels.
             samples: draws of z; one gives a sharp image, many give the best guess in squared error.
         """
         require(type(self), samples_check(samples))

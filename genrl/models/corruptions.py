@@ -1,4 +1,4 @@
-"""Tasks of completing images: quadrants, holes, noise, coarse pixels. Each is a transform for ``fit``."""
+"""Corruptions: what is given of an image and what is wanted, in quadrants, with a hole, noise or coarse pixels. Transforms for ``fit``."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from torch.nn import functional as F
 from genrl.errors import at_least, require
 from genrl.models.capabilities import Transform
 
-__all__ = ["Task", "coarse", "hole", "noisy", "quadrants"]
+__all__ = ["Corruption", "coarse", "hole", "noisy", "quadrants"]
 
-Task = Callable[[Tensor, torch.Generator], tuple[Tensor, Tensor, Tensor]]
+Corruption = Callable[[Tensor, torch.Generator], tuple[Tensor, Tensor, Tensor]]
 """From images ``(batch, channel, height, width)`` to three tensors: the target; what is given of it, ``(batch, 2 channel, height, width)``,
 which is the known values (zero elsewhere) followed by a mask of where they are known; and a mask of where the target is wanted."""
 
 
-def quadrants(given: int, then: Transform | None = None) -> Task:
-    """The task in which some quadrants of an image are given and the others are wanted.
+def quadrants(given: int, then: Transform | None = None) -> Corruption:
+    """The corruption in which some quadrants of an image are given and the others are wanted.
 
     Args:
         given: number of quadrants that are given: 1 (the lower left), 2 (also the upper left) or 3 (also the upper right).
@@ -35,7 +35,7 @@ def quadrants(given: int, then: Transform | None = None) -> Task:
     """
     require(quadrants, ("given", given, given in (1, 2, 3), "1, 2 or 3"))
 
-    def task(x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    def corruption(x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         half_height, half_width = x.shape[2] // 2, x.shape[3] // 2
         wanted = torch.ones_like(x)
         wanted[:, :, half_height:, :half_width] = 0
@@ -45,14 +45,14 @@ def quadrants(given: int, then: Transform | None = None) -> Task:
             wanted[:, :, :half_height] = 0
         return _masked(_done(then, x, generator), wanted)
 
-    return task
+    return corruption
 
 
-def hole(size: int) -> Task:
-    """The task in which a square of ``size`` pixels a side is missing, at a place drawn anew every time."""
+def hole(size: int) -> Corruption:
+    """The corruption in which a square of ``size`` pixels a side is missing, at a place drawn anew every time."""
     require(hole, ("size", size, isinstance(size, int) and size >= 1, "a whole number of pixels, at least 1"))
 
-    def task(x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    def corruption(x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         height, width = x.shape[2:]
         if size > min(height, width):
             raise ValueError(f"a hole of {size} pixels does not fit into images of {height} × {width}; give a smaller one")
@@ -62,25 +62,25 @@ def hole(size: int) -> Task:
         inside = ((rows >= 0) & (rows < size))[:, :, None] & ((columns >= 0) & (columns < size))[:, None]
         return _masked(x, inside[:, None].expand_as(x).to(x.dtype))
 
-    return task
+    return corruption
 
 
-def noisy(std: float) -> Task:
-    """The task in which every pixel is given with Gaussian noise of standard deviation ``std``."""
+def noisy(std: float) -> Corruption:
+    """The corruption in which every pixel is given with Gaussian noise of standard deviation ``std``."""
     require(noisy, *at_least(0, std=std))
 
-    def task(x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    def corruption(x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         given = x + std * torch.randn(x.shape, generator=generator, dtype=x.dtype)
         return x, torch.cat([given, torch.ones_like(x)], dim=1), torch.ones_like(x)
 
-    return task
+    return corruption
 
 
-def coarse(factor: int) -> Task:
-    """The task in which squares of ``factor`` pixels a side are given as their mean."""
+def coarse(factor: int) -> Corruption:
+    """The corruption in which squares of ``factor`` pixels a side are given as their mean."""
     require(coarse, ("factor", factor, isinstance(factor, int) and factor >= 1, "a whole number, at least 1"))
 
-    def task(x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    def corruption(x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         if x.shape[2] % factor or x.shape[3] % factor:
             raise ValueError(
                 f"images of {x.shape[2]} × {x.shape[3]} are no whole squares of {factor} pixels; give others, or another factor"
@@ -88,7 +88,7 @@ def coarse(factor: int) -> Task:
         given = F.interpolate(F.avg_pool2d(x, factor), scale_factor=factor)
         return x, torch.cat([given, torch.ones_like(x)], dim=1), torch.ones_like(x)
 
-    return task
+    return corruption
 
 
 def _masked(x: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -22,8 +22,10 @@ class MAE(ImageModel):
     Args:
         image_shape: channels, height, width.
         patch: pixels of a patch's side.
-        width, depth: of the encoder; its attention has heads of 16 numbers.
-        decoder_width, decoder_depth: of the decoder.
+        width: size of the vector of each patch in the encoder, a multiple of 16, the size of a head of its attention.
+        depth: number of layers of the encoder.
+        decoder_width: size of the vector of each patch in the decoder.
+        decoder_depth: number of layers of the decoder.
         masked: share of patches that are hidden, in (0, 1).
 
     Raises:

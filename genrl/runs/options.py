@@ -68,14 +68,15 @@ class Config:
         return cls(**values)
 
     def check_least(self, **least: float) -> None:
-        """Refuse a field below its least value.
+        """Refuse a field below its least value; ``None`` is decided later.
 
         Raises:
             RunError: one is.
         """
         for name, value in least.items():
-            if getattr(self, name) < value:
-                raise RunError(f"{_flag(name)} is {getattr(self, name)}, but must be at least {value}")
+            given = getattr(self, name)
+            if given is not None and given < value:
+                raise RunError(f"{_flag(name)} is {given}, but must be at least {value}")
 
 
 def check_device(name: str) -> None:

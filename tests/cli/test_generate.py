@@ -13,7 +13,7 @@ from genrl.cli import main
 from genrl.cli._ending import _rows_of_generation
 from genrl.cli._flags import parse_run
 from genrl.generation import GenerateConfig
-from genrl.generation.pictures import Film
+from genrl.generation.pictures import SamplesOverTime
 
 SEE = "; see `genrl generate --help`"
 TINY = "generate --data bars.npz --model.latent 4 --model.hidden 16 --epochs 2 --batch-size 16 --judge-images 0"
@@ -84,7 +84,7 @@ def test_samples_without_numbers_say_why(capsys):
 
 def test_an_interrupt_says_how_to_go_on(capsys, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(Film, "add", lambda film, model, epoch: os.kill(os.getpid(), signal.SIGINT) if epoch == 1 else None)
+        patch.setattr(SamplesOverTime, "add", lambda film, model, epoch: os.kill(os.getpid(), signal.SIGINT) if epoch == 1 else None)
         assert main([*TINY.split(), "--out", "run"]) == 130
     assert capsys.readouterr().err.splitlines()[-1] == "interrupted after 1 epoch; go on with: genrl resume run"
     assert main(["resume", "run"]) == 0

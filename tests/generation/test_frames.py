@@ -12,7 +12,7 @@ from gymnasium import spaces
 
 from genrl.errors import RunError
 from genrl.generation import GenerateConfig, generate, record_frames, resume_generation
-from genrl.generation.source import images_of
+from genrl.generation.images import images_of
 from genrl.runs import explore
 from tests.runs.tiny import config
 

@@ -22,11 +22,11 @@ from genrl.errors import RunError
 from genrl.files import load_state
 from genrl.generation import GenerateConfig, generate, resume_generation
 from genrl.generation.building import build
+from genrl.generation.images import RunImages, images_of
 from genrl.generation.judging import SEED, distances, judged_images, likelihood
-from genrl.generation.pictures import Film, by_code, grid
+from genrl.generation.pictures import SamplesOverTime, grid
 from genrl.generation.recipes import RECIPES
-from genrl.generation.source import Source, images_of
-from genrl.models.base import load_model
+from genrl.models.base import ImageModel, load_model
 from genrl.models.conditional_vae import ConditionalVAE
 from genrl.models.corruptions import quadrants
 from genrl.models.gan import GAN
@@ -151,8 +151,8 @@ class TestGoingOn:
         whole, cut = config(model, "whole", pictures=True), config(model, "cut", pictures=True)
         generate(whole, quiet=True)
         with monkeypatch.context() as patch:
-            add = Film.add
-            patch.setattr(Film, "add", lambda film, net, epoch: (os.kill(os.getpid(), signal.SIGTERM), add(film, net, epoch)))
+            add = SamplesOverTime.add
+            patch.setattr(SamplesOverTime, "add", lambda film, net, epoch: (os.kill(os.getpid(), signal.SIGTERM), add(film, net, epoch)))
             result = generate(cut, quiet=True)
         assert (result["status"], result["epochs"]) == ("interrupted", 1)
         assert resume_generation(cut.directory, quiet=True)["status"] == "finished"
@@ -429,7 +429,7 @@ class TestAGan:
         gan = GAN((1, 8, 8), width=2, noise=4, categories=(3,), continuous=1).eval()
         latents = []
         gan.generator.forward = lambda latent: latents.append(latent) or torch.zeros(len(latent), 1, 8, 8)
-        assert {name: len(images) for name, images in by_code(gan).items()} == {"code_1_classes": 24, "code_2_numbers": 80}
+        assert {name: len(images) for name, images in gan.sweeps(8, 10).items()} == {"code_1_classes": 24, "code_2_numbers": 80}
         for latent, columns, own in ((latents[0], 3, slice(4, 7)), (latents[1], 10, slice(7, 8))):
             by_row = latent.unflatten(0, (8, columns))
             same = torch.ones(8, dtype=torch.bool)
@@ -492,7 +492,7 @@ class TestTheNumbers:
         """One pixel: white in 3 of 4 training images, and in half of the test images."""
         train = torch.tensor([255, 255, 255, 0], dtype=torch.uint8).view(4, 1, 1, 1)
         test = torch.tensor([255, 0], dtype=torch.uint8).view(2, 1, 1, 1)
-        return Source(ImageData("pixel", Images(train), Images(test)), levels)
+        return RunImages(ImageData("pixel", Images(train), Images(test)), levels)
 
     def test_of_black_and_white_images_stand_beside_counted_pixels_in_nats(self):
         model = NaiveBayes((1, 1, 1))
@@ -503,7 +503,7 @@ class TestTheNumbers:
         assert found["floor"]["bits_per_dim"] == pytest.approx(found["floor"]["nats"] / math.log(2))
 
     def test_of_levels_stand_beside_histograms_in_bits(self):
-        class Fair(torch.nn.Module):
+        class Fair(ImageModel):
             likelihood = "exact"
 
             def log_prob(self, x):
@@ -622,7 +622,7 @@ class TestPictures:
         assert drawn == ["training", "loss of codes", "test images"]
 
     def test_of_a_film_come_from_the_same_noise(self, tmp_path):
-        film = Film(tmp_path / "film.npz", 3, seed=0)
+        film = SamplesOverTime(tmp_path / "film.npz", 3, seed=0)
         model = NaiveBayes((1, 4, 4))
         for epoch in (1, 2, 3, 2):
             film.add(model, epoch)

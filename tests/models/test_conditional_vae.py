@@ -121,7 +121,7 @@ def test_grey_has_no_likelihood():
 
 
 def test_a_fit_without_a_task_is_refused():
-    with pytest.raises(ValueError, match=r"needs a task; give fit transform=quadrants\(1, binarize\)"):
+    with pytest.raises(ValueError, match=r"needs a corruption; give fit transform=quadrants\(1, binarize\)"):
         fit(small(), Few(), epochs=1, progress=False)
 
 
