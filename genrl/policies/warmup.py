@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from stable_baselines3.common.callbacks import BaseCallback
 from torch import Tensor
 
@@ -16,7 +18,7 @@ class CriticWarmUp(BaseCallback):
     untouched.
 
     Args:
-        steps: environment steps, counted from the learner's first.
+        steps: number of environment steps, counted from the learner's first.
 
     Raises:
         ValueError: ``steps`` below zero; when ``learn`` starts, a learner without a critic of its own (DQN, QRDQN), or that needs the
@@ -33,8 +35,6 @@ class CriticWarmUp(BaseCallback):
         if steps < 0:
             raise ValueError(f"CriticWarmUp needs steps of at least 0, but was given {steps}")
         self.steps = steps
-        self._held: list[Tensor] = []
-        self._entropy: Tensor | None = None
 
     def _init_callback(self) -> None:
         _of_the_policy(self.model)
@@ -42,28 +42,36 @@ class CriticWarmUp(BaseCallback):
     def _on_step(self) -> bool:
         return True
 
-    # on_policy_algorithm.py and off_policy_algorithm.py, learn: train comes between the end of a rollout and the start of the next, and
-    # ppo.py and sac.py, train: an optimizer leaves a parameter without a gradient alone.
+    # on_policy_algorithm.py and off_policy_algorithm.py, learn: `self.train` is called between the end of a rollout and the start of the
+    # next. Only that one call finds the instance's own `train`, which takes itself away before anything else can see it.
 
     def _on_rollout_end(self) -> None:
         if self.num_timesteps <= self.steps:
-            self._held = [parameter for parameter in _of_the_policy(self.model) if parameter.requires_grad]
-            for parameter in self._held:
-                parameter.requires_grad_(False)
-            # sac.py, train: tuned by the entropy of a policy that can't answer; its loss needs the gradient, so it is put back afterwards.
-            entropy = getattr(self.model, "log_ent_coef", None)
-            self._entropy = entropy.detach().clone() if isinstance(entropy, Tensor) else None
+            vars(self.model)["train"] = self._train
 
     def _on_rollout_start(self) -> None:
-        for parameter in self._held:
-            parameter.requires_grad_(True)
-        self._held = []
-        if self._entropy is not None:
-            self.model.log_ent_coef.data.copy_(self._entropy)  # type: ignore[attr-defined]
-            self._entropy = None
+        vars(self.model).pop("train", None)
 
     def _on_training_end(self) -> None:
         self._on_rollout_start()
+
+    def _train(self, *args: Any, **kwargs: Any) -> None:
+        """The learner's training with its policy held still, which is let go whatever happens."""
+        vars(self.model).pop("train", None)
+        held = [parameter for parameter in _of_the_policy(self.model) if parameter.requires_grad]
+        # sac.py, train: tuned by the entropy of a policy that can't answer; its loss needs the gradient, so it is put back afterwards.
+        entropy = getattr(self.model, "log_ent_coef", None)
+        before = entropy.detach().clone() if isinstance(entropy, Tensor) else None
+        try:
+            # ppo.py and sac.py, train: an optimizer leaves a parameter without a gradient alone.
+            for parameter in held:
+                parameter.requires_grad_(False)
+            self.model.train(*args, **kwargs)  # type: ignore[attr-defined]
+        finally:
+            for parameter in held:
+                parameter.requires_grad_(True)
+            if before is not None:
+                entropy.data.copy_(before)  # type: ignore[union-attr]
 
 
 def _of_the_policy(model: object) -> list[Tensor]:
