@@ -76,9 +76,9 @@ def clone(
         Pomerleau, "Efficient Training of Artificial Neural Networks for Autonomous Navigation", 1991.
     """
     check_cloning(model, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, held_out=held_out, patience=patience)
+    demonstrations, _ = demonstrations.fitted(model.observation_space, model.action_space)
     if not any_task:
         demonstrations.check_task(_env_id(model))
-    demonstrations, _ = demonstrations.fitted(model.observation_space, model.action_space)
     train, rest = demonstrations.split(held_out, seed)
     normalize = unwrap_vec_normalize(model.env) if model.env is not None else None
     if normalize is not None:

@@ -202,6 +202,8 @@ class ImitateConfig(RunConfig):
     """Use only the first episodes of the demonstrations, this many. By default all."""
     every: int = 1
     """Use every n-th step of each episode, from a random offset; the GAIL paper has 20."""
+    any_task: bool = False
+    """Take demonstrations that were recorded on another task of the same sizes, such as another version of it."""
     clone: int | None = None
     """First fit the policy to the demonstrations (behaviour cloning), for at most this many epochs; 0 starts from nothing. By default 500,
     or 0 for a learner with a replay buffer, whose fresh critic would undo it."""

@@ -56,6 +56,8 @@ def load(config: ImitateConfig, observation_space: spaces.Space[Any], action_spa
     whole = _read(config)
     try:
         whole, count = whole.fitted(observation_space, action_space)
+        if not config.any_task:
+            whole.check_task(config.env)
         if count:
             warnings.warn(
                 f"{config.demos}: {count:,} components of actions were outside the box of {config.env}, and were clipped", stacklevel=2

@@ -23,6 +23,7 @@ from genrl.runs.imitation import Loaded, load
 from genrl.runs.options import check_device
 from genrl.runs.rewind import episodes, rewind
 from genrl.runs.sockets import Plug, Setting, plugs
+from genrl.sb3.actions import refuse_actions
 from genrl.sb3.learner import close, constructor_kwargs
 from genrl.sb3.state import (
     generator_state,
@@ -75,10 +76,10 @@ class Session:
             return {}
         from genrl.policies import clone
 
-        demonstrations = self.loaded.demonstrations
+        settings = {"epochs": self.config.clone, "patience": CLONE_PATIENCE, "seed": self.config.seed}
         try:
-            return clone(self.learner, demonstrations, epochs=self.config.clone, patience=CLONE_PATIENCE, seed=self.config.seed)
-        except ValueError as error:
+            return clone(self.learner, self.loaded.demonstrations, any_task=self.config.any_task, **settings)
+        except (ValueError, FloatingPointError) as error:
             raise RunError(f"{error}; or start without cloning, by --clone 0") from error
 
     def state_dict(self) -> dict[str, Any]:
@@ -211,7 +212,7 @@ def _learner(config: RunConfig, cls: type[BaseAlgorithm], env: VecEnv, eyes: Eye
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="You have specified a mini-batch size", category=UserWarning)
-            return cls(config.policy, env, **kwargs)
+            learner: BaseAlgorithm = cls(config.policy, env, **kwargs)
     except (AssertionError, ValueError, TypeError, NotImplementedError, RuntimeError) as error:
         if isinstance(error, AssertionError) and "action spaces" in str(error):  # common/base_class.py, __init__
             kind = type(env.action_space).__name__
@@ -220,6 +221,11 @@ def _learner(config: RunConfig, cls: type[BaseAlgorithm], env: VecEnv, eyes: Eye
                 f"{cls.__name__} can't take the actions of {config.env}, {env.action_space}; use --learner {', '.join(fits)} or {last}"
             ) from error
         raise RunError(f"{cls.__name__} can't be built for {config.env}: {one_line(error)}") from error
+    try:
+        refuse_actions(learner)
+    except ValueError as error:
+        raise RunError(str(error)) from error
+    return learner
 
 
 def _check(plug: Plug, learner: BaseAlgorithm) -> None:

@@ -152,6 +152,8 @@ def reward(setting: Setting) -> Plug | None:
     except RunError:
         raise
     except (ValueError, TypeError) as error:
+        if not config.steps:  # cloning alone asks no reward
+            return None
         raise RunError(f"--reward {config.reward} on {config.env}: {one_line(error)}") from error
     return Plug(
         "reward",

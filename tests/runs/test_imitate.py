@@ -6,8 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
+from stable_baselines3 import DQN, PPO
 
 from genrl.cli import main
 from genrl.data import Demonstrations, Episode
@@ -275,3 +277,42 @@ def test_a_study_of_imitations(demos, tmp_path):
     study.check()
     assert run_study(study, InProcess())
     assert [item.status for item in read_study(tmp_path / "study").cells] == ["finished", "finished"]
+
+
+@pytest.mark.parametrize("learner", ["ppo", "dqn"])
+def test_a_task_of_discrete_observations_can_be_cloned_by_the_command(learner, tmp_path):
+    n = 480
+    obs = np.arange(n + 1) % 16
+    episode = Episode(obs, obs[:-1] % 4, np.zeros(n), np.zeros(n, bool), np.arange(n) == n - 1)
+    Demonstrations.from_episodes([episode], "FrozenLake-v1").save(tmp_path / "lake.npz")
+    words = f"imitate --demos {tmp_path / 'lake.npz'} --learner {learner} --steps 0 --clone 300 --no-normalize-obs --no-pictures"
+    assert main([*words.split(), "--eval-episodes", "1", "--out", str(tmp_path / "run")]) == 0
+    policy = {"ppo": PPO, "dqn": DQN}[learner].load(RunDirectory(tmp_path / "run").model)
+    assert [int(policy.predict(np.array(state), deterministic=True)[0]) for state in range(16)] == [state % 4 for state in range(16)]
+
+
+def test_demonstrations_of_another_version_are_refused_unless_one_insists(demos, tmp_path, capsys):
+    recorded = Demonstrations.load(demos)
+    Demonstrations.from_episodes(recorded.episodes, "Pendulum-v0").save(tmp_path / "old.npz")
+    words = ["imitate", "--demos", str(tmp_path / "old.npz"), "--env", "Pendulum-v1", "--steps", "0", "--clone", "1", "--no-pictures"]
+    assert main([*words, "--out", str(tmp_path / "run")]) == 2
+    assert "old.npz was recorded on Pendulum-v0, but the task is Pendulum-v1; give demonstrations of Pendulum-v1, or take these" in (
+        capsys.readouterr().err
+    )
+    assert main([*words, "--any-task", "--eval-episodes", "1", "--out", str(tmp_path / "run")]) == 0
+
+
+class FromOne(gymnasium.Env[np.ndarray, int]):
+    """A task whose actions are 1, 2 and 3."""
+
+    observation_space = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
+    action_space = gymnasium.spaces.Discrete(3, start=1)
+
+
+gymnasium.register("tests/FromOne-v0", entry_point=FromOne)
+
+
+def test_a_task_whose_actions_count_from_one_is_refused_before_it_runs(tmp_path):
+    with pytest.raises(RunError, match="PPO executes actions that count from 0, but the environment takes Discrete"):
+        explore(config(tmp_path / "run", env="tests/FromOne-v0", reward="none"), quiet=True)
+    assert not (tmp_path / "run").exists()
