@@ -1,7 +1,8 @@
-"""What a space means: how it is named in a message, and what makes it flat, which numbers it has."""
+"""What a space means: how a message names it, what its items look like as flat rows, which numbers it has."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,20 @@ from gymnasium import spaces
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["Space", "as_action", "brief", "cure", "flat_action", "flat_size", "numbers"]
+__all__ = [
+    "Space",
+    "alike",
+    "as_action",
+    "brief",
+    "cure",
+    "flat",
+    "flat_action",
+    "flat_size",
+    "is_image",
+    "leaves",
+    "numbers",
+    "unflat",
+]
 
 Space = spaces.Space[Any]
 
@@ -23,14 +37,84 @@ def brief(space: spaces.Space[Any]) -> str:
 
 def cure(space: spaces.Space[Any]) -> str:
     """The wrapper that makes a flat Box of a space, for a message."""
-    if isinstance(space, spaces.Box) and len(space.shape) == 3:
+    if is_image(space):
         return "gymnasium.wrappers.FlattenObservation, or give the reward features of the image"
     return "gymnasium.wrappers.FlattenObservation"
+
+
+def is_image(space: Space) -> bool:
+    """Whether Stable-Baselines3 reads a space as an image: bytes from 0 to 255 on three axes."""
+    if not (isinstance(space, spaces.Box) and len(space.shape) == 3 and space.dtype == np.uint8):
+        return False
+    return bool((space.low == 0).all() and (space.high == 255).all())
+
+
+def leaves(space: Space) -> list[Space]:
+    """The spaces that a Dict is made of, in its order; any other space alone."""
+    return [leaf for part in space.spaces.values() for leaf in leaves(part)] if isinstance(space, spaces.Dict) else [space]
+
+
+def alike(a: Space, b: Space) -> bool:
+    """Whether two spaces have items of one form; bounds of a Box are no matter, since wrappers change them."""
+    if isinstance(a, spaces.Dict) and isinstance(b, spaces.Dict):
+        return list(a.spaces) == list(b.spaces) and all(alike(a[key], b[key]) for key in a.spaces)
+    return a.shape == b.shape if isinstance(a, spaces.Box) and isinstance(b, spaces.Box) else a == b
 
 
 def flat_size(space: Space) -> int:
     """Number of entries of a flat item: the size of a Box, the number of choices of a discrete space."""
     return spaces.flatdim(space)
+
+
+def flat(space: Space, value: Tensor | Mapping[str, Any]) -> Tensor:
+    """Items of a space as rows, ``(batch, flat_size(space))``: in the order of :func:`gymnasium.spaces.flatten`, a batch at a time.
+
+    A Box is flattened and a discrete entry one-hot; a MultiBinary is flattened. The entries of a Dict stand side by side, in its order.
+
+    Args:
+        space: Box, Discrete, MultiDiscrete, MultiBinary, or a Dict of them.
+        value: ``(batch, *space.shape)``; of a Dict a mapping of such tensors.
+
+    Returns:
+        Floating numbers in their dtype, whole ones in float32.
+
+    Example:
+        >>> both = spaces.Dict({"place": spaces.Box(-1, 1, (2,)), "turn": spaces.Discrete(3)})
+        >>> flat(both, {"place": torch.tensor([[0.5, -0.5]]), "turn": torch.tensor([2])})
+        tensor([[ 0.5000, -0.5000,  0.0000,  0.0000,  1.0000]])
+    """
+    if isinstance(space, spaces.Dict):
+        assert isinstance(value, Mapping)
+        return torch.cat([flat(part, value[key]) for key, part in space.spaces.items()], dim=1)
+    assert isinstance(value, Tensor)
+    dtype = value.dtype if value.is_floating_point() else torch.float32
+    if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
+        sizes = _choices(space)
+        start = torch.as_tensor(space.start, device=value.device).reshape(-1)
+        columns = (value.long().reshape(-1, len(sizes)) - start).unbind(1)
+        return torch.cat([F.one_hot(column, size) for column, size in zip(columns, sizes, strict=True)], dim=1).to(dtype)
+    return value.reshape(value.shape[0], -1).to(dtype)
+
+
+def unflat(space: Space, rows: np.ndarray) -> Any:
+    """The inverse of :func:`flat`, ``(batch, *space.shape)`` in the space's dtype; of a Dict a dict of such arrays.
+
+    Example:
+        >>> unflat(spaces.Dict({"place": spaces.Box(-1, 1, (2,)), "turn": spaces.Discrete(3)}), np.array([[0.5, -0.5, 0, 0, 1]]))["turn"]
+        array([2])
+    """
+    if isinstance(space, spaces.Dict):
+        parts = np.split(rows, np.cumsum([flat_size(part) for part in space.spaces.values()])[:-1], axis=1)
+        return {key: unflat(part, own) for (key, part), own in zip(space.spaces.items(), parts, strict=True)}
+    if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
+        columns = np.split(rows, np.cumsum(_choices(space))[:-1], axis=1)
+        rows = np.stack([column.argmax(1) for column in columns], axis=1) + np.reshape(space.start, -1)
+    return rows.reshape(len(rows), *(space.shape or ())).astype(space.dtype)
+
+
+def _choices(space: spaces.Discrete | spaces.MultiDiscrete) -> list[int]:
+    """Number of choices of each entry."""
+    return [int(space.n)] if isinstance(space, spaces.Discrete) else [int(n) for n in space.nvec.reshape(-1)]
 
 
 def flat_action(space: Space, action: Tensor) -> Tensor:
@@ -40,13 +124,7 @@ def flat_action(space: Space, action: Tensor) -> Tensor:
         >>> flat_action(spaces.Discrete(3), torch.tensor([2]))
         tensor([[0., 0., 1.]])
     """
-    if isinstance(space, spaces.Discrete):
-        return F.one_hot(action.long().reshape(-1) - int(space.start), int(space.n)).float()
-    if isinstance(space, spaces.MultiDiscrete):
-        sizes = space.nvec.reshape(-1).tolist()
-        columns = (action.long().reshape(-1, len(sizes)) - torch.as_tensor(space.start, device=action.device).reshape(-1)).unbind(1)
-        return torch.cat([F.one_hot(column, size) for column, size in zip(columns, sizes, strict=True)], dim=1).float()
-    return action.reshape(action.shape[0], -1).float()
+    return flat(space, action).float()
 
 
 def numbers(space: Space) -> tuple[np.ndarray, np.ndarray] | None:

@@ -21,7 +21,7 @@ class Transitions(NamedTuple):
     """
 
     obs: Tensor
-    """Observations, ``(batch, *observation_space.shape)``."""
+    """Observations, ``(batch, *observation_space.shape)``; of a Dict the flat rows of :func:`genrl.spaces.flat`."""
     action: Tensor
     """Executed actions in the environment's units, ``(batch, *action_space.shape)``; ``(batch,)`` and integer if Discrete."""
     next_obs: Tensor

@@ -152,7 +152,7 @@ class AdversarialReward(RewardModel):
 
     def _columns(self, transitions: Transitions) -> list[Tensor]:
         """What the discriminator sees, in the task's units: ``(batch, …)`` each."""
-        return [transitions.obs, self.flat_action(transitions.action)]
+        return [self.flat_obs(transitions.obs), self.flat_action(transitions.action)]
 
     def _build(self) -> None:
         """Make the discriminator's networks; torch's global generator is seeded for it."""

@@ -44,7 +44,7 @@ class AIRL(AdversarialReward):
 
     def _columns(self, transitions: Transitions) -> list[Tensor]:
         action, ended = self.flat_action(transitions.action), transitions.terminated[:, None].float()
-        return [transitions.obs, action, transitions.next_obs, ended]
+        return [self.flat_obs(transitions.obs), action, self.flat_obs(transitions.next_obs), ended]
 
     def _set_statistics(self, raw: Tensor) -> None:
         """A successor has the statistics of its state: one potential sees both."""

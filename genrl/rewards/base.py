@@ -9,7 +9,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from genrl.models.stateful import Stateful
-from genrl.spaces import brief, cure, flat_action
+from genrl.spaces import Space, brief, cure, flat, flat_action, flat_size, is_image, leaves
 from genrl.transitions import Floats, Transitions
 
 __all__ = ["Memory", "RewardModel"]
@@ -41,7 +41,8 @@ class RewardModel(Stateful):
     Optimisers and generators that are attributes are part of ``state_dict``, so that a restored reward goes on exactly where it stopped.
 
     Args:
-        observation_space: the learner's; a flat ``Box`` of shape ``(obs,)``.
+        observation_space: the learner's; ``Box``, ``Discrete``, ``MultiDiscrete``, ``MultiBinary``, or a ``Dict`` of them. A reward sees it
+            as ``obs_dim`` numbers, by ``flat_obs``. Images need an encoder, or a reward that ``takes_images``.
         action_space: the learner's; ``Box`` of any shape, ``Discrete``, ``MultiDiscrete`` or ``MultiBinary``.
         seed: of ``self.generator``, from which every random draw of the model comes.
 
@@ -59,20 +60,19 @@ class RewardModel(Stateful):
     needs_expert_batches: ClassVar[bool] = False
     """Whether it makes no sense without demonstrations in the learner's batches (SQIL)."""
 
+    latest_only: ClassVar[bool] = False
+    """Whether ``update`` reads the newest transitions alone, so that no others need to be kept for it."""
+
+    takes_images: ClassVar[bool] = False
+    """Whether it has convolutions for observations that are images."""
+
     def __init__(self, observation_space: spaces.Space[Any], action_space: spaces.Space[Any], seed: int = 0) -> None:
         super().__init__(seed)
-        name = type(self).__name__
-        if not isinstance(observation_space, spaces.Box) or len(observation_space.shape) != 1:
-            raise ValueError(
-                f"{name} takes observations of a flat Box, shape (n,), but was given {brief(observation_space)}; "
-                f"wrap the environment in {cure(observation_space)}"
-            )
-        if not isinstance(action_space, spaces.Box | spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):
-            raise ValueError(f"{name} takes Box, Discrete, MultiDiscrete or MultiBinary actions, but was given {brief(action_space)}")
+        _refuse_spaces(type(self), observation_space, action_space)
         self.observation_space: spaces.Space[Any] = observation_space
         self.action_space: spaces.Space[Any] = action_space
-        self.obs_dim = observation_space.shape[0]
-        self.action_dim = spaces.flatdim(action_space)
+        self.obs_dim = flat_size(observation_space)
+        self.action_dim = flat_size(action_space)
 
     @property
     def floats(self) -> Floats:
@@ -94,6 +94,26 @@ class RewardModel(Stateful):
         """Learn from ``memory``; returns numbers for the log."""
         return {}
 
+    def flat_obs(self, obs: Tensor) -> Tensor:
+        """Observations as ``(batch, obs_dim)`` floats: matrices flattened, discrete ones one-hot; those of a Dict are flat already."""
+        return obs if isinstance(self.observation_space, spaces.Dict) else flat(self.observation_space, obs)
+
     def flat_action(self, action: Tensor) -> Tensor:
         """Actions as ``(batch, action_dim)`` floats: Box flattened, discrete ones one-hot."""
         return flat_action(self.action_space, action)
+
+
+def _refuse_spaces(cls: type[RewardModel], observation_space: Space, action_space: Space) -> None:
+    plain = spaces.Box | spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary
+    if not all(isinstance(leaf, plain) for leaf in leaves(observation_space)):
+        raise ValueError(
+            f"{cls.__name__} takes Box, Discrete, MultiDiscrete, MultiBinary or Dict observations, but was given "
+            f"{brief(observation_space)}; wrap the environment in {cure(observation_space)}"
+        )
+    if any(is_image(leaf) for leaf in leaves(observation_space)) and not (cls.takes_images and is_image(observation_space)):
+        raise ValueError(
+            f"{cls.__name__} takes no images, but was given {brief(observation_space)}; give it the codes of an encoder: "
+            "EncodedVecEnv(venv, load_encoder('RUN')) from genrl.encoders, or --encoder RUN"
+        )
+    if not isinstance(action_space, plain):
+        raise ValueError(f"{cls.__name__} takes Box, Discrete, MultiDiscrete or MultiBinary actions, but was given {brief(action_space)}")

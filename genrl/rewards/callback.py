@@ -91,7 +91,7 @@ class RewardCallback(PluggedCallback):
         require(RewardCallback, *at_least(1, update_every=update_every))
         self.reward, self.weight, self.extrinsic_weight = reward, weight, extrinsic_weight
         self.update_every, self.name = update_every, name
-        self.pool = TransitionPool(memory_size, seed)
+        self.pool = TransitionPool(1 if reward.latest_only else memory_size, seed)
         self.last_bonus = np.zeros((0, 0), dtype=np.float32)
         """Unweighted bonus of the newest transitions, ``(time, env)``."""
         self._generator = torch.Generator().manual_seed(seed)

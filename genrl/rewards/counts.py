@@ -91,7 +91,7 @@ class SimHashCounts(RewardModel):
     @torch.no_grad()
     def forward(self, transitions: Transitions) -> Tensor:
         """Bonus, ``(batch,)``; in training mode the batch is counted first."""
-        obs = transitions.next_obs
+        obs = self.flat_obs(transitions.next_obs)
         if self.training and self.obs_stats.count < self.warmup:
             self.obs_stats.update(obs)
         keys = self._keys(obs)

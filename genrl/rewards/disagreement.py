@@ -82,7 +82,7 @@ class Disagreement(RewardModel):
     def forward(self, transitions: Transitions) -> Tensor:
         """Bonus, ``(batch,)``; in training mode the normalisers first take in this batch."""
         if self.training:
-            self.standardizer.update(transitions.next_obs, self.flat_action(transitions.action))
+            self.standardizer.update(self.flat_obs(transitions.next_obs), self.flat_action(transitions.action))
         inputs = self._inputs(transitions)
         prediction = self.ensemble(inputs.expand(self.members, *inputs.shape))
         # Tensor.var over the first axis takes fifty times as long (torch 2.13, CPU).
@@ -92,13 +92,13 @@ class Disagreement(RewardModel):
         """Fit every member to its bootstrap of the newest transitions; returns ``loss``, the mean squared error per component."""
         latest = memory.latest
         n = latest.batch_size
-        inputs, change = self._inputs(latest), self.standardizer.change(latest.obs, latest.next_obs)
+        inputs, change = self._inputs(latest), self.standardizer.change(self.flat_obs(latest.obs), self.flat_obs(latest.next_obs))
         bootstrap = torch.randint(n, (self.members, n), generator=self.generator)
         batches = (bootstrap[:, index] for index in minibatches(n, self.batch_size, self.epochs, self.generator))
         return {"loss": regress(self.ensemble, self.optimizer, inputs, change, batches, self.members)}
 
     def _inputs(self, transitions: Transitions) -> Tensor:
-        return self.standardizer.inputs(transitions.obs, self.flat_action(transitions.action))
+        return self.standardizer.inputs(self.flat_obs(transitions.obs), self.flat_action(transitions.action))
 
     def extra_repr(self) -> str:
         return f"obs={self.obs_dim}, act={self.action_dim}, members={self.members}, batch_size={self.batch_size}, epochs={self.epochs}"

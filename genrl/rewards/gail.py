@@ -57,4 +57,4 @@ class GAIfO(GAIL):
     """
 
     def _columns(self, transitions: Transitions) -> list[Tensor]:
-        return [transitions.obs, transitions.next_obs]
+        return [self.flat_obs(transitions.obs), self.flat_obs(transitions.next_obs)]

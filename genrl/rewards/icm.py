@@ -14,6 +14,7 @@ from genrl.errors import positive, require
 from genrl.models.nn import gradient_step, minibatches, mlp
 from genrl.models.normalization import RunningMeanStd
 from genrl.rewards.base import Memory, RewardModel
+from genrl.rewards.images import observation_network
 from genrl.rewards.scale import BonusScale
 from genrl.transitions import Transitions
 
@@ -60,6 +61,8 @@ class ICM(RewardModel):
     """
 
     centres_observations = True
+    takes_images = True
+    latest_only = True
 
     def __init__(
         self,
@@ -89,7 +92,7 @@ class ICM(RewardModel):
         self.action_stats = RunningMeanStd((self.action_dim,), clip=clip_obs)
         self.scale = BonusScale(normalize)
         with self.own_randomness():
-            self.encoder = mlp([self.obs_dim, *hidden, features])
+            self.encoder = observation_network(observation_space, [self.obs_dim, *hidden, features])
             self.inverse_model = mlp([2 * features, *hidden, self.action_dim])
             self.forward_model = mlp([features + self.action_dim, *hidden, features])
         self.optimizer = torch.optim.Adam(self.parameters(), learning_rate, fused=True)
@@ -98,17 +101,19 @@ class ICM(RewardModel):
     def forward(self, transitions: Transitions) -> Tensor:
         """Bonus, ``(batch,)``; in training mode the normalisers first take in this batch."""
         action = self.flat_action(transitions.action)
+        obs, next_obs = self.flat_obs(transitions.obs), self.flat_obs(transitions.next_obs)
         if self.training:
-            self.obs_stats.update(transitions.next_obs)
+            self.obs_stats.update(next_obs)
             self.action_stats.update(action)
-        latent, next_latent = self._encode(self.obs_stats(transitions.obs), self.obs_stats(transitions.next_obs))
+        latent, next_latent = self._encode(self.obs_stats(obs), self.obs_stats(next_obs))
         return self.eta * self.scale(self._forward_error(latent, self.action_stats(action), next_latent))
 
     @torch.enable_grad()
     def update(self, memory: Memory) -> dict[str, float]:
         """Train all three networks on the newest transitions; returns ``forward_loss`` and ``inverse_loss``."""
         latest = memory.latest
-        obs, next_obs, flat = self.obs_stats(latest.obs), self.obs_stats(latest.next_obs), self.flat_action(latest.action)
+        obs, next_obs = (self.obs_stats(self.flat_obs(part)) for part in (latest.obs, latest.next_obs))
+        flat = self.flat_action(latest.action)
         action = self.action_stats(flat)
         target = action if isinstance(self.action_space, spaces.Box) else flat
         losses = []

@@ -80,7 +80,7 @@ class PredictionError(RewardModel):
     def forward(self, transitions: Transitions) -> Tensor:
         """Bonus, ``(batch,)``; in training mode the normalisers first take in this batch."""
         if self.training:
-            self.standardizer.update(transitions.next_obs, self.flat_action(transitions.action))
+            self.standardizer.update(self.flat_obs(transitions.next_obs), self.flat_action(transitions.action))
         inputs, change = self._regression(transitions)
         return self.scale((self.model(inputs) - change).square().mean(1))
 
@@ -93,8 +93,8 @@ class PredictionError(RewardModel):
 
     def _regression(self, transitions: Transitions) -> tuple[Tensor, Tensor]:
         """The network's inputs and targets, ``(batch, obs + act)`` and ``(batch, obs)``."""
-        inputs = self.standardizer.inputs(transitions.obs, self.flat_action(transitions.action))
-        return inputs, self.standardizer.change(transitions.obs, transitions.next_obs)
+        inputs = self.standardizer.inputs(self.flat_obs(transitions.obs), self.flat_action(transitions.action))
+        return inputs, self.standardizer.change(self.flat_obs(transitions.obs), self.flat_obs(transitions.next_obs))
 
     def extra_repr(self) -> str:
         return f"obs={self.obs_dim}, act={self.action_dim}, batch_size={self.batch_size}, gradient_steps={self.gradient_steps}"

@@ -11,9 +11,10 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from genrl.errors import positive, require
-from genrl.models.nn import gradient_step, minibatches, mlp
+from genrl.models.nn import gradient_step, minibatches
 from genrl.models.normalization import RunningMeanStd
 from genrl.rewards.base import Memory, RewardModel
+from genrl.rewards.images import observation_network
 from genrl.rewards.scale import BonusScale
 from genrl.transitions import Transitions
 
@@ -28,9 +29,10 @@ class RND(RewardModel):
     with :math:`\bar s'` in running standard deviations, clipped to ±5, the batch being scored included; f is random and never moves. The
     target is a function of the observation alone, so noise in the dynamics is no attraction by itself. Mean over the d features.
 
-    Differences from the paper: dense layers for flat observations, with one hidden layer more in the predictor than in the target (two
-    there); Adam's step is 1e-3 instead of 1e-4, for one pass instead of four; the bonus is divided by its own root mean square, not by
-    the standard deviation of its discounted sum. Episodic and non-episodic value heads are the learner's affair.
+    Differences from the paper: the predictor has one hidden layer more than the target (two there); Adam's step is 1e-3 instead of 1e-4,
+    for one pass instead of four; the bonus is divided by its own root mean square, not by the standard deviation of its discounted sum; an
+    observation that is an image is seen through a few small convolutions, one frame at a time. Episodic and non-episodic value heads are
+    the learner's affair.
 
     Args:
         observation_space, action_space, seed: see :class:`RewardModel`; actions are not used.
@@ -57,6 +59,8 @@ class RND(RewardModel):
     """
 
     centres_observations = True
+    takes_images = True
+    latest_only = True
 
     def __init__(
         self,
@@ -84,22 +88,23 @@ class RND(RewardModel):
         self.obs_stats = RunningMeanStd((self.obs_dim,), clip=clip_obs)
         self.scale = BonusScale(normalize)
         with self.own_randomness():
-            self.target = _orthogonal(mlp([self.obs_dim, *hidden, features])).requires_grad_(False)
-            self.predictor = _orthogonal(mlp([self.obs_dim, *hidden, *hidden[-1:], features]))
+            self.target = _orthogonal(observation_network(observation_space, [self.obs_dim, *hidden, features])).requires_grad_(False)
+            self.predictor = _orthogonal(observation_network(observation_space, [self.obs_dim, *hidden, *hidden[-1:], features]))
         self.optimizer = torch.optim.Adam(self.predictor.parameters(), learning_rate, fused=True)
 
     @torch.no_grad()
     def forward(self, transitions: Transitions) -> Tensor:
         """Bonus, ``(batch,)``; in training mode the normaliser first takes in this batch."""
+        obs = self.flat_obs(transitions.next_obs)
         if self.training:
-            self.obs_stats.update(transitions.next_obs)
-        obs = self.obs_stats(transitions.next_obs)
+            self.obs_stats.update(obs)
+        obs = self.obs_stats(obs)
         return self.scale((self.predictor(obs) - self.target(obs)).square().mean(1))
 
     @torch.enable_grad()
     def update(self, memory: Memory) -> dict[str, float]:
         """Distil the target into the predictor on the newest transitions; returns ``loss``, the mean squared error per feature."""
-        obs = self.obs_stats(memory.latest.next_obs)
+        obs = self.obs_stats(self.flat_obs(memory.latest.next_obs))
         target = self.target(obs)
         losses = []
         for index in minibatches(obs.shape[0], self.batch_size, self.epochs, self.generator):
@@ -116,7 +121,8 @@ class RND(RewardModel):
 def _orthogonal(network: nn.Sequential) -> nn.Sequential:
     """Weights orthogonal with gain √2, biases zero, as in the released code."""
     for layer in network:
-        if isinstance(layer, nn.Linear):
+        if isinstance(layer, nn.Linear | nn.Conv2d):
             nn.init.orthogonal_(layer.weight, math.sqrt(2))
-            nn.init.zeros_(layer.bias)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
     return network

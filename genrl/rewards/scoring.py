@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
 from torch import Tensor
 
 from genrl.rewards.base import RewardModel
+from genrl.sb3.observations import as_rows
 from genrl.sb3.replay import as_transitions
+from genrl.spaces import alike, flat_size, unflat
 from genrl.transitions import Transitions
 
 __all__ = ["check_spaces", "probe", "scores"]
@@ -45,13 +46,11 @@ def scores(reward: RewardModel, transitions: Transitions, where: Callable[[int],
 def probe(reward: RewardModel, model: BaseAlgorithm) -> None:
     """Give ``forward`` a made-up batch, so that a wrong shape shows before the first step; nothing is kept of it."""
     n = 64  # more than a neighbour-based reward has neighbours
-    spaces_ = (model.observation_space, model.action_space, model.observation_space)
-    obs, action, next_obs = (np.zeros((n, *space.shape), dtype=space.dtype) for space in spaces_)  # type: ignore[misc]
-    if isinstance(model.action_space, spaces.Discrete):
-        action += model.action_space.start
+    obs, action = (unflat(space, np.zeros((n, flat_size(space)))) for space in (model.observation_space, model.action_space))
+    obs = as_rows(model.observation_space, obs)
     generators = reward.get_extra_state()["generators"]
     reward.eval()
-    _one_each(reward, as_transitions(obs, action, next_obs, np.zeros(n, dtype=bool), reward.floats), False)
+    _one_each(reward, as_transitions(obs, action, obs, np.zeros(n, dtype=bool), reward.floats), False)
     for name, state in generators.items():
         getattr(reward, name).set_state(state)
 
@@ -63,9 +62,7 @@ def check_spaces(reward: RewardModel, model: Any) -> None:
         ("observation", reward.observation_space, model.observation_space),
         ("action", reward.action_space, model.action_space),
     ):
-        # The bounds of a Box are no matter to a reward, and wrappers change them.
-        fits = own.shape == given.shape if isinstance(own, spaces.Box) and isinstance(given, spaces.Box) else own == given
-        if not fits:
+        if not alike(own, given):
             raise ValueError(
                 f"{name} was made for {kind} space {own} but {learner} has {given}; "
                 f"make it with the learner's: {name}(model.observation_space, model.action_space)"

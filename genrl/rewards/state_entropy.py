@@ -87,7 +87,7 @@ class StateEntropy(RewardModel):
     @torch.no_grad()
     def forward(self, transitions: Transitions) -> Tensor:
         """Bonus, ``(batch,)``; in training mode the normaliser first takes in this batch, and the memory afterwards."""
-        obs = transitions.next_obs
+        obs = self.flat_obs(transitions.next_obs)
         if self.training:
             self.obs_stats.update(obs)
         reference = torch.cat([obs, self.memory[: int(self.seen)].to(obs.dtype)])

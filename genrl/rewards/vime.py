@@ -212,7 +212,7 @@ class VIME(RewardModel):
     def update(self, memory: Memory) -> dict[str, float]:
         """Merge the newest transitions into the input statistics, then minimise the free energy on samples of the memory."""
         latest = memory.latest
-        self.standardizer.update(latest.obs, self.flat_action(latest.action))
+        self.standardizer.update(self.flat_obs(latest.obs), self.flat_action(latest.action))
         if len(memory) < self.min_transitions:
             return {}
         p = self.preset
@@ -227,8 +227,8 @@ class VIME(RewardModel):
 
     def _regression(self, transitions: Transitions) -> tuple[Tensor, Tensor]:
         """The network's inputs and targets, ``(batch, obs + act)`` and ``(batch, obs)``."""
-        inputs = self.standardizer.inputs(transitions.obs, self.flat_action(transitions.action))
-        return inputs, self.standardizer.obs(transitions.next_obs)
+        inputs = self.standardizer.inputs(self.flat_obs(transitions.obs), self.flat_action(transitions.action))
+        return inputs, self.standardizer.obs(self.flat_obs(transitions.next_obs))
 
     def extra_repr(self) -> str:
         return f"{self.preset}, n_draws={self.n_draws}, step_size={self.step_size}"

@@ -21,6 +21,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from genrl.errors import RunError, command, one_line
 from genrl.roles import ROLES, attribute
 from genrl.runs.config import ImitateConfig, RunConfig
+from genrl.sb3.observations import seen_by_learner
 
 if TYPE_CHECKING:
     from genrl.runs.imitation import Loaded
@@ -142,7 +143,11 @@ def reward(setting: Setting) -> Plug | None:
         )
     try:
         callback = RewardCallback(
-            cls(observation_space=setting.observation_space, action_space=setting.action_space, **_reward_kwargs(setting, cls)),
+            cls(
+                observation_space=seen_by_learner(setting.observation_space),
+                action_space=setting.action_space,
+                **_reward_kwargs(setting, cls),
+            ),
             config.weight,
             config.extrinsic_weight,
             update_every=config.update_every,

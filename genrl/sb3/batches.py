@@ -13,10 +13,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from gymnasium import spaces
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from torch import Tensor
 
 from genrl.sb3.actions import to_policy
+from genrl.spaces import unflat
 from genrl.transitions import Transitions
 
 __all__ = ["Pay", "Rows", "join", "sizes"]
@@ -87,17 +89,24 @@ def _samples(rows: Rows, model: OffPolicyAlgorithm, pay: Pay, env: Any) -> dict[
     buffer: Any = model.replay_buffer
     # buffers.py, ReplayBuffer._get_samples: normalised by VecNormalize when they are drawn, columns for rewards and dones.
     return {
-        "observations": buffer._normalize_obs(transitions.obs[0].cpu().numpy(), env),
+        "observations": buffer._normalize_obs(_seen(transitions.obs[0], model), env),
         "actions": to_policy(model, transitions.action[0].cpu().numpy()),
-        "next_observations": buffer._normalize_obs(transitions.next_obs[last].cpu().numpy(), env),
+        "next_observations": buffer._normalize_obs(_seen(transitions.next_obs[last], model), env),
         "dones": transitions.terminated[last].cpu().numpy().astype(np.float32)[:, None],
         "rewards": (discounts[:, None] * paid).sum(0, dtype=np.float32)[:, None],
         "discounts": (np.float32(model.gamma) ** length.astype(np.float32))[:, None],
     }
 
 
+def _seen(obs: Tensor, model: OffPolicyAlgorithm) -> Any:
+    """Observations as the learner's environment gives them."""
+    rows, space = obs.cpu().numpy(), model.observation_space
+    return unflat(space, rows) if isinstance(space, spaces.Dict) else rows
+
+
 def _concatenate(own: Any, lent: Sequence[Any], model: OffPolicyAlgorithm) -> Any:
     if isinstance(own, dict):
         return {key: _concatenate(value, [part[key] for part in lent], model) for key, value in own.items()}
     buffer: Any = model.replay_buffer
-    return torch.cat([own, *(buffer.to_torch(part).to(own.dtype) for part in lent)])
+    # buffers.py: a discrete observation is stored with an axis of one.
+    return torch.cat([own, *(buffer.to_torch(part).to(own.dtype).reshape(-1, *own.shape[1:]) for part in lent)])

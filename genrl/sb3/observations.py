@@ -5,13 +5,45 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
+from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.vec_env import VecCheckNan, VecEnv, VecEnvWrapper, VecMonitor, VecNormalize, VecVideoRecorder
+from stable_baselines3.common.preprocessing import is_image_space_channels_first
+from stable_baselines3.common.vec_env import (
+    VecCheckNan,
+    VecEnv,
+    VecEnvWrapper,
+    VecMonitor,
+    VecNormalize,
+    VecTransposeImage,
+    VecVideoRecorder,
+)
 
 from genrl.sb3.hooks import Running
+from genrl.spaces import flat, is_image
 from genrl.transitions import true_next_obs
 
-__all__ = ["RawObservations"]
+__all__ = ["RawObservations", "as_rows", "seen_by_learner"]
+
+
+def seen_by_learner(space: spaces.Space[Any]) -> spaces.Space[Any]:
+    """What a learner sees of an environment's observations: images with their channels first."""
+    # base_class.py, _wrap_env: puts a VecTransposeImage around environments whose images have them last.
+    if isinstance(space, spaces.Box) and is_image(space) and not is_image_space_channels_first(space):
+        return VecTransposeImage.transpose_space(space)
+    return space
+
+
+def as_rows(space: spaces.Space[Any], obs: Any) -> np.ndarray:
+    """Observations as an array ``(batch, *space.shape)`` of their own; those of a Dict as flat rows (:func:`genrl.spaces.flat`)."""
+    if isinstance(space, spaces.Dict):
+        rows: np.ndarray = flat(space, _tensors(obs)).numpy()
+        return rows
+    return np.array(obs).reshape(-1, *(space.shape or ()))
+
+
+def _tensors(obs: dict[str, Any]) -> dict[str, Any]:
+    return {key: _tensors(value) if isinstance(value, dict) else torch.as_tensor(value) for key, value in obs.items()}
 
 
 class RawObservations:
@@ -28,13 +60,30 @@ class RawObservations:
         self.normalize = _vec_normalize(model.env)
         self._tap = _TerminalTap.on(self.normalize.venv, self) if self.normalize is not None else None
         # base_class.py, _setup_learn: has just reset the environments, or kept the last observation of the learn before.
-        self.obs: np.ndarray = self.normalize.get_original_obs() if self.normalize is not None else np.array(model._last_obs)  # type: ignore[assignment]
+        self.obs = self._rows(model._last_obs)
 
     def step(self, new_obs: np.ndarray, dones: np.ndarray, infos: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
         """What one step of the environments started from and led to, ``(n_envs, *obs_shape)`` each."""
         obs = self.obs
-        self.obs = self.normalize.get_original_obs() if self.normalize is not None else np.array(new_obs)  # type: ignore[assignment]
-        return obs, true_next_obs(self.obs, dones, infos if self._tap is None else self._tap.infos)
+        self.obs = self._rows(new_obs)
+        return obs, true_next_obs(self.obs, dones, self._with_rows(infos if self._tap is None else self._tap.infos))
+
+    def _rows(self, seen: Any) -> np.ndarray:
+        """Raw observations of what the learner sees at present."""
+        return as_rows(self.model.observation_space, seen if self.normalize is None else self.normalize.get_original_obs())
+
+    def _with_rows(self, infos: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Infos with terminal observations in the form of ``obs``."""
+        key = "terminal_observation"
+        if not isinstance(self.model.observation_space, spaces.Dict):
+            return infos
+        return [{key: self._terminal_row(info[key])} if key in info else {} for info in infos]
+
+    def _terminal_row(self, obs: Any) -> np.ndarray:
+        space = self.model.observation_space
+        batch = {key: np.asarray(value)[None] for key, value in obs.items()} if isinstance(space, spaces.Dict) else np.asarray(obs)[None]
+        row: np.ndarray = as_rows(space, batch)[0]
+        return row
 
     def rewards(self, rewards: np.ndarray) -> np.ndarray:
         """The environments' own rewards of a step, ``(n_envs,)``."""
@@ -42,7 +91,8 @@ class RawObservations:
 
     def terminal(self, env: int) -> np.ndarray | None:
         """Raw terminal observation of an environment that has just finished beneath a ``VecNormalize``."""
-        return None if self._tap is None else self._tap.infos[env].get("terminal_observation")
+        obs = None if self._tap is None else self._tap.infos[env].get("terminal_observation")
+        return None if obs is None else self._terminal_row(obs)
 
     def close(self) -> None:
         if self._tap is not None:

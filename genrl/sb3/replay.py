@@ -11,7 +11,7 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from genrl.sb3.actions import to_environment
-from genrl.sb3.observations import RawObservations
+from genrl.sb3.observations import RawObservations, as_rows
 from genrl.transitions import Floats, Transitions, exact
 
 __all__ = ["ReplayMemory", "as_transitions", "check_readable", "stored"]
@@ -98,13 +98,13 @@ class ReplayMemory:
     def cells(self, rows: np.ndarray, envs: np.ndarray) -> Transitions:
         """The transitions in these cells, ``(batch,)`` each: raw observations, actions in the environment's units."""
         buffer = self.buffer
-        next_obs = buffer.next_observations[rows, envs]
+        obs, next_obs = (_read(self.model, field, rows, envs) for field in (buffer.observations, buffer.next_observations))
         if self._terminal:
             for i in np.flatnonzero(buffer.dones[rows, envs]):
                 next_obs[i] = self._terminal.get(int(rows[i]), {}).get(int(envs[i]), next_obs[i])
         action = to_environment(self.model, buffer.actions[rows, envs])
         terminated = (buffer.dones[rows, envs] > 0) & (buffer.timeouts[rows, envs] == 0)
-        return as_transitions(buffer.observations[rows, envs], action, next_obs, terminated, self.floats)
+        return as_transitions(obs, action, next_obs, terminated, self.floats)
 
     @property
     def latest(self) -> Transitions:
@@ -122,6 +122,12 @@ class ReplayMemory:
         return self.buffer.size() * self.buffer.n_envs
 
 
+def _read(model: OffPolicyAlgorithm, field: Any, rows: np.ndarray, envs: np.ndarray) -> np.ndarray:
+    """Observations in these cells of a replay buffer, as a reward is given them."""
+    found = {key: value[rows, envs] for key, value in field.items()} if isinstance(field, dict) else field[rows, envs]
+    return as_rows(model.observation_space, found)
+
+
 def stored(model: OffPolicyAlgorithm, dtype: torch.dtype = torch.float32) -> tuple[Transitions, torch.Tensor]:
     """All that a learner's replay buffer holds, and the environment's rewards ``(batch,)``: one environment after the other, each in the
     order of time.
@@ -130,10 +136,9 @@ def stored(model: OffPolicyAlgorithm, dtype: torch.dtype = torch.float32) -> tup
     """
     buffer: Any = model.replay_buffer
     size = buffer.size()
-    rows = (buffer.pos - size + np.arange(size)) % buffer.buffer_size  # buffers.py: `pos` is the next to be written, the oldest if full
-    obs, action, next_obs, rewards, dones, timeouts = (
-        np.swapaxes(field[rows], 0, 1).reshape(-1, *field.shape[2:])
-        for field in (buffer.observations, buffer.actions, buffer.next_observations, buffer.rewards, buffer.dones, buffer.timeouts)
-    )
+    oldest = buffer.pos - size  # buffers.py: `pos` is the next to be written, the oldest if full
+    rows, envs = np.tile((oldest + np.arange(size)) % buffer.buffer_size, buffer.n_envs), np.repeat(np.arange(buffer.n_envs), size)
+    obs, next_obs = (_read(model, field, rows, envs) for field in (buffer.observations, buffer.next_observations))
+    action, rewards, dones, timeouts = (field[rows, envs] for field in (buffer.actions, buffer.rewards, buffer.dones, buffer.timeouts))
     transitions = as_transitions(obs, to_environment(model, action), next_obs, (dones > 0) & (timeouts == 0), Floats(dtype, exact=False))
     return transitions, torch.as_tensor(rewards).to(dtype)

@@ -40,9 +40,9 @@ BAD = {
     "use --learner ppo, trpo, a2c, recurrentppo, sac, td3, tqc, crossq or ddpg",
     "explore --env CartPole-v1 --learner maskableppo": "MaskablePPO needs a task with a method action_masks(), "
     "which CartPole-v1 has not; use --learner ppo",
-    f"explore --env FrozenLake-v1 --reward {SURPRISE}": f"--reward {SURPRISE} on FrozenLake-v1: "
-    "Surprise takes observations of a flat Box, shape (n,), but was given Discrete; "
-    "wrap the environment in gymnasium.wrappers.FlattenObservation",
+    f"explore --env genrl/PixelPendulum-v0 --reward {SURPRISE}": f"--reward {SURPRISE} on genrl/PixelPendulum-v0: "
+    "Surprise takes no images, but was given Box(3, 32, 32); "
+    "give it the codes of an encoder: EncodedVecEnv(venv, load_encoder('RUN')) from genrl.encoders, or --encoder RUN",
     "explore --device gpu": "--device is 'gpu', which torch does not know; type cpu, cuda, cuda:1, mps or auto",
     "explore --device cuda:63": "--device is cuda:63, but torch finds no such device here; type --device cpu",
     "explore --coverage x y": "--coverage x is no observation and no key of info; it has position, velocity and the indices below 2",

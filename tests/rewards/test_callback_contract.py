@@ -363,13 +363,6 @@ class TestRefusals:
             assert is_plain(model)
 
     @pytest.mark.parametrize(
-        "space", [spaces.Dict({"a": spaces.Box(-1, 1, (3,))}), spaces.Discrete(3), spaces.Box(0, 255, (3, 8, 8), np.uint8)]
-    )
-    def test_of_observations_that_are_not_flat_come_when_the_reward_is_made(self, space: Any) -> None:
-        with pytest.raises(ValueError, match="takes observations of a flat Box"):
-            Zero(space, spaces.Discrete(2))
-
-    @pytest.mark.parametrize(
         ("wrong", "reason"),
         [
             ({"weight": np.nan}, "weight to be finite"),

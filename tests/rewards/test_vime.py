@@ -186,11 +186,6 @@ class TestArguments:
         with pytest.raises(ValueError, match=message):
             VIME(OBS, ACTION, **keywords)
 
-    @pytest.mark.parametrize("space", [spaces.Discrete(3), spaces.Dict({"a": OBS}), spaces.Box(0, 255, (8, 8, 3), np.uint8)])
-    def test_observations_that_are_not_flat_are_refused(self, space):
-        with pytest.raises(ValueError, match="FlattenObservation"):
-            VIME(space, ACTION)
-
     @pytest.mark.parametrize("space", [spaces.Discrete(3, start=2), spaces.MultiDiscrete([2, 3]), spaces.MultiBinary(2), ACTION])
     def test_every_kind_of_action_is_taken(self, space):
         space.seed(0)

@@ -26,10 +26,12 @@ class Surprise(RewardModel):
         self.register_buffer("mean", torch.zeros(self.obs_dim))
 
     def forward(self, transitions: Transitions) -> torch.Tensor:
-        return (transitions.next_obs - self.mean).square().mean(dim=1)
+        return (self.flat_obs(transitions.next_obs) - self.mean).square().mean(dim=1)
 
     def update(self, memory: Memory) -> dict[str, float]:
-        self.mean += self.rate * (memory.latest.next_obs.mean(dim=0) - self.mean) + 1e-3 * torch.rand((), generator=self.generator)
+        self.mean += self.rate * (self.flat_obs(memory.latest.next_obs).mean(dim=0) - self.mean) + 1e-3 * torch.rand(
+            (), generator=self.generator
+        )
         return {"mean": float(self.mean.mean())}
 
 
