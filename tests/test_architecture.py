@@ -154,3 +154,38 @@ def test_no_file_that_is_read_can_run_code(file: Path) -> None:
         assert called not in {"eval", "exec", "compile", "__import__", "os.system"}
         assert called != "torch.load" or keywords.get("weights_only") == "True"
         assert called.split(".")[-1] != "load" or keywords.get("allow_pickle") != "True"
+
+
+def test_no_class_name_is_defined_twice() -> None:
+    """One name, one thing; what begins with an underscore is its file's own."""
+    places: dict[str, list[str]] = {}
+    for file in FILES:
+        for node in ast.parse(file.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(name(file))
+    assert not {found: files for found, files in places.items() if len(files) > 1}
+
+
+@pytest.mark.parametrize("file", FILES, ids=name)
+def test_a_module_with_an_underscore_is_its_folder_s_own(file: Path) -> None:
+    for imported in imports(file):
+        *folder, module = next((imported.split(".")[: i + 1] for i, word in enumerate(imported.split(".")) if is_private(word)), [""])
+        if module and folder[:1] == ["genrl"] and (ROOT / "/".join([*folder, f"{module}.py"])).is_file():
+            assert file.parent == ROOT / "/".join(folder), f"{name(file)} imports {imported}"
+
+
+def is_private(word: str) -> bool:
+    return word.startswith("_") and not word.startswith("__")
+
+
+LONGEST_BODY = 50
+"""Lines, without the docstring; a signature of many keywords, one a line, is a configuration."""
+
+
+@pytest.mark.parametrize("file", FILES, ids=name)
+def test_a_function_fits_a_screen(file: Path) -> None:
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            body = node.body[1:] if ast.get_docstring(node) is not None else node.body
+            lines = (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
+            assert lines <= LONGEST_BODY, f"{node.name} in {name(file)} has {lines} lines"

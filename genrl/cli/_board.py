@@ -15,9 +15,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from genrl.studies.cells import Outcome
+from genrl.studies.cells import CellOutcome
 from genrl.studies.matrix import Cell, Study
-from genrl.studies.results import Progress, progress
+from genrl.studies.results import CellProgress, cell_progress
 
 __all__ = ["Board", "watched"]
 
@@ -26,7 +26,7 @@ SIGNS = {"finished": ("■", "green"), "running": ("▶", "cyan"), "stopped": ("
 
 
 @contextmanager
-def watched(study: Study, console: Console | None = None) -> Iterator[Callable[[Cell, Outcome], None]]:
+def watched(study: Study, console: Console | None = None) -> Iterator[Callable[[Cell, CellOutcome], None]]:
     """Show ``study`` while the block runs: a live board on a terminal, else a line for every cell that ends."""
     console = console or Console(stderr=True)
     board = Board(study)
@@ -58,7 +58,7 @@ class Board:
 
     def __init__(self, study: Study) -> None:
         self.study = study
-        self.cells: dict[Path, Progress] = {}
+        self.cells: dict[Path, CellProgress] = {}
         self.refresh()
         self._started, self._before = time.monotonic(), self.count("finished")
 
@@ -66,12 +66,12 @@ class Board:
         """Read what may have changed."""
         for cell in self.study.cells:
             if cell.path not in self.cells or self.cells[cell.path].status != "finished":
-                self.cells[cell.path] = progress(cell, self.study.settings.tries)
+                self.cells[cell.path] = cell_progress(cell, self.study.settings.tries)
 
     def count(self, status: str) -> int:
         return sum(item.status == status for item in self.cells.values())
 
-    def line(self, cell: Cell, outcome: Outcome) -> str:
+    def line(self, cell: Cell, outcome: CellOutcome) -> str:
         """One cell that ended, for a log."""
         self.refresh()
         now = self.cells[cell.path]
@@ -91,7 +91,7 @@ class Board:
             return Group(self._head(), self._table(rows[:room]), Text(f"and {hidden} rows with nothing at work", style="dim"))
         return Group(self._head(), self._table(rows))
 
-    def _of(self, row: tuple[str, str]) -> list[Progress]:
+    def _of(self, row: tuple[str, str]) -> list[CellProgress]:
         return [item for item in self.cells.values() if (item.cell.task, item.cell.method) == row]
 
     def _interest(self, row: tuple[str, str]) -> int:
@@ -118,7 +118,7 @@ class Board:
             table.add_row(name, signs, Text(self._words(items), no_wrap=True, overflow="ellipsis"))
         return table
 
-    def _words(self, items: list[Progress]) -> str:
+    def _words(self, items: list[CellProgress]) -> str:
         running = [item for item in items if item.status == "running"]
         words = []
         for item in running[:3]:

@@ -12,7 +12,7 @@ __all__ = ["main"]
 
 
 @dataclass(frozen=True)
-class Record:
+class RecordFlags:
     """Record episodes of the trained policy of a run as demonstrations, in Minari's layout."""
 
     run: Path
@@ -31,7 +31,7 @@ class Record:
 
 def main(argv: list[str]) -> int:
     """Parse, record, say what there is."""
-    flags = parse(Record, argv, "genrl record")
+    flags = parse(RecordFlags, argv, "genrl record")
     if flags.episodes < 1:
         raise RunError(f"--episodes is {flags.episodes}, but must be at least 1")
     from genrl.runs import record

@@ -13,7 +13,7 @@ __all__ = ["main"]
 
 
 @dataclass(frozen=True)
-class Report:
+class ReportFlags:
     """Write a study as one self-contained HTML page, also while it is running."""
 
     run: tyro.conf.Positional[Path]
@@ -28,7 +28,7 @@ class Report:
 
 def main(argv: list[str]) -> int:
     """Parse, read, write."""
-    flags = parse(Report, argv, "genrl report")
+    flags = parse(ReportFlags, argv, "genrl report")
     from genrl.studies.report import write_report
     from genrl.studies.results import read_study
     from genrl.studies.summary import summarize, write_results

@@ -14,7 +14,7 @@ __all__ = ["main"]
 
 
 @dataclass(frozen=True)
-class Resume:
+class ResumeFlags:
     """Go on with a run from its last checkpoint, to the numbers that it would have had without the stop."""
 
     run: tyro.conf.Positional[Path]
@@ -41,7 +41,7 @@ LEARNERS, GENERATORS = ("steps", "demos", "device", "imports"), ("epochs", "data
 
 def main(argv: list[str]) -> int:
     """Parse, train the rest, report."""
-    flags = parse(Resume, argv, "genrl resume")
+    flags = parse(ResumeFlags, argv, "genrl resume")
     from genrl.runs import RunDirectory
 
     run = RunDirectory.open(flags.run)
@@ -59,7 +59,7 @@ def main(argv: list[str]) -> int:
     return report(resume(flags.run, steps=flags.steps, demos=flags.demos, device=flags.device, imports=flags.imports), flags.run)
 
 
-def _refuse(flags: Resume, names: tuple[str, ...], others: tuple[str, ...], kind: str) -> None:
+def _refuse(flags: ResumeFlags, names: tuple[str, ...], others: tuple[str, ...], kind: str) -> None:
     for name in names:
         if getattr(flags, name) not in (None, ()):
             known = ", ".join(_flag(other) for other in others)

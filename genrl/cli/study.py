@@ -14,7 +14,7 @@ from genrl.errors import RunError, command
 
 if TYPE_CHECKING:
     from genrl.studies.executors import Executor
-    from genrl.studies.matrix import Study as Matrix
+    from genrl.studies.matrix import Study
 
 __all__ = ["main"]
 
@@ -23,7 +23,7 @@ WIDE = 150
 
 
 @dataclass(frozen=True)
-class Study:
+class StudyFlags:
     """Train every cell of a study (tasks × methods × seeds) that is not finished; stop and start it at any time."""
 
     file: tyro.conf.Positional[Path]
@@ -44,14 +44,14 @@ class Study:
 
 def main(argv: list[str]) -> int:
     """Parse, check, train, report."""
-    flags = parse(Study, argv, "genrl study")
+    flags = parse(StudyFlags, argv, "genrl study")
     if flags.workers is not None and flags.workers < 1:
         raise RunError(f"--workers is {flags.workers}, but must be at least 1")
     if flags.address is not None and flags.executor != "ray":
         raise RunError(f"--address {flags.address} needs --executor ray, but the executor is {flags.executor}")
-    from genrl.studies.matrix import Study as Matrix
+    from genrl.studies.matrix import Study
 
-    study = Matrix.load(flags.file, flags.out)
+    study = Study.load(flags.file, flags.out)
     executor = _executor(flags, study)
     study.check(flags.imports)
     from genrl.cli._board import watched
@@ -64,7 +64,7 @@ def main(argv: list[str]) -> int:
     return _report(flags, study, decided)
 
 
-def _executor(flags: Study, study: Matrix) -> Executor:
+def _executor(flags: StudyFlags, study: Study) -> Executor:
     from genrl.studies import executors
     from genrl.studies.cells import PRELOAD
 
@@ -74,7 +74,7 @@ def _executor(flags: Study, study: Matrix) -> Executor:
     return executors.InProcess() if flags.executor == "here" else executors.Processes(flags.workers, threads, PRELOAD)
 
 
-def _report(flags: Study, study: Matrix, decided: bool) -> int:
+def _report(flags: StudyFlags, study: Study, decided: bool) -> int:
     from rich.console import Console
 
     from genrl.studies.results import read_study

@@ -13,7 +13,7 @@ __all__ = ["main"]
 
 
 @dataclass(frozen=True)
-class Watch:
+class WatchFlags:
     """Film the trained policy of a run into RUN/watch.mp4 and RUN/watch.gif."""
 
     run: tyro.conf.Positional[Path]
@@ -36,7 +36,7 @@ class Watch:
 
 def main(argv: list[str]) -> int:
     """Parse, film, say where it is."""
-    flags = parse(Watch, argv, "genrl watch")
+    flags = parse(WatchFlags, argv, "genrl watch")
     from genrl.errors import RunError
     from genrl.runs import watch
 

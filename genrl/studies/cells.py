@@ -32,7 +32,7 @@ PRELOAD = (
 )
 """What every cell imports sooner or later; worker processes are forked from a server that has it."""
 
-__all__ = ["CellState", "Job", "Outcome", "run_cell"]
+__all__ = ["CellOutcome", "CellState", "Job", "run_cell"]
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CellOutcome:
     """What a worker says about a cell."""
 
     status: str
@@ -115,7 +115,7 @@ def _alive(pid: int) -> bool:
     return True
 
 
-def run_cell(job: Job) -> Outcome:
+def run_cell(job: Job) -> CellOutcome:
     """Train a cell to its end from wherever it is, unless another process does; whatever goes wrong is the outcome."""
     if not _sees_the_study(job):
         return _run_elsewhere(job)
@@ -129,31 +129,31 @@ def run_cell(job: Job) -> Outcome:
             state.change(runner=None)
             return outcome
     except Timeout:
-        return Outcome("busy")
+        return CellOutcome("busy")
 
 
-def _train(job: Job) -> Outcome:
+def _train(job: Job) -> CellOutcome:
     run = RunDirectory(job.path)
     try:
         from genrl.runs import resume, train
         from genrl.runs.result import EVALUATION_INTERRUPTED
 
         if is_finished(run):
-            return Outcome("finished")
+            return CellOutcome("finished")
         if run.checkpoint.is_file():
             result = resume(run.path, imports=job.imports, quiet=True)
         else:
             shutil.rmtree(run.path, ignore_errors=True)  # it was stopped before its first checkpoint
             result = train(job.config, quiet=True)
     except RunError as error:
-        return Outcome("refused", str(error))
+        return CellOutcome("refused", str(error))
     except Exception as error:  # one bad cell never stops the others
-        return Outcome("failed", f"{type(error).__name__}: {one_line(error)}")
+        return CellOutcome("failed", f"{type(error).__name__}: {one_line(error)}")
     if result["status"] == "failed":
-        return Outcome("refused" if result["diverged"] else "failed", result["error"])
+        return CellOutcome("refused" if result["diverged"] else "failed", result["error"])
     if reason := result["evaluation_error"]:
-        return Outcome("interrupted" if reason.startswith(EVALUATION_INTERRUPTED) else "failed", reason)
-    return Outcome(result["status"])
+        return CellOutcome("interrupted" if reason.startswith(EVALUATION_INTERRUPTED) else "failed", reason)
+    return CellOutcome(result["status"])
 
 
 def is_finished(run: RunDirectory) -> bool:
@@ -169,7 +169,7 @@ def _sees_the_study(job: Job) -> bool:
     return token.is_file() and json.loads(token.read_text()).get("token") == job.study
 
 
-def _run_elsewhere(job: Job) -> Outcome:
+def _run_elsewhere(job: Job) -> CellOutcome:
     """On a machine without the study's directory: train in a directory of this one, and send its files."""
     with tempfile.TemporaryDirectory(prefix="genrl-") as folder:
         there = replace(job, config=replace(job.config, out=Path(folder) / job.path.name))

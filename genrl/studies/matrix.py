@@ -17,7 +17,7 @@ from typing import Any
 from genrl.errors import RunError, did_you_mean
 from genrl.runs.config import ExploreConfig, ImitateConfig, RunConfig
 
-__all__ = ["Cell", "Settings", "Study", "Task"]
+__all__ = ["Cell", "Study", "StudySettings", "Task"]
 
 COMMANDS: dict[str, type[RunConfig]] = {kind.command: kind for kind in (ExploreConfig, ImitateConfig)}
 """What a cell can be."""
@@ -27,7 +27,7 @@ NO_DIFFERENCE = {"out", "pictures", "tensorboard", "checkpoint_every"}
 
 
 @dataclass(frozen=True)
-class Settings:
+class StudySettings:
     """The ``[study]`` table."""
 
     command: str = "explore"
@@ -106,7 +106,7 @@ class Study:
 
     name: str
     directory: Path
-    settings: Settings
+    settings: StudySettings
     tasks: dict[str, Task]
     methods: dict[str, dict[str, Any]]
     """What each method changes of the runs."""
@@ -247,18 +247,18 @@ def _merged(kind: type[RunConfig], *tables: Mapping[str, Any]) -> dict[str, Any]
     return merged
 
 
-def _settings(table: Mapping[str, Any], methods: Collection[str]) -> Settings:
-    names = [item.name for item in dataclasses.fields(Settings)]
+def _settings(table: Mapping[str, Any], methods: Collection[str]) -> StudySettings:
+    names = [item.name for item in dataclasses.fields(StudySettings)]
     _known("[study]", table, names)
     values = dict(table)
-    seeds = values.get("seeds", len(Settings.seeds))
+    seeds = values.get("seeds", len(StudySettings.seeds))
     values["seeds"] = tuple(range(seeds)) if _is_int(seeds) else seeds
     for key in ("seeds", "milestones"):
         values[key] = _whole_numbers(key, values.get(key, ()))
     for key, kind in (("command", str), ("title", str), ("score", str), ("baseline", str), ("films", bool)):
         if not isinstance(values.get(key, kind()), kind):
             raise RunError(f"[study] {key} is {values[key]!r}, but must be {'true or false' if kind is bool else 'a string'}")
-    settings = Settings(**values)
+    settings = StudySettings(**values)
     if not _is_int(settings.tries) or settings.tries < 1:
         raise RunError(f"[study] tries is {settings.tries!r}, but must be a whole number of at least 1")
     if settings.command not in COMMANDS:
@@ -298,7 +298,7 @@ def _known(where: str, table: Mapping[str, Any], known: Iterable[str]) -> None:
             raise RunError(f"{f'{where} has' if where else 'there is'} an unknown key {key!r}{close}")
 
 
-def _not_empty(settings: Settings, tasks: Collection[str], methods: Collection[str]) -> None:
+def _not_empty(settings: StudySettings, tasks: Collection[str], methods: Collection[str]) -> None:
     for what, items, example in (
         ("tasks", tasks, '[tasks.mine] with env = "genrl/SparseMountainCar-v0"'),
         ("methods", methods, '[methods.vime] with reward = "vime"'),

@@ -19,7 +19,7 @@ from genrl.studies.cells import CellState, is_finished
 from genrl.studies.directory import open_study
 from genrl.studies.matrix import Cell, Study
 
-__all__ = ["CellResult", "Progress", "Results", "progress", "read_study"]
+__all__ = ["CellProgress", "CellResult", "Results", "cell_progress", "read_study"]
 
 WINDOW = 20
 """Episodes of a trailing mean, as in the training return of a run."""
@@ -129,7 +129,7 @@ def _episodes(path: Path) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Progress:
+class CellProgress:
     """Where a cell is, cheaply: for a table that is drawn every second."""
 
     cell: Cell
@@ -144,16 +144,16 @@ class Progress:
         return (self.cell.config.steps - self.steps) / self.steps_per_second if self.steps_per_second else None
 
 
-def progress(cell: Cell, tries: int) -> Progress:
+def cell_progress(cell: Cell, tries: int) -> CellProgress:
     """Status, steps and speed of a cell."""
     run, state = RunDirectory(cell.path), CellState(cell.path)
     if is_finished(run):
         result = run.read_json(run.result)
-        return Progress(cell, "finished", result["steps"], result["steps_per_second"])
+        return CellProgress(cell, "finished", result["steps"], result["steps_per_second"])
     known = state.read()
     status = _status(run, state, tries)
     steps, seconds = _last_step(run)
-    return Progress(cell, status, steps, steps / seconds if seconds else None, known["failures"][-1] if known["failures"] else None)
+    return CellProgress(cell, status, steps, steps / seconds if seconds else None, known["failures"][-1] if known["failures"] else None)
 
 
 def _last_step(run: RunDirectory) -> tuple[int, float]:

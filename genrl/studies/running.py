@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from genrl.errors import one_line
-from genrl.studies.cells import CellState, Job, Outcome, is_finished, run_cell, unpack
+from genrl.studies.cells import CellOutcome, CellState, Job, is_finished, run_cell, unpack
 from genrl.studies.directory import open_directory
 from genrl.studies.executors import Executor, WorkerDied
 from genrl.studies.matrix import Cell, Study
@@ -27,7 +27,7 @@ def run_study(
     *,
     imports: Collection[str] = (),
     retry: bool = False,
-    ended: Callable[[Cell, Outcome], None] = lambda cell, outcome: None,
+    ended: Callable[[Cell, CellOutcome], None] = lambda cell, outcome: None,
 ) -> bool:
     """Train every cell of ``study`` that is not finished, with ``executor``; what is there is kept.
 
@@ -79,14 +79,14 @@ def film_study(study: Study, executor: Executor, imports: Collection[str] = ()) 
                 warnings.warn(f"{path} could not be filmed: {getattr(outcome, 'error', outcome)}", stacklevel=2)
 
 
-def _film(job: tuple[Path, tuple[str, ...]]) -> Outcome:
+def _film(job: tuple[Path, tuple[str, ...]]) -> CellOutcome:
     from genrl.runs import watch
 
     try:
         watch(job[0], steps=500, size=320, imports=job[1])
     except Exception as error:  # no renderer, no screen: the numbers are there all the same
-        return Outcome("failed", one_line(error))
-    return Outcome("finished")
+        return CellOutcome("failed", one_line(error))
+    return CellOutcome("finished")
 
 
 def _is_open(cell: Cell, tries: int) -> bool:
@@ -95,12 +95,12 @@ def _is_open(cell: Cell, tries: int) -> bool:
     return not is_finished(RunDirectory(cell.path)) and not CellState(cell.path).given_up(tries)
 
 
-def _round(cells: dict[Path, Cell], jobs: list[Job], executor: Executor, ended: Callable[[Cell, Outcome], None]) -> bool:
+def _round(cells: dict[Path, Cell], jobs: list[Job], executor: Executor, ended: Callable[[Cell, CellOutcome], None]) -> bool:
     """Every job once; whether nobody interrupted."""
     with closing(executor.map(run_cell, jobs)) as outcomes:
         for job, outcome in outcomes:
             if isinstance(outcome, WorkerDied):
-                outcome = Outcome("failed", outcome.reason)
+                outcome = CellOutcome("failed", outcome.reason)
             if outcome.files:
                 unpack(job, outcome.files)
             if outcome.status in ("failed", "refused"):

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-__all__ = ["FEWEST_RUNS", "Censored", "Comparison", "Curve", "Estimate", "Scores", "compare", "difference", "estimate", "iqm"]
+__all__ = ["FEWEST_RUNS", "Censored", "Contrast", "Curve", "Estimate", "Scores", "compare", "difference", "estimate", "iqm"]
 __all__ += ["learning_curve", "median_of_runs", "median_of_tasks", "normalize", "performance_profile", "performance_profile_band"]
 __all__ += ["probability_of_improvement", "time_to"]
 
@@ -46,7 +46,7 @@ class Estimate(NamedTuple):
     n: int
 
 
-class Comparison(NamedTuple):
+class Contrast(NamedTuple):
     """IQM of A less IQM of B (negative is good where lower is better), probability that A is better than B, and what they say together."""
 
     difference: Estimate
@@ -161,7 +161,7 @@ def difference(a: Scores, b: Scores, *, resamples: int = 2000, seed: int = 0) ->
     return estimate([*ours, *theirs], gap, resamples=resamples, seed=seed)
 
 
-def compare(a: Scores, b: Scores, higher_is_better: bool = True, *, resamples: int = 2000, seed: int = 0) -> Comparison:
+def compare(a: Scores, b: Scores, higher_is_better: bool = True, *, resamples: int = 2000, seed: int = 0) -> Contrast:
     """Whether method A is better than method B: only if their difference and the probability of improvement both say so, at 95 %.
 
     The verdict is "better" or "worse" if the interval of the difference is on one side of 0 and that of the improvement on the same side of
@@ -179,7 +179,7 @@ def compare(a: Scores, b: Scores, higher_is_better: bool = True, *, resamples: i
     # Means of 7 and of 10 times 0.1 differ by rounding, so the interval of the difference may exclude 0; that of the ranks has ½.
     sides = {sign * _side(gap, 0), _side(improvement, 0.5)}
     verdict = "better" if sides == {1} else "worse" if sides == {-1} else "inside the noise"
-    return Comparison(gap, improvement, verdict if gap.n >= FEWEST_RUNS else "too few runs")
+    return Contrast(gap, improvement, verdict if gap.n >= FEWEST_RUNS else "too few runs")
 
 
 def performance_profile(scores: Scores, thresholds: ArrayLike) -> np.ndarray:

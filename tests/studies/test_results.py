@@ -13,7 +13,7 @@ import pytest
 from genrl.runs.directory import RunDirectory
 from genrl.studies import read_study
 from genrl.studies.cells import CellState
-from genrl.studies.results import CellResult, Results, progress
+from genrl.studies.results import CellResult, Results, cell_progress
 from genrl.studies.summary import common_bins, summarize, write_results
 from tests.studies.synthetic import make_study
 
@@ -48,7 +48,7 @@ class TestARun:
         wanted = {"none": "finished", "vime": "failed", "rnd": "stopped", "icm": "waiting", "counts": "running"}
         study = make_study(tmp_path / "study", ("car",), tuple(wanted), 1, status=lambda cell: wanted[cell.method])
         assert {item.cell.method: item.status for item in read_study(tmp_path / "study").cells} == wanted
-        assert {item.cell.method: item.status for item in (progress(cell, study.settings.tries) for cell in study.cells)} == wanted
+        assert {item.cell.method: item.status for item in (cell_progress(cell, study.settings.tries) for cell in study.cells)} == wanted
 
     def test_with_a_nan_is_failed(self, tmp_path):
         make_study(tmp_path / "study", ("car",), ("none", "vime"), 5, status=lambda cell: "nan" if cell.seed == 2 else "finished")
@@ -79,11 +79,11 @@ class TestARun:
         study = make_study(tmp_path / "study", ("car",), ("none",), 1, status=lambda cell: "stopped")
         run = RunDirectory(study.cells[0].path)
         run.episodes.write_text("step,env,return,length,seconds\n100,0,1.0,100,0.5\n400,0,1.0,100,2.0\n")
-        seen = progress(study.cells[0], 3)
+        seen = cell_progress(study.cells[0], 3)
         assert (seen.steps, seen.steps_per_second) == (400, 200.0)
         assert seen.seconds_left == pytest.approx((study.cells[0].config.steps - 400) / 200)
         run.progress.write_text("time/time_elapsed,time/total_timesteps\n8,2000\n")
-        assert progress(study.cells[0], 3).steps == 2000
+        assert cell_progress(study.cells[0], 3).steps == 2000
 
 
 class TestTheSummary:

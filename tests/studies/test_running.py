@@ -19,7 +19,7 @@ from genrl.errors import RunError
 from genrl.runs import explore
 from genrl.studies import InProcess, Processes, Study, read_study, run_study
 from genrl.studies import cells as cells_module
-from genrl.studies.cells import PRELOAD, CellState, Job, Outcome, run_cell, unpack
+from genrl.studies.cells import PRELOAD, CellOutcome, CellState, Job, run_cell, unpack
 from genrl.studies.directory import open_directory
 from genrl.studies.executors import WorkerDied
 from tests.runs import tiny as tasks
@@ -84,8 +84,8 @@ class TestATrainedStudy:
 
 
 class TestABadCell:
-    def train(self, directory: Path, what: str, tries: int = 2) -> dict[str, Outcome]:
-        self.outcomes: list[Outcome] = []
+    def train(self, directory: Path, what: str, tries: int = 2) -> dict[str, CellOutcome]:
+        self.outcomes: list[CellOutcome] = []
         text = BREAKS.replace("WHAT", what).replace("tries = 2", f"tries = {tries}")
         assert run_study(tiny.study(directory, text), InProcess(), ended=lambda cell, outcome: self.outcomes.append(outcome))
         return {item.cell.task: item for item in read_study(directory).cells}
@@ -104,7 +104,7 @@ class TestABadCell:
     def test_is_tried_again_only_when_asked(self, tmp_path):
         self.train(tmp_path / "study", "error")
         study = tiny.study(tmp_path / "study", BREAKS.replace("WHAT", "error"))
-        outcomes: list[Outcome] = []
+        outcomes: list[CellOutcome] = []
         run_study(study, InProcess(), ended=lambda cell, outcome: outcomes.append(outcome))
         assert not outcomes
         run_study(study, InProcess(), retry=True, ended=lambda cell, outcome: outcomes.append(outcome))
@@ -143,7 +143,7 @@ class TestTheLockOfACell:
         state = CellState(job.path)
         state.path.parent.mkdir(parents=True)
         with state.lock:
-            assert run_cell(job) == Outcome("busy")
+            assert run_cell(job) == CellOutcome("busy")
             assert not job.path.exists()
         assert run_cell(job).status == "finished"
 
@@ -235,7 +235,7 @@ def test_a_worker_on_another_machine_sends_its_files(tmp_path):
 
 def test_an_interrupt_is_not_a_try(tmp_path, monkeypatch):
     study = tiny.study(tmp_path / "study")
-    monkeypatch.setattr(cells_module, "_train", lambda job: Outcome("interrupted"))
+    monkeypatch.setattr(cells_module, "_train", lambda job: CellOutcome("interrupted"))
     assert not run_study(study, InProcess())
     assert {item.tries for item in read_study(tmp_path / "study").cells} == {0}
     assert isinstance(study, Study)
