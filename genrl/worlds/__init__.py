@@ -4,25 +4,24 @@ from genrl.models.bayesian_dynamics import BayesianDynamics
 from genrl.models.dynamics import Dynamics, FitReport, Outcome, Prediction
 from genrl.models.ensemble import Ensemble
 from genrl.worlds.curiosity import Curiosity
-from genrl.worlds.cycles import Cycle, learn_in_dreams
 from genrl.worlds.dream import DreamVecEnv
 from genrl.worlds.imagination import Imagination
+from genrl.worlds.practice import Practice
 from genrl.worlds.quality import Quality, measure_quality
-from genrl.worlds.real import RealSteps
+from genrl.worlds.real import Record
 
 __all__ = [
     "BayesianDynamics",
     "Curiosity",
-    "Cycle",
     "DreamVecEnv",
     "Dynamics",
     "Ensemble",
     "FitReport",
     "Imagination",
     "Outcome",
+    "Practice",
     "Prediction",
     "Quality",
-    "RealSteps",
-    "learn_in_dreams",
+    "Record",
     "measure_quality",
 ]

@@ -19,6 +19,7 @@ from genrl.sb3.plugged import PluggedCallback
 from genrl.sb3.replay import check_readable, stored
 from genrl.transitions import Transitions, true_next_obs
 from genrl.worlds.dream import DreamVecEnv
+from genrl.worlds.real import check_world
 
 __all__ = ["Imagination"]
 
@@ -110,19 +111,10 @@ class Imagination(PluggedCallback):
         if not isinstance(model, OffPolicyAlgorithm):
             raise ValueError(
                 f"{learner} has no replay buffer into whose batches imagined transitions could go; use SAC or another off-policy learner, "
-                "or let it learn inside the dream: DreamVecEnv and learn_in_dreams"
+                "or let it practise in the dream: Practice in place of Imagination"
             )
         check_readable(model)
-        for kind, own, given in (
-            ("observations", self.dynamics.observation_space, model.observation_space),
-            ("actions", self.dynamics.action_space, model.action_space),
-        ):
-            if type(own) is not type(given) or own.shape != given.shape or (kind == "actions" and own != given):
-                world = type(self.dynamics).__name__
-                raise ValueError(
-                    f"{world} was made for {kind} {own}, but {learner} has {given}; "
-                    f"make it with the learner's: {world}(model.observation_space, model.action_space)"
-                )
+        check_world(self.dynamics, model)
 
     def state_dict(self) -> dict[str, Any]:
         """The model, the imagined rows and the generators, for :func:`genrl.files.save_state`."""

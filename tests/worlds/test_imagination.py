@@ -193,7 +193,7 @@ class TestCycle:
 class TestRefusals:
     def test_an_on_policy_learner_is_told_to_learn_inside_the_dream(self):
         model = PPO("MlpPolicy", make_vec_env(Task, 1), n_steps=8, batch_size=8)
-        with pytest.raises(ValueError, match="let it learn inside the dream"):
+        with pytest.raises(ValueError, match="let it practise in the dream"):
             model.learn(8, callback=Imagination(known(model)))
         assert model.num_timesteps == 0
 

@@ -1,0 +1,220 @@
+"""Dreams, measured: how fast they are, and how many real steps a policy needs that learns in them. Writes demos/results/dream/NAME.json.
+
+    python demos/bench_dreams.py speed                                     # about two minutes
+    python demos/bench_dreams.py inverted_pendulum --seeds 0 1 2           # PPO inside dreams; about a minute of one core a seed
+    python demos/bench_dreams.py pendulum --seeds 0 1 2
+    python demos/bench_dreams.py pendulum_sac pendulum_sac_alone --seeds 0 # Imagination, and SAC with the same number of updates
+
+Seconds are those of the processor, of one torch thread, so that other work on the machine does not count. A seed that was measured
+before is kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import gymnasium
+import numpy as np
+import torch
+from measured import read, write
+from stable_baselines3 import PPO, SAC
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.vec_env import VecNormalize
+
+from genrl.worlds import DreamVecEnv, Ensemble, Imagination, Practice, Record, measure_quality
+
+EPISODES = 10
+ROWS = 256
+PPO_TASKS: dict[str, dict[str, Any]] = {
+    "inverted_pendulum": {
+        "env": "InvertedPendulum-v5",
+        "target": 1000.0,
+        "steps": 2500,
+        "practice": {"dreamed_steps": 200_000, "horizon": 40, "n_steps": 40},
+        "ppo": {"gamma": 0.99, "policy_kwargs": {"log_std_init": -0.5}},
+        "normalize": None,
+    },
+    "pendulum": {
+        "env": "Pendulum-v1",
+        "target": -200.0,
+        "steps": 3000,
+        "practice": {"dreamed_steps": 150_000, "horizon": 60},
+        "ppo": {"learning_rate": 1e-3, "gamma": 0.95},
+        "normalize": {"norm_obs": False, "norm_reward": True, "gamma": 0.95},
+    },
+}
+SAC_TASKS: dict[str, dict[str, Any]] = {
+    "pendulum_sac": {
+        "env": "Pendulum-v1",
+        "target": -200.0,
+        "steps": 1500,
+        "updates": 5,
+        "imagination": {"share": 0.9, "every": 250, "start": 250, "fit": {"max_steps": 800}},
+    },
+    "pendulum_sac_alone": {"env": "Pendulum-v1", "target": -200.0, "steps": 1500, "updates": 5, "imagination": None},
+}
+
+
+def ppo_in_dreams(task: dict[str, Any], seed: int) -> dict[str, Any]:
+    """One run: the return after every practice, until the target is met twice or the real steps are spent."""
+    env = make_vec_env(task["env"], 1, seed=seed)
+    env = VecNormalize(env, **task["normalize"]) if task["normalize"] else env
+    learner = PPO("MlpPolicy", env, n_steps=500, batch_size=100, seed=seed, device="cpu", **task["ppo"])
+    world = Ensemble(learner.observation_space, learner.action_space, seed=seed)
+    practice = Practice(world, seed=seed, **task["practice"])
+    look = _Curve(task["env"], 500, task["target"], practice)
+    learner.learn(task["steps"], callback=[practice, look])
+    test = _episodes(learner, task["env"], 1000, seed)
+    found = measure_quality(world, *test.transitions(), fitted=practice.record.transitions()[0])
+    print(found.table(), flush=True)
+    return {"curve": look.curve, "quality": found.to_dict(), "dream": dict(practice.dream.counters), **_first(look.curve, task["target"])}
+
+
+def _episodes(learner: PPO, env_id: str, steps: int, seed: int) -> Record:
+    """Steps of the trained policy, with its noise, in a task that the model has not seen."""
+    env, record = gymnasium.make(env_id), Record()
+    obs, _ = env.reset(seed=10_000 + seed)
+    for _ in range(steps):
+        action = np.clip(learner.predict(obs)[0], env.action_space.low, env.action_space.high)
+        next_obs, reward, terminated, truncated, _ = env.step(action)
+        record.add(obs[None], action[None], next_obs[None], np.array([terminated]), np.array([reward]))
+        obs = env.reset()[0] if terminated or truncated else next_obs
+    return record
+
+
+def sac_with_imagination(task: dict[str, Any], seed: int) -> dict[str, Any]:
+    """One run: the return every 250 real steps."""
+    learner = SAC(
+        "MlpPolicy",
+        task["env"],
+        learning_starts=250,
+        gradient_steps=task["updates"],
+        policy_kwargs={"net_arch": [64, 64]},
+        seed=seed,
+        device="cpu",
+    )
+    look, callbacks = _Curve(task["env"], 250), []
+    if task["imagination"]:
+        callbacks.append(
+            Imagination(Ensemble(learner.observation_space, learner.action_space, seed=seed), seed=seed, **task["imagination"])
+        )
+    learner.learn(task["steps"], callback=[*callbacks, look])
+    return {"curve": look.curve, **_first(look.curve, task["target"])}
+
+
+class _Curve(BaseCallback):
+    """Evaluates every so many real steps, after the practice there; stops when the target was met twice running."""
+
+    def __init__(self, env: str, every: int, target: float = np.inf, practice: Practice | None = None) -> None:
+        super().__init__()
+        self.env, self.every, self.target, self.practice = env, every, target, practice
+        self.curve: list[dict[str, float]] = []
+        self.start = time.process_time()
+
+    def _on_step(self) -> bool:
+        return sum(point["return"] >= self.target for point in self.curve[-2:]) < 2
+
+    def _on_rollout_start(self) -> None:
+        done = self.num_timesteps - (self.curve[-1]["real_steps"] if self.curve else 0)
+        if done >= self.every:
+            self._evaluate()
+
+    def _on_training_end(self) -> None:
+        self._on_rollout_start()
+
+    def _evaluate(self) -> None:
+        spent = time.process_time() - self.start
+        score = float(evaluate_policy(self.model, gymnasium.make(self.env), EPISODES, warn=False)[0])
+        self.curve.append({"real_steps": self.num_timesteps, "return": score, "cpu_seconds": spent})
+        print(self.env, self.curve[-1], flush=True)
+
+
+def _first(curve: list[dict[str, float]], target: float) -> dict[str, float | None]:
+    """Real steps and processor seconds until the target was met for the first time."""
+    reached = next((point for point in curve if point["return"] >= target), None)
+    return {f"{name}_to_target": reached and reached[name] for name in ("real_steps", "cpu_seconds")}
+
+
+def speed(seconds: float = 4.0) -> dict[str, Any]:
+    """Steps a second of processor time: a 256-row dream without a policy, against the task itself on one core."""
+    found: dict[str, Any] = {}
+    for name in ("HalfCheetah-v5", "Ant-v5", "Humanoid-v5"):
+        env = gymnasium.make(name)
+        env.reset(seed=0)
+        real = _rate(lambda env=env: _real_step(env), seconds)
+        world = Ensemble(env.observation_space, env.action_space)
+        starts = np.random.default_rng(0).normal(size=(1000, world.obs_dim)).astype(np.float32)
+        world.standardizer.obs.update(torch.as_tensor(starts))
+        dream = DreamVecEnv(world, starts, ROWS, 20)
+        dream.reset()
+        action = np.zeros((ROWS, *env.action_space.shape), dtype=np.float32)
+        dreamed = ROWS * _rate(lambda dream=dream, action=action: dream.step(action), seconds)
+        limit = ROWS * _rate(_products(world), seconds)
+        found[name] = {
+            "real_steps_a_second": real,
+            "dreamed_steps_a_second": dreamed,
+            "times_faster": dreamed / real,
+            "matrix_products_alone_a_second": limit,
+            "share_of_that_limit": dreamed / limit,
+        }
+        print(name, {key: round(value, 2) for key, value in found[name].items()}, flush=True)
+    return {"rows": ROWS, "members": 7, "hidden": [200, 200], "torch_threads": 1, "tasks": found}
+
+
+def _real_step(env: gymnasium.Env) -> None:
+    if any(env.step(env.action_space.sample())[2:4]):
+        env.reset()
+
+
+def _products(world: Ensemble) -> Callable[[], None]:
+    """The batched matrix products of one dreamed step, and nothing else."""
+    layers = [module for module in world.network if hasattr(module, "weight")]
+    per_member = -(-ROWS // world.members)
+    inputs = [torch.randn(world.members, per_member, layer.weight.shape[1]) for layer in layers]
+
+    def run() -> None:
+        with torch.no_grad():
+            for layer, x in zip(layers, inputs, strict=True):
+                torch.baddbmm(layer.bias, x, layer.weight)
+
+    return run
+
+
+def _rate(function: Callable[[], object], seconds: float) -> float:
+    """Calls a second of processor time."""
+    for _ in range(10):
+        function()
+    start, calls = time.process_time(), 0
+    while time.process_time() - start < seconds:
+        function()
+        calls += 1
+    return calls / (time.process_time() - start)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="+", choices=["speed", *PPO_TASKS, *SAC_TASKS], metavar="NAME", help="what to measure")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="seeds of the runs (default: 0 1 2)")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    for name in args.names:
+        if name == "speed":
+            write("dream/speed", speed())
+            continue
+        task = PPO_TASKS.get(name) or SAC_TASKS[name]
+        runs = (read(f"dream/{name}") or {}).get("runs", {})
+        for seed in args.seeds:
+            runs[str(seed)] = ppo_in_dreams(task, seed) if name in PPO_TASKS else sac_with_imagination(task, seed)
+            write(f"dream/{name}", {"task": task, "episodes": EPISODES, "runs": runs})
+
+
+if __name__ == "__main__":
+    main()
