@@ -50,7 +50,7 @@ def watched(study: Study, console: Console | None = None) -> Iterator[Callable[[
 
 
 class Board:
-    """What is known of the cells; a finished one is read once.
+    """The state of every cell of a study; a finished cell is read only once.
 
     Args:
         study: the matrix.

@@ -43,7 +43,7 @@ def report(result: dict[str, Any], directory: Path) -> int:
 
 
 def report_generation(result: dict[str, Any], directory: Path) -> int:
-    """The same for the run of a generative model."""
+    """Print the result of a generative model's run and the next useful command; returns the exit code."""
     again = command("resume", directory)
     if result["status"] == "failed":
         model = directory / "model.safetensors"

@@ -20,7 +20,7 @@ class RecordFlags:
     out: Path
     """The file, x.hdf5 or x.npz; or for Minari a folder, such as halfcheetah/expert-v0."""
     episodes: int = 25
-    """How many."""
+    """Number of episodes."""
     stochastic: bool = False
     """Draw actions as in training, instead of taking the most likely ones."""
     seed: int = 1000

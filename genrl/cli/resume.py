@@ -22,7 +22,7 @@ class ResumeFlags:
     steps: int | None = None
     """Go on until this many environment steps; by default until those that the run was started with."""
     epochs: int | None = None
-    """Of a generative model: go on until this many epochs; by default until those that the run was started with."""
+    """Go on until this many epochs (generative models); by default until those that the run was started with."""
     demos: Path | None = None
     """Where the demonstrations of an imitation are now, if no longer where they were."""
     device: str | None = None

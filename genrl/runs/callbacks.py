@@ -20,7 +20,7 @@ __all__ = ["CheckFinite", "Checkpointer", "Recorder", "Restore"]
 
 
 class CheckFinite(BaseCallback):
-    """Stops the run at the step at which an environment gives a NaN or infinite reward or observation, before the learner has used it.
+    """Stops the run when an environment gives a NaN or infinite reward or observation, before the learner uses it.
 
     One case escapes it: VecNormalize clips the last observation of an episode before anyone sees it, so an infinite one (not a NaN) is
     at ``clip_obs`` there; a ``RewardCallback``, which reads what was before the clipping, does see it.
@@ -48,7 +48,7 @@ class CheckFinite(BaseCallback):
 
 
 class Recorder(BaseCallback):
-    """Writes episodes.csv, and keeps what a checkpoint must hold of the past: the first reward and the visited states.
+    """Writes episodes.csv, and remembers the first reward and the visited states for the checkpoints.
 
     ``task_coverage`` is the mean over environments of the newest ``info["coverage"]``, of tasks that count by themselves what was visited;
     the environments of a resumed run count anew.
@@ -79,7 +79,7 @@ class Recorder(BaseCallback):
         return self.seconds_before + time.perf_counter() - self._started
 
     def spent(self, seconds: float) -> None:
-        """Count what was spent before ``learn``, such as on cloning, and start the clock."""
+        """Add seconds that were spent before ``learn``, such as on cloning, and start the clock."""
         self.seconds_before += seconds
         self._started = time.perf_counter()
 
@@ -149,7 +149,7 @@ class Recorder(BaseCallback):
 
 
 class Restore(BaseCallback):
-    """Puts back, when the first rollout of a resumed run starts, what was drawn between the loading and now: the first of the callbacks.
+    """Restores the generators when the first rollout of a resumed run starts. It must be the first of the callbacks.
 
     Args:
         restore: what to do, once.
@@ -185,9 +185,9 @@ class Checkpointer(BaseCallback):
         self._save, self._every, self._interrupt = save, every, interrupt
         self._next = -np.inf
         self.started = False
-        """Whether the training has started: no callback before this one, and it is the last, refused the learner."""
+        """Whether the training has started. This callback is the last, so no other one has refused the learner then."""
         self.stopped = False
-        """Whether the run was interrupted, and saved at the boundary before its present step."""
+        """Whether the run was interrupted; it was saved at the last boundary between rollouts."""
         self.saved_step = 0
 
     def _on_training_start(self) -> None:

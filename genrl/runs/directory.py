@@ -51,7 +51,7 @@ class RunDirectory:
         self.tensorboard = self.path / "tensorboard"
 
     def check_new(self) -> None:
-        """Refuse a directory that a new run can't have, before anything is built.
+        """Refuse a directory that can't be a new run's, before anything is built.
 
         Raises:
             RunError: it exists with something in it, or can't be written.
@@ -150,7 +150,7 @@ def _finite(value: Any) -> Any:
 
 
 def about() -> dict[str, Any]:
-    """What config.json says of how a run came about."""
+    """How the run came about, for config.json: command, time, versions, machine."""
     import torch
 
     packages = ("genrl-toolkit", "torch", "stable-baselines3", "sb3-contrib", "gymnasium", "mujoco", "numpy")

@@ -55,9 +55,9 @@ def make_env(env_id: str, env_kwargs: Mapping[str, Any], **render: Any) -> gymna
 
 
 def _hear_mujoco_once() -> None:
-    """MuJoCo prints a warning at every compile, so for each environment, and starts a MUJOCO_LOG.TXT; as Python's they come once.
+    """Turn MuJoCo's warnings into Python's, which come once: MuJoCo repeats them for each environment, and writes a MUJOCO_LOG.TXT.
 
-    That an XML of Gymnasium's uses a deprecated attribute is nothing that a user of genrl can mend.
+    A deprecated attribute in an XML of Gymnasium is left out: a user of genrl can do nothing about it.
     """
     try:
         import mujoco
@@ -78,7 +78,7 @@ class MakeEnv:
     env_id: str
     env_kwargs: Mapping[str, Any]
     own_process: bool = False
-    """Whether it will live in a process of its own; Ctrl-C, which a terminal sends to all, must then only stop the one that saves."""
+    """Whether it will live in a process of its own. A terminal sends Ctrl-C to every process; only the one that saves must obey."""
     frames: int = 1
     """Number of frames that its images have in their channels."""
 

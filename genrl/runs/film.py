@@ -35,7 +35,7 @@ class Film:
     paths: tuple[Path, Path]
     """The MP4 and the GIF."""
     returns: tuple[float, ...]
-    """Return of each episode that is seen."""
+    """Return of each episode in the film."""
     frames: int
 
 
@@ -56,10 +56,10 @@ def watch(
         path: the run directory.
         episodes: at most this many, with seeds from ``seed`` on.
         steps: at most this many environment steps in all.
-        fps: frames a second of the film; a step is a frame.
+        fps: frames per second; each step is a frame.
         size: width of the film, in pixels.
         stochastic: draw actions instead of the most likely ones.
-        seed: of the first episode.
+        seed: seed of the first episode.
         imports: modules that the run may import, as in :func:`resume`.
 
     Raises:
@@ -83,7 +83,7 @@ def watch(
 
 
 class _Thumbnails:
-    """What the GIF needs of a film of any length: every n-th frame, small; at most twice ``GIF_FRAMES``."""
+    """Every n-th frame of a film, small, for the GIF. At most twice ``GIF_FRAMES`` are kept, however long the film is."""
 
     def __init__(self) -> None:
         self.pictures: list[Image.Image] = []

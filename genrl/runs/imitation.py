@@ -21,9 +21,9 @@ class Loaded(NamedTuple):
     """Demonstrations of a run."""
 
     demonstrations: Demonstrations
-    """What is learnt from; actions inside the task's box."""
+    """The demonstrations to learn from, with actions inside the task's box."""
     held_out: Demonstrations | None
-    """The other steps of the same episodes, or else other episodes; ``None`` if everything is learnt from."""
+    """Episodes, or else steps between those, that are not learnt from; ``None`` if all are."""
 
 
 def completed(config: RunConfig) -> RunConfig:
@@ -75,7 +75,7 @@ def load(config: ImitateConfig, observation_space: spaces.Space[Any], action_spa
 
 
 def fingerprint(demonstrations: Demonstrations) -> str:
-    """Sixteen characters that tell the pairs that are learnt from, wherever and in whatever format they are."""
+    """Sixteen characters that identify the pairs to learn from, whatever their file and its format."""
     pairs = demonstrations.transitions()
     content = b"".join(np.ascontiguousarray(part.numpy()).tobytes() for part in pairs)
     return hashlib.sha256(content).hexdigest()[:16]

@@ -39,7 +39,7 @@ class Interrupt:
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Within it, SIGTERM raises KeyboardInterrupt, as Ctrl-C does; in another than the main thread it does nothing."""
+    """Within it, SIGTERM raises KeyboardInterrupt, as Ctrl-C does; outside the main thread it does nothing."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -33,9 +33,9 @@ def record(
     Args:
         path: the run directory.
         out: the file or folder, see :meth:`genrl.data.Demonstrations.save`; it must not be there.
-        episodes: how many, with seeds from ``seed`` on.
+        episodes: number of episodes; their seeds count up from ``seed``.
         stochastic: draw actions instead of taking the most likely ones.
-        seed: of the first episode.
+        seed: seed of the first episode.
         imports: modules that the run may import, as in :func:`genrl.runs.resume`.
 
     Raises:
@@ -68,7 +68,7 @@ def record(
 
 
 class Recording(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Keeps every episode: what was executed and what came of it. An episode that is left without an end is kept too, cut there.
+    """Keeps every episode: the executed actions and their outcomes. An unfinished episode is kept up to its last step.
 
     Args:
         env: the environment.

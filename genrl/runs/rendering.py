@@ -17,11 +17,11 @@ __all__ = ["choose_backend", "rendered"]
 
 
 def rendered(env: Any, name: str, command: str) -> np.ndarray:
-    """The picture of the moment, uint8, ``(height, width, 3)``.
+    """The current frame, uint8, ``(height, width, 3)``.
 
     Args:
         env: made with the render mode rgb_array.
-        name: of the task, for the error.
+        name: name of the task, for the error.
         command: what was typed, for the advice.
 
     Raises:

@@ -40,7 +40,7 @@ class Ending(NamedTuple):
     error: str | None = None
     """One sentence about what failed."""
     diverged: bool = False
-    """It met NaN or infinite numbers: the same run would meet them again."""
+    """Whether it met NaN or infinite numbers, which the same run would meet again."""
 
 
 def write_artefacts(session: Session, run: RunDirectory, recorder: Recorder, state: dict[str, Any]) -> None:
@@ -68,7 +68,7 @@ def write_coverage(run: RunDirectory, coverage: Coverage) -> None:
 
 
 def begin_imitation(session: Session, run: RunDirectory, interrupt: Interrupt) -> float:
-    """Clone, where it is asked for, and keep what an imitation is measured by: the expert's returns and the cloned policy's.
+    """Clone if asked to, and write down what the imitation is compared with: the returns of the expert and of the cloned policy.
 
     Returns:
         Seconds of cloning.
@@ -97,7 +97,7 @@ def begin_imitation(session: Session, run: RunDirectory, interrupt: Interrupt) -
 
 
 def check_same_demonstrations(session: Session, run: RunDirectory) -> None:
-    """Refuse to go on from other pairs than a run began with.
+    """Refuse to go on with other demonstrations than the run began with.
 
     Raises:
         RunError: they are others.
@@ -111,7 +111,7 @@ def check_same_demonstrations(session: Session, run: RunDirectory) -> None:
 
 
 def write_result(session: Session, run: RunDirectory, recorder: Recorder, ending: Ending, steps_now: int) -> dict[str, Any]:
-    """Write result.json without an evaluation, which :func:`finish_result` adds: what was trained is on the disk before more can fail."""
+    """Write result.json before the evaluation, so that it is on the disk if the evaluation fails; :func:`finish_result` adds that."""
     recorder.flush()
     seconds, seconds_now = recorder.seconds, recorder.seconds - recorder.seconds_before
     episodes = run.read_episodes()

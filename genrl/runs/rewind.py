@@ -31,7 +31,7 @@ class Rewindable(gymnasium.Wrapper[Any, Any, Any, Any]):
         self._actions: list[np.ndarray] = []
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Begin an episode, and remember with which generator."""
+        """Begin an episode, and remember the state of its generator."""
         generator = None if seed is not None else self.unwrapped.np_random.bit_generator.state
         self._start = {"seed": seed, "generator": generator} if options is None else None
         self._actions = []
@@ -52,7 +52,7 @@ class Rewindable(gymnasium.Wrapper[Any, Any, Any, Any]):
         return self._start | {"actions": np.array(self._actions)}
 
     def rewind(self, episode: dict[str, Any]) -> Any:
-        """Live ``episode`` again; its last observation."""
+        """Live ``episode`` again, and return its last observation."""
         if episode["generator"] is not None:
             self.unwrapped.np_random.bit_generator.state = episode["generator"]
         obs, _ = self.reset(seed=episode["seed"])
@@ -70,7 +70,7 @@ def episodes(env: VecEnv) -> list[dict[str, Any]] | None:
 
 
 def rewind(env: VecEnv, states: list[dict[str, Any]], last_obs: Any) -> bool:
-    """Bring every environment to the middle of its episode; whether it gave the same last observation as the first time."""
+    """Live every running episode again; returns whether each ends in the same observation as the first time."""
     plain = [state | {"actions": state["actions"].numpy()} for state in states]
     found = [env.env_method("rewind", state, indices=[i])[0] for i, state in enumerate(plain)]
     if isinstance(last_obs, dict):

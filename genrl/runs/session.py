@@ -96,8 +96,8 @@ class Session:
         """The inverse, on a session that was just built.
 
         Returns:
-            Whether the environments are in the middle of their episodes again, so that what follows is what would have followed. A task
-            which is another for the same seed and actions begins new episodes, with seeds of their own.
+            Whether every environment is in the middle of its episode again, so that the run continues exactly. A task that does not repeat
+            an episode from its seed and actions begins new ones, with new seeds.
         """
         load_learner_state(self.learner, state["learner"])
         for plug in self.plugs:

@@ -82,18 +82,18 @@ class CellState:
         return {"failures": [], "refused": False, "runner": None} | content
 
     def change(self, **values: Any) -> None:
-        """Write some of it anew."""
+        """Change some of the values, and write the file."""
         from genrl.files import write_whole
 
         self.path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(self.path, (json.dumps(self.read() | values) + "\n").encode())
 
     def add_failure(self, error: str, refused: bool = False) -> None:
-        """One more try has failed."""
+        """Note one more failed try."""
         self.change(failures=[*self.read()["failures"], error], refused=refused, runner=None)
 
     def given_up(self, tries: int) -> bool:
-        """Whether nothing more is tried."""
+        """Whether the cell will not be tried again."""
         state = self.read()
         return bool(state["refused"]) or len(state["failures"]) >= tries
 

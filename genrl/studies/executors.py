@@ -59,7 +59,7 @@ class Processes:
 
     Args:
         workers: processes at a time; by default one for every ``threads`` cores.
-        threads: of each worker.
+        threads: number of threads of each worker.
         preload: modules that the server imports once.
     """
 
@@ -147,8 +147,8 @@ class Ray:
     """Items as tasks of a Ray cluster; needs the extra ``ray``.
 
     Args:
-        address: of a running cluster (``auto`` finds the one of this machine); by default one is started here, bound to 127.0.0.1 and
-            without a dashboard, and ended with the work.
+        address: address of a running cluster (``auto`` finds the one of this machine). By default one is started here, bound to
+            127.0.0.1 and without a dashboard, and ended with the work.
         workers: cores of the cluster that is started here; by default all. A running cluster has its own.
         threads: cores of each item; Ray sets the threads of numerical libraries to it.
 

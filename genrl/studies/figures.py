@@ -35,23 +35,23 @@ POINTS = 100
 INK, GRID, METHOD = "#010203", "#010204", "#01021{}"
 """Colours that stand for others until the figure is drawn: the text's, the grid's, and a method's."""
 ATTRIBUTES = ("d", "style", "transform", "x", "y")
-"""Of SVG, what a figure keeps."""
+"""SVG attributes that a figure keeps."""
 STYLE: Any = {
     "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": INK, "axes.linewidth": 0.6, "axes.labelcolor": INK,
     "axes.axisbelow": True, "xtick.bottom": False, "ytick.left": False, "xtick.labelcolor": INK, "ytick.labelcolor": INK, "font.size": 8.5,
     "axes.labelsize": 8.5, "svg.fonttype": "none", "svg.hashsalt": "genrl", "lines.scale_dashes": True,
 }  # fmt: skip
 MOST_BINS = 256
-"""Along an axis of a map."""
+"""Most bins along an axis of a map."""
 
 
 class Style(NamedTuple):
     """How a method is drawn wherever it appears."""
 
     number: int
-    """Of the method in the study."""
+    """Number of the method in the study."""
     color: int
-    """Of the CSS variable ``--c<color>``."""
+    """Number of the CSS variable ``--c<color>``."""
     dash: str
     """A CSS border style."""
 
@@ -87,8 +87,8 @@ def learning_curves(
     Where more than six lines are too many for one figure, also a small one for each method, beside the baseline.
 
     Args:
-        runs: finished ones of each method.
-        styles: of each method.
+        runs: the finished runs of each method.
+        styles: style of each method.
         threshold: a dashed line, if any.
         label: what a screen reader says.
     """
@@ -113,8 +113,8 @@ def profile(scores: Mapping[str, Sequence[Any]], styles: Mapping[str, Style], sc
     """The share of runs that score above τ, and its band; ``None`` if all runs have one score.
 
     Args:
-        scores: of each method, an array of runs for each task.
-        styles: of each method.
+        scores: for each method an array of runs per task.
+        styles: style of each method.
         score: what τ is.
         label: what a screen reader says.
     """
@@ -272,7 +272,10 @@ def _attribute(key: str, value: str) -> str:
 
 
 def _width(edges: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
-    """Of the bins of a map: the widest of all runs, doubled until there are few enough; each is a power of two times every other."""
+    """Width of the bins of a map, for each axis: the widest of all runs, doubled until there are at most ``MOST_BINS``.
+
+    The widths of two runs differ by a power of two.
+    """
     width = np.max([[axis[1] - axis[0] for axis in axes] for axes in edges], axis=0)
     for axis in range(len(width)):
         low, high = min(axes[axis][0] for axes in edges), max(axes[axis][-1] for axes in edges)

@@ -220,7 +220,7 @@ def identity(config: RunConfig) -> str:
 
 @lru_cache
 def _digest(demos: Path) -> str | None:
-    """Of the file, or of those in a data set's folder; ``None`` if it is not here."""
+    """Checksum of the demonstrations, a file or a data set's folder; ``None`` if they are not here."""
     files = [demos] if demos.is_file() else sorted(demos.rglob("*.hdf5"))
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest() if files else None
 

@@ -30,7 +30,7 @@ __all__ = ["write_report"]
 FILM_BYTES = 750_000
 """A larger film is linked to, and its first picture shown."""
 FILMS_BYTES = 3_000_000
-"""Of all films in a page; the smallest come first."""
+"""Most bytes of all films in a page; the smallest come first."""
 STILL_WIDTH = 200
 
 SCORES = {"training_return": "training return", "evaluation_return": "deterministic return"}
@@ -40,7 +40,7 @@ def write_report(directory: str | Path, out: str | Path | None = None) -> Path:
     """Write what a study's directory says at this moment as one HTML page, which opens from the disk and asks nothing of a network.
 
     Args:
-        directory: of the study; it may be still running.
+        directory: the directory of the study, which may still be running.
         out: the page, by default ``report.html`` in the directory. It links to the runs, relative to where it is.
 
     Returns:
@@ -160,7 +160,7 @@ def _figures_of(
 
 
 def _captions(counts: Sequence[int], score: str) -> tuple[str, str]:
-    """What lines and bands of learning curves and profiles are, of methods with so many runs."""
+    """Captions of the learning curves and of the profiles: what their lines and bands are, for methods with these numbers of runs."""
     share = f"Share of runs whose {score} is above τ, the more the better"
     if max(counts, default=0) < FEWEST_RUNS:
         return "Median of the runs, and their range.", f"{share}."
@@ -286,7 +286,7 @@ def _failure(item: CellResult, folder: Path) -> dict[str, Any]:
 
 
 def _configuration(items: Sequence[CellResult]) -> tuple[bool, str]:
-    """Whether a run has begun, and the configuration without what differs among the runs."""
+    """Whether a run has begun, and what the configurations of all runs have in common."""
     runs = [run for item in items if (run := RunDirectory(item.cell.path)).config.is_file()]
     config = runs[0].read_json(runs[0].config) if runs else items[0].cell.config.to_dict()
     return bool(runs), "\n".join(_lines({key: value for key, value in config.items() if key not in ("about", "out", "seed")}))

@@ -27,14 +27,14 @@ WINDOW = 20
 
 @dataclass(frozen=True)
 class CellResult:
-    """One run, as far as it is."""
+    """One run, as far as it has come."""
 
     cell: Cell
     status: str
     """`waiting`, `running`, `stopped` (to be gone on with), `failed` or `finished`."""
     error: str | None = None
     tries: int = 0
-    """Failed ones."""
+    """Number of failed tries."""
     result: dict[str, Any] = field(default_factory=dict, repr=False)
     """result.json of a finished run."""
     episodes: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)), repr=False)
@@ -72,7 +72,7 @@ class Results:
         return [item for item in self.cells if (item.cell.task, item.cell.method) == (task, method)]
 
     def finished(self, task: str, method: str) -> list[CellResult]:
-        """Those that count."""
+        """Finished runs of a task and a method."""
         return [item for item in self.of(task, method) if item.finished]
 
 
@@ -102,7 +102,7 @@ def read_cell(cell: Cell, tries: int) -> CellResult:
 
 
 def _status(run: RunDirectory, state: CellState, tries: int) -> str:
-    """Of a cell that is not finished."""
+    """Status of a cell that is not finished."""
     if state.is_running():
         return "running"
     if state.given_up(tries):
@@ -130,7 +130,7 @@ def _episodes(path: Path) -> np.ndarray:
 
 @dataclass(frozen=True)
 class CellProgress:
-    """Where a cell is, cheaply: for a table that is drawn every second."""
+    """How far a cell has come, read cheaply: the table that shows it is drawn every second."""
 
     cell: Cell
     status: str
@@ -140,7 +140,7 @@ class CellProgress:
 
     @property
     def seconds_left(self) -> float | None:
-        """At the speed so far."""
+        """Seconds that are left at the speed so far."""
         return (self.cell.config.steps - self.steps) / self.steps_per_second if self.steps_per_second else None
 
 

@@ -1,7 +1,7 @@
 """Statistics of a benchmark of tasks, methods and runs: estimates with stratified bootstrap intervals, comparisons, profiles, curves.
 
 Scores are one array of runs per task; a matrix is therefore ``(tasks, runs)``, the transpose of rliable's. A ``ValueError`` says which task
-has no runs, or a NaN or an infinity among them, and which method has other tasks than the other. Intervals are of 95 % and of percentiles
+has no runs, or a NaN or an infinity among them, and which method has other tasks than the other. Intervals are 95 % percentile intervals
 of a bootstrap that draws the runs of each task from that task, ``resamples`` times; the same ``seed`` gives the same interval.
 
 References:
@@ -34,7 +34,7 @@ FEWEST_RUNS = 5
 p is 2 / C(6, 3) = 0.1. Of 4 against 4 it is 2 / C(8, 4) = 0.029, and one pair out of order loses it; of 5 against 5 it is 0.008."""
 
 BLOCK = 2**20
-"""Numbers that are resampled at once, 8 MB, of which there are a few copies."""
+"""How many numbers are resampled at once: 8 MB, of which there are a few copies."""
 
 
 class Estimate(NamedTuple):
@@ -109,7 +109,8 @@ def median_of_tasks(scores: Scores) -> float:
 def estimate(scores: Scores, statistic: Statistic = iqm, *, resamples: int = 2000, seed: int = 0, confidence: float = 0.95) -> Estimate:
     """A statistic of one method, with its interval.
 
-    Of few runs it is too short, as resamples vary by (n - 1) / n of what runs do: of 5 normal runs of one task it covers the IQM in 90 %.
+    With few runs the interval is too short, since resamples vary by (n - 1) / n of what runs do: with 5 normal runs of one task it covers
+    the IQM in 90 % of cases.
 
     Args:
         statistic: gets one array ``(*batch, runs)`` per task and gives an array ``batch``, or a ValueError says so.
@@ -262,7 +263,7 @@ def learning_curve(curves: ArrayLike, *, resamples: int = 1000, seed: int = 0) -
 def _interval(
     samples: list[np.ndarray], statistic: Statistic, resamples: int, seed: int, confidence: float = 0.95
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    """Of samples ``(*batch, runs)``; ``None`` if one has one run only."""
+    """Bootstrap interval of a statistic of samples ``(*batch, runs)``; ``None`` if a sample has only one run."""
 
     def of_drawn(*drawn: np.ndarray, axis: int) -> np.ndarray:
         value = np.asarray(statistic(list(drawn)))

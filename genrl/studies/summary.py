@@ -31,7 +31,7 @@ def summarize(results: Results) -> dict[str, Any]:
     their median. Failed and unfinished runs are counted, not averaged.
 
     Args:
-        results: of :func:`genrl.studies.results.read_study`.
+        results: from :func:`genrl.studies.results.read_study`.
     """
     study = results.study
     tasks = {name: _task(results, task) for name, task in study.tasks.items()}

@@ -28,7 +28,7 @@ def score_table(document: Mapping[str, Any], task: str) -> Table:
     """A row for every method of a task, a column for everything that one of them has a value of.
 
     Args:
-        document: of :func:`genrl.studies.summary.summarize`.
+        document: from :func:`genrl.studies.summary.summarize`.
         task: one of its tasks.
     """
     about = document["tasks"][task]
@@ -186,7 +186,7 @@ def _score(entry: Entry, key: str, threshold: float | None) -> str:
 
 
 def _interval(found: Mapping[str, Any] | None, runs: int | None = None) -> str:
-    """Of a document's interval; says of how many ``runs``, where not of all."""
+    """An interval of the document in words; says how many of the ``runs`` it is of, unless all."""
     if found is None:
         return NOTHING
     if "iqm" in found:
