@@ -8,7 +8,7 @@
 | `genrl/SparseHalfCheetahFine-v0` | the paper's: dt 0.01, x observed | 1 while x > 5 |
 | `genrl/SparseWalker2d-v0`, `genrl/SparseHopper-v0`, `genrl/SparseHumanoid-v0` | a fall ends the episode | 1 while x > 1 |
 | `genrl/SparseAnt-v0` | a fall ends the episode | 1 while further than 10 from the start |
-| `genrl/SparseSwimmer-v0` | a three-link swimmer | 1 while \\|x\\| > 2 |
+| `genrl/SparseSwimmer-v0` | a three-link swimmer | 1 while \\|x\\| > 2.5 |
 | `genrl/CartpoleSwingupSparse-v0` | DeepMind Control Suite's, with an action cost on request | 1 a frame at the top and in the middle |
 | `genrl/AcrobotSwingupSparse-v0` | DeepMind Control Suite's | 1 a frame with the tip at the top |
 | `genrl/SwimmerGather-v0` | apples and bombs, seen by range sensors | ±1 for each one caught |

@@ -173,16 +173,17 @@ class SparseHopperEnv(SparseReward, HopperEnv):
 
 
 class SparseSwimmerEnv(SparseReward, SwimmerEnv):
-    """A three-link swimmer is paid while it is more than 2 m from its start along x, in either direction.
+    """A three-link swimmer is paid while it is more than 2.5 m from its start along x, in either direction.
 
     | | |
     | --- | --- |
     | observation | `Box(8,)` float64: Swimmer-v5's, without x and y (rad, m/s, rad/s) |
     | action | `Box(-1, 1, (2,))`: torques at the joints; they cost nothing |
-    | reward | 1 while \\|x\\| > `threshold` (2 m), else 0 |
+    | reward | 1 while \\|x\\| > `threshold` (2.5 m), else 0 |
     | end | never terminates; registered with a limit of 500 steps of 0.04 s |
     | source | our variant of the benchmark's Swimmer, in the manner of VIME; not one of the paper's tasks |
 
+    Noise alone, held for as long as it may be, gets to 2.1 m in 200 episodes; a wave that runs along the body to 3.4 m.
     `info` has `x_position` and `y_position` (m), also at reset.
 
     References:
@@ -193,7 +194,7 @@ class SparseSwimmerEnv(SparseReward, SwimmerEnv):
     observation_names = (*_SWIMMER[2:], *_velocities(*_SWIMMER))
     coverage_names = ("x_position", "y_position")
 
-    def __init__(self, threshold: float = 2.0, **kwargs: Any):
+    def __init__(self, threshold: float = 2.5, **kwargs: Any):
         super().__init__(threshold, **kwargs)
 
     def progress(self) -> float:
@@ -212,6 +213,7 @@ class SparseAntEnv(SparseReward, AntEnv):
     | end | terminates when the torso leaves heights of 0.2 m to 1 m, as Ant-v5; registered with a limit of 500 steps of 0.05 s |
     | source | our variant of the benchmark's Ant, in the manner of VIME; not one of the paper's tasks |
 
+    Noise alone gets to 6 m in 20,000 steps, and seldom further; `threshold=20` is a goal that is far from what any noise does.
     `info` has `x_position` and `y_position` (m), also at reset.
 
     References:

@@ -14,6 +14,7 @@ COMMANDS = {
     "explore": "train a learner on a task with an exploration bonus",
     "imitate": "train a learner to do as demonstrations do",
     "generate": "train a generative model on images",
+    "screen": "how far noise alone gets on a task",
     "record": "demonstrations by the trained policy of a run",
     "study": "train a matrix of tasks, methods and seeds, and compare them",
     "report": "one HTML page of a study",

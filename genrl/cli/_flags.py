@@ -14,7 +14,7 @@ from genrl.errors import RunError, did_you_mean
 from genrl.roles import ROLES
 from genrl.runs.options import Config
 
-__all__ = ["parse", "parse_run"]
+__all__ = ["parse", "parse_run", "split_env"]
 
 Kind = TypeVar("Kind", bound=Config)
 
@@ -67,7 +67,7 @@ def parse_run(config: type[Kind], argv: list[str]) -> Kind:
     Raises:
         RunError: a name, flag or value that can't be.
     """
-    argv, env_kwargs = _split_env(argv)
+    argv, env_kwargs = split_env(argv)
     wants_help = not {"-h", "--help"}.isdisjoint(argv)
     default = {role: str(getattr(config, role)) for role in config.roles}
     chosen = {role: _peek(argv, role) for role in config.roles}
@@ -140,7 +140,7 @@ def _peek(argv: list[str], name: str) -> str | None:
     return None
 
 
-def _split_env(argv: list[str]) -> tuple[list[str], dict[str, Any]]:
+def split_env(argv: list[str]) -> tuple[list[str], dict[str, Any]]:
     """Take ``--env.NAME VALUE …`` out of ``argv``: the task's own constructor says what it knows, so no type is known here."""
     rest: list[str] = []
     found: dict[str, list[str]] = {}

@@ -13,6 +13,7 @@ from stable_baselines3.common.vec_env import VecNormalize, unwrap_vec_normalize
 
 from genrl.runs.coverage import Coverage
 from genrl.runs.directory import RunDirectory
+from genrl.runs.environments import column
 from genrl.runs.interrupt import Interrupt
 from genrl.transitions import check_finite
 
@@ -67,8 +68,8 @@ class Recorder(BaseCallback):
         self.seconds_before = 0.0
         """Wall time of the run before this ``learn``."""
         self._run = run
-        columns = [_column(name, observation_names) for name in coverage.names] if coverage else []
-        self._in_obs = [(axis, column) for axis, column in enumerate(columns) if isinstance(column, int)]
+        columns = [column(name, observation_names) for name in coverage.names] if coverage else []
+        self._in_obs = [(axis, index) for axis, index in enumerate(columns) if isinstance(index, int)]
         self._in_info = [(axis, key) for axis, key in enumerate(columns) if isinstance(key, str)]
         self._points: list[np.ndarray] = []
         self._started = time.perf_counter()
@@ -121,8 +122,8 @@ class Recorder(BaseCallback):
             rows = np.array(rows, dtype=np.result_type(rows, np.float32))  # which a NaN fits into
             for i in np.flatnonzero(dones):
                 rows[i] = _last_observation(normalize, np.asarray(infos[i]["terminal_observation"])).reshape(-1)
-        for axis, column in self._in_obs:
-            points[:, axis] = rows[:, column]
+        for axis, index in self._in_obs:
+            points[:, axis] = rows[:, index]
         return points
 
     def flush(self) -> None:
@@ -217,10 +218,3 @@ def _last_observation(normalize: VecNormalize | None, obs: np.ndarray) -> np.nda
         return obs
     raw: Any = normalize.unnormalize_obs(obs)
     return np.where(np.abs(obs) < normalize.clip_obs, raw, np.nan)
-
-
-def _column(name: str, observation_names: tuple[str, ...]) -> int | str:
-    """The index of an observation's column, or the key of ``info`` that ``name`` is."""
-    if name in observation_names:
-        return observation_names.index(name)
-    return int(name) if name.isdigit() else name

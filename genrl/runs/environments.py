@@ -20,7 +20,7 @@ from genrl.runs.config import RunConfig
 if TYPE_CHECKING:
     from stable_baselines3.common.vec_env import VecEnv
 
-__all__ = ["MakeEnv", "coverage_names", "is_image", "make_env", "make_vec_env"]
+__all__ = ["MakeEnv", "column", "coverage_names", "is_image", "make_env", "make_vec_env"]
 
 
 def make_env(env_id: str, env_kwargs: Mapping[str, Any], **render: Any) -> gymnasium.Env[Any, Any]:
@@ -148,6 +148,13 @@ def coverage_names(env: gymnasium.Env[Any, Any], asked: tuple[str, str] | None) 
                 options = f"; it has {', '.join([*getattr_or(env, 'observation_names', ()), *keys])} and the indices below {columns}"
                 raise RunError(f"--coverage {name} is no observation and no key of info{did_you_mean(name, [*known, *keys]) or options}")
     return asked
+
+
+def column(name: str, observation_names: tuple[str, ...]) -> int | str:
+    """The index of an observation's column, or the key of ``info`` that ``name`` is."""
+    if name in observation_names:
+        return observation_names.index(name)
+    return int(name) if name.isdigit() else name
 
 
 def getattr_or(env: gymnasium.Env[Any, Any], name: str, default: Any) -> Any:

@@ -6,7 +6,7 @@ import mujoco
 import numpy as np
 import pytest
 
-ROBOTS = ("HalfCheetah", "HalfCheetahFine", "Walker2d", "Hopper", "Ant", "Humanoid")
+ROBOTS = ("HalfCheetah", "HalfCheetahFine", "Walker2d", "Hopper", "Swimmer", "Ant", "Humanoid")
 
 
 def made(robot, **keywords):
@@ -30,7 +30,7 @@ def reward_at(env, x, y=None):
 @pytest.mark.parametrize("robot", ROBOTS)
 def test_pays_one_beyond_the_threshold_and_nothing_before(robot):
     env = made(robot)
-    default = {"HalfCheetah": 5.0, "HalfCheetahFine": 5.0, "Ant": 10.0}.get(robot, 1.0)
+    default = {"HalfCheetah": 5.0, "HalfCheetahFine": 5.0, "Swimmer": 2.5, "Ant": 10.0}.get(robot, 1.0)
     assert env.unwrapped.threshold == default
     assert reward_at(env, default - 0.2) == 0.0
     assert reward_at(env, default + 0.2) == 1.0
@@ -52,7 +52,15 @@ def test_ants_start_is_where_the_episode_began():
 
 
 def test_swimmer_is_paid_in_both_directions_along_x():
-    assert [reward_at(made("Swimmer"), x) for x in (2.2, 1.8, -1.8, -2.2)] == [1.0, 0.0, 0.0, 1.0]
+    assert [reward_at(made("Swimmer"), x) for x in (2.7, 2.3, -2.3, -2.7)] == [1.0, 0.0, 0.0, 1.0]
+
+
+def test_a_wave_along_its_body_takes_the_swimmer_to_the_goal():
+    env, total = made("Swimmer"), 0.0
+    for step in range(500):
+        phase = 2 * np.pi * step / 40
+        total += env.step(np.sin([phase, phase + 1]))[1]
+    assert total > 50
 
 
 def test_cheetah_is_not_paid_backwards():
@@ -84,7 +92,20 @@ def test_variants_have_their_time_step_and_observation(robot, dt, n_obs):
     assert env.observation_space.shape == (n_obs,)
 
 
-@pytest.mark.parametrize("robot", ROBOTS)
+def test_the_swimmers_names_follow_its_joints():
+    robot = made("Swimmer").unwrapped
+    robot.data.qpos[:], robot.data.qvel[:] = np.arange(5), np.arange(5) + 10
+    assert [mujoco.mj_id2name(robot.model, mujoco.mjtObj.mjOBJ_JOINT, i) for i in (2, 3, 4)] == [
+        "free_body_rot",
+        "motor1_rot",
+        "motor2_rot",
+    ]
+    angles = dict(zip(("heading", "front_joint", "back_joint"), (2, 3, 4), strict=True))
+    speeds = {f"{name}_velocity": 10 + i for i, name in enumerate(("x", "y", *angles))}
+    assert dict(zip(robot.observation_names, robot._get_obs(), strict=True)) == angles | speeds
+
+
+@pytest.mark.parametrize("robot", [robot for robot in ROBOTS if robot != "Swimmer"])
 def test_names_follow_mujocos_joints(robot):
     """Each name in the joint part sits where the joint's position and velocity are observed."""
     env = made(robot)

@@ -1,0 +1,92 @@
+"""`genrl screen --env TASK`: how far action noise alone gets, before any learner is trained."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from genrl.cli._flags import parse, split_env
+from genrl.files import write_whole
+
+if TYPE_CHECKING:
+    from genrl.runs.screening import Reach
+
+__all__ = ["main"]
+
+WIDTH = 110
+"""Columns of the table where the terminal has fewer: rather broken lines than broken words."""
+
+
+@dataclass(frozen=True)
+class Screen:
+    """Act on a task by noise alone and say how far each noise gets: does the task need curiosity, or only noise that is correlated?"""
+
+    env: str = "genrl/SparseMountainCar-v0"
+    """Any registered Gymnasium task with continuous actions. `module:Id-v0` imports the module that registers it first."""
+    steps: int = 20_000
+    """Environment steps for each noise."""
+    noises: tuple[str, ...] = ("white", "held-8", "held-16", "held-32", "pink")
+    """`white` is drawn anew at every step, `held-8` is held for 8 steps (or any other number), `pink` is a sequence for each episode."""
+    std: float = 1.0
+    """Standard deviation of the noise, for actions scaled to [-1, 1]. The default is what a fresh policy of PPO has."""
+    seed: int = 0
+    """Seed of the noise and of the task."""
+    coverage: tuple[str, str] | None = None
+    """Two quantities whose visited area is counted: names of observations, indices, or keys of `info`. By default the task chooses."""
+    out: Path | None = None
+    """Also write the numbers into this JSON file."""
+
+
+def main(argv: list[str]) -> int:
+    """Parse, act, show a table and what to do next."""
+    argv, env_kwargs = split_env(argv)
+    flags = parse(Screen, argv, "genrl screen")
+    from genrl.runs.screening import screen
+
+    options: dict[str, Any] = {"std": flags.std, "seed": flags.seed, "env_kwargs": env_kwargs, "coverage": flags.coverage}
+    reached = screen(flags.env, flags.steps, flags.noises, **options)
+    _show(flags.env, reached)
+    if flags.out is not None:
+        content = {"env": flags.env, "steps": flags.steps, **options, "noises": {name: asdict(reach) for name, reach in reached.items()}}
+        flags.out.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(flags.out, (json.dumps(content, indent=1) + "\n").encode())
+    given = "".join(f" --env.{key.replace('_', '-')} {value}" for key, value in env_kwargs.items())
+    print(_advice(f"genrl explore --env {flags.env}{given}", reached))
+    return 0
+
+
+def _show(env: str, reached: Mapping[str, Reach]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    console.width = max(console.width, WIDTH)
+    first = next(iter(reached.values()))
+    table = Table(title=f"{env}, {first.steps:,} steps of each noise", box=None, padding=(0, 2, 0, 0), title_justify="left")
+    names = list(first.ranges)
+    progress = ["progress"] if first.best_progress is not None else []
+    for name in ("noise", "rewarded", "first at", "best return", *progress, *names, "visited"):
+        table.add_column(name, justify="left" if name == "noise" else "right", no_wrap=True)
+    for noise, reach in reached.items():
+        table.add_row(
+            noise,
+            f"{reach.rewarded_episodes} of {reach.episodes}",
+            "–" if reach.first_reward is None else f"{reach.first_reward:,}",
+            f"{reach.best_return:.4g}",
+            *([f"{reach.best_progress:.3g}"] if progress else []),
+            *(f"{low:.3g} … {high:.3g}" for low, high in reach.ranges.values()),
+            f"{reach.visited:,}",
+        )
+    console.print(table)
+
+
+def _advice(command: str, reached: Mapping[str, Reach]) -> str:
+    best = max(reached, key=lambda noise: reached[noise].rewarded_episodes / reached[noise].episodes)
+    share = reached[best].rewarded_episodes / reached[best].episodes
+    if share == 0:
+        return f"no noise was rewarded; try a bonus: {command}"
+    own = "own" if best == "white" else best
+    return f"{best} is rewarded in {share:.0%} of its episodes; the baseline of a bonus: {command} --reward none --noise {own}"

@@ -1,0 +1,111 @@
+"""The screen counts what noise alone does, on a task whose answer is known."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from genrl.cli import main
+from genrl.errors import RunError
+from genrl.runs.screening import NOISES, screen
+
+
+class Line(gymnasium.Env[np.ndarray, np.ndarray]):
+    """A point on a line moves by its action, in [0, 10] where 5 is rest; it is paid beyond ``goal`` and costs 1 a step elsewhere."""
+
+    coverage_names = ("x", "last")
+    observation_names = ("x",)
+    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012
+
+    def __init__(self, goal: float = 1e9) -> None:
+        self.goal, self.x = goal, 0.0
+        self.observation_space, self.action_space = spaces.Box(-np.inf, np.inf, (1,)), spaces.Box(0.0, 10.0, (1,))
+
+    def progress(self) -> float:
+        return self.x
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.x = 0.0
+        return np.zeros(1, np.float32), {"last": 0.0}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        assert self.action_space.contains(action)
+        self.x += float(action[0]) - 5
+        return np.array([self.x], np.float32), 1.0 if self.x > self.goal else -1.0, False, False, {"last": float(action[0])}
+
+
+gymnasium.register("tests/Line-v0", entry_point=Line, max_episode_steps=50)
+
+
+def test_noise_that_is_held_longer_gets_further() -> None:
+    reached = screen("tests/Line-v0", 2000)
+    assert tuple(reached) == NOISES
+    best = [reached[noise].best_progress or 0.0 for noise in ("white", "held-8", "held-32")]
+    assert best[0] < best[1] < best[2]
+    assert reached["pink"].best_progress > best[0]  # type: ignore[operator]
+    assert reached["white"].visited < reached["held-32"].visited
+
+
+def test_it_counts_episodes_rewards_and_returns() -> None:
+    (reach,) = screen("tests/Line-v0", 120, ("held-50",), env_kwargs={"goal": 0.0}, seed=1).values()
+    assert (reach.steps, reach.episodes) == (120, 3)  # two of 50 steps, and 20 of a third
+    # Held for an episode, x grows or falls all along: an episode is paid in every step or in none.
+    assert reach.rewarded_episodes > 0
+    assert reach.first_reward is not None and reach.first_reward % 50 == 1
+    assert reach.best_return == 50.0
+
+
+def test_a_task_that_never_pays_says_so() -> None:
+    (reach,) = screen("tests/Line-v0", 100, ("white",)).values()
+    assert (reach.rewarded_episodes, reach.first_reward, reach.best_return) == (0, None, -50.0)
+
+
+def test_ranges_are_those_of_the_named_quantities() -> None:
+    (reach,) = screen("tests/Line-v0", 500, ("white",), std=10.0).values()
+    assert list(reach.ranges) == ["x", "last"]
+    assert reach.ranges["last"] == (0.0, 10.0)  # clipped to the task's bounds
+    assert reach.ranges["x"][1] == pytest.approx(reach.best_progress)
+
+
+def test_the_same_seed_gives_the_same_numbers_whatever_else_is_screened() -> None:
+    alone, among = screen("tests/Line-v0", 300, ("pink",), seed=3), screen("tests/Line-v0", 300, ("white", "pink"), seed=3)
+    assert alone["pink"].ranges == among["pink"].ranges
+    assert screen("tests/Line-v0", 300, ("pink",), seed=4)["pink"].ranges != alone["pink"].ranges
+
+
+@pytest.mark.parametrize(
+    ("env", "keywords", "reason"),
+    [
+        ("CartPole-v1", {}, r"noise needs bounded Box actions, but CartPole-v1 has Discrete\(2\)"),
+        ("tests/Line-v0", {"noises": ("brown",)}, "there is no noise 'brown'; choose white, pink, or held-N"),
+        ("tests/Line-v0", {"steps": 0}, "at least one step"),
+        ("tests/Line-v0", {"std": float("nan")}, "positive, finite std"),
+        ("tests/Lin-v0", {}, "there is no task"),
+    ],
+)
+def test_what_can_not_be_screened_is_refused(env: str, keywords: dict[str, Any], reason: str) -> None:
+    with pytest.raises(RunError, match=reason):
+        screen(env, **keywords)
+
+
+class TestCommand:
+    def test_it_shows_a_table_writes_json_and_names_the_next_command(self, tmp_path, capsys) -> None:
+        words = ["screen", "--env", "genrl/SparseMountainCar-v0", "--steps", "1500", "--noises", "white", "held-16"]
+        assert main([*words, "--env.goal-position", "0.3", "--out", str(tmp_path / "a" / "screen.json")]) == 0
+        shown = capsys.readouterr().out
+        assert "held-16" in shown and "position" in shown
+        last = shown.strip().splitlines()[-1]
+        assert last.endswith("genrl explore --env genrl/SparseMountainCar-v0 --env.goal-position 0.3 --reward none --noise held-16")
+        content = json.loads((tmp_path / "a" / "screen.json").read_text())
+        assert content["noises"]["white"]["first_reward"] is None
+        assert content["noises"]["held-16"]["rewarded_episodes"] > 0
+
+    def test_where_no_noise_is_rewarded_it_says_to_try_a_bonus(self, capsys) -> None:
+        assert main(["screen", "--steps", "300", "--noises", "white"]) == 0
+        assert "no noise was rewarded; try a bonus: genrl explore --env genrl/SparseMountainCar-v0" in capsys.readouterr().out
