@@ -16,7 +16,7 @@ from genrl.runs.screening import NOISES, screen
 
 
 class Line(gymnasium.Env[np.ndarray, np.ndarray]):
-    """A point on a line moves by its action, in [0, 10] where 5 is rest, from near 0; it is paid beyond ``goal`` and costs 1 a step elsewhere."""
+    """A point on a line moves by its action, in [0, 10] where 5 is rest, from near 0; paid beyond ``goal``, costly elsewhere."""
 
     coverage_names = ("x", "last")
     observation_names = ("x",)
