@@ -19,7 +19,7 @@ from genrl.data import Demonstrations
 from genrl.errors import positive, require
 from genrl.models.nn import gradient_step, minibatches, trainable
 from genrl.policies._found import left_as_found
-from genrl.sb3.actions import refuse_actions, to_policy
+from genrl.sb3.actions import refuse_actions, to_environment, to_policy
 from genrl.transitions import lost_differences
 
 __all__ = ["clone", "normalize_like"]
@@ -102,6 +102,7 @@ def clone(
         best, best_epoch = _best(module, learn, measure, epochs, patience)
         with torch.no_grad():
             loss = float(loss_of(obs, action))
+        _warn_of_a_miss(model, obs, to_environment(model, action.cpu().numpy()))
     _follow(model.policy)
     return {"loss": loss, "held_out_loss": best, "epochs": float(best_epoch)}
 
@@ -195,6 +196,21 @@ def _pairs(model: BaseAlgorithm, demonstrations: Demonstrations, normalize: VecN
     elif not isinstance(space, spaces.MultiDiscrete):
         action = action.float()
     return torch.as_tensor(obs).float().to(model.device), action
+
+
+def _warn_of_a_miss(model: BaseAlgorithm, obs: Tensor, right: np.ndarray) -> None:
+    """Tell of a fit that ended before the policy came near the demonstrated actions, as in a Box that is wide beside the steps of Adam."""
+    space = model.action_space
+    if not isinstance(space, spaces.Box):
+        return
+    done = model.policy.predict(obs.cpu().numpy(), deterministic=True)[0].astype(np.float64)
+    miss = np.sqrt(np.square(done - right).mean(axis=0))
+    if (miss > right.std(axis=0, dtype=np.float64) + 0.02 * (space.high - space.low)).any():
+        warnings.warn(
+            f"{type(model).__name__} is {miss.max():.3g} away from the demonstrated actions, further than their mean is; give clone more "
+            "epochs or a larger learning_rate, or the environment gymnasium.wrappers.RescaleAction(env, -1, 1)",
+            stacklevel=3,
+        )
 
 
 def _objective(model: Any) -> tuple[Callable[[Tensor, Tensor], Tensor], torch.nn.Module]:

@@ -126,3 +126,13 @@ def test_what_does_not_fit_is_refused():
         clone(PPO("MlpPolicy", "Pendulum-v1", **ON_POLICY), demonstrations(discrete=True))
     with pytest.raises(ValueError, match="RecurrentPPO has a memory, which single pairs can't teach; clone into PPO instead"):
         clone(RecurrentPPO("MlpLstmPolicy", "Pendulum-v1", **ON_POLICY), demonstrations())
+
+
+@pytest.mark.parametrize(("width", "told"), [(1000.0, True), (10.0, False)])
+def test_a_policy_that_did_not_come_near_is_told_of(width, told, recwarn):
+    space = gymnasium.spaces.Box(-width, width, (1,), np.float32)
+    env = gymnasium.wrappers.TransformAction(gymnasium.make("Pendulum-v1"), lambda action: action, space)
+    episode = replace(demonstrations(n=200).episodes[0], actions=np.full((200, 1), width / 5, np.float32))
+    clone(PPO("MlpPolicy", env, seed=0, **ON_POLICY), Demonstrations.from_episodes([episode]), epochs=60, learning_rate=1e-2)
+    sentence = "away from the demonstrated actions, further than their mean is; give clone more epochs or a larger learning_rate"
+    assert any(sentence in str(warning.message) for warning in recwarn) == told
