@@ -34,7 +34,7 @@ class Reach:
     first_reward: int | None = None
     """The step of the first reward above 0, from 1."""
     best_return: float = -np.inf
-    """The highest return of an episode."""
+    """The highest return of an episode; of the last one, which may not have ended, only if it is the only one."""
     best_progress: float | None = None
     """The highest `progress()` of a task that has it, in the units of its threshold."""
     ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
@@ -122,21 +122,22 @@ class _Walk:
     def __init__(self, env: gymnasium.Env[Any, Any], look: _Look, sequence: NoiseSequence, std: float, seed: int) -> None:
         self.env, self.look, self.sequence, self.std, self.seed = env, look, sequence, std, seed
         self.points: list[list[float]] = []
-        self.reach = Reach()
+        self.reach, self.ended = Reach(), False
 
     def take(self, steps: int) -> Reach:
         while self.reach.steps < steps:
             rewards = list(self._episode(steps))
             self.reach.episodes += 1
             self.reach.rewarded_episodes += any(reward > 0 for reward in rewards)
-            self.reach.best_return = max(self.reach.best_return, sum(rewards))
+            if self.ended or self.reach.episodes == 1:
+                self.reach.best_return = max(self.reach.best_return, sum(rewards))
         return self.reach
 
     def _episode(self, steps: int) -> Iterator[float]:
         self.env.reset(seed=None if self.reach.steps else self.seed)
         self.sequence.restart([0])
-        done, progress = False, getattr_or(self.env, "progress", None)
-        while not done and self.reach.steps < steps:
+        self.ended, progress = False, getattr_or(self.env, "progress", None)
+        while not self.ended and self.reach.steps < steps:
             obs, paid, terminated, truncated, info = self.env.step(self._action())
             reward = float(paid)
             self.reach.steps += 1
@@ -146,8 +147,8 @@ class _Walk:
                 best = self.reach.best_progress
                 self.reach.best_progress = float(progress()) if best is None else max(best, float(progress()))
             self.points.append(self.look(obs, info))
+            self.ended = bool(terminated or truncated)
             yield reward
-            done = terminated or truncated
 
     def _action(self) -> np.ndarray:
         space: Any = self.env.action_space

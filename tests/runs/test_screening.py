@@ -66,6 +66,12 @@ def test_a_task_that_never_pays_says_so() -> None:
     assert (reach.rewarded_episodes, reach.first_reward, reach.best_return) == (0, None, -50.0)
 
 
+def test_an_episode_that_was_cut_short_has_no_return_unless_it_is_the_only_one() -> None:
+    (one,) = screen("tests/Line-v0", 10, ("white",)).values()
+    (two,) = screen("tests/Line-v0", 60, ("white",)).values()
+    assert (one.best_return, two.best_return) == (-10.0, -50.0)
+
+
 def test_ranges_are_those_of_the_named_quantities() -> None:
     (reach,) = screen("tests/Line-v0", 500, ("white",), std=10.0).values()
     assert list(reach.ranges) == ["x", "last"]
