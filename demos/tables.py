@@ -63,6 +63,18 @@ def noise(document: dict[str, Any]) -> Table:
     return Table(["reward", share, "of prediction error's"], rows)
 
 
+def screened(document: dict[str, Any]) -> Table:
+    """A row for each task: the share of episodes in which each noise is rewarded, and how far the best of them comes."""
+    noises = list(next(iter(document["tasks"].values()))["noises"])
+    rows = []
+    for task, about in document["tasks"].items():
+        reached = about["noises"].values()
+        far = [found["best_progress"] for found in reached if found["best_progress"] is not None]
+        shares = [f"{found['rewarded_episodes']} of {found['episodes']:,}" for found in reached]
+        rows.append([task, *shares, f"{max(far):.1f} m" if far else "–"])
+    return Table(["task, episodes with a reward", *noises, "furthest"], rows)
+
+
 def studies(document: dict[str, Any]) -> Table:
     words = {
         "study_over_bare_2_workers": f"wall time of a study over its {document['cells']} bare runs, two workers",
@@ -154,6 +166,7 @@ MADE_BY: dict[str, Callable[[], Table]] = {
     "speed": of("bench", speed),
     "studies": of("bench_studies", studies),
     "noise": of("noisy_tv", noise),
+    "screen": of("screen", screened),
     **image_tables.TABLES,
 }
 TABLES = {name: partial(lines, make) for name, make in MADE_BY.items()}
