@@ -38,6 +38,10 @@ class Transitions(NamedTuple):
         """The transitions at ``index`` along the batch axis."""
         return Transitions(*(field[index] for field in self))
 
+    def to(self, device: torch.device | None) -> Transitions:
+        """The same transitions on a device."""
+        return self if device is None else Transitions(*(field.to(device) for field in self))
+
     @classmethod
     def concatenate(cls, parts: Sequence[Transitions]) -> Transitions:
         """One batch out of several, in their order."""
@@ -51,12 +55,14 @@ def exact(obs: np.ndarray) -> Tensor:
 
 @dataclass(frozen=True)
 class Floats:
-    """In which dtypes a model is given what is no whole number."""
+    """In which dtypes a model is given what is no whole number, and on which device."""
 
     dtype: torch.dtype
     """Dtype of the model's parameters."""
     exact: bool
     """Whether observations that this dtype can't hold stay doubles, because the model centres them before it casts them."""
+    device: torch.device | None = None
+    """Where the model computes; ``None`` leaves tensors where they are."""
 
     def __call__(self, obs: Tensor) -> Tensor:
         """Observations as the model is given them."""

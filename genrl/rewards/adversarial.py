@@ -126,10 +126,9 @@ class AdversarialReward(RewardModel):
         raw = self._raw_inputs(expert.transitions())
         self.stats = RunningMeanStd((raw.shape[1],), std_floor=self.std_floor, clip=self.clip)
         self._set_statistics(raw)
-        self._expert_inputs = self.stats(raw)
-        self._held_out_inputs: Tensor | None = None
-        if held_out is not None:
-            self._held_out_inputs = self.inputs(held_out.fitted(self.observation_space, self.action_space)[0].transitions())
+        self._expert_inputs = nn.Buffer(self.stats(raw), persistent=False)
+        others = None if held_out is None else held_out.fitted(self.observation_space, self.action_space)[0].transitions()
+        self._held_out_inputs = None if others is None else nn.Buffer(self.inputs(others), persistent=False)
         self.scale = RunningMeanStd(std_floor=1e-2) if self.normalize else None
         with self.own_randomness():
             self._build()
@@ -170,13 +169,13 @@ class AdversarialReward(RewardModel):
 
     def _raw_inputs(self, transitions: Transitions) -> Tensor:
         """Inputs in the task's units, then whether this is the absorbing state."""
-        columns = [*self._columns(transitions), torch.zeros(transitions.batch_size, 1)]
+        columns = [*self._columns(transitions), torch.zeros(transitions.batch_size, 1, device=transitions.obs.device)]
         return torch.cat([column if column.is_floating_point() else column.float() for column in columns], dim=1)
 
     def _set_statistics(self, raw: Tensor) -> None:
         """Of the demonstrations' inputs; a one-hot action and the absorbing state's flag stay as they are."""
         self.stats.update(raw)
-        fixed = torch.tensor([set(column.unique().tolist()) <= {0.0, 1.0} for column in raw.T])
+        fixed = torch.tensor([set(column.unique().tolist()) <= {0.0, 1.0} for column in raw.T], device=raw.device)
         self.stats.mean[fixed], self.stats.var[fixed] = 0.0, 1.0
 
     def inputs(self, transitions: Transitions) -> Tensor:
@@ -184,7 +183,9 @@ class AdversarialReward(RewardModel):
         return self.stats(self._raw_inputs(transitions))
 
     def _absorbing_inputs(self, n: int) -> Tensor:
-        return F.one_hot(torch.tensor(self.stats.mean.numel() - 1), self.stats.mean.numel()).float().expand(n, -1)
+        inputs = self._expert_inputs.new_zeros(n, self.stats.mean.numel())
+        inputs[:, -1] = 1
+        return inputs
 
     def _of_agent(self, transitions: Transitions) -> Tensor:
         """Inputs, and one of the absorbing state for each transition that terminated."""
@@ -248,7 +249,7 @@ class AdversarialReward(RewardModel):
         return {"loss": loss.detach(), **accuracies}
 
     def _penalty(self, expert: Tensor, agent: Tensor) -> Tensor:
-        mix = torch.rand(len(expert), 1, generator=self.generator)
+        mix = torch.rand(len(expert), 1, generator=self.generator).to(expert)
         between = (mix * expert + (1 - mix) * agent).requires_grad_()
         (gradient,) = torch.autograd.grad(self.logits(between).sum(), between, create_graph=True)
         return (gradient.norm(dim=1) - 1).square().mean()

@@ -64,7 +64,7 @@ class AIRL(AdversarialReward):
         seen, here, there, ended = self._split(inputs)
         potential: Tensor = self.potential(there)
         # An ended episode goes on in the absorbing state, whose potential is then that of the successor; else it has none.
-        after = self.potential(self._absorbing_inputs(1)[:, -self.obs_dim - 1 :]) if self.absorbing else torch.zeros(1, 1)
+        after = self.potential(self._absorbing_inputs(1)[:, -self.obs_dim - 1 :]) if self.absorbing else potential.new_zeros(1, 1)
         logits: Tensor = self.reward_network(seen) + self.gamma * torch.where(ended > 0, after, potential) - self.potential(here)
         return logits.squeeze(1)
 

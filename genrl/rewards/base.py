@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -75,11 +76,16 @@ class RewardModel(Stateful):
         self.action_dim = flat_size(action_space)
 
     @property
+    def device(self) -> torch.device:
+        """Where it computes: the device of its parameters and buffers."""
+        return next((tensor.device for tensor in chain(self.parameters(), self.buffers())), torch.device("cpu"))
+
+    @property
     def floats(self) -> Floats:
         """Floating types of the transitions that it takes: that of its parameters, or float32 without any; see
         ``centres_observations``."""
         dtype = next((parameter.dtype for parameter in self.parameters()), torch.float32)
-        return Floats(dtype, exact=self.centres_observations)
+        return Floats(dtype, exact=self.centres_observations, device=self.device)
 
     def forward(self, transitions: Transitions) -> Tensor:
         """Reward per transition, ``(batch,)``."""

@@ -245,7 +245,7 @@ class RewardCallback(PluggedCallback):
 
     def _warn_of_lost_differences(self, obs: Tensor) -> None:
         """Once, at the first transitions: what float32 has lost before the reward could centre it, nobody can give back."""
-        if not self._looked and obs.dtype == torch.float32 and (lost := lost_differences(obs.numpy())):
+        if not self._looked and obs.dtype == torch.float32 and (lost := lost_differences(obs.cpu().numpy())):
             cure = "give the environment a Box of float64" if self.reward.centres_observations else "give the reward centres_observations"
             name = type(self.reward).__name__
             warnings.warn(f"{name} can't tell observations apart: {lost}; {cure}, or subtract an offset in a wrapper", stacklevel=2)

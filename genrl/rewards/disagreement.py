@@ -93,7 +93,7 @@ class Disagreement(RewardModel):
         latest = memory.latest
         n = latest.batch_size
         inputs, change = self._inputs(latest), self.standardizer.change(self.flat_obs(latest.obs), self.flat_obs(latest.next_obs))
-        bootstrap = torch.randint(n, (self.members, n), generator=self.generator)
+        bootstrap = torch.randint(n, (self.members, n), generator=self.generator, device="cpu")  # of its generator
         batches = (bootstrap[:, index] for index in minibatches(n, self.batch_size, self.epochs, self.generator))
         return {"loss": regress(self.ensemble, self.optimizer, inputs, change, batches, self.members)}
 

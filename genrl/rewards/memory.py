@@ -48,7 +48,7 @@ class TransitionPool:
         kept = transitions.rows(slice(-self.capacity, None))
         if self._ring is None:
             self._ring = Transitions(*(field.new_zeros((self.capacity, *field.shape[1:])) for field in kept))
-        index = (self._position + torch.arange(kept.batch_size)) % self.capacity
+        index = (self._position + torch.arange(kept.batch_size, device="cpu")) % self.capacity
         for ring, field in zip(self._ring, kept, strict=True):
             ring[index] = field.to(ring.dtype)
         self._position = int((self._position + kept.batch_size) % self.capacity)
@@ -77,4 +77,4 @@ class TransitionPool:
             self.add(kept)
             self._position = state["position"]
         else:  # the oldest first, so that they make room first
-            self.add(kept.rows((state["position"] + torch.arange(kept.batch_size)) % kept.batch_size))
+            self.add(kept.rows((state["position"] + torch.arange(kept.batch_size, device="cpu")) % kept.batch_size))

@@ -70,6 +70,7 @@ def check_spaces(reward: RewardModel, model: Any) -> None:
 
 
 def _one_each(reward: RewardModel, transitions: Transitions, demonstrated: bool) -> Tensor:
+    transitions = transitions.to(reward.device)
     bonus = reward.of_expert(transitions) if demonstrated else reward(transitions)
     if not isinstance(bonus, Tensor) or bonus.shape != (transitions.batch_size,):
         given = f"shape {tuple(bonus.shape)}" if isinstance(bonus, Tensor) else f"a {type(bonus).__name__}"

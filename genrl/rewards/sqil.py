@@ -34,11 +34,11 @@ class SQIL(RewardModel):
 
     def forward(self, transitions: Transitions) -> Tensor:
         """Zeros, ``(batch,)``."""
-        return torch.zeros(transitions.batch_size)
+        return torch.zeros(transitions.batch_size, device=transitions.obs.device)
 
     def of_expert(self, transitions: Transitions) -> Tensor:
         """Ones, ``(batch,)``."""
-        return torch.ones(transitions.batch_size)
+        return torch.ones(transitions.batch_size, device=transitions.obs.device)
 
 
 class Constant(RewardModel):
@@ -55,4 +55,4 @@ class Constant(RewardModel):
 
     def forward(self, transitions: Transitions) -> Tensor:
         """``value`` for each, ``(batch,)``."""
-        return torch.full((transitions.batch_size,), self.value)
+        return torch.full((transitions.batch_size,), self.value, device=transitions.obs.device)

@@ -108,7 +108,7 @@ class StateEntropy(RewardModel):
         if size == 0:
             return
         kept = obs[-size:]
-        slots = (int(self.seen) + len(obs) - len(kept) + torch.arange(len(kept))) % size
+        slots = (int(self.seen) + len(obs) - len(kept) + torch.arange(len(kept), device=kept.device)) % size
         self.memory[slots] = kept.to(self.memory.dtype)
         self.seen += len(obs)
 
@@ -130,7 +130,7 @@ def neighbor_distance(points: Tensor, rows: int, k: int, chunk: int = 512) -> Te
         query = points[start : min(start + chunk, rows)]
         # ½‖q − p‖² − ½‖q‖² has the same order.
         rank = torch.addmm(half_norm, query, points.T, alpha=-1)
-        own = torch.arange(len(query))
+        own = torch.arange(len(query), device=query.device)
         rank[own, start + own] = torch.inf
         nearest = rank.topk(k, dim=1, largest=False).indices
         distances.append((query[:, None] - points[nearest]).square().sum(2).amax(1).sqrt())

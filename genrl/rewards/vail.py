@@ -60,7 +60,7 @@ class VAIL(AdversarialReward):
         code = mean
         if torch.is_grad_enabled():
             log_std = log_std.clamp(-5, 2)
-            code = mean + log_std.exp() * torch.randn(mean.shape, generator=self.generator)
+            code = mean + log_std.exp() * torch.randn(mean.shape, generator=self.generator).to(mean)
             self._kl = 0.5 * (mean.square() + (2 * log_std).exp() - 2 * log_std - 1).sum(1).mean()
         logits: Tensor = self.head(code).squeeze(1)
         return logits

@@ -193,7 +193,7 @@ class VIME(RewardModel):
     def forward(self, transitions: Transitions) -> Tensor:
         """Bonus per transition, ``(batch,)``, in medians of the information gain; in training mode the batch's own median enters first."""
         if self.updates == 0:
-            return torch.zeros(transitions.batch_size)
+            return torch.zeros(transitions.batch_size, device=transitions.obs.device)
         gain = self.information_gain(transitions).clamp(0, 1000)  # the released code's clip
         if self.training:
             self.median_history[self.n_medians % len(self.median_history)] = gain.median()

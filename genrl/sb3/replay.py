@@ -48,7 +48,7 @@ def as_transitions(obs: np.ndarray, action: np.ndarray, next_obs: np.ndarray, te
         action_tensor.to(floats.dtype) if action_tensor.is_floating_point() else action_tensor.long(),
         floats(exact(next_obs)),
         torch.as_tensor(np.ascontiguousarray(terminated), dtype=torch.bool),
-    )
+    ).to(floats.device)
 
 
 class ReplayMemory:
@@ -58,7 +58,7 @@ class ReplayMemory:
         model: the learner.
         raw: its raw observations.
         generator: what ``sample`` draws from, so that the learner's own draws stay as they are.
-        floats: dtypes in which the reward is given its transitions.
+        floats: dtypes and device in which the reward is given its transitions.
     """
 
     def __init__(self, model: OffPolicyAlgorithm, raw: RawObservations, generator: torch.Generator, floats: Floats) -> None:

@@ -1,0 +1,164 @@
+"""Every tensor follows its module's device: none is made without a device, or a like, or a place in a module that moves with it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from genrl.rewards import (
+    AIRL,
+    GAIL,
+    ICM,
+    RND,
+    VAIL,
+    AdversarialReward,
+    Disagreement,
+    GAIfO,
+    PredictionError,
+    SimHashCounts,
+    Transitions,
+)
+from genrl.sb3.replay import as_transitions
+from genrl.transitions import Floats
+from tests.rewards.test_adversarial import ACT, OBS, demonstrations
+
+GENRL = Path(__file__).parents[1] / "genrl"
+FOLDERS = ("rewards", "models")
+MAKERS = {
+    *(
+        "arange",
+        "as_tensor",
+        "empty",
+        "eye",
+        "full",
+        "linspace",
+        "logspace",
+        "normal",
+        "ones",
+        "rand",
+        "randint",
+        "randn",
+        "randperm",
+        "tensor",
+        "zeros",
+    ),
+}
+MOVED = {"register_buffer", "Buffer", "Parameter", "ParameterList"}
+"""What a module takes with it when it moves."""
+
+PENDING: dict[str, int] = {
+    "models/bayesian.py": 5,
+    "models/bayesian_dynamics.py": 3,
+    "models/codebook.py": 1,
+    "models/conditional_vae.py": 1,
+    "models/corruptions.py": 5,
+    "models/diffusion.py": 16,
+    "models/energy.py": 10,
+    "models/ensemble.py": 3,
+    "models/flows.py": 3,
+    "models/gan.py": 7,
+    "models/gan_networks.py": 2,
+    "models/infogan.py": 6,
+    "models/labels.py": 2,
+    "models/latents.py": 1,
+    "models/losses.py": 1,
+    "models/naive_bayes.py": 1,
+    "models/nn.py": 1,
+    "models/novelty.py": 2,
+    "models/pixelcnn.py": 7,
+    "models/pixels.py": 1,
+    "models/realnvp.py": 4,
+    "models/semi_supervised.py": 3,
+    "models/training.py": 1,
+    "models/transformer.py": 7,
+    "models/unet.py": 1,
+    "models/vae.py": 2,
+    "models/vqvae.py": 2,
+}
+"""Files that still make such tensors, and how many; it only shrinks."""
+
+
+def homeless(tree: ast.AST) -> Iterator[int]:
+    """Lines where a tensor is made on the default device and stays there."""
+    settled: set[ast.AST] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            if name in MOVED:
+                settled |= {
+                    inner for argument in [*node.args, *(keyword.value for keyword in node.keywords)] for inner in ast.walk(argument)
+                }
+            elif name == "to" and isinstance(node.func, ast.Attribute):
+                settled.add(node.func.value)
+            elif name in {"rows", "int", "float"}:  # an index on the CPU fits a tensor on any device; a number is on none
+                settled |= {inner for argument in node.args for inner in ast.walk(argument)}
+        elif isinstance(node, ast.Subscript):
+            settled |= set(ast.walk(node.slice))
+    for node in ast.walk(tree):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node not in settled):
+            continue
+        if (
+            ast.unparse(node.func.value) == "torch"
+            and node.func.attr in MAKERS
+            and "device" not in {keyword.arg for keyword in node.keywords}
+        ):
+            yield node.lineno
+
+
+FILES = sorted(file for folder in FOLDERS for file in (GENRL / folder).rglob("*.py"))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(GENRL).as_posix())
+def test_no_tensor_is_made_away_from_its_module(file: Path) -> None:
+    lines = list(homeless(ast.parse(file.read_text())))
+    allowed = PENDING.get(file.relative_to(GENRL).as_posix(), 0)
+    assert len(lines) <= allowed, f"{file.name} makes tensors without a device in lines {lines}; give device=, use new_zeros or zeros_like"
+
+
+def test_the_walk_sees_what_it_should() -> None:
+    lines = (
+        "torch.zeros(3)",
+        "x.new_zeros(3)",
+        "torch.zeros(3, device=x.device)",
+        "self.register_buffer('a', torch.zeros(3))",
+        "torch.rand(3, generator=g).to(x)",
+        "x[torch.randint(3, (2,))]",
+        "y = torch.randint(3, (2,))",
+    )
+    assert list(homeless(ast.parse("\n".join(lines)))) == [1, 7]
+
+
+def batch(device: str, n: int = 64) -> Transitions:
+    generator = torch.Generator().manual_seed(0)
+    obs, action, next_obs = (torch.randn(n, size, generator=generator) for size in (3, 2, 3))
+    return Transitions(obs, action, next_obs, torch.zeros(n, dtype=torch.bool)).to(torch.device(device))
+
+
+@pytest.mark.parametrize("cls", [RND, ICM, Disagreement, PredictionError, SimHashCounts, GAIL, GAIfO, AIRL, VAIL])
+@pytest.mark.parametrize("absorbing", [False, True])
+def test_a_reward_that_moves_scores_where_it_is(cls: Any, absorbing: bool) -> None:
+    """On torch's device without memory, which refuses tensors of another. (VIME and StateEntropy look at numbers, which it has not.)"""
+    keywords: dict[str, Any] = {"normalize": False}
+    if issubclass(cls, AdversarialReward):
+        reward = cls(demonstrations(), OBS, ACT, absorbing=absorbing, held_out=demonstrations(20), **keywords)
+    else:
+        reward = cls(OBS, ACT, **keywords)
+    reward.to("meta")
+    assert reward.device == reward.floats.device == torch.device("meta")
+    assert reward.eval()(batch("meta")).device.type == "meta"
+    if isinstance(reward, AdversarialReward):
+        expert, agent = reward._of_expert(32), reward.inputs(batch("meta", 32))
+        assert reward.logits(torch.cat([expert, agent])).device.type == "meta"
+        assert reward._penalty(expert[:32], agent).device.type == "meta"
+
+
+def test_the_socket_brings_transitions_to_the_reward() -> None:
+    obs, no = np.zeros((4, 3)), np.zeros(4, dtype=bool)
+    floats = Floats(torch.float32, exact=False, device=torch.device("meta"))
+    assert {field.device.type for field in as_transitions(obs, np.zeros((4, 2)), obs, no, floats)} == {"meta"}
