@@ -1,8 +1,8 @@
-"""Everything that is chosen by a name: the learners, rewards, encoders, worlds and image models of genrl, one row each.
+"""Everything that is chosen by a name: the learners, rewards, worlds and image models of genrl, one row each.
 
 Flags, ``--help``, ``genrl list``, runs, studies and the lists of what may be imported all read these tables. So
 
-- a new learner, reward, encoder, world or image model is one file with its class, and one row here;
+- a new learner, reward, world or image model is one file with its class, and one row here;
 - a new socket is one file with a function that makes a :class:`~genrl.runs.sockets.Plug`, and edits of two: a :class:`Role` here, and the
   fields ``ROLE`` and ``ROLE_kwargs`` in the configuration of the commands that have it, which also names the role in ``roles``.
 
