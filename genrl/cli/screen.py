@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genrl.cli._flags import parse, split_env
-from genrl.files import write_whole
 
 if TYPE_CHECKING:
     from genrl.runs.screening import Reach
@@ -52,6 +51,8 @@ def main(argv: list[str]) -> int:
     if flags.out is not None:
         content = {"env": flags.env, "steps": flags.steps, **options, "noises": {name: asdict(reach) for name, reach in reached.items()}}
         flags.out.parent.mkdir(parents=True, exist_ok=True)
+        from genrl.files import write_whole
+
         write_whole(flags.out, (json.dumps(content, indent=1) + "\n").encode())
     given = "".join(f" --env.{key.replace('_', '-')} {value}" for key, value in env_kwargs.items())
     print(_advice(f"genrl explore --env {flags.env}{given}", reached))
