@@ -1,18 +1,57 @@
-"""One torch thread: the nets are tiny, and the tests may share the machine."""
+"""One torch thread, since the nets are tiny and the tests may share the machine; shapes of tensors are checked."""
 
 import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
+import jaxtyping
 import pytest
 import torch
+from beartype import BeartypeConf, beartype
+from beartype.roar import BeartypeDecorHintException
 
 torch.set_num_threads(1)
 
 # `from tests.rewards.clock import …` also when pytest is started as a command, which does not put the working directory on the path.
 if (root := str(Path(__file__).parents[1])) not in sys.path:
     sys.path.insert(0, root)
+
+CHECKED = ["genrl.models"]
+"""Packages whose annotations are checked at every call while tests run, with the shapes of tensors."""
+
+
+def check(function: Any) -> Any:
+    """``function`` with checked annotations; a whole number is a float, too. What beartype can't check, such as Self, stays as it is."""
+    try:
+        return beartype(function, conf=BeartypeConf(is_pep484_tower=True))
+    except BeartypeDecorHintException:
+        return function
+
+
+checker = ModuleType("checker_of_annotations")  # the hook takes a name that can be imported
+checker.check = check  # type: ignore[attr-defined]
+sys.modules[checker.__name__] = checker
+jaxtyping.install_import_hook(CHECKED, f"{checker.__name__}.check")
+
+
+@pytest.fixture(autouse=True)
+def _refusals_are_the_functions_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Inside ``pytest.raises`` annotations are not checked: a wrong shape there is on purpose, and the function itself must refuse it."""
+    enter, leave = pytest.RaisesExc.__enter__, pytest.RaisesExc.__exit__
+
+    def unchecked(self: Any) -> Any:
+        jaxtyping.config.update("jaxtyping_disable", True)
+        return enter(self)
+
+    def checked_again(self: Any, *error: Any) -> Any:
+        jaxtyping.config.update("jaxtyping_disable", False)
+        return leave(self, *error)
+
+    monkeypatch.setattr(pytest.RaisesExc, "__enter__", unchecked)
+    monkeypatch.setattr(pytest.RaisesExc, "__exit__", checked_again)
 
 
 @pytest.fixture(scope="session")

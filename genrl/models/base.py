@@ -89,7 +89,7 @@ class ImageModel(nn.Module):
             name, least = type(self).__name__, self.fewest_in_a_batch
             raise ValueError(f"{name} needs batches of at least {least} images, but was given {len(x)}; raise batch_size")
 
-    def transform(self, x: Tensor, generator: torch.Generator) -> Tensor:
+    def transform(self, x: Any, generator: torch.Generator) -> Any:
         """What the model learns from images.
 
         Args:

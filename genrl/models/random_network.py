@@ -18,6 +18,7 @@ def small_encoder(image_shape: tuple[int, int, int], width: int, latent: int) ->
     """Convolutions that halve the image to 4 to 7 pixels a side, and a linear layer.
 
     Example:
+        >>> import torch
         >>> small_encoder((3, 32, 32), 32, 16)(torch.zeros(5, 3, 32, 32)).shape
         torch.Size([5, 16])
     """
