@@ -199,12 +199,18 @@ def _imported(name: str, role: str) -> Any:
 
 
 _ANY = ("Box", "Discrete", "MultiDiscrete", "MultiBinary")
-_ROLLOUTS = {"imitate": {"n_steps": 128, "batch_size": 256, "net_arch": (128, 128)}}
+_ROLLOUTS: dict[str, dict[str, Any]] = {
+    "imitate": {"n_steps": 128, "batch_size": 256, "net_arch": (128, 128)},
+    "dream": {"n_steps": 500, "batch_size": 100, "gamma": 0.97},
+}
 _SHORT_ROLLOUTS = {"imitate": {"n_steps": 32, "net_arch": (128, 128)}}
 _DISCRETE: dict[str, Any] = {"actions": ("Discrete",), "off_policy": True}
 _CONTINUOUS: dict[str, Any] = {"actions": ("Box",), "off_policy": True}
-_CONTINUOUS["defaults"] = {"imitate": {"gradient_steps": -1, "learning_starts": 1000}}
-"""As many updates as steps, also with several environments."""
+_CONTINUOUS["defaults"] = {
+    "imitate": {"gradient_steps": -1, "learning_starts": 1000},
+    "dream": {"gradient_steps": 5, "learning_starts": 250, "net_arch": (64, 64)},
+}
+"""As many updates as steps, also with several environments; in a dream five times as many, of networks that are cheap."""
 
 LEARNERS = Role(
     "learner",
@@ -272,7 +278,21 @@ REWARDS = Role(
     optional=True,
 )
 
-WORLDS = Role("world", "torch.nn:Module", (), optional=True)
+WORLDS = Role(
+    "world",
+    "genrl.models.dynamics:Dynamics",
+    (
+        Part("ensemble", "genrl.models.ensemble:Ensemble", "an ensemble of probabilistic networks that predict the next observation"),
+        Part(
+            "bayesian",
+            "genrl.models.bayesian_dynamics:BayesianDynamics",
+            "networks drawn from the posterior of a Bayesian one, VIME's",
+            also=("bnn",),
+        ),
+    ),
+    plug="genrl.runs.dreams:world",
+    optional=True,
+)
 
 MODELS = Role(
     "model",

@@ -13,6 +13,7 @@ __all__ = ["COMMANDS", "main"]
 COMMANDS = {
     "explore": "train a learner on a task with an exploration bonus",
     "imitate": "train a learner to do as demonstrations do",
+    "dream": "train a learner that also learns in a model of its task",
     "generate": "train a generative model on images",
     "screen": "how far noise alone gets on a task",
     "record": "demonstrations by the trained policy of a run",

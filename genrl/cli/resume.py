@@ -56,7 +56,12 @@ def main(argv: list[str]) -> int:
     from genrl.cli._ending import report
     from genrl.runs import resume
 
-    return report(resume(flags.run, steps=flags.steps, demos=flags.demos, device=flags.device, imports=flags.imports), flags.run)
+    result = resume(flags.run, steps=flags.steps, demos=flags.demos, device=flags.device, imports=flags.imports)
+    if run.read_json(run.config).get("command") == "dream":
+        from genrl.runs.dreams import compare
+
+        result = compare(flags.run, result)
+    return report(result, flags.run)
 
 
 def _refuse(flags: ResumeFlags, names: tuple[str, ...], others: tuple[str, ...], kind: str) -> None:

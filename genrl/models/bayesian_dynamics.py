@@ -40,7 +40,8 @@ class BayesianDynamics(Dynamics):
     regressed as a number, 1 where the episode terminated.
 
     Args:
-        observation_space, action_space, reward, termination, seed: see :class:`~genrl.models.dynamics.Dynamics`.
+        observation_space, action_space, reward, seed: see :class:`~genrl.models.dynamics.Dynamics`.
+        termination: whether ends of episodes are ``"learned"``, or there are ``"none"``; or a function of ``(obs, action, next_obs)``.
         members: number of networks drawn from the posterior; with 1, it is the network of mean weights.
         hidden: widths of the hidden layers.
         learning_rate: learning rate of Adam.

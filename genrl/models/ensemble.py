@@ -45,7 +45,8 @@ class Ensemble(Dynamics):
     itself ("direct"); the first fit tries both and keeps the one whose mean is nearer on held-out stretches of up to ten steps.
 
     Args:
-        observation_space, action_space, reward, termination, seed: see :class:`~genrl.models.dynamics.Dynamics`.
+        observation_space, action_space, reward, seed: see :class:`~genrl.models.dynamics.Dynamics`.
+        termination: whether ends of episodes are ``"learned"``, or there are ``"none"``; or a function of ``(obs, action, next_obs)``.
         members: number of networks.
         hidden: widths of the hidden layers of each network.
         learning_rate: learning rate of AdamW.

@@ -4,10 +4,12 @@ from importlib import import_module
 from typing import Any
 
 _MODULES = {
+    "DreamConfig": "config",
     "ExploreConfig": "config",
     "ImitateConfig": "config",
     "RunConfig": "config",
     "RunDirectory": "directory",
+    "dream": "dreams",
     "explore": "training",
     "imitate": "training",
     "train": "training",

@@ -13,7 +13,7 @@ from genrl.errors import RunError, did_you_mean
 from genrl.roles import LEARNERS, NONE, ROLES, is_own, plain_name
 from genrl.runs.options import Config
 
-__all__ = ["ExploreConfig", "ImitateConfig", "RunConfig", "is_off_policy"]
+__all__ = ["DreamConfig", "ExploreConfig", "ImitateConfig", "RunConfig", "is_off_policy"]
 
 NOISE = re.compile(r"own|pink|held-[1-9]\d*")
 """Names of the exploration noise."""
@@ -165,10 +165,10 @@ class RunConfig(Config):
             RunError: an unknown command or field, or a value of the wrong type.
         """
         values = dict(values)
-        commands = {kind.command: kind for kind in (ExploreConfig, ImitateConfig)}
+        commands = {kind.command: kind for kind in (ExploreConfig, ImitateConfig, DreamConfig)}
         command = values.pop("command", ExploreConfig.command)
         if command not in commands:
-            raise RunError(f"there is no command {command!r}{did_you_mean(str(command), commands) or '; write explore or imitate'}")
+            raise RunError(f"there is no command {command!r}{did_you_mean(str(command), commands) or '; write explore, imitate or dream'}")
         return commands[command].read(values)
 
 
@@ -257,6 +257,65 @@ class ImitateConfig(RunConfig):
         elif plain_name(self.learner) in ("ppo", "maskableppo", "a2c") and self.clone != 0:
             values["critic_warmup"] = 20_480
         return values
+
+
+@dataclass(frozen=True)
+class DreamConfig(RunConfig):
+    """Train a Stable-Baselines3 learner that also learns in a model of the task, which is fitted to its real steps, and keep everything
+    about it in a run directory. A learner that collects rollouts practises in a dream between them; one with a replay buffer has imagined
+    transitions in its batches."""
+
+    command: ClassVar[str] = "dream"
+    roles = ("learner", "reward", "world")  # type: ignore[assignment]
+
+    env: str = "Pendulum-v1"
+    """Any registered Gymnasium task (`genrl list tasks`), or `module:Id-v0` to import first the module that registers it."""
+    learner: str = "ppo"
+    """Any learner of `genrl list learners`, or `module:Class` for another. ppo takes the fewest minutes."""
+    reward: str = "none"
+    """Any reward of `genrl list rewards`, for a learner with a replay buffer; or `none`."""
+    world: str = "ensemble"
+    """The model of the task: any of `genrl list worlds`, `module:Class` for your own Dynamics, or `none`, the control."""
+    steps: int = 3000
+    """Real environment steps. A learner that collects rollouts finishes its last one."""
+    normalize_reward: bool | None = None  # type: ignore[assignment]
+    """Normalise the environment's reward (VecNormalize). By default only for a learner that collects rollouts."""
+    dream_every: int | None = None
+    """Real steps from one fit of the model, and the dreams that follow, to the next. By default 500, or 250 for a learner with a replay
+    buffer."""
+    horizon: int | None = None
+    """Steps of a dream. By default 50, or 1 for a learner with a replay buffer."""
+    dreamed_steps: int | None = None
+    """Dreamed steps after each fit. By default 150,000, or 10,000 for a learner with a replay buffer."""
+    share: float = 0.9
+    """Share of imagined transitions in each batch, for a learner with a replay buffer."""
+    eta: float = 0.0
+    """Weight of the model's uncertainty in the dreamed reward: above 0 explores, below 0 is cautious."""
+    stop_quantile: float | None = None
+    """Stop a dream where the model is less certain than at this quantile of first steps, such as 0.95. By default it never stops."""
+    fit_steps: int = 1000
+    """Most gradient steps of each fit of the model."""
+    world_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    """Keywords of the model's constructor: `--world.NAME VALUE`."""
+
+    def __post_init__(self) -> None:
+        off_policy = is_off_policy(self.learner)
+        values = {"dream_every": 250, "horizon": 1, "dreamed_steps": 10_000, "normalize_reward": False}
+        values = values if off_policy else {"dream_every": 500, "horizon": 50, "dreamed_steps": 150_000, "normalize_reward": True}
+        for name, value in values.items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
+        super().__post_init__()
+        self.check_least(dream_every=50, horizon=1, dreamed_steps=1, fit_steps=1)
+        if not 0 < self.share < 1:
+            raise RunError(f"--share is {self.share}, but must be above 0 and below 1")
+        if self.stop_quantile is not None and not 0 < self.stop_quantile <= 1:
+            raise RunError(f"--stop-quantile is {self.stop_quantile}, but must be above 0 and at most 1")
+        if not off_policy and not ROLES["reward"].is_empty(self.reward):
+            raise RunError(
+                f"--reward {self.reward} was given, but {self.learner} learns in dreams, where no reward but the model's is paid; "
+                "type --eta 1 to explore by the model's uncertainty, or --learner sac"
+            )
 
 
 def is_off_policy(learner: str) -> bool:

@@ -20,7 +20,7 @@ from genrl.runs.options import fits, in_words
 __all__ = ["Hyperparameter", "helps", "hyperparameters", "resolve_kwargs"]
 
 _NOT_HYPERPARAMETERS = {"self", "policy", "env", "seed", "device", "verbose", "tensorboard_log", "observation_space", "action_space"}
-_NOT_HYPERPARAMETERS |= {"demonstrations", "held_out"}
+_NOT_HYPERPARAMETERS |= {"demonstrations", "held_out", "reward"}
 # Of a model: these come from the images, from --levels, or from its recipe.
 _NOT_HYPERPARAMETERS |= {"image_shape", "levels", "pixels", "n_classes", "vqvae", "frozen"}
 _SIMPLE = (bool, int, float, str)

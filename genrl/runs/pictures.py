@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["BLUE", "GREY", "INK", "ORANGE", "STYLE", "draw", "new_figure", "save_figure", "trailing_mean"]
+__all__ = ["BLUE", "GREY", "INK", "ORANGE", "STYLE", "draw", "draw_dream", "new_figure", "save_figure", "trailing_mean"]
 
 BLUE, ORANGE, GREY, INK = "#1f5fa8", "#d9722e", "#8a8f98", "#30343b"
 STYLE: Any = {
@@ -38,6 +38,31 @@ def draw(run: RunDirectory) -> None:
         _bonus(run, title)
         _coverage(run, title)
         _discriminator(run, title)
+
+
+def draw_dream(run: RunDirectory, found: dict[str, Any]) -> None:
+    """Draw dream.png: the model's error after k steps, and the return of each test episode in reality and in the dream."""
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(9.6, 3.8), layout="constrained")
+        FigureCanvasAgg(figure)
+        left, right = figure.subplots(1, 2)
+        quality, colours = found["quality"], {"model": BLUE, "persistence": GREY, "constant velocity": ORANGE}
+        for name, values in quality["error"].items():
+            left.plot(
+                quality["horizons"], [np.nan if value is None else value for value in values], "o-", label=name, color=colours.get(name)
+            )
+        left.set(xscale="log", yscale="log", xlabel="steps without seeing reality", ylabel="error (std of observations)", title="the model")
+        left.legend()
+        real, dreamed = found["real_returns"], found["dream_returns"]
+        ends = [min(*real, *dreamed), max(*real, *dreamed)]
+        right.plot(ends, ends, color=GREY, linewidth=0.8)
+        right.scatter(real, dreamed, color=BLUE)
+        right.set(xlabel="return in reality", ylabel="return in the dream", title="the same start and policy")
+        save_figure(run, "dream", figure)
 
 
 def new_figure(title: str, width: float = 6.4, height: float = 3.8) -> tuple[Figure, Axes]:

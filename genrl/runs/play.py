@@ -63,7 +63,7 @@ def trained(run: RunDirectory, config: RunConfig) -> Iterator[Session]:
         "device": config.device if is_there(config.device) else "cpu",
         "learner_kwargs": {**config.learner_kwargs, **small},
     }
-    for role in (ROLES[name] for name in config.roles):
+    for role in (ROLES[name] for name in ExploreConfig.roles):
         alone |= {role.name: NONE, f"{role.name}_kwargs": {}} if role.optional else {}
     session = build(ExploreConfig(**{name: getattr(config, name) for name in ExploreConfig.fields()} | alone))
     try:

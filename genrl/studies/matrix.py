@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from genrl.errors import RunError, did_you_mean
-from genrl.runs.config import ExploreConfig, ImitateConfig, RunConfig
+from genrl.runs.config import DreamConfig, ExploreConfig, ImitateConfig, RunConfig
 
 __all__ = ["Cell", "Study", "StudySettings", "Task"]
 
-COMMANDS: dict[str, type[RunConfig]] = {kind.command: kind for kind in (ExploreConfig, ImitateConfig)}
+COMMANDS: dict[str, type[RunConfig]] = {kind.command: kind for kind in (ExploreConfig, ImitateConfig, DreamConfig)}
 """What a cell can be."""
 
 NO_DIFFERENCE = {"out", "pictures", "tensorboard", "checkpoint_every"}

@@ -146,7 +146,7 @@ class Practice(BaseCallback):
             self._practise()
 
     def _on_training_end(self) -> None:
-        if len(self.record) > self._practised_on and len(self.record) >= self.every:
+        if len(self.record) - self._practised_on >= max(50, self.every // 2):  # but not for the few steps before an interrupt
             self._practise()
         if self._raw is not None:
             self._raw.close()
