@@ -9,6 +9,7 @@
 | `genrl/SparseWalker2d-v0`, `genrl/SparseHopper-v0`, `genrl/SparseHumanoid-v0` | a fall ends the episode | 1 while x > 1 |
 | `genrl/SparseAnt-v0` | a fall ends the episode | 1 while further than 10 from the start |
 | `genrl/SparseSwimmer-v0` | a three-link swimmer | 1 while \\|x\\| > 2.5 |
+| `genrl/CartpoleSwingup-v0` | DeepMind Control Suite's, paid all the way up | up to 1 a frame, upright, in the middle and still |
 | `genrl/CartpoleSwingupSparse-v0` | DeepMind Control Suite's, with an action cost on request | 1 a frame at the top and in the middle |
 | `genrl/AcrobotSwingupSparse-v0` | DeepMind Control Suite's | 1 a frame with the tip at the top |
 | `genrl/SwimmerGather-v0` | apples and bombs, seen by range sensors | ±1 for each one caught |
@@ -48,6 +49,7 @@ _ENTRY_POINTS = {
     "genrl/SparseAnt-v0": "locomotion:SparseAntEnv",
     "genrl/SparseHumanoid-v0": "locomotion:SparseHumanoidEnv",
     "genrl/SparseSwimmer-v0": "locomotion:SparseSwimmerEnv",
+    "genrl/CartpoleSwingup-v0": "swingup:CartpoleSwingupEnv",
     "genrl/CartpoleSwingupSparse-v0": "swingup:CartpoleSwingupSparseEnv",
     "genrl/AcrobotSwingupSparse-v0": "swingup:AcrobotSwingupSparseEnv",
     "genrl/SwimmerGather-v0": "gather:SwimmerGatherEnv",

@@ -1,4 +1,4 @@
-"""Swing-ups with the physics of the DeepMind Control Suite, which pay near the top only."""
+"""Swing-ups with the physics of the DeepMind Control Suite; all but one pay near the top only."""
 
 import math
 from pathlib import Path
@@ -104,6 +104,34 @@ class CartpoleSwingupSparseEnv(SwingUpEnv):
 
     def _get_reset_info(self) -> dict[str, float]:
         return {"theta": math.remainder(self.data.qpos[1], 2 * math.pi)}
+
+
+class CartpoleSwingupEnv(CartpoleSwingupSparseEnv):
+    """The same cart and pole, paid in every frame for how near they are to standing still, upright and in the middle, without effort.
+
+    | | |
+    | --- | --- |
+    | observation | `Box(5,)` float64: x (m), cos θ, sin θ, ẋ (m/s), θ̇ (rad/s); θ = 0 is upright |
+    | action | `Box(-1, 1, (1,))`: force on the cart, in units of 10 N |
+    | reward | in each of two frames (1 + cos θ)/2 · (1 + 0.1^(x²/4))/2 · (4 + max(0, 1 − action²))/5 · (1 + 0.1^(θ̇²/25))/2, in [0, 1] |
+    | end | never terminates; registered with a limit of 500 steps of 0.02 s |
+    | start | hanging at rest: x, θ − π, ẋ and θ̇ normal with standard deviation 0.01 |
+    | source | cart-pole `swingup` of the DeepMind Control Suite |
+
+    A return is at most 1,000.
+
+    Args:
+        action_cost: what a full action costs in a frame, beside the suite's own reward.
+
+    References:
+        Tassa et al., DeepMind Control Suite, 2018, arXiv:1801.00690.
+    """
+
+    def pays(self) -> float:
+        (x, theta), (_, theta_dot) = self.data.qpos, self.data.qvel
+        effort = min(1.0, float(self.data.ctrl[0]) ** 2)
+        centred, still = 0.1 ** (x * x / 4), 0.1 ** (theta_dot * theta_dot / 25)
+        return (1 + math.cos(theta)) / 2 * (1 + centred) / 2 * (5 - effort) / 5 * (1 + still) / 2
 
 
 class AcrobotSwingupSparseEnv(SwingUpEnv):

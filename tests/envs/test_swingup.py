@@ -7,7 +7,7 @@ import gymnasium
 import mujoco
 import numpy as np
 import pytest
-from genrl_envs.swingup import AcrobotSwingupSparseEnv, CartpoleSwingupSparseEnv
+from genrl_envs.swingup import AcrobotSwingupSparseEnv, CartpoleSwingupEnv, CartpoleSwingupSparseEnv
 
 STILL = np.zeros(1, np.float32)
 
@@ -65,6 +65,23 @@ class TestCartpole:
         env = at(CartpoleSwingupSparseEnv(), (x, theta))
         env.do_simulation = lambda *_: None
         assert env.step(STILL)[1] == reward
+
+    @pytest.mark.parametrize(
+        ("x", "theta", "theta_dot", "action", "reward"),
+        [
+            (0.0, 0.0, 0.0, 0.0, 1.0),
+            (0.0, math.pi / 2, 0.0, 0.0, 0.5),
+            (2.0, 0.0, 0.0, 0.0, (1 + 0.1) / 2),  # a tenth at two metres
+            (0.0, 0.0, -5.0, 0.0, (1 + 0.1) / 2),  # a tenth at five radians a second
+            (0.0, 0.0, 0.0, 0.5, 4.75 / 5),
+            (0.0, 0.0, 0.0, -3.0, 4 / 5),
+            (0.0, math.pi, 0.0, 0.0, 0.0),
+        ],
+    )
+    def test_the_dense_one_pays_for_each_part_of_standing_still(self, x, theta, theta_dot, action, reward):
+        env = at(CartpoleSwingupEnv(), (x, theta), (0.0, theta_dot))
+        env.do_simulation = lambda action, _: env.data.ctrl.__setitem__(slice(None), action)
+        assert env.step(np.array([action]))[1] == pytest.approx(2 * reward)
 
     @pytest.mark.parametrize(("action", "cost"), [(0.5, 0.05), (1.0, 0.2), (3.0, 0.2), (0.0, 0.0)])
     def test_each_frame_costs_the_square_of_the_executed_action(self, action, cost):
