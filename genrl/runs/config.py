@@ -307,6 +307,12 @@ class DreamConfig(RunConfig):
                 object.__setattr__(self, name, value)
         super().__post_init__()
         self.check_least(dream_every=50, horizon=1, dreamed_steps=1, fit_steps=1)
+        first = max(self.dream_every, 250) + 1 if off_policy else self.dream_every  # type: ignore[operator, type-var]
+        if not ROLES["world"].is_empty(self.world) and self.steps < first:  # type: ignore[operator]
+            raise RunError(
+                f"--steps is {self.steps}, but the model is fitted after {first} real steps for the first time; give more, "
+                "or leave the model out by --world none"
+            )
         if not 0 < self.share < 1:
             raise RunError(f"--share is {self.share}, but must be above 0 and below 1")
         if self.stop_quantile is not None and not 0 < self.stop_quantile <= 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -159,7 +160,9 @@ class Imagination(PluggedCallback):
         """Fit the model, dream, and log both."""
         model: Any = self.model
         transitions, reward = stored(model)
+        began = time.perf_counter()
         self.report = self.dynamics.fit(transitions, reward, **self.fit)
+        fitted = time.perf_counter()
         self.dream.horizon = self._horizon_now()
         self.dream.set_starts(transitions)
         before = dict(self.dream.counters)
@@ -167,8 +170,9 @@ class Imagination(PluggedCallback):
         if self._pool is not None:
             rows = _joined(rows, self._pool)
         self._pool = _at(rows, torch.arange(min(rows.batch_size, self.capacity)))
+        spent = {"fit_seconds": fitted - began, "dream_seconds": time.perf_counter() - fitted}
         ended = {name: value - before[name] for name, value in self.dream.counters.items() if name != "steps"}
-        numbers = {"held_out_loss": self.report.held_out_loss, "fit_steps": self.report.steps, "rows": rows.batch_size, **ended}
+        numbers = {"held_out_loss": self.report.held_out_loss, "fit_steps": self.report.steps, "rows": rows.batch_size, **spent, **ended}
         for key, value in numbers.items():
             self.logger.record(f"{self.name}/{key}", value)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -156,7 +157,9 @@ class Practice(BaseCallback):
         """Fit the model, and learn in the dream with the learner's own policy."""
         self._practised_on = len(self.record)
         transitions, reward = self.record.transitions()
+        began = time.perf_counter()
         self.report = self.dynamics.fit(transitions, reward, **self.fit)
+        fitted = time.perf_counter()
         self.dream.set_starts(transitions)
         before, generators, model = dict(self.dream.counters), generator_state(), self.model
         try:  # the learner's own draws stay as they are
@@ -169,8 +172,9 @@ class Practice(BaseCallback):
         model.policy.set_training_mode(False)
         if getattr(model, "use_sde", False):
             model.policy.reset_noise(model.n_envs)  # type: ignore[operator]
+        spent = {"fit_seconds": fitted - began, "dream_seconds": time.perf_counter() - fitted}
         counted = {name: value - before[name] for name, value in self.dream.counters.items()}
-        for key, value in {"held_out_loss": self.report.held_out_loss, "fit_steps": self.report.steps, **counted}.items():
+        for key, value in {"held_out_loss": self.report.held_out_loss, "fit_steps": self.report.steps, **spent, **counted}.items():
             self.logger.record(f"{self.name}/{key}", value)
 
     def _second(self, seed: int) -> Any:

@@ -55,7 +55,7 @@ def test_a_finished_run_compares_its_dream_with_reality(tmp_path: Path) -> None:
     assert result["dream"]["real_return"] == found["real_return"]
     assert (tmp_path / "run" / "dream.png").stat().st_size > 10_000
     header = (tmp_path / "run" / "progress.csv").read_text().split("\n")[0]
-    assert "dream/held_out_loss" in header
+    assert {"dream/held_out_loss", "dream/fit_seconds", "dream/clipped"} <= set(header.split(","))
 
 
 def test_the_control_is_a_run_without_a_world(tmp_path: Path) -> None:
@@ -82,6 +82,7 @@ def test_a_configuration_comes_back_from_its_json() -> None:
         (["--env", "FrozenLake-v1"], "takes observations of a flat Box"),
         (["--world", "ensembel"], "did you mean ensemble"),
         (["--world", "none", "--world.members", "3"], "--world"),
+        (["--steps", "200"], "the model is fitted after 500 real steps"),
         (["--stop-quantile", "2"], "--stop-quantile is 2.0"),
     ],
 )

@@ -9,6 +9,7 @@ from gymnasium import spaces
 from sb3_contrib import TRPO, RecurrentPPO
 from stable_baselines3 import A2C, PPO, SAC
 from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecNormalize
 
 from genrl.files import load_state, save_state
@@ -165,3 +166,13 @@ def test_a_record_without_steps_says_so() -> None:
 def test_values_that_cannot_be_name_their_keyword(kwargs: Any) -> None:
     with pytest.raises(ValueError, match=next(iter(kwargs))):
         Practice(Known(), **kwargs)
+
+
+@pytest.mark.slow
+def test_pendulum_is_swung_up_after_2000_real_steps() -> None:
+    env = VecNormalize(make_vec_env("Pendulum-v1", 1, seed=0), norm_obs=False, norm_reward=True, gamma=0.95)
+    model = PPO("MlpPolicy", env, n_steps=500, batch_size=100, gamma=0.95, learning_rate=1e-3, seed=0, device="cpu")
+    world = Ensemble(model.observation_space, model.action_space)
+    model.learn(2000, callback=Practice(world, horizon=60))
+    returns, _ = evaluate_policy(model, make_vec_env("Pendulum-v1", 1, seed=100), 10, return_episode_rewards=True)
+    assert np.mean(returns) > -300  # alone it has about -1,200 by then

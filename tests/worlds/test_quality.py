@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from genrl.transitions import Transitions
-from genrl.worlds import measure_quality
+from genrl.worlds import Ensemble, measure_quality
 from genrl.worlds.quality import auroc
 from tests.worlds.analytic import ClockDynamics, LinearGaussian
 
@@ -50,6 +50,19 @@ def test_errors_after_k_steps_are_those_by_hand() -> None:
     found = measure_quality(wrong, test, reward, horizons=(1, 3))
     np.testing.assert_allclose(found.worst_error, [0.5 / std, 1.5 / std], rtol=1e-4)
     assert found.worst_entry == [0, 0]
+
+
+def test_a_model_of_shuffled_actions_is_noticed() -> None:
+    model = LinearGaussian()
+    (rows, reward), (test, paid) = episode(model, 800), episode(model, 200, seed=1)
+    shuffled = rows._replace(action=rows.action[torch.randperm(800, generator=torch.Generator().manual_seed(0))])
+    found, losses = [], []
+    for data in (rows, shuffled):
+        world = Ensemble(model.observation_space, model.action_space, members=3, hidden=(32,), targets="delta")
+        losses.append(world.fit(data, reward, max_steps=400).held_out_loss)
+        found.append(measure_quality(world, test, paid, horizons=(1, 10)))
+    assert losses[1] > losses[0] + 0.3
+    assert min(wrong / right for right, wrong in zip(found[0].error["model"], found[1].error["model"], strict=True)) > 2
 
 
 def test_intervals_of_the_right_width_cover_what_they_say_and_narrow_ones_less() -> None:
