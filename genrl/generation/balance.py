@@ -1,4 +1,4 @@
-"""How two players stand: what a GAN draws while it learns, and the name of what goes wrong."""
+"""The balance of a GAN's two players: what it draws while it learns, and what goes wrong."""
 
 from __future__ import annotations
 
@@ -14,32 +14,33 @@ from genrl.generation.classifier import Classifier
 __all__ = ["Balance", "CollapseWarning", "trouble"]
 
 ALIKE = 0.5
-"""Draws that are less than this as far from each other as real images are nearly one image."""
+"""Diversity below which all draws are nearly one image."""
 FEWEST = 20
-"""Images of a class to be expected among the draws, so that a good generator draws a tenth of them but once in millions."""
+"""Expected draws of a class from which on it is counted; a good generator would miss nine tenths of them once in millions."""
 SURE = 0.995
-"""Of how many images a discriminator knows the kind that no longer tells a generator where to go."""
+"""Accuracy above which the discriminator is too sure to teach."""
 
 
 class CollapseWarning(UserWarning):
-    """A generator that draws only some of what there is, or learns nothing."""
+    """Warning that a generator draws only some of the classes, or learns nothing."""
 
 
 class Balance:
-    """Measures a generator's draws after each epoch, adds the numbers to the row of the log, and warns of a collapse when it happens.
+    """Measures what a generator draws after each epoch, adds the numbers to the row of the log, and warns when it collapses.
 
-    An ``on_epoch`` of :func:`genrl.models.training.fit`, which itself logs losses, norms of gradients and the discriminator's accuracies.
-    A row gets ``diversity``: the mean distance of two draws over that of two real images, 1 for a good model; and, with a classifier,
-    ``modes`` of ``classes``: how many have at least a tenth of their share of the real images, of those that are not too rare to tell.
+    It is an ``on_epoch`` of :func:`genrl.models.training.fit`, which itself logs losses, norms of gradients and the discriminator's
+    accuracies. A row gets ``diversity``, the mean distance of two draws over that of two real images, which is 1 for a good model. With a
+    classifier it also gets ``modes`` and ``classes``: of the classes that are not too rare to tell, how many have at least a tenth of their
+    share among the draws, and how many there are.
 
     Args:
-        real: images, ``(image, channel, height, width)`` in [0, 1], at least 2, not all alike.
-        classifier: whose classes are counted and in whose features images are compared; without one, by their pixels.
-        labels: classes of the real images, ``(image,)``, int64; by default what the classifier takes them for.
+        real: real images in [0, 1], ``(image, channel, height, width)``, at least 2, not all alike.
+        classifier: classifier whose classes are counted and in whose features images are compared; without one, pixels are compared.
+        labels: classes of the real images, int64 ``(image,)``; by default the classifier's.
         before: rows of the log so far, of a fit that goes on.
-        n: draws.
-        seed: of the draws; the caller's random numbers stay as they are.
-        say: what to do with the name of what goes wrong; by default a :class:`CollapseWarning`.
+        n: number of draws.
+        seed: seed of the draws; the caller's random numbers stay as they are.
+        say: function that is called with a sentence on what goes wrong; by default it raises a :class:`CollapseWarning`.
 
     Example:
         >>> balance = Balance(torch.rand(50, 1, 8, 8), n=20, say=lambda words: print(words.split(";")[0]))
@@ -74,7 +75,7 @@ class Balance:
         self.there = None if classifier is None else self._shares(self._classes(real) if labels is None else labels)
 
     def __call__(self, model: Any, row: dict[str, float]) -> None:
-        """Draw and measure; ``row`` gets the numbers."""
+        """Draw, measure, and add the numbers to ``row``."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             images = model.sample(self.n)
@@ -89,12 +90,12 @@ class Balance:
 
     @torch.no_grad()
     def _classes(self, x: Tensor) -> Tensor:
-        """What the classifier takes images for, ``(image,)``."""
+        """Classes of images by the classifier, ``(image,)``."""
         assert self.classifier is not None
         return torch.cat([self.classifier(part).argmax(1) for part in x.split(500)])
 
     def _shares(self, classes: Tensor) -> Tensor:
-        """Of the classes that the classifier knows, ``(class,)``."""
+        """Share of each class that the classifier knows, ``(class,)``."""
         assert self.classifier is not None
         known = self.classifier.n_classes
         return torch.bincount(classes, minlength=known)[:known] / len(classes)
@@ -109,11 +110,12 @@ def _warn(words: str) -> None:
 
 
 def modes(drawn: Tensor, there: Tensor, n: int) -> int:
-    """Classes that have at least a tenth of their share.
+    """Number of classes that have at least a tenth of their share among the draws.
 
     Args:
-        drawn, there: shares of the classes among draws and among real images, ``(class,)``.
-        n: draws; classes of which fewer than ``FEWEST`` are to be expected among so many do not count.
+        drawn: share of each class among the draws, ``(class,)``.
+        there: share of each class among real images, ``(class,)``.
+        n: number of draws; a class of which fewer than ``FEWEST`` are expected among so many does not count.
 
     Example:
         >>> modes(torch.tensor([0.97, 0.02, 0.01]), torch.tensor([0.4, 0.4, 0.2]), 500)
@@ -123,7 +125,7 @@ def modes(drawn: Tensor, there: Tensor, n: int) -> int:
 
 
 def trouble(rows: Sequence[Mapping[str, float]]) -> str | None:
-    """What is wrong in the last row of the log, in words, if anything is; what was better in a row before has collapsed.
+    """A sentence on what is wrong in the last row of the log, or none; what was better in an earlier row has collapsed.
 
     Example:
         >>> row = {"diversity": 0.9, "modes": 4, "classes": 10}
@@ -159,5 +161,5 @@ def _lacks_half(row: Mapping[str, float]) -> bool:
 
 
 def _spread(features: Tensor) -> float:
-    """Mean distance of two of them."""
+    """Mean distance between two rows."""
     return float(torch.pdist(features.double()).mean())

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from genrl.errors import require
 from genrl.files import load_state, save_state
 from genrl.models.capabilities import ImageSource
 from genrl.models.training import faster_precision, fit
@@ -21,19 +22,19 @@ from genrl.models.training import faster_precision, fit
 __all__ = ["Classifier", "judge"]
 
 STEPS, BATCH = 900, 128
-"""The steps that a judge needs at least, whatever the number of images, and the images of each; of 60,000 images two epochs have more."""
+"""Fewest steps in which a judge is fitted, and images in a step; two epochs of 60,000 images have more steps."""
 
 
 class Classifier(nn.Module):
-    """Classes of images, and features in which images are compared.
+    """A convolutional network that tells the classes of images, and in whose features images are compared.
 
-    Three convolutions, which see the image at a half, a quarter and a quarter of its size, the means of a grid of at most 4 × 4 places, a
-    hidden layer, the logits. Nothing in it depends on the other images of a batch, and nothing is random, in training or evaluation. The
-    hidden layer is normalised, so that distances of features are of one scale whatever the images are.
+    It has three convolutions at a half, a quarter and a quarter of the image's size, means over a grid of at most 4 × 4 places, and a
+    hidden layer. Nothing in it is random or depends on the other images of a batch, in training or evaluation. The hidden layer is
+    normalised, so that distances between features have one scale whatever the images are.
 
     Args:
         image_shape: channels, height, width; 1 or 3 channels, from 8 to 64 pixels a side.
-        n_classes: at least 2.
+        n_classes: number of classes, at least 2.
         width: channels of the first convolution; the others have twice as many.
         features: size of the last hidden layer.
 
@@ -54,14 +55,13 @@ class Classifier(nn.Module):
         super().__init__()
         sizes = tuple(image_shape)
         fine = len(sizes) == 3 and sizes[0] in (1, 3) and 8 <= min(sizes[1:]) <= max(sizes[1:]) <= 64
-        for name, value, good, need in (
+        require(
+            type(self),
             ("image_shape", image_shape, fine, "1 or 3 channels, and a height and a width from 8 to 64"),
             ("n_classes", n_classes, n_classes >= 2, "at least 2"),
             ("width", width, width >= 1, "at least 1"),
             ("features", features, features >= 1, "at least 1"),
-        ):
-            if not good:
-                raise ValueError(f"Classifier needs {name} to be {need}, but was given {value!r}")
+        )
         self.image_shape, self.n_classes = sizes, n_classes
         channels, height, width_of_image = sizes
         grid = [min(4, math.ceil(side / 4)) for side in (height, width_of_image)]
@@ -81,7 +81,7 @@ class Classifier(nn.Module):
         self.output = nn.Linear(features, n_classes)
 
     def features(self, x: Tensor) -> Tensor:
-        """Activations of the last hidden layer, at least 0, of grey levels in [0, 1]: ``(batch, features)``."""
+        """Activations of the last hidden layer, at least 0, ``(batch, features)``; ``x`` is in [0, 1]."""
         if tuple(x.shape[1:]) != self.image_shape:
             raise ValueError(f"Classifier needs images of {self.image_shape} each, but was given a batch of {tuple(x.shape)}")
         hidden: Tensor = self.hidden(x)
@@ -93,7 +93,7 @@ class Classifier(nn.Module):
         return logits
 
     def loss(self, x: Tensor, labels: Tensor) -> Tensor:
-        """Mean cross-entropy, nats an image."""
+        """Mean cross-entropy, in nats per image."""
         return F.cross_entropy(self(x), labels)
 
     @torch.no_grad()
@@ -111,15 +111,15 @@ class Classifier(nn.Module):
 def judge(
     data: ImageSource, *, epochs: int | None = None, seed: int = 0, progress: bool = False, cache: str | Path | None = None
 ) -> Classifier:
-    """A classifier, fitted to images with labels: more than 98.5 % right on MNIST's test images after the default two epochs.
+    """A classifier fitted to images with labels; it names more than 98.5 % of MNIST's test images right.
 
     Args:
-        data: images to learn from, such as :class:`genrl.data.Images`; one class more than the largest label.
-        epochs: passes over them; by default two, or as many as make 900 steps of fewer images.
-        seed: of the weights and the shuffles; the caller's random numbers stay as they are.
-        progress: a bar on stderr.
-        cache: a file. If it holds the classifier of just these images, labels and settings, that one is returned; if it is missing, broken
-            or of another fit, it is written anew, and its folder too.
+        data: images with labels to learn from, such as :class:`genrl.data.Images`.
+        epochs: passes over the images; by default two, or as many as make 900 steps.
+        seed: seed of the weights and the shuffles; the caller's random numbers stay as they are.
+        progress: show a bar on stderr.
+        cache: a file. If it holds the classifier of these very images, labels and settings, that classifier is returned; otherwise the file
+            is written anew, with its folder.
 
     Raises:
         ValueError: there are no labels, fewer than two classes, or images that :class:`Classifier` does not take.
@@ -149,7 +149,7 @@ def judge(
 
 
 def _cached(path: Path, about: Mapping[str, Any], classifier: Classifier) -> Classifier | None:
-    """The classifier, with the weights of a cache file, or none where the file can't be used, whatever is wrong with it."""
+    """The classifier with the weights of a cache file, or none if the file can't be used for any reason."""
     try:
         saved = load_state(path)
         if saved["about"] != about:
@@ -161,7 +161,7 @@ def _cached(path: Path, about: Mapping[str, Any], classifier: Classifier) -> Cla
 
 
 def _checksum(data: ImageSource) -> str:
-    """Of all grey levels and labels, in their order."""
+    """Checksum of all grey levels and labels in their order."""
     digest = hashlib.sha256(data.needed_labels.numpy().tobytes())
     for index in torch.arange(len(data)).split(1000):
         digest.update(data.batch(index).numpy().tobytes())

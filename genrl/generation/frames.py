@@ -1,4 +1,4 @@
-"""Frames of a task as images to learn from: what it draws or, where that is an image already, what it observes."""
+"""Frames of a task as images to learn from: its observations, where these are images, otherwise what it draws."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from genrl.runs.rendering import choose_backend, rendered
 __all__ = ["record_frames"]
 
 EPISODES = 20
-"""At least so many episodes: the frames of each are at most this share of all."""
+"""Fewest episodes; none has more than its share of the frames."""
 HELD_OUT = 0.1
 COMMAND = "genrl generate --data frames:TASK"
 
@@ -44,20 +44,20 @@ def record_frames(
 
     Args:
         env_id: any Gymnasium task; ``module:Id-v0`` imports the module that registers it first.
-        n: how many frames, at least 20.
+        n: number of frames, at least 20.
         env_kwargs: keywords of ``gymnasium.make``.
-        policy: a run directory whose trained policy acts, without noise; none draws an action for each frame that is kept.
+        policy: run directory of a trained policy that acts, without noise; by default an action is drawn for each frame that is kept.
         imports: modules that this run may import, as in :func:`genrl.runs.resume`.
-        seed: of the first episode and of the random actions; the other episodes follow.
-        size: frames become squares of so many pixels, each the mean of those that it covers; 0 leaves them as they are.
-        every: of an episode, every so many-th step is kept.
-        quiet: no progress on stderr.
+        seed: seed of the first episode and of the random actions; later episodes have the seeds that follow.
+        size: pixels a side of the square frames, each pixel the mean of those that it covers; 0 leaves frames as they are.
+        every: number of steps from one frame that is kept to the next.
+        quiet: show no progress on stderr.
 
     Returns:
-        Images with one channel, where the task observes such, or three.
+        Images with three channels, or with one where the task observes such images.
 
     Raises:
-        RunError: no such task, it can't be drawn here, or the policy is of another task.
+        RunError: there is no such task, it can't be drawn here, or the policy is of another task.
     """
     if n < EPISODES:
         raise RunError(f"--frames is {n}, but must be at least {EPISODES}")
@@ -85,7 +85,7 @@ def record_frames(
 
 
 def _split(env_id: str, episodes: list[list[Tensor]], n: int) -> ImageData:
-    """Whole episodes to test on: neighbouring frames are nearly the same, and would make the test a part of the training."""
+    """Keep whole episodes to test on: neighbouring frames are nearly equal, and would make the test a part of the training."""
     last = len(episodes)
     while sum(map(len, episodes[last:])) < HELD_OUT * n:
         last -= 1
@@ -94,7 +94,7 @@ def _split(env_id: str, episodes: list[list[Tensor]], n: int) -> ImageData:
 
 
 class _Watched(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Keeps the newest observation, and gives the frame of the moment."""
+    """Keeps the newest observation, and returns the present frame."""
 
     def __init__(self, env: gymnasium.Env[Any, Any], name: str, observes: bool) -> None:
         super().__init__(env)
@@ -109,7 +109,7 @@ class _Watched(gymnasium.Wrapper[Any, Any, Any, Any]):
         return self._seen, reward, terminated, truncated, info
 
     def frame(self) -> Tensor:
-        """uint8, ``(channel, height, width)``."""
+        """The present frame, uint8 ``(channel, height, width)``."""
         picture = np.asarray(self._seen) if self._observes else rendered(self.env, self._name, COMMAND)
         picture = picture[..., None] if picture.ndim == 2 else picture
         if picture.ndim != 3 or picture.shape[2] not in (1, 3):
@@ -141,14 +141,14 @@ def _environment(env_id: str, env_kwargs: Mapping[str, Any]) -> Iterator[_Watche
 
 
 def _is_picture(space: spaces.Space[Any]) -> bool:
-    """Bytes of a grey or a coloured image, channels last."""
+    """Whether observations are grey or coloured images as bytes, channels last."""
     shape = space.shape or ()
     sized = (len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3))) and min(shape[:2]) >= 8
     return isinstance(space, spaces.Box) and space.dtype == np.uint8 and sized
 
 
 def _at_random(env: gymnasium.Env[Any, Any], seed: int, held: int) -> Any:
-    """Each action is held for some steps, so that what is steered gets somewhere."""
+    """Random actions, each held for some steps so that the task gets somewhere."""
     from genrl.runs.play import LONGEST_EPISODE
 
     env.action_space.seed(seed)

@@ -1,4 +1,4 @@
-"""How far generated images are from real ones, measured on features ``(image, feature)``, in double precision."""
+"""Distances of generated images from real ones, measured on features ``(image, feature)`` in double precision."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 __all__ = [
-    "Comparison",
+    "Distances",
     "compare",
     "compare_with_floor",
     "frechet_distance",
@@ -21,24 +21,24 @@ __all__ = [
 ]
 
 _ROWS = 1000
-"""Of a matrix of distances that is in memory at once: 80 MB beside 10,000 images."""
+"""Rows of a matrix of distances that are in memory at once: 80 MB beside 10,000 images."""
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Distances:
     """Distances of generated images from real ones.
 
     Example:
-        >>> print(Comparison(fid=1.25, kid=0.0125, kid_error=0.00041, precision=0.9, recall=0.75))
+        >>> print(Distances(fid=1.25, kid=0.0125, kid_error=0.00041, precision=0.9, recall=0.75))
         FID 1.25, KID 0.0125 ± 0.00041, precision 0.900, recall 0.750
     """
 
     fid: float
-    """:func:`frechet_distance`, at least 0; comparable between images of the same number and features of the same net only."""
+    """:func:`frechet_distance`, at least 0; comparable only between equal numbers of images and features of one network."""
     kid: float
-    """:func:`kernel_distance`, about 0 for images of one distribution, and then as often below."""
+    """:func:`kernel_distance`, for images of one distribution about 0 and as often below."""
     kid_error: float
-    """Its standard error."""
+    """Standard error of ``kid``."""
     precision: float
     """Share of the generated images among real ones, in [0, 1]."""
     recall: float
@@ -49,14 +49,16 @@ class Comparison:
         return f"FID {self.fid:.3g}, KID {kid}, precision {self.precision:.3f}, recall {self.recall:.3f}"
 
 
-def compare(features_of: Callable[[Tensor], Tensor], real: Tensor, generated: Tensor, *, k: int = 3, seed: int = 0) -> Comparison:
+def compare(features_of: Callable[[Tensor], Tensor], real: Tensor, generated: Tensor, *, k: int = 3, seed: int = 0) -> Distances:
     """All distances between two sets of images.
 
     Args:
-        features_of: features ``(batch, feature)`` of images, such as :meth:`Classifier.features`; it is given 500 at a time.
-        real, generated: ``(image, channel, height, width)``, at least 20 each.
-        k: of :func:`precision_recall`.
-        seed: of :func:`kernel_distance`.
+        features_of: function from images to their features ``(batch, feature)``, such as :meth:`Classifier.features`; it is called with 500
+            images at a time.
+        real: real images, ``(image, channel, height, width)``, at least 20.
+        generated: generated images, ``(image, channel, height, width)``, at least 20.
+        k: neighbour that :func:`precision_recall` looks at.
+        seed: seed of :func:`kernel_distance`.
 
     Raises:
         ValueError: fewer images than that; features that differ in shape, or are NaN or infinite.
@@ -72,18 +74,25 @@ def compare(features_of: Callable[[Tensor], Tensor], real: Tensor, generated: Te
 
 def compare_with_floor(
     features_of: Callable[[Tensor], Tensor], train: Tensor, test: Tensor, generated: Tensor, *, k: int = 3, seed: int = 0
-) -> tuple[Comparison, Comparison]:
-    """Generated images against those of the test, and beside it the floor: as many images of the training set against the same.
+) -> tuple[Distances, Distances]:
+    """Distances of generated images from test images, and the floor: distances of as many training images from the same test images.
 
-    No distance of finitely many images is zero; the floor is that of a generator which gives perfect images. All three sets are cut to the
-    number of the smallest, drawn at random, because the distances depend on the number.
+    No distance between finitely many images is zero, and the floor is the distance of a perfect generator. Since distances depend on the
+    number of images, all three sets are cut to the size of the smallest, at random.
 
     Args:
-        train, test, generated: ``(image, channel, height, width)``, at least 20 each.
-        features_of, k, seed: as in :func:`compare`; ``seed`` draws the images too.
+        features_of: function from images to their features, as in :func:`compare`.
+        train: training images, ``(image, channel, height, width)``, at least 20.
+        test: test images, ``(image, channel, height, width)``, at least 20.
+        generated: generated images, ``(image, channel, height, width)``, at least 20.
+        k: neighbour that :func:`precision_recall` looks at.
+        seed: seed of :func:`kernel_distance` and of the draw of images.
 
     Returns:
-        The comparison of the generated images, and the floor; errors as in :func:`compare`.
+        The distances of the generated images, and the floor.
+
+    Raises:
+        ValueError: as in :func:`compare`.
 
     Example:
         >>> train, test, generated = torch.rand(60, 1, 8, 8), torch.rand(40, 1, 8, 8), torch.rand(40, 1, 8, 8).square()
@@ -99,16 +108,17 @@ def compare_with_floor(
 
 
 def frechet_distance(a: Tensor, b: Tensor) -> float:
-    r"""Distance of the normal distributions with the means and covariances of two sets of features (FID), at least 0.
+    r"""Fréchet distance (FID) of two normal distributions with the means and covariances of two sets of features, at least 0.
 
     .. math:: |\mu_a - \mu_b|^2 + \mathrm{tr}(C_a + C_b - 2 (C_a C_b)^{1/2})
 
     With factors :math:`C = L L^T` of symmetric eigendecompositions, the trace of the square root is the sum of the singular values of
     :math:`L_a^T L_b`: real whatever the rounding, and exact for covariances without full rank too. Few images give too large a distance:
-    compare the same number on each side of a table, and more of them than features.
+    compare equal numbers of images only, and more images than features.
 
     Args:
-        a, b: ``(image, feature)``, at least 2 images each.
+        a: features of at least 2 images, ``(image, feature)``.
+        b: features of at least 2 other images, ``(image, feature)``.
 
     Raises:
         ValueError: fewer images, shapes that differ, NaN or infinite features.
@@ -131,17 +141,18 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
 def kernel_distance(a: Tensor, b: Tensor, *, subsets: int = 10, size: int | None = None, seed: int = 0) -> tuple[float, float]:
     r"""Unbiased squared maximum mean discrepancy (KID) with the kernel :math:`(x^T y / d + 1)^3`, and its standard error.
 
-    It is computed of ``subsets`` parts of ``size`` images and averaged. The parts are disjoint, so that the spread of their distances gives
-    the standard error of the mean: parts that share images would make it as small as one likes.
+    The distance is the mean over ``subsets`` parts of ``size`` images. The parts are disjoint, so that the spread of their distances gives
+    the standard error of the mean; parts that share images would make it as small as one likes.
 
     Args:
-        a, b: ``(image, feature)``.
-        subsets: at least 2.
-        size: images of each part, at least 2; none takes as many as there are.
-        seed: of the draw of the parts.
+        a: features of images, ``(image, feature)``.
+        b: features of other images, ``(image, feature)``.
+        subsets: number of parts, at least 2.
+        size: images in each part, at least 2; by default as many as there are.
+        seed: seed of the draw of the parts.
 
     Returns:
-        The distance, about 0 for features of one distribution, and then as often below; its standard error.
+        The distance, for features of one distribution about 0 and as often below; and its standard error.
 
     Raises:
         ValueError: fewer images than ``subsets * size``, shapes that differ, NaN or infinite features.
@@ -169,12 +180,13 @@ def kernel_distance(a: Tensor, b: Tensor, *, subsets: int = 10, size: int | None
 def precision_recall(real: Tensor, generated: Tensor, k: int = 3) -> tuple[float, float]:
     """Share of the generated images that lie among the real ones, and of the real ones that lie among the generated, both in [0, 1].
 
-    An image lies among others if it is in one of their balls; that of each reaches to its k-th nearest neighbour in its own set. Both
-    shares depend on the number of images: compare the same.
+    An image lies among others if it is in the ball of one of them, which reaches to its k-th nearest neighbour in its own set. Both shares
+    depend on the number of images: compare equal numbers only.
 
     Args:
-        real, generated: ``(image, feature)``, more than ``k`` images each.
-        k: at least 1.
+        real: features of more than ``k`` real images, ``(image, feature)``.
+        generated: features of more than ``k`` generated images, ``(image, feature)``.
+        k: neighbour to which a ball reaches, at least 1.
 
     Raises:
         ValueError: fewer images, shapes that differ, NaN or infinite features.
@@ -227,10 +239,11 @@ def inception_score(logits: Tensor) -> float:
 
 
 def psnr(a: Tensor, b: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio of each image, decibels, ``(image,)``, float64; infinite for images that are the same.
+    """Peak signal-to-noise ratio of each image in decibels, ``(image,)``, float64; infinite for equal images.
 
     Args:
-        a, b: grey levels in [0, 1], ``(image, channel, height, width)``.
+        a: images in [0, 1], ``(image, channel, height, width)``.
+        b: images of the same shape.
 
     Raises:
         ValueError: shapes that differ, NaN, or levels outside of [0, 1].
@@ -251,7 +264,7 @@ def psnr(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _checked(what: str, *sets: Tensor, least: int) -> list[Tensor]:
-    """Sets of features in double precision, or an error in one sentence."""
+    """The sets of features in double precision; a ValueError if they don't fit."""
     shapes = " and ".join(str(tuple(x.shape)) for x in sets)
     if any(x.ndim != 2 or x.shape[1] != sets[0].shape[1] or not x.shape[1] for x in sets):
         raise ValueError(f"{what} needs (image, feature) with the same number of features, but was given {shapes}")
@@ -263,13 +276,13 @@ def _checked(what: str, *sets: Tensor, least: int) -> list[Tensor]:
 
 
 def need_finite(what: str, x: Tensor) -> None:
-    """Raise a ValueError if numbers of images ``(image, feature)`` are NaN or infinite; ``what`` needs them."""
+    """Refuse features ``(image, feature)`` that are NaN or infinite, in the name of ``what``."""
     if broken := int((~x.isfinite().all(1)).sum()):
         raise ValueError(f"{what} needs finite numbers, but those of {broken} of {len(x)} images are NaN or infinite; look at the images")
 
 
 def _factor(x: Tensor) -> Tensor:
-    """L, of the covariance L L^T."""
+    """L, a factor of the covariance L L^T of ``x``."""
     values, vectors = torch.linalg.eigh(x.T.cov(correction=1).reshape(x.shape[1], -1))
     return vectors * values.clamp_min(0).sqrt()
 
@@ -282,7 +295,7 @@ def _discrepancy(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _squared_distances(x: Tensor, y: Tensor) -> Tensor:
-    """``(image of x, image of y)``."""
+    """Squared distance of each image of ``x`` to each of ``y``."""
     return torch.addmm(x.square().sum(1)[:, None] + y.square().sum(1), x, y.T, alpha=-2).clamp_min_(0)
 
 
@@ -296,6 +309,6 @@ def _features(features_of: Callable[[Tensor], Tensor], images: Tensor) -> Tensor
         return torch.cat([features_of(part) for part in images.split(500)])
 
 
-def _compared(real: Tensor, generated: Tensor, k: int, seed: int) -> Comparison:
+def _compared(real: Tensor, generated: Tensor, k: int, seed: int) -> Distances:
     kid, kid_error = kernel_distance(real, generated, seed=seed)
-    return Comparison(frechet_distance(real, generated), kid, kid_error, *precision_recall(real, generated, k))
+    return Distances(frechet_distance(real, generated), kid, kid_error, *precision_recall(real, generated, k))

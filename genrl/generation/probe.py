@@ -1,4 +1,4 @@
-"""How good features are: a linear classifier on few labels."""
+"""A linear classifier on few labels, which tells how good features are."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ __all__ = ["LinearProbe", "balanced"]
 class LinearProbe:
     """Multinomial logistic regression with a squared penalty, fitted to its optimum by L-BFGS.
 
-    Features are centred and divided by one number, their overall standard deviation: an encoder's unused features stay small.
+    Features are centred and divided by their overall standard deviation, one number, so that features that an encoder does not use stay
+    small.
 
     Args:
-        features: ``(image, feature)``.
-        labels: ``(image,)``, int64.
-        penalty: times half the squared norm of the weights, beside the mean cross-entropy.
+        features: features of images, ``(image, feature)``.
+        labels: class of each image, int64 ``(image,)``.
+        penalty: weight of half the squared norm of the weights, beside the mean cross-entropy.
 
     Raises:
-        ValueError: labels that are no classes, or a single one; here and later, shapes that don't fit, and features that are NaN or
-            infinite.
+        ValueError: fewer than two classes, or labels below 0; here and later, shapes that don't fit, and features that are NaN or infinite.
 
     Example:
         >>> probe = LinearProbe(torch.tensor([[0.0], [1.0], [4.0], [5.0]]), torch.tensor([0, 0, 1, 1]))
@@ -60,12 +60,12 @@ class LinearProbe:
 
     @torch.no_grad()
     def classify(self, features: Tensor) -> Tensor:
-        """The most probable class, ``(image,)``."""
+        """The most probable class of each image, ``(image,)``."""
         need_finite("a linear probe", features)  # the class of NaN would be the first
         return F.linear((features.double() - self.mean) / self.scale, self.weight, self.bias).argmax(1)
 
     def accuracy(self, features: Tensor, labels: Tensor) -> float:
-        """Share of images whose class it finds, in [0, 1]."""
+        """Share of images whose most probable class is their label, in [0, 1]."""
         found = self.classify(features)
         if labels.shape != found.shape:
             raise ValueError(f"a linear probe needs a label for each image, but was given {tuple(labels.shape)} of {len(found)} images")
@@ -73,7 +73,7 @@ class LinearProbe:
 
 
 def balanced(labels: Tensor, n: int, generator: torch.Generator) -> Tensor:
-    """Indices of ``n`` images drawn at random, equally many of each class.
+    """Indices of ``n`` images, equally many of each class, drawn at random.
 
     Raises:
         ValueError: the classes don't divide ``n``, or one has too few images.

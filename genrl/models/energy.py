@@ -176,20 +176,7 @@ class EnergyModel(ImageModel):
         self.image_shape, self.langevin_steps, self.restart, self.shapes = image_shape, langevin_steps, restart, shapes
         self.step_size, self.noise, self.clip, self.sigma = step_size, noise, clip, sigma
         self.penalty, self.tie = penalty, tie
-        channels, height, across = image_shape
-        rows, columns = -(-height // 8), -(-across // 8)
-        # Smooth activations, since the gradient of x is what chains follow; no batch norm, since an image's energy is its own.
-        self.body = nn.Sequential(
-            nn.Conv2d(channels, width, 5, stride=2, padding=2),
-            nn.SiLU(),
-            nn.Conv2d(width, 2 * width, 3, stride=2, padding=1),
-            nn.SiLU(),
-            nn.Conv2d(2 * width, 4 * width, 3, stride=2, padding=1),
-            nn.SiLU(),
-            nn.Flatten(),
-            nn.Linear(4 * width * rows * columns, features),
-            nn.SiLU(),
-        )
+        self.body = _body(image_shape, width, features)
         self.head = nn.Linear(features, 1)
         # Whole levels: the averaged weights of a fit copy what has no fraction, where a mean of chains would be no chain.
         self.register_buffer("replay", torch.randint(256, (chains, *image_shape), dtype=torch.uint8))
@@ -287,3 +274,20 @@ class EnergyModel(ImageModel):
 
     def extra_repr(self) -> str:
         return f"image_shape={self.image_shape}, chains={len(self.replay)}, langevin_steps={self.langevin_steps}"
+
+
+def _body(image_shape: tuple[int, int, int], width: int, features: int) -> nn.Sequential:
+    """Smooth activations, since chains follow the gradient of x; no batch norm, since an image's energy is its own."""
+    channels, height, across = image_shape
+    rows, columns = -(-height // 8), -(-across // 8)
+    return nn.Sequential(
+        nn.Conv2d(channels, width, 5, stride=2, padding=2),
+        nn.SiLU(),
+        nn.Conv2d(width, 2 * width, 3, stride=2, padding=1),
+        nn.SiLU(),
+        nn.Conv2d(2 * width, 4 * width, 3, stride=2, padding=1),
+        nn.SiLU(),
+        nn.Flatten(),
+        nn.Linear(4 * width * rows * columns, features),
+        nn.SiLU(),
+    )

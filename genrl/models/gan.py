@@ -46,6 +46,27 @@ def shares_right(real: Tensor, fake: Tensor) -> dict[str, Tensor]:
     return {"accuracy_real": (real > 0).double().mean(), "accuracy_fake": (fake < 0).double().mean()}
 
 
+def _check_together(
+    image_shape: tuple[int, int, int],
+    networks: Networks,
+    dense: int | None,
+    objective: Objective,
+    feature_matching: bool,
+    categories: tuple[int, ...],
+    distortion: float,
+) -> None:
+    """Refuse arguments that do not go together."""
+    halves = min(image_shape[1:]) >= 8 and not (image_shape[1] % 2 or image_shape[2] % 2)
+    if networks == "convolutional" and not halves:
+        raise ValueError(f"convolutional networks need even sizes from 8 pixels on, but were given {image_shape}; choose dense ones")
+    if feature_matching and objective == "minimax":
+        raise ValueError("feature_matching is the generator's loss instead of the minimax objective; leave one of them out")
+    if networks == "dense" and dense:
+        raise ValueError(f"dense networks have no grid to put {dense} units before; leave dense out, or choose convolutional ones")
+    if distortion and not categories:
+        raise ValueError("distortion is of the images in which categories are read, but there are none; give categories, or leave it out")
+
+
 class HistoricalAverage(nn.Module):
     r"""A penalty that keeps parameters near the mean of all their values so far.
 
@@ -168,17 +189,7 @@ class GAN(ImageModel):
             ("historical_averaging", historical_averaging, 0 <= historical_averaging < float("inf"), "at least 0"),
             ("label_smoothing", label_smoothing, 0 <= label_smoothing < 0.5, "in [0, 0.5)"),
         )
-        halves = min(image_shape[1:]) >= 8 and not (image_shape[1] % 2 or image_shape[2] % 2)
-        if networks == "convolutional" and not halves:
-            raise ValueError(f"convolutional networks need even sizes from 8 pixels on, but were given {image_shape}; choose dense ones")
-        if feature_matching and objective == "minimax":
-            raise ValueError("feature_matching is the generator's loss instead of the minimax objective; leave one of them out")
-        if networks == "dense" and dense:
-            raise ValueError(f"dense networks have no grid to put {dense} units before; leave dense out, or choose convolutional ones")
-        if distortion and not categories:
-            raise ValueError(
-                "distortion is of the images in which categories are read, but there are none; give categories, or leave it out"
-            )
+        _check_together(image_shape, networks, dense, objective, feature_matching, categories, distortion)
         self.image_shape, self.n_classes, self.noise = image_shape, n_classes, noise
         self._dense = (16 * width if networks == "convolutional" else 0) if dense is None else dense
         self.conditional = n_classes > 0

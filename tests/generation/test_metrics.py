@@ -9,7 +9,7 @@ import torch
 
 from genrl.generation import metrics
 from genrl.generation.metrics import (
-    Comparison,
+    Distances,
     compare,
     compare_with_floor,
     frechet_distance,
@@ -207,7 +207,7 @@ class TestCompare:
         found = compare(flat, real, generated, k=2, seed=1)
         a, b = flat(real), flat(generated)
         kid, error = kernel_distance(a, b, seed=1)
-        assert found == Comparison(frechet_distance(a, b), kid, error, *precision_recall(a, b, 2))
+        assert found == Distances(frechet_distance(a, b), kid, error, *precision_recall(a, b, 2))
 
     def test_features_are_made_in_batches_without_gradients(self):
         sizes = []
@@ -247,7 +247,7 @@ class TestCompare:
             compare(flat, torch.rand(19, 1, 2, 2), torch.rand(30, 1, 2, 2))
 
     def test_prints_on_one_line(self):
-        assert str(Comparison(12.345, -0.00012, 0.00034, 0.5, 1.0)) == "FID 12.3, KID -0.00012 ± 0.00034, precision 0.500, recall 1.000"
+        assert str(Distances(12.345, -0.00012, 0.00034, 0.5, 1.0)) == "FID 12.3, KID -0.00012 ± 0.00034, precision 0.500, recall 1.000"
 
 
 @pytest.mark.parametrize("distance", [frechet_distance, kernel_distance, precision_recall])
