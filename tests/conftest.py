@@ -19,7 +19,7 @@ torch.set_num_threads(1)
 if (root := str(Path(__file__).parents[1])) not in sys.path:
     sys.path.insert(0, root)
 
-CHECKED = ["genrl.models"]
+CHECKED = ["genrl.models", "genrl.rewards"]
 """Packages whose annotations are checked at every call while tests run, with the shapes of tensors."""
 
 

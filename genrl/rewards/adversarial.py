@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from gymnasium import spaces
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -23,7 +24,7 @@ __all__ = ["AdversarialReward", "RewardForm", "reward_from_logits"]
 RewardForm = Literal["softplus", "log-d", "logit"]
 
 
-def reward_from_logits(logits: Tensor, form: RewardForm) -> Tensor:
+def reward_from_logits(logits: Float[Tensor, "*batch"], form: RewardForm) -> Float[Tensor, "*batch"]:
     r"""A reward of transitions with logit :math:`h = \log D - \log(1 - D)`, expert = 1.
 
     - ``softplus``: :math:`-\log(1 - D) = \log(1 + e^h)`, positive: it pays for staying alive.
@@ -157,7 +158,7 @@ class AdversarialReward(RewardModel):
         """Make the discriminator's networks; torch's global generator is seeded for it."""
         raise NotImplementedError
 
-    def logits(self, inputs: Tensor) -> Tensor:
+    def logits(self, inputs: Float[Tensor, "batch inputs"]) -> Float[Tensor, "batch"]:
         """Logits ``(batch,)`` of standardised inputs ``(batch, inputs)``."""
         raise NotImplementedError
 
@@ -178,7 +179,7 @@ class AdversarialReward(RewardModel):
         fixed = torch.tensor([set(column.unique().tolist()) <= {0.0, 1.0} for column in raw.T], device=raw.device)
         self.stats.mean[fixed], self.stats.var[fixed] = 0.0, 1.0
 
-    def inputs(self, transitions: Transitions) -> Tensor:
+    def inputs(self, transitions: Transitions) -> Float[Tensor, "batch inputs"]:
         """Standardised inputs ``(batch, inputs)``."""
         return self.stats(self._raw_inputs(transitions))
 
@@ -206,7 +207,7 @@ class AdversarialReward(RewardModel):
     # --- the socket ---
 
     @torch.no_grad()
-    def forward(self, transitions: Transitions) -> Tensor:
+    def forward(self, transitions: Transitions) -> Float[Tensor, "batch"]:
         """Reward, ``(batch,)``."""
         reward = reward_from_logits(self.logits(self.inputs(transitions)), self.form)
         if self.scale is not None and self.training:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from genrl.models.nn import mlp
@@ -59,7 +60,7 @@ class AIRL(AdversarialReward):
         seen = [obs, absorbed] if self.state_only else [obs, action, absorbed]
         return torch.cat(seen, dim=1), torch.cat([obs, absorbed], dim=1), torch.cat([next_obs, absorbed], dim=1), ended
 
-    def logits(self, inputs: Tensor) -> Tensor:
+    def logits(self, inputs: Float[Tensor, "batch inputs"]) -> Float[Tensor, "batch"]:
         """Logits ``(batch,)`` of standardised inputs."""
         seen, here, there, ended = self._split(inputs)
         potential: Tensor = self.potential(there)
@@ -69,7 +70,7 @@ class AIRL(AdversarialReward):
         return logits.squeeze(1)
 
     @torch.no_grad()
-    def recovered(self, transitions: Transitions) -> Tensor:
+    def recovered(self, transitions: Transitions) -> Float[Tensor, "batch"]:
         """The reward without its shaping, :math:`g`, ``(batch,)``."""
         values: Tensor = self.reward_network(self._split(self.inputs(transitions))[0]).squeeze(1)
         return values

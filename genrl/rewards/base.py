@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Protocol
 
 import torch
 from gymnasium import spaces
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from genrl.models.stateful import Stateful
@@ -34,10 +35,8 @@ class RewardModel(Stateful):
     r"""Base of every reward: ``forward`` scores transitions, ``update`` learns from a memory.
 
     A subclass needs no more than ``forward``. In training mode ``forward`` may keep statistics of what it scores (a running scale,
-    counts), as batch
-    normalisation does; in evaluation mode it must not. :class:`~genrl.rewards.RewardCallback` scores each *new* transition once in
-    training mode, and
-    replayed ones in evaluation mode.
+    counts), as batch normalisation does; in evaluation mode it must not. :class:`~genrl.rewards.RewardCallback` scores each *new*
+    transition once in training mode, and replayed ones in evaluation mode.
 
     Optimisers and generators that are attributes are part of ``state_dict``, so that a restored reward goes on exactly where it stopped.
 
@@ -45,7 +44,7 @@ class RewardModel(Stateful):
         observation_space: the learner's; ``Box``, ``Discrete``, ``MultiDiscrete``, ``MultiBinary``, or a ``Dict`` of them. A reward sees it
             as ``obs_dim`` numbers, by ``flat_obs``. Images need an encoder, or a reward that ``takes_images``.
         action_space: the learner's; ``Box`` of any shape, ``Discrete``, ``MultiDiscrete`` or ``MultiBinary``.
-        seed: of ``self.generator``, from which every random draw of the model comes.
+        seed: seed of ``self.generator``, from which every random draw of the model comes.
 
     Raises:
         ValueError: a space that the reward can't take.
@@ -87,11 +86,11 @@ class RewardModel(Stateful):
         dtype = next((parameter.dtype for parameter in self.parameters()), torch.float32)
         return Floats(dtype, exact=self.centres_observations, device=self.device)
 
-    def forward(self, transitions: Transitions) -> Tensor:
+    def forward(self, transitions: Transitions) -> Float[Tensor, "batch"]:
         """Reward per transition, ``(batch,)``."""
         raise NotImplementedError
 
-    def of_expert(self, transitions: Transitions) -> Tensor:
+    def of_expert(self, transitions: Transitions) -> Float[Tensor, "batch"]:
         """Reward of demonstrated transitions in a learner's batch, ``(batch,)``; that of any other, unless a subclass knows better."""
         reward: Tensor = self(transitions)
         return reward
@@ -100,11 +99,11 @@ class RewardModel(Stateful):
         """Learn from ``memory``; returns numbers for the log."""
         return {}
 
-    def flat_obs(self, obs: Tensor) -> Tensor:
+    def flat_obs(self, obs: Shaped[Tensor, "batch ..."]) -> Float[Tensor, "batch obs"]:
         """Observations as ``(batch, obs_dim)`` floats: matrices flattened, discrete ones one-hot; those of a Dict are flat already."""
         return obs if isinstance(self.observation_space, spaces.Dict) else flat(self.observation_space, obs)
 
-    def flat_action(self, action: Tensor) -> Tensor:
+    def flat_action(self, action: Shaped[Tensor, "batch ..."]) -> Float[Tensor, "batch act"]:
         """Actions as ``(batch, action_dim)`` floats: Box flattened, discrete ones one-hot."""
         return flat_action(self.action_space, action)
 

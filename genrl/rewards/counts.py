@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from gymnasium import spaces
+from jaxtyping import Float
 from torch import Tensor
 
 from genrl.errors import at_least, positive, require
@@ -89,7 +90,7 @@ class SimHashCounts(RewardModel):
         self.register_buffer("counts", torch.zeros(len(moduli), max(moduli), dtype=torch.int32))
 
     @torch.no_grad()
-    def forward(self, transitions: Transitions) -> Tensor:
+    def forward(self, transitions: Transitions) -> Float[Tensor, "batch"]:
         """Bonus, ``(batch,)``; in training mode the batch is counted first."""
         obs = self.flat_obs(transitions.next_obs)
         if self.training and self.obs_stats.count < self.warmup:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from gymnasium import spaces
+from jaxtyping import Float
 from torch import Tensor
 
 from genrl.errors import at_least, positive, require
@@ -79,7 +80,7 @@ class Disagreement(RewardModel):
         self.optimizer = torch.optim.Adam(self.ensemble.parameters(), learning_rate, fused=True)
 
     @torch.no_grad()
-    def forward(self, transitions: Transitions) -> Tensor:
+    def forward(self, transitions: Transitions) -> Float[Tensor, "batch"]:
         """Bonus, ``(batch,)``; in training mode the normalisers first take in this batch."""
         if self.training:
             self.standardizer.update(self.flat_obs(transitions.next_obs), self.flat_action(transitions.action))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from genrl.models.nn import mlp
@@ -40,7 +41,7 @@ class GAIL(AdversarialReward):
     def _build(self) -> None:
         self.network = mlp([self.stats.mean.numel(), *self.hidden, 1], nn.Tanh)
 
-    def logits(self, inputs: Tensor) -> Tensor:
+    def logits(self, inputs: Float[Tensor, "batch inputs"]) -> Float[Tensor, "batch"]:
         """Logits ``(batch,)`` of standardised inputs ``(batch, inputs)``."""
         logits: Tensor = self.network(inputs).squeeze(1)
         return logits

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from gymnasium import spaces
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -42,7 +43,7 @@ class ICM(RewardModel):
         hidden: widths of the hidden layers of encoder, inverse and forward model.
         eta: η, scale of the bonus.
         beta: β in (0, 1), weight of the forward loss against the inverse loss; the paper's 0.2.
-        learning_rate: of Adam; the paper's 1e-3.
+        learning_rate: step size of Adam; the paper has 1e-3.
         batch_size: transitions per gradient step.
         epochs: passes over the newest transitions per ``update``.
         clip_obs: observations and actions are clipped to this many standard deviations.
@@ -98,7 +99,7 @@ class ICM(RewardModel):
         self.optimizer = torch.optim.Adam(self.parameters(), learning_rate, fused=True)
 
     @torch.no_grad()
-    def forward(self, transitions: Transitions) -> Tensor:
+    def forward(self, transitions: Transitions) -> Float[Tensor, "batch"]:
         """Bonus, ``(batch,)``; in training mode the normalisers first take in this batch."""
         action = self.flat_action(transitions.action)
         obs, next_obs = self.flat_obs(transitions.obs), self.flat_obs(transitions.next_obs)

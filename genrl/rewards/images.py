@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from genrl.models.nn import mlp
@@ -34,7 +35,7 @@ class AsImage(nn.Module):
         channels, height, width = (shape[2], shape[0], shape[1]) if self.channels_last else shape
         self.shape = (channels, height, width)
 
-    def forward(self, pixels: Tensor) -> Tensor:
+    def forward(self, pixels: Float[Tensor, "batch pixels"]) -> Float[Tensor, "batch channel height width"]:
         """The images of a batch."""
         images = pixels.reshape(-1, *self.given)
         return images.permute(0, 3, 1, 2) if self.channels_last else images

@@ -17,7 +17,7 @@ class TransitionPool:
 
     Args:
         capacity: number of transitions kept.
-        seed: of the generator that ``sample`` draws from.
+        seed: seed of the generator that ``sample`` draws from.
 
     Raises:
         ValueError: a capacity below one.

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from gymnasium import spaces
+from jaxtyping import Float
 from torch import Tensor
 
 from genrl.errors import positive, require
@@ -77,7 +78,7 @@ class PredictionError(RewardModel):
         self.optimizer = torch.optim.Adam(self.model.parameters(), learning_rate, fused=True)
 
     @torch.no_grad()
-    def forward(self, transitions: Transitions) -> Tensor:
+    def forward(self, transitions: Transitions) -> Float[Tensor, "batch"]:
         """Bonus, ``(batch,)``; in training mode the normalisers first take in this batch."""
         if self.training:
             self.standardizer.update(self.flat_obs(transitions.next_obs), self.flat_action(transitions.action))

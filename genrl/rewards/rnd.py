@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from gymnasium import spaces
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from genrl.errors import positive, require
@@ -38,7 +39,7 @@ class RND(RewardModel):
         observation_space, action_space, seed: see :class:`RewardModel`; actions are not used.
         features: d, outputs of both networks.
         hidden: widths of the target's hidden layers; the predictor repeats the last one.
-        learning_rate: of Adam.
+        learning_rate: step size of Adam.
         batch_size: transitions per gradient step.
         epochs: passes over the newest transitions per ``update``.
         predictor_proportion: share of the transitions that each pass uses, in (0, 1]; below 1 the bonus lasts longer (the paper: 1 at 32
@@ -93,7 +94,7 @@ class RND(RewardModel):
         self.optimizer = torch.optim.Adam(self.predictor.parameters(), learning_rate, fused=True)
 
     @torch.no_grad()
-    def forward(self, transitions: Transitions) -> Tensor:
+    def forward(self, transitions: Transitions) -> Float[Tensor, "batch"]:
         """Bonus, ``(batch,)``; in training mode the normaliser first takes in this batch."""
         obs = self.flat_obs(transitions.next_obs)
         if self.training:

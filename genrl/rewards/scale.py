@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from genrl.models.normalization import RunningMeanStd
@@ -35,7 +36,7 @@ class BonusScale(nn.Module):
         return (self.stats.var + self.stats.mean.square()).sqrt().clamp_min(1e-12)
 
     @torch.no_grad()
-    def forward(self, bonus: Tensor) -> Tensor:
+    def forward(self, bonus: Float[Tensor, "batch"]) -> Float[Tensor, "batch"]:
         """``(batch,)`` bonuses in units of their running root mean square."""
         if not self.enabled:
             return bonus

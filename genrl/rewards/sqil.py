@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from gymnasium import spaces
+from jaxtyping import Float
 from torch import Tensor
 
 from genrl.rewards.base import RewardModel
@@ -32,11 +33,11 @@ class SQIL(RewardModel):
     def __init__(self, observation_space: spaces.Space[Any], action_space: spaces.Space[Any], *, seed: int = 0) -> None:
         super().__init__(observation_space, action_space, seed)
 
-    def forward(self, transitions: Transitions) -> Tensor:
+    def forward(self, transitions: Transitions) -> Float[Tensor, "batch"]:
         """Zeros, ``(batch,)``."""
         return torch.zeros(transitions.batch_size, device=transitions.obs.device)
 
-    def of_expert(self, transitions: Transitions) -> Tensor:
+    def of_expert(self, transitions: Transitions) -> Float[Tensor, "batch"]:
         """Ones, ``(batch,)``."""
         return torch.ones(transitions.batch_size, device=transitions.obs.device)
 
@@ -46,13 +47,13 @@ class Constant(RewardModel):
 
     Args:
         observation_space, action_space, seed: see :class:`RewardModel`.
-        value: of the reward; positive pays for staying alive, negative for an early end.
+        value: the reward of each step; a positive one pays for staying alive, a negative one for an early end.
     """
 
     def __init__(self, observation_space: spaces.Space[Any], action_space: spaces.Space[Any], *, value: float = 1.0, seed: int = 0) -> None:
         super().__init__(observation_space, action_space, seed)
         self.value = value
 
-    def forward(self, transitions: Transitions) -> Tensor:
+    def forward(self, transitions: Transitions) -> Float[Tensor, "batch"]:
         """``value`` for each, ``(batch,)``."""
         return torch.full((transitions.batch_size,), self.value, device=transitions.obs.device)

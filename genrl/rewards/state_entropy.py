@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from gymnasium import spaces
+from jaxtyping import Float
 from torch import Tensor
 
 from genrl.errors import at_least, positive, require
@@ -85,7 +86,7 @@ class StateEntropy(RewardModel):
         self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
 
     @torch.no_grad()
-    def forward(self, transitions: Transitions) -> Tensor:
+    def forward(self, transitions: Transitions) -> Float[Tensor, "batch"]:
         """Bonus, ``(batch,)``; in training mode the normaliser first takes in this batch, and the memory afterwards."""
         obs = self.flat_obs(transitions.next_obs)
         if self.training:
@@ -116,7 +117,7 @@ class StateEntropy(RewardModel):
         return f"obs={self.obs_dim}, k={self.k}, memory_size={len(self.memory)}"
 
 
-def neighbor_distance(points: Tensor, rows: int, k: int, chunk: int = 512) -> Tensor:
+def neighbor_distance(points: Float[Tensor, "points features"], rows: int, k: int, chunk: int = 512) -> Float[Tensor, "rows"]:
     """Euclidean distance of each of the first ``rows`` of ``points`` to its ``k``-th nearest other point, ``(rows,)``.
 
     Exact: every pair is compared, by one matrix product per chunk of rows. That product cancels digits for close pairs, so it only ranks;

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from genrl.errors import Check, positive
@@ -54,7 +55,7 @@ class VAIL(AdversarialReward):
         self._kl = 0.0  # its graph must not outlive the step
         return metrics
 
-    def logits(self, inputs: Tensor) -> Tensor:
+    def logits(self, inputs: Float[Tensor, "batch inputs"]) -> Float[Tensor, "batch"]:
         """Logits ``(batch,)`` of standardised inputs; of a drawn code where gradients are kept, of the mean code elsewhere."""
         mean, log_std = self.encoder(inputs).chunk(2, dim=1)
         code = mean

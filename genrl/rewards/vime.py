@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import torch
 from gymnasium import spaces
+from jaxtyping import Float
 from torch import Tensor
 
 from genrl.errors import at_least, positive, require
@@ -190,7 +191,7 @@ class VIME(RewardModel):
         self.register_buffer("updates", torch.zeros((), dtype=torch.long))
 
     @torch.no_grad()
-    def forward(self, transitions: Transitions) -> Tensor:
+    def forward(self, transitions: Transitions) -> Float[Tensor, "batch"]:
         """Bonus per transition, ``(batch,)``, in medians of the information gain; in training mode the batch's own median enters first."""
         if self.updates == 0:
             return torch.zeros(transitions.batch_size, device=transitions.obs.device)
