@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from genrl.data.walks import Walk
 
 __all__ = ["ImageData", "ImageError", "Images", "size"]
 
@@ -37,6 +39,8 @@ class Images:
     """Bytes, ``(image, channel, height, width)`` with 1 or 3 channels; a NumPy array is taken, too."""
     labels: Tensor | None = None
     """Class of each image, ``(image,)``, int64, or ``None``; a NumPy array or a list of whole numbers is taken, too."""
+    walk: Walk | None = None
+    """What belongs to frames that a task drew one after the other."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pixels", _tensor(self.pixels))
@@ -103,12 +107,12 @@ class Images:
         if self.shape[1:] == (size, size):
             return self
         parts = [F.interpolate(part.float(), size=(size, size), mode="area").round().byte() for part in self.pixels.split(1000)]
-        return Images(torch.cat(parts), self.labels)
+        return replace(self, pixels=torch.cat(parts))
 
     def cropped(self, top: int, bottom: int, left: int, right: int) -> Images:
         """Without so many pixels at each edge."""
         height, width = self.shape[1:]
-        return Images(self.pixels[:, :, top : height - bottom, left : width - right], self.labels)
+        return replace(self, pixels=self.pixels[:, :, top : height - bottom, left : width - right])
 
     def grey(self) -> Images:
         """One channel instead of three; grey images are as they were."""
@@ -116,7 +120,7 @@ class Images:
             return self
         weights = self.pixels.new_tensor(LUMA, dtype=torch.float32).view(1, 3, 1, 1)
         parts = [(part.float() * weights).sum(1, keepdim=True).round().byte() for part in self.pixels.split(1000)]
-        return Images(torch.cat(parts), self.labels)
+        return replace(self, pixels=torch.cat(parts))
 
     def split(self, share: float, seed: int = 0) -> tuple[Images, Images]:
         """Two disjoint parts, drawn at random; ``share`` is that of the second.

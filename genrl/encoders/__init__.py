@@ -6,6 +6,7 @@ from genrl.encoders.environments import EncodedEnv, EncodedVecEnv
 from genrl.encoders.extractor import EncoderExtractor, pretrained
 from genrl.encoders.frames import StackedFrames
 from genrl.encoders.preprocessing import Preprocessing
+from genrl.encoders.sight import Sight, what_it_sees
 
 __all__ = [
     "EncodedEnv",
@@ -13,8 +14,10 @@ __all__ = [
     "EncoderExtractor",
     "ImageEncoder",
     "Preprocessing",
+    "Sight",
     "StackedFrames",
     "encoded_demonstrations",
     "load_encoder",
     "pretrained",
+    "what_it_sees",
 ]

@@ -55,8 +55,8 @@ class ImageEncoder(nn.Module):
 
     Example:
         >>> from genrl.models import VAE
-        >>> images = Images(torch.randint(256, (50, 3, 32, 32), dtype=torch.uint8))
-        >>> encoder = ImageEncoder.of(VAE((3, 16, 16), latent=4, hidden=(8,)), Preprocessing((3, 32, 32), size=16), images)
+        >>> images, prepare = Images(torch.randint(256, (50, 3, 32, 32), dtype=torch.uint8)), Preprocessing((3, 32, 32), size=16)
+        >>> encoder = ImageEncoder.of(VAE((3, 16, 16), latent=4, hidden=(8,)), prepare, prepare.images(images))
         >>> encoder(images.pixels).shape, encoder.size
         (torch.Size([50, 4]), 4)
     """
@@ -82,12 +82,12 @@ class ImageEncoder(nn.Module):
 
     @classmethod
     def of(cls, model: ImageModel, preprocessing: Preprocessing, images: Images, *, most: int = 64) -> Self:
-        """An encoder with the statistics of ``images``, as they come from the task.
+        """An encoder with the statistics of ``images``.
 
         Args:
             model: see above.
             preprocessing: see above.
-            images: those that the model learnt from, before the preprocessing; at most 5,000 of them are looked at.
+            images: those that the model learnt from, cut, resized and grey as the preprocessing leaves them; at most 5,000 are looked at.
             most: numbers of a code; a longer one is projected on so many principal components.
 
         Raises:
@@ -96,9 +96,11 @@ class ImageEncoder(nn.Module):
         _check_model(model, preprocessing)
         if len(images) < 2:
             raise ValueError(f"an encoder takes the scale of its codes from at least two images, but was given {len(images)}")
-        shown = images[torch.linspace(0, len(images) - 1, min(MEASURED, len(images))).long()].pixels
+        if images.shape != preprocessing.shape:
+            raise ValueError(f"these images are {images.shape}, but the preprocessing leaves {preprocessing.shape}; give what it made")
+        shown = torch.linspace(0, len(images) - 1, min(MEASURED, len(images))).long()
         with torch.no_grad():
-            codes = torch.cat([model.encode(preprocessing(part)) for part in shown.split(250)])  # type: ignore[operator]
+            codes = torch.cat([model.encode(preprocessing.levelled(images[part].batch())) for part in shown.split(250)])  # type: ignore[operator]
         mean, basis = codes.mean(0), None
         if codes.shape[1] > most:
             with torch.random.fork_rng(devices=[]):
@@ -120,7 +122,14 @@ class ImageEncoder(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Codes ``(batch, code)`` of bytes ``(batch, *preprocessing.source)``."""
-        code: Tensor = self.model.encode(self.preprocessing(pixels)) - self.mean  # type: ignore[operator]
+        return self._scaled(self.preprocessing(pixels))
+
+    def of_prepared(self, x: Tensor) -> Tensor:
+        """Codes of images that are cut, resized and grey already, in [0, 1], ``(batch, *preprocessing.shape)``."""
+        return self._scaled(self.preprocessing.levelled(x))
+
+    def _scaled(self, x: Tensor) -> Tensor:
+        code: Tensor = self.model.encode(x) - self.mean  # type: ignore[operator]
         code = code if self.basis is None else code @ self.basis
         return (code / self.std).clamp(-CLIP, CLIP)
 

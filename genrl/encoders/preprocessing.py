@@ -63,7 +63,10 @@ class Preprocessing:
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """Levels in [0, 1], float32, ``(batch, channel, height, width)``, of bytes ``(batch, *source)``."""
-        x = self.images(Images(pixels)).batch()
+        return self.levelled(self.images(Images(pixels)).batch())
+
+    def levelled(self, x: Tensor) -> Tensor:
+        """Grey levels in [0, 1] of bytes, rounded down to the levels."""
         return x if self.levels == 256 else quantized(x, self.levels)
 
     def to_dict(self) -> dict[str, Any]:

@@ -14,16 +14,20 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from genrl.data import ImageData, Images
+from genrl.data import ImageData, Images, Walk
+from genrl.encoders import Preprocessing
+from genrl.encoders.observations import flat_actions
 from genrl.errors import RunError, command, one_line
 from genrl.runs.directory import RunDirectory
-from genrl.runs.environments import make_env
+from genrl.runs.environments import getattr_or, make_env
 from genrl.runs.rendering import choose_backend, rendered
 
 __all__ = ["record_frames"]
 
 EPISODES = 20
 """Fewest episodes; none has more than its share of the frames."""
+HELD = 4
+"""Steps for which a random action is held, so that what is steered gets somewhere."""
 HELD_OUT = 0.1
 COMMAND = "genrl generate --data frames:TASK"
 
@@ -36,21 +40,29 @@ def record_frames(
     policy: str | Path | None = None,
     imports: Collection[str] = (),
     seed: int = 0,
+    crop: tuple[int, int, int, int] = (0, 0, 0, 0),
     size: int = 64,
-    every: int = 4,
+    only_larger: bool = False,
+    every: int | None = None,
     quiet: bool = True,
 ) -> ImageData:
     """Record frames from the beginnings of at least 20 episodes; a tenth of the frames, of episodes of their own, are there to test on.
+
+    Beside them stands what belongs to them (:class:`genrl.data.Walk`): episodes, the actions between frames and, where the task puts it
+    into ``info["state"]``, the true state.
 
     Args:
         env_id: any Gymnasium task; ``module:Id-v0`` imports the module that registers it first.
         n: number of frames, at least 20.
         env_kwargs: keywords of ``gymnasium.make``.
-        policy: run directory of a trained policy that acts, without noise; by default an action is drawn for each frame that is kept.
+        policy: run directory of a trained policy that acts, without noise; by default an action is drawn for each four steps, or
+            ``every`` if that is more.
         imports: modules that this run may import, as in :func:`genrl.runs.resume`.
         seed: seed of the first episode and of the random actions; later episodes have the seeds that follow.
+        crop: pixels that are cut off first: top, bottom, left, right.
         size: pixels a side of the square frames, each pixel the mean of those that it covers; 0 leaves frames as they are.
-        every: number of steps from one frame that is kept to the next.
+        only_larger: leave frames as they are whose sides are at most ``size``.
+        every: number of steps from one frame that is kept to the next; by default 1 in a task that tells its state, and 4 in others.
         quiet: show no progress on stderr.
 
     Returns:
@@ -62,35 +74,67 @@ def record_frames(
     if n < EPISODES:
         raise RunError(f"--frames is {n}, but must be at least {EPISODES}")
     env_kwargs = dict(env_kwargs or {})
-    episodes: list[list[Tensor]] = []
+    episodes: list[_Episode] = []
     most, missing = n // EPISODES, n
     with ExitStack() as stack:
         env = stack.enter_context(_environment(env_id, env_kwargs))
-        act = stack.enter_context(_policy(Path(policy), env_id, imports)) if policy is not None else _at_random(env, seed, every)
+        every = every or (1 if env.has_wrapper_attr("state_names") else HELD)
+        act = stack.enter_context(_policy(Path(policy), env_id, imports)) if policy is not None else _at_random(env, seed, max(every, HELD))
         advance = stack.enter_context(_bar(n, f"frames of {env_id}", quiet))
         while missing:
-            frames: list[Tensor] = []
+            episode = _Episode(crop, size, only_larger)
             for step, _ in enumerate(act(env, seed + len(episodes))):
                 if step % every == 0:
-                    frame = Images(env.frame()[None])
-                    frames.append((frame.resized(size) if size else frame).pixels[0])
+                    episode.add(env)
                     advance()
-                if len(frames) == min(most, missing):
+                if len(episode.frames) == min(most, missing):
                     break
-            if not frames:
+            if not episode.frames:
                 raise RunError(f"an episode of {env_id} has no step; choose another task")
-            episodes.append(frames)
-            missing -= len(frames)
-    return _split(env_id, episodes, n)
+            episodes.append(episode)
+            missing -= len(episode.frames)
+        names = tuple(getattr_or(env, "state_names", ()))
+    return _split(env_id, episodes, n, names)
 
 
-def _split(env_id: str, episodes: list[list[Tensor]], n: int) -> ImageData:
+class _Episode:
+    """Frames of one episode, and what belongs to them."""
+
+    def __init__(self, crop: tuple[int, int, int, int], size: int, only_larger: bool) -> None:
+        self.crop, self.size, self.only_larger = crop, size, only_larger
+        self.frames: list[Tensor] = []
+        self.actions: list[Tensor] = []
+        """What led to each frame; the first is of no use."""
+        self.states: list[Tensor] = []
+        self.source: tuple[int, int, int] = (0, 0, 0)
+
+    def add(self, env: _Watched) -> None:
+        frame = Images(env.frame()[None])
+        self.source = frame.shape
+        small = self.only_larger and max(Preprocessing(frame.shape, self.crop).shape[1:]) <= self.size
+        self.frames.append(Preprocessing(frame.shape, self.crop, 0 if small else self.size).images(frame).pixels[0])
+        self.actions.append(torch.from_numpy(flat_actions(env.action_space, np.asarray(env.action)[None])[0]))
+        if env.state is not None:
+            self.states.append(torch.as_tensor(np.asarray(env.state, np.float32)).reshape(-1))
+
+
+def _split(env_id: str, episodes: list[_Episode], n: int, names: tuple[str, ...]) -> ImageData:
     """Keep whole episodes to test on: neighbouring frames are nearly equal, and would make the test a part of the training."""
     last = len(episodes)
-    while sum(map(len, episodes[last:])) < HELD_OUT * n:
+    while sum(len(episode.frames) for episode in episodes[last:]) < HELD_OUT * n:
         last -= 1
-    train, test = (Images(torch.stack([frame for episode in part for frame in episode])) for part in (episodes[:last], episodes[last:]))
-    return ImageData(env_id, train, test)
+    return ImageData(env_id, *(_joined(part, names) for part in (episodes[:last], episodes[last:])))
+
+
+def _joined(episodes: list[_Episode], names: tuple[str, ...]) -> Images:
+    pixels = torch.stack([frame for episode in episodes for frame in episode.frames])
+    number = torch.cat([torch.full((len(episode.frames),), i) for i, episode in enumerate(episodes)])
+    following = torch.cat([torch.stack([*episode.actions[1:], torch.zeros_like(episode.actions[0])]) for episode in episodes])
+    known = all(len(episode.states) == len(episode.frames) for episode in episodes)
+    states = torch.stack([state for episode in episodes for state in episode.states]) if known else None
+    if states is not None and len(names) != states.shape[1]:
+        names = tuple(str(i) for i in range(states.shape[1]))
+    return Images(pixels, walk=Walk(number, following, episodes[0].source, states, names if known else ()))
 
 
 class _Watched(gymnasium.Wrapper[Any, Any, Any, Any]):
@@ -99,13 +143,19 @@ class _Watched(gymnasium.Wrapper[Any, Any, Any, Any]):
     def __init__(self, env: gymnasium.Env[Any, Any], name: str, observes: bool) -> None:
         super().__init__(env)
         self._name, self._observes, self._seen = name, observes, None
+        self.action: Any = None
+        """What was done last."""
+        self.state: Any = None
+        """What the task says that it is in; ``None`` if it says nothing."""
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         self._seen, info = self.env.reset(seed=seed, options=options)
+        self.state = info.get("state")
         return self._seen, info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         self._seen, reward, terminated, truncated, info = self.env.step(action)
+        self.action, self.state = action, info.get("state")
         return self._seen, reward, terminated, truncated, info
 
     def frame(self) -> Tensor:

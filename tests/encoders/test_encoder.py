@@ -170,7 +170,7 @@ class TestEveryImageModel:
 
     def test_pixelcnn_encodes_the_levels_that_it_learnt(self) -> None:
         model = PixelCNN((1, 16, 16), levels=8, width=8, depth=2)
-        encoder = ImageEncoder.of(model.eval(), Preprocessing((3, 16, 16), grey=True, levels=8), pictures())
+        encoder = ImageEncoder.of(model.eval(), Preprocessing((3, 16, 16), grey=True, levels=8), pictures().grey())
         assert encoder(pictures(3).pixels).shape == (3, encoder.size)
 
     def test_but_one_that_encodes_nothing_is_refused(self) -> None:

@@ -1,0 +1,148 @@
+"""What an encoder sees of the true state, before any learning: a linear probe of stacked codes, and the pictures that it can draw."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from genrl.data import Images
+from genrl.encoders.encoder import ImageEncoder
+from genrl.models.capabilities import Decoder
+
+__all__ = ["Sight", "what_it_sees"]
+
+RIDGE = 1e-3
+"""Penalty of the probe, a share of the variance of a standardised code."""
+GOOD, BAD = 0.8, 0.5
+"""R² from which something is seen well, and below which it is as good as lost."""
+MOVES = 0.05
+"""Change of a pixel from one frame to the next, in [0, 1], from which it counts as moving."""
+STILL = 1e-6
+"""Variance of a number of the state below which there is nothing to see."""
+
+
+@dataclass(frozen=True)
+class Sight:
+    """How much of a task's state, and of its pictures, is in an encoder's codes: R² on episodes that no probe and no model learnt from."""
+
+    state: dict[str, float]
+    """R² of a linear probe of the stacked codes for each number of the state, the worst first; 1 is perfect, 0 is its mean."""
+    one_frame: dict[str, float]
+    """The same of the code of one frame: where it is bad and ``state`` is good, the number is a velocity."""
+    history: int
+    """Number of codes that are stacked."""
+    frames: int
+    """Number of rows that were probed."""
+    drawn: float | None
+    """Share of the pixels' variance around the mean image that decoded codes explain; ``None`` of a model that decodes nothing."""
+    moving: float | None
+    """The same of the pixels that have changed since the last frame."""
+
+    @property
+    def worst(self) -> tuple[str, float]:
+        """Name and R² of what is seen worst."""
+        return next(iter(self.state.items()))
+
+    @property
+    def verdict(self) -> str:
+        """One sentence: what is seen, what is lost, and what to type against it."""
+        name, least = self.worst
+        lost = [name for name, r2 in self.state.items() if r2 < BAD]
+        if not lost:
+            return f"the codes of {self.history} frames tell the whole state; {name} is seen worst, R² {least:.2f}"
+        gone = f"{', '.join(lost)} ({least:.2f} at worst)"
+        if self.drawn is not None and self.drawn > GOOD:
+            small = "" if self.moving is None else f", but {max(self.moving, 0):.0%} of what moves"
+            return (
+                f"the pictures are good ({self.drawn:.0%} of their variance{small}) and yet the codes lose {gone}: something small that "
+                "matters is lost; weigh the error by where frames change, by --moving 20, or type --model jepa, which draws nothing"
+            )
+        slow = [name for name in lost if self.one_frame[name] < BAD <= GOOD < max(self.state.values())]
+        if slow and all(self.state[other] >= BAD for other in self.state if other not in slow):
+            return f"the codes lose {gone}, which one frame does not show; stack more of them, by --history {self.history + 2}"
+        return f"the codes lose {gone}; fit longer, with more frames (--frames), or with another --model"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, with the verdict."""
+        return asdict(self) | {"verdict": self.verdict}
+
+
+@torch.no_grad()
+def what_it_sees(encoder: ImageEncoder, train: Images, test: Images, *, history: int = 3) -> Sight:
+    """Probe an encoder for the true state.
+
+    Args:
+        encoder: of frames such as these.
+        train: frames with their states (``Images.walk``) that the probe is fitted to, as the encoder's preprocessing gives them.
+        test: frames of other episodes, with theirs.
+        history: number of codes that are stacked.
+
+    Raises:
+        ValueError: frames without states, or episodes that are shorter than ``history``.
+    """
+    walks = train.walk, test.walk
+    if walks[0] is None or walks[1] is None or walks[0].state is None or walks[1].state is None:
+        raise ValueError("these frames have no true states; record a task that puts its state into info['state']")
+    codes = [_codes(encoder, images) for images in (train, test)]
+    found = []
+    for k in (history, 1):
+        rows = [walk.stacks(history)[:, -k:] for walk in walks if walk is not None]
+        if min(map(len, rows)) < 2:
+            raise ValueError(f"no episode has {history} frames in a row; type history=1")
+        x, y = ([part[index] for part, index in zip(parts, rows, strict=True)] for parts in (codes, [walks[0].state, walks[1].state]))
+        found.append(_probed(*(part.flatten(1) for part in x), *(part[:, -1] for part in y)))
+    names = walks[0].state_names
+    order = [i for i in found[0].argsort().tolist() if not found[0][i].isnan()]
+    stacked, single = ({names[i]: round(float(r2[i]), 4) for i in order} for r2 in found)
+    drawn, moving = _drawn(encoder, train, test)
+    return Sight(stacked, single, history, len(walks[1].stacks(history)), drawn, moving)
+
+
+def predicted_state(encoder: ImageEncoder, train: Images, test: Images, history: int) -> tuple[Tensor, Tensor]:
+    """The state of ``test`` and what the probe says of it, ``(row, state)`` each: for a picture."""
+    assert train.walk is not None and test.walk is not None and train.walk.state is not None and test.walk.state is not None
+    rows = [images.walk.stacks(history) for images in (train, test)]  # type: ignore[union-attr]
+    x = [_codes(encoder, images)[index].flatten(1) for images, index in zip((train, test), rows, strict=True)]
+    target, known = train.walk.state[rows[0][:, -1]].double(), test.walk.state[rows[1][:, -1]].double()
+    return known, _ridge(x[0], target, x[1])
+
+
+def _codes(encoder: ImageEncoder, images: Images) -> Tensor:
+    return torch.cat([encoder.of_prepared(images[part].batch()) for part in torch.arange(len(images)).split(250)])
+
+
+def _probed(x: Tensor, test_x: Tensor, y: Tensor, test_y: Tensor) -> Tensor:
+    """R² of each number, ``(state,)``; NaN where it never changes."""
+    y, test_y = y.double(), test_y.double()
+    error = (_ridge(x, y, test_x) - test_y).square().mean(0)
+    variance = test_y.var(0, unbiased=False)
+    return torch.where(variance > STILL, 1 - error / variance.clamp_min(STILL), torch.nan)
+
+
+def _ridge(x: Tensor, y: Tensor, test_x: Tensor) -> Tensor:
+    """Linear regression with a small penalty, float64."""
+    x, test_x = x.double(), test_x.double()
+    mean, std = x.mean(0), x.std(0).clamp_min(1e-8)
+    x, test_x = (x - mean) / std, (test_x - mean) / std
+    gram = x.T @ x + RIDGE * len(x) * torch.eye(x.shape[1], dtype=x.dtype)
+    weights = torch.linalg.solve(gram, x.T @ (y - y.mean(0)))
+    return y.mean(0) + test_x @ weights
+
+
+def _drawn(encoder: ImageEncoder, train: Images, test: Images) -> tuple[float | None, float | None]:
+    """Share of the variance around the mean image that is drawn: of all pixels, and of those that move."""
+    if not isinstance(encoder.model, Decoder):
+        return None, None
+    x = encoder.preprocessing.levelled(test.batch())
+    made = torch.cat([encoder.model.decode(encoder.model.encode(part)) for part in x.split(250)])  # type: ignore[operator]
+    floor = (x - encoder.preprocessing.levelled(train.batch()).mean(0)).square()
+    error = (x - made).square()
+    whole = round(float(1 - error.sum() / floor.sum().clamp_min(1e-12)), 4)
+    pairs = test.walk.stacks(2) if test.walk is not None else torch.zeros(0, 2, dtype=torch.long)
+    changed = (x[pairs[:, 1]] - x[pairs[:, 0]]).abs() > MOVES
+    if not changed.any():
+        return whole, None
+    return whole, round(float(1 - error[pairs[:, 1]][changed].sum() / floor[pairs[:, 1]][changed].sum().clamp_min(1e-12)), 4)
