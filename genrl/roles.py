@@ -316,18 +316,16 @@ MODELS = Role(
         Part("diffusion", "genrl.models.diffusion:Diffusion", "removes noise step by step"),
         Part("energy", "genrl.models.energy:EnergyModel", "an energy, low for images; samples by Langevin dynamics"),
         Part("vq-vae", "genrl.models.vqvae:CodePrior", "autoencoder with discrete codes, and a transformer as their prior"),
+        Part("mae", "genrl.models.mae:MAE", "masked autoencoder: a small transformer that draws the patches it is not shown"),
+        Part("jepa", "genrl.models.jepa:JEPA", "codes that predict the next code from the action; learns from frames of a task"),
+        Part("pca", "genrl.models.pca:PCA", "principal components: the linear control of an encoder"),
+        Part("random", "genrl.models.random_network:RandomNetwork", "a network that never learns: the control of an encoder"),
     ),
     own=False,
 )
 
-PARTS_OF_MODELS = (
-    "genrl.models.jepa:JEPA",
-    "genrl.models.mae:MAE",
-    "genrl.models.pca:PCA",
-    "genrl.models.random_network:RandomNetwork",
-    "genrl.models.vqvae:VQVAE",
-)
-"""Image models that no command trains by a name: they encode images, or are a part of another model."""
+PARTS_OF_MODELS = ("genrl.models.vqvae:VQVAE",)
+"""Image models that no command trains by a name, because they are a part of another one."""
 
 ROLES: Mapping[str, Role] = {role.name: role for role in (LEARNERS, REWARDS, WORLDS, MODELS)}
 """Every role, by its name in a configuration, in the order in which a run is built. An encoder has no row: it is a run of a model."""

@@ -60,7 +60,11 @@ def report_generation(result: dict[str, Any], directory: Path) -> int:
     pictures = sorted(path.name for path in directory.glob("*.png"))
     if pictures:
         print(f"pictures in {directory}: {', '.join(pictures)}")
-    if result["counted"]:
+    if (known := result.get("encoder")) and known["sight"]:
+        task = result["data"].removeprefix("frames:")
+        words = ("--env", task, "--encoder", str(directory), "--learner", "ppo", "--reward", "none")
+        print(f"learn through its eyes: {command('explore', *words)}")
+    elif result["counted"]:
         print(f"do better: {command('generate', '--model', 'vae', '--data', result['data'])}")
     else:
         print(f"train longer: {again} --epochs {2 * result['epochs']}")
@@ -102,6 +106,10 @@ def _rows_of_generation(result: dict[str, Any]) -> list[tuple[str, str]]:
         rows.append(
             ("Inception score", f"{known['inception_score']:.3g}, of the test images {known['inception_score_of_test']:.3g}{right}")
         )
+    if (known := result.get("encoder")) and known["sight"]:
+        seen = ", ".join(f"{name} {r2:.2f}" for name, r2 in known["sight"]["state"].items())
+        rows.append(("what it sees", f"R² of a linear probe: {seen}"))
+        rows.append(("", known["sight"]["verdict"]))
     if why := result.get("no_distances"):
         rows.append(("no distances", why))
     return rows

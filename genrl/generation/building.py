@@ -52,10 +52,23 @@ def _arguments(config: GenerateConfig, source: RunImages, shape: Shape) -> dict[
         _ = source.data.train.needed_labels
     if source.data.train.labels is not None and recipe.classes:
         decided["n_classes"] = _classes(source)
+    if config.moving and "weight" not in inspect.signature(cls.loss).parameters:
+        raise RunError(f"--moving is {config.moving}, but the error of --model {config.model} has no weights; write --model vae")
+    if config.moving and source.data.train.walk is None:
+        raise RunError(f"--moving is {config.moving}, but --data {config.data} has no frames in a row; write --data frames:TASK")
+    if cls.pairs:
+        decided["action"] = _action_size(config, source)
     flags, given = hyperparameters(cls), {name: value for name, value in config.model_kwargs.items() if value is not None}
     own = resolve_kwargs(cls, {name: value for name, value in decided.items() if name in flags} | given, "model")
     takes = inspect.signature(cls).parameters
     return {name: value for name, value in decided.items() if name in takes or name == "first"} | own
+
+
+def _action_size(config: GenerateConfig, source: RunImages) -> int:
+    walk = source.data.train.walk
+    if walk is None or not len(walk.stacks(2)):
+        raise RunError(f"--model {config.model} learns from frames and the actions between them; write --data frames:TASK")
+    return walk.action.shape[1]
 
 
 def _made(config: GenerateConfig, shape: Shape, arguments: Mapping[str, Any]) -> ImageModel:

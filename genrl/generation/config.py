@@ -37,7 +37,7 @@ class GenerateConfig(Config):
 
     model: str = "vae"
     """The model: naive-bayes, vae, pixelcnn, realnvp, conditional-vae, vq-vae (with a transformer for a prior), gan, dcgan,
-    conditional-gan, infogan, semi-supervised (a classifier of few labels), energy, or diffusion."""
+    conditional-gan, infogan, semi-supervised (a classifier of few labels), energy, diffusion, mae, jepa, pca, or random."""
     data: str = "mnist"
     """The images: mnist, fashion-mnist, an npz, a folder of images, or `frames:TASK`, frames of any Gymnasium task, such as
     frames:CarRacing-v3."""
@@ -53,6 +53,10 @@ class GenerateConfig(Config):
     levels: int | None = None
     """Levels of grey or colour that the model sees, 2 to 256. With 2, each pixel is drawn black or white anew every time, with its grey
     level as probability. By default what does well with the model, for small grey images often 2."""
+    grey: bool = False
+    """Turn colours grey, also for a model that takes colours."""
+    crop: tuple[int, int, int, int] | None = None
+    """Pixels that are cut off each image first: top, bottom, left, right."""
     given: Given | None = None
     """The part of an image that a conditional-vae is given to make the rest: one (the default), two or three quadrants, all but a hole, or
     all of it, noisy or coarse."""
@@ -67,6 +71,13 @@ class GenerateConfig(Config):
     """The run directory; by default runs/<data>-<model>-seed<seed>."""
     frames: int = 2000
     """Number of frames of a task that are recorded."""
+    every: int | None = None
+    """Keep every so many-th frame of an episode; by default each one where the task tells its state or the model learns from actions, and
+    each fourth otherwise."""
+    moving: float = 0.0
+    """Additional weight of a vae's error where a frame differs from the one before, so that small things that move are not lost."""
+    history: int = 3
+    """Number of frames whose codes are probed for the task's state."""
     policy: Path | None = None
     """Run directory of a trained policy that acts while frames are recorded; by default actions are random."""
     samples: int = 64
@@ -97,7 +108,7 @@ class GenerateConfig(Config):
     def _check_numbers(self) -> None:
         """Refuse a number out of its range."""
         self.check_least(seed=0, samples=1, judge_images=0, threads=1, frames=20)
-        self.check_least(epochs=1, batch_size=1, size=0, levels=2, labels=1, judge_samples=1)
+        self.check_least(epochs=1, batch_size=1, size=0, levels=2, labels=1, judge_samples=1, every=1, history=1, moving=0)
         if self.learning_rate is not None and not 0 < self.learning_rate < math.inf:
             raise RunError(f"--learning-rate is {self.learning_rate}, but must be positive and finite")
         if self.size is not None and 0 < self.size < 4:
@@ -128,7 +139,7 @@ class GenerateConfig(Config):
             if recipe.needs_labels:
                 raise RunError(f"--model {self.model} needs labels, and frames have none; write another --model, or --data with labels")
             return
-        for name, given in (("--policy", self.policy), *((f"--env.{key}", True) for key in self.env_kwargs)):
+        for name, given in (("--policy", self.policy), ("--every", self.every), *((f"--env.{key}", True) for key in self.env_kwargs)):
             if given:
                 raise RunError(f"{name} was given, but --data {self.data} records nothing; write --data frames:TASK")
 

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from genrl.data import ImageData, ImageError, Images, load_images
+from genrl.encoders import Preprocessing
 from genrl.errors import RunError
-from genrl.files import write_whole
 from genrl.generation.config import GenerateConfig, known
+from genrl.generation.frames_file import load_frames
 from genrl.generation.probe import balanced
 from genrl.generation.recipes import recipe_of
-from genrl.models.capabilities import Transform
+from genrl.models.capabilities import Batch, Source, Transform
 from genrl.models.corruptions import Corruption, coarse, hole, noisy, quadrants
 from genrl.models.pixels import to_levels
 from genrl.models.semi_supervised import with_labelled
+from genrl.models.sources import TensorSource
+from genrl.roles import MODELS
 
-__all__ = ["RunImages", "images_of", "save_frames"]
+NO_CROP = (0, 0, 0, 0)
+CHANGE = 12
+"""Difference of a byte from one frame to the next above which a pixel has changed."""
+
+__all__ = ["RunImages", "images_of"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,10 @@ class RunImages:
     """What is given of an image to a model that completes it, and what is wanted."""
     labelled: Images | None = None
     """The few images whose labels a semi-supervised model is told."""
+    preprocessing: Preprocessing | None = None
+    """What was done to the images as they came in."""
+    moving: float = 0.0
+    """Additional weight of an error where a frame has changed."""
     notes: tuple[str, ...] = ()
     """Sentences that say what was done to the images."""
 
@@ -46,7 +55,25 @@ class RunImages:
         """The transform of the fit, from grey levels to what the model learns."""
         if self.labelled is not None:
             return with_labelled(self.labelled.batch(), self.labelled.needed_labels, self.data.train)
+        if self.moving:
+            return self._weighed
         return self._levelled if self.corruption is None else self._corrupted
+
+    def to_learn(self, images: Images, pairs: bool) -> Source:
+        """What a fit draws of ``images``: themselves; frames, actions and the next frames; or frames and where they have changed."""
+        if images.walk is None or not (pairs or self.moving):
+            return images
+        before, after = images.walk.stacks(2).unbind(1)
+        if pairs:
+            return TensorSource(images.pixels[before], images.walk.action[before], images.pixels[after])
+        changed = torch.zeros_like(images.pixels)
+        changed[after] = 255 * ((images.pixels[after].int() - images.pixels[before].int()).abs() > CHANGE).byte()
+        return TensorSource(images.pixels, changed)
+
+    def _weighed(self, batch: Batch, generator: torch.Generator) -> Batch:
+        """Frames, and the weight of the error of each pixel."""
+        x, changed = batch
+        return self._levelled(x, generator), 1 + self.moving * changed
 
     def _levelled(self, x: Tensor, generator: torch.Generator) -> Tensor:
         return to_levels(x, self.levels, generator)
@@ -86,31 +113,36 @@ def images_of(config: GenerateConfig, frames: Path | None = None, *, quiet: bool
     """
     try:
         recorded = _recorded(config, quiet) if config.task is not None and frames is None else None
-        data = recorded or load_images(frames or config.data, config.data_root)
-        config = _sized(config, data.train.shape)
-        train, test = (_as_asked(config, part) for part in (data.train, data.test))
+        data = recorded or (load_images(config.data, config.data_root) if frames is None else load_frames(frames))
+        config = _sized(config, data)
+        train, test = (_preprocessing(config, data.train.shape).images(part) for part in (data.train, data.test))
         config, corruption = _corrupting(config, train)
         config, labelled = _few_labels(config, train)
         notes = _notes(config, data.train.shape, train.shape)
-        return RunImages(ImageData(config.subject, train, test), known(config.levels), recorded, corruption, labelled, notes), config
+        whole = _preprocessing(config, data.train.shape if train.walk is None else train.walk.source, config.crop)
+        images = ImageData(config.subject, train, test)
+        return RunImages(images, known(config.levels), recorded, corruption, labelled, whole, config.moving, notes), config
     except ImageError as error:
         raise RunError(str(error)) from error
 
 
-def _sized(config: GenerateConfig, shape: tuple[int, int, int]) -> GenerateConfig:
-    """``config`` with the size and the levels of images that have this shape."""
-    recipe, size, levels = recipe_of(config.model), config.size, config.levels
+def _sized(config: GenerateConfig, data: ImageData) -> GenerateConfig:
+    """``config`` with the size and the levels of these images."""
+    recipe, size, levels, shape = recipe_of(config.model), config.size, config.levels, data.train.shape
     if size is None:
-        size = recipe.largest if config.task is not None or max(shape[1:]) > recipe.largest else 0
+        walk = data.train.walk
+        as_they_are = walk is not None and shape == Preprocessing(walk.source, config.crop or NO_CROP).shape
+        size = recipe.largest if (config.task is not None and not as_they_are) or max(shape[1:]) > recipe.largest else 0
     if levels is None:
         levels = recipe.levels_of_picture if config.task is not None else recipe.levels(shape)
     return replace(config, size=size, levels=levels)
 
 
-def _as_asked(config: GenerateConfig, images: Images) -> Images:
-    """Images in the colours and the size of the run."""
-    coloured = images if recipe_of(config.model).colour else images.grey()
-    return coloured.resized(config.size) if config.size else coloured
+def _preprocessing(config: GenerateConfig, shape: tuple[int, int, int], crop: tuple[int, int, int, int] | None = None) -> Preprocessing:
+    """What is done to images of that shape; frames were cut when they were recorded."""
+    cut = config.crop if config.task is None else crop
+    grey = shape[0] == 3 and (config.grey or not recipe_of(config.model).colour)
+    return Preprocessing(shape, cut or NO_CROP, known(config.size), grey, known(config.levels))
 
 
 def _corrupting(config: GenerateConfig, images: Images) -> tuple[GenerateConfig, Corruption | None]:
@@ -154,7 +186,9 @@ def _few_labels(config: GenerateConfig, images: Images) -> tuple[GenerateConfig,
 def _notes(config: GenerateConfig, before: tuple[int, int, int], after: tuple[int, int, int]) -> tuple[str, ...]:
     notes = []
     if before[0] != after[0]:
-        notes.append(f"{config.model} models one channel, so colours are turned grey; for colours type --model vae")
+        coloured = recipe_of(config.model).colour
+        why = "--grey was given" if coloured else f"{config.model} models one channel"
+        notes.append(f"{why}, so colours are turned grey" + ("" if coloured else "; for colours type --model vae"))
     if before[1:] != after[1:]:
         sizes = [" × ".join(map(str, shape[1:])) for shape in (before, after)]
         notes.append(f"images of {sizes[0]} pixels are resized to {sizes[1]}; --size 0 leaves them as they are")
@@ -172,17 +206,9 @@ def _recorded(config: GenerateConfig, quiet: bool) -> ImageData:
         policy=config.policy,
         imports=config.imports,
         seed=config.seed,
+        crop=config.crop or NO_CROP,
         size=recipe_of(config.model).largest if config.size is None else config.size,
+        only_larger=config.size is None,
+        every=1 if config.every is None and getattr(MODELS.load(config.model), "pairs", False) else config.every,
         quiet=quiet,
     )
-
-
-def save_frames(path: Path, data: ImageData) -> None:
-    """Write an npz that :func:`genrl.data.load_images` reads, whole or not at all."""
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, x_train=_channels_last(data.train), x_test=_channels_last(data.test))
-    write_whole(path, buffer.getvalue())
-
-
-def _channels_last(images: Images) -> np.ndarray:
-    return images.pixels.permute(0, 2, 3, 1).numpy()

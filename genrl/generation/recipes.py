@@ -173,6 +173,10 @@ RECIPES: Mapping[str, Recipe] = {
         fit={"max_grad_norm": 1.0, "average": 0.99},
         always={"restart": 0.2, "tie": 0.0},
     ),
+    "mae": Recipe(picture=FitPlan(3_000, 64, 1e-3), levels_of_drawing=256),
+    "jepa": Recipe(picture=FitPlan(2_000, 64, 1e-3), levels_of_drawing=256, by_images=("action",)),
+    "pca": Recipe(levels_of_drawing=256, counts=True),
+    "random": Recipe(levels_of_drawing=256, counts=True),
     "vq-vae": Recipe(
         drawing=FitPlan(5_600, 64, 1e-3),
         picture=FitPlan(3_000, 64, 1e-3),

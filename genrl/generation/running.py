@@ -14,17 +14,21 @@ from typing import Any
 
 import torch
 
+from genrl.data import Images
 from genrl.errors import RunError, one_line
 from genrl.files import save_state
 from genrl.generation.balance import trouble
 from genrl.generation.building import build
 from genrl.generation.config import FRAMES, GenerateConfig, known
 from genrl.generation.directory import GenerationDirectory
-from genrl.generation.images import RunImages, images_of, save_frames
+from genrl.generation.frames_file import save_frames
+from genrl.generation.images import RunImages, images_of
 from genrl.generation.judging import SEED, accuracy, balance_of, distances, judged_images, likelihood, no_distances
 from genrl.generation.pictures import SamplesOverTime, draw
 from genrl.generation.recipes import recipe_of
+from genrl.generation.sight import encodes, keep_encoder
 from genrl.models.base import ImageModel, save_model
+from genrl.models.capabilities import Density
 from genrl.models.training import fit
 from genrl.runs.directory import about
 from genrl.runs.interrupt import Interrupt, terminable
@@ -164,7 +168,7 @@ def _fit(config: GenerateConfig, run: GenerationDirectory, source: RunImages, mo
         return
     least = model.fewest_in_a_batch if model.adversarial else 1  # a discriminator compares images within a batch in evaluation too
     enough = min(config.judge_images, len(source.data.test)) >= least
-    held_out = judged_images(source, config.judge_images) if enough else None
+    held_out = source.to_learn(_held_out(config, source, model), model.pairs) if enough else None
     rows, film = run.rows(), SamplesOverTime(run.film, known(config.epochs), config.seed)
     balance = balance_of(config, source, model, rows, lambda words: None if quiet else print(words, file=sys.stderr, flush=True))
 
@@ -185,9 +189,9 @@ def _fit(config: GenerateConfig, run: GenerationDirectory, source: RunImages, mo
 
     fit(
         model,
-        source.data.train,
+        source.to_learn(source.data.train, model.pairs),
         held_out=held_out,
-        transform=source.transform,
+        transform=None if model.pairs else source.transform,
         epochs=known(config.epochs),
         batch_size=known(config.batch_size),
         learning_rate=known(config.learning_rate),
@@ -201,13 +205,18 @@ def _fit(config: GenerateConfig, run: GenerationDirectory, source: RunImages, mo
     save_model(run.model, model)
 
 
+def _held_out(config: GenerateConfig, source: RunImages, model: ImageModel) -> Images:
+    """Test images whose loss is measured; all of them where it takes frames in a row."""
+    return source.data.test if model.pairs or config.moving else judged_images(source, config.judge_images)
+
+
 def _count(config: GenerateConfig, run: GenerationDirectory, source: RunImages, model: Any) -> None:
     """Fit a model that counts, in one pass."""
     start, train = time.perf_counter(), source.data.train
     indices = torch.arange(len(train)).split(1000)
     model.count((train.batch(index), None if train.labels is None else train.labels[index]) for index in indices)
     row: dict[str, float] = {"epoch": 1, "step": len(indices)}
-    if config.judge_images:
+    if config.judge_images and isinstance(model, Density):
         x = source.seen(judged_images(source, config.judge_images), SEED)
         row["held_out_loss"] = -float(model.log_prob(x).mean())
     rows = [row | {"seconds": round(time.perf_counter() - start, 3)}]
@@ -240,6 +249,7 @@ def _result(
         "distances": None,
         "no_distances": no_distances(config, source, model),
         "accuracy": None,
+        "encoder": None,
         "judging_seconds": None,
         "judging_error": "it is not measured yet" if status == "finished" else None,
         "peak_rss_mb": round(peak, 1),
@@ -255,6 +265,8 @@ def _judge(
     if source.labelled is None:
         measures.pop("accuracy", None)
     steps: dict[str, Callable[[], Any]] = {name: partial(measure, config, source, model) for name, measure in measures.items()}
+    if encodes(model):
+        steps["encoder"] = partial(keep_encoder, config, run, source, model)
     if config.pictures:
         steps["pictures"] = lambda: draw(config, run, source, model, found)
     for name, step in steps.items():

@@ -61,6 +61,8 @@ class ImageModel(nn.Module):
     """Channels, height, width."""
     conditional: bool = False
     """Whether the loss and the samples take labels."""
+    pairs: ClassVar[bool] = False
+    """Whether it learns from frames, the actions that follow, and the next frames."""
     adversarial: ClassVar[bool] = False
     """Whether it is a generator and a discriminator, whose losses say nothing about quality."""
     draws_levels: ClassVar[bool] = True

@@ -84,7 +84,6 @@ class JEPA(ImageModel):
     """
 
     pairs = True
-    """It learns from frames, actions and the next frames."""
 
     def __init__(
         self,

@@ -134,13 +134,13 @@ class VAE(ImageModel):
         return z, log_q
 
     def bound(
-        self, x: Float[Tensor, "batch channel height width"], samples: int = 1
+        self, x: Float[Tensor, "batch channel height width"], samples: int = 1, weight: Tensor | float = 1.0
     ) -> tuple[Float[Tensor, "sample batch"], Float[Tensor, "sample batch latent"]]:
-        """The two parts of the bound in nats: log p(x | z), and log q(z | x) - log p(z) of each latent number."""
+        """The two parts of the bound in nats: log p(x | z), pixels weighed, and log q(z | x) - log p(z) of each latent number."""
         z, log_q = self.posterior(x, samples)
         log_prior = -0.5 * z.square() - 0.5 * math.log(2 * math.pi)
         out = self.decoder(z.flatten(0, 1)).unflatten(0, z.shape[:2]).to(x.dtype)
-        return self._log_pixels(x, out).flatten(2).sum(2), log_q - log_prior
+        return (weight * self._log_pixels(x, out)).flatten(2).sum(2), log_q - log_prior
 
     def _log_pixels(self, x: Tensor, out: Tensor) -> Tensor:
         """log p of each pixel, from the decoder's output ``(sample, batch, channel, height, width)``."""
@@ -149,11 +149,14 @@ class VAE(ImageModel):
         mean, log_scale = out.chunk(2, dim=-3)
         return log_logistic_mass(2 * x - 1, mean, log_scale, self.levels)
 
-    def loss(self, x: Float[Tensor, "batch channel height width"]) -> Float[Tensor, ""]:
-        """Minus the evidence lower bound, in nats per image; the KL of each latent number counts at least ``free_bits``."""
+    def loss(self, x: Float[Tensor, "batch channel height width"], weight: Tensor | float = 1.0) -> Float[Tensor, ""]:
+        """Minus the evidence lower bound, in nats per image; the KL of each latent number counts at least ``free_bits``.
+
+        With a ``weight`` of each pixel, such as of those that have changed since the last frame, it is no bound any more.
+        """
         if self.training:
             self._require_batch(x)
-        pixels, excess = self.bound(x)
+        pixels, excess = self.bound(x, weight=weight)
         kl = excess.mean((0, 1))  # (latent,)
         return (kl.clamp_min(self.free_bits) if self.free_bits else kl).sum() - pixels.mean()
 

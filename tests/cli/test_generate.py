@@ -119,7 +119,7 @@ def test_numbers_that_could_not_be_measured_say_how_to_do_it_again(capsys, monke
 BAD = {
     "generate --model pixelcn": "there is no model 'pixelcn'; did you mean pixelcnn?",
     "generate --model ising": "there is no model 'ising'; choose one of naive-bayes, vae, pixelcnn, realnvp, conditional-vae, gan, dcgan, "
-    "conditional-gan, infogan, semi-supervised, diffusion, energy, vq-vae",
+    "conditional-gan, infogan, semi-supervised, diffusion, energy, vq-vae, mae, jepa, pca, random",
     "generate --model vae --model.latant 3": f"the chosen model has no --model.latant; did you mean --model.latent{SEE}",
     "generate --model pixelcnn --model.levels 4": f"the chosen model has no --model.levels; did you mean --levels{SEE}",
     "generate --dat mnist": f"there is no flag --dat; did you mean --data{SEE}",

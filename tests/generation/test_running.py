@@ -100,6 +100,7 @@ class TestTheDirectory:
         assert {path.name for path in made.directory.iterdir()} == {
             "config.json", "progress.csv", "model.safetensors", "checkpoint.safetensors", "result.json", "curves.png", "curves.svg",
             "samples.png", "samples_over_time.npz", "samples_over_time.png", "reconstructions.png", "interpolations.png",
+            "encoder.safetensors",
         }  # fmt: skip
         assert result == json.loads((made.directory / "result.json").read_text())
         assert (result["status"], result["epochs"], result["judging_error"]) == ("finished", 2, None)

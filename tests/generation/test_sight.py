@@ -1,0 +1,196 @@
+"""A run on frames of a task keeps their states and actions, leaves an encoder behind, and says what it sees."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import pytest
+import torch
+
+from genrl.cli import main
+from genrl.data import Images, Walk
+from genrl.encoders import EncodedEnv, ImageEncoder, Preprocessing, Sight, load_encoder, what_it_sees
+from genrl.errors import RunError
+from genrl.generation import GenerateConfig, generate, record_frames, resume_generation
+from genrl.generation.frames_file import load_frames, save_frames
+from genrl.generation.images import images_of
+from genrl.models import JEPA, PCA, load_model
+
+TASK = "genrl/PixelPendulum-v0"
+
+
+def made(out: Path, model: str, **changes: Any) -> GenerateConfig:
+    values = {"frames": 240, "judge_images": 0, "pictures": False}
+    return GenerateConfig(model=model, data=f"frames:{TASK}", out=out, **values | changes)  # type: ignore[arg-type]
+
+
+class TestAWalk:
+    def test_has_the_states_and_the_actions_that_lead_from_frame_to_frame(self) -> None:
+        walk = record_frames(TASK, 60, only_larger=True).train.walk
+        assert walk is not None
+        assert walk.state is not None
+        assert walk.state_names == ("cos_theta", "sin_theta", "theta_dot")
+        assert walk.source == (3, 32, 32)
+        for before, after in walk.stacks(2).tolist():
+            cos, sin, speed = walk.state[before].double().tolist()
+            faster = speed + (15 * sin + 3 * 2 * float(walk.action[before])) * 0.05  # Gymnasium's Pendulum; actions in [-1, 1]
+            assert abs(max(-8.0, min(8.0, faster)) - float(walk.state[after, 2])) < 1e-3
+
+    def test_never_crosses_episodes(self) -> None:
+        walk = record_frames(TASK, 60, only_larger=True).train.walk
+        assert walk is not None
+        assert (walk.episode[walk.stacks(3)].diff(dim=1) == 0).all()
+        assert len(walk.stacks(2)) == len(walk) - len(walk.episode.unique())
+        assert not walk.action[[i for i in range(len(walk)) if i + 1 == len(walk) or walk.episode[i + 1] != walk.episode[i]]].any()
+
+    def test_comes_back_from_a_file(self, tmp_path: Path) -> None:
+        data = record_frames(TASK, 40, only_larger=True)
+        save_frames(tmp_path / "frames.npz", data)
+        again = load_frames(tmp_path / "frames.npz")
+        for one, two in ((data.train, again.train), (data.test, again.test)):
+            assert one.walk is not None
+            assert two.walk is not None
+            assert torch.equal(one.pixels, two.pixels)
+            assert all(torch.equal(getattr(one.walk, name), getattr(two.walk, name)) for name in ("episode", "action", "state"))
+            assert (one.walk.source, one.walk.state_names) == (two.walk.source, two.walk.state_names)
+
+    def test_of_a_task_that_tells_no_state_has_every_fourth_frame(self) -> None:
+        walk = record_frames("CartPole-v1", 20, size=8).train.walk
+        assert walk is not None
+        assert (walk.state, walk.state_names, walk.source) == (None, (), (3, 400, 600))
+
+
+class TestARun:
+    @pytest.mark.parametrize("model", ["pca", "random", "jepa", "mae", "vae"])
+    def test_leaves_the_encoder_of_its_model_behind(self, model: str, tmp_path: Path) -> None:
+        counts = model in ("pca", "random")
+        result = generate(made(tmp_path / "eyes", model, **({} if counts else {"epochs": 1})), quiet=True)
+        assert (result["status"], result["judging_error"]) == ("finished", None)
+        encoder = load_encoder(tmp_path / "eyes")
+        assert result["encoder"]["hash"] == encoder.hash
+        assert set(result["encoder"]["sight"]["state"]) == {"cos_theta", "sin_theta", "theta_dot"}
+        env = EncodedEnv(gymnasium.make(TASK), encoder)  # the frames of the task fit as they are
+        assert env.reset(seed=0)[0].shape == (3 * encoder.size,)
+        weights, own = load_model(tmp_path / "eyes" / "model.safetensors").state_dict(), encoder.model.state_dict()
+        assert all(torch.equal(weights[name], own[name]) for name in weights)
+
+    def test_prepares_observations_as_it_prepared_its_frames(self, tmp_path: Path) -> None:
+        config = made(tmp_path / "eyes", "pca", crop=(0, 8, 4, 4), size=8, grey=True)
+        source, _ = images_of(config, quiet=True)
+        generate(config, quiet=True)
+        encoder = load_encoder(tmp_path / "eyes")
+        assert encoder.preprocessing == Preprocessing((3, 32, 32), (0, 8, 4, 4), 8, True)
+        raw = record_frames(TASK, config.frames, size=0).train.pixels
+        assert torch.equal(encoder.preprocessing(raw), source.data.train.batch())
+
+    def test_of_frames_and_actions_goes_on_bit_for_bit(self, tmp_path: Path) -> None:
+        whole = made(tmp_path / "whole", "jepa", epochs=4)
+        generate(whole, quiet=True)
+        generate(replace(whole, out=tmp_path / "part", epochs=2), quiet=True)
+        model = load_model(tmp_path / "part" / "model.safetensors")
+        assert isinstance(model, JEPA)
+        assert model.action == 1
+        result = resume_generation(tmp_path / "part", epochs=4, quiet=True)
+        assert result["epochs"] == 4
+        assert result["encoder"]["sight"] is not None
+
+    def test_draws_what_it_sees_and_says_what_to_type(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        words = ["generate", "--model", "pca", "--data", f"frames:{TASK}", "--frames", "300", "--judge-images", "20"]
+        assert main([*words, "--out", str(tmp_path / "eyes")]) == 0
+        out = " ".join(capsys.readouterr().out.split())
+        assert "what it sees" in out
+        assert f"genrl explore --env {TASK} --encoder {tmp_path / 'eyes'} --learner ppo --reward none" in out
+        assert (tmp_path / "eyes" / "sight.png").is_file()
+
+    def test_that_has_collapsed_says_so(self, tmp_path: Path) -> None:
+        result = generate(made(tmp_path / "eyes", "jepa", epochs=60, model_kwargs={"weight": 0.0}, learning_rate=0.01), quiet=True)
+        r2 = result["encoder"]["sight"]["state"].values() if result["encoder"] else []
+        assert "gives every image the same code" in str(result["judging_error"]) or min(r2) < 0.5
+
+    def test_refuses_what_a_model_can_not_learn_from(self, tmp_path: Path) -> None:
+        with pytest.raises(RunError, match="--model jepa learns from frames and the actions between them; write --data frames:TASK"):
+            generate(GenerateConfig(model="jepa", data="mnist", out=tmp_path / "a", data_root=images(tmp_path)), quiet=True)
+        with pytest.raises(RunError, match="--moving is 5.0, but the error of --model mae has no weights; write --model vae"):
+            generate(made(tmp_path / "b", "mae", moving=5.0), quiet=True)
+        with pytest.raises(RunError, match="--every was given, but --data mnist records nothing"):
+            GenerateConfig(every=2)
+
+
+def images(folder: Path) -> Path:
+    pytest.importorskip("torch")
+    return folder
+
+
+class TestSight:
+    """Codes that are the state itself, up to a linear map, are seen perfectly; noise is not."""
+
+    def probed(self, noise: float, history: int = 2, decode: bool = False) -> Sight:
+        generator = torch.Generator().manual_seed(0)
+        parts = []
+        for n in (600, 300):
+            x = (
+                128
+                + 60 * torch.sin(0.1 * torch.arange(n) + torch.rand(1, generator=generator))
+                + noise * torch.randn(n, generator=generator)
+            )
+            pixels = torch.full((n, 1, 8, 8), 100, dtype=torch.uint8)
+            pixels[:, 0, 0, 0] = x.round().clamp(0, 255).byte()
+            shown = pixels[:, 0, 0, 0].float()
+            speed = torch.cat([torch.zeros(1), shown.diff()])
+            state = torch.stack([shown, speed, torch.randn(n, generator=generator), torch.full((n,), 3.0)], dim=1)
+            walk = Walk(torch.zeros(n, dtype=torch.long), torch.zeros(n, 1), (1, 8, 8), state, ("x", "speed", "unseen", "constant"))
+            parts.append(Images(pixels, walk=walk))
+        model = PCA((1, 8, 8), latent=2)
+        model.count([(parts[0].batch(), None)])
+        return what_it_sees(ImageEncoder.of(model, Preprocessing((1, 8, 8)), parts[0]), *parts, history=history)
+
+    def test_of_a_position_needs_one_frame_and_of_a_speed_two(self) -> None:
+        sight = self.probed(5.0)
+        assert list(sight.state)[0] == "unseen"
+        assert sight.state["unseen"] < 0.1
+        assert sight.state["x"] > 0.99
+        assert sight.state["speed"] > 0.98
+        assert sight.one_frame["x"] > 0.99
+        assert sight.one_frame["speed"] < 0.7
+        assert "constant" not in sight.state
+
+    def test_of_pictures_is_the_share_of_their_variance(self) -> None:
+        sight = self.probed(0.0)
+        assert sight.drawn is not None
+        assert sight.drawn > 0.999
+        assert sight.moving is not None
+        assert sight.moving > 0.999
+
+    def test_names_a_small_thing_that_is_lost_and_the_cure(self) -> None:
+        lost = Sight({"ball": 0.1, "cart": 0.9}, {"ball": 0.1, "cart": 0.9}, 3, 100, drawn=0.97, moving=0.2)
+        assert lost.verdict == (
+            "the pictures are good (97% of their variance, but 20% of what moves) and yet the codes lose ball (0.10 at worst): something "
+            "small that matters is lost; weigh the error by where frames change, by --moving 20, or type --model jepa, which draws nothing"
+        )
+        still = Sight({"speed": 0.1, "x": 0.9}, {"speed": 0.0, "x": 0.9}, 3, 100, None, None)
+        assert "one frame does not show; stack more of them, by --history 5" in still.verdict
+        assert Sight({"speed": 0.6}, {"speed": 0.0}, 3, 100, 0.9, None).verdict.startswith("the codes of 3 frames tell the whole state")
+        assert "fit longer" in Sight({"x": 0.1}, {"x": 0.1}, 3, 100, 0.3, None).verdict
+
+    def test_of_frames_without_states_is_refused(self) -> None:
+        frames = Images(torch.randint(256, (20, 1, 8, 8), dtype=torch.uint8))
+        model = PCA((1, 8, 8), latent=2)
+        model.count([(frames.batch(), None)])
+        with pytest.raises(ValueError, match=r"have no true states; record a task that puts its state into info\['state'\]"):
+            what_it_sees(ImageEncoder.of(model, Preprocessing((1, 8, 8)), frames), frames, frames)
+
+
+class TestWhatMoves:
+    def test_weighs_more_in_the_loss(self, tmp_path: Path) -> None:
+        source, _ = images_of(made(tmp_path / "eyes", "vae", moving=20.0), quiet=True)
+        learnt = source.to_learn(source.data.train, pairs=False)
+        index = torch.tensor([0, 5, 6])
+        x, weight = source.transform(learnt.batch(index), torch.Generator())
+        pixels = source.data.train.pixels.int()
+        assert torch.equal(x, source.data.train.batch(index))
+        assert (weight[0] == 1).all()  # the first of an episode has nothing before it
+        assert torch.equal(weight[1] == 21, (pixels[5] - pixels[4]).abs() > 12)
+        assert set(weight.unique().tolist()) == {1.0, 21.0}
