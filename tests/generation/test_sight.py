@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
+import numpy as np
 import pytest
 import torch
 
@@ -18,6 +19,7 @@ from genrl.generation import GenerateConfig, generate, record_frames, resume_gen
 from genrl.generation.frames_file import load_frames, save_frames
 from genrl.generation.images import images_of
 from genrl.models import JEPA, PCA, load_model
+from tests.generation.test_frames import PAINTS
 
 TASK = "genrl/PixelPendulum-v0"
 
@@ -35,7 +37,7 @@ class TestAWalk:
         assert walk.state_names == ("cos_theta", "sin_theta", "theta_dot")
         assert walk.source == (3, 32, 32)
         for before, after in walk.stacks(2).tolist():
-            cos, sin, speed = walk.state[before].double().tolist()
+            _, sin, speed = walk.state[before].double().tolist()
             faster = speed + (15 * sin + 3 * 2 * float(walk.action[before])) * 0.05  # Gymnasium's Pendulum; actions in [-1, 1]
             assert abs(max(-8.0, min(8.0, faster)) - float(walk.state[after, 2])) < 1e-3
 
@@ -57,10 +59,11 @@ class TestAWalk:
             assert all(torch.equal(getattr(one.walk, name), getattr(two.walk, name)) for name in ("episode", "action", "state"))
             assert (one.walk.source, one.walk.state_names) == (two.walk.source, two.walk.state_names)
 
+    @pytest.mark.filterwarnings("ignore:.*RGB-array rendering")
     def test_of_a_task_that_tells_no_state_has_every_fourth_frame(self) -> None:
-        walk = record_frames("CartPole-v1", 20, size=8).train.walk
-        assert walk is not None
-        assert (walk.state, walk.state_names, walk.source) == (None, (), (3, 400, 600))
+        data = record_frames(PAINTS, 20, size=8, env_kwargs={"what": "colour"})
+        assert data.train.walk is not None
+        assert (data.train.walk.state, data.train.walk.state_names, data.train.walk.source) == (None, (), (3, 16, 12))
 
 
 class TestARun:
@@ -111,17 +114,13 @@ class TestARun:
         assert "gives every image the same code" in str(result["judging_error"]) or min(r2) < 0.5
 
     def test_refuses_what_a_model_can_not_learn_from(self, tmp_path: Path) -> None:
+        np.savez(tmp_path / "images.npz", images=np.zeros((30, 8, 8), np.uint8))
         with pytest.raises(RunError, match="--model jepa learns from frames and the actions between them; write --data frames:TASK"):
-            generate(GenerateConfig(model="jepa", data="mnist", out=tmp_path / "a", data_root=images(tmp_path)), quiet=True)
-        with pytest.raises(RunError, match="--moving is 5.0, but the error of --model mae has no weights; write --model vae"):
+            generate(GenerateConfig(model="jepa", data=str(tmp_path / "images.npz"), out=tmp_path / "a"), quiet=True)
+        with pytest.raises(RunError, match=r"--moving is 5.0, but the error of --model mae has no weights; write --model vae"):
             generate(made(tmp_path / "b", "mae", moving=5.0), quiet=True)
         with pytest.raises(RunError, match="--every was given, but --data mnist records nothing"):
             GenerateConfig(every=2)
-
-
-def images(folder: Path) -> Path:
-    pytest.importorskip("torch")
-    return folder
 
 
 class TestSight:
@@ -131,11 +130,8 @@ class TestSight:
         generator = torch.Generator().manual_seed(0)
         parts = []
         for n in (600, 300):
-            x = (
-                128
-                + 60 * torch.sin(0.1 * torch.arange(n) + torch.rand(1, generator=generator))
-                + noise * torch.randn(n, generator=generator)
-            )
+            wave = torch.sin(0.4 * torch.arange(n) + torch.rand(1, generator=generator))
+            x = 128 + 60 * wave + noise * torch.randn(n, generator=generator)
             pixels = torch.full((n, 1, 8, 8), 100, dtype=torch.uint8)
             pixels[:, 0, 0, 0] = x.round().clamp(0, 255).byte()
             shown = pixels[:, 0, 0, 0].float()
@@ -149,7 +145,7 @@ class TestSight:
 
     def test_of_a_position_needs_one_frame_and_of_a_speed_two(self) -> None:
         sight = self.probed(5.0)
-        assert list(sight.state)[0] == "unseen"
+        assert next(iter(sight.state)) == "unseen"
         assert sight.state["unseen"] < 0.1
         assert sight.state["x"] > 0.99
         assert sight.state["speed"] > 0.98
