@@ -44,7 +44,7 @@ class View:
                 )
             image = np.rint(255 * image).astype(np.uint8)
         if self.layout == "channels last":
-            return np.ascontiguousarray(np.moveaxis(image, -1, 1))
+            return np.moveaxis(image, -1, 1)  # a view: the encoder makes floats of it anyway, and a copy of its own costs more than that
         return image[:, None] if self.layout == "no channels" else image
 
 
@@ -152,6 +152,7 @@ class CodeStack:
         self.others = _others(observation_space, self.view)
         self._code, self._codes = encoder.size, history * encoder.size
         self._action = spaces.flatdim(action_space) if actions else 0
+        self._middle, self._half = _scale(action_space)
         self._actions = self._codes + (history - 1) * self._action
         size = self._actions + sum(spaces.flatdim(space) for space in self.others.values())
         self.space = _bounds(size, self._codes, self.others)
@@ -221,7 +222,7 @@ class CodeStack:
         rows[:, codes - code : codes] = newest
         if self._action:
             rows[:, codes : self._actions - self._action] = before[:, codes + self._action : self._actions]
-            rows[:, self._actions - self._action : self._actions] = flat_actions(self.action_space, actions)
+            rows[:, self._actions - self._action : self._actions] = (_flat(self.action_space, actions) - self._middle) / self._half
         return rows
 
     def _fill(self, rows: np.ndarray, codes: np.ndarray) -> None:
@@ -244,11 +245,16 @@ def flat_actions(space: spaces.Space[Any], actions: Any) -> np.ndarray:
         >>> flat_actions(spaces.Box(0, 4, (2,)), np.array([[0.0, 3.0]])).tolist(), flat_actions(spaces.Discrete(3), np.array([1])).tolist()
         ([[-1.0, 0.5]], [[0.0, 1.0, 0.0]])
     """
-    rows = _flat(space, actions)
-    if isinstance(space, spaces.Box) and space.is_bounded():
-        low, high = space.low.reshape(-1), space.high.reshape(-1)
-        return (2 * (rows - low) / np.maximum(high - low, 1e-12) - 1).astype(np.float32)
-    return rows
+    middle, half = _scale(space)
+    return ((_flat(space, actions) - middle) / half).astype(np.float32)
+
+
+def _scale(space: spaces.Space[Any]) -> tuple[Any, Any]:
+    """Middle and half width of a Box with finite bounds; 0 and 1 of what is not scaled."""
+    if not (isinstance(space, spaces.Box) and space.is_bounded()):
+        return np.float32(0), np.float32(1)
+    low, high = (bound.reshape(-1).astype(np.float32) for bound in (space.low, space.high))
+    return (high + low) / 2, np.maximum((high - low) / 2, np.float32(1e-12))
 
 
 def _flat(space: spaces.Space[Any], values: Any) -> np.ndarray:

@@ -1,0 +1,236 @@
+"""Encoders as the eyes of a learner: what they cost, what they save, and what a policy on their codes reaches.
+
+    python demos/encoders.py bench                                   # speed and memory; demos/results/encoders/bench.json, five minutes
+    python demos/encoders.py pilot                                   # one encoder of each kind, one seed each; pilot.json, half an hour
+    python demos/encoders.py study demos/studies/pixels.toml         # fits every encoder that the study names, then runs it
+
+One torch thread; the sides of a comparison take turns, so that a machine that slows down slows both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import time
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium import spaces
+from measured import write
+from stable_baselines3 import PPO, SAC
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
+
+import genrl
+from genrl.cli import main as command
+from genrl.data import Images
+from genrl.encoders import EncodedVecEnv, ImageEncoder, Preprocessing, StackedFrames, load_encoder
+from genrl.generation import GenerateConfig, generate
+from genrl.models import RandomNetwork
+from genrl.runs import ExploreConfig, explore
+
+RESULTS = "encoders"
+SIDE, HISTORY = 64, 3
+TASK = "genrl/PixelPendulum-v0"
+ARMS = ("vae", "jepa", "mae", "vq-vae", "pca", "random")
+FRAMES = 3_000
+
+
+def small_encoder(side: int) -> ImageEncoder:
+    """Convolutions of 32 channels and a code of 16 numbers, as JEPA's and the random network's."""
+    torch.manual_seed(0)
+    images = Images(torch.randint(256, (50, 3, side, side), dtype=torch.uint8))
+    return ImageEncoder.of(RandomNetwork((3, side, side)), Preprocessing((3, side, side)), images)
+
+
+class Still(gymnasium.Env[Any, Any]):
+    """Costs nothing: the same image at every step."""
+
+    def __init__(self, side: int) -> None:
+        self.observation_space = spaces.Box(0, 255, (side, side, 3), np.uint8)
+        self.action_space = spaces.Box(-1, 1, (1,), np.float32)
+        self.image, self.steps = self.observation_space.sample(), 0
+
+    def reset(self, **_: Any) -> tuple[Any, dict[str, Any]]:
+        return self.image, {}
+
+    def step(self, _: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self.steps += 1
+        return self.image, 0.0, False, self.steps % 200 == 0, {}
+
+
+def seconds_per_call(call: Callable[[], Any], calls: int = 300) -> float:
+    """Of this process: what else the machine does hardly counts."""
+    for _ in range(20):
+        call()
+    start = time.process_time()
+    for _ in range(calls):
+        call()
+    return (time.process_time() - start) / calls
+
+
+def bench_overhead() -> list[dict[str, float]]:
+    """What a step of EncodedVecEnv takes beyond the environments' step and the encoder's forward, as a share of that forward."""
+    rows = []
+    for side, n_envs in ((32, 1), (32, 8), (64, 1), (64, 8)):
+        rows.append(overhead(side, n_envs))
+        print(rows[-1], flush=True)
+    return rows
+
+
+def overhead(side: int, n_envs: int) -> dict[str, float]:
+    encoder = small_encoder(side)
+    plain, inner = (DummyVecEnv([lambda: Still(side)] * n_envs) for _ in range(2))
+    coded = EncodedVecEnv(inner, encoder, history=HISTORY, actions=True)
+    pixels = plain.reset()
+    coded.reset()
+    actions = np.zeros((n_envs, 1), np.float32)
+
+    def forward(pixels: np.ndarray = pixels) -> None:
+        with torch.no_grad():
+            encoder(torch.from_numpy(pixels).permute(0, 3, 1, 2))
+
+    def apart() -> None:
+        """The same by hand, with caches as cold as they are there."""
+        forward(plain.step(actions)[0])
+
+    turns = [[seconds_per_call(call) for call in (apart, lambda: coded.step(actions), forward)] for _ in range(9)]
+    by_hand, whole, own = (min(times) for times in zip(*turns, strict=True))
+    return {"side": side, "n_envs": n_envs, "forward_ms": 1e3 * own, "overhead": (whole - by_hand) / own}
+
+
+def environments(codes: bool, n_envs: int) -> VecEnv:
+    def make() -> gymnasium.Env[Any, Any]:
+        env = gymnasium.make(TASK, size=SIDE)
+        return env if codes else StackedFrames(env, HISTORY)
+
+    env: VecEnv = DummyVecEnv([make] * n_envs)
+    return EncodedVecEnv(env, small_encoder(SIDE), history=HISTORY) if codes else env
+
+
+def learner(name: str, codes: bool) -> Any:
+    policy = "MlpPolicy" if codes else "CnnPolicy"
+    if name == "SAC":
+        return SAC(policy, environments(codes, 1), learning_starts=20, buffer_size=2_000, device="cpu", seed=0)
+    return PPO(policy, environments(codes, 4), n_steps=64, device="cpu", seed=0)
+
+
+def bench_learner(name: str, steps: dict[bool, int], turns: int = 3) -> dict[str, Any]:
+    """Environment steps a second, with all learning, of a learner on codes and of the same on 64 × 64 × 3 × 3 images (NatureCNN)."""
+    models = {codes: learner(name, codes) for codes in (True, False)}
+    speeds: dict[bool, list[float]] = {True: [], False: []}
+    for codes, model in models.items():
+        model.learn(40 if name == "SAC" else 256)  # past the first steps, which do not learn
+        del codes
+    for _ in range(turns):
+        for codes, model in models.items():
+            before, start = model.num_timesteps, time.process_time()
+            model.learn(steps[codes], reset_num_timesteps=False)
+            speeds[codes].append((model.num_timesteps - before) / (time.process_time() - start))
+    fast, slow = (statistics.median(speeds[codes]) for codes in (True, False))
+    found = {"codes": fast, "images": slow, "ratio": fast / slow, "turns": {"codes": speeds[True], "images": speeds[False]}}
+    print(name, found, flush=True)
+    return found
+
+
+def bench_memory() -> dict[str, float]:
+    """Bytes of a row of SAC's replay: three codes of 16 numbers, and one frame of 64 × 64 × 3; observation and next observation."""
+    codes = SAC("MlpPolicy", environments(True, 1), buffer_size=100, device="cpu").replay_buffer
+    image = SAC("CnnPolicy", DummyVecEnv([lambda: gymnasium.make(TASK, size=SIDE)]), buffer_size=100, device="cpu").replay_buffer
+    rows = {
+        name: (buffer.observations.nbytes + buffer.next_observations.nbytes) / buffer.buffer_size
+        for name, buffer in (("codes", codes), ("one_image", image))
+    }
+    return rows | {"ratio": rows["one_image"] / rows["codes"]}
+
+
+def bench() -> None:
+    torch.set_num_threads(1)
+    found: dict[str, Any] = {"overhead": bench_overhead(), "replay_bytes_a_row": bench_memory()}
+    found["steps_per_second"] = {
+        "SAC": bench_learner("SAC", {True: 400, False: 30}),
+        "PPO": bench_learner("PPO", {True: 1_024, False: 256}),
+    }
+    write(f"{RESULTS}/bench", found)
+
+
+def eyes(folder: Path, arm: str, env_kwargs: dict[str, Any], task: str, seed: int) -> Path:
+    """The run directory of an encoder, fitted if it is not there."""
+    out = folder / f"{arm}-{seed}"
+    if not (out / "encoder.safetensors").is_file():
+        print(f"fitting {out}", flush=True)
+        generate(
+            GenerateConfig(model=arm, data=f"frames:{task}", frames=FRAMES, env_kwargs=env_kwargs, seed=seed, judge_images=0, out=out),
+            quiet=True,
+        )
+    return out
+
+
+def pilot(steps: int, arms: tuple[str, ...], out: Path) -> None:
+    """SAC on codes of the plain PixelPendulum, one seed: minutes, the probe, and the return of ten episodes."""
+    rows = []
+    for arm in (*arms, "state"):
+        start = time.perf_counter()
+        sight = None
+        values: dict[str, Any] = {"env_kwargs": {"observe": "state"}}
+        if arm != "state":
+            path = eyes(out / "eyes", arm, {}, TASK, 0)
+            sight = load_sight(path)
+            values = {"encoder": path}
+        fitted = time.perf_counter() - start
+        config = ExploreConfig(
+            env=TASK, learner="sac", reward="none", steps=steps, out=out / arm, pictures=False, eval_episodes=10,
+            learner_kwargs={"learning_starts": 1_000, "learning_rate": 1e-3, "net_arch": (128, 128)}, **values,
+        )  # fmt: skip
+        result = explore(config, quiet=True)
+        rows.append(
+            {"arm": arm, "return": result["evaluation_return"], "fit_minutes": fitted / 60, "learn_minutes": result["seconds"] / 60}
+            | {"probe": sight, "error": result["error"]}
+        )
+        print(rows[-1], flush=True)
+        write(f"{RESULTS}/pilot", {"task": TASK, "frames": FRAMES, "steps": steps, "arms": rows})
+
+
+def load_sight(path: Path) -> Any:
+    import json
+
+    known = json.loads((path / "result.json").read_text())["encoder"]
+    return known["sight"]["state"] if known and known["sight"] else None
+
+
+def study(path: Path) -> int:
+    """Fit every encoder that the study's methods name, to frames of its first task, then run the study."""
+    table = tomllib.loads(path.read_text())
+    task = next(iter(table["tasks"].values()))
+    seeds = table["study"].get("seeds", 5)
+    for method in table["methods"].values():
+        if "encoder" in method:
+            folder, _, arm = method["encoder"].rpartition("/")
+            for seed in range(seeds) if isinstance(seeds, int) else seeds:
+                eyes(Path(folder), arm.removesuffix("-{seed}"), task.get("env_kwargs", {}), task["env"], seed)
+                load_encoder(Path(folder) / f"{arm.removesuffix('-{seed}')}-{seed}")
+    return command(["study", str(path)])
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("bench", "pilot", "study"))
+    parser.add_argument("file", nargs="?", type=Path, default=Path("demos/studies/pixels.toml"))
+    parser.add_argument("--steps", type=int, default=8_000)
+    parser.add_argument("--arms", nargs="*", default=ARMS)
+    parser.add_argument("--out", type=Path, default=Path("runs/pilot"))
+    given = parser.parse_args()
+    assert genrl.__version__
+    if given.what == "bench":
+        bench()
+    elif given.what == "pilot":
+        pilot(given.steps, tuple(given.arms), given.out)
+    else:
+        raise SystemExit(study(given.file))
