@@ -44,7 +44,7 @@ class View:
                 )
             image = np.rint(255 * image).astype(np.uint8)
         if self.layout == "channels last":
-            return np.moveaxis(image, -1, 1)  # a view: the encoder makes floats of it anyway, and a copy of its own costs more than that
+            return image.transpose(0, 3, 1, 2)  # a view: the encoder makes floats of it anyway, and a copy of its own costs more than that
         return image[:, None] if self.layout == "no channels" else image
 
 
@@ -185,7 +185,8 @@ class CodeStack:
             newest = newest.copy()
             newest[ended] = codes[self.n :]
         rows = self._shifted(newest, actions)
-        self._put_others(rows, obs)
+        if self.others:
+            self._put_others(rows, obs)
         terminal: dict[int, np.ndarray] = {}
         for i in ended:
             terminal[i] = rows[i].copy()
@@ -213,8 +214,9 @@ class CodeStack:
 
     def _encoded(self, pixels: np.ndarray) -> np.ndarray:
         with torch.no_grad():
-            codes: np.ndarray = self.encoder(torch.from_numpy(pixels).to(self._device)).float().cpu().numpy()
-        return codes
+            codes = self.encoder(torch.from_numpy(pixels).to(self._device))
+        array: np.ndarray = codes.to("cpu", torch.float32).numpy()
+        return array
 
     def _shifted(self, newest: np.ndarray, actions: np.ndarray) -> np.ndarray:
         before, rows, code, codes = self.rows, np.empty_like(self.rows), self._code, self._codes
@@ -261,7 +263,7 @@ def _flat(space: spaces.Space[Any], values: Any) -> np.ndarray:
     """A batch as float32 rows, each as :func:`gymnasium.spaces.flatten` gives it."""
     batch = np.asarray(values)
     if isinstance(space, spaces.Box | spaces.MultiBinary):
-        return batch.reshape(len(batch), -1).astype(np.float32)
+        return batch.reshape(len(batch), -1).astype(np.float32, copy=False)
     if isinstance(space, spaces.Discrete):
         batch = batch.reshape(-1)
     return np.stack([np.asarray(spaces.flatten(space, item)) for item in batch]).astype(np.float32)
