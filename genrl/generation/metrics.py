@@ -215,12 +215,12 @@ def precision_recall(real: Tensor, generated: Tensor, k: int = 3) -> tuple[float
 
 
 def inception_score(logits: Tensor) -> float:
-    r"""How clear each image's class is and how even the classes: from 1 (all unclear, or all of one class) to the number of classes.
+    r"""Inception score: high where the class of each image is clear and all classes are equally frequent, from 1 to the number of classes.
 
     .. math:: \exp \mathbb{E}_x[\mathrm{KL}(p(y \mid x) \,\|\, p(y))]
 
     Args:
-        logits: of a classifier, ``(image, class)``, at least 1 image.
+        logits: logits of a classifier for at least 1 image, ``(image, class)``.
 
     Raises:
         ValueError: no images, another shape, NaN or infinite logits.

@@ -9,7 +9,7 @@ from numbers import Integral
 from typing import Literal, get_args
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -124,16 +124,21 @@ class Diffusion(ImageModel):
 
     # --- learning ---
 
-    def forward(self, x: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
-        """The noise in ``x``, of the size of ``x``.
+    def forward(
+        self,
+        x: Float[Tensor, "batch channel height width"],
+        t: Int[Tensor, "batch"],
+        labels: Int[Tensor, "batch"] | None = None,
+    ) -> Float[Tensor, "batch channel height width"]:
+        """The noise ε in images ``x`` in [-1, 1].
 
-        The network gives v = √ᾱ ε - √(1 - ᾱ) x_0, of which ε = √(1 - ᾱ) x_t + √ᾱ v, so that it need not copy noise where there is little
-        else. It then learns in fewer steps than one that gives ε.
+        The network predicts v = √ᾱ ε - √(1 - ᾱ) x_0, from which ε = √(1 - ᾱ) x + √ᾱ v, so that it need not copy the noise where there is
+        little else. It learns in fewer steps than a network that predicts ε.
 
         Args:
-            x: images with noise, ``(batch, channel, height, width)``.
-            t: how much, from 1 to ``steps``, int64, ``(batch,)``.
-            labels: int64, ``(batch,)``, of which ``n_classes`` stands for none.
+            x: images with noise.
+            t: number of steps of noise, from 1 to ``steps``.
+            labels: classes of the images; ``n_classes`` stands for none.
         """
         signal, spread = self._scales(t, x)
         v: Tensor = self.net(x, self._time(t, x), self._known(labels, len(x)))

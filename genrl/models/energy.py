@@ -19,7 +19,7 @@ from genrl.models.nn import trainable
 __all__ = ["EnergyModel", "Start", "langevin"]
 
 Start = Literal["replay", "noise"]
-"""Where chains begin: where those of training ended, or at uniform noise."""
+"""Start of a chain: ``replay`` is where a chain of training ended, ``noise`` is uniform noise."""
 
 
 def langevin(

@@ -241,7 +241,7 @@ class PixelCNN(ImageModel):
         """
         _, height, width = self.image_shape
         if (given is None) != (known is None):
-            raise ValueError("PixelCNN completes images of which it is told what is known: give both given and known, or neither")
+            raise ValueError("PixelCNN completes images whose known pixels are marked: give both given and known, or neither")
         if given is not None and known is not None:
             self._check_known(n, given, known)
         noise = self._noise(n, noise)

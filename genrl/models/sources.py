@@ -61,7 +61,7 @@ def as_source(images: Any, dtype: torch.dtype = torch.float32) -> Source:
 
     Args:
         images: a source, or a tensor or NumPy array ``(image, channel, height, width)``: bytes (uint8), or floats in [0, 1].
-        dtype: in which floats are given out.
+        dtype: dtype of the batches of a float array.
 
     Raises:
         TypeError: it is nothing of that kind.
