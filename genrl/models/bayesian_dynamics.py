@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Literal
 
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -115,14 +116,14 @@ class BayesianDynamics(Dynamics):
         self.register_buffer("ends_seen", torch.tensor(False))
         self.optimizer = torch.optim.Adam(self.network.parameters(), learning_rate, fused=True)
 
-    def predict(self, obs: Tensor, action: Tensor) -> Prediction:
+    def predict(self, obs: Float[Tensor, "batch obs"], action: Shaped[Tensor, "batch *act"]) -> Prediction:
         mean, std = self.target_scale.in_units(self._means(self._inputs(obs, action)), self.network.likelihood_std, obs)
         reward = mean[..., self.obs_dim] if self.learns_reward else torch.zeros_like(mean[..., 0])
         goes_on = (1 - mean[..., -1]).clamp(0, 1) if self.learns_ends and self.ends_seen else torch.ones_like(reward)
         return Prediction(mean[..., : self.obs_dim], std[: self.obs_dim].expand(mean[..., : self.obs_dim].shape), reward, goes_on)
 
     @torch.no_grad()
-    def uncertainty(self, obs: Tensor, action: Tensor) -> Tensor:
+    def uncertainty(self, obs: Float[Tensor, "batch obs"], action: Shaped[Tensor, "batch *act"]) -> Float[Tensor, "batch"]:
         """Expected information gain about the weights, ``(batch,)``, nats: VIME's, averaged over the outcomes that the members expect.
 
         All rows share their noise, so that it depends on (s, a) alone.
@@ -135,7 +136,7 @@ class BayesianDynamics(Dynamics):
         return torch.stack([self._gain(inputs, outcome) for outcome in outcomes]).mean(0)
 
     @torch.no_grad()
-    def information_gain(self, transitions: Transitions) -> Tensor:
+    def information_gain(self, transitions: Transitions) -> Float[Tensor, "batch"]:
         """Information gain of transitions that happened, ``(batch,)``, nats: VIME's bonus before it is normalised."""
         inputs = self._inputs(transitions.obs, transitions.action)
         others = [torch.zeros_like(inputs[:, 0])] * (self.learns_reward + self.learns_ends)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from genrl.models.nn import gradient_step
@@ -199,17 +200,17 @@ class Dynamics(Stateful):
         """Least values of the observations that the model was fitted to, ``(obs,)``."""
         self.register_buffer("high", torch.full((self.obs_dim,), torch.inf))
 
-    def predict(self, obs: Tensor, action: Tensor) -> Prediction:
+    def predict(self, obs: Float[Tensor, "batch obs"], action: Shaped[Tensor, "batch *act"]) -> Prediction:
         """What every member says of ``obs (batch, obs)`` and of actions in the environment's units ``(batch, …)``."""
         raise NotImplementedError
 
-    def predict_own(self, obs: Tensor, action: Tensor) -> Prediction:
+    def predict_own(self, obs: Float[Tensor, "batch obs"], action: Shaped[Tensor, "batch *act"]) -> Prediction:
         """What member ``i mod members`` says of row i, with a member axis of size 1."""
         whole = self.predict(obs, action)
         rows = torch.arange(len(obs), device=obs.device)
         return Prediction(*(field[rows % self.members, rows][None] for field in whole))
 
-    def uncertainty(self, obs: Tensor, action: Tensor) -> Tensor:
+    def uncertainty(self, obs: Float[Tensor, "batch obs"], action: Shaped[Tensor, "batch *act"]) -> Float[Tensor, "batch"]:
         """u(s, a): what the model does not know about the outcome, ``(batch,)``, at least 0; 0 with one member.
 
         Here the variance over members of the mean next observation, averaged over components, in variances of the observations' range;
@@ -219,7 +220,9 @@ class Dynamics(Stateful):
         return (mean - mean.mean(0)).square().mean((0, 2))
 
     @torch.no_grad()
-    def step(self, obs: Tensor, action: Tensor, generator: torch.Generator | None = None) -> Outcome:
+    def step(
+        self, obs: Float[Tensor, "batch obs"], action: Shaped[Tensor, "batch *act"], generator: torch.Generator | None = None
+    ) -> Outcome:
         """One drawn step of every row, each by its own member; without a generator its mean."""
         own = self.predict_own(obs, action)
         next_obs = own.mean[0]

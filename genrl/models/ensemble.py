@@ -8,6 +8,7 @@ from copy import deepcopy
 from typing import Any, Literal
 
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -104,18 +105,18 @@ class Ensemble(Dynamics):
             self.network = ensemble_mlp(members, sizes, nn.SiLU)
         self.optimizer = torch.optim.AdamW(self.network.parameters(), learning_rate, weight_decay=weight_decay, fused=True)
 
-    def predict(self, obs: Tensor, action: Tensor) -> Prediction:
+    def predict(self, obs: Float[Tensor, "batch obs"], action: Shaped[Tensor, "batch *act"]) -> Prediction:
         inputs = self._inputs(obs, action)
         return self._in_units(self.network(inputs.expand(self.members, *inputs.shape)), obs)
 
-    def predict_own(self, obs: Tensor, action: Tensor) -> Prediction:
+    def predict_own(self, obs: Float[Tensor, "batch obs"], action: Shaped[Tensor, "batch *act"]) -> Prediction:
         inputs, n, members = self._inputs(obs, action), len(obs), self.members
         per_member = math.ceil(n / members)
         padded = F.pad(inputs, (0, 0, 0, per_member * members - n)) if n % members else inputs
         raw = self.network(padded.view(per_member, members, -1).transpose(0, 1))
         return self._in_units(raw.transpose(0, 1).reshape(1, per_member * members, -1)[:, :n], obs)
 
-    def uncertainty(self, obs: Tensor, action: Tensor) -> Tensor:
+    def uncertainty(self, obs: Float[Tensor, "batch obs"], action: Shaped[Tensor, "batch *act"]) -> Float[Tensor, "batch"]:
         """Variance over members of the mean target, averaged over components, ``(batch,)``, in variances of the target.
 
         1 is what is left of a model that knows nothing; it is :class:`~genrl.rewards.Disagreement`'s formula.

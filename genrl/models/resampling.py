@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from genrl.transitions import Transitions
@@ -14,7 +15,7 @@ _POISSON = (0.36788, 0.73576, 0.91970, 0.98101, 0.99634, 0.99941)
 _ODD = -7046029254386353131  # 2⁶⁴ / golden ratio, odd, as a signed integer
 
 
-def row_hash(transitions: Transitions) -> Tensor:
+def row_hash(transitions: Transitions) -> Int[Tensor, "batch"]:
     """A 64-bit hash of each transition's numbers, int64 ``(batch,)``; equal rows have equal hashes, whatever stands around them."""
     columns = [field.reshape(len(field), -1).float() + 0.0 for field in transitions[:3]]  # + 0.0: −0 is 0
     bits = torch.cat(columns, dim=1).contiguous().view(torch.int32).long()
@@ -34,7 +35,7 @@ def _uniform(hashes: Tensor, salt: Tensor | int) -> Tensor:
     return ((_mixed(hashes + salt * _ODD) >> 11) & (2**53 - 1)).double() / 2**53
 
 
-def bootstrap(hashes: Tensor, members: int, seed: int = 0) -> Tensor:
+def bootstrap(hashes: Int[Tensor, "batch"], members: int, seed: int = 0) -> Int[Tensor, "member batch"]:
     """How often each member has each row in its bootstrap, ``(member, batch)``: independent Poisson draws of mean 1, for good.
 
     A member lacks 37 % of all rows, and always the same. Without that, refits on redrawn bootstraps make the members alike.
@@ -44,7 +45,7 @@ def bootstrap(hashes: Tensor, members: int, seed: int = 0) -> Tensor:
     return (draws[..., None] > torch.tensor(_POISSON, device=hashes.device)).sum(-1)
 
 
-def follows(transitions: Transitions) -> Tensor:
+def follows(transitions: Transitions) -> Bool[Tensor, "batch"]:
     """Whether each row goes on where the row before it ended, boolean ``(batch,)``; rows stand in the order of time."""
     obs, next_obs = transitions.obs.flatten(1), transitions.next_obs.flatten(1)
     goes_on = torch.zeros(len(obs), dtype=torch.bool, device=obs.device)
@@ -52,7 +53,7 @@ def follows(transitions: Transitions) -> Tensor:
     return goes_on
 
 
-def held_out(transitions: Transitions, share: float, length: int = 10) -> Tensor:
+def held_out(transitions: Transitions, share: float, length: int = 10) -> Bool[Tensor, "batch"]:
     """Rows on which no member is fitted, boolean ``(batch,)``: stretches of ``length`` successive rows, about ``share`` of all."""
     goes_on = follows(transitions)
     length = length if goes_on.double().mean() > 0.5 else 1
@@ -63,7 +64,7 @@ def held_out(transitions: Transitions, share: float, length: int = 10) -> Tensor
     return held
 
 
-def windows(transitions: Transitions, length: int, among: Tensor | None = None) -> Tensor:
+def windows(transitions: Transitions, length: int, among: Bool[Tensor, "batch"] | None = None) -> Int[Tensor, "window length"]:
     """Row indices of all stretches of ``length`` successive rows, ``(window, length)``; only of rows that are ``among`` where given."""
     n = transitions.batch_size
     joined = follows(transitions)
