@@ -33,8 +33,11 @@ from genrl.rewards import (
     Transitions,
 )
 from genrl.rewards.images import AsImage
+from genrl.sb3.batches import Rows
+from genrl.sb3.hooks import LendingPart
+from genrl.sb3.plugged import PluggedCallback
 from genrl.spaces import flat, flat_size, unflat
-from tests.rewards.clock import Clock, ClockReward
+from tests.rewards.clock import Clock, ClockReward, Spy
 
 CURIOUS: list[type[RewardModel]] = [VIME, RND, ICM, Disagreement, PredictionError, StateEntropy, SimHashCounts]
 IMAGE = spaces.Box(0, 255, (16, 12, 3), np.uint8)
@@ -252,3 +255,31 @@ def test_flat_is_gymnasiums_flatten_for_a_batch_and_unflat_its_inverse(space: sp
 
 def to_torch(value: Any) -> Any:
     return {key: to_torch(part) for key, part in value.items()} if isinstance(value, dict) else torch.as_tensor(value)
+
+
+@pytest.mark.parametrize("kind", ["dict", "discrete", "matrix"])
+@pytest.mark.parametrize("name", ["SAC", "DQN"])
+def test_rows_that_are_lent_reach_the_learner_in_the_form_of_its_observations(name: str, kind: str) -> None:
+    model = shown_learner(name, kind)
+    shown = [seen(kind, np.array([100 * i + i, i, 0.5], dtype=np.float32)) for i in range(2)]
+    space = model.observation_space
+    own = np.stack([spaces.flatten(space, obs) for obs in shown]) if kind == "dict" else np.stack(shown)
+    obs = torch.as_tensor(own, dtype=torch.float32)
+    action = torch.zeros(2, dtype=torch.int64) if name == "DQN" else torch.tensor([[1.0, 0.25], [-1.0, 0.5]])
+
+    class Lender(PluggedCallback):
+        def _part(self) -> LendingPart:
+            rows = Rows(Transitions(obs, action, obs, torch.zeros(2, dtype=torch.bool)), torch.tensor([5.0, 6.0]))
+            return LendingPart("lender", 0.25, lambda n: rows)
+
+    found: list[Any] = []
+    spy = Spy(lambda spy: found.append(model.replay_buffer.sample(8)) if spy.n_calls == 24 else None)
+    model.learn(80, callback=[Lender(), RewardCallback(Keeps(space, model.action_space)), spy])
+    assert found[0].rewards[-2:, 0].tolist() == [5.0, 6.0]
+    for batch in (found[0].observations, found[0].next_observations):
+        if kind == "dict":
+            for key, part in batch.items():
+                assert part.shape[0] == 8
+                np.testing.assert_array_equal(part[-2:].numpy().reshape(2, -1), np.stack([one[key] for one in shown]).reshape(2, -1))
+        else:
+            np.testing.assert_array_equal(batch[-2:].numpy().reshape(2, -1), np.stack(shown).reshape(2, -1))
