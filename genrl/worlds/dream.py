@@ -103,7 +103,8 @@ class DreamVecEnv(VecEnv):
             )
         self._starts = obs.to(self._like)
         self._threshold, self._calibrated_on = 0.0, 0
-        reach = self.margin * (self.dynamics.high - self.dynamics.low)
+        # An entry that never varied may move by rounding; a model that was not fitted has an infinite range, and no bounds.
+        reach = self.margin * (self.dynamics.high - self.dynamics.low).clamp_min(1e-3).nan_to_num(0.0, posinf=0.0)
         self._low, self._high = self.dynamics.low - reach, self.dynamics.high + reach
 
     @property

@@ -95,6 +95,15 @@ class TestEnds:
         assert infos[2]["terminal_observation"].tolist() == [4, 4]  # a quarter of the range beyond the highest
         assert env.counters["clipped"] == 3
 
+    def test_an_entry_that_never_varied_is_not_clipped_for_its_rounding(self):
+        model = LinearGaussian(apart=1e-6, members=2)
+        model.low, model.high = torch.zeros(2), torch.tensor([1.0, 0.0])
+        _, _, done, _ = dream(model, torch.zeros(1, 2)).step(0 * PUSH)
+        assert not done.any()
+
+    def test_a_margin_of_0_is_no_bound_where_no_range_is_known(self):
+        assert not dream(margin=0.0).step(PUSH)[2].any()
+
     def test_observations_stay_in_the_space(self):
         model = LinearGaussian()
         model.observation_space = spaces.Box(-1, 1, (2,), np.float32)
