@@ -13,10 +13,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from genrl.errors import one_line
+from genrl.reading import RATIO, ROOM, FileError, open_regular, parse_json
+
 __all__ = ["load_state", "save_state", "write_whole"]
 
 _TENSOR = "__tensor__"
 _PAIRS = "__pairs__"
+HEADER = 32 * 2**20
+"""Bytes of the names, shapes and plain values of a state, at most."""
 
 
 def write_whole(path: str | Path, content: bytes) -> None:
@@ -64,20 +69,32 @@ def load_state(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no state file {path}")
+    _check_header(path)
     try:
         with safe_open(path, framework="pt") as file:
             structure = (file.metadata() or {}).get("state")
             if structure is None:
                 raise ValueError(f"{path} is a safetensors file but holds no genrl state; it needs one that save_state wrote")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        state: dict[str, Any] = _unpack(json.loads(structure), tensors)
     except SafetensorError as error:
         raise ValueError(f"{path} is not a whole safetensors file ({error}); restore it from a copy") from error
-    except (json.JSONDecodeError, KeyError) as error:
-        raise ValueError(
-            f"{path} is a safetensors file but save_state did not write it ({error}); it needs one that save_state wrote"
-        ) from error
-    return state
+    except MemoryError as error:
+        raise ValueError(f"{path} does not fit into the memory that is left; end other programs, or go on elsewhere") from error
+    try:
+        return dict(_unpack(parse_json(structure, str(path)), tensors))
+    except (KeyError, TypeError, ValueError) as error:
+        given = f"{path} is a safetensors file but save_state did not write it ({one_line(error)})"
+        raise ValueError(f"{given}; it needs one that save_state wrote") from error
+
+
+def _check_header(path: Path) -> None:
+    """Refuse a header that is too long to be parsed, and a file with holes in place of its tensors."""
+    with open_regular(path) as file:
+        length, about = int.from_bytes(file.read(8), "little"), os.fstat(file.fileno())
+    if HEADER < length < about.st_size:
+        raise FileError(f"{path} has a header of {length:,} bytes, which save_state does not write; restore it from a copy")
+    if about.st_size > ROOM and about.st_size > RATIO * 512 * about.st_blocks:
+        raise FileError(f"{path} has {about.st_size:,} bytes, almost all of them holes; restore it from a copy")
 
 
 def _pack(value: Any, tensors: dict[str, Tensor], name: str) -> Any:

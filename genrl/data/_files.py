@@ -9,6 +9,7 @@ import h5py
 
 from genrl.data import _minari, _npz
 from genrl.data._episode import DemonstrationError, Episode
+from genrl.reading import FileError, open_regular
 
 __all__ = ["read"]
 
@@ -23,8 +24,11 @@ def read(path: Path) -> tuple[list[Episode], dict[str, Any]]:
     if not path.exists():
         raise FileNotFoundError(f"there are no demonstrations at {path}; give an HDF5 or npz file, or the folder of a Minari data set")
     file = _minari.find_file(path) if path.is_dir() else path
-    with file.open("rb") as opened:
-        start = opened.read(4)
+    try:
+        with open_regular(file) as opened:
+            start = opened.read(4)
+    except FileError as error:
+        raise DemonstrationError(str(error)) from error
     if start == b"\x89HDF" or h5py.is_hdf5(file):
         return _minari.read(file)
     if start == b"PK\x03\x04":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from genrl.data.images import ImageError, Images, size
+from genrl.reading import FileError, check_decoded, open_regular
 
 __all__ = ["read_folder"]
 
@@ -16,6 +18,8 @@ _ENDINGS = {".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".
 # Pillow tells a format by its content, whatever the ending. Of its other formats EPS starts a program, Ghostscript, and TIFF scrambles
 # pictures that are to be turned by 90° (Pillow 13.0).
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "WEBP")
+LARGEST = 2**24
+"""Pixels of a picture, at most."""
 _LITTER = {"thumbs.db", "desktop.ini"}
 _PARTS = {"train", "training", "test", "testing", "val", "valid", "validation"}
 
@@ -51,7 +55,14 @@ def _whole(path: Path) -> Images:
     files = [(file, label) for label, folder in enumerate(classes or [path]) for file in _class(folder, inner=bool(classes))]
     if not files:
         raise ImageError(f"{path} has no images; put {', '.join(sorted(_ENDINGS))} files into it, or into a folder for each class")
-    pictures = [_picture(file) for file, _ in files]
+    pictures, held, stored = [], 0, 0
+    for file, _ in files:
+        pictures.append(_picture(file))
+        held, stored = held + pictures[-1].numel(), stored + file.stat().st_size
+        try:
+            check_decoded(path, held, stored)
+        except FileError as error:
+            raise ImageError(str(error)) from error
     grey = all(picture.shape[0] == 1 for picture in pictures)
     pixels = pictures if grey else [picture.expand(3, -1, -1) for picture in pictures]
     for (file, _), picture in zip(files, pixels, strict=True):
@@ -94,7 +105,7 @@ def _picture(file: Path) -> Tensor:
 
     Image.init()
     try:
-        with Image.open(file, formats=[name for name in _FORMATS if name in Image.OPEN]) as picture:
+        with open_regular(file) as opened, Image.open(opened, formats=[name for name in _FORMATS if name in Image.OPEN]) as picture:
             _refuse(file, picture)
             grey = picture.mode in ("1", "L", "LA")
             upright = ImageOps.exif_transpose(picture)
@@ -103,13 +114,21 @@ def _picture(file: Path) -> Tensor:
             pixels = np.asarray(upright.convert("L" if grey else "RGB"))
     except ImageError:
         raise
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except FileError as error:
+        raise ImageError(str(error)) from error
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, MemoryError, Image.DecompressionBombError, struct.error) as error:
         raise ImageError(f"{file} is no image that can be read; remove it from the folder") from error
     return torch.as_tensor(np.array(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)))
 
 
 def _refuse(file: Path, picture: object) -> None:
-    """Refuse pixels of more than a byte, which Pillow would clip or cut, and all frames after the first, which it would drop."""
+    """Refuse what would be enormous or incomplete.
+
+    That is: too many pixels; pixels of more than a byte, which Pillow would clip or cut; all frames after the first, which it would drop.
+    """
+    width, height = getattr(picture, "size", (0, 0))
+    if width * height > LARGEST:
+        raise ImageError(f"{file} has {width:,} × {height:,} pixels, more than are read; make it smaller")
     deep = {str(part) for part in getattr(picture, "tile", ()) if ";16" in str(part)}
     mode, frames = str(getattr(picture, "mode", "")), getattr(picture, "n_frames", 1)
     if mode.startswith(("I", "F")) or deep:

@@ -15,8 +15,10 @@ import h5py
 import numpy as np
 
 from genrl.data._episode import FIELDS, DemonstrationError, Episode, one_line
+from genrl.data._hdf5 import Bounded
 from genrl.data._layouts import from_arrays, is_known
 from genrl.files import write_whole
+from genrl.reading import FileError, parse_json, read_json
 
 __all__ = ["MAIN_FILE", "file_content", "find_file", "read", "write_folder"]
 
@@ -53,14 +55,17 @@ def read(path: Path) -> tuple[list[Episode], dict[str, Any]]:
     """
     try:
         with h5py.File(path, "r") as file:
-            metadata = _metadata(file, path)
-            groups = [file[name] for name in file if re.fullmatch(r"episode_\d+", name)]  # items() would skip what is broken
-            if not groups and is_known(file):
-                return from_arrays(str(path), file, lambda name: _array(file, name, str(path))), metadata
+            bounded = Bounded(file, path)
+            metadata = _metadata(file, bounded)
+            names = bounded.members(file)
+            groups = [bounded.member(file, name) for name in names if re.fullmatch(r"episode_\d+", name)]
+            if not groups and is_known(names):
+                return from_arrays(str(path), names, lambda name: _array(bounded, file, name, str(path))), metadata
             if not groups:
                 given = f"{path} is HDF5 but has no episode_0, episode_1, … as Minari writes them"
-                raise DemonstrationError(f"{given} (it has {', '.join(file) or 'nothing'}); give one that has")
-            return [_episode(group, f"{path}, episode {_number(group)}", metadata) for group in sorted(groups, key=_number)], metadata
+                raise DemonstrationError(f"{given} (it has {_some(names) or 'nothing'}); give one that has")
+            numbered = sorted(((_number(bounded, group), group) for group in groups), key=lambda pair: pair[0])
+            return [_episode(bounded, group, k, f"{path}, episode {k}", metadata) for k, group in numbered], metadata
     except DemonstrationError:
         raise
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:  # whatever h5py says of broken bytes
@@ -107,49 +112,59 @@ def write_folder(folder: Path, episodes: Sequence[Episode], metadata: Mapping[st
         data.parent.rename(folder)
 
 
-def _episode(group: h5py.Group, where: str, metadata: Mapping[str, Any]) -> Episode:
-    observations, actions, rewards, terminations, truncations = (_array(group, name, where) for name in FIELDS)
+def _episode(bounded: Bounded, group: h5py.Group, number: int, where: str, metadata: Mapping[str, Any]) -> Episode:
+    observations, actions, rewards, terminations, truncations = (_array(bounded, group, name, where) for name in FIELDS)
     shape = metadata.get("observation_space", {}).get("shape")
     if shape is not None and tuple(shape) != (stored := observations.shape[1:]):
         advice = "record images with jpeg_encoding=False, or mend the metadata"
         raise DemonstrationError(f"{where} has observations of shape {stored}, but its metadata say {tuple(shape)}; {advice}")
-    kept = np.flatnonzero(_array(group, _KEPT, where)) if _KEPT in group else None
-    seed = group.attrs.get("seed")
-    number, seed = _number(group), None if seed is None else int(seed)
+    kept = np.flatnonzero(_array(bounded, group, _KEPT, where)) if _KEPT in group else None
+    seed = bounded.attribute(group, "seed")
+    seed = None if seed is None else int(seed)
     return Episode(observations, actions, rewards, terminations, truncations, id=number, seed=seed, kept=kept)
 
 
-def _number(group: h5py.Group) -> int:
-    return int(group.attrs.get("id", group.name.removeprefix("/episode_")))
+def _number(bounded: Bounded, group: h5py.Group) -> int:
+    number = bounded.attribute(group, "id")
+    return int(group.name.removeprefix("/episode_") if number is None else number)
 
 
-def _array(group: h5py.Group, name: str, where: str) -> np.ndarray:
+def _array(bounded: Bounded, group: h5py.Group, name: str, where: str) -> np.ndarray:
     if name not in group:
-        raise DemonstrationError(f"{where} has no {name} (it has {', '.join(group)}); record it again")
-    item = group[name]
+        raise DemonstrationError(f"{where} has no {name} (it has {_some(bounded.members(group))}); record it again")
+    item = bounded.member(group, name)
     if not isinstance(item, h5py.Dataset):
         advice = "flatten them (gymnasium.wrappers.FlattenObservation) before recording"
-        raise DemonstrationError(f"{where} has nested {name} ({', '.join(item)}), but genrl takes one array; {advice}")
-    if item.is_virtual or item.external:  # missing files behind these would read as zeros
-        raise DemonstrationError(f"{where} has {name} that lie in other files; copy them into this one (h5repack)")
-    array: np.ndarray = item[()]
-    return array
+        raise DemonstrationError(f"{where} has nested {name} ({_some(bounded.members(item))}), but genrl takes one array; {advice}")
+    return bounded.array(item, where, name)
 
 
-def _metadata(file: h5py.File, path: Path) -> dict[str, Any]:
+def _some(names: Sequence[str]) -> str:
+    """The first names of many."""
+    return ", ".join(names[:10]) + (f" and {len(names) - 10:,} more" if len(names) > 10 else "")
+
+
+def _metadata(file: h5py.File, bounded: Bounded) -> dict[str, Any]:
     """Of the root's attributes or of the metadata.json beside the file; without what can be derived from the episodes."""
-    found = {name: _parsed(_plain(value)) for name, value in file.attrs.items()}
+    path = bounded.path
+    found = {name: _parsed(_plain(value)) for name, value in bounded.attributes(file).items()}
     beside = path.with_name(_METADATA)
     if not set(_JSON) & set(found) and beside.is_file():
-        path, found = beside, _parsed(beside.read_text(encoding="utf-8", errors="replace"))
-        if not isinstance(found, dict):
-            raise DemonstrationError(f"{beside} is not a JSON object, as Minari's metadata are; restore it from a copy")
+        path, found = beside, _beside(beside)
     known = {name: value for name, value in found.items() if value is not None and name not in _DERIVED}
     for name in set(_JSON) & set(known):
         known[name] = _parsed(known[name])  # Minari puts JSON in its JSON
         if not isinstance(known[name], dict):
             raise DemonstrationError(f"{path} has {name} that is not a JSON object; restore it from a copy")
     return known
+
+
+def _beside(path: Path) -> dict[str, Any]:
+    """The metadata.json of a folder."""
+    try:
+        return read_json(path)
+    except FileError as error:
+        raise DemonstrationError(str(error)) from error
 
 
 def _plain(value: Any) -> Any:
@@ -165,8 +180,8 @@ def _parsed(value: Any) -> Any:
     if not (isinstance(value, str) and value.lstrip().startswith(("{", "[", '"'))):
         return value
     try:
-        return json.loads(value)
-    except (ValueError, RecursionError):
+        return parse_json(value, "metadata")
+    except FileError:
         return value
 
 

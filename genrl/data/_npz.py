@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -15,6 +13,7 @@ import numpy as np
 
 from genrl.data._episode import FIELDS, DemonstrationError, Episode, one_line
 from genrl.data._layouts import from_arrays
+from genrl.reading import FileError, open_arrays, parse_json
 
 __all__ = ["file_content", "read"]
 
@@ -28,13 +27,15 @@ def read(path: Path) -> tuple[list[Episode], dict[str, Any]]:
         DemonstrationError: truncated, of no known layout, or a field that is needed is pickled.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open_arrays(path) as file:
             if _HEADER in file:
-                return _own({name: _field(file, name, path) for name in (_HEADER, *FIELDS)})
-            return from_arrays(str(path), file, lambda name: _field(file, name, path)), {}
+                return _own(path, {name: file[name] for name in (_HEADER, *FIELDS)})
+            return from_arrays(str(path), file, file.__getitem__), {}
+    except FileError as error:
+        raise DemonstrationError(str(error)) from error
     except DemonstrationError:
         raise
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+    except (KeyError, ValueError, TypeError, MemoryError) as error:
         raise DemonstrationError(f"{path} is not a whole npz file ({one_line(error)}); restore it from a copy") from error
 
 
@@ -57,8 +58,8 @@ def file_content(episodes: Sequence[Episode], metadata: Mapping[str, Any]) -> by
     return buffer.getvalue()
 
 
-def _own(arrays: Mapping[str, np.ndarray]) -> tuple[list[Episode], dict[str, Any]]:
-    header = json.loads(arrays[_HEADER].tobytes())
+def _own(path: Path, arrays: Mapping[str, np.ndarray]) -> tuple[list[Episode], dict[str, Any]]:
+    header = parse_json(arrays[_HEADER].tobytes(), str(path))
     rows = header["episodes"]
     steps = [row["steps"] for row in rows]
     counts = {"observations": [row["steps"] + row["last_successor"] for row in rows]}
@@ -76,13 +77,3 @@ def _cut(name: str, values: np.ndarray, counts: Sequence[int]) -> list[np.ndarra
     if len(values) != sum(counts):
         raise ValueError(f"{len(values)} {name} where its header says {sum(counts)}")
     return [values[first:end] for first, end in pairwise(accumulate(counts, initial=0))]
-
-
-def _field(file: np.lib.npyio.NpzFile, name: str, path: Path) -> np.ndarray:
-    try:
-        return np.asarray(file[name])
-    except ValueError as error:
-        if "allow_pickle" not in str(error):
-            raise
-        advice = "save it as an array of numbers"
-        raise DemonstrationError(f"{path} has {name} as pickled objects, which can run code and are never loaded; {advice}") from error

@@ -5,8 +5,8 @@ from __future__ import annotations
 import gzip
 import os
 import struct
-import zipfile
 import zlib
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,8 @@ from torch import Tensor
 
 from genrl.data._image_folders import read_folder
 from genrl.data.images import ImageData, ImageError, Images
+from genrl.errors import one_line
+from genrl.reading import FileError, check_decoded, open_arrays, open_regular
 
 __all__ = ["load_images"]
 
@@ -47,7 +49,7 @@ def load_images(source: str | Path, root: str | Path | None = None, *, held_out:
     path = Path(source)
     if path.is_dir():
         found = read_folder(path)
-    elif path.suffix == ".npz":
+    elif path.suffix == ".npz" and path.exists():
         found = _npz(path)
     elif path.is_file():
         raise ImageError(f"{path} is no .npz; give {', '.join(NAMED)}, an .npz, or a folder of images")
@@ -117,19 +119,39 @@ def _find(name: str, file: str, root: str | Path | None) -> Path:
         ) from error
 
 
+MAGIC = b"\x00\x00\x08"
+"""How an IDX file of bytes begins; the number of axes follows."""
+
+
 def _idx(path: Path) -> np.ndarray:
     """An array of the IDX format: two zero bytes, the type, the number of axes, their sizes, the values."""
     try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        content = _unpacked(path)
     except (OSError, EOFError, zlib.error) as error:
-        raise ImageError(f"{path} is broken ({error}); delete it, and it will be downloaded again") from error
-    if len(content) < 4 or content[:3] != b"\x00\x00\x08":
+        raise ImageError(f"{path} is broken ({one_line(error)}); delete it, and it will be downloaded again") from error
+    if len(content) < 4 or content[:3] != MAGIC:
         raise ImageError(f"{path} is no IDX file of bytes; delete it, and it will be downloaded again")
     axes = content[3]
     shape = struct.unpack_from(f">{axes}I", content, 4) if len(content) >= 4 + 4 * axes else (-1,)
-    if len(content) - 4 - 4 * axes != int(np.prod(shape, dtype=np.int64)):
+    if len(content) - 4 - 4 * axes != prod(shape):
         raise ImageError(f"{path} is truncated: it says that it has {shape} bytes; delete it, and it will be downloaded again")
     return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(shape)
+
+
+def _unpacked(path: Path) -> bytes:
+    """The content of an IDX file, of which not more is unpacked than its first bytes say."""
+    try:
+        with open_regular(path) as file:
+            opened = gzip.GzipFile(fileobj=file) if path.suffix == ".gz" else file
+            start = opened.read(4)
+            if start[:3] != MAGIC or len(start) < 4:
+                return start
+            start += opened.read(4 * start[3])
+            declared = prod(struct.unpack(f">{len(start) // 4 - 1}I", start[4 : len(start) // 4 * 4]))
+            check_decoded(path, declared, os.fstat(file.fileno()).st_size)
+            return start + opened.read(declared + 1)
+    except FileError as error:
+        raise ImageError(str(error)) from error
 
 
 # --- npz ---
@@ -137,20 +159,10 @@ def _idx(path: Path) -> np.ndarray:
 
 def _npz(path: Path) -> Images | tuple[Images, Images]:
     try:
-        with path.open("rb") as content:
-            if not zipfile.is_zipfile(content):
-                raise ImageError(f"{path} is no npz file, whatever its name; save one with numpy.savez")
-        with np.load(path, allow_pickle=False) as file:
-            found = {name: file[name] for name in file.files}
-    except FileNotFoundError as error:
-        raise ImageError(f"there are no images at {path}") from error
-    except ImageError:
-        raise
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, ValueError, RuntimeError) as error:
-        if "allow_pickle" in str(error):
-            raise ImageError(f"{path} holds pickled objects, which are never read; save plain arrays of bytes") from error
-        raise ImageError(f"{path} is broken ({error}); save it anew with numpy.savez") from error
-    arrays = {name: array for name, array in found.items() if isinstance(array, np.ndarray)}  # numpy gives other files as bytes
+        with open_arrays(path) as file:
+            found, arrays = list(file), {name: file[name] for name in file if file.is_array(name)}
+    except FileError as error:
+        raise ImageError(str(error)) from error
     parts = [("x_train", "y_train"), ("x_test", "y_test")] if {"x_train", "x_test"} <= set(arrays) else [("images", "labels")]
     if not {images for images, _ in parts} <= set(arrays):
         raise ImageError(f"{path} has {', '.join(arrays) or 'no arrays'}, but needs images (and labels), or x_train and x_test")

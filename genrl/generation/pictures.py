@@ -20,6 +20,7 @@ from genrl.generation.images import RunImages
 from genrl.generation.judging import judged_images
 from genrl.models.base import ImageModel
 from genrl.models.capabilities import ClassSampler, Completer, Decoder, Encoder, LatentSampler, Sampler
+from genrl.reading import open_arrays
 from genrl.runs.pictures import INK
 
 __all__ = ["SamplesOverTime", "as_bytes", "draw", "grid"]
@@ -89,7 +90,7 @@ class SamplesOverTime:
         """The epochs and their rows of samples."""
         if not self.path.is_file():
             return [], []
-        with np.load(self.path, allow_pickle=False) as file:
+        with open_arrays(self.path) as file:
             return file["epochs"].tolist(), list(file["images"])
 
 

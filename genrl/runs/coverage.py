@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-__all__ = ["Coverage"]
+from genrl.errors import RunError, one_line
+from genrl.reading import open_arrays
+
+__all__ = ["Coverage", "read_histogram"]
+
+MOST = 2**20
+"""Bins of a histogram that is read, at most; a run writes up to 64 along an axis."""
 
 
 class Coverage:
@@ -85,3 +92,24 @@ class Coverage:
         self.width = np.array(state["width"], dtype=float)
         self.start = np.array(state["start"], dtype=np.int64)
         self.counts = state["counts"].numpy().copy()
+
+
+def read_histogram(path: Path) -> tuple[np.ndarray, list[np.ndarray], list[str]]:
+    """Counts, edges and names of the axes of a run's coverage.npz.
+
+    Raises:
+        RunError: it is none, or larger than a run writes.
+    """
+    with open_arrays(path) as file:
+        try:
+            counts, names = file["counts"], [str(name) for name in file["names"].tolist()]
+            edges = [file[f"edges_{axis}"] for axis in "xy"[: counts.ndim]] if counts.size else []
+        except (KeyError, TypeError) as error:
+            raise RunError(f"{path} has no {one_line(error)}, as a run writes it; restore it from a copy") from error
+    fits = counts.ndim == len(names) and counts.ndim in (1, 2) and counts.size <= MOST and counts.dtype.kind in "iu"
+    for axis, values in enumerate(edges if fits else ()):
+        fits = fits and values.shape == (counts.shape[axis] + 1,) and values.dtype.kind == "f"
+        fits = fits and bool(np.isfinite(values).all()) and bool((np.diff(values) > 0).all())
+    if not fits:
+        raise RunError(f"{path} is no histogram of a run; restore it from a copy")
+    return counts, edges, names

@@ -18,12 +18,15 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from genrl.errors import RunError, command, did_you_mean
+from genrl.errors import RunError, command, did_you_mean, one_line
 from genrl.files import write_whole
+from genrl.reading import TABLE, read_json, read_text
 
 __all__ = ["RunDirectory", "about"]
 
 
+ROWS = 2_000_000
+"""Lines of a CSV file, at most."""
 WRITTEN = {".csv", ".json", ".npz", ".safetensors", ".zip"}
 """Endings of the files that a run writes while it trains."""
 
@@ -97,13 +100,9 @@ class RunDirectory:
         """A JSON file of this directory.
 
         Raises:
-            RunError: it is no JSON.
+            RunError: it is no JSON object, or can't be read.
         """
-        try:
-            content: dict[str, Any] = json.loads(path.read_text())
-        except ValueError as error:
-            raise RunError(f"{path} is not valid JSON ({error}); restore it from a copy") from error
-        return content
+        return read_json(path)
 
     def write_json(self, path: Path, content: Mapping[str, Any]) -> None:
         """Write whole; numbers that are not finite become null."""
@@ -124,13 +123,29 @@ class RunDirectory:
 
     def read_episodes(self) -> list[dict[str, str]]:
         """Rows of episodes.csv that are whole."""
-        return [row for row in read_csv(self.episodes) if row["seconds"]] if self.episodes.is_file() else []
+        rows = read_csv(self.episodes) if self.episodes.is_file() else []
+        try:
+            whole = [row for row in rows if row["seconds"]]
+            for row in whole:
+                int(row["step"]), float(row["return"])
+        except (KeyError, ValueError, TypeError) as error:
+            raise RunError(f"{self.episodes} is not what a run writes ({one_line(error)}); restore it from a copy") from error
+        return whole
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
-    """Rows of a CSV file whose last line ended: a kill can cut the last one."""
-    text = path.read_text()
-    return list(csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1])))
+    """Rows of a CSV file whose last line ended: a kill can cut the last one.
+
+    Raises:
+        RunError: it is no CSV file, too large, or can't be read.
+    """
+    text = read_text(path, TABLE)
+    if text.count("\n") > ROWS:
+        raise RunError(f"{path} has {text.count(chr(10)):,} lines, more than are read; restore it from a copy")
+    try:
+        return list(csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1])))
+    except csv.Error as error:
+        raise RunError(f"{path} is no CSV file ({one_line(error)}); restore it from a copy") from error
 
 
 def _csv(columns: Iterable[str], rows: list[dict[str, str]]) -> str:

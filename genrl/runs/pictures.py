@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from genrl.files import write_whole
+from genrl.runs.coverage import read_histogram
 from genrl.runs.directory import RunDirectory, read_csv
 
 if TYPE_CHECKING:
@@ -168,17 +169,15 @@ def _discriminator(run: RunDirectory, title: str) -> None:
 def _coverage(run: RunDirectory, title: str) -> None:
     if not run.coverage.is_file():
         return
-    with np.load(run.coverage, allow_pickle=False) as file:
-        content = dict(file)
-    counts, names = content["counts"], content["names"].tolist()
+    counts, edges, names = read_histogram(run.coverage)
     if not counts.size:
         return
     figure, axes = new_figure(title, width=5.6, height=4.4)
     if len(names) == 1:
-        axes.stairs(counts, content["edges_x"], fill=True, color=BLUE)
+        axes.stairs(counts, edges[0], fill=True, color=BLUE)
         axes.set_ylabel("visits")
     else:
-        _map(figure, axes, counts, [content["edges_x"], content["edges_y"]])
+        _map(figure, axes, counts, edges)
         axes.set_ylabel(_axis_name(names[1]))
     axes.set_xlabel(_axis_name(names[0]))
     save_figure(run, "coverage", figure)

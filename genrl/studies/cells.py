@@ -19,6 +19,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from genrl.errors import RunError, one_line
+from genrl.reading import open_appending, read_json
 from genrl.runs.config import RunConfig
 from genrl.runs.directory import RunDirectory
 
@@ -75,11 +76,13 @@ class CellState:
 
     def read(self) -> dict[str, Any]:
         """``failures``: errors, oldest first; ``refused``: no try will help; ``runner``: host and process that train it, or trained it."""
-        try:
-            content: dict[str, Any] = json.loads(self.path.read_text())
-        except FileNotFoundError:
-            content = {}
-        return {"failures": [], "refused": False, "runner": None} | content
+        content = read_json(self.path) if self.path.is_file() else {}
+        known = {"failures": [], "refused": False, "runner": None} | content
+        failures, runner = known["failures"], known["runner"]
+        whole = runner is None or (isinstance(runner, dict) and isinstance(runner.get("host"), str) and isinstance(runner.get("pid"), int))
+        if not whole or not isinstance(failures, list) or not all(isinstance(error, str) for error in failures):
+            raise RunError(f"{self.path} is not what genrl wrote; delete it")
+        return known
 
     def change(self, **values: Any) -> None:
         """Change some of the values, and write the file."""
@@ -166,7 +169,7 @@ def is_finished(run: RunDirectory) -> bool:
 
 def _sees_the_study(job: Job) -> bool:
     token = job.path.parent.parent / "study.json"
-    return token.is_file() and json.loads(token.read_text()).get("token") == job.study
+    return token.is_file() and read_json(token).get("token") == job.study
 
 
 def _run_elsewhere(job: Job) -> CellOutcome:
@@ -194,7 +197,7 @@ def _output_to(path: Path) -> Iterator[None]:
         yield
         return
     sys.stdout.flush(), sys.stderr.flush()
-    with path.open("ab") as file:
+    with open_appending(path) as file:
         file.write(f"--- {time.strftime('%Y-%m-%dT%H:%M:%S')} process {os.getpid()}\n".encode())
         file.flush()
         for number in (1, 2):

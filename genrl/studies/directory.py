@@ -11,7 +11,8 @@ from typing import Any
 from filelock import FileLock
 
 from genrl.errors import RunError, did_you_mean
-from genrl.studies.matrix import Study
+from genrl.reading import FileError, read_json, read_text
+from genrl.studies.matrix import STUDY, Study
 
 __all__ = ["FORMAT", "open_directory", "open_study", "read_about"]
 
@@ -58,13 +59,21 @@ def read_about(directory: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        about = json.loads(path.read_text())
+        about = read_json(path)
         version = about["format"]
-    except (ValueError, KeyError, TypeError) as error:
+        _check_name(about["name"])
+        _check_name(about["token"])
+    except (ValueError, KeyError) as error:
         raise RunError(f"{path} is not what genrl wrote; restore it from a copy, or choose another --out") from error
     if version != FORMAT:
         raise RunError(f"{directory} holds a study of format {version}, this version of genrl has format {FORMAT}; choose another --out")
-    return dict(about)
+    return about
+
+
+def _check_name(name: Any) -> None:
+    """Refuse a study's name that is no name of a file: results are written under it."""
+    if not isinstance(name, str) or not name.isprintable() or name.startswith(".") or not 0 < len(name) <= 150 or {"/", "\\"} & set(name):
+        raise ValueError(f"{name!r} is no name")
 
 
 def open_study(directory: str | Path) -> Study:
@@ -80,7 +89,7 @@ def open_study(directory: str | Path) -> Study:
         raise RunError(f"{directory} holds no study{did_you_mean(str(directory), others) or '; train one with `genrl study FILE.toml`'}")
     path = directory / "study.toml"
     try:
-        study = Study.parse(path.read_text(encoding="utf-8"), about["name"], directory, str(path))
-    except OSError as error:
-        raise RunError(f"{path} can't be read ({error.strerror}); run `genrl study` again") from error
+        study = Study.parse(read_text(path, STUDY), about["name"], directory, str(path))
+    except FileError as error:
+        raise RunError(f"{error}; or run `genrl study` again") from error
     return replace(study, source=str(about.get("file", "")))

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import os
 import re
 import tomllib
 from collections.abc import Collection, Iterable, Mapping
@@ -14,13 +15,19 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from genrl.errors import RunError, did_you_mean
+from genrl.errors import RunError, did_you_mean, one_line
+from genrl.reading import DECODED, FileError, open_regular, read_text
 from genrl.runs.config import DreamConfig, ExploreConfig, ImitateConfig, RunConfig
 
 __all__ = ["Cell", "Study", "StudySettings", "Task"]
 
 COMMANDS: dict[str, type[RunConfig]] = {kind.command: kind for kind in (ExploreConfig, ImitateConfig, DreamConfig)}
 """What a cell can be."""
+
+STUDY = 2**20
+"""Bytes of a study's TOML, at most."""
+MOST = 10_000
+"""Cells of a study, and seeds, at most."""
 
 NO_DIFFERENCE = {"out", "pictures", "tensorboard", "checkpoint_every"}
 """Fields that change no number of a run, and so not which cell it is."""
@@ -134,10 +141,10 @@ class Study:
         """
         path = Path(path)
         try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is no text"
-            raise RunError(f"{path} can't be read ({reason}); give the TOML file of a study, such as demos/studies/quick.toml") from error
+            text = read_text(path, STUDY)
+        except FileError as error:
+            reason = str(error).partition("; ")[0]
+            raise RunError(f"{reason}; give the TOML file of a study, such as demos/studies/quick.toml") from error
         return cls.parse(text, path.stem, Path(out) if out is not None else Path("runs") / path.stem, str(path))
 
     @classmethod
@@ -150,7 +157,9 @@ class Study:
         try:
             content = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
-            raise RunError(f"{source} is not TOML ({error})") from error
+            raise RunError(f"{source} is not TOML ({one_line(error)})") from error
+        except RecursionError as error:
+            raise RunError(f"{source} is nested too deep for a study") from error
         try:
             return cls._build(content, text, name, directory, source)
         except RunError as error:
@@ -169,6 +178,8 @@ class Study:
             _known(f"[methods.{key}]", table, fields)
         task_runs = {key: {name: table[name] for name in table if name in fields} for key, table in task_tables.items()}
         _not_empty(settings, tasks, methods)
+        if (count := len(tasks) * len(methods) * len(settings.seeds)) > MOST:
+            raise RunError(f"the matrix has {count:,} cells, but must have at most {MOST:,}; split it")
         cells = []
         for seed in settings.seeds:
             for task, of_task in task_runs.items():
@@ -221,8 +232,17 @@ def identity(config: RunConfig) -> str:
 @lru_cache
 def _digest(demos: Path) -> str | None:
     """Checksum of the demonstrations, a file or a data set's folder; ``None`` if they are not here."""
-    files = [demos] if demos.is_file() else sorted(demos.rglob("*.hdf5"))
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest() if files else None
+    inside = (demos, demos / "data" / "main_data.hdf5", demos / "main_data.hdf5")
+    digest = hashlib.sha256()
+    file = next((path for path in inside if path.is_file()), None)
+    if file is None:
+        return None
+    with open_regular(file) as content:
+        if os.fstat(content.fileno()).st_size > DECODED:
+            raise RunError(f"{file} is larger than demonstrations that are read; give a part of it")
+        while part := content.read(2**20):
+            digest.update(part)
+    return digest.hexdigest()
 
 
 def _cell(task: str, method: str, values: Mapping[str, Any], seed: int, directory: Path) -> Cell:
@@ -252,12 +272,16 @@ def _settings(table: Mapping[str, Any], methods: Collection[str]) -> StudySettin
     _known("[study]", table, names)
     values = dict(table)
     seeds = values.get("seeds", len(StudySettings.seeds))
+    if _is_int(seeds) and seeds > MOST:
+        raise RunError(f"[study] seeds is {seeds}, but must be at most {MOST:,}")
     values["seeds"] = tuple(range(seeds)) if _is_int(seeds) else seeds
     for key in ("seeds", "milestones"):
         values[key] = _whole_numbers(key, values.get(key, ()))
     for key, kind in (("command", str), ("title", str), ("score", str), ("baseline", str), ("films", bool)):
         if not isinstance(values.get(key, kind()), kind):
             raise RunError(f"[study] {key} is {values[key]!r}, but must be {'true or false' if kind is bool else 'a string'}")
+    if not values.get("title", "").isprintable():
+        raise RunError(f"[study] title is {values['title']!r}, which can't be printed; take letters, digits and spaces")
     settings = StudySettings(**values)
     if not _is_int(settings.tries) or settings.tries < 1:
         raise RunError(f"[study] tries is {settings.tries!r}, but must be a whole number of at least 1")
@@ -285,6 +309,8 @@ def _task(name: str, table: Mapping[str, Any], fields: set[str]) -> Task:
 
 def _tables(content: Mapping[str, Any], key: str, nested: bool) -> dict[str, Any]:
     table = content.get(key, {})
+    if isinstance(table, dict) and nested and (odd := [name for name in table if not name.isprintable()]):
+        raise RunError(f"{key} has the name {odd[0]!r}, which can't be printed; take letters, digits and spaces")
     if not isinstance(table, dict) or (nested and not all(isinstance(value, dict) for value in table.values())):
         raise RunError(f"{key} must be {f'tables, such as [{key}.one]' if nested else f'a table, [{key}]'}")
     return table

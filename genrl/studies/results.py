@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from genrl.errors import RunError, one_line
+from genrl.reading import TABLE, open_regular, read_text
 from genrl.runs.directory import RunDirectory, read_csv
 from genrl.runs.pictures import trailing_mean
 from genrl.studies.cells import CellState, is_finished
@@ -122,10 +124,13 @@ def _episodes(path: Path) -> np.ndarray:
     """Step and return of each row that is whole."""
     if not path.is_file():
         return np.zeros((0, 2))
-    text = path.read_text()
+    text = read_text(path, TABLE)
     rows = csv.reader(io.StringIO(text[: text.rfind("\n") + 1]))
     next(rows, None)
-    return np.array([(float(row[0]), float(row[2])) for row in rows if len(row) == 5], dtype=float).reshape(-1, 2)
+    try:
+        return np.array([(float(row[0]), float(row[2])) for row in rows if len(row) == 5], dtype=float).reshape(-1, 2)
+    except (ValueError, csv.Error) as error:
+        raise RunError(f"{path} is not what a run writes ({one_line(error)}); restore it from a copy") from error
 
 
 @dataclass(frozen=True)
@@ -170,7 +175,7 @@ def _last_step(run: RunDirectory) -> tuple[int, float]:
 
 def _tail(path: Path, size: int = 400) -> list[str]:
     """The whole lines among the last ``size`` bytes."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         file.seek(max(0, path.stat().st_size - size))
         text = file.read().decode(errors="replace")
     return text[: text.rfind("\n") + 1].splitlines()[1:]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from genrl.errors import command
+from genrl.errors import RunError, command
+from genrl.runs.coverage import read_histogram
 from genrl.runs.directory import RunDirectory
 from genrl.studies import statistics
 from genrl.studies.directory import FORMAT
@@ -21,6 +23,8 @@ from genrl.studies.results import CellResult, Results, finite
 
 __all__ = ["summarize", "visited_bins", "write_results"]
 
+BINS = 2**22
+"""Bins of several histograms together, at most."""
 SCORES = ("evaluation_return", "training_return")
 
 
@@ -186,9 +190,8 @@ def read_coverage(item: CellResult) -> tuple[np.ndarray, list[np.ndarray]] | Non
     path = RunDirectory(item.cell.path).coverage
     if not path.is_file():
         return None
-    with np.load(path, allow_pickle=False) as file:
-        counts = file["counts"]
-        return (counts, [file[f"edges_{axis}"] for axis in "xy"[: counts.ndim]]) if counts.size else None
+    counts, edges, _ = read_histogram(path)
+    return (counts, edges) if counts.size else None
 
 
 def common_bins(histograms: Sequence[tuple[np.ndarray, list[np.ndarray]]], width: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -198,6 +201,8 @@ def common_bins(histograms: Sequence[tuple[np.ndarray, list[np.ndarray]]], width
     """
     first = [int(min(np.floor(edges[axis][0] / width[axis]) for _, edges in histograms)) for axis in range(len(width))]
     last = [int(max(np.ceil(edges[axis][-1] / width[axis]) for _, edges in histograms)) for axis in range(len(width))]
+    if (bins := math.prod(b - a for a, b in zip(first, last, strict=True))) > BINS:
+        raise RunError(f"the visited areas of these runs have {bins:,} bins together, more than are drawn; look at each by itself")
     total = np.zeros([b - a for a, b in zip(first, last, strict=True)], dtype=np.int64)
     for counts, edges in histograms:
         places = [np.floor(edges[axis][:-1] / width[axis] + 1e-9).astype(np.int64) - first[axis] for axis in range(len(width))]
@@ -230,7 +235,7 @@ def write_results(results: Results, document: dict[str, Any], path: Path) -> tup
     """Write ``path``.json, the document, and ``path``.csv, a row for each finished run."""
     from genrl.files import write_whole
 
-    paths = path.with_suffix(".json"), path.with_suffix(".csv")
+    paths = path.with_name(f"{path.name}.json"), path.with_name(f"{path.name}.csv")
     write_whole(paths[0], (json.dumps(document, indent=1) + "\n").encode())
     columns = _columns(results)
     text = io.StringIO()

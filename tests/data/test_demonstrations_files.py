@@ -210,7 +210,7 @@ class TestMinariRefusals:
             ),
             (with_nan, "x.hdf5, episode 1 has nan in actions at step 2, which is not a finite float32"),
             (elsewhere, "x.hdf5, episode 1 has rewards that lie in other files; copy them into this one"),
-            (broken_link, "x.hdf5 is not a whole HDF5 file"),
+            (broken_link, "x.hdf5 has episode_1 that is a link elsewhere"),
             (
                 h5py.File.clear,
                 "x.hdf5 is HDF5 but has no episode_0, episode_1, … as Minari writes them (it has nothing); give one that has",
@@ -233,8 +233,8 @@ class TestMinariRefusals:
     @pytest.mark.parametrize(
         ("text", "message"),
         [
-            ('{"env_spec": ', "metadata.json is not a JSON object, as Minari's metadata are; restore it from a copy"),
-            ("[1]", "metadata.json is not a JSON object"),
+            ('{"env_spec": ', "metadata.json is not valid JSON (Expecting value: line 1 column 14 (char 13)); restore it from a copy"),
+            ("[1]", "metadata.json holds a JSON list where an object is needed"),
             ('{"env_spec": "{\\"id\\": "}', "metadata.json has env_spec that is not a JSON object; restore it from a copy"),
             ('{"action_space": 3}', "metadata.json has action_space that is not a JSON object"),
         ],
