@@ -89,7 +89,7 @@ def overhead(side: int, n_envs: int) -> dict[str, float]:
     encoder = small_encoder(side)
     plain, inner = (DummyVecEnv([lambda: Still(side)] * n_envs) for _ in range(2))
     coded = EncodedVecEnv(inner, encoder, history=HISTORY, actions=True)
-    pixels = plain.reset()
+    pixels = np.asarray(plain.reset())
     coded.reset()
     actions = np.zeros((n_envs, 1), np.float32)
 
@@ -99,7 +99,7 @@ def overhead(side: int, n_envs: int) -> dict[str, float]:
 
     def apart() -> None:
         """The same by hand, with caches as cold as they are there."""
-        forward(plain.step(actions)[0])
+        forward(np.asarray(plain.step(actions)[0]))
 
     turns = [[seconds_per_call(call) for call in (apart, lambda: coded.step(actions), forward)] for _ in range(9)]
     by_hand, whole, own = (min(times) for times in zip(*turns, strict=True))
@@ -147,6 +147,7 @@ def bench_memory() -> dict[str, float]:
     rows = {
         name: (buffer.observations.nbytes + buffer.next_observations.nbytes) / buffer.buffer_size
         for name, buffer in (("codes", codes), ("one_image", image))
+        if buffer is not None
     }
     return rows | {"ratio": rows["one_image"] / rows["codes"]}
 
@@ -161,13 +162,13 @@ def bench() -> None:
     write(f"{RESULTS}/bench", found)
 
 
-def eyes(folder: Path, arm: str, env_kwargs: dict[str, Any], task: str, seed: int) -> Path:
+def eyes(folder: Path, arm: str, env_kwargs: dict[str, Any], task: str, seed: int, frames: int = FRAMES) -> Path:
     """The run directory of an encoder, fitted if it is not there."""
     out = folder / f"{arm}-{seed}"
     if not (out / "encoder.safetensors").is_file():
         print(f"fitting {out}", flush=True)
         generate(
-            GenerateConfig(model=arm, data=f"frames:{task}", frames=FRAMES, env_kwargs=env_kwargs, seed=seed, judge_images=0, out=out),
+            GenerateConfig(model=arm, data=f"frames:{task}", frames=frames, env_kwargs=env_kwargs, seed=seed, judge_images=0, out=out),
             quiet=True,
         )
     return out
@@ -205,7 +206,7 @@ def load_sight(path: Path) -> Any:
     return known["sight"]["state"] if known and known["sight"] else None
 
 
-def study(path: Path) -> int:
+def study(path: Path, frames: int) -> int:
     """Fit every encoder that the study's methods name, to frames of its first task, then run the study."""
     table = tomllib.loads(path.read_text())
     task = next(iter(table["tasks"].values()))
@@ -214,7 +215,7 @@ def study(path: Path) -> int:
         if "encoder" in method:
             folder, _, arm = method["encoder"].rpartition("/")
             for seed in range(seeds) if isinstance(seeds, int) else seeds:
-                eyes(Path(folder), arm.removesuffix("-{seed}"), task.get("env_kwargs", {}), task["env"], seed)
+                eyes(Path(folder), arm.removesuffix("-{seed}"), task.get("env_kwargs", {}), task["env"], seed, frames)
                 load_encoder(Path(folder) / f"{arm.removesuffix('-{seed}')}-{seed}")
     return command(["study", str(path)])
 
@@ -223,6 +224,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("bench", "pilot", "study"))
     parser.add_argument("file", nargs="?", type=Path, default=Path("demos/studies/pixels.toml"))
+    parser.add_argument("--frames", type=int, default=FRAMES, help="frames of a task that each encoder of a study is fitted to")
     parser.add_argument("--steps", type=int, default=8_000)
     parser.add_argument("--arms", nargs="*", default=ARMS)
     parser.add_argument("--out", type=Path, default=Path("runs/pilot"))
@@ -233,4 +235,4 @@ if __name__ == "__main__":
     elif given.what == "pilot":
         pilot(given.steps, tuple(given.arms), given.out)
     else:
-        raise SystemExit(study(given.file))
+        raise SystemExit(study(given.file, given.frames))

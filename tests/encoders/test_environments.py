@@ -115,6 +115,8 @@ def test_what_a_caller_does_to_a_row_is_not_remembered() -> None:
     env.reset()[:] = 5
     rows = env.step(np.zeros((1, 2)))[0]
     assert read(rows).tolist() == [[0, 0, 0, 1, 0, 0]]
+    rows[:] = 5
+    assert read(env.step(np.zeros((1, 2)))[0]).tolist() == [[1, 0, 0, 2, 0, 0]]
 
 
 @pytest.mark.parametrize("kind", SPACES)
