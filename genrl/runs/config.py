@@ -293,7 +293,7 @@ class DreamConfig(RunConfig):
     """Weight of the model's uncertainty in the dreamed reward: above 0 explores, below 0 is cautious."""
     stop_quantile: float | None = None
     """Stop a dream where the model is less certain than at this quantile of first steps, such as 0.95. By default it never stops."""
-    fit_steps: int = 1000
+    fit_steps: int = 500
     """Most gradient steps of each fit of the model."""
     world_kwargs: Mapping[str, Any] = field(default_factory=dict)
     """Keywords of the model's constructor: `--world.NAME VALUE`."""

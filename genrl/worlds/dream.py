@@ -18,6 +18,8 @@ from genrl.transitions import Transitions
 
 __all__ = ["DreamVecEnv"]
 
+OUTSIDE = 0.1
+"""Share of the entries of an observation that may not leave what was seen together; few of many do so by noise alone, such as forces."""
 COUNTERS = ("steps", "ended", "horizon", "stopped", "clipped")
 
 
@@ -28,7 +30,8 @@ class DreamVecEnv(VecEnv):
 
     Each row asks one member of the model. An episode *terminates* only where the model says that the task's would. It is *truncated*, with
     ``TimeLimit.truncated`` and ``terminal_observation`` so that learners bootstrap, after ``horizon`` steps, where the model knows too
-    little, and where it leaves what was ever seen. No observation or reward is ever NaN or infinite.
+    little, and where a tenth of an observation's entries, at least one, leave what was ever seen. No observation or reward is ever NaN or
+    infinite.
 
     ``counters`` says how many steps were dreamed, and how many episodes ended by a termination, at the horizon, by a stop for uncertainty
     and by a clip.
@@ -41,7 +44,7 @@ class DreamVecEnv(VecEnv):
         eta: weight of the uncertainty in the reward; above 0 explores, below 0 is cautious.
         stop_quantile: quantile of the uncertainty at first steps, such as 0.95, above which an episode stops; ``None`` never stops.
         stop_scale: factor of that quantile.
-        margin: share of each observation's range by which a dream may leave it before it is clipped and truncated.
+        margin: share of each entry's range by which it may leave that range before it is clipped.
         noise: whether outcomes are drawn; without it they are the means of the row's member.
         seed: of all draws.
 
@@ -153,10 +156,11 @@ class DreamVecEnv(VecEnv):
         return self._array(shown), reward.float().cpu().numpy(), done.cpu().numpy(), infos
 
     def _guarded(self, next_obs: Tensor, obs: Tensor) -> tuple[Tensor, Tensor]:
-        """Observations that are finite, in the space and not far outside of what was seen; and which rows were not."""
+        """Observations that are finite, in the space and not far outside of what was seen; and which rows had to be truncated for it."""
         seen = torch.where(next_obs.isfinite(), next_obs, obs)
         inside = torch.minimum(torch.maximum(seen, self._low), self._high)
-        clipped = (inside != next_obs).any(1)  # NaN is unequal to all
+        outside = (inside != seen).sum(1) >= max(1, OUTSIDE * seen.shape[1])
+        clipped = outside | ~next_obs.isfinite().all(1)
         return torch.minimum(torch.maximum(inside, self._space_low), self._space_high), clipped
 
     def _too_uncertain(self, uncertainty: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from sb3_contrib import MaskablePPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
@@ -104,6 +105,8 @@ class Practice(BaseCallback):
             raise ValueError(
                 f"{type(model).__name__} has a replay buffer, into whose batches dreams can go; use Imagination in place of Practice"
             )
+        if isinstance(model, MaskablePPO):
+            raise ValueError("MaskablePPO needs the masks of the task, which a model does not know; use PPO")
         check_world(self.dynamics, model)
 
     def state_dict(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from stable_baselines3 import A2C, DDPG, DQN, PPO, SAC, TD3
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
 
+from genrl.models.dynamics import Prediction
 from genrl.rewards import RND, RewardCallback
 from genrl.worlds import DreamVecEnv
 from tests.rewards.clock import ClockReward, equal_parameters
@@ -94,6 +95,20 @@ class TestEnds:
         assert all(info["TimeLimit.truncated"] for info in infos[:3])
         assert infos[2]["terminal_observation"].tolist() == [4, 4]  # a quarter of the range beyond the highest
         assert env.counters["clipped"] == 3
+
+    @pytest.mark.parametrize(("n_out", "truncated"), [(2, False), (3, True)])
+    def test_a_tenth_of_the_entries_must_leave_what_was_seen(self, n_out, truncated):
+        space = spaces.Box(-np.inf, np.inf, (25,), np.float32)
+        model = LinearGaussian()
+        model.observation_space, model.obs_dim = space, 25
+        model.low, model.high = -torch.ones(25), torch.ones(25)
+        said = torch.zeros(1, 1, 25)
+        said[..., :n_out] = 5.0
+        model.predict = lambda obs, action: Prediction(said, torch.zeros_like(said), torch.zeros(1, 1), torch.ones(1, 1))
+        obs, _, done, infos = dream(model, torch.zeros(1, 25), n_envs=1).step(PUSH[:1])
+        assert done.tolist() == [truncated]
+        last = infos[0]["terminal_observation"] if truncated else obs[0]
+        assert last.tolist() == [1.5] * n_out + [0.0] * (25 - n_out)  # clipped all the same
 
     def test_an_entry_that_never_varied_is_not_clipped_for_its_rounding(self):
         model = LinearGaussian(apart=1e-6, members=2)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
-from sb3_contrib import TRPO, RecurrentPPO
+from sb3_contrib import TRPO, MaskablePPO, RecurrentPPO
 from stable_baselines3 import A2C, PPO, SAC
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
@@ -148,6 +148,12 @@ def test_an_off_policy_learner_is_told_to_imagine() -> None:
     with pytest.raises(ValueError, match="use Imagination in place of Practice"):
         model.learn(8, callback=practice(model))
     assert model.num_timesteps == 0
+
+
+def test_a_learner_that_needs_masks_is_refused() -> None:
+    model = MaskablePPO("MlpPolicy", make_vec_env(lambda: Task(spaces.Discrete(3)), 1), n_steps=60, batch_size=10)
+    with pytest.raises(ValueError, match="needs the masks of the task"):
+        practice(model).check(model)
 
 
 def test_a_world_of_another_task_is_refused_before_the_first_step() -> None:
