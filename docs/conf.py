@@ -1,0 +1,27 @@
+"""The site: `make docs` builds it into docs/_build/html."""
+
+from __future__ import annotations
+
+import genrl
+
+project = "genrl"
+author = "the genrl authors"
+release = genrl.__version__
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.intersphinx", "sphinx.ext.mathjax", "sphinx.ext.viewcode"]
+myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
+myst_heading_anchors = 3
+exclude_patterns = ["_build"]
+templates_path: list[str] = []
+
+html_theme = "furo"
+html_title = "genrl"
+html_static_path = ["_static"]
+html_css_files = ["wide_tables.css"]
+
+autodoc_typehints = "none"  # the docstrings say types, shapes and ranges in words
+autodoc_member_order = "bysource"
+autodoc_default_options = {"members": True, "show-inheritance": True, "exclude-members": "forward, get_extra_state, set_extra_state"}
+napoleon_numpy_docstring = False
+napoleon_custom_sections = [("References", "notes_style")]
+intersphinx_mapping: dict[str, tuple[str, None]] = {}  # the build needs no network
+nitpicky = False
