@@ -1,0 +1,94 @@
+"""What README and the site say to type works: Python blocks run (smaller), commands parse, links lead somewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+SMALLER = [
+    (r"learn\([\d_]+", "learn(300"),
+    (r"epochs=\d+", "epochs=1, progress=False"),
+    (r'\("mnist"\)\.train', '("mnist").train[:600]'),
+    (r'PPO\("MlpPolicy", (.*)\)\n', r'PPO("MlpPolicy", \1, n_steps=64, batch_size=64, n_epochs=1)' + "\n"),
+    (r'PPO\("CnnPolicy", (.*)\)\n', r'PPO("CnnPolicy", \1, n_steps=64, batch_size=64, n_epochs=1)' + "\n"),
+]
+"""How a block is made small enough for a test: what is replaced, and by what."""
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(), flags=re.S)
+
+
+def name(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+@pytest.fixture(scope="module")
+def eyes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an encoder in runs/eyes, and the demonstrations that ship with the project."""
+    from genrl.data import Images
+    from genrl.encoders import ImageEncoder, Preprocessing
+    from genrl.models import RandomNetwork
+
+    folder = tmp_path_factory.mktemp("docs")
+    (folder / "runs/eyes").mkdir(parents=True)
+    (folder / "demos").symlink_to(ROOT / "demos")
+    images = Images(torch.randint(256, (50, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)))
+    ImageEncoder.of(RandomNetwork((3, 32, 32)), Preprocessing((3, 32, 32)), images).save(folder / "runs/eyes/encoder.safetensors")
+    return folder
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=name)
+def test_the_python_blocks_of_a_page_run(page: Path, eyes: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    code = "\n".join(blocks(page, "python"))
+    if "load_images" in code:
+        monkeypatch.setenv("GENRL_DATA", str(request.getfixturevalue("shared") / "data/images"))
+    monkeypatch.chdir(eyes)
+    for long, short in SMALLER:
+        code = re.sub(long, short, code)
+    exec(compile(code, name(page), "exec"), {"__name__": "page"})
+
+
+def commands() -> Iterator[tuple[str, str]]:
+    for page in PAGES:
+        for block in blocks(page, ""):
+            for line in block.splitlines():
+                typed = line.split(" #")[0].strip()
+                if typed.startswith("genrl ") and "…" not in typed:
+                    yield name(page), typed
+
+
+@pytest.mark.parametrize(("page", "typed"), sorted(set(commands())))
+def test_a_printed_command_has_flags_that_exist(page: str, typed: str) -> None:
+    from genrl.cli import main
+
+    words = shlex.split(typed)[1:]
+    flags = {word for word in words[1:] if word.startswith("--")}
+    parts = [
+        f"--{role}={value}"
+        for role, value in zip(words, words[1:], strict=False)
+        if role in ("--learner", "--reward", "--model", "--world") and ":" not in value
+        for role in (role[2:],)
+    ]
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
+        main([words[0], *parts, "--help"])
+    known = set(re.findall(r"--[\w.-]+", printed.getvalue()))
+    own = {flag for flag in flags if flag.startswith(("--env.", "--reward.")) and flag not in known}  # of a task, or of a class of one's own
+    assert flags - own <= known, f"{page}: {typed}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)", page.read_text()):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), target
