@@ -7,7 +7,14 @@ import genrl
 project = "genrl"
 author = "the genrl authors"
 release = genrl.__version__
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.intersphinx", "sphinx.ext.mathjax", "sphinx.ext.viewcode"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.intersphinx",
+    "sphinx.ext.mathjax",
+    "sphinx.ext.viewcode",
+]
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
 myst_heading_anchors = 3
 exclude_patterns = ["_build"]
@@ -23,5 +30,4 @@ autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True, "show-inheritance": True, "exclude-members": "forward, get_extra_state, set_extra_state"}
 napoleon_numpy_docstring = False
 napoleon_custom_sections = [("References", "notes_style")]
-intersphinx_mapping: dict[str, tuple[str, None]] = {}  # the build needs no network
 nitpicky = False

@@ -12,6 +12,14 @@ from types import ModuleType
 from typing import Any
 
 __version__ = "0.1.0"
+__all__ = ["__version__", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import :func:`genrl.load` when it is first used (PEP 562): it needs torch."""
+    if name != "load":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return importlib.import_module("genrl.runs.loading").load
 
 
 class _RegisterWithGymnasium(MetaPathFinder):

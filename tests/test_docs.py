@@ -7,6 +7,7 @@ import io
 import re
 import shlex
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -73,17 +74,17 @@ def test_a_printed_command_has_flags_that_exist(page: str, typed: str) -> None:
 
     words = shlex.split(typed)[1:]
     flags = {word for word in words[1:] if word.startswith("--")}
-    parts = [
-        f"--{role}={value}"
-        for role, value in zip(words, words[1:], strict=False)
-        if role in ("--learner", "--reward", "--model", "--world") and ":" not in value
-        for role in (role[2:],)
+    chosen = [
+        (word, value) for word, value in pairwise(words) if word in ("--learner", "--reward", "--model", "--world") and ":" not in value
     ]
+    parts = [word for pair in chosen for word in pair]
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
         main([words[0], *parts, "--help"])
     known = set(re.findall(r"--[\w.-]+", printed.getvalue()))
-    own = {flag for flag in flags if flag.startswith(("--env.", "--reward.")) and flag not in known}  # of a task, or of a class of one's own
+    own = {
+        flag for flag in flags if flag.startswith(("--env.", "--reward.")) and flag not in known
+    }  # of a task, or of a class of one's own
     assert flags - own <= known, f"{page}: {typed}"
 
 

@@ -21,6 +21,7 @@ COMMANDS = {
     "report": "one HTML page of a study",
     "resume": "go on with a run that was stopped",
     "watch": "film the trained policy of a run",
+    "export": "write the trained policy of a run for use without genrl",
     "list": "tasks, learners, rewards, worlds and image models",
 }
 """Each command is the function ``main(argv) -> exit code`` of the module with its name in this package."""

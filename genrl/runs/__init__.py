@@ -12,6 +12,7 @@ _MODULES = {
     "dream": "dreams",
     "explore": "training",
     "imitate": "training",
+    "load": "loading",
     "train": "training",
     "record": "recording",
     "resume": "training",

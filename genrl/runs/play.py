@@ -25,8 +25,10 @@ from genrl.runs.session import Session, build
 from genrl.sb3.learner import load_zip_parameters
 from genrl.sb3.state import load_vecnormalize_state
 
-__all__ = ["evaluate", "load_config", "play", "trained"]
+__all__ = ["EVALUATION_SEED", "alone", "episode_returns", "evaluate", "load_config", "play", "trained"]
 
+EVALUATION_SEED = 10_000
+"""Seed of the first episode of an evaluation; each further episode has the next one."""
 LONGEST_EPISODE = 10_000
 """Steps after which an episode of a task without a time limit is left."""
 
@@ -51,21 +53,25 @@ def play(
             return
 
 
-@contextmanager
-def trained(run: RunDirectory, config: RunConfig) -> Iterator[Session]:
-    """The learner and the normalisation of a run as they were saved last, on one environment; only tensors are loaded."""
-
+def alone(config: RunConfig) -> dict[str, Any]:
+    """What changes in ``config`` for a look at its policy: one environment, a device that is here, no replay memory."""
     small = {"buffer_size": 1} if "buffer_size" in config.learner_kwargs else {}
-    alone = {
+    return {
         "n_envs": 1,
         "subproc": False,
         "steps": max(1, config.steps),
         "device": config.device if is_there(config.device) else "cpu",
         "learner_kwargs": {**config.learner_kwargs, **small},
     }
+
+
+@contextmanager
+def trained(run: RunDirectory, config: RunConfig) -> Iterator[Session]:
+    """The learner and the normalisation of a run as they were saved last, on one environment; only tensors are loaded."""
+    changes = alone(config)
     for role in (ROLES[name] for name in ExploreConfig.roles):
-        alone |= {role.name: NONE, f"{role.name}_kwargs": {}} if role.optional else {}
-    session = build(ExploreConfig(**{name: getattr(config, name) for name in ExploreConfig.fields()} | alone))
+        changes |= {role.name: NONE, f"{role.name}_kwargs": {}} if role.optional else {}
+    session = build(ExploreConfig(**{name: getattr(config, name) for name in ExploreConfig.fields()} | changes))
     try:
         load_zip_parameters(session.learner, run.model)
         if session.normalize is not None:
@@ -75,12 +81,12 @@ def trained(run: RunDirectory, config: RunConfig) -> Iterator[Session]:
         session.env.close()
 
 
-def evaluate(session: Session, seed: int, interrupt: Interrupt | None = None) -> list[float]:
-    """Returns of ``eval_episodes`` deterministic episodes with seeds from ``seed`` on; fewer if it is interrupted."""
+def episode_returns(session: Session, episodes: int, seed: int, interrupt: Interrupt | None = None) -> list[float]:
+    """Returns of deterministic episodes with seeds from ``seed`` on; fewer if they are interrupted."""
     env = session.eyes.wrap_one(make_env(session.config.env, session.config.env_kwargs))
     returns: list[float] = []
     try:
-        for i in range(session.config.eval_episodes):
+        for i in range(episodes):
             total = 0.0
             for reward in play(session.learner, session.normalize, env, seed + i):
                 total += reward
@@ -90,6 +96,11 @@ def evaluate(session: Session, seed: int, interrupt: Interrupt | None = None) ->
     finally:
         env.close()
     return returns
+
+
+def evaluate(session: Session, interrupt: Interrupt | None = None) -> list[float]:
+    """Returns of the run's own evaluation, ``eval_episodes`` episodes; fewer if it is interrupted."""
+    return episode_returns(session, session.config.eval_episodes, EVALUATION_SEED, interrupt)
 
 
 def load_config(run: RunDirectory, imports: Collection[str] = ()) -> RunConfig:

@@ -26,9 +26,6 @@ __all__ = ["Ending", "begin_imitation", "finish_result", "is_complete", "trained
 
 EVALUATION_INTERRUPTED = "the evaluation was interrupted"
 
-EVALUATION_SEED = 10_000
-"""Seed of the first evaluation episode; training seeds are small, so the episodes are others."""
-
 
 class Ending(NamedTuple):
     """How a training ended."""
@@ -90,7 +87,7 @@ def begin_imitation(session: Session, run: RunDirectory, interrupt: Interrupt) -
         "fingerprint": fingerprint(demonstrations),
     }
     if metrics and session.config.eval_episodes:
-        returns = evaluate(session, EVALUATION_SEED, interrupt)
+        returns = evaluate(session, interrupt)
         content["cloned_return"] = _mean(returns) if len(returns) == session.config.eval_episodes else None
     run.write_json(run.imitation, content)
     return seconds
@@ -149,7 +146,7 @@ def finish_result(session: Session, run: RunDirectory, result: dict[str, Any], i
     errors = []
     if result["status"] == "finished":
         try:
-            evaluation = evaluate(session, EVALUATION_SEED, interrupt) if session.config.eval_episodes else []
+            evaluation = evaluate(session, interrupt) if session.config.eval_episodes else []
             if len(evaluation) < session.config.eval_episodes:
                 errors.append(f"{EVALUATION_INTERRUPTED} after {len(evaluation)} of {session.config.eval_episodes} episodes")
         except Exception as failure:  # whatever a task or a policy may raise: the training is done and must be kept

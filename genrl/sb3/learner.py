@@ -20,7 +20,16 @@ from torch import nn
 
 from genrl.files import write_whole
 
-__all__ = ["ProgressCSV", "close", "constructor_kwargs", "load_zip_parameters", "log_the_rest", "make_logger", "parameters_are_finite"]
+__all__ = [
+    "ProgressCSV",
+    "close",
+    "constructor_kwargs",
+    "deterministic_action",
+    "load_zip_parameters",
+    "log_the_rest",
+    "make_logger",
+    "parameters_are_finite",
+]
 
 
 class ProgressCSV(KVWriter):
@@ -126,3 +135,16 @@ def load_zip_parameters(learner: BaseAlgorithm, path: Path) -> None:
     for name, value in (variables or {}).items():
         if value is not None:
             getattr(learner, name).data = value.data
+
+
+def deterministic_action(policy: Any, obs: torch.Tensor, space: spaces.Space[Any]) -> torch.Tensor:
+    """What ``predict`` does without leaving torch: actions in the environment's units, ``(batch, *action)``.
+
+    common/policies.py, BasePolicy.predict: ``_predict``, then squashed actions are scaled to the space and others clipped to it.
+    """
+    action: torch.Tensor = policy._predict(obs, deterministic=True)
+    action = action.reshape(-1, *(space.shape or ()))
+    if not isinstance(space, spaces.Box):
+        return action
+    low, high = (torch.as_tensor(bound).to(action) for bound in (space.low, space.high))
+    return low + 0.5 * (action + 1) * (high - low) if policy.squash_output else action.clamp(low, high)

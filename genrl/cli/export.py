@@ -1,0 +1,47 @@
+"""`genrl export RUN`: the policy of a run for use without genrl."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from genrl.cli._flags import parse
+from genrl.errors import RunError
+
+__all__ = ["main"]
+
+
+@dataclass(frozen=True)
+class ExportFlags:
+    """Write the trained policy of a run in a form that needs no genrl."""
+
+    run: tyro.conf.Positional[Path]
+    """The run directory."""
+    sb3: Path | None = None
+    """New folder for model.zip and, where observations are normalised, vecnormalize.pkl: what Stable-Baselines3 alone can load. Its formats
+    hold pickles."""
+    torchscript: Path | None = None
+    """File for the deterministic policy as TorchScript, normalisation included: what torch alone can load."""
+    imports: tuple[str, ...] = ()
+    """Modules of your own that the run may import, where its task, learner or reward is a `module:Name`."""
+
+
+def main(argv: list[str]) -> int:
+    """Parse, load, write, and name what was written."""
+    options = parse(ExportFlags, argv, "genrl export")
+    if options.sb3 is None and options.torchscript is None:
+        raise RunError("genrl export needs to know what to write: --sb3 DIR, or --torchscript FILE")
+    from genrl.runs.exporting import export_sb3, export_torchscript
+    from genrl.runs.loading import LoadedRun, load
+
+    run = load(options.run, options.imports)
+    if not isinstance(run, LoadedRun):
+        raise RunError(f"{options.run} is the run of a generative model; its model.safetensors is what load_model reads")
+    if options.sb3 is not None:
+        for path in export_sb3(run, options.sb3):
+            print(path)
+    if options.torchscript is not None:
+        print(export_torchscript(run, options.torchscript))
+    return 0

@@ -1,0 +1,101 @@
+"""A run loaded as an object acts as its own evaluation did, and so does what is exported of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from stable_baselines3 import PPO, SAC
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+
+import genrl
+from genrl.errors import RunError
+from genrl.generation import GenerateConfig, generate
+from genrl.models import VAE
+from genrl.rewards import RND
+from genrl.runs import explore
+from genrl.runs.exporting import export_sb3, export_torchscript
+from tests.runs.tiny import SMALL, config
+
+CASES = {
+    "ppo": {"learner": "ppo", "env": "Pendulum-v1", "normalize_obs": True, "normalize_reward": True},
+    "sac": {"learner": "sac", "env": "Pendulum-v1", "normalize_obs": True},
+    "td3": {"learner": "td3", "env": "Pendulum-v1", "learner_kwargs": {"learning_starts": 32, "batch_size": 16}},
+    "dqn": {"learner": "dqn", "env": "CartPole-v1", "learner_kwargs": {"learning_starts": 32, "batch_size": 16}, "normalize_obs": True},
+    "recurrentppo": {"learner": "recurrentppo", "env": "Pendulum-v1", "learner_kwargs": {"n_steps": 64, "batch_size": 32}},
+}
+
+
+def trained(tmp_path: Path, name: str):
+    given = {"learner_kwargs": SMALL.get(name, {}), "reward": "none", "reward_kwargs": {}, "steps": 128, "eval_episodes": 2} | CASES[name]
+    directory = tmp_path / name
+    explore(config(directory, **given), quiet=True)
+    return genrl.load(directory)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_loaded_run_gives_the_returns_of_its_own_evaluation(tmp_path, name):
+    run = trained(tmp_path, name)
+    assert run.evaluate(2) == run.result["evaluation_returns"]
+    env, state, start, total = run.make_env(), None, np.array([True]), 0.0
+    obs, _ = env.reset(seed=10_000)
+    done = False
+    while not done:
+        action, state = run.predict(obs, state, start)
+        obs, reward, terminated, truncated, _ = env.step(action if np.ndim(action) else action.item())
+        total, done, start = total + float(reward), terminated or truncated, np.array([False])
+    assert total == run.result["evaluation_returns"][0]
+
+
+@pytest.mark.parametrize(("name", "learner"), [("ppo", PPO), ("sac", SAC)])
+def test_stable_baselines3_alone_acts_the_same_on_what_is_exported_for_it(tmp_path, name, learner):
+    run = trained(tmp_path, name)
+    export_sb3(run, tmp_path / "out")
+    model = learner.load(tmp_path / "out/model.zip")
+    statistics = VecNormalize.load(str(tmp_path / "out/vecnormalize.pkl"), DummyVecEnv([run.make_env]))
+    assert not statistics.training
+    for obs in (run.observation_space.sample() for _ in range(20)):
+        assert np.array_equal(model.predict(statistics.normalize_obs(obs), deterministic=True)[0], run.predict(obs)[0])
+    with pytest.raises(RunError, match="not empty"):
+        export_sb3(run, tmp_path / "out")
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
+@pytest.mark.parametrize("name", ["ppo", "sac", "td3", "dqn"])
+def test_torch_alone_acts_the_same_on_what_is_exported_for_it(tmp_path, name):
+    run = trained(tmp_path, name)
+    module = torch.jit.load(str(export_torchscript(run, tmp_path / "policy.pt")))
+    run.observation_space.seed(0)
+    obs = np.stack([run.observation_space.sample() for _ in range(33)])
+    expected, _ = run.predict(obs)
+    np.testing.assert_allclose(module(torch.as_tensor(obs)).numpy(), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_policy_with_a_memory_is_not_frozen(tmp_path):
+    with pytest.raises(RunError, match="has a memory"):
+        export_torchscript(trained(tmp_path, "recurrentppo"), tmp_path / "policy.pt")
+
+
+def test_the_reward_of_a_run_has_its_weights(tmp_path):
+    explore(config(tmp_path / "run", learner="ppo", env="Pendulum-v1", reward="rnd", reward_kwargs={}, steps=128), quiet=True)
+    run = genrl.load(tmp_path / "run")
+    assert isinstance(run.reward, RND)
+    assert not run.reward.training
+    saved = genrl.load(tmp_path / "run").reward.state_dict()
+    assert all(torch.equal(value, saved[name]) for name, value in run.reward.state_dict().items() if torch.is_tensor(value))
+    fresh = RND(run.observation_space, run.learner.action_space)
+    assert any(not torch.equal(a, b) for a, b in zip(run.reward.parameters(), fresh.parameters(), strict=True))
+
+
+def test_the_model_of_a_generative_run_is_loaded(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 8, 8), dtype=np.uint8)
+    np.savez(tmp_path / "images.npz", x_train=pixels, x_test=pixels[:20])
+    generate(GenerateConfig(model="vae", data=str(tmp_path / "images.npz"), epochs=1, out=tmp_path / "vae", pictures=False), quiet=True)
+    assert isinstance(genrl.load(tmp_path / "vae"), VAE)
+
+
+def test_what_is_no_run_is_refused(tmp_path):
+    with pytest.raises(RunError):
+        genrl.load(tmp_path)
