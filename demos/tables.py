@@ -1,4 +1,4 @@
-"""Fill the tables of README.md from demos/results, between the markers `<!-- NAME -->` and `<!-- /NAME -->`; no number is typed by hand.
+"""Fill the tables of the evidence pages from demos/results, between `<!-- NAME -->` and `<!-- /NAME -->`; no number is typed by hand.
 
 python -m demos.tables
 """
@@ -15,7 +15,7 @@ from demos import image_tables
 from demos.measured import read
 from genrl.studies.tables import Table, markdown, only, score_table
 
-README = Path(__file__).parents[1] / "README.md"
+EVIDENCE = Path(__file__).parents[1] / "docs" / "evidence"
 RATIO = ["what", "ratio, median [min, max]"]
 
 
@@ -173,12 +173,13 @@ TABLES = {name: partial(lines, make) for name, make in MADE_BY.items()}
 
 
 def main() -> None:
-    text = README.read_text()
-    for name, make in TABLES.items():
-        table = "\n".join(make())
-        there = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", flags=re.S)
-        text = there.sub(lambda found, table=table: f"{found[1]}\n{table}\n\n{found[2]}", text)  # type: ignore[misc]
-    README.write_text(text)
+    for page in EVIDENCE.glob("*.md"):
+        text = page.read_text()
+        for name, make in TABLES.items():
+            table = "\n".join(make())
+            there = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", flags=re.S)
+            text = there.sub(lambda found, table=table: f"{found[1]}\n{table}\n\n{found[2]}", text)  # type: ignore[misc]
+        page.write_text(text)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,12 @@ html_css_files = ["wide_tables.css"]
 
 autodoc_typehints = "none"  # the docstrings say types, shapes and ranges in words
 autodoc_member_order = "bysource"
-autodoc_default_options = {"members": True, "show-inheritance": True, "exclude-members": "forward, get_extra_state, set_extra_state"}
+autodoc_inherit_docstrings = False  # those of torch and Gymnasium have layouts of their own
+autodoc_default_options = {
+    "members": True,
+    "show-inheritance": True,
+    "exclude-members": "forward, get_extra_state, set_extra_state, reset, step, render, close",
+}
 napoleon_numpy_docstring = False
 napoleon_custom_sections = [("References", "notes_style")]
 nitpicky = False

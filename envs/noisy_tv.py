@@ -18,7 +18,7 @@ class NoisyTV(gymnasium.Wrapper, RecordConstructorArgs):
 
     | | |
     | --- | --- |
-    | observation | the task's, then `n_channels` numbers drawn from N(0, `std`²) |
+    | observation | the task's, then `n_channels` numbers drawn from N(0, std²) |
     | action | the task's, then one in [-1, 1]: above 0 is a press of the remote, which draws all numbers anew |
     | reward | the task's |
     | end | the task's |

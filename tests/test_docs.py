@@ -35,16 +35,19 @@ def name(page: Path) -> str:
 
 @pytest.fixture(scope="module")
 def eyes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with an encoder in runs/eyes, and the demonstrations that ship with the project."""
+    """A folder with an encoder in runs/eyes, a run in runs/mine, and the demonstrations that ship with the project."""
     from genrl.data import Images
     from genrl.encoders import ImageEncoder, Preprocessing
     from genrl.models import RandomNetwork
+    from genrl.runs import ExploreConfig, explore
 
     folder = tmp_path_factory.mktemp("docs")
     (folder / "runs/eyes").mkdir(parents=True)
     (folder / "demos").symlink_to(ROOT / "demos")
     images = Images(torch.randint(256, (50, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)))
     ImageEncoder.of(RandomNetwork((3, 32, 32)), Preprocessing((3, 32, 32)), images).save(folder / "runs/eyes/encoder.safetensors")
+    given = {"reward": "rnd", "learner_kwargs": {"n_steps": 64, "batch_size": 64}}
+    explore(ExploreConfig(env="Pendulum-v1", learner="ppo", steps=64, out=folder / "runs/mine", pictures=False, **given), quiet=True)
     return folder
 
 

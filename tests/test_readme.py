@@ -15,7 +15,8 @@ from stable_baselines3.common.buffers import ReplayBuffer, RolloutBuffer
 from genrl.rewards import RewardCallback, RewardModel
 
 README = Path(__file__).parents[1] / "README.md"
-BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.S)
+PAGES = [README, README.parent / "docs/howto/own_reward.md", README.parent / "docs/start/images.md"]
+BLOCKS = [block for page in PAGES for block in re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.S)]
 
 
 def test_the_one_line_integration_trains():
@@ -69,10 +70,14 @@ def test_the_image_model_is_fitted(monkeypatch, shared):
 
 
 def test_every_table_is_filled_from_a_results_file():
-    text = README.read_text()
+    text = "\n".join(page.read_text() for page in (README.parent / "docs/evidence").glob("*.md"))
     from demos.tables import TABLES
 
     for name, make in TABLES.items():
         found = re.search(rf"<!-- {name} -->\n(.*?)<!-- /{name} -->", text, flags=re.S)
         assert found, name
         assert found[1].strip() == "\n".join(make()).strip(), f"run python -m demos.tables: the table {name} is not what demos/results says"
+
+
+def test_the_readme_is_read_in_one_sitting():
+    assert len(README.read_text().splitlines()) <= 150

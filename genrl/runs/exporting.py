@@ -84,6 +84,9 @@ def export_torchscript(run: LoadedRun, file: str | Path) -> Path:
 class _Policy(nn.Module):
     """Observations to deterministic actions, with the running normalisation as it was saved."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, run: LoadedRun) -> None:
         super().__init__()
         self.policy: Any = copy.deepcopy(run.learner.policy).requires_grad_(False).cpu()
