@@ -198,8 +198,11 @@ class GAN(ImageModel):
         self.codes = Codes(self.discriminator.features, categories, continuous) if categories or continuous else None
         self.information, self.distortion, self.generator_pace = information, distortion, generator_pace
         self.generator = self._generator(networks, width, "virtual" if virtual_batch_norm else "batch")
-        self.history = historical_averaging
-        if historical_averaging:
+        self._keep_history(historical_averaging)
+
+    def _keep_history(self, weight: float) -> None:
+        self.history = weight
+        if weight:
             self.generator_history = HistoricalAverage(self.generator.parameters())
             self.discriminator_history = HistoricalAverage(self._of_discriminator())
 
