@@ -14,7 +14,7 @@ from genrl.encoders import ImageEncoder, Preprocessing, load_encoder
 from genrl.encoders.encoder import CLIP, FLOOR
 from genrl.files import load_state, save_state
 from genrl.models import GAN, JEPA, MAE, PCA, VAE, Diffusion, EnergyModel, NaiveBayes, PixelCNN, RandomNetwork, RealNVP
-from genrl.models.base import ImageModel
+from genrl.models.base import ImageModel, save_model
 from genrl.models.vqvae import CodePrior
 from tests.encoders.eyes import SHAPE, reader, small_vae
 
@@ -122,7 +122,10 @@ class TestFile:
             load_encoder(tmp_path / "nowhere")
         with pytest.raises(FileNotFoundError, match=r"has no encoder.safetensors; give the directory of a run of `genrl generate`"):
             load_encoder(tmp_path)
-        (tmp_path / "model.safetensors").write_bytes(b"")
+        save_model(tmp_path / "model.safetensors", NaiveBayes((3, 8, 8)))
+        with pytest.raises(FileNotFoundError, match=r"holds a NaiveBayes, which encodes nothing; fit another model"):
+            load_encoder(tmp_path)
+        save_model(tmp_path / "model.safetensors", PCA((3, 8, 8)))
         with pytest.raises(FileNotFoundError, match=r"has a model but no encoder.safetensors yet; .*genrl resume"):
             load_encoder(tmp_path)
         save_state(tmp_path / "encoder.safetensors", {"model": "PCA"})

@@ -31,7 +31,7 @@ def made(out: Path, model: str, **changes: Any) -> GenerateConfig:
 
 class TestAWalk:
     def test_has_the_states_and_the_actions_that_lead_from_frame_to_frame(self) -> None:
-        walk = record_frames(TASK, 60, only_larger=True).train.walk
+        walk = record_frames(TASK, 200, only_larger=True).train.walk
         assert walk is not None
         assert walk.state is not None
         assert walk.state_names == ("cos_theta", "sin_theta", "theta_dot")
