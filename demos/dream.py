@@ -1,4 +1,4 @@
-"""A pendulum swung up by a policy that learns in a dream: 2,000 real steps, and 100,000 dreamed ones after each 500 of them.
+"""A pendulum swung up by a policy that learns in a dream: 2,000 real steps, and 150,000 dreamed ones after each 500 of them.
 
 The same PPO without a dream has learned nothing by then. At the end the policy acts from the same starts in the dream and in reality.
 
@@ -31,10 +31,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for world in ("ensemble", "none"):
             out = Path(folder) / world
-            learner = {"gamma": 0.95, "learning_rate": 1e-3}
-            result = dream(
-                DreamConfig(steps=args.steps, seed=args.seed, world=world, dreamed_steps=100_000, learner_kwargs=learner, out=out)
-            )
+            result = dream(DreamConfig(env="Pendulum-v1", steps=args.steps, seed=args.seed, world=world, out=out))
+            if result["status"] != "finished":
+                raise SystemExit(f"the run was {result['status']}: {result['error'] or 'stopped'}")
             found["in_dreams" if world == "ensemble" else "alone"] = {
                 "return": result["evaluation_return"],
                 "seconds": result["seconds"],
