@@ -54,6 +54,14 @@ def _refusals_are_the_functions_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pytest.RaisesExc, "__exit__", checked_again)
 
 
+@pytest.fixture
+def unchecked_annotations() -> Iterator[None]:
+    """Annotations are not checked: the checker looks at items of lists that it draws with Python's own generator."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The reference data beside the checkout; where there is none, the tests that need it skip."""

@@ -26,37 +26,18 @@ def report(result: dict[str, Any], directory: Path) -> int:
     modules = [str(result.get(name)).rpartition(":")[0] for name in ("env", *ROLES)]
     own = [word for module in dict.fromkeys(modules) if module not in ("", "genrl_envs") for word in ("--imports", module)]
     again = command("resume", directory, *own)
-    if result["status"] == "failed":
-        model = directory / "model.zip"
-        kept = f"the last good model is {model}" if model.is_file() else "no model was saved"
-        print(f"genrl: {result['error']}; {kept}", file=sys.stderr)
-        return EXIT_CODES["failed"]
-    if result["status"] == "interrupted":
-        print(f"interrupted at step {result['steps']:,}; go on with: {again}", file=sys.stderr)
-        return EXIT_CODES["interrupted"]
-    _print(_rows(result))
-    if result["evaluation_error"]:
-        print(f"genrl: {result['evaluation_error']}; the training is saved, do the rest with: {again}", file=sys.stderr)
-        return EXIT_CODES["failed"]
-    print(f"watch it: {command('watch', directory, *own)}")
-    return EXIT_CODES["finished"]
+    code = _said(result, _rows(result), directory / "model.zip", f"at step {result['steps']:,}", result["evaluation_error"], again)
+    if code == EXIT_CODES["finished"]:
+        print(f"watch it: {command('watch', directory, *own)}")
+    return code
 
 
 def report_generation(result: dict[str, Any], directory: Path) -> int:
     """Print the result of a generative model's run and the next useful command; returns the exit code."""
-    again = command("resume", directory)
-    if result["status"] == "failed":
-        model = directory / "model.safetensors"
-        kept = f"the last good model is {model}" if model.is_file() else "no model was saved"
-        print(f"genrl: {result['error']}; {kept}", file=sys.stderr)
-        return EXIT_CODES["failed"]
-    if result["status"] == "interrupted":
-        print(f"interrupted after {_epochs(result)}; go on with: {again}", file=sys.stderr)
-        return EXIT_CODES["interrupted"]
-    _print(_rows_of_generation(result))
-    if result["judging_error"]:
-        print(f"genrl: {result['judging_error']}; the training is saved, do the rest with: {again}", file=sys.stderr)
-        return EXIT_CODES["failed"]
+    again, weights = command("resume", directory), directory / "model.safetensors"
+    code = _said(result, _rows_of_generation(result), weights, f"after {_epochs(result)}", result["judging_error"], again)
+    if code != EXIT_CODES["finished"]:
+        return code
     pictures = sorted(path.name for path in directory.glob("*.png"))
     if pictures:
         print(f"pictures in {directory}: {', '.join(pictures)}")
@@ -69,6 +50,21 @@ def report_generation(result: dict[str, Any], directory: Path) -> int:
     else:
         print(f"train longer: {again} --epochs {2 * result['epochs']}")
     return EXIT_CODES["finished"]
+
+
+def _said(result: dict[str, Any], rows: list[tuple[str, str]], model: Path, where: str, left: str | None, again: str) -> int:
+    """Print what became of a run, and what brings it to its end where it is not there; returns the exit code."""
+    if result["status"] == "failed":
+        kept = f"the last good model is {model}" if model.is_file() else "no model was saved"
+        print(f"genrl: {result['error']}; {kept}", file=sys.stderr)
+    elif result["status"] == "interrupted":
+        print(f"interrupted {where}; go on with: {again}", file=sys.stderr)
+    else:
+        _print(rows)
+    if result["status"] == "finished" and left:
+        print(f"genrl: {left}; the training is saved, do the rest with: {again}", file=sys.stderr)
+        return EXIT_CODES["failed"]
+    return EXIT_CODES[result["status"]]
 
 
 def _print(rows: list[tuple[str, str]]) -> None:

@@ -1,8 +1,8 @@
 """Generative models, torch only: what fills the sockets, usable without reinforcement learning. Nothing is imported before it is used."""
 
-from importlib import import_module
 from typing import Any
 
+from genrl.lazy import public
 from genrl.roles import image_models
 
 _MODULES = {name: path.partition(":")[0] for name, path in image_models().items()} | {
@@ -27,7 +27,4 @@ __all__ = sorted(_MODULES)
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used (PEP 562)."""
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_MODULES[name]), name)
+    return public(__name__, _MODULES, name)

@@ -1,29 +1,27 @@
 """A run: its resolved configuration, its directory, its training, its resumption. Nothing here is imported before it is used."""
 
-from importlib import import_module
 from typing import Any
 
+from genrl.lazy import public
+
 _MODULES = {
-    "DreamConfig": "config",
-    "ExploreConfig": "config",
-    "ImitateConfig": "config",
-    "RunConfig": "config",
-    "RunDirectory": "directory",
-    "dream": "dreams",
-    "explore": "training",
-    "imitate": "training",
-    "load": "loading",
-    "train": "training",
-    "record": "recording",
-    "resume": "training",
-    "watch": "film",
+    "DreamConfig": "genrl.runs.config",
+    "ExploreConfig": "genrl.runs.config",
+    "ImitateConfig": "genrl.runs.config",
+    "RunConfig": "genrl.runs.config",
+    "RunDirectory": "genrl.runs.directory",
+    "dream": "genrl.runs.dreams",
+    "explore": "genrl.runs.training",
+    "imitate": "genrl.runs.training",
+    "load": "genrl.runs.loading",
+    "train": "genrl.runs.training",
+    "record": "genrl.runs.recording",
+    "resume": "genrl.runs.training",
+    "watch": "genrl.runs.film",
 }
 
 __all__ = sorted(_MODULES)
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used (PEP 562): `genrl --help` needs no torch."""
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    return public(__name__, _MODULES, name)

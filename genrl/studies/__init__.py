@@ -1,25 +1,23 @@
 """A study: tasks × methods × seeds, each cell an ordinary run; executors, statistics and a report. Imported when first used."""
 
-from importlib import import_module
 from typing import Any
 
+from genrl.lazy import public
+
 _MODULES = {
-    "Cell": "matrix",
-    "InProcess": "executors",
-    "Processes": "executors",
-    "Ray": "executors",
-    "Study": "matrix",
-    "WorkerDied": "executors",
-    "read_study": "results",
-    "run_study": "running",
-    "write_report": "report",
+    "Cell": "genrl.studies.matrix",
+    "InProcess": "genrl.studies.executors",
+    "Processes": "genrl.studies.executors",
+    "Ray": "genrl.studies.executors",
+    "Study": "genrl.studies.matrix",
+    "WorkerDied": "genrl.studies.executors",
+    "read_study": "genrl.studies.results",
+    "run_study": "genrl.studies.running",
+    "write_report": "genrl.studies.report",
 }
 
 __all__ = sorted(_MODULES)
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used (PEP 562): `genrl study --help` needs no torch."""
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    return public(__name__, _MODULES, name)

@@ -15,6 +15,9 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from genrl.data import Demonstrations, Episode
 from genrl.policies import CriticWarmUp, clone, dagger
+from tests.runs.tiny import assert_equal
+
+pytestmark = pytest.mark.usefixtures("unchecked_annotations")  # Python's generator is among what must be left as it was
 
 KINDS = [PPO, A2C, TRPO, SAC, TD3, DDPG, TQC, CrossQ, DQN, QRDQN]
 CHANGED = {  # by the names of policy.state_dict(): what a clone is for
@@ -72,29 +75,12 @@ def everything(model: Any) -> dict[str, Any]:
     }
 
 
-def assert_same(a: Any, b: Any, where: str = "") -> None:
-    if isinstance(a, dict):
-        assert a.keys() == b.keys(), where
-        for key in a:
-            assert_same(a[key], b[key], f"{where}/{key}")
-    elif isinstance(a, list | tuple):
-        assert len(a) == len(b), where
-        for k, (x, y) in enumerate(zip(a, b, strict=True)):
-            assert_same(x, y, f"{where}/{k}")
-    elif isinstance(a, torch.Tensor):
-        assert torch.equal(a, b), where
-    elif isinstance(a, np.ndarray):
-        assert np.array_equal(a, b), where
-    else:
-        assert a == b, where
-
-
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_clone_changes_the_policy_and_nothing_else(kind: Any) -> None:
     model = learner(kind)
     before, policy = everything(model), {key: value.clone() for key, value in model.policy.state_dict().items()}
     clone(model, demonstrations(kind), epochs=3)
-    assert_same(before, everything(model))
+    assert_equal(before, everything(model))
     assert any(not torch.equal(policy[key], value) for key, value in model.policy.state_dict().items())
 
 
@@ -116,8 +102,8 @@ def test_clone_that_an_error_ends_leaves_the_policy_of_before_too(kind: Any, err
     monkeypatch.setattr(cloning, "gradient_step", crash)
     with pytest.raises(error):
         clone(model, demonstrations(kind), epochs=30, batch_size=16)
-    assert_same(before, everything(model))
-    assert_same(policy, dict(model.policy.state_dict()))
+    assert_equal(before, everything(model))
+    assert_equal(policy, dict(model.policy.state_dict()))
 
 
 def test_a_loss_that_is_no_number_is_an_error_and_leaves_the_policy_of_before() -> None:
@@ -125,7 +111,7 @@ def test_a_loss_that_is_no_number_is_an_error_and_leaves_the_policy_of_before() 
     policy = {key: value.clone() for key, value in model.policy.state_dict().items()}
     with pytest.raises(FloatingPointError, match=r"the loss of cloning is .* after epoch .*; lower learning_rate"):
         clone(model, demonstrations(PPO), epochs=100, learning_rate=1e30)
-    assert_same(policy, dict(model.policy.state_dict()))
+    assert_equal(policy, dict(model.policy.state_dict()))
 
 
 @pytest.mark.parametrize("kind", [PPO, SAC, DQN], ids=lambda kind: kind.__name__)
@@ -134,7 +120,7 @@ def test_dagger_changes_the_policy_and_nothing_else(kind: Any) -> None:
     before = everything(model)
     expert = (lambda obs: 1) if kind is DQN else (lambda obs: np.zeros(1, np.float32))
     dagger(model, expert, gymnasium.make(task(kind)), rounds=2, episodes=1, epochs=1)
-    assert_same(before, everything(model))
+    assert_equal(before, everything(model))
 
 
 def test_dagger_does_not_play_in_an_environment_that_the_learner_is_in_the_middle_of() -> None:
@@ -170,7 +156,7 @@ def test_rewards_go_on_being_normalised_after_a_clone_and_observations_stay_as_t
             seen.append(normalize.normalize_obs(obs))
         model.learn(256)
         rewards.append((model.rollout_buffer.rewards.copy(), normalize.ret_rms.var, normalize.ret_rms.count))
-    assert_same(*rewards)
+    assert_equal(*rewards)
     assert len(np.unique(rewards[1][0])) > 10
     np.testing.assert_array_equal(normalize.normalize_obs(obs), seen[0])
     np.testing.assert_allclose(normalize.obs_rms.mean, obs.mean(0), atol=1e-6)

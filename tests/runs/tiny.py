@@ -95,5 +95,7 @@ def assert_equal(a: Any, b: Any, name: str = "") -> None:
             assert_equal(x, y, f"{name}/{i}")
     elif isinstance(a, torch.Tensor):
         assert torch.equal(a, b), name
+    elif isinstance(a, np.ndarray):
+        assert np.array_equal(a, b), name
     else:
         assert a == b, name
