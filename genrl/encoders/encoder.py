@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
@@ -101,8 +102,10 @@ class ImageEncoder(nn.Module):
         if images.shape != preprocessing.shape:
             raise ValueError(f"these images are {images.shape}, but the preprocessing leaves {preprocessing.shape}; give what it made")
         shown = torch.linspace(0, len(images) - 1, min(MEASURED, len(images))).long()
+        device = next(chain(model.parameters(), model.buffers())).device
+        parts = (images[part].batch().to(device) for part in shown.split(250))
         with torch.no_grad():
-            codes = torch.cat([model.encode(preprocessing.levelled(images[part].batch())) for part in shown.split(250)])  # type: ignore[operator]
+            codes = torch.cat([model.encode(preprocessing.levelled(part)) for part in parts])  # type: ignore[operator]
         mean, basis = codes.mean(0), None
         if codes.shape[1] > most:
             with torch.random.fork_rng(devices=[]):

@@ -111,7 +111,8 @@ def predicted_state(encoder: ImageEncoder, train: Images, test: Images, history:
 
 
 def _codes(encoder: ImageEncoder, images: Images) -> Tensor:
-    return torch.cat([encoder.of_prepared(images[part].batch()) for part in torch.arange(len(images)).split(250)])
+    parts = (images[part].batch().to(encoder.std.device) for part in torch.arange(len(images)).split(250))
+    return torch.cat([encoder.of_prepared(part).cpu() for part in parts])
 
 
 def _probed(x: Tensor, test_x: Tensor, y: Tensor, test_y: Tensor) -> Tensor:
@@ -127,7 +128,7 @@ def _ridge(x: Tensor, y: Tensor, test_x: Tensor) -> Tensor:
     x, test_x = x.double(), test_x.double()
     mean, std = x.mean(0), x.std(0).clamp_min(1e-8)
     x, test_x = (x - mean) / std, (test_x - mean) / std
-    gram = x.T @ x + RIDGE * len(x) * torch.eye(x.shape[1], dtype=x.dtype)
+    gram = x.T @ x + RIDGE * len(x) * torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
     weights = torch.linalg.solve(gram, x.T @ (y - y.mean(0)))
     return y.mean(0) + test_x @ weights
 
@@ -137,7 +138,8 @@ def _drawn(encoder: ImageEncoder, train: Images, test: Images) -> tuple[float | 
     if not isinstance(encoder.model, Decoder):
         return None, None
     x = encoder.preprocessing.levelled(test.batch())
-    made = torch.cat([encoder.model.decode(encoder.model.encode(part)) for part in x.split(250)])  # type: ignore[operator]
+    parts = (part.to(encoder.std.device) for part in x.split(250))
+    made = torch.cat([encoder.model.decode(encoder.model.encode(part)).cpu() for part in parts])  # type: ignore[operator]
     floor = (x - encoder.preprocessing.levelled(train.batch()).mean(0)).square()
     error = (x - made).square()
     whole = round(float(1 - error.sum() / floor.sum().clamp_min(1e-12)), 4)
