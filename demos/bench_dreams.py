@@ -57,7 +57,7 @@ SAC_TASKS: dict[str, dict[str, Any]] = {
         "target": -200.0,
         "steps": 1500,
         "updates": 5,
-        "imagination": {"share": 0.9, "every": 250, "start": 250, "fit": {"max_steps": 800}},
+        "imagination": {"share": 0.9, "every": 250, "start": 250, "fit": {"max_steps": 500}},
     },
     "pendulum_sac_alone": {"env": "Pendulum-v1", "target": -200.0, "steps": 1500, "updates": 5, "imagination": None},
 }
