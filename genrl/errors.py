@@ -5,12 +5,13 @@ from __future__ import annotations
 import difflib
 import inspect
 import math
+import os
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from numbers import Real
 from typing import Any
 
-__all__ = ["Check", "RunError", "at_least", "command", "did_you_mean", "one_line", "positive", "require"]
+__all__ = ["Check", "RunError", "at_least", "command", "did_you_mean", "one_line", "positive", "printable", "require"]
 
 Check = tuple[str, object, bool, str]
 """An argument's name, its value, whether that is fine, and what it needs to be (completes "needs NAME to be …")."""
@@ -18,6 +19,9 @@ Check = tuple[str, object, bool, str]
 
 class RunError(ValueError):
     """A run that cannot start or go on. The message is one sentence; the commands print it alone and exit with 2."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
 
 
 def did_you_mean(given: str, known: Iterable[str], n: int = 2) -> str:
@@ -74,7 +78,17 @@ def one_line(error: BaseException) -> str:
         >>> one_line(ValueError("no\\n  number")), one_line(KeyboardInterrupt())
         ('no number', 'KeyboardInterrupt')
     """
-    return " ".join(str(error).split()) or type(error).__name__
+    return printable(" ".join(str(error).split())) or type(error).__name__
+
+
+def printable(text: str) -> str:
+    r"""``text`` with what a terminal would obey, not show, written as Python writes it: control characters and marks of direction.
+
+    Example:
+        >>> print(printable("vime\x1b[2J, 95 % ± 3"))
+        vime\x1b[2J, 95 % ± 3
+    """
+    return "".join(one if one.isprintable() or one == "\n" else one.encode("unicode_escape").decode() for one in text)
 
 
 def command(*words: object) -> str:
@@ -84,4 +98,13 @@ def command(*words: object) -> str:
         >>> command("resume", "my runs/first", "--steps", 2000)
         "genrl resume 'my runs/first' --steps 2000"
     """
-    return shlex.join(["genrl", *map(str, words)])
+    return " ".join(map(_quoted, ["genrl", *map(str, words)]))
+
+
+def _quoted(word: str) -> str:
+    """A word as a shell reads it back; with control characters in the form that bash and zsh know, so that they are never printed."""
+    if word.isprintable():
+        return shlex.quote(word)
+    coded = ["".join(f"\\x{byte:02x}" for byte in os.fsencode(one)) for one in word]
+    known = "".join(one if one.isprintable() and one not in "\\'" else code for one, code in zip(word, coded, strict=True))
+    return f"$'{known}'"

@@ -9,9 +9,10 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from io import BufferedReader, BufferedWriter
 from math import prod
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -56,7 +57,7 @@ class FileError(RunError):
     """A file that is not read. The message is one sentence that names it."""
 
 
-def open_regular(path: str | Path) -> BinaryIO:
+def open_regular(path: str | Path) -> BufferedReader:
     """Open a regular file for reading; a pipe or a device, which could wait or give bytes for ever, is not opened.
 
     Raises:
@@ -73,7 +74,7 @@ def open_regular(path: str | Path) -> BinaryIO:
     raise FileError(f"{path} is a folder, a pipe or a device; give a regular file")
 
 
-def open_appending(path: str | Path) -> BinaryIO:
+def open_appending(path: str | Path) -> BufferedWriter:
     """Open a file for appending, but never through a link, which would decide that something is written elsewhere.
 
     Raises:
@@ -177,7 +178,7 @@ def in_bytes(number: int) -> str:
     return f"{number:,} bytes" if number < MEGABYTE else f"{number / MEGABYTE:,.1f} MiB"
 
 
-def check_zip(path: str | Path, file: BinaryIO, kind: str = "zip") -> None:
+def check_zip(path: str | Path, file: BufferedReader, kind: str = "zip") -> None:
     """Refuse what is no zip, and one whose list of files is enormous or declares more than is read, before that list is built.
 
     ``zipfile`` makes an object of every entry; the length of the list is in the last record (APPNOTE.TXT, 4.3.16), or in one of 64 bits

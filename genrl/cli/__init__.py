@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import warnings
 
+from genrl.cli._words import in_one_sentence, say
 from genrl.errors import RunError, did_you_mean, one_line
 
 __all__ = ["COMMANDS", "main"]
@@ -34,23 +36,37 @@ def main(argv: list[str] | None = None) -> int:
         The exit code: 0 done, 1 the run failed, 2 what was typed can't be, 130 interrupted.
     """
     words = sys.argv[1:] if argv is None else argv
+    # A process that is started from here (an environment's, Ray's) must not look for libraries in the current folder first, either.
+    os.environ.setdefault("PYTHONSAFEPATH", "1")
+    warnings.showwarning = _show_warning
+    try:
+        code = _run(words)
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        say("genrl: interrupted", sys.stderr)
+        return 130
+    except BrokenPipeError:  # whoever read has gone, as in `genrl list | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if os.environ.get("GENRL_TRACEBACK"):
+            raise
+        code, sentence = in_one_sentence(error)
+        say(f"genrl: {sentence}", sys.stderr)
+        return code
+
+
+def _run(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help"):
-        print(_help())
+        say(_help())
         return 0
     if words[0] == "--version":
         from genrl import __version__
 
-        print(f"genrl {__version__}")
+        say(f"genrl {__version__}")
         return 0
-    warnings.showwarning = _show_warning
-    try:
-        return _command(words[0])(words[1:])
-    except RunError as error:
-        print(f"genrl: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("genrl: interrupted", file=sys.stderr)
-        return 130
+    return int(_command(words[0])(words[1:]))
 
 
 def _command(name: str):  # type: ignore[no-untyped-def]
@@ -77,4 +93,4 @@ def _help() -> str:
 
 
 def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:  # type: ignore[no-untyped-def]
-    print(f"genrl: warning: {one_line(message)}", file=sys.stderr)
+    say(f"genrl: warning: {one_line(message)}", sys.stderr)

@@ -15,6 +15,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from genrl.cli._words import say
+from genrl.errors import printable
 from genrl.studies.cells import CellOutcome
 from genrl.studies.matrix import Cell, Study
 from genrl.studies.results import CellProgress, cell_progress
@@ -31,7 +33,7 @@ def watched(study: Study, console: Console | None = None) -> Iterator[Callable[[
     console = console or Console(stderr=True)
     board = Board(study)
     if not console.is_terminal:
-        yield lambda cell, outcome: print(board.line(cell, outcome), file=sys.stderr, flush=True)
+        yield lambda cell, outcome: say(board.line(cell, outcome), sys.stderr)
         return
     with Live(board.render(console.height), console=console, auto_refresh=False, transient=True) as live:
         done = threading.Event()
@@ -115,7 +117,7 @@ class Board:
             items = self._of((task, method))
             signs = Text.assemble(*(SIGNS[item.status] for item in items))
             name = Text(f"{task} / {method}" if several else method)
-            table.add_row(name, signs, Text(self._words(items), no_wrap=True, overflow="ellipsis"))
+            table.add_row(name, signs, Text(printable(self._words(items)), no_wrap=True, overflow="ellipsis"))
         return table
 
     def _words(self, items: list[CellProgress]) -> str:

@@ -8,8 +8,10 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from genrl.errors import command
+from genrl.cli._words import say
+from genrl.errors import command, printable
 from genrl.roles import ROLES
 
 __all__ = ["report", "report_generation"]
@@ -28,7 +30,7 @@ def report(result: dict[str, Any], directory: Path) -> int:
     again = command("resume", directory, *own)
     code = _said(result, _rows(result), directory / "model.zip", f"at step {result['steps']:,}", result["evaluation_error"], again)
     if code == EXIT_CODES["finished"]:
-        print(f"watch it: {command('watch', directory, *own)}")
+        say(f"watch it: {command('watch', directory, *own)}")
     return code
 
 
@@ -40,15 +42,15 @@ def report_generation(result: dict[str, Any], directory: Path) -> int:
         return code
     pictures = sorted(path.name for path in directory.glob("*.png"))
     if pictures:
-        print(f"pictures in {directory}: {', '.join(pictures)}")
+        say(f"pictures in {directory}: {', '.join(pictures)}")
     if (known := result.get("encoder")) and known["sight"]:
         task = result["data"].removeprefix("frames:")
         words = ("--env", task, "--encoder", str(directory), "--learner", "ppo", "--reward", "none")
-        print(f"learn through its eyes: {command('explore', *words)}")
+        say(f"learn through its eyes: {command('explore', *words)}")
     elif result["counted"]:
-        print(f"do better: {command('generate', '--model', 'vae', '--data', result['data'])}")
+        say(f"do better: {command('generate', '--model', 'vae', '--data', result['data'])}")
     else:
-        print(f"train longer: {again} --epochs {2 * result['epochs']}")
+        say(f"train longer: {again} --epochs {2 * result['epochs']}")
     return EXIT_CODES["finished"]
 
 
@@ -56,13 +58,13 @@ def _said(result: dict[str, Any], rows: list[tuple[str, str]], model: Path, wher
     """Print what became of a run, and what brings it to its end where it is not there; returns the exit code."""
     if result["status"] == "failed":
         kept = f"the last good model is {model}" if model.is_file() else "no model was saved"
-        print(f"genrl: {result['error']}; {kept}", file=sys.stderr)
+        say(f"genrl: {result['error']}; {kept}", sys.stderr)
     elif result["status"] == "interrupted":
-        print(f"interrupted {where}; go on with: {again}", file=sys.stderr)
+        say(f"interrupted {where}; go on with: {again}", sys.stderr)
     else:
         _print(rows)
     if result["status"] == "finished" and left:
-        print(f"genrl: {left}; the training is saved, do the rest with: {again}", file=sys.stderr)
+        say(f"genrl: {left}; the training is saved, do the rest with: {again}", sys.stderr)
         return EXIT_CODES["failed"]
     return EXIT_CODES[result["status"]]
 
@@ -70,7 +72,7 @@ def _said(result: dict[str, Any], rows: list[tuple[str, str]], model: Path, wher
 def _print(rows: list[tuple[str, str]]) -> None:
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for name, value in rows:
-        table.add_row(f"[dim]{name}[/dim]", value)
+        table.add_row(Text(name, style="dim"), Text(printable(value)))
     Console().print(table)
 
 

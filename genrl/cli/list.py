@@ -10,6 +10,7 @@ from typing import Annotated
 import tyro
 
 from genrl.cli._flags import parse
+from genrl.cli._words import say
 from genrl.errors import RunError, did_you_mean
 from genrl.roles import ROLES, Role
 
@@ -37,7 +38,7 @@ def main(argv: list[str]) -> int:
         rows = list(_tasks() if name == "tasks" else _parts(ROLES[name.removesuffix("s")]))
         width = max(len(row[0]) for row in rows) if rows else 0
         blocks.append("\n".join([f"{name}:", *(f"  {word:<{width}}  {about}" for word, about in rows)]))
-    print("\n\n".join(blocks))
+    say("\n\n".join(blocks))
     return 0
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from genrl.cli._flags import parse
+from genrl.cli._words import say
 from genrl.errors import RunError, command
 
 __all__ = ["main"]
@@ -36,6 +37,7 @@ def main(argv: list[str]) -> int:
         raise RunError(f"--episodes is {flags.episodes}, but must be at least 1")
     from genrl.runs import record
 
-    print(record(flags.run, flags.out, episodes=flags.episodes, stochastic=flags.stochastic, seed=flags.seed, imports=flags.imports))
-    print(f"imitate it: {command('imitate', '--demos', flags.out)}")
+    made = record(flags.run, flags.out, episodes=flags.episodes, stochastic=flags.stochastic, seed=flags.seed, imports=flags.imports)
+    say(str(made))
+    say(f"imitate it: {command('imitate', '--demos', flags.out)}")
     return 0

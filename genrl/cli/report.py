@@ -8,6 +8,7 @@ from pathlib import Path
 import tyro
 
 from genrl.cli._flags import parse
+from genrl.cli._words import say
 
 __all__ = ["main"]
 
@@ -40,8 +41,8 @@ def main(argv: list[str]) -> int:
         document = summarize(results)
         if flags.results is not None:
             flags.results.mkdir(parents=True, exist_ok=True)
-            print(*write_results(results, document, flags.results / document["study"]), sep="\n")
+            say("\n".join(map(str, write_results(results, document, flags.results / document["study"]))))
         if flags.markdown:
-            print(*(markdown(score_table(document, task)) for task in document["tasks"]), sep="\n\n")
-    print(f"open it: {page}")
+            say("\n\n".join(markdown(score_table(document, task)) for task in document["tasks"]))
+    say(f"open it: {page}")
     return 0

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genrl.cli._flags import parse, split_env
+from genrl.cli._words import say
+from genrl.errors import command
 
 if TYPE_CHECKING:
     from genrl.runs.screening import Reach
@@ -54,19 +56,20 @@ def main(argv: list[str]) -> int:
         from genrl.files import write_whole
 
         write_whole(flags.out, (json.dumps(content, indent=1) + "\n").encode())
-    given = "".join(f" --env.{key.replace('_', '-')} {value}" for key, value in env_kwargs.items())
-    print(_advice(f"genrl explore --env {flags.env}{given}", reached))
+    given = [word for key, value in env_kwargs.items() for word in (f"--env.{key.replace('_', '-')}", value)]
+    say(_advice(command("explore", "--env", flags.env, *given), reached))
     return 0
 
 
 def _show(env: str, reached: Mapping[str, Reach]) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     console = Console()
     console.width = max(console.width, WIDTH)
     first = next(iter(reached.values()))
-    table = Table(title=f"{env}, {first.steps:,} steps of each noise", box=None, padding=(0, 2, 0, 0), title_justify="left")
+    table = Table(title=escape(f"{env}, {first.steps:,} steps of each noise"), box=None, padding=(0, 2, 0, 0), title_justify="left")
     names = list(first.ranges)
     progress = ["progress"] if first.best_progress is not None else []
     for name in ("noise", "rewarded", "first at", "best return", *progress, *names, "visited"):
@@ -84,10 +87,10 @@ def _show(env: str, reached: Mapping[str, Reach]) -> None:
     console.print(table)
 
 
-def _advice(command: str, reached: Mapping[str, Reach]) -> str:
+def _advice(explore: str, reached: Mapping[str, Reach]) -> str:
     best = max(reached, key=lambda noise: reached[noise].rewarded_episodes / reached[noise].episodes)
     share = reached[best].rewarded_episodes / reached[best].episodes
     if share == 0:
-        return f"no noise was rewarded; try a bonus: {command}"
+        return f"no noise was rewarded; try a bonus: {explore}"
     own = "own" if best == "white" else best
-    return f"{best} is rewarded in {share:.0%} of its episodes; the baseline of a bonus: {command} --reward none --noise {own}"
+    return f"{best} is rewarded in {share:.0%} of its episodes; the baseline of a bonus: {explore} --reward none --noise {own}"

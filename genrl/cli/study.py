@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import tyro
 
 from genrl.cli._flags import parse
+from genrl.cli._words import say
 from genrl.errors import RunError, command
 
 if TYPE_CHECKING:
@@ -89,16 +90,16 @@ def _report(flags: StudyFlags, study: Study, decided: bool) -> int:
     names += ["runs", "first", "reaches"] if console.width >= WIDE else []
     for task in study.tasks:
         console.print(rich_table(only(score_table(document, task), *names), title=task))
-    console.print(legend(document, next(iter(study.tasks))), style="dim")
+    console.print(legend(document, next(iter(study.tasks))), style="dim", markup=False)
     for failure in document["failures"]:
         where = f"{failure['task']}, {failure['method']}, seed {failure['seed']}"
-        print(f"genrl: {where} failed after {failure['tries']} tries: {failure['error']}", file=sys.stderr)
+        say(f"genrl: {where} failed after {failure['tries']} tries: {failure['error']}", sys.stderr)
     again = command("study", flags.file, *(["--out", flags.out] if flags.out else []))
     if not decided:
         left = sum(not item.finished for item in results.cells)
-        print(f"interrupted with {left} of {len(results.cells)} cells to go; go on with: {again}", file=sys.stderr)
+        say(f"interrupted with {left} of {len(results.cells)} cells to go; go on with: {again}", sys.stderr)
         return 130
     if document["failures"]:
-        print(f"the failed cells are in no number above; try them again with: {again} --retry", file=sys.stderr)
-    print(f"see it: {command('report', study.directory)}")
+        say(f"the failed cells are in no number above; try them again with: {again} --retry", sys.stderr)
+    say(f"see it: {command('report', study.directory)}")
     return 1 if document["failures"] else 0

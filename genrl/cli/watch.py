@@ -8,6 +8,7 @@ from pathlib import Path
 import tyro
 
 from genrl.cli._flags import parse
+from genrl.cli._words import say
 
 __all__ = ["main"]
 
@@ -54,5 +55,5 @@ def main(argv: list[str]) -> int:
         imports=flags.imports,
     )
     returns = ", ".join(f"{value:.4g}" for value in film.returns)
-    print(f"{film.frames} frames, return {returns}: {' and '.join(str(path) for path in film.paths)}")
+    say(f"{film.frames} frames, return {returns}: {' and '.join(str(path) for path in film.paths)}")
     return 0

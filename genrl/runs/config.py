@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,7 +13,7 @@ from genrl.errors import RunError, did_you_mean
 from genrl.roles import LEARNERS, NONE, ROLES, is_own, plain_name
 from genrl.runs.options import Config
 
-__all__ = ["DreamConfig", "ExploreConfig", "ImitateConfig", "RunConfig", "is_off_policy"]
+__all__ = ["DreamConfig", "ExploreConfig", "ImitateConfig", "RunConfig", "foreign", "is_off_policy"]
 
 NOISE = re.compile(r"own|pink|held-[1-9]\d*")
 """Names of the exploration noise."""
@@ -101,6 +101,7 @@ class RunConfig(Config):
     def __post_init__(self) -> None:
         self.check_least(steps=self.fewest_steps, n_envs=1, threads=1, update_every=1, memory_size=1)
         self.check_least(eval_episodes=0, checkpoint_every=0, seed=0)
+        self.check_most(n_envs=4096, threads=1024, history=256, seed=2**32 - 1)
         self._check_noise()
         self._check_eyes()
 
@@ -134,6 +135,9 @@ class RunConfig(Config):
             module = name.rpartition(":")[0] if is_own(name) else ""
             if module and module not in (*allowed, "genrl_envs"):
                 raise RunError(f"{name} would import {module}; if you trust it, add --imports {module}")
+        for name, value in foreign(self.env_kwargs):
+            if value not in allowed and value.rpartition(":")[0] not in allowed:
+                raise RunError(f"--env.{name} {value} could import or read what is not in this run; if you trust it, add --imports {value}")
 
     @property
     def frames(self) -> int:
@@ -167,7 +171,7 @@ class RunConfig(Config):
         values = dict(values)
         commands = {kind.command: kind for kind in (ExploreConfig, ImitateConfig, DreamConfig)}
         command = values.pop("command", ExploreConfig.command)
-        if command not in commands:
+        if not isinstance(command, str) or command not in commands:
             raise RunError(f"there is no command {command!r}{did_you_mean(str(command), commands) or '; write explore, imitate or dream'}")
         return commands[command].read(values)
 
@@ -322,6 +326,35 @@ class DreamConfig(RunConfig):
                 f"--reward {self.reward} was given, but {self.learner} learns in dreams, where no reward but the model's is paid; "
                 "type --eta 1 to explore by the model's uncertainty, or --learner sac"
             )
+
+
+NAMES_CODE = re.compile(r"(.*_)?(id|entry_point|import|imports|module|plugin|class|cls|file|path|dir|folder)")
+"""Keywords of tasks that name another task, code or a file."""
+
+
+def foreign(env_kwargs: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Keywords of a task, and their values, that could make it import a module or read a file: a `module:Name`, a path, or `env_id`.
+
+    Example:
+        >>> list(foreign({"threshold": 0.5, "maze": ["large", 3], "xml_file": "ant.xml", "inner": {"make": "evil:Task-v0"}}))
+        [('xml_file', 'ant.xml'), ('inner', 'evil:Task-v0')]
+    """
+    for name, value in env_kwargs.items():
+        for word in _strings(value):
+            if NAMES_CODE.fullmatch(name) or {":", "/", "\\"} & set(word):
+                yield name, word
+
+
+def _strings(value: Any) -> Iterator[str]:
+    """All strings in nested plain values."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from (*_strings(key), *_strings(item))
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _strings(item)
 
 
 def is_off_policy(learner: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import math
 import types
 from collections.abc import Mapping
 from pathlib import Path
@@ -61,6 +62,8 @@ class Config:
         for name, hint in known.items():
             if isinstance(values.get(name), str) and fits(Path(), hint):
                 values[name] = Path(values[name])
+            if isinstance(values.get(name), float) and not math.isfinite(values[name]):
+                raise RunError(f"{_flag(name)} is {values[name]}, but must be finite")
             if name in values and not fits(values[name], hint):
                 raise RunError(f"{_flag(name)} is {values[name]!r}, but must be {in_words(hint)}")
             if isinstance(values.get(name), list):
@@ -77,6 +80,17 @@ class Config:
             given = getattr(self, name)
             if given is not None and given < value:
                 raise RunError(f"{_flag(name)} is {given}, but must be at least {value}")
+
+    def check_most(self, **most: int) -> None:
+        """Refuse a field above its largest value; ``None`` is decided later.
+
+        Raises:
+            RunError: one is.
+        """
+        for name, value in most.items():
+            given = getattr(self, name)
+            if given is not None and given > value:
+                raise RunError(f"{_flag(name)} is {given}, but must be at most {value:,}")
 
 
 def check_device(name: str) -> None:

@@ -19,6 +19,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvWrapper
 from torch import nn
 
 from genrl.files import write_whole
+from genrl.reading import FileError, check_zip, open_regular
 
 __all__ = [
     "ProgressCSV",
@@ -129,12 +130,22 @@ def load_zip_parameters(learner: BaseAlgorithm, path: Path) -> None:
 
     ``load`` would unpickle the zip's ``data`` (common/save_util.py); ``load_data=False`` leaves it unread, and tensors are read with
     ``weights_only=True``.
+
+    Raises:
+        FileError: the zip is broken, too large, or of another learner.
     """
-    _, parameters, variables = load_from_zip_file(path, load_data=False, device=learner.device)
-    learner.set_parameters(parameters, exact_match=True, device=learner.device)
-    for name, value in (variables or {}).items():
-        if value is not None:
-            getattr(learner, name).data = value.data
+    own = learner._get_torch_save_params()[1]  # what `save` stores beside the parameters (common/base_class.py)
+    with open_regular(path) as file:
+        check_zip(path, file)
+        try:
+            _, parameters, variables = load_from_zip_file(file, load_data=False, device=learner.device)
+            learner.set_parameters(parameters, exact_match=True, device=learner.device)
+            for name in own:
+                if (value := (variables or {}).get(name)) is not None:
+                    getattr(learner, name).data = value.data
+        except Exception as error:  # whatever a foreign zip brings; without the reason, which may be the advice to load it as a pickle
+            name = type(learner).__name__
+            raise FileError(f"{path} is not a whole model of this {name} and its task; restore it from a copy, or train again") from error
 
 
 def deterministic_action(policy: Any, obs: torch.Tensor, space: spaces.Space[Any]) -> torch.Tensor:
