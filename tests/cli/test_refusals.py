@@ -8,7 +8,7 @@ SURPRISE = "tests.runs.tiny:Surprise"
 SEE = "; see `genrl explore --help`"
 
 BAD = {
-    "explor": "there is no command 'explor'; did you mean explore?",
+    "explor": "there is no command 'explor'; did you mean explore or export?",
     "explore --env CartPol-v1": "there is no task 'CartPol-v1'; did you mean CartPole-v1 or CartPole-v0?",
     "explore --env nomodule:X-v0": "the module of --env nomodule:X-v0 could not be imported (No module named 'nomodule'); "
     "run genrl from the folder that holds it",
