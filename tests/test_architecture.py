@@ -73,6 +73,19 @@ def python(code: str) -> str:
     return done.stdout
 
 
+def test_no_file_imports_itself_by_way_of_others() -> None:
+    modules = {
+        ".".join(("genrl", *file.relative_to(ROOT / "genrl").with_suffix("").parts)).removesuffix(".__init__"): file for file in FILES
+    }
+    beneath = {
+        module: {found if found in modules else found.rpartition(".")[0] for found in imports(file)} & modules.keys() - {module}
+        for module, file in modules.items()
+    }
+    while free := [module for module, others in beneath.items() if not others]:
+        beneath = {module: others - set(free) for module, others in beneath.items() if module not in free}
+    assert not beneath, f"these files are in a circle of imports, or stand on one: {sorted(beneath)}"
+
+
 @pytest.mark.parametrize("file", FILES, ids=name)
 def test_imports_follow_the_arrows(file: Path) -> None:
     if part(file) == "__init__":

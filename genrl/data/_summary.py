@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
-from genrl.data._episode import is_discrete
+from genrl.data._episode import Episode, is_discrete
 from genrl.data._fit import flags
-
-if TYPE_CHECKING:
-    from genrl.data.demonstrations import Demonstrations
 
 __all__ = ["summary"]
 
 
-def summary(demos: Demonstrations) -> str:
+class Described(Protocol):
+    """What a summary reads of demonstrations."""
+
+    @property
+    def episodes(self) -> Sequence[Episode]: ...
+    @property
+    def env_id(self) -> str | None: ...
+    @property
+    def env_kwargs(self) -> Mapping[str, Any]: ...
+    @property
+    def source(self) -> str | None: ...
+    @property
+    def returns(self) -> np.ndarray: ...
+    @property
+    def lengths(self) -> np.ndarray: ...
+    @property
+    def n_steps(self) -> int: ...
+    @property
+    def n_episodes(self) -> int: ...
+    @property
+    def discrete(self) -> bool: ...
+
+
+def summary(demos: Described) -> str:
     """File, task, episodes, steps, sizes and returns; ± is the population standard deviation over full episodes."""
     episodes, returns = demos.episodes, demos.returns
     ends = {"terminated": sum(episode.terminated for episode in episodes), "truncated": sum(episode.truncated for episode in episodes)}
@@ -34,7 +55,7 @@ def summary(demos: Demonstrations) -> str:
     return "\n".join([demos.source or "recording in memory", *(f"  {name:<13} {value}" for name, value in rows.items())])
 
 
-def _note(demos: Demonstrations) -> str:
+def _note(demos: Described) -> str:
     if not all(episode.last_successor for episode in demos.episodes):
         return "the file lacks what the last action of an episode led to: that step is no pair, but counts in the return"
     longest = int(demos.lengths.max())
