@@ -96,6 +96,7 @@ def sac_with_imagination(task: dict[str, Any], seed: int) -> dict[str, Any]:
         "MlpPolicy",
         task["env"],
         learning_starts=250,
+        learning_rate=1e-3,
         gradient_steps=task["updates"],
         policy_kwargs={"net_arch": [64, 64]},
         seed=seed,

@@ -45,7 +45,8 @@ class Imagination(PluggedCallback):
         n_steps: imagined steps that each lent row sums up, at most the horizon; 1 lends single transitions.
         eta, stop_quantile, stop_scale: see :class:`~genrl.worlds.DreamVecEnv`.
         fit: keywords of the model's ``fit``, such as ``max_steps``.
-        capacity: imagined rows that are kept; the oldest make room.
+        capacity: imagined rows that are kept from fit to fit, the oldest make room; by default only those of the last fit, for what an
+            earlier model imagined is worse.
         name: its name among the callbacks of one ``learn``, and in the log.
         seed: of all draws.
 
@@ -78,7 +79,7 @@ class Imagination(PluggedCallback):
         stop_quantile: float | None = None,
         stop_scale: float = 1.0,
         fit: Mapping[str, Any] | None = None,
-        capacity: int = 100_000,
+        capacity: int | None = None,
         name: str = "imagination",
         seed: int = 0,
     ) -> None:
@@ -89,7 +90,7 @@ class Imagination(PluggedCallback):
             ("share", share, 0 < share < 1, "in (0, 1)"),
             ("horizon", horizon, least >= 1, "at least 1"),
             ("n_steps", n_steps, 1 <= n_steps <= least, "from 1 to the horizon"),
-            *at_least(1, every=every, branches=branches, capacity=capacity),
+            *at_least(1, every=every, branches=branches, capacity=1 if capacity is None else capacity),
             *at_least(50, start=start),
         )
         self.dynamics, self.share, self.every, self.start, self.branches = dynamics, share, every, start, branches
@@ -167,9 +168,10 @@ class Imagination(PluggedCallback):
         self.dream.set_starts(transitions)
         before = dict(self.dream.counters)
         rows = self._branches()
-        if self._pool is not None:
-            rows = _joined(rows, self._pool)
-        self._pool = _at(rows, torch.arange(min(rows.batch_size, self.capacity)))
+        if self.capacity is not None:
+            rows = rows if self._pool is None else _joined(rows, self._pool)
+            rows = _at(rows, torch.arange(min(rows.batch_size, self.capacity)))
+        self._pool = rows
         spent = {"fit_seconds": fitted - began, "dream_seconds": time.perf_counter() - fitted}
         ended = {name: value - before[name] for name, value in self.dream.counters.items() if name != "steps"}
         numbers = {"held_out_loss": self.report.held_out_loss, "fit_steps": self.report.steps, "rows": rows.batch_size, **spent, **ended}

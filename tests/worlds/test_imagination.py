@@ -156,7 +156,11 @@ class TestCycle:
         imagination.num_timesteps = 80
         assert imagination._horizon_now() == 3
 
-    def test_the_newest_rows_are_kept(self):
+    def test_what_an_earlier_model_imagined_is_forgotten(self):
+        _, imagination, _ = imagine(learner(), steps=120, every=30)
+        assert imagination._pool.batch_size == 32
+
+    def test_on_request_the_newest_rows_are_kept(self):
         _, imagination, _ = imagine(learner(), steps=120, every=30, capacity=40)
         assert imagination._pool.batch_size == 40
 
