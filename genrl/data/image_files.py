@@ -104,7 +104,7 @@ def _find(name: str, file: str, root: str | Path | None) -> Path:
     cache = Path(pooch.os_cache("genrl")) / name
     for folder in (*folders, cache):
         for path in (folder / file, folder / file.removesuffix(".gz")):
-            if path.is_file():
+            if path.exists():  # also a pipe, which is refused when it is read
                 return path
     home, sums = NAMED[name]
     checksum = sums[_PARTS.index(file)]

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from genrl.data import Images
 from genrl.encoders.preprocessing import Preprocessing
+from genrl.errors import one_line
 from genrl.files import load_state, save_state
 from genrl.models.base import ImageModel, model_of, model_state
 from genrl.models.capabilities import Encoder
@@ -180,8 +181,11 @@ def load_encoder(path: str | Path) -> ImageEncoder:
 
 def encoder_of(saved: Mapping[str, Any], path: str | Path = "this file") -> ImageEncoder:
     """The encoder of a state such as ``load_state`` gives."""
-    scale = saved["scale"]
-    return ImageEncoder(model_of(saved, path), Preprocessing.read(saved["preprocessing"]), scale["mean"], scale["std"], scale["basis"])
+    try:
+        scale = saved["scale"]
+        return ImageEncoder(model_of(saved, path), Preprocessing.read(saved["preprocessing"]), scale["mean"], scale["std"], scale["basis"])
+    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+        raise ValueError(f"{path} is not what ImageEncoder.save wrote ({one_line(error)[:200]}); fit the encoder again") from error
 
 
 def _check_model(model: ImageModel, preprocessing: Preprocessing) -> None:

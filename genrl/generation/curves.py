@@ -8,7 +8,7 @@ from typing import Any
 from genrl.generation.config import GenerateConfig, known
 from genrl.generation.directory import GenerationDirectory
 from genrl.models.pixels import bits_per_dim
-from genrl.runs.pictures import BLUE, GREY, INK, ORANGE, STYLE, new_figure, save_figure
+from genrl.runs.pictures import BLUE, GREY, INK, ORANGE, drawing, new_figure, save_figure
 
 __all__ = ["balance_picture", "curves_picture"]
 
@@ -25,11 +25,10 @@ PANELS: Sequence[tuple[str, Mapping[str, str]]] = (
 
 def balance_picture(run: GenerationDirectory, rows: Sequence[Mapping[str, float]], title: str) -> None:
     """Draw losses, the discriminator's accuracies, norms of gradients, and what is drawn: classes as a share of all, and the diversity."""
-    import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(STYLE):
+    with drawing():
         figure = Figure(figsize=(9, 5.4), layout="constrained")
         FigureCanvasAgg(figure)
         figure.suptitle(title, fontsize=11)
@@ -64,14 +63,12 @@ def _panel(axes: Any, what: str, columns: Mapping[str, str], rows: Sequence[Mapp
 
 def curves_picture(config: GenerateConfig, run: GenerationDirectory, result: Mapping[str, Any]) -> None:
     """Draw the losses of every epoch and, where they are a likelihood, the floor."""
-    import matplotlib
-
     rows = run.rows()
     names = [name for name in rows[0] if name not in ("epoch", "step", "seconds") and not name.endswith("_grad_norm")] if rows else []
     if "loss" not in names and len(rows) < 2:  # counted, so there is no curve
         return
     unit, curves = _curves(config, rows, names, result)
-    with matplotlib.rc_context(STYLE):
+    with drawing():
         figure, axes = new_figure(f"{config.subject}\n{config.model}, seed {config.seed}")
         for (label, values), color in zip(curves.items(), (BLUE, ORANGE, GREY, INK), strict=False):
             if label == FLOOR:

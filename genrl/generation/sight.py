@@ -47,18 +47,17 @@ def keep_encoder(config: GenerateConfig, run: GenerationDirectory, source: RunIm
 
 def _draw(run: GenerationDirectory, source: RunImages, encoder: ImageEncoder, sight: Sight, title: str) -> None:
     """For each number of the state, the worst first, what the probe says against what is true."""
-    import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    from genrl.runs.pictures import BLUE, INK, STYLE
+    from genrl.runs.pictures import BLUE, INK, drawing
 
     assert source.data.test.walk is not None
     true, said = predicted_state(encoder, source.data.train, source.data.test, sight.history)
     names = list(sight.state)[:MOST]
     columns = min(4, len(names))
     rows = -(-len(names) // columns)
-    with matplotlib.rc_context(STYLE):
+    with drawing():
         figure = Figure(figsize=(2.6 * columns, 2.8 * rows + 0.4), layout="constrained")
         FigureCanvasAgg(figure)
         figure.suptitle(title, fontsize=11)

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from genrl.errors import Check
+from genrl.errors import Check, one_line
 from genrl.files import load_state, save_state
 from genrl.roles import image_models
 
@@ -175,16 +175,29 @@ def model_of(saved: Mapping[str, Any], path: str | Path) -> ImageModel:
         ValueError: there is no model in it, or one of another version.
     """
     name, known = saved.get("model"), image_models()
-    if name not in known or not {"settings", "weights"} <= saved.keys():
+    if not isinstance(name, str) or name not in known or not {"settings", "weights"} <= saved.keys():
         raise ValueError(f"{path} holds no image model; give a file that save_model wrote, such as model.safetensors of a run")
     try:
         with torch.random.fork_rng(devices=[]):  # building draws weights that are replaced
-            module, _, cls = known[name].partition(":")
-            model: ImageModel = getattr(import_module(module), cls)(**saved["settings"])
+            module, _, cls_name = known[name].partition(":")
+            cls: type[ImageModel] = getattr(import_module(module), cls_name)
+            _check_size(cls, saved)
+            model = cls(**saved["settings"])
         model.load_state_dict(saved["weights"])
-    except (RuntimeError, TypeError) as error:
-        raise ValueError(f"{path} holds a {name} of another version ({str(error).splitlines()[0]}); fit it again") from error
+    except (RuntimeError, TypeError, AttributeError, ValueError, MemoryError) as error:
+        raise ValueError(f"{path} holds a {name} of another version ({one_line(error)[:200]}); fit it again") from error
     return model.eval()
+
+
+def _check_size(cls: type[ImageModel], saved: Mapping[str, Any]) -> None:
+    """Refuse settings of a model that is larger than the weights beside them, before there is memory for it."""
+    try:
+        with torch.device("meta"):
+            declared = cls(**saved["settings"]).state_dict()
+    except Exception:  # a constructor that computes with its tensors: building says what is wrong
+        return
+    if sum(value.numel() for value in declared.values()) > sum(value.numel() for value in saved["weights"].values()):
+        raise ValueError("its settings are of a larger model than its weights")
 
 
 def _remembering(init: Callable[..., None]) -> Callable[..., None]:

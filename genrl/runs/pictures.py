@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["BLUE", "GREY", "INK", "ORANGE", "STYLE", "draw", "draw_dream", "new_figure", "save_figure", "trailing_mean"]
+__all__ = ["BLUE", "GREY", "INK", "ORANGE", "STYLE", "draw", "draw_dream", "drawing", "new_figure", "save_figure", "trailing_mean"]
 
 BLUE, ORANGE, GREY, INK = "#1f5fa8", "#d9722e", "#8a8f98", "#30343b"
 STYLE: Any = {
@@ -27,11 +28,20 @@ STYLE: Any = {
 }  # fmt: skip
 
 
-def draw(run: RunDirectory) -> None:
-    """Draw what the run's files hold; a picture without data is left out."""
+@contextmanager
+def drawing(style: Any = STYLE) -> Iterator[None]:
+    """Draw in ``style``. A matplotlibrc, which Matplotlib takes from the current folder, has no say: it could start LaTeX."""
     import matplotlib
 
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(style)
+        yield
+
+
+def draw(run: RunDirectory) -> None:
+    """Draw what the run's files hold; a picture without data is left out."""
+    with drawing():
         config = run.read_json(run.config)
         reward = config["reward"].split(":")[-1]
         title = f"{config['env'].split(':')[-1]}\n{config['learner'].split(':')[-1]} + {reward}, seed {config['seed']}"
@@ -43,11 +53,10 @@ def draw(run: RunDirectory) -> None:
 
 def draw_dream(run: RunDirectory, found: dict[str, Any]) -> None:
     """Draw dream.png: the model's error after k steps, and the return of each test episode in reality and in the dream."""
-    import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(STYLE):
+    with drawing():
         figure = Figure(figsize=(9.6, 3.8), layout="constrained")
         FigureCanvasAgg(figure)
         left, right = figure.subplots(1, 2)
@@ -67,7 +76,7 @@ def draw_dream(run: RunDirectory, found: dict[str, Any]) -> None:
 
 
 def new_figure(title: str, width: float = 6.4, height: float = 3.8) -> tuple[Figure, Axes]:
-    """An empty figure with one pair of axes, to be made and drawn within ``matplotlib.rc_context(STYLE)``."""
+    """An empty figure with one pair of axes, to be made and drawn within :func:`drawing`."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

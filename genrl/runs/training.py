@@ -134,12 +134,14 @@ def resume(
         raise RunError(f"{run.path} imitates nothing; leave --demos out")
     try:
         checkpoint = load_state(run.checkpoint)
+        done = int(checkpoint["learner"]["counters"]["num_timesteps"])
     except FileNotFoundError as error:
         advice = f"delete it and start again with `genrl {config.command}`"
         raise RunError(f"{run.path} was stopped before its first checkpoint; {advice}") from error
+    except (KeyError, TypeError) as error:
+        raise RunError(f"{run.checkpoint} is no checkpoint of a learner (it lacks {one_line(error)}); restore it from a copy") from error
     except ValueError as error:
         raise RunError(str(error)) from error
-    done = checkpoint["learner"]["counters"]["num_timesteps"]
     if done >= config.steps and is_complete(run, done, config.eval_episodes):
         raise RunError(f"{run.path} has all its {done:,} steps; go further with `{command('resume', run.path, '--steps', 2 * done)}`")
     torch.set_num_threads(config.threads)
@@ -150,7 +152,7 @@ def resume(
             if done < config.steps:
                 run.truncate_episodes(done)
                 run.truncate_progress(done)
-                run.write_json(run.config, session.config.to_dict() | {"about": run.read_json(run.config)["about"]})
+                run.write_json(run.config, session.config.to_dict() | {"about": run.read_json(run.config).get("about")})
             return _run(session, run, checkpoint, interrupt, quiet)
     finally:
         close(session.env)
@@ -171,8 +173,11 @@ def _run(session: Session, run: RunDirectory, checkpoint: dict[str, Any] | None,
     if checkpoint is None:
         recorder.spent(begin_imitation(session, run, interrupt))
     else:
-        exact = session.load_state_dict(checkpoint)
-        recorder.load_state_dict(checkpoint["recorder"])
+        try:
+            exact = session.load_state_dict(checkpoint)
+            recorder.load_state_dict(checkpoint["recorder"])
+        except Exception as error:  # whatever a part raises that is given the state of another one
+            raise RunError(f"{run.path} can't go on from its {run.checkpoint.name}: {type(error).__name__}: {one_line(error)}") from error
         if not exact and learner.num_timesteps < config.steps:
             warnings.warn(f"{config.env} does not repeat an episode from its seed and actions, so new episodes begin here", stacklevel=2)
     started_at = learner.num_timesteps

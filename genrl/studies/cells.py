@@ -164,7 +164,7 @@ def is_finished(run: RunDirectory) -> bool:
     if not run.result.is_file():
         return False
     result = run.read_json(run.result)
-    return result["status"] == "finished" and not result["evaluation_error"]
+    return result.get("status") == "finished" and not result.get("evaluation_error")
 
 
 def _sees_the_study(job: Job) -> bool:

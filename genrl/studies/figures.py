@@ -16,6 +16,7 @@ from xml.etree import ElementTree
 import numpy as np
 from markupsafe import Markup
 
+from genrl.runs.pictures import drawing
 from genrl.studies import statistics
 from genrl.studies.results import CellResult
 from genrl.studies.summary import common_bins, read_coverage
@@ -178,11 +179,10 @@ def _baseline_last(methods: Mapping[str, Any], styles: Mapping[str, Style]) -> l
 
 
 def _figure(x: str, y: str) -> tuple[Figure, Axes]:
-    import matplotlib
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    with matplotlib.rc_context(STYLE):
+    with drawing(STYLE):
         figure = Figure(figsize=(5, 3.1), layout="constrained")
         axes = figure.add_subplot()
         axes.grid(color=GRID, linewidth=0.6, clip_on=False)
@@ -206,10 +206,8 @@ def _line(axes: Axes, x: np.ndarray, curve: statistics.Curve, style: Style) -> N
 
 def _svg(figure: Figure, label: str, styles: Mapping[str, Style]) -> ElementTree.Element:
     """Inline SVG in the colours of the page, as wide as its place, without an id that another figure could have."""
-    import matplotlib
-
     buffer = io.BytesIO()
-    with matplotlib.rc_context(STYLE):
+    with drawing(STYLE):
         figure.savefig(buffer, format="svg", transparent=True, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     drawn = ElementTree.fromstring(buffer.getvalue())
     root = ElementTree.Element("svg", {"viewBox": drawn.attrib["viewBox"], "role": "img", "aria-label": label})

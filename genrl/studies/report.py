@@ -16,6 +16,7 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from genrl.errors import RunError
+from genrl.reading import open_regular
 from genrl.runs.directory import RunDirectory
 from genrl.studies import figures
 from genrl.studies.cells import CellState
@@ -27,6 +28,8 @@ from genrl.studies.tables import all_tasks_table, legend, number, score_table, s
 
 __all__ = ["write_report"]
 
+LARGEST = 2**22
+"""Pixels of a film's frame, at most."""
 FILM_BYTES = 750_000
 """A larger film is linked to, and its first picture shown."""
 FILMS_BYTES = 3_000_000
@@ -201,7 +204,7 @@ def _films(cells: Mapping[str, Mapping[str, Sequence[CellResult]]], folder: Path
     found: dict[tuple[str, str], tuple[CellResult, Path]] = {}
     for task, methods in cells.items():
         for method, items in methods.items():
-            filmed = [(item, path) for item in items if (path := item.cell.path / "watch.gif").is_file()]
+            filmed = [(item, path) for item in items if _is_film(path := item.cell.path / "watch.gif")]
             if filmed:
                 found[task, method] = filmed[0]
     films, room = {}, FILMS_BYTES
@@ -218,11 +221,27 @@ def _films(cells: Mapping[str, Mapping[str, Sequence[CellResult]]], folder: Path
     return films
 
 
+def _is_film(path: Path) -> bool:
+    """Whether there is a GIF of a film's size; a link, which could show another file, is none."""
+    from PIL import Image
+
+    if path.is_symlink() or not path.is_file():
+        return False
+    try:
+        with open_regular(path) as file, Image.open(file, formats=["GIF"]) as film:
+            if film.width * film.height > LARGEST:
+                return False
+            film.load()
+    except Exception:  # whatever Pillow says of broken bytes
+        return False
+    return True
+
+
 def _still(path: Path) -> str:
     from PIL import Image
 
     buffer = io.BytesIO()
-    with Image.open(path) as film:
+    with Image.open(path, formats=["GIF"]) as film:
         picture = film.convert("RGB")
     picture.thumbnail((STILL_WIDTH, STILL_WIDTH))
     picture.save(buffer, "JPEG", quality=80)

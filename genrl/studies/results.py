@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,7 @@ import numpy as np
 from genrl.errors import RunError, one_line
 from genrl.reading import TABLE, open_regular, read_text
 from genrl.runs.directory import RunDirectory, read_csv
+from genrl.runs.options import fits
 from genrl.runs.pictures import trailing_mean
 from genrl.studies.cells import CellState, is_finished
 from genrl.studies.directory import open_study
@@ -89,18 +90,64 @@ def read_study(directory: str | Path) -> Results:
 
 
 def read_cell(cell: Cell, tries: int) -> CellResult:
-    """One cell from its files. A finished run that holds a NaN or an infinite number is failed: it must not be averaged."""
+    """One cell from its files; one with a broken file is failed, and the file is named."""
+    try:
+        return _read_cell(cell, tries)
+    except RunError as error:
+        return CellResult(cell, "failed", str(error))
+
+
+def _read_cell(cell: Cell, tries: int) -> CellResult:
+    """A finished run that holds a NaN or an infinite number is failed: it must not be averaged."""
     run, state = RunDirectory(cell.path), CellState(cell.path)
     known = state.read()
     episodes = _episodes(run.episodes)
     if is_finished(run):
-        result = run.read_json(run.result)
+        result = checked_result(run)
         if error := _not_finite(result, episodes):
             return CellResult(cell, "failed", error, len(known["failures"]), episodes=episodes)
         return CellResult(cell, "finished", None, len(known["failures"]), result, episodes)
     status = _status(run, state, tries)
     error = known["failures"][-1] if known["failures"] else None
     return CellResult(cell, status, error, len(known["failures"]), episodes=episodes)
+
+
+_OF_RESULT: dict[str, Any] = {
+    "steps": int,
+    "seconds": float,
+    "steps_per_second": float | None,
+    "first_reward_step": int | None,
+    "training_return": float | None,
+    "evaluation_return": float | None,
+    "evaluation_returns": tuple[float | None, ...],
+    "coverage": Mapping | None,
+    "peak_rss_mb": float,
+}
+_OF_COVERAGE: dict[str, Any] = {"names": tuple[str, ...], "bins": int, "bin_widths": tuple[float, ...]}
+
+
+def checked_result(run: RunDirectory) -> dict[str, Any]:
+    """result.json of a finished run, with what a study reads of it in its types.
+
+    Raises:
+        RunError: it is not what a run writes.
+    """
+    result = run.read_json(run.result)
+    coverage = result.get("coverage") or {}
+    for values, hints in ((result, _OF_RESULT), (coverage, _OF_COVERAGE if coverage else {})):
+        for name, hint in hints.items():
+            if name not in values or not fits(values[name], hint) or not _is_ordinary(values[name]):
+                raise RunError(f"{run.result} has no {name} as a run writes it; restore it from a copy")
+    if coverage and (len(coverage["names"]) != len(coverage["bin_widths"]) or not all(coverage["bin_widths"])):
+        raise RunError(f"{run.result} has no coverage as a run writes it; restore it from a copy")
+    return result
+
+
+def _is_ordinary(value: Any) -> bool:
+    """Whether numbers are no larger than a float counts exactly, and words can be printed."""
+    if isinstance(value, list):
+        return all(map(_is_ordinary, value))
+    return value.isprintable() if isinstance(value, str) else not isinstance(value, int) or abs(value) <= 2**53
 
 
 def _status(run: RunDirectory, state: CellState, tries: int) -> str:
@@ -150,10 +197,17 @@ class CellProgress:
 
 
 def cell_progress(cell: Cell, tries: int) -> CellProgress:
-    """Status, steps and speed of a cell."""
+    """Status, steps and speed of a cell; one with a broken file is failed."""
+    try:
+        return _cell_progress(cell, tries)
+    except RunError as error:
+        return CellProgress(cell, "failed", 0, None, str(error))
+
+
+def _cell_progress(cell: Cell, tries: int) -> CellProgress:
     run, state = RunDirectory(cell.path), CellState(cell.path)
     if is_finished(run):
-        result = run.read_json(run.result)
+        result = checked_result(run)
         return CellProgress(cell, "finished", result["steps"], result["steps_per_second"])
     known = state.read()
     status = _status(run, state, tries)

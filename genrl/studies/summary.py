@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -186,11 +187,15 @@ def _bins(item: CellResult, width: np.ndarray) -> float | None:
 
 
 def read_coverage(item: CellResult) -> tuple[np.ndarray, list[np.ndarray]] | None:
-    """Counts of a run's coverage.npz and the edges of each axis."""
+    """Counts of a run's coverage.npz and the edges of each axis; a broken one is left out with a warning."""
     path = RunDirectory(item.cell.path).coverage
     if not path.is_file():
         return None
-    counts, edges, _ = read_histogram(path)
+    try:
+        counts, edges, _ = read_histogram(path)
+    except RunError as error:
+        warnings.warn(str(error), stacklevel=2)
+        return None
     return (counts, edges) if counts.size else None
 
 
@@ -223,11 +228,14 @@ def _about(results: Results) -> dict[str, Any]:
         run = RunDirectory(item.cell.path)
         if not item.finished:
             continue
-        about = run.read_json(run.config).get("about", {})
-        for name, version in about.get("versions", {}).items():
-            versions.setdefault(name, set()).add(version)
-        if about.get("machine") not in machines:
-            machines.append(about.get("machine"))
+        about = run.read_json(run.config).get("about")
+        about = about if isinstance(about, dict) else {}
+        of_run = about.get("versions")
+        for name, version in of_run.items() if isinstance(of_run, dict) else ():
+            versions.setdefault(name, set()).add(str(version))
+        machine = about.get("machine")
+        if isinstance(machine, dict) and machine not in machines:
+            machines.append(machine)
     return {"versions": {name: ", ".join(sorted(found)) for name, found in versions.items()}, "machines": machines}
 
 

@@ -95,7 +95,7 @@ def test_an_interrupt_before_anything_is_written_leaves_nothing(tmp_path, capsys
 def test_a_failed_evaluation_says_how_to_do_it_again(tmp_path, capsys, monkeypatch):
     out = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr("genrl.runs.result.evaluate", lambda session, seed, interrupt: [1.0])  # one episode, then Ctrl-C
+        patch.setattr("genrl.runs.result.evaluate", lambda session, interrupt: [1.0])  # one episode, then Ctrl-C
         assert main([*TINY.split(), "--no-pictures", "--eval-episodes", "2", "--out", str(out)]) == 1
     again = f"genrl resume {out} --imports tests.runs.tiny"
     reason = "the evaluation was interrupted after 1 of 2 episodes; the training is saved, do the rest with"
