@@ -16,6 +16,8 @@ CURES = {
     errno.EROFS: "choose a folder that can be written",
     errno.EACCES: "ask its owner, or choose another one",
     errno.EPERM: "ask its owner, or choose another one",
+    errno.EISDIR: "a folder lies where a file should be; move it elsewhere",
+    errno.ENOTDIR: "a file lies where a folder should be; move it elsewhere",
     errno.EMFILE: "type `ulimit -n 4096` first, or take fewer --n-envs",
     errno.ENFILE: "end other programs, or take fewer --n-envs",
     errno.ENOMEM: "end other programs, or take fewer --n-envs",
@@ -44,7 +46,8 @@ def in_one_sentence(error: Exception) -> tuple[int, str]:
         known = f" ({said.partition('. ')[0]})" if said != "MemoryError" else ""
         return 1, f"there is not enough memory{known}; take a smaller model, buffer or batch, or fewer --n-envs"
     if isinstance(error, OSError) and error.strerror:
-        where = f"{printable(str(error.filename))}: " if error.filename is not None else ""
+        named = error.filename2 or error.filename  # of a rename, the name that it should have
+        where = f"{printable(str(named))}: " if named is not None else ""
         return 1, f"{where}{error.strerror}; {CURES.get(error.errno or 0, TRACEBACK)}"
     if "pickle" in said or "weights_only" in said:  # libraries advise to load what they refuse in a way that runs its code
         said = "a file holds what is never loaded"

@@ -213,7 +213,7 @@ def _learner(config: RunConfig, cls: type[BaseAlgorithm], env: VecEnv, eyes: Eye
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="You have specified a mini-batch size", category=UserWarning)
             learner: BaseAlgorithm = cls(config.policy, env, **kwargs)
-    except (AssertionError, ValueError, TypeError, NotImplementedError, RuntimeError) as error:
+    except (AssertionError, ValueError, TypeError, NotImplementedError, RuntimeError, MemoryError, OverflowError) as error:
         if isinstance(error, AssertionError) and "action spaces" in str(error):  # common/base_class.py, __init__
             kind = type(env.action_space).__name__
             *fits, last = [part.name for part in LEARNERS.parts if kind in part.actions and not part.needs]
