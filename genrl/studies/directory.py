@@ -61,8 +61,9 @@ def read_about(directory: Path) -> dict[str, Any] | None:
     try:
         about = read_json(path)
         version = about["format"]
-        _check_name(about["name"])
-        _check_name(about["token"])
+        if version == FORMAT:  # another version may name other things
+            _check_name(about["name"])
+            _check_name(about["token"])
     except (ValueError, KeyError) as error:
         raise RunError(f"{path} is not what genrl wrote; restore it from a copy, or choose another --out") from error
     if version != FORMAT:
