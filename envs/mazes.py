@@ -197,6 +197,14 @@ class Coverage(gymnasium.Wrapper, RecordConstructorArgs):
         obs, reward, terminated, truncated, info = self.env.step(action)
         return obs, reward, terminated, truncated, self._counted(info)
 
+    def state_dict(self) -> dict[str, Any]:
+        """The cells that have been visited, for a training that is stopped and goes on."""
+        return {"visited": sorted([row, column] for row, column in self.visited)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The inverse of `state_dict`."""
+        self.visited = {(row, column) for row, column in state["visited"]}
+
     def _counted(self, info: dict[str, Any]) -> dict[str, Any]:
         row, column = self._maze.cell_xy_to_rowcol((info["x_position"], info["y_position"])).tolist()
         # A body that is pressed into a wall may have its centre there.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +17,10 @@ from torch import Tensor
 from genrl.errors import one_line
 from genrl.reading import RATIO, ROOM, FileError, open_regular, parse_json
 
-__all__ = ["load_state", "save_state", "write_whole"]
+__all__ = ["LEFT_OVER", "load_state", "save_state", "sweep", "write_whole"]
+
+LEFT_OVER = re.compile(r"\..+\.\w+\.[a-z0-9_]{8}")
+"""Names of the temporary files of :func:`write_whole`: a dot, the name of the file, and eight letters of ``tempfile.mkstemp``."""
 
 _TENSOR = "__tensor__"
 _PAIRS = "__pairs__"
@@ -25,19 +29,36 @@ HEADER = 32 * 2**20
 
 
 def write_whole(path: str | Path, content: bytes) -> None:
-    """Write ``content`` to a temporary name beside ``path``, flush it to the disk, rename: a reader sees the old file or the new one."""
+    """Write ``content`` to a temporary name beside ``path``, flush it to the disk, read it back, rename.
+
+    A reader sees the old file or the new one, and the old one is there until the new one has been read back. A process that is killed
+    leaves its temporary file behind, for :func:`sweep`.
+
+    Raises:
+        OSError: the disk is full, can't be written, or gives back something else than was written.
+    """
     path = Path(path)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with os.fdopen(handle, "w+b") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+            file.seek(0)
+            if file.read() != content:
+                raise OSError(f"{path} was read back as something else than was written; the disk may be full or broken")
         Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def sweep(folder: str | Path) -> None:
+    """Remove the temporary files that killed processes left in ``folder``; call it only where nobody else writes."""
+    for path in Path(folder).glob(".*"):
+        if LEFT_OVER.fullmatch(path.name) and path.is_file():
+            path.unlink(missing_ok=True)
 
 
 def save_state(path: str | Path, state: Mapping[str, Any]) -> None:

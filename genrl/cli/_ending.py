@@ -65,7 +65,7 @@ def _said(result: dict[str, Any], rows: list[tuple[str, str]], model: Path, wher
         _print(rows)
     if result["status"] == "finished" and left:
         say(f"genrl: {left}; the training is saved, do the rest with: {again}", sys.stderr)
-        return EXIT_CODES["failed"]
+        return EXIT_CODES["interrupted" if "was interrupted" in left else "failed"]
     return EXIT_CODES[result["status"]]
 
 

@@ -51,8 +51,7 @@ class CheckFinite(BaseCallback):
 class Recorder(BaseCallback):
     """Writes episodes.csv, and remembers the first reward and the visited states for the checkpoints.
 
-    ``task_coverage`` is the mean over environments of the newest ``info["coverage"]``, of tasks that count by themselves what was visited;
-    the environments of a resumed run count anew.
+    ``task_coverage`` is the mean over environments of the newest ``info["coverage"]``, of tasks that count by themselves what was visited.
 
     Args:
         run: where to write.
@@ -67,6 +66,9 @@ class Recorder(BaseCallback):
         self.task_coverage: float | None = None
         self.seconds_before = 0.0
         """Wall time of the run before this ``learn``."""
+        self.saved: tuple[int, dict[str, Any]] | None = None
+        """Environment steps and recorded state of the last checkpoint."""
+        self._episodes = 0
         self._run = run
         columns = [column(name, observation_names) for name in coverage.names] if coverage else []
         self._in_obs = [(axis, index) for axis, index in enumerate(columns) if isinstance(index, int)]
@@ -107,6 +109,7 @@ class Recorder(BaseCallback):
         with self._run.episodes.open("a", newline="") as file:
             rows = [(self.num_timesteps, int(i), episode["r"], episode["l"], round(self.seconds, 3)) for i, episode in episodes]
             csv.writer(file, lineterminator="\n").writerows(rows)
+        self._episodes += len(rows)
 
     def _visited(self, normalize: VecNormalize | None, dones: np.ndarray, infos: list[dict[str, Any]]) -> np.ndarray:
         """The states that this step led to, ``(n_envs, axes)``; at an episode's end the last one, not the next episode's first.
@@ -138,13 +141,16 @@ class Recorder(BaseCallback):
             "first_reward_step": self.first_reward_step,
             "task_coverage": self.task_coverage,
             "seconds": self.seconds,
+            "episodes": self._episodes,
             "coverage": self.coverage.state_dict() if self.coverage is not None else None,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.first_reward_step = state["first_reward_step"]
-        self.task_coverage = state.get("task_coverage")
-        self.seconds_before = state["seconds"]
+        self.task_coverage = state["task_coverage"]
+        self.seconds_before, self._started = state["seconds"], time.perf_counter()
+        self._episodes = state["episodes"]
+        self._points.clear()
         if self.coverage is not None and state["coverage"] is not None:
             self.coverage.load_state_dict(state["coverage"])
 

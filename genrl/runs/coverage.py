@@ -86,7 +86,7 @@ class Coverage:
         return [(start + np.arange(size + 1)) * width for start, size, width in zip(self.start, self.counts.shape, self.width, strict=True)]
 
     def state_dict(self) -> dict[str, Any]:
-        return {"width": self.width.tolist(), "start": self.start.tolist(), "counts": torch.from_numpy(np.ascontiguousarray(self.counts))}
+        return {"width": self.width.tolist(), "start": self.start.tolist(), "counts": torch.from_numpy(self.counts.copy())}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.width = np.array(state["width"], dtype=float)

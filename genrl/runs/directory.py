@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import math
 import os
@@ -13,20 +14,26 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from genrl.errors import RunError, command, did_you_mean, one_line
-from genrl.files import write_whole
-from genrl.reading import TABLE, read_json, read_text
+from genrl.files import sweep, write_whole
+from genrl.reading import TABLE, read_bytes, read_json
 
 __all__ = ["RunDirectory", "about"]
 
+LOCK = ".run.lock"
+"""Held by the one process that writes to a run directory; a study has a lock of another name."""
 
 ROWS = 2_000_000
 """Lines of a CSV file, at most."""
+TORN = "\ufffd"
+"""In place of zeros and of bytes that are no text."""
 WRITTEN = {".csv", ".json", ".npz", ".safetensors", ".zip"}
 """Endings of the files that a run writes while it trains."""
 
@@ -61,7 +68,8 @@ class RunDirectory:
         """
         if self.config.is_file():
             raise RunError(f"{self.path} already holds a run; go on with it by `{command('resume', self.path)}`, or choose another --out")
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        # A run that was killed at its birth has left its lock, and nothing of anybody else's.
+        if self.path.exists() and (not self.path.is_dir() or (any(self.path.iterdir()) and not (self.path / LOCK).is_file())):
             raise RunError(f"{self.path} exists and is not empty; choose another --out")
         parent = next(folder for folder in (self.path, *self.path.absolute().parents) if folder.exists())
         try:
@@ -69,19 +77,51 @@ class RunDirectory:
         except OSError as error:
             raise RunError(f"{self.path} can't be written ({error.strerror}); choose another --out") from error
 
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Be the only writer of this directory, which is made if need be; what killed writers have left half-written is swept.
+
+        Raises:
+            RunError: another process writes here, or nobody can.
+        """
+        from filelock import FileLock, Timeout
+
+        lock = FileLock(self.path / LOCK)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=0)
+            if not (self.path / LOCK).is_file():  # its holder before has just removed it, and another one may have a new one
+                raise Timeout(lock.lock_file)
+            sweep(self.path)
+        except Timeout as error:
+            advice = "wait for its end or end it (`jobs` lists those that Ctrl-Z has stopped)"
+            raise RunError(f"another process writes to {self.path}; {advice}") from error
+        except OSError as error:
+            advice = "choose another --out, or copy the run to where you can write"
+            raise RunError(f"{self.path} can't be written ({error.strerror}); {advice}") from error
+        try:
+            yield
+        finally:
+            (self.path / LOCK).unlink(missing_ok=True)
+            if self.path.is_dir() and not any(self.path.iterdir()):  # a run that was refused
+                self.path.rmdir()
+            lock.release()
+
     def create(self) -> None:
-        """Make the directory and the header of episodes.csv."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        """Begin the two CSV files; config.json is there already."""
         write_whole(self.episodes, (",".join(self.EPISODE_COLUMNS) + "\n").encode())
+        self.progress.unlink(missing_ok=True)
 
     def discard(self) -> None:
-        """Take back :meth:`create` and all that came after it, for a run that was refused."""
+        """Remove all that a run has written, for one that was refused or killed at its birth."""
         for path in self.path.iterdir():
             if path.suffix in WRITTEN:
                 path.unlink()
         shutil.rmtree(self.tensorboard, ignore_errors=True)
-        if not any(self.path.iterdir()):
-            self.path.rmdir()
+
+    def nothing_is_done(self) -> bool:
+        """Whether a run was stopped before its first checkpoint, so that there is nothing that could be lost."""
+        return not any(path.exists() for path in (self.checkpoint, self.model)) and not self.read_episodes()
 
     @classmethod
     def open(cls, path: str | Path) -> RunDirectory:
@@ -91,7 +131,11 @@ class RunDirectory:
             RunError: there is no run.
         """
         run = cls(path)
-        if not run.config.is_file():
+        try:
+            there = run.config.is_file()
+        except OSError as error:  # a folder of another user
+            raise RunError(f"{run.path} can't be opened ({error.strerror})") from error
+        if not there:
             siblings = [str(other.parent) for other in run.path.parent.glob("*/config.json")] if run.path.parent.is_dir() else []
             raise RunError(f"{run.path} holds no run{did_you_mean(str(run.path), siblings) or '; start one with `genrl explore`'}")
         return run
@@ -108,51 +152,61 @@ class RunDirectory:
         """Write whole; numbers that are not finite become null."""
         write_whole(path, (json.dumps(_finite(content), indent=2) + "\n").encode())
 
-    def truncate_episodes(self, step: int) -> None:
-        """Forget episodes that ended after ``step``, and a half-written last line."""
-        kept = [row for row in self.read_episodes() if int(row["step"]) <= step]
-        write_whole(self.episodes, _csv(self.EPISODE_COLUMNS, kept).encode())
+    def sync(self) -> None:
+        """Flush the two CSV files to the disk, so that a power cut after this leaves the rows that a checkpoint counts."""
+        for path in (self.episodes, self.progress):
+            if path.is_file():
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
 
-    def truncate_progress(self, step: int) -> None:
-        """Forget log rows after ``step``."""
-        if not self.progress.is_file():
-            return
-        rows = read_csv(self.progress)
-        kept = [row for row in rows if row.get("time/total_timesteps") and int(float(row["time/total_timesteps"])) <= step]
-        write_whole(self.progress, _csv(rows[0] if rows else (), kept).encode())
+    def keep_rows(self, path: Path, count: int) -> None:
+        """Forget the rows of a CSV file that a checkpoint does not know, which has counted ``count``; warn if there are fewer."""
+        columns, rows = _rows(path)
+        if len(rows) < count:
+            lost = f"{count - len(rows):,} of its {count:,} rows are lost"
+            warnings.warn(f"{path} is torn or was cut: {lost}, and are missing in what is counted from it", stacklevel=2)
+        if path.is_file():
+            write_whole(path, _csv(columns, rows[:count]).encode())
 
     def read_episodes(self) -> list[dict[str, str]]:
         """Rows of episodes.csv that are whole."""
-        rows = read_csv(self.episodes) if self.episodes.is_file() else []
+        rows = read_csv(self.episodes)
         try:
-            whole = [row for row in rows if row["seconds"]]
-            for row in whole:
-                int(row["step"]), float(row["return"])
+            for row in rows:
+                int(row["step"]), float(row["return"]), float(row["seconds"])
         except (KeyError, ValueError, TypeError) as error:
             raise RunError(f"{self.episodes} is not what a run writes ({one_line(error)}); restore it from a copy") from error
-        return whole
+        return rows
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
-    """Rows of a CSV file whose last line ended: a kill can cut the last one.
+    """Rows of a CSV file before the first that is torn: a kill can cut the last one, and a power cut leave zeros; none without a file.
 
     Raises:
         RunError: it is no CSV file, too large, or can't be read.
     """
-    text = read_text(path, TABLE)
+    columns, rows = _rows(path)
+    return [dict(zip(columns, row, strict=True)) for row in rows]
+
+
+def _rows(path: Path) -> tuple[list[str], list[list[str]]]:
+    """Columns and whole rows of a CSV file of numbers."""
+    if not path.is_file():
+        return [], []
+    text = read_bytes(path, TABLE).decode(errors="replace")
     if text.count("\n") > ROWS:
         raise RunError(f"{path} has {text.count(chr(10)):,} lines, more than are read; restore it from a copy")
+    text = text[: text.rfind("\n") + 1].replace("\0", TORN)
     try:
-        return list(csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1])))
+        columns, *rows = csv.reader(io.StringIO(text)) if text else [[]]
     except csv.Error as error:
         raise RunError(f"{path} is no CSV file ({one_line(error)}); restore it from a copy") from error
+    return columns, list(itertools.takewhile(lambda row: len(row) == len(columns) and not any(TORN in cell for cell in row), rows))
 
 
-def _csv(columns: Iterable[str], rows: list[dict[str, str]]) -> str:
+def _csv(columns: list[str], rows: list[list[str]]) -> str:
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, list(columns), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    csv.writer(buffer, lineterminator="\n").writerows([columns, *rows] if columns else [])
     return buffer.getvalue()
 
 

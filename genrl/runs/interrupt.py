@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a request that is honoured at the next step, so that nothing is cut in half."""
+"""Ctrl-C and SIGTERM: the first is a request that is honoured at the next step, so that nothing is cut in half; the second ends it now."""
 
 from __future__ import annotations
 
@@ -13,15 +13,18 @@ __all__ = ["Interrupt", "terminable"]
 
 
 class Interrupt:
-    """Within it, SIGINT and SIGTERM only set ``requested``; afterwards the handlers are as before.
+    """Within it, the first SIGINT or SIGTERM only sets ``requested``, and a second one raises KeyboardInterrupt wherever the program is.
 
-    Signals reach the main thread only; in another thread it does nothing.
+    Afterwards the handlers are as before. Signals reach the main thread only; in another thread it does nothing.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
     def __init__(self) -> None:
         self.requested = False
+        self.impatient = False
+        """Whether a second signal came, so that nothing that takes time may be waited for."""
+        self._signals = 0
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Interrupt:
@@ -34,7 +37,11 @@ class Interrupt:
             signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        self._signals += 1
         self.requested = True
+        if self._signals > 1:
+            self.impatient = True
+            raise KeyboardInterrupt
 
 
 @contextmanager

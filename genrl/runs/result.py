@@ -25,6 +25,7 @@ from genrl.runs.session import Session
 __all__ = ["Ending", "begin_imitation", "finish_result", "is_complete", "trained_result", "write_artefacts", "write_result"]
 
 EVALUATION_INTERRUPTED = "the evaluation was interrupted"
+DRAWING_INTERRUPTED = "the drawing was interrupted"
 
 
 class Ending(NamedTuple):
@@ -149,13 +150,21 @@ def finish_result(session: Session, run: RunDirectory, result: dict[str, Any], i
             evaluation = evaluate(session, interrupt) if session.config.eval_episodes else []
             if len(evaluation) < session.config.eval_episodes:
                 errors.append(f"{EVALUATION_INTERRUPTED} after {len(evaluation)} of {session.config.eval_episodes} episodes")
+        except KeyboardInterrupt:  # the second one; the first is honoured at the next step
+            return _add(run, result, [], [EVALUATION_INTERRUPTED])
         except Exception as failure:  # whatever a task or a policy may raise: the training is done and must be kept
             errors.append(f"the evaluation failed ({type(failure).__name__}: {one_line(failure)})")
     if session.config.pictures:
         try:
             pictures.draw(run)
+        except KeyboardInterrupt:
+            errors.append(DRAWING_INTERRUPTED)
         except Exception as failure:
             errors.append(f"the pictures could not be drawn ({type(failure).__name__}: {one_line(failure)})")
+    return _add(run, result, evaluation, errors)
+
+
+def _add(run: RunDirectory, result: dict[str, Any], evaluation: list[float], errors: list[str]) -> dict[str, Any]:
     evaluated = {"evaluation_return": _mean(evaluation), "evaluation_returns": evaluation}
     result = result | evaluated | {"evaluation_error": "; ".join(errors) or None}
     run.write_json(run.result, result)

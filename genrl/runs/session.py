@@ -21,7 +21,7 @@ from genrl.runs.eyes import Eyes, open_eyes
 from genrl.runs.hyperparameters import hyperparameters, resolve_kwargs
 from genrl.runs.imitation import Loaded, load
 from genrl.runs.options import check_device
-from genrl.runs.rewind import episodes, rewind
+from genrl.runs.rewind import episodes, lasting, load_lasting, rewind
 from genrl.runs.sockets import Plug, Setting, plugs
 from genrl.sb3.actions import refuse_actions
 from genrl.sb3.learner import close, constructor_kwargs
@@ -90,6 +90,7 @@ class Session:
             "vecnormalize": vecnormalize_state(self.normalize) if self.normalize is not None else None,
             "generators": generator_state(),
             "episodes": episodes(self.env),
+            "lasting": lasting(self.env),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> bool:
@@ -106,6 +107,7 @@ class Session:
         if self.normalize is not None:
             load_vecnormalize_state(self.normalize, state["vecnormalize"])
         exact = self._rewind(state)
+        load_lasting(self.env, state["lasting"])
         if exact:
             go_on(self.learner, state["learner"])
         else:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Collection
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,7 @@ from genrl.runs.result import (
     write_result,
 )
 from genrl.runs.session import Session, build
-from genrl.sb3.learner import close, log_the_rest, make_logger, parameters_are_finite
+from genrl.sb3.learner import RunLogger, close, log_the_rest, parameters_are_finite
 
 __all__ = ["explore", "imitate", "resume", "train"]
 
@@ -80,10 +79,11 @@ def train(config: RunConfig, *, quiet: bool = False) -> dict[str, Any]:
     run = RunDirectory(config.directory)
     run.check_new()
     torch.set_num_threads(config.threads)
-    session = build(config)
+    session, interrupt = build(config), Interrupt()
     try:
-        with Interrupt() as interrupt:  # before anything is written, so that a Ctrl-C leaves nothing behind or a run that goes on
-            run.create()
+        with interrupt, run.writing():  # before anything is written, so that a Ctrl-C leaves nothing behind or a run that goes on
+            run.check_new()  # another process may have begun one in the meantime
+            run.discard()
             run.write_json(run.config, session.config.to_dict() | {"about": _about() | session.eyes.keep(run)})
             try:
                 return _run(session, run, None, interrupt, quiet)
@@ -91,7 +91,7 @@ def train(config: RunConfig, *, quiet: bool = False) -> dict[str, Any]:
                 run.discard()
                 raise
     finally:
-        close(session.env)
+        close(session.env, interrupt.impatient)
 
 
 def resume(
@@ -109,6 +109,7 @@ def resume(
 
     Exact: the environments live their running episodes again (see :mod:`genrl.runs.rewind`), and a run that was stopped gives what it would
     have given without, number by number. A task that does not repeat an episode from its seed and actions begins new ones, with a warning.
+    Everything is loaded before anything in the directory is changed. A run that was stopped before its first checkpoint begins again.
 
     Args:
         path: the run directory.
@@ -119,11 +120,25 @@ def resume(
         quiet: no progress on stderr.
 
     Raises:
-        RunError: there is no run, no checkpoint, nothing left to do, a module that is not among ``imports``, or other demonstrations than
-            those that the run began with.
+        RunError: there is no run, no checkpoint or one that does not fit, nothing left to do, another process that writes to it, a module
+            that is not among ``imports``, or other demonstrations than those that the run began with.
     """
     run = RunDirectory.open(path)
-    config = load_config(run, imports)
+    config = _as_asked(run, load_config(run, imports), steps, demos, device)
+    with run.writing():
+        checkpoint = _last_checkpoint(run, config)
+        torch.set_num_threads(config.threads)
+        session, interrupt = build(config), Interrupt()
+        try:
+            check_same_demonstrations(session, run)
+            with interrupt:
+                return _run(session, run, checkpoint, interrupt, quiet)
+        finally:
+            close(session.env, interrupt.impatient)
+
+
+def _as_asked(run: RunDirectory, config: RunConfig, steps: int | None, demos: str | Path | None, device: str | None) -> RunConfig:
+    """The configuration of the rest of a run."""
     if steps is not None:
         config = replace(config, steps=steps)
     if device is not None:
@@ -132,30 +147,30 @@ def resume(
         config = replace(config, demos=_demonstrations(config, demos))
     elif demos is not None:
         raise RunError(f"{run.path} imitates nothing; leave --demos out")
+    return config
+
+
+def _last_checkpoint(run: RunDirectory, config: RunConfig) -> dict[str, Any] | None:
+    """``None`` of a run that has done nothing yet, so that it can begin again."""
     try:
+        if run.checkpoint.is_file():
+            run.checkpoint.open("rb").close()  # safetensors does not say why it can't open a file
         checkpoint = load_state(run.checkpoint)
         done = int(checkpoint["learner"]["counters"]["num_timesteps"])
     except FileNotFoundError as error:
-        advice = f"delete it and start again with `genrl {config.command}`"
-        raise RunError(f"{run.path} was stopped before its first checkpoint; {advice}") from error
-    except (KeyError, TypeError) as error:
-        raise RunError(f"{run.checkpoint} is no checkpoint of a learner (it lacks {one_line(error)}); restore it from a copy") from error
+        if run.nothing_is_done():
+            return None
+        advice = f"restore {run.checkpoint.name} from a copy, or delete the run and start again with `genrl {config.command}`"
+        raise RunError(f"{run.path} was stopped before its first checkpoint, or has lost it; {advice}") from error
+    except OSError as error:
+        raise RunError(f"{run.checkpoint} can't be opened ({error.strerror}); see whose file it is and what it permits") from error
     except ValueError as error:
         raise RunError(str(error)) from error
+    except (KeyError, TypeError) as error:
+        raise RunError(f"{run.checkpoint} is no checkpoint of a learner (it lacks {one_line(error)}); restore it from a copy") from error
     if done >= config.steps and is_complete(run, done, config.eval_episodes):
         raise RunError(f"{run.path} has all its {done:,} steps; go further with `{command('resume', run.path, '--steps', 2 * done)}`")
-    torch.set_num_threads(config.threads)
-    session = build(config)
-    try:
-        check_same_demonstrations(session, run)
-        with Interrupt() as interrupt:
-            if done < config.steps:
-                run.truncate_episodes(done)
-                run.truncate_progress(done)
-                run.write_json(run.config, session.config.to_dict() | {"about": run.read_json(run.config).get("about")})
-            return _run(session, run, checkpoint, interrupt, quiet)
-    finally:
-        close(session.env)
+    return checkpoint
 
 
 def _demonstrations(config: ImitateConfig, moved: str | Path | None) -> Path | None:
@@ -167,29 +182,67 @@ def _demonstrations(config: ImitateConfig, moved: str | Path | None) -> Path | N
 
 
 def _run(session: Session, run: RunDirectory, checkpoint: dict[str, Any] | None, interrupt: Interrupt, quiet: bool) -> dict[str, Any]:
-    """Train what is left to train, then evaluate and draw."""
-    config, learner = session.config, session.learner
+    """Train what is left to train, then evaluate and draw. All that is there is loaded before the directory is touched."""
     recorder = Recorder(run, Coverage(session.coverage_names) if session.coverage_names else None, session.observation_names)
-    if checkpoint is None:
-        recorder.spent(begin_imitation(session, run, interrupt))
-    else:
-        try:
-            exact = session.load_state_dict(checkpoint)
-            recorder.load_state_dict(checkpoint["recorder"])
-        except Exception as error:  # whatever a part raises that is given the state of another one
-            raise RunError(f"{run.path} can't go on from its {run.checkpoint.name}: {type(error).__name__}: {one_line(error)}") from error
-        if not exact and learner.num_timesteps < config.steps:
-            warnings.warn(f"{config.env} does not repeat an episode from its seed and actions, so new episodes begin here", stacklevel=2)
-    started_at = learner.num_timesteps
-    if started_at < config.steps:
-        ending = _train(session, run, recorder, checkpoint, interrupt, quiet)
-        result = write_result(session, run, recorder, ending, ending.steps - started_at)
-    elif (known := trained_result(run, started_at)) is not None:
-        result = known
-    else:  # cloning alone, or stopped between the last checkpoint and its companions
-        save_checkpoint(run, session, recorder)
-        result = write_result(session, run, recorder, Ending("finished", started_at), 0)
+    try:
+        if checkpoint is None:
+            run.create()
+            recorder.spent(begin_imitation(session, run, interrupt))
+        else:
+            _load(session, run, recorder, checkpoint)
+            _keep_rows(run, checkpoint["recorder"])
+            run.write_json(run.config, session.config.to_dict() | {"about": run.read_json(run.config).get("about")})
+        result = _train_the_rest(session, run, recorder, checkpoint, interrupt, quiet)
+    except KeyboardInterrupt:
+        if not interrupt.impatient:
+            raise
+        return _stopped_now(session, run, recorder)
     return finish_result(session, run, result, interrupt)
+
+
+def _load(session: Session, run: RunDirectory, recorder: Recorder, checkpoint: dict[str, Any]) -> None:
+    try:
+        exact = session.load_state_dict(checkpoint)
+        recorder.load_state_dict(checkpoint["recorder"])
+        recorder.saved = session.learner.num_timesteps, checkpoint["recorder"]
+    except Exception as error:  # whatever a part raises that is given the state of another one
+        raise RunError(f"{run.path} can't go on from its {run.checkpoint.name}: {type(error).__name__}: {one_line(error)}") from error
+    if not exact and session.learner.num_timesteps < session.config.steps:
+        words = "does not repeat an episode from its seed and actions, so new episodes begin here"
+        warnings.warn(f"{session.config.env} {words}", stacklevel=3)
+
+
+def _keep_rows(run: RunDirectory, state: dict[str, Any]) -> None:
+    """What a recorder's saved state says of the two CSV files."""
+    run.keep_rows(run.episodes, state["episodes"])
+    run.keep_rows(run.progress, state["log"]["rows"])
+
+
+def _train_the_rest(
+    session: Session, run: RunDirectory, recorder: Recorder, checkpoint: dict[str, Any] | None, interrupt: Interrupt, quiet: bool
+) -> dict[str, Any]:
+    started_at = session.learner.num_timesteps
+    if started_at < session.config.steps:
+        ending = _train(session, run, recorder, checkpoint, interrupt, quiet)
+        return write_result(session, run, recorder, ending, ending.steps - started_at)
+    if (known := trained_result(run, started_at)) is not None:
+        return known
+    # Cloning alone, or stopped between the last checkpoint and its companions.
+    log = RunLogger(run.path, run.progress, tensorboard=False)
+    if checkpoint is not None:
+        log.load_state_dict(checkpoint["recorder"]["log"])
+    save_checkpoint(run, session, recorder, log)
+    return write_result(session, run, recorder, Ending("finished", started_at), 0)
+
+
+def _stopped_now(session: Session, run: RunDirectory, recorder: Recorder) -> dict[str, Any]:
+    """The result of a run whose user does not wait for the next checkpoint: what the last one holds."""
+    step = 0
+    if recorder.saved is not None:
+        step, state = recorder.saved
+        recorder.load_state_dict(state)
+        _keep_rows(run, state)
+    return write_result(session, run, recorder, Ending("interrupted", step), 0)
 
 
 def _train(
@@ -198,20 +251,25 @@ def _train(
     """One ``learn``."""
     config, learner = session.config, session.learner
     started_at = learner.num_timesteps
-    learner.set_logger(make_logger(run.path, run.progress, config.tensorboard))
+    log = RunLogger(run.path, run.progress, config.tensorboard)
+    learner.set_logger(log)
 
     def save() -> None:
-        save_checkpoint(run, session, recorder)
+        save_checkpoint(run, session, recorder, log)
+
+    def restore() -> None:
+        if checkpoint is not None:
+            session.restore_draws(checkpoint)
+            log.load_state_dict(checkpoint["recorder"]["log"])
 
     progress = Progress(config, [plug.words for plug in session.plugs], quiet)
     checkpointer = Checkpointer(save, config.checkpoint_every, interrupt)
-    restore = [Restore(partial(session.restore_draws, checkpoint))] if checkpoint is not None else []
-    callbacks: list[BaseCallback] = [*restore, CheckFinite(), *session.callbacks, recorder, progress, checkpointer]
+    callbacks: list[BaseCallback] = [Restore(restore), CheckFinite(), *session.callbacks, recorder, progress, checkpointer]
     try:
         learner.learn(config.steps - started_at, callback=callbacks, reset_num_timesteps=checkpoint is None)
-        log_the_rest(learner)
         if checkpointer.stopped:
             return Ending("interrupted", checkpointer.saved_step)
+        log_the_rest(learner)
         save()
     except Exception as failure:
         if isinstance(failure, ValueError) and not checkpointer.started:
@@ -222,8 +280,10 @@ def _train(
     return Ending("finished", learner.num_timesteps)
 
 
-def save_checkpoint(run: RunDirectory, session: Session, recorder: Recorder) -> None:
+def save_checkpoint(run: RunDirectory, session: Session, recorder: Recorder, log: RunLogger) -> None:
     """The state as one file, written whole; then, for use without genrl's resume, the model and its companions.
+
+    The rows that it counts are on the disk before it is.
 
     Raises:
         FloatingPointError: the learner has diverged, so that its state is not worth keeping.
@@ -231,8 +291,10 @@ def save_checkpoint(run: RunDirectory, session: Session, recorder: Recorder) -> 
     learner = session.learner
     if not parameters_are_finite(learner):
         raise FloatingPointError(f"the parameters of {type(learner).__name__} became NaN or infinite before step {learner.num_timesteps}")
-    state = session.state_dict()
-    save_state(run.checkpoint, state | {"recorder": recorder.state_dict()})
+    state, recorded = session.state_dict(), recorder.state_dict() | {"log": log.state_dict()}
+    run.sync()
+    save_state(run.checkpoint, state | {"recorder": recorded})
+    recorder.saved = learner.num_timesteps, recorded
     write_artefacts(session, run, recorder, state)
 
 

@@ -23,14 +23,17 @@ from genrl.reading import FileError, check_zip, open_regular
 
 __all__ = [
     "ProgressCSV",
+    "RunLogger",
     "close",
     "constructor_kwargs",
     "deterministic_action",
     "load_zip_parameters",
     "log_the_rest",
-    "make_logger",
     "parameters_are_finite",
 ]
+
+SECONDS_TO_END = 1.0
+"""How long a worker that is told to end may take."""
 
 
 class ProgressCSV(KVWriter):
@@ -44,7 +47,8 @@ class ProgressCSV(KVWriter):
         self.path = path
         self.last_step = -1
         text = path.read_text() if path.is_file() else ""
-        self.columns = next(csv.reader(io.StringIO(text)), [])
+        header, *rows = csv.reader(io.StringIO(text)) if text else [[]]
+        self.columns, self.rows = header, len(rows)
         if not self.columns and path.is_file():
             path.unlink()
 
@@ -55,6 +59,7 @@ class ProgressCSV(KVWriter):
             self._widen(sorted({*self.columns, *row}))
         with self.path.open("a", newline="") as file:
             csv.DictWriter(file, self.columns, lineterminator="\n").writerow(row)
+        self.rows += 1
 
     def _widen(self, columns: list[str]) -> None:
         rows = list(csv.DictReader(io.StringIO(self.path.read_text()))) if self.columns else []
@@ -69,12 +74,17 @@ class ProgressCSV(KVWriter):
         pass
 
 
-def close(env: VecEnv) -> None:
-    """Close the environments, also when a worker has died: ``SubprocVecEnv.close`` (common/vec_env/subproc_vec_env.py) would wait."""
+def close(env: VecEnv, at_once: bool = False) -> None:
+    """Close the environments, also when a worker has died: ``SubprocVecEnv.close`` (common/vec_env/subproc_vec_env.py) would wait.
+
+    Args:
+        env: the environments.
+        at_once: end their workers whatever they do, as where one hangs.
+    """
     inner: Any = env
     while isinstance(inner, VecEnvWrapper):
         inner = inner.venv
-    if isinstance(inner, SubprocVecEnv) and not all(process.is_alive() for process in inner.processes):
+    if isinstance(inner, SubprocVecEnv) and (at_once or not all(process.is_alive() for process in inner.processes)):
         _abandon(inner)
     try:
         env.close()
@@ -85,6 +95,11 @@ def close(env: VecEnv) -> None:
 def _abandon(env: SubprocVecEnv) -> None:
     for process in env.processes:
         process.terminate()
+    for process in env.processes:
+        process.join(SECONDS_TO_END)
+        if process.is_alive():  # one that does not listen
+            process.kill()
+            process.join()
     env.closed = True
 
 
@@ -117,12 +132,54 @@ def log_the_rest(learner: BaseAlgorithm) -> None:
         learner.dump_logs()
 
 
-def make_logger(folder: Path, progress: Path, tensorboard: bool) -> Logger:
-    """SB3's logger, writing the CSV file and, if asked for, TensorBoard events."""
-    formats: list[KVWriter] = [ProgressCSV(progress)]
-    if tensorboard:
-        formats.append(TensorBoardOutputFormat(str(folder / "tensorboard")))
-    return Logger(str(folder), formats)
+class RunLogger(Logger):
+    """SB3's logger, writing the CSV file and, if asked for, TensorBoard events; what it has not written yet can be kept and restored.
+
+    ``learn`` of an on-policy learner counts its iterations from 1 (common/on_policy_algorithm.py); here they go on where they were.
+    """
+
+    def __init__(self, folder: Path, progress: Path, tensorboard: bool) -> None:
+        self.csv = ProgressCSV(progress)
+        super().__init__(str(folder), [self.csv, *([TensorBoardOutputFormat(str(folder / "tensorboard"))] if tensorboard else [])])
+        self._iterations = self._iterations_before = 0
+
+    def record(self, key: str, value: Any, exclude: str | tuple[str, ...] | None = None) -> None:
+        if key == "time/iterations":
+            self._iterations = value = value + self._iterations_before
+        super().record(key, value, exclude)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The pending values that are numbers or words, and the counts of iterations and of rows in the CSV file."""
+        values = {key: _kept(value) for key, value in self.name_to_value.items() if isinstance(value, _LOGGED)}
+        excluded = {key: list(names) for key, names in self.name_to_excluded.items()}
+        counts = dict(self.name_to_count)
+        return {"values": values, "counts": counts, "excluded": excluded, "iterations": self._iterations, "rows": self.csv.rows}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The inverse, but for the rows, which are in the file; call it before the first value is written."""
+        # logger.py, dump: what is pending is in these three, and empty after each row.
+        for pending in (self.name_to_value, self.name_to_count, self.name_to_excluded):
+            pending.clear()
+        self.name_to_value.update({key: _logged(value) for key, value in state["values"].items()})
+        self.name_to_count.update(state["counts"])
+        self.name_to_excluded.update({key: tuple(names) for key, names in state["excluded"].items()})
+        self._iterations = self._iterations_before = state["iterations"]
+
+
+_LOGGED = (bool, int, float, str, np.generic, np.ndarray, torch.Tensor)
+
+
+def _kept(value: Any) -> Any:
+    """A float32 prints other digits than a float, so numpy's numbers are kept with their type; a tensor is told from them by a list."""
+    if isinstance(value, torch.Tensor):
+        return [value]
+    return torch.as_tensor(np.array(value)) if isinstance(value, np.generic | np.ndarray) else value
+
+
+def _logged(value: Any) -> Any:
+    if isinstance(value, list):
+        return value[0]
+    return value.numpy()[()] if isinstance(value, torch.Tensor) else value
 
 
 def load_zip_parameters(learner: BaseAlgorithm, path: Path) -> None:

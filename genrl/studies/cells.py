@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-import shutil
 import socket
 import sys
 import tempfile
@@ -143,11 +142,8 @@ def _train(job: Job) -> CellOutcome:
 
         if is_finished(run):
             return CellOutcome("finished")
-        if run.checkpoint.is_file():
-            result = resume(run.path, imports=job.imports, quiet=True)
-        else:
-            shutil.rmtree(run.path, ignore_errors=True)  # it was stopped before its first checkpoint
-            result = train(job.config, quiet=True)
+        begun = run.config.is_file()
+        result = resume(run.path, imports=job.imports, quiet=True) if begun else train(job.config, quiet=True)
     except RunError as error:
         return CellOutcome("refused", str(error))
     except Exception as error:  # one bad cell never stops the others

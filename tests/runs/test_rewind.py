@@ -9,6 +9,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium.wrappers import NormalizeObservation, NormalizeReward
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
 
 import genrl  # registers its tasks  # noqa: F401
@@ -18,7 +19,8 @@ from genrl.runs import training as training_module
 from genrl.runs.environments import MakeEnv
 from genrl.runs.interrupt import Interrupt
 from genrl.runs.rewind import Rewindable, episodes, rewind
-from tests.runs.tiny import SMALL, assert_equal, config
+from tests.runs.same_directory import assert_same_directory
+from tests.runs.tiny import SMALL, config
 
 TINY = ("tests.runs.tiny",)
 
@@ -52,19 +54,6 @@ def stopped_and_resumed(cell: ExploreConfig, after: int, monkeypatch: pytest.Mon
     return resume(cell.directory, imports=TINY, quiet=True)
 
 
-def assert_same_run(a: Path, b: Path) -> None:
-    one, two = RunDirectory(a), RunDirectory(b)
-    without_time = [[(row["step"], row["env"], row["return"], row["length"]) for row in run.read_episodes()] for run in (one, two)]
-    assert without_time[0] == without_time[1]
-    states = [load_state(run.checkpoint) for run in (one, two)]
-    for state in states:
-        state["recorder"].pop("seconds")
-        for info in state["learner"]["ep_info"]:
-            info.pop("t")
-    assert_equal(*states)
-    assert one.read_json(one.result)["evaluation_returns"] == two.read_json(two.result)["evaluation_returns"]
-
-
 CASES: dict[str, dict[str, Any]] = {
     "ppo": {},
     "ppo, normalised": {"normalize_obs": True, "normalize_reward": True, "n_envs": 2},
@@ -77,6 +66,9 @@ CASES: dict[str, dict[str, Any]] = {
     "recurrentppo": {"learner": "recurrentppo", "learner_kwargs": SMALL["ppo"], "n_envs": 2},
     "ppo, dictionaries": {"env": "tests/Dictionaries-v0", "policy": "MultiInputPolicy"},
     "sac": {"learner": "sac"},
+    "ppo, pictures": {"reward": "rnd", "pictures": True},
+    "ppo, icm": {"reward": "icm", "n_envs": 2},
+    "sac, disagreement": {"learner": "sac", "reward": "disagreement", "update_every": 50},
     "sac, vime": {"learner": "sac", "reward": "vime", "normalize_obs": True, "update_every": 50},
     "sac, n steps": {"learner": "sac", "learner_kwargs": SMALL["sac"] | {"n_steps": 3}},
     "sac, gSDE": {"learner": "sac", "learner_kwargs": SMALL["sac"] | {"use_sde": True}},
@@ -107,13 +99,13 @@ def test_a_resumed_run_is_the_run_that_was_never_stopped(case: str, tmp_path: Pa
     explore(cell, quiet=True)
     off_policy = cell.learner in ("sac", "td3", "dqn")
     stopped_and_resumed(replace(cell, out=tmp_path / "stopped"), 101 if off_policy else 2, monkeypatch)
-    assert_same_run(tmp_path / "whole", tmp_path / "stopped")
+    assert_same_directory(tmp_path / "whole", tmp_path / "stopped")
 
 
 def test_a_checkpoint_from_before_a_kill_is_as_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cell = config(tmp_path / "whole", reward="rnd", steps=512)
+    cell = config(tmp_path / "whole", reward="rnd", steps=512, checkpoint_every=60.0)
     explore(cell, quiet=True)
-    killed = replace(cell, out=tmp_path / "killed", checkpoint_every=60.0)
+    killed = replace(cell, out=tmp_path / "killed")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         calls = []
 
@@ -127,7 +119,7 @@ def test_a_checkpoint_from_before_a_kill_is_as_good(tmp_path: Path, monkeypatch:
         patch.setattr(training_module, "save_checkpoint", kill)
         explore(killed, quiet=True)
     resume(killed.directory, quiet=True)
-    assert_same_run(tmp_path / "whole", tmp_path / "killed")
+    assert_same_directory(tmp_path / "whole", tmp_path / "killed")
 
 
 class Drifts(gymnasium.Wrapper):
@@ -184,3 +176,70 @@ def test_an_episode_is_forgotten_when_it_grows_too_long(monkeypatch: pytest.Monk
         assert env.episode() is not None
     env.step(env.action_space.sample())
     assert env.episode() is None
+
+
+def assert_lasting_state_comes_back(cell: ExploreConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    explore(cell, quiet=True)
+    stopped_and_resumed(replace(cell, out=tmp_path / "stopped"), 4, monkeypatch)
+    assert_same_directory(tmp_path / "whole", tmp_path / "stopped")
+    whole, stopped = (run.read_json(run.result) for run in (RunDirectory(cell.directory), RunDirectory(tmp_path / "stopped")))
+    assert whole["task_coverage"] == stopped["task_coverage"]
+    return whole
+
+
+def test_a_maze_knows_the_cells_that_were_visited_before_a_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("gymnasium_robotics")
+    cell = config(tmp_path / "whole", env="genrl/PointMaze-v0", steps=1024, n_envs=2, noise="held-64")
+    result = assert_lasting_state_comes_back(cell, tmp_path, monkeypatch)
+    assert result["task_coverage"] > 1 / 7  # more than the start cell, so that there is something to forget
+
+
+gymnasium.register("tests/Normalised-v0", entry_point=lambda: NormalizeReward(NormalizeObservation(gymnasium.make("Pendulum-v1"))))
+
+
+def test_the_statistics_of_gymnasium_s_wrappers_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = config(tmp_path / "whole", env="tests/Normalised-v0", steps=512)
+    assert_lasting_state_comes_back(cell, tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("subproc", [False, True])
+def test_a_task_that_counts_across_episodes_without_offering_it_is_told_of(subproc: bool, tmp_path: Path) -> None:
+    makers = [MakeEnv("tests.runs.tiny:tests/Breaks-v0", {"what": "counts"}, subproc)] * 2
+    kind = SubprocVecEnv if subproc else DummyVecEnv
+    first, second = kind(makers), kind(makers)
+    first.reset()
+    for _ in range(30):
+        obs, *_ = first.step(np.zeros((2, 1), np.float32))
+    with pytest.warns(UserWarning, match=r"coverage: not the same .* unless it offers state_dict\(\)"):
+        assert rewind(second, episodes(first), obs)
+    first.close()
+    second.close()
+
+
+class Level(gymnasium.Wrapper):
+    """A curriculum: each episode is harder than the one before, and this decides its first observation."""
+
+    def __init__(self) -> None:
+        super().__init__(gymnasium.make("Pendulum-v1").unwrapped)
+        self.level = np.zeros(1)
+
+    def reset(self, **kwargs: Any) -> Any:
+        self.level = self.level + 1
+        obs, info = self.env.reset(**kwargs)
+        return np.float32(obs * self.level), info
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"level": self.level}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.level = state["level"]
+
+
+gymnasium.register("tests/Level-v0", entry_point=Level, max_episode_steps=20)
+
+
+def test_a_curriculum_that_offers_its_level_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = config(tmp_path / "whole", env="tests/Level-v0", steps=512)
+    assert_lasting_state_comes_back(cell, tmp_path, monkeypatch)
+    [state] = load_state(RunDirectory(cell.directory).checkpoint)["lasting"][0].values()
+    assert float(state["level"]) == 512 // 20 + 1
