@@ -7,6 +7,7 @@ import inspect
 import math
 import types
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, Union, get_args, get_origin, get_type_hints
 
@@ -39,9 +40,7 @@ class Config:
     @classmethod
     def fields(cls) -> dict[str, Any]:
         """Names and types of what can be configured. (A command line adds fields of its own to a subclass of its own.)"""
-        owner: Any = next(item for item in cls.__mro__ if "command" in vars(item))
-        hints = get_type_hints(owner)
-        return {item.name: hints[item.name] for item in dataclasses.fields(owner)}
+        return dict(_fields(next(item for item in cls.__mro__ if "command" in vars(item))))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values only, for JSON."""
@@ -91,6 +90,13 @@ class Config:
             given = getattr(self, name)
             if given is not None and given > value:
                 raise RunError(f"{_flag(name)} is {given}, but must be at most {value:,}")
+
+
+@lru_cache
+def _fields(owner: Any) -> dict[str, Any]:
+    """Evaluates the annotations, which takes milliseconds; a study asks for each of its cells."""
+    hints = get_type_hints(owner)
+    return {item.name: hints[item.name] for item in dataclasses.fields(owner)}
 
 
 def check_device(name: str) -> None:

@@ -70,8 +70,13 @@ class CellState:
     def __init__(self, run: Path) -> None:
         base = run.parent.parent / "state" / run.name
         self.path = base.with_name(base.name + ".json")
-        self.lock = FileLock(base.with_name(base.name + ".lock"))
+        self._lock = base.with_name(base.name + ".lock")
         self.log = base.with_name(base.name + ".log")
+
+    @property
+    def lock(self) -> FileLock:
+        """Held by who trains the cell."""
+        return FileLock(self._lock)
 
     def read(self) -> dict[str, Any]:
         """``failures``: errors, oldest first; ``refused``: no try will help; ``runner``: host and process that train it, or trained it."""

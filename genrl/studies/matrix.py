@@ -221,12 +221,17 @@ def identity(config: RunConfig) -> str:
 
     Values that are the default are left out, so that a version of genrl with one more field finds the runs of an older one.
     """
-    default = type(config)().to_dict()
+    default = _defaults(type(config))  # type: ignore[arg-type]
     content = _digest(config.demos) if isinstance(config, ImitateConfig) and config.demos is not None else None
     values = {key: value for key, value in config.to_dict().items() if key not in NO_DIFFERENCE and value != default.get(key)}
     if content is not None:
         values["demos"] = content  # other demonstrations under the same name are other runs
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:10]
+
+
+@lru_cache
+def _defaults(kind: type[RunConfig]) -> dict[str, Any]:
+    return kind().to_dict()
 
 
 @lru_cache

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from genrl.errors import one_line
+from genrl.errors import RunError, one_line
 from genrl.studies.cells import CellOutcome, CellState, Job, is_finished, run_cell, unpack
 from genrl.studies.directory import open_directory
 from genrl.studies.executors import Executor, WorkerDied
@@ -92,7 +92,10 @@ def _film(job: tuple[Path, tuple[str, ...]]) -> CellOutcome:
 def _is_open(cell: Cell, tries: int) -> bool:
     from genrl.runs.directory import RunDirectory
 
-    return not is_finished(RunDirectory(cell.path)) and not CellState(cell.path).given_up(tries)
+    try:
+        return not is_finished(RunDirectory(cell.path)) and not CellState(cell.path).given_up(tries)
+    except RunError:  # a broken file: the cell has failed, and what reads the results says why
+        return False
 
 
 def _round(cells: dict[Path, Cell], jobs: list[Job], executor: Executor, ended: Callable[[Cell, CellOutcome], None]) -> bool:

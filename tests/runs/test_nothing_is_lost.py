@@ -141,7 +141,7 @@ def test_the_checkpoint_of_something_else_is_one_sentence(content: dict[str, Any
     cell = config(tmp_path / "run", steps=64)
     explore(cell, quiet=True)
     save_state(RunDirectory(cell.directory).checkpoint, content)
-    with pytest.raises(RunError, match="is no checkpoint of a learner .*; restore it from a copy"):
+    with pytest.raises(RunError, match=r"is no checkpoint of a learner .*; restore it from a copy"):
         resume(cell.directory, steps=128)
 
 
