@@ -75,6 +75,33 @@ def screened(document: dict[str, Any]) -> Table:
     return Table(["task, episodes with a reward", *noises, "furthest"], rows)
 
 
+def dreams(*names: str) -> Table:
+    """A row for each task and seed of a policy that learns in dreams."""
+    rows = []
+    for document in filter(None, map(read, names)):
+        task = document["task"]
+        for seed, run in sorted(document["runs"].items()):
+            reached = run["real_steps_to_target"]
+            found = f"{reached:,} steps, {run['cpu_seconds_to_target']:,.0f} s" if reached else "not reached"
+            rows.append([task["env"], seed, f"{task['target']:,.0f}", found, f"{run['curve'][-1]['return']:,.0f}"])
+    return Table(["task", "seed", "target", "real steps and processor seconds to it", "last return"], rows)
+
+
+def dream_speed(document: dict[str, Any]) -> Table:
+    rows = []
+    for task, found in document["tasks"].items():
+        speeds = [f"{found[key]:,.0f}" for key in ("real_steps_a_second", "dreamed_steps_a_second")]
+        rows.append([task, *speeds, f"{found['times_faster']:.1f}", f"{found['share_of_that_limit']:.0%}"])
+    return Table(["task", "real steps a second", "dreamed steps a second", "times faster", "of the matrix products alone"], rows)
+
+
+def eyes(document: dict[str, Any]) -> Table:
+    speeds, bytes_ = document["steps_per_second"], document["replay_bytes_a_row"]
+    rows = [[f"{name}, steps a second", *(f"{found[key]:,.1f}" for key in ("codes", "images", "ratio"))] for name, found in speeds.items()]
+    rows.append(["replay, bytes a row", *(f"{bytes_[key]:,.0f}" for key in ("codes", "one_image", "ratio"))])
+    return Table(["", "on codes", "on images of 64 × 64 × 3", "ratio"], rows)
+
+
 def studies(document: dict[str, Any]) -> Table:
     words = {
         "study_over_bare_2_workers": f"wall time of a study over its {document['cells']} bare runs, two workers",
@@ -167,6 +194,10 @@ MADE_BY: dict[str, Callable[[], Table]] = {
     "studies": of("bench_studies", studies),
     "noise": of("noisy_tv", noise),
     "screen": of("screen", screened),
+    "dreams": lambda: dreams("dream/inverted_pendulum", "dream/pendulum"),
+    "dream_speed": of("dream/speed", dream_speed),
+    "eyes": of("encoders/bench", eyes),
+    "pixels": of("pixels_frozen", study, "training", "deterministic", "against"),
     **image_tables.TABLES,
 }
 TABLES = {name: partial(lines, make) for name, make in MADE_BY.items()}
