@@ -15,6 +15,7 @@ import argparse
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -83,7 +84,7 @@ def _episodes(learner: PPO, env_id: str, steps: int, seed: int) -> Record:
     env, record = gymnasium.make(env_id), Record()
     obs, _ = env.reset(seed=10_000 + seed)
     for _ in range(steps):
-        action = np.clip(learner.predict(obs)[0], env.action_space.low, env.action_space.high)
+        action = learner.predict(obs)[0]  # clipped to the task's bounds already
         next_obs, reward, terminated, truncated, _ = env.step(action)
         record.add(obs[None], action[None], next_obs[None], np.array([terminated]), np.array([reward]))
         obs = env.reset()[0] if terminated or truncated else next_obs
@@ -133,7 +134,8 @@ class _Curve(BaseCallback):
 
     def _evaluate(self) -> None:
         spent = time.process_time() - self.start
-        score = float(evaluate_policy(self.model, gymnasium.make(self.env), EPISODES, warn=False)[0])
+        score, _ = evaluate_policy(self.model, gymnasium.make(self.env), EPISODES, warn=False)
+        assert isinstance(score, float)
         self.curve.append({"real_steps": self.num_timesteps, "return": score, "cpu_seconds": spent})
         print(self.env, self.curve[-1], flush=True)
 
@@ -141,7 +143,7 @@ class _Curve(BaseCallback):
 def _first(curve: list[dict[str, float]], target: float) -> dict[str, float | None]:
     """Real steps and processor seconds until the target was met for the first time."""
     reached = next((point for point in curve if point["return"] >= target), None)
-    return {f"{name}_to_target": reached and reached[name] for name in ("real_steps", "cpu_seconds")}
+    return {f"{name}_to_target": None if reached is None else reached[name] for name in ("real_steps", "cpu_seconds")}
 
 
 def speed(seconds: float = 4.0) -> dict[str, Any]:
@@ -150,14 +152,14 @@ def speed(seconds: float = 4.0) -> dict[str, Any]:
     for name in ("HalfCheetah-v5", "Ant-v5", "Humanoid-v5"):
         env = gymnasium.make(name)
         env.reset(seed=0)
-        real = _rate(lambda env=env: _real_step(env), seconds)
+        real = _rate(partial(_real_step, env), seconds)
         world = Ensemble(env.observation_space, env.action_space)
         starts = np.random.default_rng(0).normal(size=(1000, world.obs_dim)).astype(np.float32)
         world.standardizer.obs.update(torch.as_tensor(starts))
         dream = DreamVecEnv(world, starts, ROWS, 20)
         dream.reset()
-        action = np.zeros((ROWS, *env.action_space.shape), dtype=np.float32)
-        dreamed = ROWS * _rate(lambda dream=dream, action=action: dream.step(action), seconds)
+        action = np.zeros((ROWS, *(env.action_space.shape or ())), dtype=np.float32)
+        dreamed = ROWS * _rate(partial(dream.step, action), seconds)
         limit = ROWS * _rate(_products(world), seconds)
         found[name] = {
             "real_steps_a_second": real,
