@@ -166,7 +166,7 @@ def _last_checkpoint(run: RunDirectory, config: RunConfig) -> dict[str, Any] | N
         raise RunError(f"{run.checkpoint} can't be opened ({error.strerror}); see whose file it is and what it permits") from error
     except ValueError as error:
         raise RunError(str(error)) from error
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, IndexError) as error:
         raise RunError(f"{run.checkpoint} is no checkpoint of a learner (it lacks {one_line(error)}); restore it from a copy") from error
     if done >= config.steps and is_complete(run, done, config.eval_episodes):
         raise RunError(f"{run.path} has all its {done:,} steps; go further with `{command('resume', run.path, '--steps', 2 * done)}`")

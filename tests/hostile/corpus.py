@@ -337,7 +337,7 @@ class Corpus:
             "deep-kwargs": json.dumps(whole | {"env_kwargs": {"a": _nested(60)}}),
             "deeper-kwargs": json.dumps(whole | {"env_kwargs": {"a": _nested(900)}}),
             "null": "null",
-            "many": "[" + "[]," * 5_000_000 + "[]]",
+            "many": "[" + "[]," * 2_500_000 + "[]]",
             "number": "1" * 5000,
             "bytes": "\ud800",
         }

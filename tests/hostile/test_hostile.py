@@ -26,6 +26,8 @@ from genrl.runs.session import build
 from genrl.sb3.learner import close
 from tests.hostile.corpus import Case, Corpus
 
+PARTS = 8
+"""Tests that share all cases, so that several processes can run them."""
 SECONDS, MEGABYTES, PATIENCE = 5.0, 1024, 60
 """CPU time and memory of a case; seconds of the clock after which it hangs."""
 
@@ -153,11 +155,12 @@ def judge(cases: list[Case], corpus: Corpus, folder: Path) -> None:
 
 
 def test_a_sample_of_hostile_files(corpus: Corpus, tmp_path: Path) -> None:
-    judge(list(corpus)[::23], corpus, tmp_path)
+    judge(list(corpus)[::37], corpus, tmp_path)
 
 
 @pytest.mark.slow
-def test_every_hostile_file(corpus: Corpus, tmp_path: Path) -> None:
+@pytest.mark.parametrize("part", range(PARTS))
+def test_every_hostile_file(part: int, corpus: Corpus, tmp_path: Path) -> None:
     cases = list(corpus)
     assert len(cases) >= 300
-    judge(cases, corpus, tmp_path)
+    judge(cases[part::PARTS], corpus, tmp_path)

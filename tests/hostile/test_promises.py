@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from genrl.cli import main
@@ -173,3 +174,23 @@ def test_a_command_without_descriptors_is_one_sentence(tmp_path: Path) -> None:
     said = [line for line in done.stderr.splitlines() if line.startswith("genrl: ") and "warning" not in line]
     assert done.returncode == 1 and len(said) == 1, done.stderr
     assert "Too many open files" in said[0]
+
+
+@pytest.mark.parametrize("name", ["checkpoint.safetensors", "model.safetensors", "progress.csv", "result.json"])
+def test_a_full_disk_in_generate_is_one_sentence(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from genrl.files import write_whole
+
+    def fails(path: Path, content: bytes) -> None:
+        if Path(path).name == name:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        write_whole(path, content)
+
+    for module in ("genrl.files", "genrl.runs.directory", "genrl.generation.directory"):
+        monkeypatch.setattr(f"{module}.write_whole", fails)
+    np.savez(tmp_path / "x.npz", images=np.random.default_rng(0).integers(0, 255, (40, 8, 8), dtype=np.uint8))
+    words = f"generate --model vae --epochs 1 --judge-images 0 --no-pictures --data {tmp_path / 'x.npz'} --out {tmp_path / 'run'}"
+    assert main(words.split()) == 1
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("genrl: ")]
+    assert len(said) == 1 and f"{name}: No space left on device; free some space" in said[0]
