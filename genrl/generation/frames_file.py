@@ -11,6 +11,7 @@ import torch
 
 from genrl.data import ImageData, ImageError, Images, Walk
 from genrl.files import write_whole
+from genrl.reading import open_arrays
 
 __all__ = ["load_frames", "save_frames"]
 
@@ -36,10 +37,10 @@ def load_frames(path: Path) -> ImageData:
         ImageError: the file is broken.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open_arrays(path) as file:
             arrays = dict(file)
         return ImageData(path.stem, *(_part(arrays, part) for part in ("train", "test")))
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (ValueError, KeyError, TypeError, RuntimeError, IndexError) as error:
         raise ImageError(f"{path} is no file of frames ({error}); restore it from a copy") from error
 
 
