@@ -17,6 +17,8 @@ COMMANDS = {
     "imitate": "train a learner to do as demonstrations do",
     "dream": "train a learner that also learns in a model of its task",
     "generate": "train a generative model on images",
+    "sample": "images drawn by the generative model of a run",
+    "complete": "reconstruct, inpaint, denoise, enlarge or interpolate images by the model of a run",
     "screen": "how far noise alone gets on a task",
     "record": "demonstrations by the trained policy of a run",
     "study": "train a matrix of tasks, methods and seeds, and compare them",

@@ -12,7 +12,7 @@ from torch import Tensor
 from genrl.data.images import ImageError, Images, size
 from genrl.reading import FileError, check_decoded, open_regular
 
-__all__ = ["read_folder"]
+__all__ = ["read_folder", "read_picture"]
 
 _ENDINGS = {".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".webp"}
 # Pillow tells a format by its content, whatever the ending. Of its other formats EPS starts a program, Ghostscript, and TIFF scrambles
@@ -57,7 +57,7 @@ def _whole(path: Path) -> Images:
         raise ImageError(f"{path} has no images; put {', '.join(sorted(_ENDINGS))} files into it, or into a folder for each class")
     pictures, held, stored = [], 0, 0
     for file, _ in files:
-        pictures.append(_picture(file))
+        pictures.append(read_picture(file))
         held, stored = held + pictures[-1].numel(), stored + file.stat().st_size
         try:
             check_decoded(path, held, stored)
@@ -99,7 +99,7 @@ def _files(folder: Path) -> list[Path]:
     return [item for item in _visible(folder) if not item.is_dir()]
 
 
-def _picture(file: Path) -> Tensor:
+def read_picture(file: Path) -> Tensor:
     """One image as ``(channel, height, width)`` bytes: upright, on white where it is transparent."""
     from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -117,7 +117,7 @@ def _picture(file: Path) -> Tensor:
     except FileError as error:
         raise ImageError(str(error)) from error
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, MemoryError, Image.DecompressionBombError, struct.error) as error:
-        raise ImageError(f"{file} is no image that can be read; remove it from the folder") from error
+        raise ImageError(f"{file} is no image that can be read; convert it to PNG, or remove it") from error
     return torch.as_tensor(np.array(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)))
 
 

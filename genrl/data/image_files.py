@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from genrl.data._image_folders import read_folder
+from genrl.data._image_folders import read_folder, read_picture
 from genrl.data.images import ImageData, ImageError, Images
 from genrl.errors import one_line
 from genrl.reading import FileError, check_decoded, open_arrays, open_regular
 
-__all__ = ["load_images"]
+__all__ = ["images_at", "load_images"]
 
 
 def load_images(source: str | Path, root: str | Path | None = None, *, held_out: float = 0.1, seed: int = 0) -> ImageData:
@@ -43,19 +43,39 @@ def load_images(source: str | Path, root: str | Path | None = None, *, held_out:
     Raises:
         ImageError: the source is none of these, or it is broken; one sentence says which file, and what to do.
     """
-    name = str(source)
-    if name in NAMED:
-        return _named(name, root)
+    if str(source) in NAMED:
+        return _named(str(source), root)
+    found = _found(Path(source))
+    return ImageData(Path(source).stem, *(found if isinstance(found, tuple) else found.split(held_out, seed)))
+
+
+def images_at(source: str | Path, root: str | Path | None = None) -> Images:
+    """Images that are not learnt from: all that a source has, or its test images where it says which those are.
+
+    Args:
+        source: as for :func:`load_images`, or one picture.
+        root: folder with a folder for each named data set.
+
+    Raises:
+        ImageError: the source is none of these, or it is broken.
+    """
+    if str(source) in NAMED:
+        return _named(str(source), root).test
     path = Path(source)
+    if path.suffix != ".npz" and path.is_file():
+        return Images(read_picture(path)[None])
+    found = _found(path)
+    return found[1] if isinstance(found, tuple) else found
+
+
+def _found(path: Path) -> Images | tuple[Images, Images]:
+    """All images of an npz or a folder, or those of its two parts."""
     if path.is_dir():
-        found = read_folder(path)
-    elif path.suffix == ".npz" and path.exists():
-        found = _npz(path)
-    elif path.is_file():
-        raise ImageError(f"{path} is no .npz; give {', '.join(NAMED)}, an .npz, or a folder of images")
-    else:
-        raise ImageError(f"there are no images at {path}; give {', '.join(NAMED)}, an .npz, or a folder of images")
-    return ImageData(path.stem, *(found if isinstance(found, tuple) else found.split(held_out, seed)))
+        return read_folder(path)
+    if path.suffix == ".npz" and path.exists():
+        return _npz(path)
+    known = f"give {', '.join(NAMED)}, an .npz, or a folder of images"
+    raise ImageError(f"{path} is no .npz; {known}" if path.is_file() else f"there are no images at {path}; {known}")
 
 
 # --- named data sets: IDX ---

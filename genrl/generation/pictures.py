@@ -23,7 +23,7 @@ from genrl.models.capabilities import ClassSampler, Completer, Decoder, Encoder,
 from genrl.reading import open_arrays
 from genrl.runs.pictures import INK
 
-__all__ = ["SamplesOverTime", "as_bytes", "draw", "grid"]
+__all__ = ["SamplesOverTime", "as_bytes", "draw", "grid", "png"]
 
 TILE = 84
 """Pixels a side of an image in a grid, about; smaller images are magnified by a whole number, so that every pixel stays a square."""
@@ -135,10 +135,15 @@ def _font() -> Any:
     return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), 15)
 
 
-def _save(run: GenerationDirectory, name: str, picture: Image.Image) -> None:
+def png(picture: Image.Image) -> bytes:
+    """A picture as the content of a PNG file."""
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
-    write_whole(run.path / f"{name}.png", buffer.getvalue())
+    return buffer.getvalue()
+
+
+def _save(run: GenerationDirectory, name: str, picture: Image.Image) -> None:
+    write_whole(run.path / f"{name}.png", png(picture))
 
 
 def _over_time(run: GenerationDirectory) -> None:

@@ -19,7 +19,9 @@ __all__ = [
     "Decoder",
     "Density",
     "Encoder",
+    "Enlarger",
     "ImageSource",
+    "Inpainter",
     "LatentSampler",
     "Measured",
     "Model",
@@ -93,6 +95,24 @@ class Completer(Protocol):
 
     def log_prob_of_guess(self, target: Tensor, given: Tensor, wanted: Tensor) -> Tensor:
         """The same by the plain part of the model, the floor that the whole has to beat."""
+        ...
+
+
+@runtime_checkable
+class Inpainter(Protocol):
+    """A model that draws the unknown pixels of images, whichever they are."""
+
+    def inpaint(self, image: Tensor, known: Tensor) -> Tensor:
+        """Images in [0, 1] whose pixels are those of ``image`` where ``known``, boolean ``(height, width)``, is true."""
+        ...
+
+
+@runtime_checkable
+class Enlarger(Protocol):
+    """A model that draws images of its own size from smaller ones."""
+
+    def super_resolve(self, small: Tensor) -> Tensor:
+        """Images in [0, 1], ``(batch, channel, height, width)``, of images that are two, three or four times smaller."""
         ...
 
 

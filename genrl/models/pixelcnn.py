@@ -258,6 +258,10 @@ class PixelCNN(ImageModel):
                 pixel.saw(row, column)
         return x
 
+    def inpaint(self, image: Tensor, known: Tensor) -> Tensor:
+        """Draw the unknown pixels of images, each from those above it and to its left; ``image`` and ``known`` as in :meth:`sample`."""
+        return self.sample(len(image), given=image, known=known)
+
     def _noise(self, n: int, given: Tensor | None) -> Tensor:
         """A uniform number for each pixel."""
         shape = (n, *self.image_shape[1:])

@@ -1,0 +1,190 @@
+"""`genrl sample` and `genrl complete`: what they write is what the model draws, and what a model can't do is refused by what it can."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from genrl.cli import main
+from genrl.data import load_images
+from genrl.generation.uses import ways
+from genrl.models import GAN, PCA, VAE, ConditionalVAE, Diffusion, NaiveBayes, PixelCNN, load_model, save_model
+
+SHAPE = (1, 8, 8)
+
+
+def small(kind):
+    """An untrained model of its kind, and the part of images that it was trained with."""
+    torch.manual_seed(0)
+    models = {
+        "vae": lambda: (VAE(SHAPE, latent=4, hidden=(16,)), None),
+        "pixelcnn": lambda: (PixelCNN(SHAPE, width=4, depth=1), None),
+        "diffusion": lambda: (Diffusion(SHAPE, width=32, steps=4), None),
+        "conditional-gan": lambda: (GAN(SHAPE, noise=4, n_classes=3), None),
+        "hole": lambda: (ConditionalVAE(SHAPE, latent=2, hidden=(8,)), "hole"),
+        "noise": lambda: (ConditionalVAE(SHAPE, latent=2, hidden=(8,)), "noise"),
+        "coarse": lambda: (ConditionalVAE(SHAPE, latent=2, hidden=(8,)), "coarse"),
+    }
+    return models[kind]()
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Makes the directory of a run with a model of some kind, beside eight images."""
+    monkeypatch.chdir(tmp_path)
+    images = np.random.default_rng(0).integers(0, 256, (8, 8, 8), dtype=np.uint8)
+    np.savez("images.npz", images=images)
+
+    def make(kind):
+        model, given = small(kind)
+        (tmp_path / "run").mkdir()
+        name = "conditional-vae" if given else kind
+        config = {
+            "command": "generate",
+            "model": name,
+            "data": "images.npz",
+            "levels": 2 if given or kind == "vae" else 256,
+            "given": given,
+        }
+        if kind == "pixelcnn":
+            config["levels"] = 2
+        (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+        save_model("run/model.safetensors", model)
+        return images
+
+    return make
+
+
+class TestSample:
+    def test_writes_what_the_model_draws_with_that_seed(self, run, capsys):
+        run("vae")
+        assert main(["sample", "run", "--n", "12", "--seed", "3"]) == 0
+        assert capsys.readouterr().out.split() == ["run/drawn.png", "run/drawn.npz"]
+        torch.manual_seed(3)
+        expected = (load_model("run/model.safetensors").sample(12) * 255).round().byte().numpy()
+        with np.load("run/drawn.npz") as file:
+            np.testing.assert_array_equal(file["images"], expected)
+        with Image.open("run/drawn.png") as picture:
+            assert picture.width > picture.height  # ten in a row, two rows
+
+    def test_the_file_is_data_of_another_run(self, run):
+        run("vae")
+        assert main(["sample", "run", "--n", "12", "--out", "elsewhere"]) == 0
+        data = load_images("elsewhere/drawn.npz")
+        assert len(data.train) + len(data.test) == 12
+
+    def test_labels_are_drawn_in_turn_and_kept(self, run):
+        run("conditional-gan")
+        assert main(["sample", "run", "--n", "5", "--labels", "2", "0"]) == 0
+        torch.manual_seed(0)
+        expected = load_model("run/model.safetensors").sample(5, labels=torch.tensor([2, 0, 2, 0, 2]))
+        with np.load("run/drawn.npz") as file:
+            assert file["labels"].tolist() == [2, 0, 2, 0, 2]
+            np.testing.assert_array_equal(file["images"], (expected * 255).round().byte().numpy())
+
+    @pytest.mark.parametrize(
+        ("kind", "flags", "said"),
+        [
+            ("conditional-gan", "--label 3", "there is no class 3 in run; give labels from 0 to 2"),
+            ("vae", "--label 3", "run holds a VAE that was not told classes; leave out --label and --labels"),
+            ("hole", "", "which draws no images from nothing; it can inpaint: genrl complete run --how inpaint --images FOLDER"),
+            ("vae", "--n 0", "--n is 0, but must be between 1 and 10,000"),
+        ],
+    )
+    def test_refusals(self, run, capsys, kind, flags, said):
+        run(kind)
+        assert main(["sample", "run", *flags.split()]) == 2
+        assert said in capsys.readouterr().err
+
+    def test_the_run_of_a_learner_is_refused(self, tmp_path, monkeypatch, capsys):
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "run").mkdir()
+        (tmp_path / "run" / "config.json").write_text('{"command": "explore"}')
+        assert main(["sample", "run"]) == 2
+        assert "the run of a learner, not of a generative model; film it with: genrl watch run" in capsys.readouterr().err
+
+
+class TestComplete:
+    @pytest.mark.parametrize(
+        ("kind", "can"),
+        [
+            ("vae", ["reconstruct", "interpolate"]),
+            ("pixelcnn", ["inpaint"]),
+            ("diffusion", ["inpaint", "enlarge"]),
+            ("conditional-gan", []),
+            ("hole", ["inpaint"]),
+            ("noise", ["denoise"]),
+            ("coarse", ["enlarge"]),
+        ],
+    )
+    def test_every_model_does_what_it_can(self, run, kind, can):
+        images = run(kind)
+        assert list(ways(*small(kind))) == can
+        for how in can:
+            assert main(["complete", "run", "--images", "images.npz", "--how", how, "--n", "4"]) == 0
+            with np.load(f"run/{how}.npz") as file:
+                assert file["images"].shape == ((30, *SHAPE) if how == "interpolate" else (4, *SHAPE))
+                if how == "denoise":
+                    np.testing.assert_array_equal(file["given"][:, 0], images[:4])
+
+    @pytest.mark.parametrize("kind", ["pixelcnn", "diffusion", "hole"])
+    def test_what_is_given_stays_as_it_is(self, run, kind):
+        run(kind)
+        assert main(["complete", "run", "--images", "images.npz", "--how", "inpaint", "--given", "quadrants-2"]) == 0
+        with np.load("run/inpaint.npz") as file:
+            given, made = file["given"][:, 0], file["images"][:, 0]
+        known = given != round(0.35 * 255)
+        assert 0.2 < known.mean() < 0.9
+        np.testing.assert_array_equal(made[known], given[known])
+
+    def test_images_of_half_the_size_are_enlarged_as_they_are(self, run):
+        run("diffusion")
+        little = np.random.default_rng(1).integers(100, 156, (4, 4), dtype=np.uint8)
+        Image.fromarray(little).save("little.png")
+        assert main(["complete", "run", "--images", "little.png", "--how", "enlarge"]) == 0
+        with np.load("run/enlarge.npz") as file:
+            np.testing.assert_array_equal(file["given"][0, 0, ::2, ::2], little)
+            assert file["images"].shape == (1, *SHAPE)
+
+    def test_an_interpolation_begins_and_ends_at_reconstructions(self, run):
+        run("vae")
+        for how in ("reconstruct", "interpolate"):
+            assert main(["complete", "run", "--images", "images.npz", "--how", how, "--n", "2"]) == 0
+        with np.load("run/reconstruct.npz") as ends, np.load("run/interpolate.npz") as file:
+            np.testing.assert_array_equal(file["images"][[0, 9]], ends["images"])
+
+    def test_images_of_another_size_and_colour_are_made_to_fit(self, run):
+        run("vae")
+        Image.new("RGB", (16, 16), "red").save("red.png")
+        assert main(["complete", "run", "--images", "red.png"]) == 0
+        with np.load("run/reconstruct.npz") as file:
+            assert file["given"].shape == (1, *SHAPE)
+
+    @pytest.mark.parametrize(
+        ("kind", "flags", "said"),
+        [
+            (
+                "vae",
+                "images.npz --how enlarge",
+                "VAE and can't enlarge; it can reconstruct, interpolate: genrl complete run --how reconstruct",
+            ),
+            ("conditional-gan", "images.npz", "GAN and makes nothing of images; it draws images: genrl sample run"),
+            ("vae", "nowhere", "there are no images at nowhere"),
+            ("vae", "one.png --how interpolate", "an interpolation needs at least two images"),
+        ],
+    )
+    def test_refusals(self, run, capsys, kind, flags, said):
+        run(kind)
+        Image.new("L", (8, 8)).save("one.png")
+        assert main(["complete", "run", "--images", *flags.split()]) == 2
+        assert said in capsys.readouterr().err
+
+
+def test_an_exact_inverse_is_no_reconstruction():
+    from genrl.models import RealNVP
+
+    assert list(ways(RealNVP(SHAPE, width=4), None)) == ["interpolate"]
+    assert list(ways(NaiveBayes(SHAPE), None)) == []
+    assert "reconstruct" in ways(PCA(SHAPE), None)
