@@ -144,6 +144,8 @@ class RewardCallback(PluggedCallback):
 
     def _on_rollout_start(self) -> None:
         self._steps.clear()
+        if self._raw is not None:
+            self._raw.keep_statistics()
         if self._plugged is not None and self.reward.needs_expert_batches:
             lenders = [part for part in attached(buffer_of(self.model)) if isinstance(part, LendingPart) and part.demonstrated]
             if not lenders:  # no step was made yet: every callback of the list has started
@@ -161,7 +163,11 @@ class RewardCallback(PluggedCallback):
             return True
         new_obs, rewards, dones, infos = (self.locals[key] for key in ("new_obs", "rewards", "dones", "infos"))
         obs, next_obs = self._raw.step(new_obs, dones, infos)
-        check_finite(next_obs, self._raw.rewards(rewards), self.num_timesteps)
+        try:
+            check_finite(next_obs, self._raw.rewards(rewards), self.num_timesteps)
+        except FloatingPointError:
+            self._raw.restore_statistics()
+            raise
         terminated = np.array(dones, dtype=bool)
         if next_obs is not self._raw.obs:  # somewhere an episode has ended and another begun
             check_finite(self._raw.obs, rewards, self.num_timesteps)

@@ -20,6 +20,7 @@ from stable_baselines3.common.vec_env import (
 )
 
 from genrl.sb3.hooks import Running
+from genrl.sb3.state import load_vecnormalize_state, vecnormalize_state
 from genrl.spaces import flat, is_image
 from genrl.transitions import true_next_obs
 
@@ -58,6 +59,7 @@ class RawObservations:
     def __init__(self, model: BaseAlgorithm) -> None:
         self.model = model
         self.normalize = _vec_normalize(model.env)
+        self._statistics: dict[str, Any] | None = None
         self._tap = _TerminalTap.on(self.normalize.venv, self) if self.normalize is not None else None
         # base_class.py, _setup_learn: has just reset the environments, or kept the last observation of the learn before.
         self.obs = self._rows(model._last_obs)
@@ -84,6 +86,15 @@ class RawObservations:
         batch = {key: np.asarray(value)[None] for key, value in obs.items()} if isinstance(space, spaces.Dict) else np.asarray(obs)[None]
         row: np.ndarray = as_rows(space, batch)[0]
         return row
+
+    def keep_statistics(self) -> None:
+        """Remember the statistics of ``VecNormalize``."""
+        self._statistics = None if self.normalize is None else vecnormalize_state(self.normalize)
+
+    def restore_statistics(self) -> None:
+        """Put back what was remembered: a NaN that has entered a running mean never leaves it (vec_normalize.py, _update_reward)."""
+        if self.normalize is not None and self._statistics is not None:
+            load_vecnormalize_state(self.normalize, self._statistics)
 
     def rewards(self, rewards: np.ndarray) -> np.ndarray:
         """The environments' own rewards of a step, ``(n_envs,)``."""

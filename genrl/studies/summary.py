@@ -152,13 +152,17 @@ def _all_tasks(results: Results) -> dict[str, Any] | None:
         if normalized:
             scores_01 = normalized_scores(study.tasks.values(), scores)
             for key, statistic in (("iqm", statistics.iqm), ("median_of_tasks", statistics.median_of_tasks)):
-                found = statistics.estimate(scores_01, statistic)
-                entry[key] = [found.value, found.low, found.high]
+                entry[key] = _triple(statistics.estimate(scores_01, statistic))
         if method != study.baseline and all(table[study.baseline]):
-            found = statistics.probability_of_improvement(scores, table[study.baseline])
-            entry["probability_of_improvement"] = [found.value, found.low, found.high]
+            entry["probability_of_improvement"] = _triple(statistics.probability_of_improvement(scores, table[study.baseline]))
         entries[method] = entry
     return {"normalized": normalized, "methods": entries}
+
+
+def _triple(found: statistics.Estimate) -> list[float | None]:
+    """An estimate and its interval; without one where a task has too few runs, since two equal ones would seem to be certain."""
+    enough = found.n >= statistics.FEWEST_RUNS
+    return [found.value, *((found.low, found.high) if enough else (None, None))]
 
 
 def normalized_scores(tasks: Any, scores: Sequence[Sequence[float]]) -> list[np.ndarray]:

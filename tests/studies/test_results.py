@@ -128,6 +128,14 @@ class TestTheSummary:
         assert 0 < with_them["methods"]["vime"]["iqm"][0] < 1
         assert without["methods"]["vime"]["probability_of_improvement"] == with_them["methods"]["vime"]["probability_of_improvement"]
 
+    def test_few_runs_have_no_interval_over_all_tasks_either(self, tmp_path):
+        for seeds in (2, 5):
+            make_study(tmp_path / str(seeds), ("car", "pole"), ("none", "vime"), seeds, reference=(0.0, 2.0))
+        two, five = (summarize(read_study(tmp_path / seeds))["all_tasks"]["methods"]["vime"] for seeds in ("2", "5"))
+        for key in ("iqm", "median_of_tasks", "probability_of_improvement"):
+            assert two[key][1:] == [None, None]
+            assert five[key][1] <= five[key][0] <= five[key][2]
+
     def test_failures_are_listed_with_their_last_error(self, tmp_path):
         study = make_study(tmp_path / "study", ("car",), ("none",), 2, status=lambda cell: "failed" if cell.seed else "finished")
         CellState(study.cells[1].path).change(failures=["first", "last"], refused=True)
