@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import time
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecNormalize, unwrap_vec_normalize
 
+from genrl.reading import open_appending
 from genrl.runs.coverage import Coverage
 from genrl.runs.directory import RunDirectory
 from genrl.runs.environments import column
@@ -106,9 +108,11 @@ class Recorder(BaseCallback):
         return True
 
     def _write(self, episodes: list[tuple[Any, dict[str, Any]]]) -> None:
-        with self._run.episodes.open("a", newline="") as file:
-            rows = [(self.num_timesteps, int(i), episode["r"], episode["l"], round(self.seconds, 3)) for i, episode in episodes]
-            csv.writer(file, lineterminator="\n").writerows(rows)
+        rows = [(self.num_timesteps, int(i), episode["r"], episode["l"], round(self.seconds, 3)) for i, episode in episodes]
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(rows)
+        with open_appending(self._run.episodes) as file:
+            file.write(text.getvalue().encode())
         self._episodes += len(rows)
 
     def _visited(self, normalize: VecNormalize | None, dones: np.ndarray, infos: list[dict[str, Any]]) -> np.ndarray:

@@ -19,7 +19,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvWrapper
 from torch import nn
 
 from genrl.files import write_whole
-from genrl.reading import FileError, check_zip, open_regular
+from genrl.reading import FileError, check_zip, open_appending, open_regular
 
 __all__ = [
     "ProgressCSV",
@@ -57,8 +57,10 @@ class ProgressCSV(KVWriter):
         row = filter_excluded_keys(key_values, key_excluded, "csv")
         if not row.keys() <= set(self.columns):
             self._widen(sorted({*self.columns, *row}))
-        with self.path.open("a", newline="") as file:
-            csv.DictWriter(file, self.columns, lineterminator="\n").writerow(row)
+        text = io.StringIO()
+        csv.DictWriter(text, self.columns, lineterminator="\n").writerow(row)
+        with open_appending(self.path) as file:
+            file.write(text.getvalue().encode())
         self.rows += 1
 
     def _widen(self, columns: list[str]) -> None:
