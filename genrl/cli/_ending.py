@@ -90,6 +90,8 @@ def _rows_of_generation(result: dict[str, Any]) -> list[tuple[str, str]]:
             (known.get("floor_name", "independent pixels"), known["floor"], ", the trivial floor"),
         ):
             rows.append((name, f"{values[unit]:{form}} ± {values[f'{unit}_error']:{form}} {words}{end}"))
+    if said := result.get("verdict"):
+        rows.append(("verdict", said))
     if known := result.get("accuracy"):
         rows.append(("accuracy", f"{known['accuracy']:.2%} of {known['images']:,} test images, with {known['labels']:,} labels"))
         rows.append(("nearest neighbour", f"{known['floor']:.2%}, the trivial floor"))

@@ -22,7 +22,7 @@ from genrl.models.capabilities import Completer, Density, Sampler
 from genrl.models.naive_bayes import NaiveBayes, PixelHistograms
 from genrl.models.pixels import bits_per_dim
 
-__all__ = ["accuracy", "balance_of", "distances", "judged_images", "likelihood", "no_distances"]
+__all__ = ["accuracy", "balance_of", "distances", "judged_images", "likelihood", "no_distances", "verdict"]
 
 SEED = 12_345
 """Seed of everything that is drawn to judge: every model and every seed of a run meets the same images, levels and noise."""
@@ -70,6 +70,21 @@ def likelihood(config: GenerateConfig, source: RunImages, model: ImageModel) -> 
         **_in_units(log_p, source.data.train.shape),
         "floor": _in_units(_floor(source, x), source.data.train.shape),
     }
+
+
+def verdict(result: Mapping[str, Any]) -> str | None:
+    """A sentence where a model that learns is no better than its floor, so that its samples are noise; otherwise none.
+
+    Example:
+        >>> found = {"bits_per_dim": 8.8, "nats": 4782.0, "floor": {"bits_per_dim": 1.1, "nats": 597.7}}
+        >>> verdict({"counted": False, "levels": 256, "likelihood": found})
+        '8.8 bits per dimension against the floor of 1.1: it has not learnt yet'
+    """
+    found = result.get("likelihood")
+    if not found or result["counted"] or found["nats"] < found["floor"]["nats"]:
+        return None
+    unit, words = ("nats", "nats an image") if result["levels"] == 2 else ("bits_per_dim", "bits per dimension")
+    return f"{found[unit]:.3g} {words} against the floor of {found['floor'][unit]:.3g}: it has not learnt yet"
 
 
 def _completion(config: GenerateConfig, source: RunImages, model: Any, x: Tensor) -> dict[str, Any]:

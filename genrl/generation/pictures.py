@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from genrl.generation.config import GenerateConfig
 from genrl.generation.curves import balance_picture, curves_picture
 from genrl.generation.directory import GenerationDirectory
 from genrl.generation.images import RunImages
-from genrl.generation.judging import judged_images
+from genrl.generation.judging import judged_images, verdict
 from genrl.models.base import ImageModel
 from genrl.models.capabilities import ClassSampler, Completer, Decoder, Encoder, LatentSampler, Sampler
 from genrl.reading import open_arrays
@@ -28,6 +29,8 @@ __all__ = ["SamplesOverTime", "as_bytes", "draw", "grid", "png"]
 TILE = 84
 """Pixels a side of an image in a grid, about; smaller images are magnified by a whole number, so that every pixel stays a square."""
 GAP = 4
+LINE = 22
+"""Height of a line of the title."""
 EDGE = "#d5d8dc"
 """Colour of the line around each image, without which a white image has no edge."""
 ROWS, COLUMNS = 8, 10
@@ -41,21 +44,40 @@ def draw(config: GenerateConfig, run: GenerationDirectory, source: RunImages, mo
         balance_picture(run, rows, f"{config.subject}\n{config.model}, seed {config.seed}")
     else:
         curves_picture(config, run, result)
+    album = _Album(run, f"{config.subject}, {config.model}, seed {config.seed}", verdict(result))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         if isinstance(model, Sampler):
-            _save(run, "samples", grid(as_bytes(model.sample(config.samples)), columns=8 if config.samples >= 8 else config.samples))
-        _over_time(run)
+            album.add("samples", "samples", as_bytes(model.sample(config.samples)), columns=min(8, config.samples))
+        _over_time(album)
         if isinstance(model, ClassSampler) and model.conditional:
-            _save(run, "classes", grid(as_bytes(by_class(model)), COLUMNS, [str(label) for label in range(model.n_classes)]))
+            album.add(
+                "classes", "samples of each class", as_bytes(by_class(model)), COLUMNS, [str(label) for label in range(model.n_classes)]
+            )
         if isinstance(model, LatentSampler):
-            _save(run, "interpolations", grid(as_bytes(model.walks(ROWS, COLUMNS)), COLUMNS))
+            album.add("interpolations", "from one draw to another", as_bytes(model.walks(ROWS, COLUMNS)), COLUMNS)
             for name, images in model.sweeps(ROWS, COLUMNS).items():
-                _save(run, name, grid(as_bytes(images), len(images) // ROWS))
+                album.add(name, f"{name} alone changes in a row", as_bytes(images), len(images) // ROWS)
         if isinstance(model, Completer):
-            _completions(run, source, model)
+            _completions(album, source, model)
         if isinstance(model, Encoder) and isinstance(model, Decoder):
-            _coding(run, source, model)
+            _coding(album, source, model)
+
+
+@dataclass(frozen=True)
+class _Album:
+    """The grids of a run, each with a title."""
+
+    run: GenerationDirectory
+    title: str
+    """Words of every title."""
+    verdict: str | None
+    """What is wrong with the model."""
+
+    def add(self, name: str, what: str, images: Tensor, columns: int, labels: Sequence[str] = ()) -> None:
+        """Write the grid of uint8 images into a file of that name; ``what`` says what they are."""
+        words = f"{self.title}: {what}" + (f"\n{self.verdict}" if self.verdict else "")
+        write_whole(self.run.path / f"{name}.png", png(grid(images, columns, labels, words)))
 
 
 class SamplesOverTime:
@@ -99,13 +121,14 @@ def as_bytes(x: Tensor) -> Tensor:
     return (x.detach() * 255).round().clamp(0, 255).byte()
 
 
-def grid(images: Tensor, columns: int, labels: Sequence[str] = ()) -> Image.Image:
+def grid(images: Tensor, columns: int, labels: Sequence[str] = (), title: str = "") -> Image.Image:
     """Images in rows on white, magnified by a whole number.
 
     Args:
         images: uint8, ``(image, 1 or 3, height, width)``.
         columns: images in a row.
         labels: words to the left of each row.
+        title: words above, of one line or more.
 
     Example:
         >>> grid(torch.zeros(6, 1, 28, 28, dtype=torch.uint8), columns=3).size
@@ -117,15 +140,20 @@ def grid(images: Tensor, columns: int, labels: Sequence[str] = ()) -> Image.Imag
     font = _font()
     margin = GAP + (round(max(font.getlength(label) for label in labels)) + 2 * GAP if labels else 0)
     rows = -(-len(images) // columns)
-    picture = Image.new("RGB", (margin + columns * (width + GAP), GAP + rows * (height + GAP)), "white")
+    lines = title.splitlines()
+    top = GAP + LINE * len(lines)
+    across = max([margin + columns * (width + GAP), *(round(font.getlength(line)) + 2 * GAP for line in lines)])
+    picture = Image.new("RGB", (across, top + rows * (height + GAP)), "white")
     pen = ImageDraw.Draw(picture)
+    for row, line in enumerate(lines):
+        pen.text((GAP, GAP + row * LINE + LINE // 2), line, fill=INK, font=font, anchor="lm")
     for i, image in enumerate(images.expand(-1, 3, -1, -1)):
         tile = Image.fromarray(image.permute(1, 2, 0).numpy()).resize((width, height), Image.Resampling.NEAREST)
-        x, y = margin + i % columns * (width + GAP), GAP + i // columns * (height + GAP)
+        x, y = margin + i % columns * (width + GAP), top + i // columns * (height + GAP)
         pen.rectangle((x - 1, y - 1, x + width, y + height), outline=EDGE)
         picture.paste(tile, (x, y))
     for row, label in enumerate(labels):
-        pen.text((margin - 2 * GAP, GAP + row * (height + GAP) + height // 2), label, fill=INK, font=font, anchor="rm")
+        pen.text((margin - 2 * GAP, top + row * (height + GAP) + height // 2), label, fill=INK, font=font, anchor="rm")
     return picture
 
 
@@ -142,18 +170,14 @@ def png(picture: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def _save(run: GenerationDirectory, name: str, picture: Image.Image) -> None:
-    write_whole(run.path / f"{name}.png", png(picture))
-
-
-def _over_time(run: GenerationDirectory) -> None:
-    epochs, rows = SamplesOverTime(run.film, 1, 0).read()
+def _over_time(album: _Album) -> None:
+    epochs, rows = SamplesOverTime(album.run.film, 1, 0).read()
     if epochs:
         images = torch.as_tensor(np.concatenate(rows))
-        _save(run, "samples_over_time", grid(images, len(rows[0]), [f"epoch {epoch}" for epoch in epochs]))
+        album.add("samples_over_time", "samples over time", images, len(rows[0]), [f"epoch {epoch}" for epoch in epochs])
 
 
-def _completions(run: GenerationDirectory, source: RunImages, model: Completer) -> None:
+def _completions(album: _Album, source: RunImages, model: Completer) -> None:
     """Test images: what is given of them (grey where nothing is), two completions, and the images themselves."""
     assert source.corruption is not None
     x = source.seen(judged_images(source, 2 * COLUMNS), 0)
@@ -163,11 +187,11 @@ def _completions(run: GenerationDirectory, source: RunImages, model: Completer) 
     columns = min(COLUMNS, len(x))
     half = [torch.cat([row[start : start + columns] for row in rows]) for start in range(0, len(x) - columns + 1, columns)]
     words = ["given", "completed", "once more", "the image"]
-    _save(run, "completions", grid(as_bytes(torch.cat(half)), columns, words * len(half)))
+    album.add("completions", "test images completed", as_bytes(torch.cat(half)), columns, words * len(half))
 
 
 @torch.no_grad()
-def _coding(run: GenerationDirectory, source: RunImages, model: Any) -> None:
+def _coding(album: _Album, source: RunImages, model: Any) -> None:
     """Test images above their reconstructions, unless these are exact; and images between two codes."""
     x = source.seen(judged_images(source, 4 * COLUMNS), 0)
     codes = model.encode(x)
@@ -176,11 +200,11 @@ def _coding(run: GenerationDirectory, source: RunImages, model: Any) -> None:
         columns = min(COLUMNS, len(x))
         rows = len(x) // columns
         pairs = torch.stack([part[: rows * columns].unflatten(0, (rows, columns)) for part in (x, made)], dim=1)
-        _save(run, "reconstructions", grid(as_bytes(pairs.flatten(0, 2)), columns, ["given", "decoded"] * rows))
+        album.add("reconstructions", "test images decoded", as_bytes(pairs.flatten(0, 2)), columns, ["given", "decoded"] * rows)
     first, last = codes[: min(6, len(codes) // 2)], codes[len(codes) // 2 :][: min(6, len(codes) // 2)]
     if len(first):
         between = torch.stack([torch.lerp(first, last, share) for share in torch.linspace(0, 1, COLUMNS).tolist()], dim=1)
-        _save(run, "interpolations", grid(as_bytes(model.decode(between.flatten(0, 1))), COLUMNS))
+        album.add("interpolations", "between two test images", as_bytes(model.decode(between.flatten(0, 1))), COLUMNS)
 
 
 def by_class(model: ClassSampler) -> Tensor:

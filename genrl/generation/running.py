@@ -23,7 +23,7 @@ from genrl.generation.config import FRAMES, GenerateConfig, known
 from genrl.generation.directory import GenerationDirectory
 from genrl.generation.frames_file import save_frames
 from genrl.generation.images import RunImages, images_of
-from genrl.generation.judging import SEED, accuracy, balance_of, distances, judged_images, likelihood, no_distances
+from genrl.generation.judging import SEED, accuracy, balance_of, distances, judged_images, likelihood, no_distances, verdict
 from genrl.generation.pictures import SamplesOverTime, draw
 from genrl.generation.recipes import recipe_of
 from genrl.generation.sight import encodes, keep_encoder
@@ -246,6 +246,7 @@ def _result(
         "parameters": sum(item.numel() for item in (*model.parameters(), *(model.buffers() if counted else ()))),
         "trouble": trouble(rows),
         "likelihood": None,
+        "verdict": None,
         "distances": None,
         "no_distances": no_distances(config, source, model),
         "accuracy": None,
@@ -282,4 +283,8 @@ def _judge(
             problems.append(f"the {name} failed ({type(failure).__name__}: {one_line(failure)})")
         else:
             found |= {name: made} if name in found else {}
-    return found | {"judging_seconds": round(time.perf_counter() - start, 3), "judging_error": "; ".join(problems) or None}
+    return found | {
+        "verdict": verdict(found),
+        "judging_seconds": round(time.perf_counter() - start, 3),
+        "judging_error": "; ".join(problems) or None,
+    }

@@ -50,7 +50,7 @@ def write_samples(path: Path, out: Path | None, n: int, labels: Sequence[int] | 
     Raises:
         RunError: a run without a model, a model that draws nothing, or labels that it does not know.
     """
-    _, model = _opened(path)
+    config, model = _opened(path)
     if not isinstance(model, Sampler):
         raise RunError(f"{path} holds a {type(model).__name__}, which draws no images from nothing{_instead(ways(model, None), path)}")
     told = None if labels is None else _labels(path, model, n, labels)
@@ -60,7 +60,7 @@ def write_samples(path: Path, out: Path | None, n: int, labels: Sequence[int] | 
         drawn = [model.sample(len(part), **({} if told is None else {"labels": told[part]})) for part in parts]
     images = as_bytes(torch.cat(drawn))
     arrays = {"images": images.numpy()} | ({} if told is None else {"labels": told.numpy()})
-    return _written(out or path, "drawn", grid(images, columns=min(n, COLUMNS)), arrays)
+    return _written(out or path, "drawn", grid(images, min(n, COLUMNS), title=_title(config, "drawn", seed)), arrays)
 
 
 def write_completions(path: Path, images: Images, out: Path | None, how: How | None, given: str, seed: int) -> list[Path]:
@@ -90,7 +90,7 @@ def write_completions(path: Path, images: Images, out: Path | None, how: How | N
             known, made = map(as_bytes, can[how](_seen(config, model, images, how, seed)))
         except ValueError as error:  # images that the model refuses
             raise RunError(f"--images for {path}: {error}") from error
-    return _written(out or path, how, _rows(known, made, how), {"given": known.numpy(), "images": made.numpy()})
+    return _written(out or path, how, _rows(known, made, how, _title(config, how, seed)), {"given": known.numpy(), "images": made.numpy()})
 
 
 def ways(model: ImageModel, trained: str | None, given: str = "quadrants-2", seed: int = 0) -> dict[How, Way]:
@@ -183,15 +183,19 @@ def _seen(config: GenerateConfig, model: ImageModel, images: Images, how: How, s
     return to_levels(Images(pixels).batch(), levels, _seeded(seed))
 
 
-def _rows(given: Tensor, made: Tensor, how: How) -> Any:
+def _title(config: GenerateConfig, what: str, seed: int) -> str:
+    return f"{config.subject}, {config.model}: {what}, seed {seed}"
+
+
+def _rows(given: Tensor, made: Tensor, how: How, title: str) -> Any:
     """What is given above what is made of it; of interpolations, a row for each pair."""
     if how == "interpolate":
-        return grid(made, COLUMNS)
+        return grid(made, COLUMNS, title=title)
     columns = min(len(given), COLUMNS)
     parts = [part for pair in zip(given.split(columns), made.split(columns), strict=True) for part in pair]
     blank = torch.full((columns, *given.shape[1:]), 255, dtype=torch.uint8)
     full = [torch.cat([part, blank[len(part) :]]) for part in parts]
-    return grid(torch.cat(full), columns, ["given", "made"] * (len(full) // 2))
+    return grid(torch.cat(full), columns, ["given", "made"] * (len(full) // 2), title)
 
 
 def _written(folder: Path, name: str, picture: Any, arrays: dict[str, Any]) -> list[Path]:

@@ -7,13 +7,14 @@ import signal
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from genrl.cli import main
 from genrl.cli._ending import _rows_of_generation
 from genrl.cli._flags import parse_run
 from genrl.generation import GenerateConfig
-from genrl.generation.pictures import SamplesOverTime
+from genrl.generation.pictures import SamplesOverTime, grid
 
 SEE = "; see `genrl generate --help`"
 TINY = "generate --data bars.npz --model.latent 4 --model.hidden 16 --epochs 2 --batch-size 16 --judge-images 0"
@@ -75,6 +76,25 @@ def test_the_numbers_of_samples_are_printed_with_how_good_their_judge_is(capsys)
     assert rows["Inception score"] == "7.25, of the test images 9.5, by a judge that names 98.70% of them right"
     rows = dict(_rows_of_generation(known | {"distances": numbers | scores | {"judge_accuracy": None, "floor": numbers}}))
     assert rows["Inception score"] == "7.25, of the test images 9.5"
+
+
+def test_a_model_that_is_no_better_than_its_floor_says_so_in_the_result_and_at_the_end(capsys):
+    flags = "generate --data bars.npz --model vae --model.latent 4 --model.hidden 16 --epochs 1 --batch-size 58 --learning-rate 1e-6"
+    assert main([*flags.split(), "--levels", "256", "--judge-samples", "2", "--out", "run"]) == 0
+    with open("run/result.json") as file:  # noqa: PTH123
+        said = json.load(file)["verdict"]
+    assert "bits per dimension against the floor of" in said and said.endswith("it has not learnt yet")
+    assert " ".join(said.split()[:6]) in " ".join(capsys.readouterr().out.split())
+
+
+def test_the_title_of_a_grid_stands_above_its_images():
+    images = torch.zeros(2, 1, 84, 84, dtype=torch.uint8)
+    plain, titled = grid(images, 2), grid(images, 2, title="one\ntwo")
+    moved = titled.height - plain.height
+    assert moved == 44
+    assert titled.crop((4, moved + 4, 180, titled.height)).tobytes() == plain.crop((4, 4, 180, plain.height)).tobytes()
+    assert titled.crop((0, 0, titled.width, moved)).getextrema()[0][0] < 128  # words are there
+    assert grid(images[:1], 1, title="a title that is wider than the picture").width > plain.width
 
 
 def test_samples_without_numbers_say_why(capsys):
