@@ -127,6 +127,10 @@ def _rows(result: dict[str, Any]) -> list[tuple[str, str]]:
         ("episodes", f"{result['episodes']:,}"),
         ("first reward", f"step {first:,}" if first is not None else "none was found"),
         ("training return", f"{_number(result['training_return'])} (mean of the last 20 episodes)"),
+    ]
+    if not result["steps"]:  # nothing but cloning, so there was no episode
+        rows = [("training", f"cloning alone, no steps, {result['seconds']:,.0f} s")]
+    rows += [
         ("evaluation return", f"{_number(result['evaluation_return'])} ({len(result['evaluation_returns'])} deterministic episodes)"),
     ]
     if known := result.get("imitation"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +25,7 @@ class ReportFlags:
     results: Path | None = None
     """Also write the numbers into this folder: <study>.json, and <study>.csv with a row for each run."""
     markdown: bool = False
-    """Print the tables as Markdown."""
+    """Print the tables as Markdown, one for each task, and nothing else on stdout."""
 
 
 def main(argv: list[str]) -> int:
@@ -43,6 +44,6 @@ def main(argv: list[str]) -> int:
             flags.results.mkdir(parents=True, exist_ok=True)
             say("\n".join(map(str, write_results(results, document, flags.results / document["study"]))))
         if flags.markdown:
-            say("\n\n".join(markdown(score_table(document, task)) for task in document["tasks"]))
-    say(f"open it: {page}")
+            say("\n\n".join(f"## {task}\n\n{markdown(score_table(document, task))}" for task in document["tasks"]))
+    say(f"open it: {page}", sys.stderr if flags.markdown else sys.stdout)  # so that the tables can go into a file
     return 0

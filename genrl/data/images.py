@@ -31,7 +31,10 @@ class Images:
     """Pictures of one size, as bytes.
 
     Example:
-        >>> Images(torch.zeros(3, 1, 28, 28, dtype=torch.uint8), torch.tensor([0, 1, 2])).batch(torch.tensor([2, 0])).shape
+        >>> images = Images(torch.zeros(3, 1, 28, 28, dtype=torch.uint8), torch.tensor([0, 1, 2]))
+        >>> images
+        Images(3 of 1 × 28 × 28, 3 classes)
+        >>> images.batch(torch.tensor([2, 0])).shape
         torch.Size([2, 1, 28, 28])
     """
 
@@ -94,6 +97,10 @@ class Images:
     def __len__(self) -> int:
         return len(self.pixels)
 
+    def __repr__(self) -> str:
+        classes = "" if self.labels is None else f", {len(self.labels.unique())} classes"
+        return f"Images({len(self):,} of {size(self.shape)}{classes})"
+
     def __getitem__(self, index: Tensor | slice | Sequence[int]) -> Images:
         """Some of them."""
         return Images(self.pixels[index], None if self.labels is None else self.labels[index])
@@ -142,6 +149,9 @@ class ImageData:
     name: str
     train: Images
     test: Images
+
+    def __repr__(self) -> str:
+        return f"ImageData({self.name!r}, train={self.train!r}, test={self.test!r})"
 
     def __post_init__(self) -> None:
         if self.train.shape != self.test.shape:

@@ -30,7 +30,8 @@ def rendered(env: Any, name: str, command: str) -> np.ndarray:
     try:
         frame = env.render()
     except Exception as error:  # OpenGL, pygame and the task's own drawing fail in their own ways
-        raise RunError(f"{name} can't be drawn here ({one_line(error)[:200]}); {_install_hint(error, command)}") from error
+        said = one_line(error)[:200].partition(", run `pip install")[0]  # Gymnasium's own remedy, which is the same
+        raise RunError(f"{name} can't be drawn here ({said}); {_install_hint(error, command)}") from error
     if frame is None:
         raise RunError(f"{name} draws nothing in the render mode rgb_array; choose another task")
     return np.asarray(frame, dtype=np.uint8)

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from genrl.cli import COMMANDS, main
+from genrl.cli._ending import _rows
 from genrl.cli._flags import parse_run
 from genrl.errors import RunError
 from genrl.runs import ExploreConfig
@@ -90,6 +91,16 @@ def test_an_interrupt_before_anything_is_written_leaves_nothing(tmp_path, capsys
     assert main([*TINY.split(), "--out", str(tmp_path / "run")]) == 130
     assert capsys.readouterr().err == "genrl: interrupted\n"
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_of_cloning_alone_has_no_numbers_of_exploration():
+    nothing = dict.fromkeys(("first_reward_step", "steps_per_second", "training_return", "bonus_mean", "coverage"))
+    done = {"steps": 0, "seconds": 3, "episodes": 0, "evaluation_return": 5.0, "evaluation_returns": [5.0]}
+    assert _rows(nothing | done) == [
+        ("training", "cloning alone, no steps, 3 s"),
+        ("evaluation return", "5 (1 deterministic episodes)"),
+    ]
+    assert "first reward" in dict(_rows(nothing | done | {"steps": 1}))
 
 
 def test_a_failed_evaluation_says_how_to_do_it_again(tmp_path, capsys, monkeypatch):

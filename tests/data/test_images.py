@@ -27,6 +27,14 @@ def idx(array: np.ndarray) -> bytes:
     return bytes([0, 0, 8, array.ndim]) + b"".join(struct.pack(">I", size) for size in array.shape) + array.astype(np.uint8).tobytes()
 
 
+def test_printed_images_are_their_sizes_and_not_their_pixels(root: Path) -> None:
+    assert (
+        repr(load_images("mnist", root))
+        == "ImageData('mnist', train=Images(15 of 1 × 5 × 4, 3 classes), test=Images(5 of 1 × 5 × 4, 3 classes))"
+    )
+    assert repr(Images(torch.zeros(1200, 3, 8, 8, dtype=torch.uint8))) == "Images(1,200 of 3 × 8 × 8)"
+
+
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """A small data set in the place of MNIST."""

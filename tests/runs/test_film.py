@@ -26,6 +26,17 @@ def test_a_film_has_a_frame_for_each_step_and_unpickles_nothing(run, monkeypatch
     assert 1 < len(imageio.mimread(gif)) <= 40  # frames that do not differ are one longer frame
 
 
+def test_a_missing_pygame_has_one_remedy():
+    class Bare:
+        def render(self):
+            raise ImportError('pygame is not installed, run `pip install "gymnasium[classic-control]"`')
+
+    with pytest.raises(RunError) as refused:
+        rendering.rendered(Bare(), "CartPole-v1", "genrl watch RUN")
+    remedy = "type: pip install 'gymnasium[classic-control]'"
+    assert str(refused.value) == f"CartPole-v1 can't be drawn here (pygame is not installed); {remedy}"
+
+
 def test_a_long_film_is_a_small_gif(run):
     made = watch(run, steps=300, size=160)
     assert made.paths[1].stat().st_size < film.GIF_BYTES

@@ -16,10 +16,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from genrl.cli import main
 from genrl.errors import RunError
 from genrl.studies import report
 from genrl.studies.matrix import Cell
 from genrl.studies.report import write_report
+from genrl.studies.results import read_study
+from genrl.studies.summary import summarize
 from tests.studies.synthetic import make_study
 
 HOSTILE = "<script>alert(1)</script>"
@@ -64,6 +67,15 @@ class Page(HTMLParser):
     @property
     def text(self) -> str:
         return " ".join(" ".join(self.texts).split())
+
+
+def test_printed_tables_have_a_heading_each_and_the_stream_to_themselves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_study(tmp_path / "study")
+    assert main(["report", str(tmp_path / "study"), "--markdown"]) == 0
+    printed = capsys.readouterr()
+    tasks = summarize(read_study(tmp_path / "study"))["tasks"]
+    assert [line for line in printed.out.splitlines() if not line.startswith("|") and line] == [f"## {task}" for task in tasks]
+    assert printed.err == f"open it: {tmp_path / 'study' / 'report.html'}\n"
 
 
 def make_page(folder: Path, **options: Any) -> Page:
