@@ -117,7 +117,7 @@ def read_picture(file: Path) -> Tensor:
     except FileError as error:
         raise ImageError(str(error)) from error
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, MemoryError, Image.DecompressionBombError, struct.error) as error:
-        raise ImageError(f"{file} is no image that can be read; convert it to PNG, or remove it") from error
+        raise ImageError(f"{file} is no image that can be read; remove it, or convert it to PNG") from error
     return torch.as_tensor(np.array(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)))
 
 
