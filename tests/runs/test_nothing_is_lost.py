@@ -293,7 +293,7 @@ def fail_at(patch: pytest.MonkeyPatch, place: str, number: int) -> list[int]:
 
 
 @pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("learner", ["ppo", "sac"])
+@pytest.mark.parametrize("learner", ["ppo", pytest.param("sac", marks=pytest.mark.slow)])
 def test_a_kill_inside_any_write_of_a_run_leaves_nothing_behind(
     learner: str, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
