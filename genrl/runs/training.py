@@ -158,7 +158,7 @@ def _last_checkpoint(run: RunDirectory, config: RunConfig) -> dict[str, Any] | N
         checkpoint = load_state(run.checkpoint)
         done = int(checkpoint["learner"]["counters"]["num_timesteps"])
     except FileNotFoundError as error:
-        if run.nothing_is_done():
+        if run.nothing_is_done() and "about" in run.read_json(run.config):  # a configuration that a run wrote down, whole
             return None
         advice = f"restore {run.checkpoint.name} from a copy, or delete the run and start again with `genrl {config.command}`"
         raise RunError(f"{run.path} was stopped before its first checkpoint, or has lost it; {advice}") from error

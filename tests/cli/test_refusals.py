@@ -49,7 +49,8 @@ BAD = {
     "explore --out taken": "taken already holds a run; go on with it by `genrl resume taken`, or choose another --out",
     "explore --out full": "full exists and is not empty; choose another --out",
     "resume take": "take holds no run; did you mean taken?",
-    "resume taken": "taken was stopped before its first checkpoint; delete it and start again with `genrl explore`",
+    "resume taken": "taken was stopped before its first checkpoint, or has lost it; restore checkpoint.safetensors from a copy, or "
+    "delete the run and start again with `genrl explore`",
     "watch taken": "taken has no model.zip yet; let it train for a moment, or go on with `genrl resume taken`",
     "watch": "RUN must be given; see `genrl watch --help`",
 }
