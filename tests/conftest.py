@@ -54,6 +54,12 @@ def _refusals_are_the_functions_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pytest.RaisesExc, "__exit__", checked_again)
 
 
+@pytest.fixture(autouse=True)
+def _python_looks_in_this_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that a test before called keeps the current folder from its children's import path; those of this test need it."""
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+
+
 @pytest.fixture
 def unchecked_annotations() -> Iterator[None]:
     """Annotations are not checked: the checker looks at items of lists that it draws with Python's own generator."""

@@ -107,7 +107,7 @@ def test_a_failed_evaluation_says_how_to_do_it_again(tmp_path, capsys, monkeypat
     out = tmp_path / "run"
     with monkeypatch.context() as patch:
         patch.setattr("genrl.runs.result.evaluate", lambda session, interrupt: [1.0])  # one episode, then Ctrl-C
-        assert main([*TINY.split(), "--no-pictures", "--eval-episodes", "2", "--out", str(out)]) == 1
+        assert main([*TINY.split(), "--no-pictures", "--eval-episodes", "2", "--out", str(out)]) == 130
     again = f"genrl resume {out} --imports tests.runs.tiny"
     reason = "the evaluation was interrupted after 1 of 2 episodes; the training is saved, do the rest with"
     assert capsys.readouterr().err.splitlines()[-1] == f"genrl: {reason}: {again}"

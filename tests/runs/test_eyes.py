@@ -18,7 +18,8 @@ from genrl.errors import RunError
 from genrl.models import RandomNetwork
 from genrl.runs import ExploreConfig, ImitateConfig, RunDirectory, explore, imitate, record, resume, watch
 from genrl.runs.session import build
-from tests.runs.test_rewind import assert_same_run, stopped_and_resumed
+from tests.runs.same_directory import assert_same_directory
+from tests.runs.test_rewind import stopped_and_resumed
 from tests.runs.tiny import SMALL, config
 
 TASK = "genrl/PixelPendulum-v0"
@@ -59,7 +60,7 @@ def test_a_resumed_run_is_the_run_that_was_never_stopped(case: str, eyes: Path, 
     shutil.copytree(eyes, tmp_path / "gone")
     stopped = replace(cell, out=tmp_path / "stopped", encoder=tmp_path / "gone")
     stopped_and_resumed(stopped, 101 if cell.learner == "sac" else 2, monkeypatch)
-    assert_same_run(tmp_path / "whole", tmp_path / "stopped")
+    assert_same_directory(tmp_path / "whole", tmp_path / "stopped")
 
 
 def test_the_learner_sees_codes_and_the_run_keeps_its_encoder(eyes: Path, tmp_path: Path) -> None:
