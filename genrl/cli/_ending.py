@@ -138,7 +138,12 @@ def _rows(result: dict[str, Any]) -> list[tuple[str, str]]:
         if known["cloned_return"] is not None:
             rows.append(("after cloning alone", f"{_number(known['cloned_return'])} ({known['cloning']['epochs']:.0f} epochs)"))
     if known := result.get("dream"):
-        rows.append(("the same in the dream", f"{_number(known['dream_return'])}, in reality {_number(known['real_return'])}"))
+        rows.append(
+            (
+                "return in the dream",
+                f"{_number(known['dream_return'])}, of the same policy and starts in reality {_number(known['real_return'])}",
+            )
+        )
     if result["bonus_mean"] is not None:
         rows.append(("reward" if result.get("imitation") else "bonus", _number(result["bonus_mean"])))
     if result["coverage"] is not None:

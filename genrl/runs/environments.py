@@ -39,7 +39,7 @@ def make_env(env_id: str, env_kwargs: Mapping[str, Any], **render: Any) -> gymna
     if name not in gymnasium.registry:
         latest = {re.sub(r"-v\d+$", "", known): known for known in gymnasium.registry}
         close = did_you_mean(name, gymnasium.registry) or did_you_mean(name.split("/")[-1], latest.values())
-        listing = "; `genrl list tasks` has those of genrl"
+        listing = "; `genrl list tasks` has those of genrl, and my_module:Id imports the module that registers one of your own"
         raise RunError(f"there is no task {name!r}{close or listing}")
     _hear_mujoco_once()
     try:

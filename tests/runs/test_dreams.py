@@ -101,7 +101,7 @@ def test_a_command_can_be_resumed_and_ends_with_the_next_one(tmp_path: Path, cap
     run(tmp_path / "run", PPO, steps=100)
     assert main(["resume", str(tmp_path / "run"), "--steps", "200"]) == 0
     told = capsys.readouterr().out
-    assert "the same in the dream" in told
+    assert "return in the dream" in told
     assert f"watch it: genrl watch {tmp_path / 'run'}" in told
     with pytest.raises(RunError, match="has all its 200 steps"):
         resume(tmp_path / "run")
