@@ -22,7 +22,6 @@ from genrl.models.dynamics import (
     Standardizer,
     TargetScale,
     check_rows,
-    restandardize,
 )
 from genrl.models.resampling import held_out
 from genrl.spaces import Space
@@ -69,7 +68,6 @@ class BayesianDynamics(Dynamics):
 
     draws: Tensor
     outcomes: Tensor
-    ends_seen: Tensor
 
     def __init__(
         self,
@@ -175,7 +173,8 @@ class BayesianDynamics(Dynamics):
         :meth:`Ensemble.fit <genrl.models.ensemble.Ensemble.fit>`."""
         check_rows(self, transitions, reward)
         held = held_out(transitions, share_held_out)
-        inputs, targets = self._restandardize(transitions, reward, ~held)
+        others = [reward] * self.learns_reward + [transitions.terminated] * self.learns_ends
+        inputs, targets = self._restandardize(transitions, [other for other in others if other is not None], ~held)
         best, since, steps, loss = torch.inf, 0, 0, torch.nan
         while steps < max_steps and since < patience:
             n = min(check_every, max_steps - steps)
@@ -195,21 +194,6 @@ class BayesianDynamics(Dynamics):
         for _ in range(n):
             rows = torch.randint(len(inputs), (batch_size,), generator=self.generator).to(inputs.device)
             yield inputs[rows], targets[rows]
-
-    @torch.no_grad()
-    def _restandardize(self, transitions: Transitions, reward: Tensor | None, fitted: Tensor) -> tuple[Tensor, Tensor]:
-        """Take the statistics of these rows alone; the standardised inputs and targets of all."""
-        obs, action, next_obs, terminated = transitions
-        others = [reward] * self.learns_reward + [terminated] * self.learns_ends
-        target, flat = self.target_scale.raw(obs, next_obs, *(other for other in others if other is not None)), self.flat_action(action)
-        for stats, rows in ((self.standardizer.obs, obs), (self.standardizer.action, flat), (self.target_scale.stats, target)):
-            restandardize(stats, rows[fitted])
-        self.ends_seen.fill_(bool(terminated.any()))
-        self.remember_range(transitions)
-        return self.standardizer.inputs(obs, flat), self.target_scale.stats(target)
-
-    def _inputs(self, obs: Tensor, action: Tensor) -> Tensor:
-        return self.standardizer.inputs(obs, self.flat_action(action))
 
     def extra_repr(self) -> str:
         return f"obs={self.obs_dim}, act={self.action_dim}, members={self.members}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -180,6 +180,9 @@ class Dynamics(Stateful):
     members: int = 1
     low: Tensor
     high: Tensor
+    standardizer: Standardizer
+    target_scale: TargetScale
+    ends_seen: Tensor
 
     def __init__(
         self,
@@ -246,6 +249,23 @@ class Dynamics(Stateful):
     def flat_action(self, action: Tensor) -> Tensor:
         """Actions as ``(batch, action_dim)`` floats."""
         return flat_action(self.action_space, action)
+
+    # --- of a model that learns: it has a standardizer, a target_scale and ends_seen ---
+
+    def _inputs(self, obs: Tensor, action: Tensor) -> Tensor:
+        """Standardised inputs of the network, ``(batch, input)``."""
+        return self.standardizer.inputs(obs, self.flat_action(action))
+
+    @torch.no_grad()
+    def _restandardize(self, transitions: Transitions, others: Sequence[Tensor], fitted: Tensor) -> tuple[Tensor, Tensor]:
+        """Take the statistics of the rows ``fitted``; the standardised inputs and targets of all, ``others`` behind the observations."""
+        obs, action, next_obs, terminated = transitions
+        flat, target = self.flat_action(action), self.target_scale.raw(obs, next_obs, *others)
+        for stats, rows in ((self.standardizer.obs, obs), (self.standardizer.action, flat), (self.target_scale.stats, target)):
+            restandardize(stats, rows[fitted])
+        self.ends_seen.fill_(bool(terminated.any()))
+        self.remember_range(transitions)
+        return self.standardizer.inputs(obs, flat), self.target_scale.stats(target)
 
 
 def _refuse(name: str, space: Any) -> None:

@@ -22,7 +22,6 @@ from genrl.models.dynamics import (
     Standardizer,
     TargetScale,
     check_rows,
-    restandardize,
 )
 from genrl.models.nn import ensemble_mlp, gradient_step
 from genrl.models.resampling import bootstrap, held_out, row_hash, windows
@@ -69,7 +68,6 @@ class Ensemble(Dynamics):
         torch.Size([5, 4, 3])
     """
 
-    ends_seen: Tensor
     fits: Tensor
 
     def __init__(
@@ -153,7 +151,7 @@ class Ensemble(Dynamics):
         """
         check_rows(self, transitions, reward)
         held = held_out(transitions, share_held_out)
-        inputs, targets = self._restandardize(transitions, reward, ~held)
+        inputs, targets = self._rows_anew(transitions, reward, ~held)
         rows = _Rows(inputs, targets, transitions.terminated, held, bootstrap(row_hash(transitions), self.members), self.generator)
         spent = 0
         if self.targets == "auto" and self.fits == 0 and max_steps > 2 * PROBE_STEPS:
@@ -174,7 +172,7 @@ class Ensemble(Dynamics):
         for delta in (True, False):
             self.load_state_dict(start)
             self.target_scale.delta.fill_(delta)
-            inputs, targets = self._restandardize(transitions, reward, ~held)
+            inputs, targets = self._rows_anew(transitions, reward, ~held)
             tried = rows.like(inputs, targets)
             self._descend(tried, PROBE_STEPS, batch_size, PROBE_STEPS, PROBE_STEPS)
             results[delta] = self._open_loop_error(transitions, stretches), tried, deepcopy(self.state_dict())
@@ -238,20 +236,9 @@ class Ensemble(Dynamics):
         goes_on = torch.sigmoid(-end) if end is not None and self.ends_seen else torch.ones_like(reward)
         return Prediction(mean[..., : self.obs_dim], std[..., : self.obs_dim], reward, goes_on)
 
-    def _inputs(self, obs: Tensor, action: Tensor) -> Tensor:
-        return self.standardizer.inputs(obs, self.flat_action(action))
-
-    @torch.no_grad()
-    def _restandardize(self, transitions: Transitions, reward: Tensor | None, fitted: Tensor) -> tuple[Tensor, Tensor]:
-        """Take the statistics of these rows alone; the standardised inputs and targets of all."""
-        obs, action, next_obs, terminated = transitions
-        flat = self.flat_action(action)
-        target = self.target_scale.raw(obs, next_obs, *([reward] if reward is not None and self.outputs > self.obs_dim else []))
-        for stats, rows in ((self.standardizer.obs, obs), (self.standardizer.action, flat), (self.target_scale.stats, target)):
-            restandardize(stats, rows[fitted])
-        self.ends_seen.fill_(bool(terminated.any()))
-        self.remember_range(transitions)
-        return self.standardizer.inputs(obs, flat), self.target_scale.stats(target)
+    def _rows_anew(self, transitions: Transitions, reward: Tensor | None, fitted: Tensor) -> tuple[Tensor, Tensor]:
+        """Standardised inputs and targets by the statistics of these rows; the reward is a target where it is learned."""
+        return self._restandardize(transitions, [reward] if reward is not None and self.outputs > self.obs_dim else [], fitted)
 
     def _check_finite(self, losses: Tensor, step: int) -> None:
         if not losses.isfinite().all():
