@@ -1,0 +1,40 @@
+"""What both models of dynamics take from the rows that they are fitted to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from gymnasium import spaces
+
+from genrl.models.bayesian_dynamics import BayesianDynamics
+from genrl.models.ensemble import Ensemble
+from genrl.models.resampling import held_out
+from genrl.transitions import Transitions
+
+
+@pytest.fixture(params=[Ensemble, BayesianDynamics])
+def fitted(request: Any) -> tuple[Any, Transitions]:
+    """A model after two gradient steps, and its rows."""
+    generator = torch.Generator().manual_seed(0)
+    obs, action = 5 + 3 * torch.randn(200, 3, generator=generator), 2 * torch.rand(200, 2, generator=generator) - 1
+    rows = Transitions(obs, action, obs + 0.1 * torch.randn(200, 3, generator=generator), torch.zeros(200, dtype=torch.bool))
+    model = request.param(spaces.Box(-50, 50, (3,)), spaces.Box(-1, 1, (2,)), members=2, hidden=(8,), reward=lambda s, a, n: s[:, 0])
+    model.fit(rows, max_steps=2)
+    return model, rows
+
+
+def test_a_fit_remembers_the_range_of_what_was_seen(fitted: tuple[Any, Transitions]) -> None:
+    model, rows = fitted
+    both = torch.cat([rows.obs, rows.next_obs])
+    assert torch.equal(model.low, both.min(0).values)
+    assert torch.equal(model.high, both.max(0).values)
+
+
+def test_statistics_are_those_of_the_rows_that_are_fitted_to_and_of_no_held_out_row(fitted: tuple[Any, Transitions]) -> None:
+    model, rows = fitted
+    held = held_out(rows, 0.1)
+    assert 0 < held.sum() < len(held)
+    torch.testing.assert_close(model.standardizer.obs.mean.float(), rows.obs[~held].mean(0), rtol=1e-5, atol=1e-5)
+    assert not torch.allclose(model.standardizer.obs.mean.float(), rows.obs.mean(0), rtol=1e-5, atol=1e-5)
