@@ -1,4 +1,4 @@
-"""One recorded episode, and what makes it usable."""
+"""One recorded episode, and the checks that it must pass."""
 
 from __future__ import annotations
 
@@ -12,37 +12,37 @@ FIELDS = ("observations", "actions", "rewards", "terminations", "truncations")
 
 
 class DemonstrationError(ValueError):
-    """Demonstrations that can't be used. The message is one sentence: which file, episode and field, what is wrong, what to do."""
+    """Demonstrations can't be used. The message is one sentence: the file, the episode and the field; what is wrong; what to do."""
 
 
 @dataclass(frozen=True, eq=False)
 class Episode:
     """One recorded episode of T steps, in the environment's units and the recorder's dtypes.
 
-    An end is a termination or a truncation of the last step. With neither it is unknown: the file doesn't tell, or the recording stopped.
+    The last step is a termination or a truncation. If it is neither, the end is unknown: the file doesn't tell, or the recording stopped.
     """
 
     observations: np.ndarray
-    """``(T + 1, *obs_shape)``, the last row being what the last action led to; ``(T, *obs_shape)`` without a ``last_successor``."""
+    """``(T + 1, *obs_shape)``; the last row is what the last action led to. ``(T, *obs_shape)`` if ``last_successor`` is false."""
     actions: np.ndarray
-    """``(T, *action_shape)``, as the environment executed them; ``(T,)`` and integer if discrete."""
+    """``(T, *action_shape)``, as the environment executed them; discrete actions are integers ``(T,)``."""
     rewards: np.ndarray
-    """``(T,)``, the environment's own."""
+    """``(T,)``, the task's own rewards."""
     terminations: np.ndarray
     """Boolean ``(T,)``."""
     truncations: np.ndarray
     """Boolean ``(T,)``."""
     id: int | None = None
-    """Its number in the file."""
+    """The episode's number in the file."""
     seed: int | None = None
-    """What ``reset`` was given."""
+    """The seed that ``reset`` was given."""
     last_successor: bool = True
-    """False where the file doesn't have what the last action led to."""
+    """False if the file does not store the observation after the last action."""
     kept: np.ndarray | None = None
-    """Which steps are used: ascending indices ``(n,)``; ``None`` for every step whose successor is known."""
+    """Indices of the steps that are used, ascending, ``(n,)``; ``None`` uses every step whose successor is known."""
 
     def __len__(self) -> int:
-        """T: the steps that were recorded, kept or not."""
+        """T, the number of recorded steps, used or not."""
         return len(self.actions)
 
     @property
@@ -52,24 +52,24 @@ class Episode:
 
     @property
     def terminated(self) -> bool:
-        """Whether the task ended it."""
+        """Whether the task ended the episode."""
         return bool(self.terminations[-1])
 
     @property
     def truncated(self) -> bool:
-        """Whether only something outside the task, such as a time limit, ended it."""
+        """Whether only something outside the task, such as a time limit, ended the episode."""
         return bool(self.truncations[-1]) and not self.terminated
 
 
 def checked(episode: Episode, where: str) -> Episode:
-    """The episode as read-only arrays that fit together.
+    """Check an episode, and return it with read-only arrays.
 
     Args:
-        episode: as somebody made it.
-        where: its name in messages.
+        episode: the episode as it was read or built.
+        where: names the episode in messages.
 
     Raises:
-        DemonstrationError: no numbers, no finite numbers, no steps, lengths that don't agree, steps after the end.
+        DemonstrationError: values are not finite numbers, there are no steps, lengths contradict each other, or steps follow the end.
     """
     observations, actions, rewards, terminations, truncations = (_numbers(getattr(episode, name), name, where) for name in FIELDS)
     lengths = [len(values) for values in (observations, actions, rewards, terminations, truncations)]
@@ -99,17 +99,17 @@ def checked(episode: Episode, where: str) -> Episode:
 
 
 def read_only(array: np.ndarray) -> np.ndarray:
-    """A view that can't be written."""
+    """A view of the array that can't be written."""
     view = array.view()
     view.flags.writeable = False
     return view
 
 
 def with_time_limit(episode: Episode, steps: int, where: str) -> Episode:
-    """The episode with its end as a truncation if it has this many steps.
+    """Mark the last step as a truncation if the episode has exactly this many steps.
 
     Raises:
-        DemonstrationError: it has more.
+        DemonstrationError: the episode has more steps.
     """
     if len(episode) > steps:
         advice = "give the limit of the task that was recorded"
@@ -120,12 +120,12 @@ def with_time_limit(episode: Episode, steps: int, where: str) -> Episode:
 
 
 def is_discrete(actions: np.ndarray) -> bool:
-    """Whether ``(T, …)`` actions are one integer each."""
+    """Whether actions ``(T, …)`` are one integer each."""
     return actions.ndim == 1 and actions.dtype.kind in "iu"
 
 
 def one_line(error: BaseException) -> str:
-    """An error of a library as a part of a sentence."""
+    """The message of a library's error, to be put into a sentence."""
     return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
@@ -134,7 +134,7 @@ def _numbers(values: np.ndarray, name: str, where: str) -> np.ndarray:
     if array.ndim == 0 or array.dtype.kind not in "biuf":
         raise DemonstrationError(f"{where} has {name} of dtype {array.dtype} and shape {array.shape}; save them as rows of numbers")
     if array.dtype.kind == "f":
-        largest = min(float(np.finfo(array.dtype).max), float(np.finfo(np.float32).max))  # tensors are float32: 1e300 is infinite there
+        largest = min(float(np.finfo(array.dtype).max), float(np.finfo(np.float32).max))  # tensors are float32, where 1e300 is infinite
         good = np.abs(array) <= largest
         if not good.all():
             place = tuple(np.argwhere(~good)[0].tolist())
@@ -145,7 +145,7 @@ def _numbers(values: np.ndarray, name: str, where: str) -> np.ndarray:
 
 def _indices(values: np.ndarray, known: int, where: str) -> np.ndarray:
     array = np.asarray(values)
-    bounded = np.concatenate([[-1], array.ravel(), [known]])  # ascending from -1 to known: inside, in order, none twice
+    bounded = np.concatenate([[-1], array.ravel(), [known]])  # strictly ascending from -1 to known means inside, in order, none twice
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu") or (np.diff(bounded) <= 0).any():
         raise DemonstrationError(f"{where} keeps steps that it doesn't have, or not in order; it needs ascending indices below {known}")
     return read_only(array.astype(np.int64))

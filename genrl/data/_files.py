@@ -1,4 +1,4 @@
-"""A path, told by its content what it is."""
+"""Read demonstrations from a path; the content decides which format it is, not the name."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ __all__ = ["read"]
 
 
 def read(path: Path) -> tuple[list[Episode], dict[str, Any]]:
-    """Episodes and metadata, not yet checked, of a file or a Minari data-set folder.
+    """Read the episodes and the metadata, not yet checked, from a file or from the folder of a Minari data set.
 
     Raises:
-        FileNotFoundError: nothing is there.
-        DemonstrationError: neither HDF5 nor npz, or one that can't be read.
+        FileNotFoundError: the path does not exist.
+        DemonstrationError: the file is neither HDF5 nor npz, or it can't be read.
     """
     if not path.exists():
         raise FileNotFoundError(f"there are no demonstrations at {path}; give an HDF5 or npz file, or the folder of a Minari data set")

@@ -1,4 +1,4 @@
-"""Whether demonstrations fit a task, and if not, which of the task's keywords would make them."""
+"""Check that demonstrations fit a task, and name the task's keywords that would make them fit."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _SIZES: tuple[dict[int, str], ...] = (
     {17: f"make the task with {_POSITIONS} True", 18: f"make the task with {_POSITIONS} False"},  # HalfCheetah, Walker2d
     {11: f"make the task with {_POSITIONS} True", 12: f"make the task with {_POSITIONS} False"},  # Hopper
 )
-"""Sizes that one MuJoCo task of Gymnasium's can have, and how to get the one that was recorded (gymnasium/envs/mujoco/*_v5.py)."""
+"""Sizes that one MuJoCo task in Gymnasium can have, and how to get the recorded one (gymnasium/envs/mujoco/*_v5.py)."""
 
 
 def check_observations(where: str, recorded: tuple[int, ...], task: tuple[int, ...], env_kwargs: Mapping[str, Any]) -> None:
-    """Refuse another shape of observations, with the keywords that are known to give the recorded one."""
+    """Refuse observations of another shape, and name the keywords that give the recorded shape."""
     if recorded == task:
         return
     family = next((sizes for sizes in _SIZES if len(recorded) == len(task) == 1 and {*recorded, *task} <= set(sizes)), {})
@@ -47,12 +47,12 @@ def check_observations(where: str, recorded: tuple[int, ...], task: tuple[int, .
 
 
 def as_the_task_gives(where: str, observations: np.ndarray, space: Any) -> np.ndarray:
-    """Observations in the shape and dtype of the task's space.
+    """Convert observations to the shape and dtype of the task's space.
 
     Pictures with their channels last are turned for a learner that sees them first (Stable-Baselines3's ``VecTransposeImage``).
 
     Raises:
-        DemonstrationError: the dtype of the task can't hold them, or a discrete task never gives one of them.
+        DemonstrationError: the task's dtype can't hold them, or a discrete space does not contain one of them.
     """
     if _channels_last(observations.shape[1:], space):
         observations = np.moveaxis(observations, -1, 1)
@@ -68,7 +68,7 @@ def as_the_task_gives(where: str, observations: np.ndarray, space: Any) -> np.nd
 
 
 def as_the_task_takes(where: str, actions: np.ndarray, space: Any) -> np.ndarray:
-    """Actions of a discrete space as whole numbers, also where a recorder wrote 1.0; others as they are."""
+    """Convert actions of a discrete space to integers, since some recorders write 1.0; other actions are returned unchanged."""
     if numbers(space) is None or actions.dtype.kind in "iu":
         return actions
     if actions.dtype.kind == "f" and not (actions == np.round(actions)).all():
@@ -77,7 +77,7 @@ def as_the_task_takes(where: str, actions: np.ndarray, space: Any) -> np.ndarray
 
 
 def check_shapes(where: str, recorded: tuple[int, ...], space: Any, env_kwargs: Mapping[str, Any]) -> None:
-    """Refuse observations that are not the task's, and a task that gives more than one array."""
+    """Refuse observations of another shape, and a task that gives more than one array."""
     if space.shape is None:
         raise DemonstrationError(
             f"{where} has one array of observations, but the task gives {brief(space)}; wrap the task in {cure(space)} and record it again"
@@ -87,16 +87,16 @@ def check_shapes(where: str, recorded: tuple[int, ...], space: Any, env_kwargs: 
 
 
 def _channels_last(recorded: tuple[int, ...], space: Any) -> bool:
-    """Whether these are pictures as an environment gives them, and the space is that of a learner that sees them channels first."""
+    """Whether the recorded pictures have their channels last while the learner's space has them first."""
     return recorded != space.shape and len(recorded) == 3 and space.dtype == np.uint8 and (recorded[2], *recorded[:2]) == space.shape
 
 
 def check_actions(where: str, episodes: Sequence[Episode], shape: tuple[int, ...], bounds: tuple[np.ndarray, np.ndarray] | None) -> None:
-    """Refuse actions of another kind or shape, or that a discrete task doesn't have.
+    """Refuse actions of another kind or shape, and those that a discrete task does not have.
 
     Args:
         where: name of the demonstrations in the message.
-        episodes: all of one shape and dtype.
+        episodes: episodes that share one shape and dtype.
         shape: shape of one action of the task.
         bounds: least and greatest number of each entry, for a discrete task.
     """
@@ -124,7 +124,7 @@ def _count(bounds: Any) -> int:
 
 def check_bounds(where: str, episodes: Sequence[Episode], low: Any, high: Any) -> None:
     """Refuse actions outside the task's box."""
-    dtype = np.result_type(episodes[0].actions, np.float32)  # of the actions, or floating for whole numbers, as a bound may be infinite
+    dtype = np.result_type(episodes[0].actions, np.float32)  # floating also for integer actions, since a bound may be infinite
     lowest, highest = np.asarray(low, dtype), np.asarray(high, dtype)
     outside = [(e.actions < lowest) | (e.actions > highest) for e in episodes]
     if count := sum(int(mask.sum()) for mask in outside):
@@ -138,7 +138,7 @@ def check_bounds(where: str, episodes: Sequence[Episode], low: Any, high: Any) -
 
 
 def flags(env_kwargs: Mapping[str, Any]) -> str:
-    """Keywords of a task as the command line takes them."""
+    """Write keywords of a task as flags of the command."""
     return " ".join(f"--env.{name.replace('_', '-')} {_words(value)}" for name, value in env_kwargs.items())
 
 

@@ -1,4 +1,4 @@
-"""HDF5 by h5py within bounds: nothing is read from another file, and not more than a file may hold."""
+"""Read HDF5 by h5py within bounds: nothing is read from another file, and no file may declare more than is allowed."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from genrl.reading import TEXT, FileError, check_decoded
 __all__ = ["Bounded"]
 
 MEMBERS = 10_000
-"""Members of a group and attributes of an object, at most."""
+"""Largest number of members of a group, and of attributes of an object."""
 CHUNKS = 100_000
-"""Chunks of all arrays together, at most."""
+"""Largest number of chunks of all arrays together."""
 FILTERS = {
     h5py.h5z.FILTER_DEFLATE,
     h5py.h5z.FILTER_SHUFFLE,
@@ -27,11 +27,11 @@ FILTERS = {
     h5py.h5z.FILTER_SCALEOFFSET,
     h5py.h5z.FILTER_LZF,
 }
-"""Those that HDF5 and h5py bring themselves; for another one HDF5 would load a plugin."""
+"""Filters that HDF5 and h5py contain; HDF5 would load a plugin for any other."""
 
 
 class Bounded:
-    """What may be read of one file. Its refusals are of :class:`DemonstrationError`.
+    """Bounded access to one file; whatever exceeds a bound is refused as a :class:`DemonstrationError`.
 
     Args:
         file: the open file.
@@ -44,13 +44,13 @@ class Bounded:
         self.members(file)
 
     def members(self, group: h5py.Group) -> list[str]:
-        """Names in a group, of which there are not too many."""
+        """Names in a group, at most ``MEMBERS``."""
         if len(group) > MEMBERS:
             raise DemonstrationError(f"{self.path} has {len(group):,} members in one group; give at most {MEMBERS:,} episodes a file")
         return list(group)
 
     def member(self, group: h5py.Group, name: str) -> Any:
-        """A group or dataset that lies in the file itself."""
+        """A group or dataset that this file itself contains."""
         if not isinstance(group.get(name, getlink=True), h5py.HardLink):
             raise DemonstrationError(f"{self.path} has {name} that is a link elsewhere; copy what it leads to into this file (h5repack)")
         return group[name]
@@ -62,7 +62,7 @@ class Bounded:
         return {name: self.attribute(owner, name) for name in owner.attrs}
 
     def attribute(self, owner: h5py.Group, name: str) -> Any:
-        """One attribute, ``None`` if there is none."""
+        """One attribute, or ``None`` if there is none."""
         if name not in owner.attrs:
             return None
         found = owner.attrs.get_id(name)

@@ -1,4 +1,4 @@
-"""Foreign flat layouts, in which episodes follow each other in one array a field."""
+"""Flat layouts of other libraries: each field is one array in which the episodes follow each other."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ Fields = Mapping[str, np.ndarray]
 
 
 def is_known(names: Collection[str]) -> bool:
-    """Whether one of the layouts has all its fields among ``names``."""
+    """Whether ``names`` contains every needed field of one of the layouts."""
     return any(set(layout.needed) <= set(names) for layout in _LAYOUTS)
 
 
 def from_arrays(where: str, names: Collection[str], read: Callable[[str], np.ndarray]) -> list[Episode]:
-    """Episodes of the first layout whose fields are all among ``names``; only its fields are read.
+    """Read the episodes by the first layout whose needed fields are all among ``names``; no other field is read.
 
     Raises:
-        DemonstrationError: an unknown layout, or fields that don't agree.
+        DemonstrationError: no layout fits, or the fields contradict each other.
     """
     layout = next((layout for layout in _LAYOUTS if set(layout.needed) <= set(names)), None)
     if layout is None:
@@ -39,7 +39,10 @@ def from_arrays(where: str, names: Collection[str], read: Callable[[str], np.nda
 
 
 def _d4rl(where: str, fields: Fields) -> list[Episode]:
-    """What follows the last end is an unfinished episode. Without next_observations the last successor of every episode is lost."""
+    """Split at ``terminals`` and ``timeouts``; rows after the last of them are an unfinished episode.
+
+    Without ``next_observations`` the last successor of every episode is unknown.
+    """
     _same_length(where, fields)
     obs, actions, rewards = fields["observations"], _actions(fields["actions"]), fields["rewards"]
     terminations, truncations = fields["terminals"].astype(bool), fields["timeouts"].astype(bool)
@@ -58,7 +61,7 @@ def _d4rl(where: str, fields: Fields) -> list[Episode]:
 
 
 def _stable_baselines(where: str, fields: Fields) -> list[Episode]:
-    """The layout neither has the last successor of an episode nor tells a time limit from a failure: such an end is unknown."""
+    """Split at ``episode_starts``. The layout stores neither the last successor of an episode nor whether a time limit ended it."""
     _same_length(where, fields)
     obs, actions, rewards = fields["obs"], _actions(fields["actions"]), fields["rewards"]
     never = np.zeros(len(obs), dtype=bool)
@@ -67,7 +70,10 @@ def _stable_baselines(where: str, fields: Fields) -> list[Episode]:
 
 
 def _imitation(where: str, fields: Fields) -> list[Episode]:
-    """``obs`` has a row more an episode than the rest. The library's ``terminal`` is also true where a time limit ended the episode."""
+    """Split at ``indices``; each episode has one row more in ``obs`` than in the other fields.
+
+    The library also sets ``terminal`` where a time limit ended the episode.
+    """
     obs, actions, rewards, terminal = fields["obs"], _actions(fields["acts"]), fields["rews"], fields["terminal"].astype(bool)
     bounds = [0, *fields["indices"].ravel().astype(int).tolist(), len(actions)]
     n = len(bounds) - 1
@@ -99,12 +105,12 @@ _LAYOUTS = (
 
 
 def _episodes(inner: np.ndarray, steps: int) -> list[slice]:
-    """The rows of each episode, from the places between them."""
+    """The rows of each episode; ``inner`` holds the first row of every episode but the first."""
     return [slice(first, end) for first, end in pairwise(np.unique([0, *inner.tolist(), steps]).tolist())]
 
 
 def _actions(actions: np.ndarray) -> np.ndarray:
-    """Discrete actions as ``(T,)``; some recorders make them ``(T, 1)``."""
+    """Reshape discrete actions to ``(T,)``, since some recorders store them as ``(T, 1)``."""
     return actions[:, 0] if actions.dtype.kind in "iu" and actions.shape[1:] == (1,) else actions
 
 

@@ -1,4 +1,4 @@
-"""Minari's HDF5 layout, read and written with h5py alone: ``minari.load_dataset`` runs code that a data set's metadata names."""
+"""Read and write Minari's HDF5 layout with h5py alone, since ``minari.load_dataset`` runs code that the metadata of a data set name."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _KEPT = "genrl_kept"
 _JSON = ("env_spec", "eval_env_spec", "observation_space", "action_space")
 _DERIVED = ("total_episodes", "total_steps", "data_format", "jpeg_encoding", "minari_version", "dataset_size")
 _LAYOUT = "0.5.0"
-"""The first version of Minari with this layout; later ones read it."""
+"""The first version of Minari that has this layout; later versions read it, too."""
 
 
 def find_file(folder: Path) -> Path:
-    """The data file of a data-set folder ``<id>/`` or ``<id>/data/``.
+    """Find the data file in a data set's folder, ``<id>/`` or ``<id>/data/``.
 
     Raises:
-        DemonstrationError: it has none.
+        DemonstrationError: the folder has no data file.
     """
     for file in (folder / "data" / MAIN_FILE, folder / MAIN_FILE):
         if file.is_file():
@@ -46,12 +46,12 @@ def find_file(folder: Path) -> Path:
 
 
 def read(path: Path) -> tuple[list[Episode], dict[str, Any]]:
-    """Episodes in the order of their ids, and metadata as plain data, with ``env_spec`` and the spaces as dictionaries.
+    """Read the episodes in the order of their ids, and the metadata as plain data, in which ``env_spec`` and the spaces are dictionaries.
 
-    Metadata are attributes of the file, else the metadata.json beside it. D4RL's flat HDF5 is read, too.
+    The metadata are attributes of the file or, if it has none, the metadata.json beside it. Flat HDF5 files of D4RL are read, too.
 
     Raises:
-        DemonstrationError: truncated, foreign, nested, or metadata that are no JSON.
+        DemonstrationError: the file is truncated, has another layout or nested observations, or its metadata are not JSON.
     """
     try:
         with h5py.File(path, "r") as file:
@@ -68,16 +68,16 @@ def read(path: Path) -> tuple[list[Episode], dict[str, Any]]:
             return [_episode(bounded, group, k, f"{path}, episode {k}", metadata) for k, group in numbered], metadata
     except DemonstrationError:
         raise
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:  # whatever h5py says of broken bytes
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:  # h5py raises any of these on broken bytes
         raise DemonstrationError(f"{path} is not a whole HDF5 file ({one_line(error)}); restore it from a copy") from error
 
 
 def file_content(episodes: Sequence[Episode], metadata: Mapping[str, Any]) -> bytes:
-    """One self-contained HDF5 file: a group an episode, metadata as attributes of the root."""
+    """Build one self-contained HDF5 file: each episode is a group, and the metadata are attributes of the root."""
     buffer = io.BytesIO()
-    with h5py.File(buffer, "w", libver=("v108", "v110")) as file:  # older formats have no attributes above 64 kB, as an image's bounds are
+    with h5py.File(buffer, "w", libver=("v108", "v110")) as file:  # older formats refuse attributes above 64 kB, as bounds of images
         for name, value in metadata.items():
-            # Bytes of fixed length: HDF5 can hang on damaged strings of variable length.
+            # These are bytes of fixed length, because HDF5 can hang on damaged strings of variable length.
             file.attrs[name] = value if isinstance(value, int | float) else np.bytes_(json.dumps(value))
         for k, episode in enumerate(episodes):
             group = file.create_group(f"episode_{k}")
@@ -91,12 +91,12 @@ def file_content(episodes: Sequence[Episode], metadata: Mapping[str, Any]) -> by
 
 
 def write_folder(folder: Path, episodes: Sequence[Episode], metadata: Mapping[str, Any]) -> None:
-    """A data set that ``minari.load_dataset(id)`` loads; the folder appears whole, or not at all.
+    """Write a data set that ``minari.load_dataset(id)`` loads; the folder appears whole or not at all.
 
-    Its id is its path below Minari's root (``MINARI_DATASETS_PATH``), elsewhere its name.
+    The id is the folder's path below Minari's root (``MINARI_DATASETS_PATH``). Outside that root it is the folder's name.
 
     Raises:
-        DemonstrationError: the name is no id of Minari, or the folder is there already.
+        DemonstrationError: the name is not a valid id in Minari, or the folder exists already.
     """
     if not re.fullmatch(r"[-\w]+-v\d+", folder.name):
         advice = f"save to {folder.name or 'demonstrations'}-v0, or to a .hdf5 or .npz file"
@@ -140,12 +140,12 @@ def _array(bounded: Bounded, group: h5py.Group, name: str, where: str) -> np.nda
 
 
 def _some(names: Sequence[str]) -> str:
-    """The first names of many."""
+    """The first ten names, and how many more there are."""
     return ", ".join(names[:10]) + (f" and {len(names) - 10:,} more" if len(names) > 10 else "")
 
 
 def _metadata(file: h5py.File, bounded: Bounded) -> dict[str, Any]:
-    """Of the root's attributes or of the metadata.json beside the file; without what can be derived from the episodes."""
+    """Metadata from the root's attributes or the metadata.json beside the file, without the entries that the episodes imply."""
     path = bounded.path
     found = {name: _parsed(_plain(value)) for name, value in bounded.attributes(file).items()}
     beside = path.with_name(_METADATA)
@@ -153,14 +153,14 @@ def _metadata(file: h5py.File, bounded: Bounded) -> dict[str, Any]:
         path, found = beside, _beside(beside)
     known = {name: value for name, value in found.items() if value is not None and name not in _DERIVED}
     for name in set(_JSON) & set(known):
-        known[name] = _parsed(known[name])  # Minari puts JSON in its JSON
+        known[name] = _parsed(known[name])  # Minari stores these values as JSON strings inside its JSON
         if not isinstance(known[name], dict):
             raise DemonstrationError(f"{path} has {name} that is not a JSON object; restore it from a copy")
     return known
 
 
 def _beside(path: Path) -> dict[str, Any]:
-    """The metadata.json of a folder."""
+    """Read the metadata.json of a folder."""
     try:
         return read_json(path)
     except FileError as error:
@@ -168,7 +168,7 @@ def _beside(path: Path) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """An attribute as plain data; ``None`` if it is empty or a reference."""
+    """Convert an attribute to plain data; an empty one or a reference becomes ``None``."""
     value = value.tolist() if isinstance(value, np.generic | np.ndarray) else value
     value = value.decode(errors="replace") if isinstance(value, bytes) else value
     value = [_plain(item) for item in value] if isinstance(value, list) else value
@@ -176,7 +176,7 @@ def _plain(value: Any) -> Any:
 
 
 def _parsed(value: Any) -> Any:
-    """What a string holds as JSON, else the value itself."""
+    """Parse a string that holds JSON; any other value is returned unchanged."""
     if not (isinstance(value, str) and value.lstrip().startswith(("{", "[", '"'))):
         return value
     try:
@@ -186,13 +186,13 @@ def _parsed(value: Any) -> Any:
 
 
 def _for_minari(folder: Path, episodes: Sequence[Episode], metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields that Minari asks for (minari/dataset/minari_storage.py, minari_dataset.py) over those that are known."""
+    """Add to the known metadata the fields that Minari requires (minari/dataset/minari_storage.py, minari_dataset.py)."""
     known = {
         "observation_space": _space(episodes, "observations"),
         "action_space": _space(episodes, "actions"),
         **metadata,
     }
-    if "env_spec" in known:  # gymnasium/envs/registration.py, EnvSpec.from_json: needs these two
+    if "env_spec" in known:  # EnvSpec.from_json in gymnasium/envs/registration.py needs these two
         known["env_spec"] = {"entry_point": None, "additional_wrappers": [], **known["env_spec"]}
     root = Path(os.environ.get("MINARI_DATASETS_PATH", Path.home() / ".minari" / "datasets")).resolve()
     inside = folder.resolve().is_relative_to(root)
@@ -208,7 +208,7 @@ def _for_minari(folder: Path, episodes: Sequence[Episode], metadata: Mapping[str
 
 
 def _space(episodes: Sequence[Episode], name: str) -> dict[str, Any]:
-    """The least that is known of a space whose recorder left none: the actions that occur, or a Box without bounds."""
+    """Derive a space that the recorder did not store: Discrete up to the largest action seen, or a Box as wide as its dtype."""
     first = getattr(episodes[0], name)
     shape, whole = first.shape[1:], first.dtype.kind in "iub"
     if whole and shape == ():

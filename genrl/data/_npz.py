@@ -1,4 +1,4 @@
-"""Flat npz files: genrl's own, and the foreign layouts."""
+"""Read and write flat npz files: genrl's own layout, and those of other libraries."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _HEADER = "genrl"
 
 
 def read(path: Path) -> tuple[list[Episode], dict[str, Any]]:
-    """Episodes and metadata. Only the fields that are needed are touched, and none is unpickled.
+    """Read the episodes and the metadata. Only needed fields are read, and nothing is unpickled.
 
     Raises:
-        DemonstrationError: truncated, of no known layout, or a field that is needed is pickled.
+        DemonstrationError: the file is truncated, its layout is unknown, or a needed field is pickled.
     """
     try:
         with open_arrays(path) as file:
@@ -40,7 +40,7 @@ def read(path: Path) -> tuple[list[Episode], dict[str, Any]]:
 
 
 def file_content(episodes: Sequence[Episode], metadata: Mapping[str, Any]) -> bytes:
-    """All episodes one after another, and a JSON header that says where they end."""
+    """Build an npz file of all episodes, one after another, with a JSON header that holds their lengths."""
     rows = [
         {
             "id": episode.id,
