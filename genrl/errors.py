@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 import inspect
 import math
 import os
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from numbers import Real
 from typing import Any
 
-__all__ = ["Check", "RunError", "at_least", "command", "did_you_mean", "one_line", "positive", "printable", "require"]
+__all__ = ["Check", "RunError", "at_least", "command", "did_you_mean", "extra", "one_line", "positive", "printable", "require"]
 
 Check = tuple[str, object, bool, str]
 """An argument's name, its value, whether that is fine, and what it needs to be (completes "needs NAME to be …")."""
@@ -89,6 +90,28 @@ def printable(text: str) -> str:
         vime\x1b[2J, 95 % ± 3
     """
     return "".join(one if one.isprintable() or one == "\n" else one.encode("unicode_escape").decode() for one in text)
+
+
+def extra(module: str, name: str, whose: str) -> Any:
+    """The module of an optional dependency, imported now.
+
+    Args:
+        module: its import path, which stands in genrl's code.
+        name: the extra of the package that has it.
+        whose: what can't do without it, for the refusal.
+
+    Raises:
+        RunError: it is not installed.
+
+    Example:
+        >>> extra("no_such_module", "tune", "genrl tune")
+        Traceback (most recent call last):
+        genrl.errors.RunError: genrl tune needs no_such_module, which is not installed; type: pip install 'genrl-toolkit[tune]'
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise RunError(f"{whose} needs {module}, which is not installed; type: pip install 'genrl-toolkit[{name}]'") from error
 
 
 def command(*words: object) -> str:

@@ -24,6 +24,8 @@ class ExportFlags:
     hold pickles."""
     torchscript: Path | None = None
     """File for the deterministic policy as TorchScript, normalisation included: what torch alone can load."""
+    onnx: Path | None = None
+    """File for the same as ONNX: what onnxruntime can load. It is checked with onnxruntime before it is written."""
     imports: tuple[str, ...] = ()
     """Modules of your own that the run may import, where its task, learner or reward is a `module:Name`."""
 
@@ -31,9 +33,9 @@ class ExportFlags:
 def main(argv: list[str]) -> int:
     """Parse, load, write, and name what was written."""
     options = parse(ExportFlags, argv, "genrl export")
-    if options.sb3 is None and options.torchscript is None:
-        raise RunError("genrl export needs to know what to write: --sb3 DIR, or --torchscript FILE")
-    from genrl.runs.exporting import export_sb3, export_torchscript
+    if options.sb3 is None and options.torchscript is None and options.onnx is None:
+        raise RunError("genrl export needs to know what to write: --sb3 DIR, --torchscript FILE or --onnx FILE")
+    from genrl.runs.exporting import export_onnx, export_sb3, export_torchscript
     from genrl.runs.loading import LoadedRun, load
 
     run = load(options.run, options.imports)
@@ -44,4 +46,6 @@ def main(argv: list[str]) -> int:
             print(path)
     if options.torchscript is not None:
         print(export_torchscript(run, options.torchscript))
+    if options.onnx is not None:
+        print(export_onnx(run, options.onnx))
     return 0

@@ -1,4 +1,4 @@
-"""A run's policy in forms that need no genrl: for Stable-Baselines3 alone, and for torch alone."""
+"""A run's policy in forms that need no genrl: for Stable-Baselines3 alone, for torch alone, and for ONNX."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecNormalize
 from torch import Tensor, nn
 
-from genrl.errors import RunError
+from genrl.errors import RunError, extra
 from genrl.files import write_whole
 from genrl.runs.loading import LoadedRun
 from genrl.sb3.learner import deterministic_action
 
-__all__ = ["export_sb3", "export_torchscript"]
+__all__ = ["export_onnx", "export_sb3", "export_torchscript"]
 
 
 def export_sb3(run: LoadedRun, folder: str | Path) -> list[Path]:
@@ -56,8 +56,9 @@ def export_sb3(run: LoadedRun, folder: str | Path) -> list[Path]:
 def export_torchscript(run: LoadedRun, file: str | Path) -> Path:
     """The deterministic policy as one TorchScript file: a batch of observations in, actions in the environment's units out.
 
-    Normalisation and action scaling are part of it, so ``torch.jit.load(file)(obs)`` needs neither genrl nor Stable-Baselines3. A policy
-    that sees images through an encoder takes codes.
+    Normalisation and action scaling are part of it, so ``torch.jit.load(file)(obs)`` needs neither genrl nor Stable-Baselines3. Images have
+    their channels first; a policy that sees images through an encoder takes codes; one of MaskablePPO also takes the masks of valid
+    actions, ``(batch, choices)``.
 
     Args:
         run: what :func:`genrl.load` gave.
@@ -66,19 +67,70 @@ def export_torchscript(run: LoadedRun, file: str | Path) -> Path:
     Raises:
         RunError: a recurrent policy, which has a state of its own, or observations that are no Box.
     """
-    space = run.observation_space
-    if not isinstance(space, spaces.Box):
-        raise RunError(f"TorchScript takes one tensor of observations, but {run.path} observes a {type(space).__name__}; use --sb3 DIR")
-    if type(run.learner).__name__ == "RecurrentPPO":
-        raise RunError(f"the policy of {run.path} has a memory, which TorchScript would freeze; use --sb3 DIR")
-    module = _Policy(run).eval()
-    example = torch.zeros((2, *space.shape), dtype=torch.as_tensor(np.zeros(0, space.dtype)).dtype)
     buffer = io.BytesIO()
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the tracer warns of every Python branch on a shape, and shapes are fixed but for the batch
-        torch.jit.save(torch.jit.trace(module, example, check_trace=False), buffer)
+    torch.jit.save(_traced(run, "--torchscript"), buffer)
     write_whole(file, buffer.getvalue())
     return Path(file)
+
+
+def export_onnx(run: LoadedRun, file: str | Path) -> Path:
+    """The deterministic policy as one ONNX file: ``obs``, and for MaskablePPO ``action_masks``, in; ``action`` out.
+
+    It takes and gives what that of :func:`export_torchscript` does, for any number of rows. Before it is written, onnxruntime computes the
+    actions of random observations with it, which have to be the policy's.
+
+    Args:
+        run: what :func:`genrl.load` gave.
+        file: where to write it.
+
+    Raises:
+        RunError: as :func:`export_torchscript`; or onnx and onnxruntime are not installed; or what onnxruntime computes differs.
+    """
+    extra("onnx", "onnx", "--onnx")
+    runtime = extra("onnxruntime", "onnx", "--onnx")
+    names = [*_inputs(run, 1), "action"]
+    traced, buffer = _traced(run, "--onnx"), io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch advises its newer exporter, which fails on the policies of SAC
+        torch.onnx.export(
+            traced,
+            tuple(_inputs(run, 2).values()),
+            buffer,  # type: ignore[arg-type]  # its signature leaves files in memory out, its documentation has them
+            dynamo=False,
+            input_names=names[:-1],
+            output_names=names[-1:],
+            dynamic_axes={name: {0: "batch"} for name in names},
+        )
+    session = runtime.InferenceSession(buffer.getvalue(), providers=["CPUExecutionProvider"])
+    inputs = _inputs(run, 33)
+    (action,) = session.run(None, {name: value.numpy() for name, value in inputs.items()})
+    if not np.allclose(action, traced(*inputs.values()).numpy(), rtol=1e-4, atol=1e-4):
+        raise RunError(f"the actions of {run.path} come out differently in ONNX; export the policy by --torchscript FILE")
+    write_whole(file, buffer.getvalue())
+    return Path(file)
+
+
+def _traced(run: LoadedRun, flag: str) -> Any:
+    """The policy as one graph of tensors."""
+    space = run.observation_space
+    if not isinstance(space, spaces.Box):
+        raise RunError(f"{flag} needs observations that are one tensor, but {run.path} observes a {type(space).__name__}; use --sb3 DIR")
+    if type(run.learner).__name__ == "RecurrentPPO":
+        raise RunError(f"the policy of {run.path} has a memory, which {flag} would freeze; use --sb3 DIR")
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the tracer warns of every Python branch on a shape, and shapes are fixed but for the batch
+        return torch.jit.trace(_Policy(run).eval(), tuple(_inputs(run, 2).values()), check_trace=False)
+
+
+def _inputs(run: LoadedRun, batch: int) -> dict[str, Tensor]:
+    """What the policy could be given, by name: random observations, and every action allowed."""
+    space = copy.deepcopy(run.observation_space)
+    space.seed(0)
+    inputs = {"obs": torch.as_tensor(np.stack([space.sample() for _ in range(batch)]))}
+    if type(run.learner).__name__ == "MaskablePPO":
+        choices = spaces.flatdim(run.learner.action_space) * (1 + isinstance(run.learner.action_space, spaces.MultiBinary))
+        inputs["action_masks"] = torch.ones((batch, choices), dtype=torch.bool)
+    return inputs
 
 
 class _Policy(nn.Module):
@@ -98,7 +150,8 @@ class _Policy(nn.Module):
             self.register_buffer("mean", torch.as_tensor(rms.mean))
             self.register_buffer("std", torch.as_tensor(np.sqrt(rms.var + normalize.epsilon)))
 
-    def forward(self, obs: Tensor) -> Tensor:
+    def forward(self, obs: Tensor, action_masks: Tensor | None = None) -> Tensor:
         if self.clip is not None:
             obs = ((obs - self.mean) / self.std).clamp(-self.clip, self.clip).float()
-        return deterministic_action(self.policy, obs, self.space)
+        masks = {} if action_masks is None else {"action_masks": action_masks}
+        return deterministic_action(self.policy, obs, self.space, **masks)

@@ -207,12 +207,14 @@ def load_zip_parameters(learner: BaseAlgorithm, path: Path) -> None:
             raise FileError(f"{path} is not a whole model of this {name} and its task; restore it from a copy, or train again") from error
 
 
-def deterministic_action(policy: Any, obs: torch.Tensor, space: spaces.Space[Any]) -> torch.Tensor:
+def deterministic_action(policy: Any, obs: torch.Tensor, space: spaces.Space[Any], **masks: torch.Tensor) -> torch.Tensor:
     """What ``predict`` does without leaving torch: actions in the environment's units, ``(batch, *action)``.
+
+    A policy of MaskablePPO also takes ``action_masks``.
 
     common/policies.py, BasePolicy.predict: ``_predict``, then squashed actions are scaled to the space and others clipped to it.
     """
-    action: torch.Tensor = policy._predict(obs, deterministic=True)
+    action: torch.Tensor = policy._predict(obs, deterministic=True, **masks)
     action = action.reshape(-1, *(space.shape or ()))
     if not isinstance(space, spaces.Box):
         return action

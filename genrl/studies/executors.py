@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, Protocol, TypeVar
 
-from genrl.errors import RunError, one_line
+from genrl.errors import RunError, extra, one_line
 
 __all__ = ["Executor", "InProcess", "Processes", "Ray", "WorkerDied"]
 
@@ -157,11 +157,7 @@ class Ray:
     """
 
     def __init__(self, address: str | None = None, workers: int | None = None, threads: int = 1) -> None:
-        try:
-            import ray
-        except ImportError as error:
-            raise RunError("the executor ray needs Ray, which is not installed; type: pip install 'genrl-toolkit[ray]'") from error
-        self._ray = ray
+        self._ray = extra("ray", "ray", "the executor ray")
         self.address, self.workers, self.threads = address, workers, threads
 
     def map(self, function: Callable[[Item], Result], items: Sequence[Item]) -> Generator[tuple[Item, Result | WorkerDied]]:

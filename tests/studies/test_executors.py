@@ -84,5 +84,5 @@ class TestProcesses:
 
 def test_a_missing_ray_is_refused(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(RunError, match=r"needs Ray, which is not installed; type: pip install 'genrl-toolkit\[ray\]'"):
+    with pytest.raises(RunError, match=r"needs ray, which is not installed; type: pip install 'genrl-toolkit\[ray\]'"):
         Ray()
