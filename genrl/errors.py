@@ -10,9 +10,10 @@ import os
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from numbers import Real
+from pathlib import Path
 from typing import Any
 
-__all__ = ["Check", "RunError", "at_least", "command", "did_you_mean", "extra", "one_line", "positive", "printable", "require"]
+__all__ = ["Check", "RunError", "at_least", "command", "did_you_mean", "extra", "flags", "one_line", "positive", "printable", "require"]
 
 Check = tuple[str, object, bool, str]
 """An argument's name, its value, whether that is fine, and what it needs to be (completes "needs NAME to be …")."""
@@ -120,8 +121,26 @@ def command(*words: object) -> str:
     Example:
         >>> command("resume", "my runs/first", "--steps", 2000)
         "genrl resume 'my runs/first' --steps 2000"
+        >>> command("watch", Path("-odd"))  # a path is no flag
+        'genrl watch ./-odd'
     """
-    return " ".join(map(_quoted, ["genrl", *map(str, words)]))
+    typed = (f"./{word}" if isinstance(word, Path) and str(word).startswith("-") else str(word) for word in words)
+    return " ".join(map(_quoted, ["genrl", *typed]))
+
+
+def flags(**given: Any) -> list[object]:
+    """Words of a command for flags and what they are given; a flag that is given nothing is left out.
+
+    Example:
+        >>> command("study", "quick.toml", *flags(out=None, workers=2, data_root="a b", imports=("mine", "yours"), retry=True))
+        "genrl study quick.toml --workers 2 --data-root 'a b' --imports mine yours --retry"
+    """
+    words: list[object] = []
+    for name, value in given.items():
+        if value not in (None, False, ()):
+            values = () if value is True else value if isinstance(value, tuple) else (value,)
+            words += [f"--{name.replace('_', '-')}", *values]
+    return words
 
 
 def _quoted(word: str) -> str:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from genrl.cli._flags import env_words
 from genrl.cli._words import say
-from genrl.errors import command, printable
-from genrl.roles import ROLES
+from genrl.errors import command, flags, printable
+
+if TYPE_CHECKING:
+    from genrl.generation.config import GenerateConfig
 
 __all__ = ["report", "report_generation"]
 
@@ -25,17 +28,22 @@ def report(result: dict[str, Any], directory: Path) -> int:
     Returns:
         The exit code.
     """
-    modules = [str(result.get(name)).rpartition(":")[0] for name in ("env", *ROLES)]
-    own = [word for module in dict.fromkeys(modules) if module not in ("", "genrl_envs") for word in ("--imports", module)]
-    again = command("resume", directory, *own)
+    from genrl.runs import RunDirectory
+    from genrl.runs.play import read_config
+
+    config = read_config(RunDirectory(directory))
+    again = config.typed("resume")
     code = _said(result, _rows(result), directory / "model.zip", f"at step {result['steps']:,}", result["evaluation_error"], again)
     if code == EXIT_CODES["finished"]:
-        say(f"watch it: {command('watch', directory, *own)}")
+        say(f"watch it: {config.typed('watch')}")
     return code
 
 
 def report_generation(result: dict[str, Any], directory: Path) -> int:
     """Print the result of a generative model's run and the next useful command; returns the exit code."""
+    from genrl.generation.directory import GenerationDirectory
+
+    config = GenerationDirectory(directory).read_config()
     again, weights = command("resume", directory), directory / "model.safetensors"
     code = _said(result, _rows_of_generation(result), weights, f"after {_epochs(result)}", result["judging_error"], again)
     if code != EXIT_CODES["finished"]:
@@ -43,15 +51,30 @@ def report_generation(result: dict[str, Any], directory: Path) -> int:
     pictures = sorted(path.name for path in directory.glob("*.png"))
     if pictures:
         say(f"pictures in {directory}: {', '.join(pictures)}")
-    if (known := result.get("encoder")) and known["sight"]:
-        task = result["data"].removeprefix("frames:")
-        words = ("--env", task, "--encoder", str(directory), "--learner", "ppo", "--reward", "none")
+    if learner := _learner_that_sees(config) if result.get("encoder") else None:
+        words = ("--env", config.task, *env_words(config.env_kwargs), "--encoder", directory, *learner, "--reward", "none")
         say(f"learn through its eyes: {command('explore', *words)}")
     elif result["counted"]:
-        say(f"do better: {command('generate', '--model', 'vae', '--data', result['data'])}")
+        given = flags(data=config.data, data_root=config.data_root, policy=config.policy, imports=config.imports)
+        say(f"do better: {command('generate', '--model', 'vae', *given, *env_words(config.env_kwargs))}")
     else:
         say(f"train longer: {again} --epochs {2 * result['epochs']}")
     return EXIT_CODES["finished"]
+
+
+def _learner_that_sees(config: GenerateConfig) -> tuple[str, ...]:
+    """Flags of a learner that fits the task whose frames were recorded; none where it does not observe the images that it draws."""
+    from gymnasium.spaces import Box
+
+    from genrl.runs.environments import is_image, make_env
+
+    if config.task is None:
+        return ()
+    env = make_env(config.task, config.env_kwargs)
+    env.close()
+    if not is_image(env.observation_space):
+        return ()
+    return ("--learner", "sac", "--steps", "8000") if isinstance(env.action_space, Box) else ("--learner", "ppo")
 
 
 def _said(result: dict[str, Any], rows: list[tuple[str, str]], model: Path, where: str, left: str | None, again: str) -> int:

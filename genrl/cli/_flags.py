@@ -16,7 +16,7 @@ from genrl.errors import RunError, did_you_mean
 from genrl.roles import ROLES
 from genrl.runs.options import Config
 
-__all__ = ["parse", "parse_run", "split_env"]
+__all__ = ["env_words", "parse", "parse_run", "split_env"]
 
 Kind = TypeVar("Kind", bound=Config)
 
@@ -169,6 +169,20 @@ def split_env(argv: list[str]) -> tuple[list[str], dict[str, Any]]:
     return rest, {name: _literal(name, values) for name, values in found.items()}
 
 
+def env_words(env_kwargs: Mapping[str, Any]) -> list[str]:
+    """The inverse of :func:`split_env`: how keywords of a task are typed.
+
+    Example:
+        >>> split_env(env_words({"frame_skip": 4, "goal": [0.5], "name": "a b", "version": "5"}))
+        ([], {'frame_skip': 4, 'goal': [0.5], 'name': 'a b', 'version': '5'})
+    """
+    words = []
+    for name, value in env_kwargs.items():
+        plain = isinstance(value, str) and _python(value) == value and not value.startswith("--")
+        words += [f"--env.{name.replace('_', '-')}", value if plain else repr(value)]
+    return words
+
+
 def _literal(name: str, values: list[str]) -> Any:
     if not values:
         raise RunError(f"--env.{name} needs a value, such as --env.{name} 1 or --env.{name} True")
@@ -235,7 +249,7 @@ def _flag(argument: Any) -> str:
 
 
 def _form(argument: Any) -> str:
-    return str(argument.lowered.metavar or "VALUE")
+    return str(argument.lowered.metavar or "VALUE").removeprefix("{None}|")
 
 
 def _known_flags(kind: Any) -> list[str]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from genrl.cli._flags import parse
+from genrl.cli._flags import env_words, parse
 from genrl.cli._words import say
 from genrl.errors import RunError, command
+from genrl.roles import is_own
+from genrl.runs.config import RunConfig, foreign
 
 __all__ = ["main"]
 
@@ -35,9 +37,16 @@ def main(argv: list[str]) -> int:
     flags = parse(RecordFlags, argv, "genrl record")
     if flags.episodes < 1:
         raise RunError(f"--episodes is {flags.episodes}, but must be at least 1")
-    from genrl.runs import record
+    from genrl.runs import RunDirectory, record
+    from genrl.runs.play import read_config
 
     made = record(flags.run, flags.out, episodes=flags.episodes, stochastic=flags.stochastic, seed=flags.seed, imports=flags.imports)
     say(str(made))
-    say(f"imitate it: {command('imitate', '--demos', flags.out)}")
+    say(f"imitate it: {command('imitate', '--demos', flags.out, *_named(read_config(RunDirectory.open(flags.run))))}")
     return 0
+
+
+def _named(config: RunConfig) -> list[str]:
+    """What demonstrations may not decide: the module of the task, and keywords that could import or read something."""
+    own = {name: config.env_kwargs[name] for name, _ in foreign(config.env_kwargs) if name in config.env_kwargs}
+    return [*(("--env", config.env) if is_own(config.env) else ()), *env_words(own)]

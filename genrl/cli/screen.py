@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from genrl.cli._flags import parse, split_env
+from genrl.cli._flags import env_words, parse, split_env
 from genrl.cli._words import say
 from genrl.errors import command
 
@@ -56,8 +56,7 @@ def main(argv: list[str]) -> int:
         from genrl.files import write_whole
 
         write_whole(flags.out, (json.dumps(content, indent=1) + "\n").encode())
-    given = [word for key, value in env_kwargs.items() for word in (f"--env.{key.replace('_', '-')}", value)]
-    say(_advice(command("explore", "--env", flags.env, *given), reached))
+    say(_advice(command("explore", "--env", flags.env, *env_words(env_kwargs)), reached))
     return 0
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -11,7 +11,7 @@ import tyro
 
 from genrl.cli._flags import parse
 from genrl.cli._words import say
-from genrl.errors import RunError, command
+from genrl.errors import RunError, command, flags
 
 if TYPE_CHECKING:
     from genrl.studies.executors import Executor
@@ -28,7 +28,7 @@ class StudyFlags:
     """Train every cell of a study (tasks × methods × seeds) that is not finished; stop and start it at any time."""
 
     file: tyro.conf.Positional[Path]
-    """The study, a TOML file; demos/studies has examples."""
+    """The study, a TOML file (demos/studies has examples), or the directory of one that has begun."""
     out: Path | None = None
     """The directory of the study; by default runs/<name of the file>."""
     executor: Literal["processes", "here", "ray"] = "processes"
@@ -50,9 +50,7 @@ def main(argv: list[str]) -> int:
         raise RunError(f"--workers is {flags.workers}, but must be at least 1")
     if flags.address is not None and flags.executor != "ray":
         raise RunError(f"--address {flags.address} needs --executor ray, but the executor is {flags.executor}")
-    from genrl.studies.matrix import Study
-
-    study = Study.load(flags.file, flags.out)
+    study = _study(flags)
     executor = _executor(flags, study)
     study.check(flags.imports)
     from genrl.cli._board import watched
@@ -63,6 +61,25 @@ def main(argv: list[str]) -> int:
     if decided and study.settings.films:
         film_study(study, executor, flags.imports)
     return _report(flags, study, decided)
+
+
+def _study(asked: StudyFlags) -> Study:
+    from genrl.studies.directory import open_study
+    from genrl.studies.matrix import Study
+
+    if not asked.file.is_dir():
+        return Study.load(asked.file, asked.out)
+    if asked.out is not None:
+        raise RunError(
+            f"--out is {asked.out}, but {asked.file} is the directory of a study already; give its TOML file, or leave --out out"
+        )
+    return open_study(asked.file)
+
+
+def _given(asked: StudyFlags) -> list[object]:
+    """Flags that are asked for; whether failed cells are tried again is asked anew each time."""
+    given = {item.name: getattr(asked, item.name) for item in fields(asked) if item.name not in ("file", "retry")}
+    return flags(**{name: value for name, value in given.items() if value != getattr(StudyFlags, name)})
 
 
 def _executor(flags: StudyFlags, study: Study) -> Executor:
@@ -94,7 +111,7 @@ def _report(flags: StudyFlags, study: Study, decided: bool) -> int:
     for failure in document["failures"]:
         where = f"{failure['task']}, {failure['method']}, seed {failure['seed']}"
         say(f"genrl: {where} failed after {failure['tries']} tries: {failure['error']}", sys.stderr)
-    again = command("study", flags.file, *(["--out", flags.out] if flags.out else []))
+    again = command("study", flags.file, *_given(flags))
     if not decided:
         left = sum(not item.finished for item in results.cells)
         say(f"interrupted with {left} of {len(results.cells)} cells to go; go on with: {again}", sys.stderr)

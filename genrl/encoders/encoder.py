@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from genrl.data import Images
 from genrl.encoders.preprocessing import Preprocessing
-from genrl.errors import one_line
+from genrl.errors import command, one_line
 from genrl.files import load_state, save_state
 from genrl.models.base import ImageModel, model_of, model_state
 from genrl.models.capabilities import Encoder
@@ -200,14 +200,15 @@ def _check_model(model: ImageModel, preprocessing: Preprocessing) -> None:
 
 def _missing(path: Path) -> str:
     if not path.is_dir():
-        return f"there is no encoder {path}; fit one with: genrl generate --model jepa --data frames:TASK --out {path}"
+        fit = command("generate", "--model", "jepa", "--data", "frames:TASK", "--out", path)
+        return f"there is no encoder {path}; fit one with: {fit}"
     model = path / "model.safetensors"
     if model.is_file():
         name = load_state(model).get("model")
         cls = import_module(image_models()[name].partition(":")[0]).__dict__[name] if name in image_models() else None
         if cls is not None and not hasattr(cls, "encode"):
             return f"{path} holds a {name}, which encodes nothing; fit another model, such as: genrl generate --model vae"
-        return f"{path} has a model but no {FILE} yet; let it finish with: genrl resume {path}"
+        return f"{path} has a model but no {FILE} yet; let it finish with: {command('resume', path)}"
     return f"{path} has no {FILE}; give the directory of a run of `genrl generate`"
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from genrl.data import ImageData, Images, Walk
 from genrl.encoders import Preprocessing
 from genrl.encoders.observations import flat_actions
-from genrl.errors import RunError, command, one_line
+from genrl.errors import RunError, one_line
 from genrl.runs.directory import RunDirectory
 from genrl.runs.environments import getattr_or, make_env
 from genrl.runs.rendering import choose_backend, rendered
@@ -224,7 +224,7 @@ def _policy(path: Path, env_id: str, imports: Collection[str]) -> Iterator[Any]:
     run = RunDirectory.open(path)
     config = load_config(run, imports)
     if not run.model.is_file():
-        raise RunError(f"{run.path} has no model.zip yet; let it train for a moment, or go on with `{command('resume', run.path)}`")
+        raise RunError(f"{run.path} has no model.zip yet; let it train for a moment, or go on with `{config.typed('resume')}`")
     if config.env.rpartition(":")[2] != env_id.rpartition(":")[2]:
         raise RunError(f"the policy of {run.path} acts in {config.env}, not in {env_id}; write --data frames:{config.env}")
     with trained(run, config) as session:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import resource
-import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from typing import Any
 import torch
 
 from genrl.data import Images
-from genrl.errors import RunError, one_line
+from genrl.errors import RunError, command, one_line
 from genrl.files import save_state
 from genrl.generation.balance import trouble
 from genrl.generation.building import build
@@ -131,7 +130,7 @@ def _check_unfinished(run: GenerationDirectory, config: GenerateConfig) -> None:
     if done >= known(config.epochs) and run.is_complete():
         if recipe_of(config.model).counts:
             raise RunError(f"{run.path} has counted all images, and is measured; there is nothing left to do")
-        again = shlex.join(["genrl", "resume", str(run.path), "--epochs", str(2 * done)])
+        again = command("resume", run.path, "--epochs", 2 * done)
         raise RunError(f"{run.path} has all its epochs, {done}; go further with `{again}`")
     if config.task is not None and not run.frames.is_file():
         raise RunError(f"{run.path} has lost its frames, {run.frames.name}; restore it from a copy, or start again")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from genrl.errors import RunError, did_you_mean
+from genrl.errors import RunError, command, did_you_mean, flags
 from genrl.roles import LEARNERS, NONE, ROLES, is_own, plain_name
 from genrl.runs.options import Config
 
@@ -131,13 +132,27 @@ class RunConfig(Config):
         Raises:
             RunError: a `module:Name` whose module is not among ``allowed``.
         """
+        for said, word in self._foreign():
+            if word not in allowed and (word.rpartition(":")[0] or word) not in allowed:
+                raise RunError(f"{said}; if you trust it, add --imports {shlex.quote(word)}")
+
+    def _foreign(self) -> Iterator[tuple[str, str]]:
+        """What this configuration would import or read that is not genrl's, in words, and the word of `--imports` that allows it."""
         for name in (self.env, *(getattr(self, role) for role in self.roles)):
             module = name.rpartition(":")[0] if is_own(name) else ""
-            if module and module not in (*allowed, "genrl_envs"):
-                raise RunError(f"{name} would import {module}; if you trust it, add --imports {module}")
+            if module and module != "genrl_envs":
+                yield f"{name} would import {module}", module
         for name, value in foreign(self.env_kwargs):
-            if value not in allowed and value.rpartition(":")[0] not in allowed:
-                raise RunError(f"--env.{name} {value} could import or read what is not in this run; if you trust it, add --imports {value}")
+            yield f"--env.{name} {value} could import or read what is not in this run", value
+
+    @property
+    def imports(self) -> tuple[str, ...]:
+        """What `--imports` must name before a run of this configuration, in a directory that somebody may have sent, is used again."""
+        return tuple(dict.fromkeys(word for _, word in self._foreign()))
+
+    def typed(self, verb: str, *words: object) -> str:
+        """`genrl VERB` with this run's directory, as it can be pasted into a shell by whoever has started the run, or trusts it."""
+        return command(verb, self.directory, *words, *flags(imports=self.imports))
 
     @property
     def frames(self) -> int:
@@ -170,10 +185,10 @@ class RunConfig(Config):
         """
         values = dict(values)
         commands = {kind.command: kind for kind in (ExploreConfig, ImitateConfig, DreamConfig)}
-        command = values.pop("command", ExploreConfig.command)
-        if not isinstance(command, str) or command not in commands:
-            raise RunError(f"there is no command {command!r}{did_you_mean(str(command), commands) or '; write explore, imitate or dream'}")
-        return commands[command].read(values)
+        name = values.pop("command", ExploreConfig.command)
+        if not isinstance(name, str) or name not in commands:
+            raise RunError(f"there is no command {name!r}{did_you_mean(str(name), commands) or '; write explore, imitate or dream'}")
+        return commands[name].read(values)
 
 
 @dataclass(frozen=True)

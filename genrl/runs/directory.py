@@ -15,13 +15,13 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from genrl.errors import RunError, command, did_you_mean, one_line
+from genrl.errors import RunError, command, did_you_mean, flags, one_line
 from genrl.files import sweep, write_whole
 from genrl.reading import TABLE, read_bytes, read_json
 
@@ -60,14 +60,18 @@ class RunDirectory:
         self.checkpoint = self.path / "checkpoint.safetensors"
         self.tensorboard = self.path / "tensorboard"
 
-    def check_new(self) -> None:
+    def check_new(self, imports: Collection[str] = ()) -> None:
         """Refuse a directory that can't be a new run's, before anything is built.
+
+        Args:
+            imports: what the new run imports, as the run that is there will do, too.
 
         Raises:
             RunError: it exists with something in it, or can't be written.
         """
         if self.config.is_file():
-            raise RunError(f"{self.path} already holds a run; go on with it by `{command('resume', self.path)}`, or choose another --out")
+            again = command("resume", self.path, *flags(imports=tuple(imports)))
+            raise RunError(f"{self.path} already holds a run; go on with it by `{again}`, or choose another --out")
         # A run that was killed at its birth has left its lock, and nothing of anybody else's.
         if self.path.exists() and (not self.path.is_dir() or (any(self.path.iterdir()) and not (self.path / LOCK).is_file())):
             raise RunError(f"{self.path} exists and is not empty; choose another --out")

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from genrl.errors import RunError, command
+from genrl.errors import RunError
 from genrl.runs.config import RunConfig
 from genrl.runs.directory import RunDirectory
 from genrl.runs.environments import make_env
@@ -68,7 +68,7 @@ def watch(
     run = RunDirectory.open(path)
     config = load_config(run, imports)
     if not run.model.is_file():
-        raise RunError(f"{run.path} has no model.zip yet; let it train for a moment, or go on with `{command('resume', run.path)}`")
+        raise RunError(f"{run.path} has no model.zip yet; let it train for a moment, or go on with `{config.typed('resume')}`")
     choose_backend(config.env, config.env_kwargs, "genrl watch RUN")
     paths = (run.path / "watch.mp4", run.path / "watch.gif")
     thumbnails, returns = _Thumbnails(), [0.0] * episodes

@@ -60,7 +60,7 @@ def load(path: str | Path, imports: Collection[str] = ()) -> LoadedRun | ImageMo
         return load_model(weights)
     config = load_config(run, imports)
     if not run.model.is_file():
-        raise RunError(f"{run.path} has no model.zip yet; go on with: {command('resume', run.path)}")
+        raise RunError(f"{run.path} has no model.zip yet; go on with: {config.typed('resume')}")
     return LoadedRun(run, config)
 
 

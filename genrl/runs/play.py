@@ -25,7 +25,7 @@ from genrl.runs.session import Session, build
 from genrl.sb3.learner import load_zip_parameters
 from genrl.sb3.state import load_vecnormalize_state
 
-__all__ = ["EVALUATION_SEED", "alone", "episode_returns", "evaluate", "load_config", "play", "trained"]
+__all__ = ["EVALUATION_SEED", "alone", "episode_returns", "evaluate", "load_config", "play", "read_config", "trained"]
 
 EVALUATION_SEED = 10_000
 """Seed of the first episode of an evaluation; each further episode has the next one."""
@@ -110,13 +110,26 @@ def load_config(run: RunDirectory, imports: Collection[str] = ()) -> RunConfig:
         RunError: it is of a generative model, or it names a module that is not among ``imports``: a file that somebody sent must not
             decide what is imported.
     """
-    values = run.read_json(run.config)
-    about = values.pop("about", {})
-    if values.get("command") == "generate":
-        raise RunError(f"{run.path} is the run of a generative model, which has no learner and no policy; look at its pictures")
-    config = replace(RunConfig.from_dict(values), out=run.path)
+    config, about = _read(run)
     try:
         config.check_imports(imports)
     except RunError as error:
         raise RunError(f"{run.config} says {error}") from error
     return kept_encoder(config, run, about)
+
+
+def read_config(run: RunDirectory) -> RunConfig:
+    """What config.json says, of a run that somebody has already allowed to be used; :func:`load_config` asks whether it is.
+
+    Raises:
+        RunError: it is of a generative model, or no configuration.
+    """
+    return _read(run)[0]
+
+
+def _read(run: RunDirectory) -> tuple[RunConfig, dict[str, Any]]:
+    values = run.read_json(run.config)
+    about = values.pop("about", {})
+    if values.get("command") == "generate":
+        raise RunError(f"{run.path} is the run of a generative model, which has no learner and no policy; look at its pictures")
+    return replace(RunConfig.from_dict(values), out=run.path), about

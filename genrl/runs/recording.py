@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import gymnasium
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 
 from genrl.data import DemonstrationError, Demonstrations, Episode
-from genrl.errors import RunError, command
+from genrl.errors import RunError
 from genrl.runs.directory import RunDirectory
 from genrl.runs.environments import make_env
 from genrl.runs.play import load_config, play, trained
@@ -44,7 +46,7 @@ def record(
     run, out = RunDirectory.open(path), Path(out)
     config = load_config(run, imports)
     if not run.model.is_file():
-        raise RunError(f"{run.path} has no model.zip yet; let it train for a moment, or go on with `{command('resume', run.path)}`")
+        raise RunError(f"{run.path} has no model.zip yet; let it train for a moment, or go on with `{config.typed('resume')}`")
     if out.exists():
         raise RunError(f"{out} exists; choose another --out")
     env = Recording(make_env(config.env, config.env_kwargs))
@@ -55,7 +57,7 @@ def record(
                 for _ in play(session.learner, session.normalize, seen, seed + episode, not stochastic):
                     pass
         spec = env.env.spec  # the task's, without the recording
-        metadata = {"env_spec": json.loads(spec.to_json())} if spec is not None else {}
+        metadata = {"env_spec": json.loads(_named(spec).to_json())} if spec is not None else {}
         demonstrations = Demonstrations.from_episodes(
             env.episodes, config.env.rpartition(":")[2], dict(config.env_kwargs), metadata, str(out)
         )
@@ -65,6 +67,13 @@ def record(
     finally:
         env.close()
     return demonstrations
+
+
+def _named(spec: EnvSpec) -> EnvSpec:
+    """``spec`` with the name of a class that was registered as an object, which JSON has not."""
+    made = {field: getattr(spec, field) for field in ("entry_point", "vector_entry_point")}
+    names: dict[str, Any] = {field: f"{one.__module__}:{one.__qualname__}" for field, one in made.items() if callable(one)}
+    return replace(spec, **names)
 
 
 class Recording(gymnasium.Wrapper[Any, Any, Any, Any]):

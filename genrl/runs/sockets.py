@@ -139,7 +139,7 @@ def reward(setting: Setting) -> Plug | None:
     if cls.needs_expert_batches and not _expert_fraction(config):
         raise RunError(
             f"{cls.__name__} needs demonstrations in the batches of an off-policy learner; "
-            f"type: genrl imitate --reward {config.reward} --demos FILE --learner sac --expert-fraction 0.5"
+            f"type: {command('imitate', '--reward', config.reward, '--demos', 'FILE', '--learner', 'sac', '--expert-fraction', 0.5)}"
         )
     try:
         callback = RewardCallback(
@@ -176,7 +176,7 @@ def _reward_kwargs(setting: Setting, cls: type[Any]) -> dict[str, Any]:
     if "demonstrations" not in names:
         return kwargs
     if setting.loaded is None:
-        needed = command("imitate", "--reward", config.reward, "--demos", "FILE")
+        needed = command("imitate", "--reward", config.reward, "--env", config.env, "--demos", "FILE")
         raise RunError(f"--reward {config.reward} learns from demonstrations; type: {needed}")
     kwargs["demonstrations"] = setting.loaded.demonstrations
     return kwargs | ({"held_out": setting.loaded.held_out} if "held_out" in names else {})

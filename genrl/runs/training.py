@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
 
-from genrl.errors import RunError, command, one_line
+from genrl.errors import RunError, one_line
 from genrl.files import load_state, save_state
 from genrl.runs.callbacks import CheckFinite, Checkpointer, Recorder, Restore
 from genrl.runs.config import ExploreConfig, ImitateConfig, RunConfig
@@ -77,12 +77,12 @@ def train(config: RunConfig, *, quiet: bool = False) -> dict[str, Any]:
     """
     config = completed(config)
     run = RunDirectory(config.directory)
-    run.check_new()
+    run.check_new(config.imports)
     torch.set_num_threads(config.threads)
     session, interrupt = build(config), Interrupt()
     try:
         with interrupt, run.writing():  # before anything is written, so that a Ctrl-C leaves nothing behind or a run that goes on
-            run.check_new()  # another process may have begun one in the meantime
+            run.check_new(config.imports)  # another process may have begun one in the meantime
             run.discard()
             run.write_json(run.config, session.config.to_dict() | {"about": _about() | session.eyes.keep(run)})
             try:
@@ -169,14 +169,14 @@ def _last_checkpoint(run: RunDirectory, config: RunConfig) -> dict[str, Any] | N
     except (KeyError, TypeError, IndexError) as error:
         raise RunError(f"{run.checkpoint} is no checkpoint of a learner (it lacks {one_line(error)}); restore it from a copy") from error
     if done >= config.steps and is_complete(run, done, config.eval_episodes):
-        raise RunError(f"{run.path} has all its {done:,} steps; go further with `{command('resume', run.path, '--steps', 2 * done)}`")
+        raise RunError(f"{run.path} has all its {done:,} steps; go further with `{config.typed('resume', '--steps', 2 * done)}`")
     return checkpoint
 
 
 def _demonstrations(config: ImitateConfig, moved: str | Path | None) -> Path | None:
     demos = config.demos if moved is None else Path(moved)
     if demos is not None and not demos.exists():
-        again = command("resume", config.directory, "--demos", "FILE")
+        again = config.typed("resume", "--demos", "FILE")
         raise RunError(f"there are no demonstrations at {demos}; say where they are now: {again}")
     return demos
 

@@ -6,7 +6,6 @@ import io
 import json
 import os
 import re
-import shlex
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from genrl.errors import RunError
+from genrl.errors import RunError, command, flags
 from genrl.reading import open_regular
 from genrl.runs.directory import RunDirectory
 from genrl.studies import figures
@@ -104,15 +103,15 @@ def _extent(results: Results) -> str:
 def _notes(results: Results, document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """What is missing, and the command that makes it."""
     study, counts = results.study, document["cells"]
-    default = Path("runs") / Path(study.source).stem
-    again = document["command"] + ("" if study.directory == default else f" --out {shlex.quote(str(study.directory))}")
+    own = tuple(dict.fromkeys(word for cell in study.cells for word in cell.config.imports))
+    trusting = f", if you trust {' and '.join(own)}," if own else ""
+    again = ("study", study.directory, *flags(imports=own))
     if left := counts["running"] + counts["stopped"] + counts["waiting"]:
-        yield f"{left:,} of {len(results.cells):,} runs are not finished yet; what follows is about the others. Go on with", again
+        said = f"{left:,} of {len(results.cells):,} runs are not finished yet; what follows is about the others."
+        yield f"{said} Go on{trusting} with", command(*again)
     if counts["failed"]:
-        yield (
-            f"{counts['failed']:,} failed and {'are' if counts['failed'] != 1 else 'is'} in no figure and no average. Try again with",
-            f"{again} --retry",
-        )
+        said = f"{counts['failed']:,} failed and {'are' if counts['failed'] != 1 else 'is'} in no figure and no average."
+        yield f"{said} Try again{trusting} with", command(*again, "--retry")
 
 
 def _task(
@@ -322,7 +321,7 @@ def _lines(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
 
 def _facts(results: Results, document: Mapping[str, Any]) -> list[tuple[str, str]]:
     machines = ["; ".join(f"{key} {value}" for key, value in machine.items()) for machine in document["machines"] if machine]
-    facts = [("command", document["command"]), ("directory", str(results.study.directory)), *document["versions"].items()]
+    facts = [("written in", results.study.source), ("directory", str(results.study.directory)), *document["versions"].items()]
     return facts + [("machine", machine) for machine in machines]
 
 

@@ -170,7 +170,7 @@ class TestUnfinished:
         page = make_page(tmp_path, status=lambda cell: states[cell.seed])
         for words in ("4 finished", "2 running", "2 stopped", "2 waiting", "6 of 10 runs are not finished yet", "2 of 5"):
             assert words in page.text
-        assert f"genrl study study.toml --out {tmp_path / 'study'}" in page.text
+        assert f"Go on with genrl study {tmp_path / 'study'}" in page.text
         assert "Median of the runs, and their range." in page.text
 
     def test_a_study_that_has_just_begun_has_a_page(self, tmp_path: Path) -> None:
