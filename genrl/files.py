@@ -6,7 +6,8 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from genrl.errors import one_line
+from genrl.errors import RunError, one_line
 from genrl.reading import RATIO, ROOM, FileError, open_regular, parse_json
 
-__all__ = ["LEFT_OVER", "load_state", "save_state", "sweep", "write_whole"]
+__all__ = ["LEFT_OVER", "check_new", "check_writable", "load_state", "new_folder", "save_state", "sweep", "write_together", "write_whole"]
 
 LEFT_OVER = re.compile(r"\..+\.\w+\.[a-z0-9_]{8}")
 """Names of the temporary files of :func:`write_whole`: a dot, the name of the file, and eight letters of ``tempfile.mkstemp``."""
@@ -52,6 +53,71 @@ def write_whole(path: str | Path, content: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def write_together(files: Mapping[Path, bytes]) -> None:
+    """Write new files that belong together; if one of them can't be written, none of them stays.
+
+    Raises:
+        RunError: one of them exists.
+        OSError: as :func:`write_whole`.
+    """
+    for path in files:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        check_new(path)
+    written: list[Path] = []
+    try:
+        for path, content in files.items():
+            write_whole(path, content)
+            written.append(path)
+    except BaseException:
+        for path in written:
+            path.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def new_folder(folder: str | Path) -> Iterator[Path]:
+    """A folder to be filled, which gets its name when everything is in it; after an exception nothing is left.
+
+    Raises:
+        OSError: the disk is full or can't be written, or a folder of that name has something in it.
+    """
+    folder = Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
+        inside = Path(temporary) / folder.name
+        inside.mkdir()
+        yield inside
+        inside.rename(folder)
+
+
+def check_new(path: str | Path, flag: str = "--out") -> None:
+    """Refuse a place that is taken or can't be written, before work is done whose outcome would be lost.
+
+    Args:
+        path: the file or folder that will be written.
+        flag: the flag that names it.
+
+    Raises:
+        RunError: something is there already, or nothing can be written there.
+    """
+    if os.path.lexists(path):
+        raise RunError(f"{path} exists; choose another {flag}, or delete it first")
+    check_writable(path, flag)
+
+
+def check_writable(path: str | Path, flag: str = "--out") -> None:
+    """Refuse a place in which no file can be made: the folder itself, or the nearest one above it that exists.
+
+    Raises:
+        RunError: the folder can't be written.
+    """
+    try:
+        parent = next(folder for folder in (Path(path), *Path(path).absolute().parents) if folder.exists())
+        tempfile.TemporaryFile(dir=parent).close()
+    except OSError as error:
+        raise RunError(f"{path} can't be written ({error.strerror}); choose another {flag}") from error
 
 
 def sweep(folder: str | Path) -> None:

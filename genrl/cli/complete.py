@@ -36,7 +36,7 @@ class CompleteFlags:
     data_root: Path | None = None
     """Folder that holds the folders mnist and fashion-mnist; by default the one that GENRL_DATA names, then the user's cache."""
     out: Path | None = None
-    """Folder of the two files; by default the run directory."""
+    """Folder of the two files; by default the run directory. Files of these names that are there already are refused."""
 
 
 def main(argv: list[str]) -> int:

@@ -35,9 +35,13 @@ def main(argv: list[str]) -> int:
     options = parse(ExportFlags, argv, "genrl export")
     if options.sb3 is None and options.torchscript is None and options.onnx is None:
         raise RunError("genrl export needs to know what to write: --sb3 DIR, --torchscript FILE or --onnx FILE")
+    from genrl.files import check_new
     from genrl.runs.exporting import export_onnx, export_sb3, export_torchscript
     from genrl.runs.loading import LoadedRun, load
 
+    for flag, file in (("--torchscript", options.torchscript), ("--onnx", options.onnx)):
+        if file is not None:
+            check_new(file, flag)  # all of them before the first is written
     run = load(options.run, options.imports)
     if not isinstance(run, LoadedRun):
         raise RunError(f"{options.run} is the run of a generative model; its model.safetensors is what load_model reads")

@@ -29,7 +29,7 @@ class SampleFlags:
     seed: int = 0
     """Seed of the draws."""
     out: Path | None = None
-    """Folder of the two files; by default the run directory."""
+    """Folder of the two files; by default the run directory. Files of these names that are there already are refused."""
 
 
 def main(argv: list[str]) -> int:

@@ -38,24 +38,24 @@ class Screen:
     coverage: tuple[str, str] | None = None
     """Two quantities whose visited area is counted: names of observations, indices, or keys of `info`. By default the task chooses."""
     out: Path | None = None
-    """Also write the numbers into this JSON file."""
+    """Also write the numbers into this JSON file, which must be new."""
 
 
 def main(argv: list[str]) -> int:
     """Parse, act, show a table and what to do next."""
     argv, env_kwargs = split_env(argv)
     flags = parse(Screen, argv, "genrl screen")
+    from genrl.files import check_new, write_together
     from genrl.runs.screening import screen
 
+    if flags.out is not None:
+        check_new(flags.out)
     options: dict[str, Any] = {"std": flags.std, "seed": flags.seed, "env_kwargs": env_kwargs, "coverage": flags.coverage}
     reached = screen(flags.env, flags.steps, flags.noises, **options)
     _show(flags.env, reached)
     if flags.out is not None:
         content = {"env": flags.env, "steps": flags.steps, **options, "noises": {name: asdict(reach) for name, reach in reached.items()}}
-        flags.out.parent.mkdir(parents=True, exist_ok=True)
-        from genrl.files import write_whole
-
-        write_whole(flags.out, (json.dumps(content, indent=1) + "\n").encode())
+        write_together({flags.out: (json.dumps(content, indent=1) + "\n").encode()})
     say(_advice(command("explore", "--env", flags.env, *env_words(env_kwargs)), reached))
     return 0
 

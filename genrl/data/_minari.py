@@ -6,7 +6,6 @@ import io
 import json
 import os
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,10 +16,10 @@ import numpy as np
 from genrl.data._episode import FIELDS, DemonstrationError, Episode, one_line
 from genrl.data._hdf5 import Bounded
 from genrl.data._layouts import from_arrays, is_known
-from genrl.files import write_whole
+from genrl.files import new_folder, write_whole
 from genrl.reading import FileError, parse_json, read_json
 
-__all__ = ["MAIN_FILE", "file_content", "find_file", "read", "write_folder"]
+__all__ = ["MAIN_FILE", "check_folder", "file_content", "find_file", "read", "write_folder"]
 
 MAIN_FILE = "main_data.hdf5"
 _METADATA = "metadata.json"
@@ -98,18 +97,25 @@ def write_folder(folder: Path, episodes: Sequence[Episode], metadata: Mapping[st
     Raises:
         DemonstrationError: the name is not a valid id in Minari, or the folder exists already.
     """
+    check_folder(folder)
+    with new_folder(folder) as whole:
+        data = whole / "data"
+        data.mkdir()
+        write_whole(data / MAIN_FILE, file_content(episodes, {}))
+        write_whole(data / _METADATA, json.dumps(_for_minari(folder, episodes, metadata)).encode())
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that :func:`write_folder` does not write.
+
+    Raises:
+        DemonstrationError: the name is not a valid id in Minari, or the folder exists already.
+    """
     if not re.fullmatch(r"[-\w]+-v\d+", folder.name):
         advice = f"save to {folder.name or 'demonstrations'}-v0, or to a .hdf5 or .npz file"
         raise DemonstrationError(f"{folder} can't be a Minari data set, whose names end in a version; {advice}")
     if folder.exists():
         raise DemonstrationError(f"{folder} is there already; delete it or save to another name")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
-        data = Path(temporary) / folder.name / "data"
-        data.mkdir(parents=True)
-        write_whole(data / MAIN_FILE, file_content(episodes, {}))
-        write_whole(data / _METADATA, json.dumps(_for_minari(folder, episodes, metadata)).encode())
-        data.parent.rename(folder)
 
 
 def _episode(bounded: Bounded, group: h5py.Group, number: int, where: str, metadata: Mapping[str, Any]) -> Episode:

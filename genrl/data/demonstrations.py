@@ -324,8 +324,7 @@ class Demonstrations:
                 successor (Stable-Baselines 2's), which only npz can hold.
         """
         path, lost = Path(path), not all(episode.last_successor for episode in self.episodes)
-        if path.suffix not in ("", ".hdf5", ".h5", ".npz"):
-            raise DemonstrationError(f"{path} ends in {path.suffix}; save to .hdf5, .h5, .npz, or for Minari to a folder such as expert-v0")
+        self.check_path(path)
         if lost and path.suffix != ".npz":
             instead = path.with_suffix(".npz")
             raise DemonstrationError(f"{self._name} lacks last successors, which Minari's layout needs; save it to {instead}")
@@ -334,6 +333,19 @@ class Demonstrations:
         path.parent.mkdir(parents=True, exist_ok=True)
         file_content = _npz.file_content if path.suffix == ".npz" else _minari.file_content
         return write_whole(path, file_content(self.episodes, self.metadata))
+
+    @staticmethod
+    def check_path(path: str | os.PathLike[str]) -> None:
+        """Refuse a name that :meth:`save` would refuse whatever the episodes are.
+
+        Raises:
+            DemonstrationError: another ending, or a folder that is there or whose name Minari doesn't take.
+        """
+        suffix = Path(path).suffix
+        if suffix not in ("", ".hdf5", ".h5", ".npz"):
+            raise DemonstrationError(f"{path} ends in {suffix}; save to .hdf5, .h5, .npz, or for Minari to a folder such as expert-v0")
+        if suffix == "":
+            _minari.check_folder(Path(path))
 
     def __repr__(self) -> str:
         return summary(self)

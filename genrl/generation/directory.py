@@ -7,6 +7,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from genrl.errors import RunError
 from genrl.files import load_state, write_whole
@@ -14,6 +15,9 @@ from genrl.generation.config import GenerateConfig
 from genrl.runs.directory import RunDirectory
 
 __all__ = ["GenerationDirectory"]
+
+FIT = ("anneal", "warmup", "max_grad_norm", "average")
+"""Settings of a fit that a recipe may choose, and a run writes down."""
 
 
 class GenerationDirectory(RunDirectory):
@@ -28,10 +32,6 @@ class GenerationDirectory(RunDirectory):
         self.model = self.path / "model.safetensors"
         self.frames = self.path / "frames.npz"
         self.film = self.path / "samples_over_time.npz"
-
-    def create(self) -> None:
-        """Make the directory."""
-        self.path.mkdir(parents=True, exist_ok=True)
 
     @classmethod
     def open(cls, path: str | Path) -> GenerationDirectory:
@@ -48,6 +48,19 @@ class GenerationDirectory(RunDirectory):
         values.pop("about", None)
         return replace(GenerateConfig.from_dict(values), out=self.path)
 
+    def begun_with(self) -> dict[str, Any]:
+        """What was written down when the run began: ``images``, a checksum, and ``fit``, the settings of the fit.
+
+        Raises:
+            RunError: something else is written there.
+        """
+        about = self.read_json(self.config).get("about")
+        settings = about.get("fit", {}) if isinstance(about, dict) else None
+        numbers = isinstance(settings, dict) and all(value is None or isinstance(value, int | float) for value in settings.values())
+        if not numbers or not set(settings or ()) <= set(FIT):
+            raise RunError(f"{self.config} does not say what its run began with, as `genrl generate` writes it; restore it from a copy")
+        return dict(about or {})
+
     def rows(self) -> list[dict[str, float]]:
         """Rows of the log, one for each epoch that the checkpoint has.
 
@@ -57,9 +70,14 @@ class GenerationDirectory(RunDirectory):
         if not self.checkpoint.is_file():
             return []
         try:
-            return list(load_state(self.checkpoint)["fit"]["rows"])
+            rows = list(load_state(self.checkpoint)["fit"]["rows"])
+            return [{str(name): float(value) if isinstance(value, float) else int(value) for name, value in row.items()} for row in rows]
+        except OSError as error:
+            raise RunError(f"{self.checkpoint} can't be opened ({error.strerror}); see whose file it is and what it permits") from error
         except ValueError as error:
             raise RunError(str(error)) from error
+        except (KeyError, TypeError, AttributeError) as error:
+            raise RunError(f"{self.checkpoint} is not the checkpoint of an image model; restore it from a copy") from error
 
     def write_log(self, rows: Sequence[dict[str, float]]) -> None:
         """Write progress.csv anew."""

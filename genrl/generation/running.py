@@ -60,13 +60,20 @@ def generate(config: GenerateConfig, *, quiet: bool = False) -> dict[str, Any]:
     torch.set_num_threads(config.threads)
     source, config = images_of(config, quiet=quiet)
     model, config = build(config, source)
-    with Interrupt() as interrupt:  # so that a Ctrl-C leaves nothing behind or a run that goes on
-        run.create()
-        if source.recorded is not None:
-            save_frames(run.frames, source.recorded)
-        begun_with = {"images": source.checksum(), "fit": dict(recipe_of(config.model).fit)}
-        run.write_json(run.config, config.to_dict() | {"about": about() | begun_with})
-    return _run(config, run, source, model, interrupt.requested, quiet)
+    with run.writing():
+        run.check_new()  # another process may have begun one in the meantime
+        run.discard()
+        with Interrupt() as interrupt:  # so that a Ctrl-C leaves nothing behind or a run that goes on
+            if source.recorded is not None:
+                save_frames(run.frames, source.recorded)
+            begun_with = {"images": source.checksum(), "fit": dict(recipe_of(config.model).fit)}
+            run.write_json(run.config, config.to_dict() | {"about": about() | begun_with})
+        try:
+            return _run(config, run, source, model, interrupt.requested, quiet)
+        except ValueError as error:  # images or settings that the fit refuses
+            if not run.checkpoint.is_file():
+                run.discard()
+            raise error if isinstance(error, RunError) else RunError(f"--model {config.model} on {config.data}: {error}") from error
 
 
 def resume_generation(
@@ -90,24 +97,36 @@ def resume_generation(
         quiet: show no progress on stderr.
 
     Raises:
-        RunError: there is no run, nothing left to do, or other images than those that the run began with.
+        RunError: there is no run, nothing left to do, another process that writes to it, a checkpoint that does not fit, or other images
+            than those that the run began with.
     """
     run = GenerationDirectory.open(path)
-    config = _as_asked(run, epochs, data, data_root)
-    _check_unfinished(run, config)
-    torch.set_num_threads(config.threads)
-    source, config = images_of(config, run.frames if config.task is not None else None, quiet=quiet)
-    before = run.read_json(run.config)
-    about_run = before["about"]
-    if about_run.get("images") not in (None, source.checksum()):
-        raise RunError(f"{config.data} holds other images than {run.path} began with; say where those are now by --data or --data-root")
-    model, config = build(config, source)
-    run.write_json(run.config, config.to_dict() | {"about": about_run})
-    try:
-        return _run(config, run, source, model, False, quiet)
-    except ValueError as error:  # a checkpoint of another model, as where a default has changed since
-        run.write_json(run.config, before)
-        raise RunError(f"{run.path} can't go on: {error}") from error
+    with run.writing():
+        config = _as_asked(run, epochs, data, data_root)
+        _check_unfinished(run, config)
+        torch.set_num_threads(config.threads)
+        source, config = images_of(config, run.frames if config.task is not None else None, quiet=quiet)
+        about_run = run.begun_with()
+        if about_run.get("images") not in (None, source.checksum()):
+            raise RunError(f"{config.data} holds other images than {run.path} began with; say where those are now by --data or --data-root")
+        model, config = build(config, source)
+        try:
+            _check_checkpoint(config, run, source, model)
+            run.write_json(run.config, config.to_dict() | {"about": about_run})
+            return _run(config, run, source, model, False, quiet)
+        except ValueError as error:
+            raise RunError(f"{run.path} can't go on: {error}") from error
+
+
+def _check_checkpoint(config: GenerateConfig, run: GenerationDirectory, source: RunImages, model: ImageModel) -> None:
+    """Load all that the rest of a run goes on from, so that a file that does not fit is refused before anything is written.
+
+    Raises:
+        ValueError: the checkpoint is of another model, as where a default has changed since, or the samples over time are broken.
+    """
+    SamplesOverTime(run.film, known(config.epochs), config.seed).read()
+    if run.checkpoint.is_file() and not recipe_of(config.model).counts:
+        fit(**_of_fit(config, run, source, model) | {"epochs": len(run.rows()), "progress": False})
 
 
 def _as_asked(run: GenerationDirectory, epochs: int | None, data: str | Path | None, data_root: str | Path | None) -> GenerateConfig:
@@ -165,9 +184,6 @@ def _fit(config: GenerateConfig, run: GenerationDirectory, source: RunImages, mo
     if recipe_of(config.model).counts:
         _count(config, run, source, model)
         return
-    least = model.fewest_in_a_batch if model.adversarial else 1  # a discriminator compares images within a batch in evaluation too
-    enough = min(config.judge_images, len(source.data.test)) >= least
-    held_out = source.to_learn(_held_out(config, source, model), model.pairs) if enough else None
     rows, film = run.rows(), SamplesOverTime(run.film, known(config.epochs), config.seed)
     balance = balance_of(config, source, model, rows, lambda words: None if quiet else print(words, file=sys.stderr, flush=True))
 
@@ -186,22 +202,27 @@ def _fit(config: GenerateConfig, run: GenerationDirectory, source: RunImages, mo
             losses = ", ".join(f"{name} {value:.5g}" for name, value in row.items() if name not in ("epoch", "step", "seconds"))
             print(f"epoch {row['epoch']} of {config.epochs}: {losses}, {row['seconds']:.0f} s", file=sys.stderr, flush=True)
 
-    fit(
-        model,
-        source.to_learn(source.data.train, model.pairs),
-        held_out=held_out,
-        transform=None if model.pairs else source.transform,
-        epochs=known(config.epochs),
-        batch_size=known(config.batch_size),
-        learning_rate=known(config.learning_rate),
-        precision=config.precision,
-        seed=config.seed,
-        checkpoint=run.checkpoint,
-        on_epoch=on_epoch,
-        progress=not quiet and sys.stderr.isatty(),
-        **run.read_json(run.config)["about"].get("fit", recipe_of(config.model).fit),
-    )
+    fit(**_of_fit(config, run, source, model), on_epoch=on_epoch, progress=not quiet and sys.stderr.isatty())
     save_model(run.model, model)
+
+
+def _of_fit(config: GenerateConfig, run: GenerationDirectory, source: RunImages, model: ImageModel) -> dict[str, Any]:
+    """What :func:`genrl.models.training.fit` is given, whether it goes on from a checkpoint or not."""
+    least = model.fewest_in_a_batch if model.adversarial else 1  # a discriminator compares images within a batch in evaluation too
+    enough = min(config.judge_images, len(source.data.test)) >= least
+    return {
+        "model": model,
+        "images": source.to_learn(source.data.train, model.pairs),
+        "held_out": source.to_learn(_held_out(config, source, model), model.pairs) if enough else None,
+        "transform": None if model.pairs else source.transform,
+        "epochs": known(config.epochs),
+        "batch_size": known(config.batch_size),
+        "learning_rate": known(config.learning_rate),
+        "precision": config.precision,
+        "seed": config.seed,
+        "checkpoint": run.checkpoint,
+        **run.begun_with().get("fit", recipe_of(config.model).fit),
+    }
 
 
 def _held_out(config: GenerateConfig, source: RunImages, model: ImageModel) -> Images:

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from genrl.data import ImageError, Images
 from genrl.encoders import Preprocessing
 from genrl.errors import RunError, command
-from genrl.files import write_whole
+from genrl.files import check_new, write_together
 from genrl.generation.config import GenerateConfig
 from genrl.generation.directory import GenerationDirectory
 from genrl.generation.pictures import COLUMNS, as_bytes, grid, png
@@ -38,7 +38,7 @@ Way = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 def write_samples(path: Path, out: Path | None, n: int, labels: Sequence[int] | None, seed: int) -> list[Path]:
-    """Draw images by the model of a run into samples of a grid and an npz, and return both files.
+    """Draw images by the model of a run into a grid and an npz, and return both files.
 
     Args:
         path: the run directory.
@@ -48,11 +48,13 @@ def write_samples(path: Path, out: Path | None, n: int, labels: Sequence[int] | 
         seed: seed of the draws.
 
     Raises:
-        RunError: a run without a model, a model that draws nothing, or labels that it does not know.
+        RunError: a run without a model, a model that draws nothing, labels that it does not know, or files that exist.
     """
     config, model = _opened(path)
     if not isinstance(model, Sampler):
         raise RunError(f"{path} holds a {type(model).__name__}, which draws no images from nothing{_instead(ways(model, None), path)}")
+    for file in _files(out or path, "drawn"):
+        check_new(file)
     told = None if labels is None else _labels(path, model, n, labels)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
@@ -75,7 +77,7 @@ def write_completions(path: Path, images: Images, out: Path | None, how: How | N
         seed: seed of whatever is drawn.
 
     Raises:
-        RunError: a run without a model, a model that can't do that, or images that it can't take.
+        RunError: a run without a model, a model that can't do that, images that it can't take, or files that exist.
     """
     config, model = _opened(path)
     can = ways(model, config.given, given, seed)
@@ -84,6 +86,8 @@ def write_completions(path: Path, images: Images, out: Path | None, how: How | N
     if how not in can:
         asked = f" and can't {how}" if how is not None else " and makes nothing of images"
         raise RunError(f"{path} holds a {type(model).__name__}{asked}{_instead(can, path)}")
+    for file in _files(out or path, how):
+        check_new(file)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
         try:
@@ -199,10 +203,12 @@ def _rows(given: Tensor, made: Tensor, how: How, title: str) -> Any:
 
 
 def _written(folder: Path, name: str, picture: Any, arrays: dict[str, Any]) -> list[Path]:
-    folder.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **arrays)
-    files = {folder / f"{name}.png": png(picture), folder / f"{name}.npz": buffer.getvalue()}
-    for path, content in files.items():
-        write_whole(path, content)
-    return list(files)
+    picture_file, arrays_file = _files(folder, name)
+    write_together({picture_file: png(picture), arrays_file: buffer.getvalue()})
+    return [picture_file, arrays_file]
+
+
+def _files(folder: Path, name: str) -> tuple[Path, Path]:
+    return folder / f"{name}.png", folder / f"{name}.npz"

@@ -61,11 +61,18 @@ class Checkpoint:
             if saved.get(name) != value:
                 given = f"another {name} ({saved.get(name)} instead of {value})"
                 raise ValueError(f"{self.path} is of a fit with {given}; give another file, or delete it")
-        done = len(saved["fit"]["rows"])
-        if done > epochs:
-            raise ValueError(f"{self.path} has {done} epochs, but was asked for {epochs}; give more, or another file")
         try:
-            self.run.load_state_dict(copy.deepcopy(saved["fit"]))
-        except RuntimeError as error:  # weights of other names or shapes
+            done = len(saved["fit"]["rows"])
+            if done <= epochs:
+                self.run.load_state_dict(copy.deepcopy(saved["fit"]))
+        except (
+            RuntimeError,
+            LookupError,
+            TypeError,
+            AttributeError,
+            ValueError,
+        ) as error:  # other weights, or parts missing
             name = type(self.run.model).__name__
             raise ValueError(f"{self.path} is of another version of {name}; give another file, or delete it") from error
+        if done > epochs:
+            raise ValueError(f"{self.path} has {done} epochs, but was asked for {epochs}; give more, or another file")

@@ -143,15 +143,24 @@ def fit(
         with _bar(run.steps, run.step, progress) as advance:
             while len(run.rows) < epochs:
                 row = run.learn(advance)
-                try:
-                    if on_epoch is not None:
-                        with averaged(model, run.average), torch.random.fork_rng(devices=[]):
-                            on_epoch(model, row)
-                finally:  # the epoch is saved even where on_epoch is interrupted
-                    if file is not None:
-                        file.save()
+                interrupted = _told(on_epoch, model, run, row)
+                if file is not None:
+                    file.save()  # even if on_epoch was interrupted, but not if it failed: then the epoch is done again
+                if interrupted is not None:
+                    raise interrupted
     run.finish()
     return run.rows
+
+
+def _told(on_epoch: Callable[..., None] | None, model: nn.Module, run: _Fit, row: dict[str, float]) -> KeyboardInterrupt | None:
+    """Call ``on_epoch``; the interrupt that ended it, if one did."""
+    try:
+        if on_epoch is not None:
+            with averaged(model, run.average), torch.random.fork_rng(devices=[]):
+                on_epoch(model, row)
+    except KeyboardInterrupt as interrupt:
+        return interrupt
+    return None
 
 
 class _Fit:
@@ -277,8 +286,9 @@ class _Fit:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.model.load_state_dict(state["model"])
+        self.model.load_state_dict(state["average"])  # refused here, if it is another model's
         self.average = dict(state["average"])
+        self.model.load_state_dict(state["model"])
         for optimizer, values in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(values)
             _as_parameters(optimizer)
@@ -304,6 +314,8 @@ def _as_parameters(optimizer: torch.optim.Optimizer) -> None:
         for name, value in state.items():
             if isinstance(value, Tensor) and value.shape == parameter.shape:
                 state[name] = torch.empty_like(parameter).copy_(value)
+            elif isinstance(value, Tensor) and value.ndim:  # fused Adam would read beside it
+                raise ValueError(f"an optimiser's {name} has shape {tuple(value.shape)} where {tuple(parameter.shape)} is needed")
 
 
 @contextmanager

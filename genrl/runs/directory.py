@@ -12,7 +12,6 @@ import platform
 import shlex
 import shutil
 import sys
-import tempfile
 import time
 import warnings
 from collections.abc import Collection, Iterator, Mapping
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from genrl.errors import RunError, command, did_you_mean, flags, one_line
-from genrl.files import sweep, write_whole
+from genrl.files import check_writable, sweep, write_whole
 from genrl.reading import TABLE, read_bytes, read_json
 
 __all__ = ["RunDirectory", "about"]
@@ -75,11 +74,7 @@ class RunDirectory:
         # A run that was killed at its birth has left its lock, and nothing of anybody else's.
         if self.path.exists() and (not self.path.is_dir() or (any(self.path.iterdir()) and not (self.path / LOCK).is_file())):
             raise RunError(f"{self.path} exists and is not empty; choose another --out")
-        parent = next(folder for folder in (self.path, *self.path.absolute().parents) if folder.exists())
-        try:
-            tempfile.TemporaryFile(dir=parent).close()
-        except OSError as error:
-            raise RunError(f"{self.path} can't be written ({error.strerror}); choose another --out") from error
+        check_writable(self.path)
 
     @contextmanager
     def writing(self) -> Iterator[None]:

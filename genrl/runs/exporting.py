@@ -16,7 +16,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 from torch import Tensor, nn
 
 from genrl.errors import RunError, extra
-from genrl.files import write_whole
+from genrl.files import check_new, check_writable, new_folder, write_together
 from genrl.runs.loading import LoadedRun
 from genrl.sb3.learner import deterministic_action
 
@@ -42,15 +42,15 @@ def export_sb3(run: LoadedRun, folder: str | Path) -> list[Path]:
     if run.encoder is not None:
         raise RunError(f"the policy of {run.path} sees codes of an encoder, which Stable-Baselines3 has not; export it by --torchscript")
     target = Path(folder)
-    if target.exists() and any(target.iterdir()):
-        raise RunError(f"{target} is not empty; choose another folder")
-    target.mkdir(parents=True, exist_ok=True)
-    paths = [Path(shutil.copyfile(run.path / "model.zip", target / "model.zip"))]
-    if run.normalize is not None:
-        run.normalize.training = False  # a policy that is used does not move its statistics
-        run.normalize.save(str(target / "vecnormalize.pkl"))
-        paths.append(target / "vecnormalize.pkl")
-    return paths
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise RunError(f"{target} is not an empty folder; choose another folder")
+    check_writable(target, "--sb3")
+    with new_folder(target) as whole:
+        shutil.copyfile(run.path / "model.zip", whole / "model.zip")
+        if run.normalize is not None:
+            run.normalize.training = False  # a policy that is used does not move its statistics
+            run.normalize.save(str(whole / "vecnormalize.pkl"))
+    return [target / name for name in ("model.zip", "vecnormalize.pkl") if (target / name).exists()]
 
 
 def export_torchscript(run: LoadedRun, file: str | Path) -> Path:
@@ -65,11 +65,12 @@ def export_torchscript(run: LoadedRun, file: str | Path) -> Path:
         file: where to write it.
 
     Raises:
-        RunError: a recurrent policy, which has a state of its own, or observations that are no Box.
+        RunError: a recurrent policy, which has a state of its own; observations that are not a Box; or a file that exists.
     """
+    check_new(file, "--torchscript")
     buffer = io.BytesIO()
     torch.jit.save(_traced(run, "--torchscript"), buffer)
-    write_whole(file, buffer.getvalue())
+    write_together({Path(file): buffer.getvalue()})
     return Path(file)
 
 
@@ -86,6 +87,7 @@ def export_onnx(run: LoadedRun, file: str | Path) -> Path:
     Raises:
         RunError: as :func:`export_torchscript`; or onnx and onnxruntime are not installed; or what onnxruntime computes differs.
     """
+    check_new(file, "--onnx")
     extra("onnx", "onnx", "--onnx")
     runtime = extra("onnxruntime", "onnx", "--onnx")
     names = [*_inputs(run, 1), "action"]
@@ -106,7 +108,7 @@ def export_onnx(run: LoadedRun, file: str | Path) -> Path:
     (action,) = session.run(None, {name: value.numpy() for name, value in inputs.items()})
     if not np.allclose(action, traced(*inputs.values()).numpy(), rtol=1e-4, atol=1e-4):
         raise RunError(f"the actions of {run.path} come out differently in ONNX; export the policy by --torchscript FILE")
-    write_whole(file, buffer.getvalue())
+    write_together({Path(file): buffer.getvalue()})
     return Path(file)
 
 

@@ -14,6 +14,7 @@ from gymnasium.envs.registration import EnvSpec
 
 from genrl.data import DemonstrationError, Demonstrations, Episode
 from genrl.errors import RunError
+from genrl.files import check_new
 from genrl.runs.directory import RunDirectory
 from genrl.runs.environments import make_env
 from genrl.runs.play import load_config, play, trained
@@ -47,8 +48,11 @@ def record(
     config = load_config(run, imports)
     if not run.model.is_file():
         raise RunError(f"{run.path} has no model.zip yet; let it train for a moment, or go on with `{config.typed('resume')}`")
-    if out.exists():
-        raise RunError(f"{out} exists; choose another --out")
+    check_new(out)
+    try:
+        Demonstrations.check_path(out)
+    except DemonstrationError as error:
+        raise RunError(str(error)) from error
     env = Recording(make_env(config.env, config.env_kwargs))
     try:
         with trained(run, config) as session:

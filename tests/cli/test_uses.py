@@ -1,12 +1,16 @@
 """`genrl sample` and `genrl complete`: what they write is what the model draws, and what a model can't do is refused by what it can."""
 
+import errno
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from genrl import files
 from genrl.cli import main
 from genrl.data import load_images
 from genrl.generation.uses import ways
@@ -68,6 +72,38 @@ class TestSample:
             np.testing.assert_array_equal(file["images"], expected)
         with Image.open("run/drawn.png") as picture:
             assert picture.width > picture.height  # ten in a row, two rows
+
+    def test_nothing_is_overwritten(self, run, capsys):
+        run("vae")
+        assert main(["sample", "run", "--n", "12"]) == 0
+        before = {path.name: path.read_bytes() for path in Path("run").iterdir()}
+        assert main(["sample", "run", "--n", "3", "--seed", "1"]) == 2
+        assert "genrl: run/drawn.png exists; choose another --out, or delete it first" in capsys.readouterr().err
+        assert main(["complete", "run", "--images", "images.npz", "--out", "new"]) == 0
+        assert main(["complete", "run", "--images", "images.npz", "--out", "new", "--seed", "1"]) == 2
+        assert {path.name: path.read_bytes() for path in Path("run").iterdir()} == before
+
+    @pytest.mark.parametrize("name", ["drawn.png", "drawn.npz"])
+    def test_both_files_are_written_or_none(self, run, capsys, monkeypatch, name):
+        run("vae")
+        write = files.write_whole
+
+        def fails(path, content):
+            if path.name == name:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+            write(path, content)
+
+        monkeypatch.setattr(files, "write_whole", fails)
+        assert main(["sample", "run", "--n", "4", "--out", "new"]) == 1
+        assert f"new/{name}: No space left on device" in capsys.readouterr().err
+        assert list(Path("new").iterdir()) == []
+
+    @pytest.mark.parametrize("device", ["cuda", "cuda:7", "mps", "gpu"])
+    @pytest.mark.parametrize("words", [["sample", "run"], ["complete", "run", "--images", "images.npz"], ["generate", "--model", "vae"]])
+    def test_a_device_is_refused_in_one_sentence(self, run, capsys, words, device):
+        run("vae")
+        assert main([*words, "--device", device]) == 2
+        assert capsys.readouterr().err == f"genrl: there is no flag --device; see `genrl {words[0]} --help`\n"
 
     def test_the_file_is_data_of_another_run(self, run):
         run("vae")

@@ -71,6 +71,13 @@ class TestRecord:
         with pytest.raises(RunError, match="holds no run"):
             record(expert.parent / "nothing", demos.with_name("other.hdf5"))
 
+    @pytest.mark.parametrize("name", ["a.csv", "expert", "/proc/nowhere/a.hdf5"])
+    def test_what_it_can_not_write_is_refused_before_it_records(self, expert, tmp_path, monkeypatch, name):
+        monkeypatch.setattr("genrl.runs.recording.play", lambda *arguments: pytest.fail("it has begun to record"))
+        with pytest.raises(RunError, match=r"a.csv ends in .csv|can't be a Minari data set|can't be written"):
+            record(expert, tmp_path / name)
+        assert not (tmp_path / name).exists()
+
     def test_is_a_command(self, expert, tmp_path, capsys):
         assert main(["record", "--run", str(expert), "--out", str(tmp_path / "a.npz"), "--episodes", "2"]) == 0
         printed = capsys.readouterr().out

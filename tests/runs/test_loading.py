@@ -58,8 +58,14 @@ def test_stable_baselines3_alone_acts_the_same_on_what_is_exported_for_it(tmp_pa
     assert not statistics.training
     for obs in (run.observation_space.sample() for _ in range(20)):
         assert np.array_equal(model.predict(statistics.normalize_obs(obs), deterministic=True)[0], run.predict(obs)[0])
-    with pytest.raises(RunError, match="not empty"):
+    with pytest.raises(RunError, match="not an empty folder"):
         export_sb3(run, tmp_path / "out")
+    with pytest.raises(RunError, match="can't be written"):
+        export_sb3(run, "/proc/nowhere")
+    run.normalize.save = lambda path: (_ for _ in ()).throw(OSError(28, "No space left on device"))  # type: ignore[union-attr,method-assign]
+    with pytest.raises(OSError, match="No space left"):
+        export_sb3(run, tmp_path / "full")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", name]
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
@@ -71,6 +77,8 @@ def test_torch_alone_acts_the_same_on_what_is_exported_for_it(tmp_path, name):
     obs = np.stack([run.observation_space.sample() for _ in range(33)])
     expected, _ = run.predict(obs)
     np.testing.assert_allclose(module(torch.as_tensor(obs)).numpy(), expected, rtol=1e-5, atol=1e-5)
+    with pytest.raises(RunError, match=r"policy.pt exists; choose another --torchscript"):
+        export_torchscript(run, tmp_path / "policy.pt")
 
 
 def test_a_policy_with_a_memory_is_not_frozen(tmp_path):

@@ -112,6 +112,13 @@ class TestCommand:
         assert content["noises"]["white"]["first_reward"] is None
         assert content["noises"]["held-16"]["rewarded_episodes"] > 0
 
+    def test_a_file_that_is_there_is_not_overwritten(self, tmp_path, capsys, monkeypatch) -> None:
+        monkeypatch.setattr("genrl.runs.screening.screen", lambda *arguments, **keywords: pytest.fail("it has begun to act"))
+        (tmp_path / "screen.json").write_text("mine")
+        assert main(["screen", "--out", str(tmp_path / "screen.json")]) == 2
+        assert "screen.json exists; choose another --out" in capsys.readouterr().err
+        assert (tmp_path / "screen.json").read_text() == "mine"
+
     def test_where_no_noise_is_rewarded_it_says_to_try_a_bonus(self, capsys) -> None:
         assert main(["screen", "--steps", "300", "--noises", "white"]) == 0
         assert "no noise was rewarded; try a bonus: genrl explore --env genrl/SparseMountainCar-v0" in capsys.readouterr().out
