@@ -258,7 +258,7 @@ def test_what_can_not_be_imitated_is_refused(demos, tmp_path, capsys, words, sen
 
 
 def test_a_reward_that_needs_demonstrations_is_refused_elsewhere(tmp_path):
-    with pytest.raises(RunError, match="learns from demonstrations; type: genrl imitate --reward gail --demos FILE"):
+    with pytest.raises(RunError, match="learns from demonstrations; type: genrl imitate --reward gail --env Pendulum-v1 --demos FILE"):
         explore(ExploreConfig(env="Pendulum-v1", learner="ppo", reward="gail", out=tmp_path / "run"), quiet=True)
 
 
