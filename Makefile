@@ -11,7 +11,7 @@ install: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml setup.py constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev,docs,hub,mazes,onnx,ray,tensorboard,tune,worlds]"
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev,docs,hub,mazes,onnx,ray,tensorboard,tune,worlds,zoo]"
 	touch $@
 
 demo: install  ## A sparse task: TRPO alone finds nothing, TRPO with VIME solves it.

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import inspect
 import types
 import typing
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import tyro
 
 from genrl.errors import RunError, did_you_mean
 from genrl.roles import ROLES
-from genrl.runs.options import Config
+from genrl.runs.config import RunConfig
+from genrl.runs.options import Config, fits
 
 __all__ = ["env_words", "parse", "parse_run", "split_env"]
 
@@ -66,44 +69,76 @@ def _integer(word: str) -> int:
 def parse_run(config: type[Kind], argv: list[str]) -> Kind:
     """The run that ``argv`` asks for; the flags of its parts, such as the chosen learner, come from their constructors.
 
+    What a file says that ``--config`` names comes first, and what is typed wins.
+
     Raises:
         RunError: a name, flag or value that can't be.
     """
     argv, env_kwargs = split_env(argv)
     wants_help = not {"-h", "--help"}.isdisjoint(argv)
+    file = _of_file(config, argv)
     default = {role: str(getattr(config, role)) for role in config.roles}
-    chosen = {role: _peek(argv, role) for role in config.roles}
+    chosen = {role: _peek(argv, role) or file.get(role) for role in config.roles}
     text = " ".join((config.__doc__ or "").split())
     if wants_help and not any(chosen.values()):
-        kind = _with_flags_of(config, {})
+        kind = _with_flags_of(config, {}, file)
         words, parts = (" ".join([f"--{role} {name}" for role, name in default.items()]), " and ".join(f"that {role}" for role in default))
         text += f"\n\n`genrl {config.command} {words} --help` lists the hyperparameters of {parts} too."
     else:
-        kind = _with_flags_of(config, {role: name or default[role] for role, name in chosen.items()})
+        kind = _with_flags_of(config, {role: name or default[role] for role, name in chosen.items()}, file)
     text += f"\n\n{config.kwargs_help}: --env.NAME VALUE."
     parsed = parse(kind, argv, f"genrl {config.command}", text)
     values = {name: getattr(parsed, name) for name in config.fields()}
     for name in (f"{role}_kwargs" for role in config.roles):
         values[name] = dict(vars(values[name])) if values[name] else {}
-    return config(**values | {"env_kwargs": env_kwargs})
+    return config(**values | {"env_kwargs": {**file.get("env_kwargs", {}), **env_kwargs}})
 
 
-def _with_flags_of(config: type[Config], chosen: Mapping[str, str]) -> type:
+def _of_file(config: type[Config], argv: list[str]) -> dict[str, Any]:
+    """What the file of ``--config`` says, if there is one."""
+    path = _peek(argv, "config")
+    if path is None or not issubclass(config, RunConfig):
+        return {}
+    from genrl.runs.config_files import read_config_file
+
+    typed = {name: value for name in config.fields() if (value := _peek(argv, name.replace("_", "-"))) is not None}
+    return read_config_file(Path(path), config, typed, _peek_all(argv, "imports"))
+
+
+def _with_flags_of(config: type[Config], chosen: Mapping[str, str], file: Mapping[str, Any]) -> type:
     """``config`` with a nested dataclass of hyperparameters in place of each mapping; without a name, no flags for it."""
-    fields: list[tuple[str, Any, Any]] = [*_optional_fields(config), _hidden("env_kwargs")]
+    fields: list[tuple[str, Any, Any]] = [*_own_fields(config, file), _hidden("env_kwargs")]
     for role in config.roles:
         empty = role not in chosen or ROLES[role].is_empty(chosen[role])
-        fields.append(_hidden(f"{role}_kwargs") if empty else _nested(role, chosen[role], _defaults(config, role, chosen)))
+        given = file.get(f"{role}_kwargs", {})
+        fields.append(_hidden(f"{role}_kwargs") if empty else _nested(role, chosen[role], _defaults(config, role, chosen), given))
+    fields += _OF_FILES if issubclass(config, RunConfig) else []
     return dataclasses.make_dataclass(config.__name__, fields, bases=(config,), frozen=True)
 
 
-def _optional_fields(config: type[Config]) -> Iterator[tuple[str, Any, Any]]:
-    """Fields of type ``X | None`` as ``Union[None, X]``: tyro then needs no typeguard to see that None fits, a third of help."""
+_FILE_HELP = "Begin with what a file says: the config.json of a run, a TOML of the same names, or a YAML of rl_zoo3; what is typed wins."
+_IMPORTS_HELP = "Modules of your own that the file of --config may import, where it names a `module:Name`."
+_OF_FILES: list[tuple[str, Any, Any]] = [
+    ("config", Annotated[typing.Union[None, Path], tyro.conf.arg(help=_FILE_HELP)], None),  # noqa: UP007, RUF036  # as in _own_fields
+    ("imports", Annotated[tuple[str, ...], tyro.conf.arg(help=_IMPORTS_HELP)], ()),
+]
+"""Flags of every run that are no part of its configuration."""
+
+
+def _own_fields(config: type[Config], file: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """Fields that a file has a default for, and those of type ``X | None``.
+
+    The latter become ``Union[None, X]``: tyro then needs no typeguard to see that None fits, a third of help.
+    """
     hints = config.fields()
     for item in dataclasses.fields(config):  # type: ignore[arg-type]
-        if isinstance(hints[item.name], types.UnionType):
-            members = [member for member in typing.get_args(hints[item.name]) if member is not type(None)]
-            yield item.name, typing.Union[None, *members], dataclasses.field(default=item.default)
+        hint, default = hints[item.name], file.get(item.name, item.default)
+        if isinstance(hint, types.UnionType):
+            hint = typing.Union[None, *(member for member in typing.get_args(hint) if member is not type(None))]
+        if isinstance(default, str) and fits(Path(), hint):
+            default = Path(default)
+        if hint is not hints[item.name] or (item.name in file and not item.name.endswith("_kwargs")):
+            yield item.name, hint, dataclasses.field(default=default)
 
 
 def _hidden(name: str) -> tuple[str, Any, Any]:
@@ -122,18 +157,21 @@ def _defaults(config: type[Config], role: str, chosen: Mapping[str, str]) -> Map
     return part.defaults_of(config.command, is_off_policy(chosen["learner"])) if part else {}
 
 
-def _nested(role: str, name: str, own: Mapping[str, Any]) -> tuple[str, Any, Any]:
-    from genrl.runs.hyperparameters import hyperparameters
+def _nested(role: str, name: str, own: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[str, Any, Any]:
+    from genrl.runs.hyperparameters import check_kwargs, hyperparameters
 
     cls = ROLES[role].load(name)
     assert cls is not None
+    check_kwargs(cls, given, role)
+    own = {**own, **given}
     fields: list[Any] = []
     for item in hyperparameters(cls).values():
         default = own.get(item.name, item.default)
+        default = tuple(default) if isinstance(default, list) else default
         by_images = default is None and item.default is not None
         help_ = f"{item.help} By default what fits the images." if by_images else item.help
         kind: Any = Annotated[item.type | None if by_images else item.type, tyro.conf.arg(help=help_)]
-        fields.append((item.name, kind) if item.required else (item.name, kind, dataclasses.field(default=default)))
+        fields.append((item.name, kind) if default is inspect.Parameter.empty else (item.name, kind, dataclasses.field(default=default)))
     fields.sort(key=len)  # a dataclass wants those without a default first
     nested = dataclasses.make_dataclass(cls.__name__, fields, frozen=True)
     needs_values = any(len(item) == 2 for item in fields)
@@ -149,6 +187,14 @@ def _peek(argv: list[str], name: str) -> str | None:
         if word.startswith(f"--{name}="):
             return word.split("=", 1)[1]
     return None
+
+
+def _peek_all(argv: list[str], name: str) -> list[str]:
+    """The values of ``--name``, up to the next flag."""
+    if f"--{name}" not in argv:
+        return []
+    rest = argv[argv.index(f"--{name}") + 1 :]
+    return rest[: next((i for i, word in enumerate(rest) if word.startswith("--")), len(rest))]
 
 
 def split_env(argv: list[str]) -> tuple[list[str], dict[str, Any]]:

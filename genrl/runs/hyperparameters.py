@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections.abc
 import dataclasses
 import functools
 import inspect
@@ -17,13 +18,16 @@ from typing import Any, Literal, Union, get_args, get_origin
 from genrl.errors import RunError, did_you_mean
 from genrl.runs.options import fits, in_words
 
-__all__ = ["Hyperparameter", "helps", "hyperparameters", "resolve_kwargs"]
+__all__ = ["SCHEDULE", "Hyperparameter", "check_kwargs", "helps", "hyperparameters", "resolve_kwargs"]
 
 _NOT_HYPERPARAMETERS = {"self", "policy", "env", "seed", "device", "verbose", "tensorboard_log", "observation_space", "action_space"}
 _NOT_HYPERPARAMETERS |= {"demonstrations", "held_out", "reward"}
 # Of a model: these come from the images, from --levels, or from its recipe.
 _NOT_HYPERPARAMETERS |= {"image_shape", "levels", "pixels", "n_classes", "vqvae", "frozen"}
 _SIMPLE = (bool, int, float, str)
+SCHEDULE = re.compile(r"lin_((?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)")
+"""A value that falls linearly to zero over the run, in rl_zoo3's word."""
+_FALLS = "`lin_X` falls linearly from X to 0 over the run."
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,8 @@ class Hyperparameter:
     default: Any
     """The constructor's default; ``inspect.Parameter.empty`` if it has none."""
     help: str = ""
+    scheduled: bool = False
+    """Whether it may change over the run: a number, or ``lin_X``."""
 
     @property
     def required(self) -> bool:
@@ -52,11 +58,20 @@ def hyperparameters(cls: type) -> dict[str, Hyperparameter]:
         variadic = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
         if variadic or parameter.name in _NOT_HYPERPARAMETERS or parameter.name.startswith("_"):
             continue
-        kind = _simple(hints.get(parameter.name, type(parameter.default)))
+        hint = hints.get(parameter.name, type(parameter.default))
+        kind, scheduled = _simple(hint), _is_scheduled(hint)
         if kind is not None:
             default = float(parameter.default) if kind is float and type(parameter.default) is int else parameter.default
-            found[parameter.name] = Hyperparameter(parameter.name, kind, default, known.get(parameter.name, ""))
+            kind, text = (kind | str, f"{known.get(parameter.name, '')} {_FALLS}") if scheduled else (kind, known.get(parameter.name, ""))
+            found[parameter.name] = Hyperparameter(parameter.name, kind, default, text, scheduled)
     return found | _of_policy(cls)
+
+
+_POLICY = (
+    Hyperparameter("log_std_init", float | None, None, "logarithm of the std of actions at the start; by default the policy's own"),
+    Hyperparameter("ortho_init", bool | None, None, "begin with orthogonal weights; by default what the policy does"),
+)
+"""Keywords of a policy that a command line can set, where the policy has them."""
 
 
 def _of_policy(cls: type) -> dict[str, Hyperparameter]:
@@ -68,6 +83,8 @@ def _of_policy(cls: type) -> dict[str, Hyperparameter]:
             Hyperparameter("net_arch", tuple[int, ...] | None, None, "hidden layers of the policy and of the value, such as 64 64"),
             Hyperparameter("activation", Literal["tanh", "relu", "elu", "silu"] | None, None, "activation of these networks"),
         ]
+        policy = inspect.signature(getattr(cls, "policy_aliases", {}).get("MlpPolicy", object)).parameters
+        found += [item for item in _POLICY if item.name in policy]
     if "action_noise" in names:
         found.append(Hyperparameter("action_noise", float | None, None, "std of Gaussian noise on actions scaled to [-1, 1]"))
     return {item.name: item for item in found}
@@ -79,19 +96,31 @@ def resolve_kwargs(cls: type, given: Mapping[str, Any], role: str) -> dict[str, 
     Raises:
         RunError: one that ``cls`` does not have, or one that it needs and was not given.
     """
-    known = hyperparameters(cls)
-    for name in given:
-        if name not in known:
-            raise RunError(f"{cls.__name__} has no --{role}.{_flag(name)}{did_you_mean(name, known) or f'; it has {_flags(known)}'}")
-    resolved = {name: given.get(name, item.default) for name, item in known.items()}
+    check_kwargs(cls, given, role)
+    resolved = {name: given.get(name, item.default) for name, item in hyperparameters(cls).items()}
     for name, value in resolved.items():
         if value is inspect.Parameter.empty:
             raise RunError(f"{cls.__name__} needs {name}; give it with --{role}.{_flag(name)}")
-        if name in given and not fits(value, known[name].type):
-            raise RunError(f"--{role}.{_flag(name)} is {value!r}, but must be {in_words(known[name].type)}")
-        if name in given and isinstance(value, float) and not math.isfinite(value):  # which no configuration keeps
-            raise RunError(f"--{role}.{_flag(name)} is {value}, but must be finite")
     return resolved
+
+
+def check_kwargs(cls: type, given: Mapping[str, Any], role: str) -> None:
+    """Refuse what ``cls`` does not take.
+
+    Raises:
+        RunError: a hyperparameter that ``cls`` does not have, or a value of the wrong type.
+    """
+    known = hyperparameters(cls)
+    for name, value in given.items():
+        flag = f"--{role}.{_flag(name)}"
+        if name not in known:
+            raise RunError(f"{cls.__name__} has no {flag}{did_you_mean(name, known) or f'; it has {_flags(known)}'}")
+        if not fits(value, known[name].type):
+            raise RunError(f"{flag} is {value!r}, but must be {in_words(known[name].type)}")
+        if isinstance(value, float) and not math.isfinite(value):  # which no configuration keeps
+            raise RunError(f"{flag} is {value}, but must be finite")
+        if known[name].scheduled and isinstance(value, str) and not SCHEDULE.fullmatch(value):
+            raise RunError(f"{flag} is {value!r}, but must be a number, or lin_ and a number, such as lin_3e-4")
 
 
 def _flag(name: str) -> str:
@@ -110,6 +139,12 @@ def _hints(cls: type) -> dict[str, Any]:
         return typing.get_type_hints(function)
     except Exception:  # names imported for type checkers only: what can't be evaluated has the type of its default
         return {name: value for name, value in inspect.get_annotations(function).items() if not isinstance(value, str)}
+
+
+def _is_scheduled(hint: Any) -> bool:
+    """Whether ``hint`` is SB3's number or function of the progress (common/type_aliases.py, Schedule)."""
+    members = get_args(hint)
+    return float in members and any(get_origin(member) is collections.abc.Callable for member in members)
 
 
 def _simple(hint: Any) -> Any:

@@ -14,6 +14,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.logger import KVWriter, Logger, TensorBoardOutputFormat, filter_excluded_keys
 from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.save_util import load_from_zip_file
+from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvWrapper
 from torch import nn
@@ -106,12 +107,14 @@ def _abandon(env: SubprocVecEnv) -> None:
 
 
 def constructor_kwargs(values: dict[str, Any] | Any, action_space: spaces.Space[Any]) -> dict[str, Any]:
-    """Keywords for a learner's constructor: ``net_arch`` and ``activation`` as SB3's ``policy_kwargs``, ``action_noise`` as its object."""
-    kwargs = dict(values)
+    """Keywords for a learner's constructor: the policy's as SB3's ``policy_kwargs``, ``action_noise`` and ``lin_X`` as SB3's objects."""
+    kwargs = {name: _schedule(value) for name, value in dict(values).items()}
     net_arch, activation, noise = kwargs.pop("net_arch", None), kwargs.pop("activation", None), kwargs.pop("action_noise", None)
     policy = {
         "net_arch": list(net_arch) if net_arch is not None else None,
         "activation_fn": {"tanh": nn.Tanh, "relu": nn.ReLU, "elu": nn.ELU, "silu": nn.SiLU}[activation] if activation else None,
+        "log_std_init": kwargs.pop("log_std_init", None),
+        "ortho_init": kwargs.pop("ortho_init", None),
     }
     policy = {name: value for name, value in policy.items() if value is not None}
     if policy:
@@ -121,6 +124,12 @@ def constructor_kwargs(values: dict[str, Any] | Any, action_space: spaces.Space[
         kwargs["action_noise"] = NormalActionNoise(np.zeros(size), np.full(size, noise))
     # A JSON list of a resumed configuration: `train_freq` must be a tuple (common/off_policy_algorithm.py, _convert_train_freq).
     return {name: tuple(value) if isinstance(value, list) else value for name, value in kwargs.items()}
+
+
+def _schedule(value: Any) -> Any:
+    """``lin_X`` as SB3's schedule (common/utils.py, LinearSchedule): X at the start of ``learn``, 0 at its end."""
+    falls = isinstance(value, str) and value.startswith("lin_")
+    return LinearSchedule(float(value.removeprefix("lin_")), 0.0, 1.0) if falls else value
 
 
 def parameters_are_finite(learner: BaseAlgorithm) -> bool:
