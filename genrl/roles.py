@@ -72,7 +72,7 @@ class Part:
 
         Example:
             >>> REWARDS.part("gail").defaults_of("imitate", off_policy=True)
-            {'form': 'logit'}
+            {'form': 'logit', 'normalize': False}
         """
         return {**self.defaults.get(command, {}), **(self.defaults.get(f"{command} off-policy", {}) if off_policy else {})}
 
@@ -238,8 +238,8 @@ LEARNERS = Role(
     ),
 )
 
-_LOGIT = {"imitate off-policy": {"form": "logit"}}
-"""As in "Discriminator-Actor-Critic" (2018)."""
+_LOGIT = {"imitate off-policy": {"form": "logit", "normalize": False}}
+"""As in "Discriminator-Actor-Critic" (2018). The scale of an agent's first rewards, which are alike, would make those of an expert huge."""
 
 REWARDS = Role(
     "reward",
@@ -264,7 +264,13 @@ REWARDS = Role(
         Part("counts", "genrl.rewards.counts:SimHashCounts", "counts of hashed states", also=("hash-counts",)),
         Part("gail", "genrl.rewards.gail:GAIL", "a discriminator of state and action", needs=("demonstrations",), defaults=_LOGIT),
         Part("gaifo", "genrl.rewards.gail:GAIfO", "a discriminator of states alone", needs=("demonstrations",), defaults=_LOGIT),
-        Part("airl", "genrl.rewards.airl:AIRL", "a discriminator that yields a reward of the state alone", needs=("demonstrations",)),
+        Part(
+            "airl",
+            "genrl.rewards.airl:AIRL",
+            "a discriminator that yields a reward of the state alone",
+            needs=("demonstrations",),
+            defaults=_LOGIT,
+        ),
         Part("vail", "genrl.rewards.vail:VAIL", "GAIL through an information bottleneck", needs=("demonstrations",), defaults=_LOGIT),
         Part(
             "sqil",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import KW_ONLY, InitVar, dataclass
 from typing import Any, ClassVar, Literal, get_args
@@ -53,9 +54,16 @@ class AdversarialReward(RewardModel):
     One fixed statistic standardises its inputs: that of the demonstrations, with a floor under the standard deviation and a clip. Without
     them, a number that hardly varies in the demonstrations would tell the expert by its size alone.
 
-    With ``absorbing``, an episode that terminated goes on for ever in a state that says only "ended". The discriminator sees this state in
-    the demonstrations and in the agent's experience alike, and its discounted rewards are added to that of the last step. So how an
-    expert's episodes end is part of what is imitated. A time limit is no end.
+    With ``absorbing``, an episode that terminated goes on for ever in a state that says only "ended", so that how often an expert's
+    episodes end is part of what is imitated. This state is a single point, of which the best discriminator is known: expert and agent
+    enter it with frequencies :math:`p_E` and :math:`p_\pi` per step, and
+
+    .. math:: h_{\text{end}} = \log p_E - \log p_\pi, \text{ within the range of the agent's own logits}, \qquad
+              r = f(h(x)) - f(h_{\text{end}}).
+
+    Where no demonstration ends it is the least of the agent's logits, so an end is worth no more than whatever else the agent does, from
+    the first update on. To count rewards from that of the absorbing state, which makes the end worth zero, is the same to a learner as to
+    add the discounted sum of all that follows to the last step (subtract a constant from all rewards). A time limit is no end.
 
     The keywords are fields, so that each is declared once for every subclass; a subclass declares only those that it adds, or whose default
     differs, and is a dataclass too.
@@ -65,7 +73,7 @@ class AdversarialReward(RewardModel):
         observation_space, action_space, seed: see :class:`RewardModel`.
         form: how a logit becomes a reward: ``softplus``, -log(1 - D), is positive (the paper's for locomotion); ``log-d``, log D, is
             negative (right where an early end is good); ``logit`` is of either sign (an early end pays while the agent is told apart, so
-            use it with ``absorbing`` where a task can end early).
+            use it with ``absorbing`` where a task can end).
         hidden: widths of the hidden layers, of tanh units.
         spectral_norm: divide the weight matrix of each linear layer by its largest singular value.
         learning_rate: step size of Adam.
@@ -77,7 +85,7 @@ class AdversarialReward(RewardModel):
         on_latest: learn from the newest transitions only, as in the paper, instead of from all that are kept.
         normalize: divide the reward by its running standard deviation.
         absorbing: let a terminated episode go on in an absorbing state, as described above.
-        gamma: discount of the absorbing state's rewards; use the learner's.
+        bound: logits are clipped to plus or minus this before they become a reward.
         std_floor: smallest standard deviation that an input is divided by, in the task's units.
         clip: standardised inputs are clipped to plus or minus this.
         held_out: demonstrations that it does not learn from, for ``held_out_accuracy`` in the log.
@@ -111,7 +119,7 @@ class AdversarialReward(RewardModel):
     on_latest: bool = False
     normalize: bool = True
     absorbing: bool = False
-    gamma: float = 0.99
+    bound: float = 10.0
     std_floor: float = 1e-2
     clip: float = 10.0
     held_out: InitVar[Demonstrations | None] = None
@@ -131,6 +139,7 @@ class AdversarialReward(RewardModel):
         others = None if held_out is None else held_out.fitted(self.observation_space, self.action_space)[0].transitions()
         self._held_out_inputs = None if others is None else nn.Buffer(self.inputs(others), persistent=False)
         self.scale = RunningMeanStd(std_floor=1e-2) if self.normalize else None
+        self.end_logit = nn.Buffer(torch.tensor(-self.bound))
         with self.own_randomness():
             self._build()
             for layer in list(self.modules()):
@@ -140,12 +149,11 @@ class AdversarialReward(RewardModel):
 
     def _checks(self) -> Iterator[Check]:
         """What the keywords need to be; a subclass adds checks of its own."""
-        forms, gamma, smoothing = get_args(RewardForm), self.gamma, self.label_smoothing
+        forms, smoothing = get_args(RewardForm), self.label_smoothing
         yield "form", self.form, self.form in forms, f"one of {', '.join(forms)}"
         yield "label_smoothing", smoothing, 0 <= smoothing < 1, "in [0, 1)"
-        yield "gamma", gamma, 0 <= gamma < 1 or (gamma == 1 and not self.absorbing), "in [0, 1), or 1 without absorbing states"
         yield from positive(learning_rate=self.learning_rate, batch_size=self.batch_size, updates=self.updates, hidden=self.hidden)
-        yield from positive(std_floor=self.std_floor, clip=self.clip)
+        yield from positive(std_floor=self.std_floor, clip=self.clip, bound=self.bound)
         yield from at_least(0, gradient_penalty=self.gradient_penalty, entropy=self.entropy)
 
     # --- what a subclass says ---
@@ -169,12 +177,12 @@ class AdversarialReward(RewardModel):
     # --- inputs ---
 
     def _raw_inputs(self, transitions: Transitions) -> Tensor:
-        """Inputs in the task's units, then whether this is the absorbing state."""
-        columns = [*self._columns(transitions), torch.zeros(transitions.batch_size, 1, device=transitions.obs.device)]
+        """Inputs in the task's units."""
+        columns = self._columns(transitions)
         return torch.cat([column if column.is_floating_point() else column.float() for column in columns], dim=1)
 
     def _set_statistics(self, raw: Tensor) -> None:
-        """Of the demonstrations' inputs; a one-hot action and the absorbing state's flag stay as they are."""
+        """Take the demonstrations' statistics; a one-hot action and a flag stay as they are."""
         self.stats.update(raw)
         fixed = torch.tensor([set(column.unique().tolist()) <= {0.0, 1.0} for column in raw.T], device=raw.device)
         self.stats.mean[fixed], self.stats.var[fixed] = 0.0, 1.0
@@ -183,51 +191,51 @@ class AdversarialReward(RewardModel):
         """Standardised inputs ``(batch, inputs)``."""
         return self.stats(self._raw_inputs(transitions))
 
-    def _absorbing_inputs(self, n: int) -> Tensor:
-        inputs = self._expert_inputs.new_zeros(n, self.stats.mean.numel())
-        inputs[:, -1] = 1
-        return inputs
-
-    def _of_agent(self, transitions: Transitions) -> Tensor:
-        """Inputs, and one of the absorbing state for each transition that terminated."""
-        inputs = self.inputs(transitions)
-        return torch.cat([inputs, self._absorbing_inputs(int(transitions.terminated.sum()))]) if self.absorbing else inputs
-
     def _of_expert(self, n: int) -> Tensor:
-        """``n`` inputs of the demonstrations, and of the absorbing state as many as their whole episodes have ends in ``n`` steps.
-
-        Not as many as the steps that were kept: of an episode that is subsampled, the last step is hardly ever one of them.
-        """
-        inputs = self._expert_inputs[torch.randint(len(self._expert_inputs), (n,), generator=self.generator)]
-        if not self.absorbing:
-            return inputs
-        ends = int((torch.rand(n, generator=self.generator) < self._ends_per_step).sum())
-        return torch.cat([inputs, self._absorbing_inputs(ends)])
+        """``n`` inputs of the demonstrations."""
+        return self._expert_inputs[torch.randint(len(self._expert_inputs), (n,), generator=self.generator)]
 
     # --- the socket ---
 
     @torch.no_grad()
     def forward(self, transitions: Transitions) -> Float[Tensor, "batch"]:
         """Reward, ``(batch,)``."""
-        reward = reward_from_logits(self.logits(self.inputs(transitions)), self.form)
-        if self.scale is not None and self.training:
-            self.scale.update(reward)  # of single steps: the sum over what follows an end is many times as large
+        reward = self._paid(self.logits(self.inputs(transitions)))
         if self.absorbing:
-            for_ever = reward_from_logits(self.logits(self._absorbing_inputs(1)), self.form) * self.gamma / (1 - self.gamma)
-            reward = reward + transitions.terminated * for_ever
-        return reward if self.scale is None else reward / self.scale.std.to(reward.dtype)
+            reward = reward - self._paid(self.end_logit)
+        if self.scale is None:
+            return reward
+        if self.training:
+            self.scale.update(reward)
+        return reward / self.scale.std.to(reward.dtype)
+
+    def _paid(self, logits: Tensor) -> Tensor:
+        return reward_from_logits(logits.clamp(-self.bound, self.bound), self.form)
 
     @torch.enable_grad()
     def update(self, memory: Memory) -> dict[str, float]:
         """Tell the expert from the agent a little better; returns losses and accuracies, means over the gradient steps."""
         draw = self._from_latest(memory.latest) if self.on_latest else memory.sample
-        steps = [self._step(self._of_expert(self.batch_size), self._of_agent(draw(self.batch_size))) for _ in range(self.updates)]
+        drawn = [draw(self.batch_size) for _ in range(self.updates)]
+        steps = [self._step(self._of_expert(self.batch_size), self.inputs(transitions)) for transitions in drawn]
         metrics = {name: float(torch.stack([step[name] for step in steps]).mean()) for name in steps[0]}
+        if self.absorbing:
+            metrics["end_logit"] = self._judge_ends(drawn)
         if self._held_out_inputs is not None:
             with torch.no_grad():
                 logits = self.logits(self._held_out_inputs)
             metrics |= {"held_out_accuracy": float((logits > 0).float().mean()), "held_out_loss": float(F.softplus(-logits).mean())}
         return metrics
+
+    @torch.no_grad()
+    def _judge_ends(self, drawn: Sequence[Transitions]) -> float:
+        """The absorbing state's logit, by the share of the agent's transitions that terminated, and by the range of its logits."""
+        ended = torch.cat([transitions.terminated for transitions in drawn])
+        frequency = (float(ended.sum()) + 1) / (len(ended) + 1)
+        agent = self.logits(self.inputs(drawn[-1]))
+        ratio = math.log(self._ends_per_step / frequency) if self._ends_per_step else -math.inf
+        self.end_logit.fill_(min(max(ratio, float(agent.min())), float(agent.max())))
+        return float(self.end_logit)
 
     def _from_latest(self, latest: Transitions) -> Callable[[int], Transitions]:
         return lambda n: latest.rows(torch.randint(latest.batch_size, (n,), generator=self.generator))
@@ -242,9 +250,7 @@ class AdversarialReward(RewardModel):
         if self.entropy:
             total = total - self.entropy * (F.softplus(logits) - torch.sigmoid(logits) * logits).mean()
         if self.gradient_penalty:
-            pairs = min(len(expert), len(agent))  # from the end, where absorbing states are
-            penalty = self._penalty(expert[-pairs:], agent[-pairs:])
-            total = total + self.gradient_penalty * penalty
+            total = total + self.gradient_penalty * self._penalty(expert, agent)
         gradient_step(self.optimizer, total)
         accuracies = {"expert_accuracy": (of_expert > 0).float().mean(), "agent_accuracy": (of_agent < 0).float().mean()}
         return {"loss": loss.detach(), **accuracies}

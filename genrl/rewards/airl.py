@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from genrl.errors import Check
 from genrl.models.nn import mlp
 from genrl.rewards.adversarial import AdversarialReward, RewardForm
 from genrl.transitions import Transitions
@@ -28,6 +30,7 @@ class AIRL(AdversarialReward):
     in the study of Orsini et al. Inputs, penalty and replay are those of :class:`AdversarialReward`, and so are args and errors, but for:
 
     Args:
+        gamma: discount γ of the shaping; use the learner's.
         state_only: let g see the state alone, which is what transfers to other dynamics.
 
     References:
@@ -36,12 +39,16 @@ class AIRL(AdversarialReward):
     """
 
     form: RewardForm = "logit"
+    gamma: float = 0.99
     state_only: bool = False
 
+    def _checks(self) -> Iterator[Check]:
+        yield from super()._checks()
+        yield "gamma", self.gamma, 0 <= self.gamma <= 1, "in [0, 1]"
+
     def _build(self) -> None:
-        # Each sees the flag of the absorbing state too, the last column.
-        self.reward_network = mlp([self.obs_dim + (0 if self.state_only else self.action_dim) + 1, *self.hidden, 1], nn.Tanh)
-        self.potential = mlp([self.obs_dim + 1, *self.hidden, 1], nn.Tanh)
+        self.reward_network = mlp([self.obs_dim + (0 if self.state_only else self.action_dim), *self.hidden, 1], nn.Tanh)
+        self.potential = mlp([self.obs_dim, *self.hidden, 1], nn.Tanh)
 
     def _columns(self, transitions: Transitions) -> list[Tensor]:
         action, ended = self.flat_action(transitions.action), transitions.terminated[:, None].float()
@@ -56,17 +63,14 @@ class AIRL(AdversarialReward):
 
     def _split(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Inputs of g, of φ(s) and of φ(s'), and whether the episode terminated."""
-        obs, action, next_obs, ended, absorbed = inputs.split([self.obs_dim, self.action_dim, self.obs_dim, 1, 1], dim=1)
-        seen = [obs, absorbed] if self.state_only else [obs, action, absorbed]
-        return torch.cat(seen, dim=1), torch.cat([obs, absorbed], dim=1), torch.cat([next_obs, absorbed], dim=1), ended
+        obs, action, next_obs, ended = inputs.split([self.obs_dim, self.action_dim, self.obs_dim, 1], dim=1)
+        return obs if self.state_only else torch.cat([obs, action], dim=1), obs, next_obs, ended
 
     def logits(self, inputs: Float[Tensor, "batch inputs"]) -> Float[Tensor, "batch"]:
         """Logits ``(batch,)`` of standardised inputs."""
         seen, here, there, ended = self._split(inputs)
-        potential: Tensor = self.potential(there)
-        # An ended episode goes on in the absorbing state, whose potential is then that of the successor; else it has none.
-        after = self.potential(self._absorbing_inputs(1)[:, -self.obs_dim - 1 :]) if self.absorbing else potential.new_zeros(1, 1)
-        logits: Tensor = self.reward_network(seen) + self.gamma * torch.where(ended > 0, after, potential) - self.potential(here)
+        after = torch.where(ended > 0, 0.0, self.potential(there))  # an absorbing state has no potential
+        logits: Tensor = self.reward_network(seen) + self.gamma * after - self.potential(here)
         return logits.squeeze(1)
 
     @torch.no_grad()

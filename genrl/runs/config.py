@@ -218,9 +218,12 @@ class ImitateConfig(RunConfig):
     """Environment steps, counted over all environments. By default 300,000, or 50,000 for a learner with a replay buffer; 0 is behaviour
     cloning alone."""
     episodes: int | None = None
-    """Use only the first episodes of the demonstrations, this many. By default all."""
+    """Use only this many episodes of the demonstrations, drawn at random. By default all."""
     every: int = 1
     """Use every n-th step of each episode, from a random offset; the GAIL paper has 20."""
+    demos_seed: int | None = None
+    """Seed of the draw of episodes and of the offsets. By default the run's seed, so that a spread over seeds holds that of the
+    demonstrations too."""
     any_task: bool = False
     """Take demonstrations that were recorded on another task of the same sizes, such as another version of it."""
     clone: int | None = None
@@ -239,10 +242,16 @@ class ImitateConfig(RunConfig):
     n_envs: int | None = None  # type: ignore[assignment]
     """Number of environments that are stepped together. By default 16, or 1 for a learner with a replay buffer."""
     normalize_obs: bool = True
-    """Normalise the observations that the learner sees (VecNormalize). After cloning, the demonstrations' statistics are used."""
+    """Normalise the observations that the learner sees (VecNormalize), by the demonstrations' statistics where a policy is cloned or
+    demonstrations are in the batches."""
     update_every: int = 250
     """Environment steps between two updates of the discriminator, for a learner with a replay buffer. Other learners update it after each
     rollout."""
+
+    @property
+    def seed_of_demos(self) -> int:
+        """Seed that decides which pairs of the demonstrations are kept."""
+        return self.seed if self.demos_seed is None else self.demos_seed
 
     @property
     def subject(self) -> str:
@@ -256,7 +265,8 @@ class ImitateConfig(RunConfig):
         super().__post_init__()
         if self.episodes is not None:
             self.check_least(episodes=1)
-        self.check_least(every=1, clone=0, critic_warmup=0)
+        self.check_least(every=1, clone=0, critic_warmup=0, demos_seed=0)
+        self.check_most(demos_seed=2**32 - 1)
         if self.reward.lower() == NONE:
             raise RunError("--reward is none, but an imitation has its reward from the demonstrations; for cloning alone type --steps 0")
         if not self.steps and not self.clone:

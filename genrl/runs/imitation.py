@@ -65,16 +65,24 @@ def load(config: ImitateConfig, observation_space: spaces.Space[Any], action_spa
             warnings.warn(
                 f"{config.demos}: {count:,} components of actions were outside the box of {config.env}, and were clipped", stacklevel=2
             )
-        used = whole.subsample(config.episodes, config.every, seed=0)
+        whole = _drawn(config, whole)
+        used = whole.subsample(config.episodes, config.every, seed=config.seed_of_demos)
     except DemonstrationError as error:
         raise RunError(str(error)) from error
-    if config.reward_kwargs.get("form") == "softplus" and all(episode.terminated for episode in used.episodes):
-        warnings.warn(
-            f"every episode of {config.demos} ends by itself, and the reward's form softplus pays for each further step; if the end is the "
-            "goal, type --reward.form log-d",
-            stacklevel=2,
-        )
     return Loaded(used, _rest(whole, used))
+
+
+def _drawn(config: ImitateConfig, whole: Demonstrations) -> Demonstrations:
+    """The episodes in the order in which they are drawn; as recorded, if all are used."""
+    if config.episodes is None or config.episodes >= whole.n_episodes:
+        if config.demos_seed is not None and config.every == 1:
+            raise RunError(
+                f"--demos-seed is {config.demos_seed}, but all steps of all {whole.n_episodes} episodes are used, so nothing is drawn; "
+                "add --episodes N or --every N, or leave --demos-seed out"
+            )
+        return whole
+    order = np.random.RandomState(config.seed_of_demos).permutation(whole.n_episodes)
+    return replace(whole, episodes=tuple(whole.episodes[k] for k in order))
 
 
 def fingerprint(demonstrations: Demonstrations) -> str:

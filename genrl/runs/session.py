@@ -16,6 +16,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize, unwrap_vec_no
 from genrl.errors import RunError, one_line
 from genrl.roles import LEARNERS, ROLES
 from genrl.runs.config import ImitateConfig, RunConfig, is_off_policy
+from genrl.runs.ends import suited
 from genrl.runs.environments import coverage_names, getattr_or, is_image, make_env, make_vec_env
 from genrl.runs.eyes import Eyes, open_eyes
 from genrl.runs.hyperparameters import hyperparameters, resolve_kwargs
@@ -59,6 +60,8 @@ class Session:
     observation_names: tuple[str, ...]
     loaded: Loaded | None = None
     """The demonstrations of an imitation."""
+    choice: str = ""
+    """What was chosen for the task in one line, and why."""
 
     @property
     def normalize(self) -> VecNormalize | None:
@@ -71,11 +74,18 @@ class Session:
         return [callback for plug in self.plugs for callback in plug.callbacks]
 
     def clone(self) -> dict[str, float]:
-        """Warm-start the policy of an imitation that asks for it; losses and the number of epochs."""
-        if not isinstance(self.config, ImitateConfig) or not self.config.clone or self.loaded is None:
-            return {}
-        from genrl.policies import clone
+        """Warm-start the policy of an imitation that asks for it; losses and the number of epochs.
 
+        Whether cloned or with demonstrations in its batches, a policy sees observations as the demonstrations' statistics normalise them.
+        """
+        if not isinstance(self.config, ImitateConfig) or self.loaded is None:
+            return {}
+        from genrl.policies import clone, normalize_like
+
+        if self.normalize is not None and self.config.expert_fraction:
+            normalize_like(self.normalize, self.loaded.demonstrations)
+        if not self.config.clone:
+            return {}
         settings = {"epochs": self.config.clone, "patience": CLONE_PATIENCE, "seed": self.config.seed}
         try:
             return clone(self.learner, self.loaded.demonstrations, any_task=self.config.any_task, **settings)
@@ -165,6 +175,7 @@ def build(config: RunConfig) -> Session:
     Raises:
         RunError: names, keywords or spaces that don't go together.
     """
+    given = config.reward_kwargs
     config, classes = resolve(config)
     check_device(config.device)
     eyes = open_eyes(config)
@@ -174,8 +185,11 @@ def build(config: RunConfig) -> Session:
         names = coverage_names(probe, config.coverage)
         observation_names = () if config.observes_codes else tuple(getattr_or(probe, "observation_names", ()))
         _check_masks(config, probe)
-        loaded = load(config, probe.observation_space, probe.action_space) if isinstance(config, ImitateConfig) else None
-        loaded = None if loaded is None else eyes.demonstrations(loaded, probe)
+        loaded, choice = None, ""
+        if isinstance(config, ImitateConfig):
+            loaded = load(config, probe.observation_space, probe.action_space)
+            config, choice = suited(config, classes, given, loaded.demonstrations, probe)
+            loaded = eyes.demonstrations(loaded, probe)
         brought = [*eyes.plugs, *plugs(Setting(config, classes, look, look.observation_space, look.action_space, loaded))]
         seen = next((plug.observation_space for plug in reversed(brought) if plug.observation_space is not None), look.observation_space)
         if config.policy == "auto":
@@ -190,7 +204,7 @@ def build(config: RunConfig) -> Session:
     except BaseException:
         close(env)
         raise
-    return Session(config, env, learner, brought, eyes, names, observation_names, loaded)
+    return Session(config, env, learner, brought, eyes, names, observation_names, loaded, choice)
 
 
 def _policy(learner: type[Any], space: spaces.Space[Any]) -> str:

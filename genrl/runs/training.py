@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Collection
 from dataclasses import replace
@@ -187,6 +188,8 @@ def _run(session: Session, run: RunDirectory, checkpoint: dict[str, Any] | None,
     try:
         if checkpoint is None:
             run.create()
+            if session.choice and not quiet:
+                print(session.choice, file=sys.stderr, flush=True)
             recorder.spent(begin_imitation(session, run, interrupt))
         else:
             _load(session, run, recorder, checkpoint)

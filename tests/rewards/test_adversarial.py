@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ from genrl.data import DemonstrationError, Demonstrations, Episode
 from genrl.files import load_state, save_state
 from genrl.policies import Mixing
 from genrl.rewards import AIRL, GAIL, SQIL, VAIL, Constant, GAIfO, RewardCallback, TransitionPool, Transitions
-from genrl.rewards.adversarial import AdversarialReward, reward_from_logits
+from genrl.rewards.adversarial import AdversarialReward, RewardForm, reward_from_logits
 
 OBS, ACT = spaces.Box(-1, 1, (3,)), spaces.Box(-2, 2, (2,))
 KINDS: list[type[AdversarialReward]] = [GAIL, GAIfO, AIRL, VAIL]
@@ -212,55 +212,90 @@ class TestTheInputs:
 
 
 class TestAbsorbingStates:
-    def reward(self, **values: Any) -> GAIL:
-        return GAIL(demonstrations(terminated=True), OBS, ACT, absorbing=True, normalize=False, form="logit", gamma=0.9, **values)
+    """A terminated episode goes on for ever in a state of which the best discriminator is known: the ratio of two frequencies."""
 
-    def test_add_their_discounted_rewards_to_the_last_step_of_an_episode_that_terminated(self):
+    def reward(self, expert_ends: bool = False, form: RewardForm = "logit", **values: Any) -> GAIL:
+        return GAIL(demonstrations(terminated=expert_ends), OBS, ACT, absorbing=True, normalize=False, form=form, **values).eval()
+
+    def ending(self, transitions: Transitions, ended: bool) -> Transitions:
+        return transitions._replace(terminated=torch.full_like(transitions.terminated, ended))
+
+    @pytest.mark.parametrize(("updates", "seed"), [(0, 0), (0, 1), (0, 2), (1, 0), (20, 0), (200, 0)])
+    @pytest.mark.parametrize("form", get_args(RewardForm))
+    def test_an_end_that_no_expert_makes_is_worth_no_more_than_any_other_step(self, form, updates, seed):
+        """By value: a step that ends is paid once, any other one that and what follows it, which is never below zero."""
+        reward = self.reward(form=form, updates=max(updates, 1), learning_rate=3e-3, seed=seed)
+        memory = pool(agent(terminated=0.1))
+        if updates:
+            reward.update(memory)
+        steps = reward(memory.latest)
+        assert float((steps < -1e-6).float().mean()) < 0.02  # the range of the agent's logits is that of a sample
+        still, discount = agent(1), 0.99
+        going_on = reward(self.ending(still, False)) + discount * steps.mean() / (1 - discount)
+        assert float(reward(self.ending(still, True))) <= float(going_on)
+
+    def test_an_end_is_worth_zero_beside_the_rewards_of_going_on(self):
+        """r = h - h_end, and the end itself adds nothing, so that continuing pays more than an end by the sum of r."""
         reward = self.reward()
-        going = agent(4)
-        ended = going._replace(terminated=torch.tensor([True, False, True, False]))
+        reward.end_logit.fill_(-3.0)
         with torch.no_grad():
-            for_ever = float(reward.logits(reward._absorbing_inputs(1))) * 0.9 / (1 - 0.9)
-        expected = torch.tensor([for_ever, 0.0, for_ever, 0.0])
-        torch.testing.assert_close(reward(ended) - reward(going), expected)
+            expected = reward.logits(reward.inputs(agent(5))) + 3.0
+        torch.testing.assert_close(reward(self.ending(agent(5), True)), expected)
+        torch.testing.assert_close(reward(self.ending(agent(5), False)), expected)
 
-    def test_are_seen_on_both_sides_once_for_each_termination(self):
-        reward = self.reward()
-        other = reward._of_agent(agent(100, terminated=0.25))
-        assert int(other[:, -1].sum()) == len(other) - 100 == int(agent(100, terminated=0.25).terminated.sum()) > 5
-        expert = torch.cat([reward._of_expert(100) for _ in range(1000)])
-        assert int(expert[:, -1].sum()) == len(expert) - 100_000
-        assert (len(expert) - 100_000) / 500 == pytest.approx(1, abs=0.15)  # one end in 200 steps
-        assert not expert[expert[:, -1] > 0, :-1].any()
+    def test_counting_from_the_end_is_the_sum_over_all_that_follows_but_for_a_constant(self):
+        """Five steps and an end, or for ever: both ways to pay differ by h_end / (1 - gamma), whatever the path and its length."""
+        reward, gamma = self.reward(), 0.9
+        reward.end_logit.fill_(-3.0)
+        for n in (1, 5, 9):
+            path = self.ending(agent(n), False)
+            with torch.no_grad():
+                plain = reward.logits(reward.inputs(path))
+            discounts = gamma ** torch.arange(float(n))
+            unrolled = (discounts * plain).sum() + gamma**n * -3.0 / (1 - gamma)
+            torch.testing.assert_close((discounts * reward(path)).sum(), unrolled + 3.0 / (1 - gamma))
 
-    def test_of_the_expert_are_as_frequent_as_in_whole_episodes(self):
+    @pytest.mark.parametrize(("share", "sign"), [(0.5, -1), (0.0, 1)])
+    def test_an_agent_that_ends_more_often_than_the_expert_is_paid_for_going_on_and_the_reverse(self, share, sign):
+        """The expert ends once in 200 steps: h_end = log(1/200) - log(share), within the range of the agent's logits."""
+        reward = self.reward(expert_ends=True, updates=30, batch_size=400, learning_rate=1e-2)
+        memory = pool(agent(2000, terminated=share))
+        reward.update(memory)
+        with torch.no_grad():
+            least, most = (float(value) for value in torch.aminmax(reward.logits(reward.inputs(memory.latest))))
+        expected = math.log(1 / 200) - math.log(share or 1 / 12_001)
+        assert sign * expected > 0
+        assert float(reward.end_logit) == pytest.approx(min(max(expected, least), most), abs=0.3)
+
+    def test_the_expert_ends_as_often_as_its_whole_episodes_do(self):
         """Of this episode that is subsampled the last step is not kept."""
         some = demonstrations(terminated=True).subsample(every=20, offset=3)
         assert not some.transitions().terminated.any()
-        reward = GAIL(some, OBS, ACT, absorbing=True)
-        rows = sum(len(reward._of_expert(100)) - 100 for _ in range(1000))
-        assert rows / 500 == pytest.approx(1, abs=0.15)
+        reward = GAIL(some, OBS, ACT, absorbing=True, updates=20, batch_size=500)
+        reward.network = nn.Linear(5, 1)
+        with torch.no_grad():  # logits of a wide range around zero, so that nothing is cut off
+            reward.network.weight.fill_(100.0)
+            reward.network.bias.sub_(reward.network(reward.inputs(agent())).mean())
+        reward.optimizer = torch.optim.SGD(reward.parameters(), 0.0)
+        reward.update(pool(agent(2000, terminated=0.05)))
+        assert float(reward.end_logit) == pytest.approx(math.log(1 / 200) - math.log(0.05), abs=0.3)
 
     def test_a_time_limit_is_no_end(self):
-        reward = GAIL(demonstrations(terminated=False), OBS, ACT, absorbing=True)
-        assert len(reward._of_expert(100_000)) == 100_000
+        reward = self.reward(expert_ends=False)
+        assert reward._ends_per_step == 0
 
-    def test_do_not_shrink_the_rewards_of_single_steps(self):
-        """The sum over all that follows an end is gamma / (1 - gamma) = 99 rewards, and must not set the scale."""
-        reward = GAIL(demonstrations(), OBS, ACT, absorbing=True, form="logit", updates=50)
-        reward.update(pool(agent(terminated=0.05)))
-        transitions = agent(terminated=0.05)
-        reward.train()
-        scored = reward(transitions)
-        assert float(scored[~transitions.terminated].std()) == pytest.approx(1, abs=0.2)
+    def test_are_restored(self):
+        one, other = self.reward(), self.reward()
+        one.update(pool(agent(terminated=0.1)))
+        other.load_state_dict(one.state_dict())
+        assert float(one.end_logit) == float(other.end_logit) != -one.bound
 
-    def test_the_penalty_reaches_the_absorbing_state(self):
-        """Between demonstrations and the absorbing state, which only the agent comes to, the slope is held at one."""
-        reward = GAIL(demonstrations(), OBS, ACT, absorbing=True, gradient_penalty=10.0, updates=600, learning_rate=3e-3)
-        reward.update(pool(agent(terminated=0.3)))
-        between = (0.5 * (reward._expert_inputs + reward._absorbing_inputs(200))).requires_grad_()
-        (slope,) = torch.autograd.grad(reward.logits(between).sum(), between)
-        assert float((slope.norm(dim=1) - 1).abs().mean()) < 0.2
+    def test_rewards_are_bounded_however_sure_the_discriminator_is(self):
+        reward = self.reward(bound=2.0)
+        with torch.no_grad():
+            reward.network[-1].weight.mul_(1000)
+        assert float(reward(agent()).min()) >= 0.0
+        assert float(reward(agent()).max()) <= 4.0
 
 
 class TestAIRL:
@@ -276,9 +311,9 @@ class TestAIRL:
             ends = 0.9**20 * reward.potential(there[-1:]) - reward.potential(here[:1])
         torch.testing.assert_close(shaped - plain, ends.squeeze(), atol=1e-4, rtol=1e-4)
 
-    def test_shaping_telescopes_into_the_absorbing_state_too(self):
+    def test_shaping_telescopes_into_the_end_too(self):
         """With g = 0 all that is left of an episode that ended is the potential of its first state."""
-        reward = AIRL(demonstrations(terminated=True), OBS, ACT, normalize=False, form="logit", gamma=0.9, absorbing=True, clip=1e6)
+        reward = AIRL(demonstrations(terminated=True), OBS, ACT, normalize=False, form="logit", gamma=0.9, clip=1e6)
         for parameter in reward.reward_network.parameters():
             nn.init.zeros_(parameter)
         path = agent(6).obs

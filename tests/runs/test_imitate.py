@@ -14,9 +14,10 @@ from stable_baselines3 import DQN, PPO
 from genrl.cli import main
 from genrl.data import Demonstrations, Episode
 from genrl.errors import RunError
+from genrl.files import load_state
 from genrl.runs import ExploreConfig, ImitateConfig, RunDirectory, explore, imitate, record, resume
 from genrl.runs.environments import make_env
-from genrl.runs.imitation import completed, load
+from genrl.runs.imitation import completed, fingerprint, load
 from genrl.runs.session import Session
 from genrl.studies import InProcess, Study, read_study, run_study
 from tests.runs.same_directory import assert_same_directory
@@ -101,7 +102,11 @@ class TestAnImitation:
         result = imitate(imitation(demos, tmp_path / "run", episodes=2, every=20, steps=512, pictures=True), quiet=True)
         known = result["imitation"]
         assert (known["episodes"], known["pairs"]) == (2, 20)
-        assert known["expert_return"] == pytest.approx(Demonstrations.load(demos).returns[:2].mean())
+        order = np.random.RandomState(0).permutation(3)
+        returns = Demonstrations.load(demos).returns[order[:2]]
+        assert known["expert_return"] == pytest.approx(returns.mean())
+        assert known["expert_return_min_max"] == pytest.approx([returns.min(), returns.max()])
+        assert known["demos_seed"] == 0
         assert known["cloned_return"] is not None
         assert {path.name for path in (tmp_path / "run").glob("*.png")} >= {"learning_curve.png", "bonus.png", "discriminator.png"}
 
@@ -150,6 +155,15 @@ class TestAnImitation:
             resume(tmp_path / "run", demos=other, quiet=True)
         assert resume(tmp_path / "run", demos=moved, quiet=True)["status"] == "finished"
 
+    def test_normalises_by_the_demonstrations_where_they_are_in_the_batches(self, demos, tmp_path):
+        """A running statistic would begin with what an untrained agent sees, and move under the demonstrations of every batch."""
+        imitate(imitation(demos, tmp_path / "run", "sac", clone=0, expert_fraction=0.5), quiet=True)
+        imitate(imitation(demos, tmp_path / "control", "sac", clone=0, expert_fraction=0.0), quiet=True)
+        obs = Demonstrations.load(demos).transitions().obs.numpy()
+        mean = load_state(tmp_path / "run" / "vecnormalize.safetensors")["obs"]["mean"]
+        np.testing.assert_allclose(mean, obs.mean(axis=0, dtype=np.float64), atol=1e-6)
+        assert not np.allclose(load_state(tmp_path / "control" / "vecnormalize.safetensors")["obs"]["mean"], mean, atol=1e-3)
+
 
 class TestTheDemonstrationsOfARun:
     def test_say_which_task_it_is(self, tmp_path):
@@ -192,14 +206,32 @@ class TestTheDemonstrationsOfARun:
             found = load(ImitateConfig(demos=tmp_path / "a.npz", env="Pendulum-v1"), env.observation_space, env.action_space)
         assert found.demonstrations.transitions().action.flatten().tolist() == [2.0, 0.0, -2.0]
 
-    @pytest.mark.parametrize(("form", "ends", "told"), [("softplus", True, True), ("softplus", False, False), ("log-d", True, False)])
-    def test_episodes_that_all_end_by_themselves_and_a_reward_for_going_on_are_pointed_out(self, tmp_path, recwarn, form, ends, told):
-        no, last = np.zeros(3, bool), np.arange(3) == 2
-        episode = Episode(np.zeros((4, 3)), np.zeros((3, 1)), np.zeros(3), *((last, no) if ends else (no, last)))
-        Demonstrations.from_episodes([episode], "Pendulum-v1").save(tmp_path / "a.npz")
+    def test_are_drawn_by_the_seed_of_the_run_unless_another_one_is_given(self, demos):
         env = make_env("Pendulum-v1", {})
-        load(ImitateConfig(demos=tmp_path / "a.npz", reward_kwargs={"form": form}), env.observation_space, env.action_space)
-        assert any("type --reward.form log-d" in str(item.message) for item in recwarn) is told
+
+        def drawn(**values: Any) -> str:
+            chosen = ImitateConfig(demos=demos, **{"episodes": 2, "every": 20} | values)
+            return fingerprint(load(chosen, env.observation_space, env.action_space).demonstrations)
+
+        assert drawn(seed=1) == drawn(seed=1) == drawn(seed=5, demos_seed=1) == drawn(seed=1, learner="sac")
+        assert len({drawn(seed=seed) for seed in range(8)}) == 8
+        assert len({drawn(seed=seed, every=1) for seed in range(8)}) > 1  # other episodes
+        assert len({drawn(seed=seed, episodes=None) for seed in range(8)}) == 8  # other offsets
+        assert len({drawn(seed=seed, episodes=None, every=1) for seed in range(8)}) == 1
+
+    def test_that_are_held_out_are_those_that_were_not_drawn(self, demos):
+        env, whole = make_env("Pendulum-v1", {}), Demonstrations.load(demos)
+        for seed in range(4):
+            used, rest = load(ImitateConfig(demos=demos, episodes=1, seed=seed), env.observation_space, env.action_space)
+            assert sorted(float(item) for item in (*used.returns, *rest.returns)) == sorted(map(float, whole.returns))
+
+    def test_used_whole_leave_nothing_to_draw(self, demos, tmp_path):
+        sentence = "--demos-seed is 3, but all steps of all 3 episodes are used, so nothing is drawn; add --episodes N or --every N"
+        with pytest.raises(RunError, match=sentence):
+            imitate(imitation(demos, tmp_path / "run", demos_seed=3), quiet=True)
+        with pytest.raises(RunError, match=sentence):
+            imitate(imitation(demos, tmp_path / "run", demos_seed=3, episodes=3), quiet=True)
+        assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
@@ -240,6 +272,7 @@ def test_a_reward_without_the_demonstrated_batches_that_it_needs_is_refused_befo
         ("--demos {demos} --env CartPole-v1", "observation"),
         ("--demos {demos} --env Pendulun-v1", "there is no task 'Pendulun-v1'; did you mean Pendulum-v1"),
         ("--demos {demos} --episodes 99", "has 3 episodes, but 99 are asked for"),
+        ("--demos {demos} --every 2 --demos-seed -1", "--demos-seed is -1, but must be at least 0"),
         ("--demos {demos} --episodes 0", "--episodes is 0, but must be at least 1"),
         ("--demos {demos} --reward none", "for cloning alone type --steps 0"),
         ("--demos {demos} --reward sqil", "SQIL needs demonstrations in the batches of an off-policy learner"),

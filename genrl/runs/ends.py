@@ -1,0 +1,184 @@
+"""How a task's episodes end, and what follows from it for the reward of an imitation."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import gymnasium
+import numpy as np
+
+from genrl.data import Demonstrations
+from genrl.errors import RunError
+from genrl.runs.config import ImitateConfig
+from genrl.runs.hyperparameters import hyperparameters
+
+__all__ = ["Ends", "choose_reward", "look", "suited"]
+
+RANDOM_STEPS = 1000
+"""Steps of random actions that show how soon a task ends an episode by itself."""
+FAR = 10.0
+"""Standard deviations from the demonstrations' mean at which a first observation is of other units."""
+
+
+@dataclass(frozen=True)
+class Ends:
+    """How often a task ends an episode by itself; a time limit is no end."""
+
+    demonstrated: float
+    """Ends per step of the demonstrations."""
+    share: float
+    """Share of the demonstrated episodes that ended by themselves."""
+    random: float | None
+    """Ends per step of random actions; ``None`` if none could be tried."""
+
+    @property
+    def kind(self) -> Literal["never", "survival", "goal"]:
+        """``goal`` if most demonstrations end, and sooner than random actions do; ``never`` if nothing ends; else ``survival``.
+
+        Example:
+            >>> Ends(1 / 100, 1.0, 0.0).kind, Ends(1 / 400, 0.8, 1 / 20).kind, Ends(0.0, 0.0, 0.0).kind  # mountain car, cart-pole, cheetah
+            ('goal', 'survival', 'never')
+        """
+        if self.share >= 0.5 and self.demonstrated > (self.random or 0.0):
+            return "goal"
+        return "survival" if self.demonstrated or self.random or self.random is None else "never"
+
+    @property
+    def words(self) -> str:
+        """Why, for a person."""
+        if self.kind == "never":
+            return "no episode ended by itself"
+        if self.kind == "goal":
+            return "the demonstrations end by themselves, sooner than random actions do"
+        return "episodes can end, and the demonstrations go on"
+
+
+def suited(
+    config: ImitateConfig,
+    classes: Mapping[str, type[Any]],
+    given: Mapping[str, Any],
+    demonstrations: Demonstrations,
+    env: gymnasium.Env[Any, Any],
+) -> tuple[ImitateConfig, str]:
+    """The configuration with a reward that suits the task and its demonstrations, and what was chosen in one line.
+
+    Args:
+        config: resolved: every keyword has its value.
+        classes: class of each part by role.
+        given: keywords of the reward that were asked for.
+        demonstrations: what is learnt from.
+        env: one environment of the task; it is stepped.
+
+    Raises:
+        RunError: demonstrations whose statistics can't normalise the task's observations.
+    """
+    least, most = float(demonstrations.returns.min()), float(demonstrations.returns.max())
+    kept = f"{demonstrations.n_steps:,} pairs of {demonstrations.n_episodes} episodes, returns from {least:,.4g} to {most:,.4g}"
+    if config.normalize_obs:
+        _check_units(config, demonstrations, env)
+    if not config.steps:
+        return config, kept
+    _warn_of_constant(config, demonstrations)
+    if "reward" not in classes or not {"form", "absorbing"} <= set(hyperparameters(classes["reward"])):
+        return config, kept
+    config, words = choose_reward(config, given, look(demonstrations, env, config.seed))
+    return config, f"{kept}; {words}"
+
+
+def look(demonstrations: Demonstrations, env: gymnasium.Env[Any, Any], seed: int = 0) -> Ends:
+    """How the demonstrations end, and how a thousand random actions in ``env`` do.
+
+    Args:
+        demonstrations: the episodes, whole.
+        env: one environment of the task; it is stepped.
+        seed: seed of the actions and of the episodes.
+    """
+    ended = sum(episode.terminated for episode in demonstrations.episodes)
+    by_chance = None if env.has_wrapper_attr("action_masks") else _random_ends(env, seed)
+    return Ends(ended / int(demonstrations.lengths.sum()), ended / demonstrations.n_episodes, by_chance)
+
+
+def _random_ends(env: gymnasium.Env[Any, Any], seed: int) -> float:
+    env.reset(seed=seed)
+    env.action_space.seed(seed)
+    ends = 0
+    for _ in range(RANDOM_STEPS):
+        _, _, terminated, truncated, _ = env.step(env.action_space.sample())
+        ends += bool(terminated)
+        if terminated or truncated:
+            env.reset()
+    return ends / RANDOM_STEPS
+
+
+def choose_reward(config: ImitateConfig, given: Mapping[str, Any], ends: Ends) -> tuple[ImitateConfig, str]:
+    """The configuration with the form of an adversarial reward that suits how the task ends, and the choice in one line.
+
+    Where the end is the goal, each step costs (``log-d``). Elsewhere the form is the learner's default; if that is ``logit``, which pays
+    for an end while the agent is told apart, ended episodes go on in an absorbing state. What was given stays, with a warning and the
+    flag that cures it where it pays for the wrong thing.
+
+    Args:
+        config: resolved: every keyword of the reward has its value.
+        given: keywords of the reward that were asked for.
+        ends: how the task ends.
+    """
+    chosen = dict(config.reward_kwargs)
+    if "form" not in given and ends.kind == "goal":
+        chosen["form"] = "log-d"
+    if "absorbing" not in given:
+        chosen["absorbing"] = chosen["form"] == "logit" and ends.kind != "never"
+    elif given["absorbing"] and ends.kind == "never":
+        warnings.warn(f"--reward.absorbing was given, but nothing ends an episode of {config.env}; it changes nothing", stacklevel=3)
+    _warn_of_form(config, chosen, ends)
+    absorbing = ", absorbing states" if chosen["absorbing"] else ""
+    return replace(config, reward_kwargs=chosen), f"{config.reward} of form {chosen['form']}{absorbing}, because {ends.words}"
+
+
+def _warn_of_form(config: ImitateConfig, chosen: Mapping[str, Any], ends: Ends) -> None:
+    form = chosen["form"]
+    if ends.kind == "goal" and form == "softplus" and not chosen["absorbing"]:
+        warnings.warn(
+            f"the demonstrations of {config.demos} end by themselves, and the reward's form softplus pays for each further step; "
+            "if the end is the goal, type --reward.form log-d",
+            stacklevel=4,
+        )
+    if ends.kind == "survival" and form != "softplus" and not chosen["absorbing"]:
+        warnings.warn(
+            f"the reward's form {form} pays for an end while the agent is told apart, and the demonstrations of {config.demos} go on; "
+            "type --reward.absorbing, or --reward.form softplus",
+            stacklevel=4,
+        )
+
+
+def _warn_of_constant(config: ImitateConfig, demonstrations: Demonstrations) -> None:
+    """Tell of a task that pays the same for every step: there the control that sees no demonstration does as well."""
+    paid = np.concatenate([episode.rewards[:-1] for episode in demonstrations.episodes])  # the last step may be the goal
+    if config.reward.lower() != "constant" and paid.size and paid[0] and (paid == paid[0]).all():
+        value = "" if paid[0] > 0 else " --reward.value -1"
+        warnings.warn(
+            f"{config.env} pays {paid[0]:g} for every demonstrated step, so a reward that sees no demonstration may do as well; "
+            f"compare with --reward constant{value}",
+            stacklevel=3,
+        )
+
+
+def _check_units(config: ImitateConfig, demonstrations: Demonstrations, env: gymnasium.Env[Any, Any]) -> None:
+    """Refuse demonstrations whose statistics can't normalise the task's observations, such as ones that were normalised before.
+
+    Raises:
+        RunError: most numbers of the task's first observation are more than ten standard deviations from the demonstrations' mean.
+    """
+    if config.any_task or not isinstance(env.observation_space, gymnasium.spaces.Box) or len(demonstrations.obs_shape) != 1:
+        return
+    obs = demonstrations.transitions().obs.double()
+    first = np.asarray(env.reset(seed=config.seed)[0], dtype=np.float64)
+    mean, std = obs.mean(0).numpy(), obs.std(0, correction=0).clamp_min(1e-2).numpy()
+    far = np.abs(first - mean) > FAR * std
+    if far.mean() > 0.5:
+        raise RunError(
+            f"{int(far.sum())} of the {len(far)} numbers that {config.env} begins with are more than {FAR:g} standard deviations from the "
+            f"mean of {config.demos}, so these can't normalise them; give demonstrations in the task's own units, or insist by --any-task"
+        )
