@@ -13,7 +13,20 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Check", "RunError", "at_least", "command", "did_you_mean", "extra", "flags", "one_line", "positive", "printable", "require"]
+__all__ = [
+    "Check",
+    "RunError",
+    "StepTimeout",
+    "at_least",
+    "command",
+    "did_you_mean",
+    "extra",
+    "flags",
+    "one_line",
+    "positive",
+    "printable",
+    "require",
+]
 
 Check = tuple[str, object, bool, str]
 """An argument's name, its value, whether that is fine, and what it needs to be (completes "needs NAME to be …")."""
@@ -24,6 +37,10 @@ class RunError(ValueError):
 
     def __init__(self, message: str) -> None:
         super().__init__(printable(message))
+
+
+class StepTimeout(RuntimeError):
+    """A step or reset of an environment took longer than ``--step-timeout``. The message is one sentence; the commands exit with 1."""
 
 
 def did_you_mean(given: str, known: Iterable[str], n: int = 2) -> str:

@@ -81,7 +81,8 @@ def _said(result: dict[str, Any], rows: list[tuple[str, str]], model: Path, wher
     """Print what became of a run, and what brings it to its end where it is not there; returns the exit code."""
     if result["status"] == "failed":
         kept = f"the last good model is {model}" if model.is_file() else "no model was saved"
-        say(f"genrl: {result['error']}; {kept}", sys.stderr)
+        go_on = f"; when the cause is gone, go on from it with: {again}" if model.is_file() and not result.get("diverged") else ""
+        say(f"genrl: {result['error']}; {kept}{go_on}", sys.stderr)
     elif result["status"] == "interrupted":
         say(f"interrupted {where}; go on with: {again}", sys.stderr)
     else:

@@ -6,7 +6,7 @@ import errno
 import sys
 from typing import TextIO
 
-from genrl.errors import RunError, one_line, printable
+from genrl.errors import RunError, StepTimeout, one_line, printable
 
 __all__ = ["in_one_sentence", "say"]
 
@@ -42,6 +42,8 @@ def in_one_sentence(error: Exception) -> tuple[int, str]:
     said = one_line(error)
     if isinstance(error, RunError):
         return 2, said
+    if isinstance(error, StepTimeout):
+        return 1, said
     if isinstance(error, MemoryError) or "can't allocate memory" in said or "out of memory" in said:
         known = f" ({said.partition('. ')[0]})" if said != "MemoryError" else ""
         return 1, f"there is not enough memory{known}; take a smaller model, buffer or batch, or fewer --n-envs"

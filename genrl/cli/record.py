@@ -28,6 +28,8 @@ class RecordFlags:
     """Draw actions as in training, instead of taking the most likely ones."""
     seed: int = 1000
     """Seed of the first episode; the others follow."""
+    step_timeout: float | None = None
+    """Seconds that a step or a reset of the task may take. By default it is waited for."""
     imports: tuple[str, ...] = ()
     """Modules of your own that the run may import, where its task, learner or reward is a `module:Name`."""
 
@@ -39,8 +41,10 @@ def main(argv: list[str]) -> int:
         raise RunError(f"--episodes is {flags.episodes}, but must be at least 1")
     from genrl.runs import RunDirectory, record
     from genrl.runs.play import read_config
+    from genrl.runs.step_limit import StepLimit
 
-    made = record(flags.run, flags.out, episodes=flags.episodes, stochastic=flags.stochastic, seed=flags.seed, imports=flags.imports)
+    with StepLimit(flags.step_timeout):
+        made = record(flags.run, flags.out, episodes=flags.episodes, stochastic=flags.stochastic, seed=flags.seed, imports=flags.imports)
     say(str(made))
     say(f"imitate it: {command('imitate', '--demos', flags.out, *_named(read_config(RunDirectory.open(flags.run))))}")
     return 0

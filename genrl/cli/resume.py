@@ -27,6 +27,8 @@ class ResumeFlags:
     """Where the demonstrations of an imitation are now, if no longer where they were."""
     device: str | None = None
     """Device of the learner from now on; by default the one that the run was started with."""
+    step_timeout: float | None = None
+    """Seconds that a step of an environment may take from now on; by default as the run was started."""
     data: Path | None = None
     """Where the images of a generative model are now, an npz or a folder, if no longer where they were."""
     data_root: Path | None = None
@@ -35,7 +37,7 @@ class ResumeFlags:
     """Modules of your own that the run may import, where its task, learner or reward is a `module:Name`."""
 
 
-LEARNERS, GENERATORS = ("steps", "demos", "device", "imports"), ("epochs", "data", "data_root")
+LEARNERS, GENERATORS = ("steps", "demos", "device", "step_timeout", "imports"), ("epochs", "data", "data_root")
 """Flags of the two kinds of runs."""
 
 
@@ -56,7 +58,8 @@ def main(argv: list[str]) -> int:
     from genrl.cli._ending import report
     from genrl.runs import resume
 
-    result = resume(flags.run, steps=flags.steps, demos=flags.demos, device=flags.device, imports=flags.imports)
+    asked = {name: getattr(flags, name) for name in LEARNERS}
+    result = resume(flags.run, **asked)
     if run.read_json(run.config).get("command") == "dream":
         from genrl.runs.dreams import compare
 

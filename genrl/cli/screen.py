@@ -37,6 +37,8 @@ class Screen:
     """Seed of the noise and of the task."""
     coverage: tuple[str, str] | None = None
     """Two quantities whose visited area is counted: names of observations, indices, or keys of `info`. By default the task chooses."""
+    step_timeout: float | None = None
+    """Seconds that a step or a reset of the task may take. By default it is waited for."""
     out: Path | None = None
     """Also write the numbers into this JSON file, which must be new."""
 
@@ -47,11 +49,13 @@ def main(argv: list[str]) -> int:
     flags = parse(Screen, argv, "genrl screen")
     from genrl.files import check_new, write_together
     from genrl.runs.screening import screen
+    from genrl.runs.step_limit import StepLimit
 
     if flags.out is not None:
         check_new(flags.out)
     options: dict[str, Any] = {"std": flags.std, "seed": flags.seed, "env_kwargs": env_kwargs, "coverage": flags.coverage}
-    reached = screen(flags.env, flags.steps, flags.noises, **options)
+    with StepLimit(flags.step_timeout):
+        reached = screen(flags.env, flags.steps, flags.noises, **options)
     _show(flags.env, reached)
     if flags.out is not None:
         content = {"env": flags.env, "steps": flags.steps, **options, "noises": {name: asdict(reach) for name, reach in reached.items()}}

@@ -31,6 +31,8 @@ class WatchFlags:
     """Draw actions as in training, instead of taking the most likely ones."""
     seed: int = 20_000
     """Seed of the first episode."""
+    step_timeout: float | None = None
+    """Seconds that a step or a reset of the task may take. By default it is waited for."""
     imports: tuple[str, ...] = ()
     """Modules of your own that the run may import, where its task, learner or reward is a `module:Name`."""
 
@@ -40,20 +42,14 @@ def main(argv: list[str]) -> int:
     flags = parse(WatchFlags, argv, "genrl watch")
     from genrl.errors import RunError
     from genrl.runs import watch
+    from genrl.runs.step_limit import StepLimit
 
     for name in ("episodes", "steps", "fps", "size"):
         if getattr(flags, name) < (16 if name == "size" else 1):
             raise RunError(f"--{name} is {getattr(flags, name)}, but must be at least {16 if name == 'size' else 1}")
-    film = watch(
-        flags.run,
-        episodes=flags.episodes,
-        steps=flags.steps,
-        fps=flags.fps,
-        size=flags.size,
-        stochastic=flags.stochastic,
-        seed=flags.seed,
-        imports=flags.imports,
-    )
+    asked = {name: getattr(flags, name) for name in ("episodes", "steps", "fps", "size", "stochastic", "seed", "imports")}
+    with StepLimit(flags.step_timeout):
+        film = watch(flags.run, **asked)
     returns = ", ".join(f"{value:.4g}" for value in film.returns)
     say(f"{film.frames} frames, return {returns}: {' and '.join(str(path) for path in film.paths)}")
     return 0

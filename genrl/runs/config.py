@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from genrl.errors import RunError, command, did_you_mean, flags
 from genrl.roles import LEARNERS, NONE, ROLES, is_own, plain_name
-from genrl.runs.options import Config
+from genrl.runs.options import Config, check_step_timeout
 
 __all__ = ["DreamConfig", "ExploreConfig", "ImitateConfig", "RunConfig", "foreign", "is_off_policy"]
 
@@ -82,6 +82,9 @@ class RunConfig(Config):
     checkpoint_every: float = 60.0
     """Seconds between checkpoints, or 20 times what the last one took to write if that is longer (a large replay buffer). With 0 every
     rollout is saved, however long it takes."""
+    step_timeout: float | None = None
+    """Seconds that a step or a reset of an environment may take; a longer one ends the run, which can go on from its last checkpoint. By
+    default it is waited for."""
     out: Path | None = None
     """The run directory. By default runs/<env>-<learner>-<reward>-seed<seed>."""
     pictures: bool = True
@@ -103,6 +106,7 @@ class RunConfig(Config):
         self.check_least(steps=self.fewest_steps, n_envs=1, threads=1, update_every=1, memory_size=1)
         self.check_least(eval_episodes=0, checkpoint_every=0, seed=0)
         self.check_most(n_envs=4096, threads=1024, history=256, seed=2**32 - 1)
+        check_step_timeout(self.step_timeout)
         self._check_noise()
         self._check_eyes()
 

@@ -20,6 +20,7 @@ from genrl.runs.pictures import draw_dream
 from genrl.runs.play import trained
 from genrl.runs.session import Session
 from genrl.runs.sockets import Plug, Setting
+from genrl.runs.step_limit import StepLimit
 from genrl.runs.training import train
 from genrl.transitions import Transitions
 from genrl.worlds import DreamVecEnv, Imagination, Practice, Record, measure_quality
@@ -85,7 +86,7 @@ def compare(path: Path, result: dict[str, Any]) -> dict[str, Any]:
     assert isinstance(config, DreamConfig)
     assert about is not None
     try:
-        with trained(run, config) as session:
+        with StepLimit(config.step_timeout), trained(run, config) as session:
             found = _compared(run, config, session)
         run.write_json(run.path / "dream.json", found)
         if config.pictures:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import re
 import signal
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import genrl_envs  # noqa: F401  (registers the tasks, also in the process of an environment)
@@ -16,6 +19,7 @@ from gymnasium import spaces
 from genrl.errors import RunError, did_you_mean, one_line
 from genrl.roles import import_module_of_user
 from genrl.runs.config import RunConfig
+from genrl.runs.step_limit import marks_path, share_marks, watched
 
 if TYPE_CHECKING:
     from stable_baselines3.common.vec_env import VecEnv
@@ -23,8 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["MakeEnv", "column", "coverage_names", "is_image", "make_env", "make_vec_env"]
 
 
-def make_env(env_id: str, env_kwargs: Mapping[str, Any], **render: Any) -> gymnasium.Env[Any, Any]:
-    """``gymnasium.make`` whose refusals are one sentence.
+def make_env(env_id: str, env_kwargs: Mapping[str, Any], number: int | None = None, **render: Any) -> gymnasium.Env[Any, Any]:
+    """``gymnasium.make`` whose refusals are one sentence, under the limit of steps in force; ``number`` tells it from those beside it.
 
     Raises:
         RunError: no such task, a module that can't be imported, or keywords that the task refuses.
@@ -43,7 +47,7 @@ def make_env(env_id: str, env_kwargs: Mapping[str, Any], **render: Any) -> gymna
         raise RunError(f"there is no task {name!r}{close or listing}")
     _hear_mujoco_once()
     try:
-        return gymnasium.make(name, **env_kwargs, **render)
+        return watched(gymnasium.make(name, **env_kwargs, **render), number)
     except gymnasium.error.DependencyNotInstalled as error:
         extra = re.search(r"gymnasium\[([\w-]+)\]", str(error))  # its own advice also asks for compilers that wheels do not need
         advice = f"type: pip install 'gymnasium[{extra[1]}]'" if extra else one_line(error)
@@ -81,6 +85,10 @@ class MakeEnv:
     """Whether it will live in a process of its own. A terminal sends Ctrl-C to every process; only the one that saves must obey."""
     frames: int = 1
     """Number of frames that its images have in their channels."""
+    number: int = 0
+    """Its own among those that are stepped together."""
+    marks: str | None = field(default_factory=marks_path)
+    """Where its steps are watched."""
 
     def __call__(self) -> gymnasium.Env[Any, Any]:
         from stable_baselines3.common.monitor import Monitor
@@ -89,12 +97,21 @@ class MakeEnv:
 
         if self.own_process:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
-        env = make_env(self.env_id, self.env_kwargs)
+            threading.Thread(target=_end_with_parent, daemon=True).start()
+            share_marks(self.marks)
+        env = make_env(self.env_id, self.env_kwargs, self.number)
         if self.frames > 1:
             from genrl.encoders import StackedFrames
 
             env = StackedFrames(env, self.frames)
         return Rewindable(Monitor(env))
+
+
+def _end_with_parent() -> None:
+    """A step that hangs does not see that the run was killed."""
+    if (parent := multiprocessing.parent_process()) is not None:
+        parent.join()
+        os._exit(1)
 
 
 def make_vec_env(config: RunConfig, wraps: Iterable[Callable[[VecEnv], VecEnv]] = ()) -> VecEnv:
@@ -104,8 +121,10 @@ def make_vec_env(config: RunConfig, wraps: Iterable[Callable[[VecEnv], VecEnv]] 
     """
     from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecNormalize
 
-    make = MakeEnv(config.env, dict(config.env_kwargs), config.subproc, 1 if config.observes_codes else config.frames)
-    makers: list[Callable[[], gymnasium.Env[Any, Any]]] = [make] * config.n_envs
+    frames = 1 if config.observes_codes else config.frames
+    makers: list[Callable[[], gymnasium.Env[Any, Any]]] = [
+        MakeEnv(config.env, dict(config.env_kwargs), config.subproc, frames, number) for number in range(config.n_envs)
+    ]
     env: VecEnv = SubprocVecEnv(makers) if config.subproc else DummyVecEnv(makers)
     try:
         for wrap in wraps:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal, Self, Union, get_args, get_origin, ge
 
 from genrl.errors import RunError
 
-__all__ = ["Config", "check_device", "fits", "in_words", "is_there"]
+__all__ = ["Config", "check_device", "check_step_timeout", "fits", "in_words", "is_there"]
 
 
 class Config:
@@ -107,6 +107,16 @@ def check_device(name: str) -> None:
     """
     if not is_there(name):
         raise RunError(f"--device is {name}, but torch finds no such device here; type --device cpu")
+
+
+def check_step_timeout(seconds: float | None) -> None:
+    """Refuse seconds that can't be.
+
+    Raises:
+        RunError: they are not positive and finite.
+    """
+    if seconds is not None and not 0 < seconds < math.inf:
+        raise RunError(f"--step-timeout is {seconds}, but must be positive and finite")
 
 
 def is_there(device: str) -> bool:

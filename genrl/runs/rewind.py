@@ -17,6 +17,8 @@ import torch
 from gymnasium.wrappers import NormalizeObservation, NormalizeReward
 from stable_baselines3.common.vec_env import VecEnv
 
+from genrl.runs.step_limit import Watched
+
 __all__ = ["Rewindable", "episodes", "lasting", "load_lasting", "rewind"]
 
 LONGEST = 100_000
@@ -128,8 +130,10 @@ def load_lasting(env: VecEnv, states: list[dict[str, Any]]) -> None:
 
 
 def _layers(env: gymnasium.Env[Any, Any]) -> Iterator[gymnasium.Env[Any, Any]]:
+    """Wrappers from the outside, and the task; but for the one that watches, which runs have or have not."""
     while isinstance(env, gymnasium.Wrapper):
-        yield env
+        if not isinstance(env, Watched):
+            yield env
         env = env.env
     yield env
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
 
-from genrl.errors import RunError, one_line
+from genrl.errors import RunError, StepTimeout, one_line
 from genrl.files import load_state, save_state
 from genrl.runs.callbacks import CheckFinite, Checkpointer, Recorder, Restore
 from genrl.runs.config import ExploreConfig, ImitateConfig, RunConfig
@@ -34,6 +34,7 @@ from genrl.runs.result import (
     write_result,
 )
 from genrl.runs.session import Session, build
+from genrl.runs.step_limit import StepLimit
 from genrl.sb3.learner import RunLogger, close, log_the_rest, parameters_are_finite
 
 __all__ = ["explore", "imitate", "resume", "train"]
@@ -80,19 +81,20 @@ def train(config: RunConfig, *, quiet: bool = False) -> dict[str, Any]:
     run = RunDirectory(config.directory)
     run.check_new(config.imports)
     torch.set_num_threads(config.threads)
-    session, interrupt = build(config), Interrupt()
-    try:
-        with interrupt, run.writing():  # before anything is written, so that a Ctrl-C leaves nothing behind or a run that goes on
-            run.check_new(config.imports)  # another process may have begun one in the meantime
-            run.discard()
-            run.write_json(run.config, session.config.to_dict() | {"about": _about() | session.eyes.keep(run)})
-            try:
-                return _run(session, run, None, interrupt, quiet)
-            except RunError:
+    with StepLimit(config.step_timeout, config.n_envs) as limit:
+        session, interrupt = build(config), Interrupt()
+        try:
+            with interrupt, run.writing():  # before anything is written, so that a Ctrl-C leaves nothing behind or a run that goes on
+                run.check_new(config.imports)  # another process may have begun one in the meantime
                 run.discard()
-                raise
-    finally:
-        close(session.env, interrupt.impatient)
+                run.write_json(run.config, session.config.to_dict() | {"about": _about() | session.eyes.keep(run)})
+                try:
+                    return _run(session, run, None, interrupt, quiet)
+                except RunError:
+                    run.discard()
+                    raise
+        finally:
+            close(session.env, interrupt.impatient or limit.passed)
 
 
 def resume(
@@ -101,6 +103,7 @@ def resume(
     steps: int | None = None,
     demos: str | Path | None = None,
     device: str | None = None,
+    step_timeout: float | None = None,
     imports: Collection[str] = (),
     quiet: bool = False,
 ) -> dict[str, Any]:
@@ -117,6 +120,7 @@ def resume(
         steps: go on until this many environment steps.
         demos: where the demonstrations of an imitation are now, if they moved.
         device: where the learner is to compute from now on; by default as before.
+        step_timeout: seconds that a step of an environment may take from now on; by default as before.
         imports: modules that the run may import for a task, learner or reward of your own; a file alone imports nothing.
         quiet: no progress on stderr.
 
@@ -125,8 +129,10 @@ def resume(
             that is not among ``imports``, or other demonstrations than those that the run began with.
     """
     run = RunDirectory.open(path)
-    config = _as_asked(run, load_config(run, imports), steps, demos, device)
-    with run.writing():
+    asked = {"steps": steps, "device": device, "step_timeout": step_timeout}
+    changes: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+    config = _as_asked(run, replace(load_config(run, imports), **changes), demos)
+    with run.writing(), StepLimit(config.step_timeout, config.n_envs) as limit:
         checkpoint = _last_checkpoint(run, config)
         torch.set_num_threads(config.threads)
         session, interrupt = build(config), Interrupt()
@@ -135,15 +141,11 @@ def resume(
             with interrupt:
                 return _run(session, run, checkpoint, interrupt, quiet)
         finally:
-            close(session.env, interrupt.impatient)
+            close(session.env, interrupt.impatient or limit.passed)
 
 
-def _as_asked(run: RunDirectory, config: RunConfig, steps: int | None, demos: str | Path | None, device: str | None) -> RunConfig:
-    """The configuration of the rest of a run."""
-    if steps is not None:
-        config = replace(config, steps=steps)
-    if device is not None:
-        config = replace(config, device=device)
+def _as_asked(run: RunDirectory, config: RunConfig, demos: str | Path | None) -> RunConfig:
+    """The configuration of the rest of a run, whose demonstrations may have moved."""
     if isinstance(config, ImitateConfig):
         config = replace(config, demos=_demonstrations(config, demos))
     elif demos is not None:
@@ -199,7 +201,9 @@ def _run(session: Session, run: RunDirectory, checkpoint: dict[str, Any] | None,
     except KeyboardInterrupt:
         if not interrupt.impatient:
             raise
-        return _stopped_now(session, run, recorder)
+        return _stopped_now(session, run, recorder, "interrupted")
+    except StepTimeout as failure:  # before the training: in the evaluation of a cloned policy
+        return _stopped_now(session, run, recorder, "failed", one_line(failure))
     return finish_result(session, run, result, interrupt)
 
 
@@ -238,14 +242,14 @@ def _train_the_rest(
     return write_result(session, run, recorder, Ending("finished", started_at), 0)
 
 
-def _stopped_now(session: Session, run: RunDirectory, recorder: Recorder) -> dict[str, Any]:
-    """The result of a run whose user does not wait for the next checkpoint: what the last one holds."""
+def _stopped_now(session: Session, run: RunDirectory, recorder: Recorder, status: str, error: str | None = None) -> dict[str, Any]:
+    """The result of a run that can't wait for the next checkpoint: what the last one holds."""
     step = 0
     if recorder.saved is not None:
         step, state = recorder.saved
         recorder.load_state_dict(state)
         _keep_rows(run, state)
-    return write_result(session, run, recorder, Ending("interrupted", step), 0)
+    return write_result(session, run, recorder, Ending(status, step, error), 0)
 
 
 def _train(
@@ -308,6 +312,8 @@ def _explain(failure: Exception, session: Session) -> tuple[str, bool]:
         return one_line(failure), True
     if isinstance(failure, EOFError | BrokenPipeError | ConnectionResetError):
         return f"the process of an environment died at step {step}; run with --no-subproc to see why", False
+    if isinstance(failure, StepTimeout):
+        return f"{one_line(failure)}, at step {step}", False
     if not parameters_are_finite(session.learner):
         return f"the parameters of {type(session.learner).__name__} became NaN or infinite at step {step}", True
     return f"{type(failure).__name__} at step {step}: {one_line(failure)}", False

@@ -1,10 +1,12 @@
 """Runs that are killed at random moments and resumed, again and again, end as the run that nobody killed.
 
-`GENRL_KILLS=60 pytest tests/runs/test_kills.py -m slow` kills each run more often.
+`pytest tests/runs/test_kills.py -m slow` kills every learner, every reward, dreams, a run with an encoder and six image models 60 times in
+all; GENRL_KILLS asks for another number, and GENRL_KILLS_RESULT names a JSON file that is told what became of each.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import subprocess
@@ -13,70 +15,126 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from genrl.files import write_whole
+from genrl.roles import LEARNERS, REWARDS
 from tests.runs.same_directory import assert_same_directory
 
-KILLS = int(os.environ.get("GENRL_KILLS", "12"))
+ROOT = Path(__file__).parents[2]
+KILLS = int(os.environ.get("GENRL_KILLS", "60"))
 """Kills over all runs, at least."""
-SMALL_PPO = ["--learner", "ppo", "--learner.n-steps", "64", "--learner.batch-size", "32", "--learner.n-epochs", "2"]
-SMALL_SAC = ["--learner", "sac", "--learner.learning-starts", "32", "--learner.batch-size", "16", "--learner.buffer-size", "500"]
-EXPLORE = ["explore", "--env", "Pendulum-v1", "--no-pictures", "--eval-episodes", "1", "--checkpoint-every", "0"]
-GENERATE = ["generate", "--no-pictures", "--judge-images", "0", "--epochs", "4"]
-RUNS: dict[str, list[str]] = {
-    "ppo, vime": [*EXPLORE, *SMALL_PPO, "--reward", "vime", "--steps", "1024"],
-    "ppo, rnd, normalised": [*EXPLORE, *SMALL_PPO, "--reward", "rnd", "--n-envs", "2", "--normalize-obs", "--steps", "2048"],
-    "sac, disagreement": [*EXPLORE, *SMALL_SAC, "--reward", "disagreement", "--update-every", "50", "--steps", "300"],
-    "vae": [*GENERATE, "--model", "vae"],
-    "gan": [*GENERATE, "--model", "gan"],
+SHORT = "--no-pictures --eval-episodes 1 --checkpoint-every 0 --learner.net-arch 8"
+ROLLOUTS = f"{SHORT} --learner.n-steps 32"
+REPLAY = f"{SHORT} --learner.learning-starts 32 --learner.batch-size 16 --learner.buffer-size 300"
+PENDULUM, POLE, MASKED = "--env Pendulum-v1", "--env CartPole-v1", "--env tests.runs.tiny:tests/Masked-v0"
+DEMOS = f"--demos {ROOT / 'demos' / 'invertedpendulum.hdf5'} --episodes 2 --every 20"
+DREAM = "--fit-steps 20 --world.members 2 --world.hidden 8"
+GENERATE = "generate --no-pictures --judge-images 0 --data IMAGES --batch-size 16"
+RUNS = {
+    "ppo, vime": f"explore {PENDULUM} --learner ppo --reward vime --n-envs 2 --normalize-obs {ROLLOUTS} --steps 2048",
+    "trpo, rnd": f"explore {POLE} --learner trpo --reward rnd {ROLLOUTS} --steps 1024",
+    "a2c, counts": f"explore {POLE} --learner a2c --reward counts --normalize-reward {ROLLOUTS} --steps 2048",
+    "recurrentppo, icm": f"explore {PENDULUM} --learner recurrentppo --reward icm {ROLLOUTS} --learner.n-epochs 2 --steps 512",
+    "maskableppo, disagreement": f"explore {MASKED} --learner maskableppo --reward disagreement {ROLLOUTS} --steps 1024",
+    "sac, disagreement": f"explore {PENDULUM} --learner sac --reward disagreement --update-every 50 {REPLAY} --steps 200",
+    "td3, state-entropy": f"explore {PENDULUM} --learner td3 --reward state-entropy --update-every 50 --noise pink {REPLAY} --steps 200",
+    "tqc, prediction-error": f"explore {PENDULUM} --learner tqc --reward prediction-error --normalize-obs {REPLAY} --steps 200",
+    "crossq, rnd": f"explore {PENDULUM} --learner crossq --reward rnd --update-every 50 {REPLAY} --steps 200",
+    "ddpg, counts": f"explore {PENDULUM} --learner ddpg --reward counts --n-envs 2 {REPLAY} --steps 300",
+    "dqn, vime": f"explore {POLE} --learner dqn --reward vime --update-every 50 {REPLAY} --steps 300",
+    "qrdqn, icm": f"explore {POLE} --learner qrdqn --reward icm --learner.n-steps 3 {REPLAY} --steps 300",
+    "ppo, gail": f"imitate {DEMOS} --learner ppo --reward gail --n-envs 2 --clone 20 --critic-warmup 200 {ROLLOUTS} --steps 1024",
+    "ppo, airl": f"imitate {DEMOS} --learner ppo --reward airl --n-envs 2 --subproc --clone 0 {ROLLOUTS} --steps 1024",
+    "ppo, constant": f"imitate {DEMOS} --learner ppo --reward constant --n-envs 1 {ROLLOUTS} --steps 1024",
+    "sac, gaifo": f"imitate {DEMOS} --learner sac --reward gaifo --update-every 50 {REPLAY} --steps 200",
+    "td3, vail": f"imitate {DEMOS} --learner td3 --reward vail --update-every 50 {REPLAY} --steps 200",
+    "sac, sqil": f"imitate {DEMOS} --learner sac --reward sqil {REPLAY} --steps 200",
+    "ppo, dream": f"dream --learner ppo --dream-every 64 --dreamed-steps 400 {DREAM} {ROLLOUTS} --learner.batch-size 32 --steps 640",
+    "sac, dream": f"dream --learner sac --dream-every 50 --dreamed-steps 64 --world bayesian --fit-steps 20 {REPLAY} --steps 320",
+    "ppo, encoder": f"explore --env genrl/PixelPendulum-v0 --encoder EYES --learner ppo --reward rnd --past-actions {ROLLOUTS} --steps 320",
+    "vae": f"{GENERATE} --model vae --epochs 20",
+    "pixelcnn": f"{GENERATE} --model pixelcnn --model.width 8 --model.depth 1 --epochs 8",
+    "vq-vae": f"{GENERATE} --model vq-vae --model.width 8 --model.depth 1 --model.heads 1 --epochs 12",
+    "gan": f"{GENERATE} --model gan --model.width 8 --epochs 12",
+    "diffusion": f"{GENERATE} --model diffusion --model.width 32 --model.steps 4 --epochs 4",
+    "realnvp": f"{GENERATE} --model realnvp --model.width 4 --epochs 6",
 }
+"""What is killed; a run saves after each rollout, step or epoch."""
 
 
-def start(words: list[str], resumed: bool, out: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-c", "import sys; from genrl.cli import main; sys.exit(main())"]
-    command += ["resume", str(out)] if resumed else [*words, "--out", str(out)]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment)
-
-
-def finish(process: subprocess.Popen[bytes]) -> None:
-    said, _ = process.communicate(timeout=600)
-    assert process.returncode == 0, said.decode()
+def test_every_learner_and_reward_is_killed() -> None:
+    learners, rewards = (set(kind) for kind in zip(*(name.split(", ") for name in RUNS if ", " in name), strict=True))
+    assert {part.name for part in LEARNERS.parts} == learners
+    assert {part.name for part in REWARDS.parts} == rewards - {"dream", "encoder"}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", list(RUNS))
+@pytest.mark.parametrize("name", RUNS)
 def test_a_run_that_is_killed_at_random_ends_as_one_that_is_not(name: str, tmp_path: Path) -> None:
-    words, rng = list(RUNS[name]), random.Random(name)
-    if words[0] == "generate":
-        words += ["--data", str(images(tmp_path / "images.npz"))]
-    begun = time.monotonic()
-    finish(start(words, False, tmp_path / "whole"))
-    seconds = time.monotonic() - begun
-    killed = tmp_path / "killed"
-    for _ in range(-(-KILLS // len(RUNS))):
-        process = start(words, (killed / "config.json").is_file(), killed)
-        try:
-            process.wait(rng.uniform(0.2, 0.9) * seconds)
-        except subprocess.TimeoutExpired:
-            process.kill()
-        process.communicate()
-    if not done(killed):
-        finish(start(words, (killed / "config.json").is_file(), killed))
-    assert_same_directory(tmp_path / "whole", killed)
+    words, rng = prepared(RUNS[name], tmp_path), random.Random(name)
+    begun, span = timed(words, tmp_path / "whole")
+    kills = attempts = 0
+    while kills < -(-KILLS // len(RUNS)):
+        attempts += 1
+        killed = tmp_path / f"killed{attempts}"
+        while not finished(words, killed, begun + rng.uniform(0, 0.6) * span):
+            kills += 1
+        assert_same_directory(tmp_path / "whole", killed)
+        assert attempts < 20, "this run ends before it can be killed"
+    tell(name, kills)
 
 
-def done(run: Path) -> bool:
-    """Whether nothing is left to do."""
-    process = start([], True, run)
-    said, _ = process.communicate(timeout=600)
-    return process.returncode == 0 or b"has all its" in said
+def prepared(command: str, folder: Path) -> list[str]:
+    """The words of a command, whose images or encoder are made in ``folder``."""
+    if "IMAGES" in command:
+        made: Any = np.random.default_rng(0).integers(0, 256, (400, 8, 8), dtype=np.uint8)
+        np.savez(folder / "images.npz", images=made)
+    if "EYES" in command:
+        from tests.runs.test_eyes import saved
+
+        saved(folder / "eyes")
+    return [{"IMAGES": str(folder / "images.npz"), "EYES": str(folder / "eyes")}.get(word, word) for word in command.split()]
 
 
-def images(path: Path) -> Path:
-    """A few hundred small images."""
-    import numpy as np
+def start(words: list[str], out: Path) -> subprocess.Popen[bytes]:
+    """A run in ``out``, or the rest of the one that is there."""
+    own = ["--imports", "tests.runs.tiny"] if any("tests.runs.tiny" in word for word in words) else []
+    words = ["resume", str(out), *own] if (out / "config.json").is_file() else [*words, "--out", str(out)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", "import sys; from genrl.cli import main; sys.exit(main())", *words]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment)
 
-    made: Any = np.random.default_rng(0).integers(0, 256, (400, 28, 28), dtype=np.uint8)
-    np.savez(path, images=made)
-    return path
+
+def timed(words: list[str], out: Path) -> tuple[float, float]:
+    """Run to the end; seconds until the run directory was there, and from then on."""
+    begin, begun = time.monotonic(), None
+    process = start(words, out)
+    while process.poll() is None:
+        if begun is None and (out / "config.json").is_file():
+            begun = time.monotonic()
+        time.sleep(0.01)
+    assert process.returncode == 0, ((process.stdout and process.stdout.read()) or b"").decode()
+    assert begun is not None
+    return begun - begin, time.monotonic() - begun
+
+
+def finished(words: list[str], out: Path, seconds: float) -> bool:
+    """Let a run go on, and kill it after so many seconds; whether it ended before."""
+    process = start(words, out)
+    try:
+        said, _ = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        said, _ = process.communicate()
+    if process.returncode == -9:
+        return False
+    assert process.returncode == 0 or b"has all its" in said, said.decode()  # killed between its last write and its end
+    return True
+
+
+def tell(name: str, kills: int) -> None:
+    if path := os.environ.get("GENRL_KILLS_RESULT"):
+        known = json.loads(Path(path).read_text()) if Path(path).is_file() else {}
+        write_whole(path, (json.dumps(known | {name: {"kills": kills, "equal": True}}, indent=1) + "\n").encode())

@@ -73,6 +73,30 @@ class Breaks(gymnasium.Env[np.ndarray, np.ndarray]):
 gymnasium.register("tests/Breaks-v0", entry_point=Breaks)
 
 
+class Masked(gymnasium.Env[np.ndarray, np.int64]):
+    """A walk on 0 to 9 by -1, 0 or 1, paid by its place; the walls mask what would leave."""
+
+    observation_space = spaces.Box(0, 9, (1,), np.float32)
+    action_space = spaces.Discrete(3)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.place, self.steps = int(self.np_random.integers(10)), 0
+        return np.array([self.place], np.float32), {}
+
+    def step(self, action: np.int64) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        assert self.action_masks()[action]
+        self.place, self.steps = self.place + int(action) - 1, self.steps + 1
+        return np.array([self.place], np.float32), self.place / 9, False, self.steps == 30, {}
+
+    def action_masks(self) -> np.ndarray:
+        """The moves that stay on the board."""
+        return np.array([self.place > 0, True, self.place < 9])
+
+
+gymnasium.register("tests/Masked-v0", entry_point=Masked)
+
+
 def config(out: Path, learner: str = "ppo", **changes: Any) -> ExploreConfig:
     """256 steps of Pendulum-v1, unless told otherwise."""
     values: dict[str, Any] = {
