@@ -23,9 +23,11 @@ class SparseMountainCarEnv(Continuous_MountainCarEnv):
     Args:
         goal_position: in (-0.4, 0.6): outside of the start's range, inside of the track.
         goal_velocity: the least velocity at the goal, in [-0.07, 0.07].
+        power: velocity that a full force adds in one step, in (0, 0.0025), where gravity's most is 0.0025. With a third of Gymnasium's
+            0.0015, no noise that ``genrl screen`` has reaches the goal.
 
     Raises:
-        ValueError: a goal outside of its range.
+        ValueError: a goal or power outside of its range.
 
     References:
         Houthooft et al., VIME: Variational Information Maximizing Exploration, 2016, arXiv:1605.09674.
@@ -36,9 +38,12 @@ class SparseMountainCarEnv(Continuous_MountainCarEnv):
     observation_names = ("position", "velocity")
     coverage_names = ("position", "velocity")
 
-    def __init__(self, render_mode: str | None = None, goal_position: float = 0.45, goal_velocity: float = 0.0):
+    def __init__(
+        self, render_mode: str | None = None, goal_position: float = 0.45, goal_velocity: float = 0.0, power: float = 0.0015
+    ) -> None:
         super().__init__(render_mode, number("goal_velocity", goal_velocity, -0.07, 0.07, "per step"))
         self.goal_position = number("goal_position", goal_position, -0.4, 0.6)
+        self.power = number("power", power, 0.0, 0.0025, "per step")
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
         obs, _, terminated, truncated, info = super().step(action)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.distributions import Independent, Normal
 from torch.nn import functional as F
 
-__all__ = ["BayesianNetwork", "Layer", "information_gain"]
+__all__ = ["BayesianNetwork", "Layer", "expected_information_gain", "information_gain"]
 
 Layer = tuple[Tensor, Tensor, Tensor, Tensor]
 """Posterior of one layer: ``(weight_mean [in, out], weight_rho [in, out], bias_mean [out], bias_rho [out])``; σ = softplus(ρ)."""
@@ -137,6 +137,43 @@ def information_gain(
             gain += sweep.delta.mean(0).square() @ bias_var + 0.5 * (sweep.tau.mean(0).square() @ bias_var.square())
         parts.append(gain)
     return 0.5 * step_size**2 * torch.cat(parts)
+
+
+@torch.no_grad()
+def expected_information_gain(layers: Sequence[Layer], inputs: Tensor, noise: Sequence[Tensor], likelihood_std: float | Tensor) -> Tensor:
+    r"""Information that an outcome is expected to give about the weights, before it is seen.
+
+    .. math:: I(y; \theta \mid x) \approx \tfrac12 \sum_j \log\left(1 + v_j(x) / s_j^2\right),
+
+    v_j the variance of output j under the posterior and s_j the likelihood's standard deviation. For one linear layer it is exact; with
+    hidden layers the mean over weights is taken for Gaussian, and v_j is estimated from the noise draws by the law of total variance,
+    exactly in the last layer. The outcome itself does not enter, so no error of the model, and no noise that it can't predict, is paid.
+
+    Args:
+        layers, inputs, likelihood_std: as for :func:`information_gain`.
+        noise: a standard normal tensor ``[K, batch, out]`` for each layer, K ≥ 2; the last layer's is not used.
+
+    Returns:
+        ``[batch]``, nats.
+
+    References:
+        Houthooft, Chen, Duan, Schulman, De Turck, Abbeel, "VIME: Variational Information Maximizing Exploration", 2016,
+        arXiv:1605.09674, equations 2 to 4. MacKay, "Information-Based Objective Functions for Active Data Selection", 1992.
+
+    Example:
+        >>> layer = (torch.zeros(1, 1), torch.full((1, 1), 1.0).expm1().log(), torch.zeros(1), torch.full((1,), -100.0))  # σ_w = 1, σ_b = 0
+        >>> expected_information_gain([layer], torch.tensor([[3.0]]), [torch.zeros(2, 1, 1)], likelihood_std=1.0)  # ½ log(1 + 3²)
+        tensor([1.1513])
+    """
+    activation = inputs
+    for index, (weight_mean, weight_rho, bias_mean, bias_rho) in enumerate(layers):
+        variance = _affine(activation.square(), F.softplus(weight_rho).square(), F.softplus(bias_rho).square())
+        mean = _affine(activation, weight_mean, bias_mean)
+        if index + 1 < len(layers):
+            activation = torch.addcmul(mean, variance.sqrt(), noise[index]).relu()
+    if mean.dim() == 3:  # [sample, batch, out]
+        variance = variance.mean(0) + mean.var(0)
+    return 0.5 * (variance / torch.as_tensor(likelihood_std).square()).log1p().sum(-1)
 
 
 class BayesianNetwork(nn.Module):

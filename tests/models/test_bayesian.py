@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from genrl.models.bayesian import BayesianNetwork, Layer, information_gain
+from genrl.models.bayesian import BayesianNetwork, Layer, expected_information_gain, information_gain
 
 
 def float64_network(sizes: tuple[int, ...] = (5, 7, 6, 3), seed: int = 0) -> BayesianNetwork:
@@ -162,3 +163,41 @@ class TestBayesianNetwork:
         network = BayesianNetwork(3, 2, (8, 4))
         shapes = [tuple(tuple(tensor.shape) for tensor in layer) for layer in network.layers]
         assert shapes == [((i, o), (i, o), (o,), (o,)) for i, o in pairwise((3, 8, 4, 2))]
+
+
+class TestExpectedInformationGain:
+    def test_of_one_linear_layer_it_is_that_of_bayesian_regression(self):
+        """Weights (σ 1 and 2) and a bias (σ 3) on the input (1, 2) give the variance 1 + 16 + 9 = 26 to each output."""
+        std = torch.tensor([[1.0], [2.0]]).expand(2, 2).double()
+        rho, bias_rho = std.expm1().log(), torch.full((2,), 3.0).double().expm1().log()
+        layer = (torch.randn(2, 2).double(), rho, torch.randn(2).double(), bias_rho)
+        likelihood = torch.tensor([1.0, 2.0]).double()
+        gain = expected_information_gain([layer], torch.tensor([[1.0, 2.0]]).double(), [torch.zeros(2, 1, 2)], likelihood)
+        assert float(gain) == pytest.approx(0.5 * math.log(1 + 26) + 0.5 * math.log(1 + 26 / 4))
+
+    def test_with_a_hidden_layer_the_variance_is_that_of_networks_drawn_from_the_posterior(self):
+        network = BayesianNetwork(3, 2, (4,), likelihood_std=1.0, prior_std=0.5, initial_std=0.3).double()
+        generator = torch.Generator().manual_seed(0)
+        inputs = torch.randn(5, 3, generator=generator).double()
+        noise = [draws.double() for draws in network.noise(20_000, 5, generator)]
+        variance = network.predict(inputs, noise).var(0)
+        gain = expected_information_gain(network.layers, inputs, noise, 1.0)
+        torch.testing.assert_close(gain, 0.5 * variance.log1p().sum(1), rtol=0.03, atol=0.0)
+
+    def test_a_posterior_without_width_has_nothing_to_learn(self):
+        network = BayesianNetwork(3, 2, (4,), likelihood_std=0.1, initial_std=1e-6)
+        gain = expected_information_gain(network.layers, torch.randn(5, 3), network.noise(10, 5), 0.1)
+        assert float(gain.max()) < 1e-6
+
+    def test_it_falls_where_the_network_was_fitted(self):
+        torch.manual_seed(0)
+        generator = torch.Generator().manual_seed(0)
+        network = BayesianNetwork(2, 1, (32,), likelihood_std=0.1, initial_std=0.13)
+        seen = torch.randn(512, 2, generator=generator) * torch.tensor([1.0, 0.1])
+        optimizer = torch.optim.Adam(network.parameters(), 3e-3)
+        before = expected_information_gain(network.layers, seen, network.noise(10, 512, generator), 0.1).mean()
+        network.fit(optimizer, [(seen, seen.sum(1, keepdim=True))] * 300, 1, 1e-3, generator)
+        after = expected_information_gain(network.layers, seen, network.noise(10, 512, generator), 0.1).mean()
+        away = expected_information_gain(network.layers, seen.flip(1), network.noise(10, 512, generator), 0.1).mean()
+        assert after < 0.6 * before
+        assert away > 1.1 * after

@@ -28,14 +28,14 @@ def linear(seed: int, n: int, kind: str) -> Transitions:
 @pytest.mark.parametrize(
     ("reward", "kind", "seed", "kwargs", "recorded"),
     [
-        (VIME, "box", 1, {}, [941.198, 286.022, 490.86, 0.691508, 0.00591693]),
-        (VIME, "discrete", 2, {}, [1128.61, 366.714, 592.891, 0.677393, 0.00438838]),
+        (VIME, "box", 1, {"gain": "realised"}, [941.198, 286.022, 490.86, 0.691508, 0.00591693]),
+        (VIME, "discrete", 2, {"gain": "realised"}, [1128.61, 366.714, 592.891, 0.677393, 0.00438838]),
         (VIME, "box", 1, {"preset": "released", "n_updates": 40}, [1097.2, 223.345, 631.901, 10.5719, 111.894]),
         (
             VIME,
             "box",
             1,
-            {"hidden": (16, 8), "learn_likelihood": False, "fan_in": False, "n_draws": 3},
+            {"gain": "realised", "hidden": (16, 8), "learn_likelihood": False, "fan_in": False, "n_draws": 3},
             [594.632, 94.0792, 795.055, 33863.8, 4.37462],
         ),
         (Disagreement, "box", 1, {}, [208.907, 27.0969, 0.368232]),

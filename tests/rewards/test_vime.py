@@ -68,7 +68,7 @@ class TestBonus:
         assert float(trained(2)(linear_dynamics(200, seed=5)).median()) == pytest.approx(1.0)
 
     def test_it_is_the_networks_information_gain_of_normalised_transitions(self):
-        vime = trained(2)
+        vime = trained(2, gain="realised")
         batch = linear_dynamics(50, seed=3)
         state = vime.generator.get_state()
         gain = vime.information_gain(batch)
@@ -79,6 +79,31 @@ class TestBonus:
         noise = vime.network.noise(10, 50, vime.generator)
         expected = information_gain(vime.network.layers, inputs, (batch.next_obs - mean) / std, noise, vime.network.likelihood_std, 0.01)
         torch.testing.assert_close(gain, expected)
+
+    def test_by_default_it_knows_nothing_of_the_outcome(self):
+        batch, vime = linear_dynamics(50, seed=3), trained(2)
+        elsewhere = batch._replace(next_obs=100 * batch.next_obs)
+        state = vime.generator.get_state()
+        first = vime.information_gain(batch)
+        vime.generator.set_state(state)
+        assert torch.equal(first, vime.information_gain(elsewhere))
+        realised = trained(2, gain="realised")
+        assert realised.information_gain(elsewhere).mean() > 10 * realised.information_gain(batch).mean()
+
+    def test_noise_that_is_predicted_to_be_noise_earns_no_more_than_what_is_known(self):
+        """Rows with an action above 0 end in noise, in one of three dimensions; the others are linear."""
+        batch = linear_dynamics(4000, seed=0)
+        noise = torch.randn(4000, generator=torch.Generator().manual_seed(1)) * (batch.action[:, 0] > 0)
+        noisy = batch._replace(next_obs=torch.cat([batch.next_obs[:, :2], noise[:, None]], 1))
+        share = {}
+        for gain in ("expected", "realised"):
+            vime, pool = VIME(OBS, ACTION, gain=gain), pool_of(noisy)
+            for _ in range(20):
+                vime.update(pool)
+            paid = vime(noisy)
+            share[gain] = float(paid[noisy.action[:, 0] > 0].mean() / paid[noisy.action[:, 0] <= 0].mean())
+        assert share["expected"] < 1.2
+        assert share["realised"] > 1.5
 
     @pytest.mark.parametrize("preset", ["calibrated", "released"])
     def test_what_was_never_seen_is_worth_more(self, preset):
@@ -174,7 +199,8 @@ class TestArguments:
         ("keywords", "message"),
         [
             ({"preset": "paper"}, "use 'calibrated' or 'released'"),
-            ({"n_draws": 0}, "VIME needs n_draws to be above 0 and finite, but was given 0; type n_draws=10 for the default"),
+            ({"n_draws": 1}, "VIME needs n_draws to be at least 2, but was given 1; type n_draws=10 for the default"),
+            ({"gain": "hoped"}, "use 'expected' or 'realised'"),
             ({"step_size": 0.0}, "step_size to be above 0"),
             ({"learning_rate": float("inf")}, "learning_rate to be above 0 and finite"),
             ({"kl_weight": float("nan")}, "kl_weight to be above 0"),
