@@ -79,8 +79,9 @@ CALIBRATED = VIMEPreset(
 )
 """Settings under which the network learns the dynamics: a likelihood as narrow as the errors, and a start that is not all noise.
 
-Then the posterior is soon so narrow that the realised gain is the standardised squared error and little else (rank correlation 0.94 on the
-sparse half cheetah after 40,000 steps): what the network can't fit is paid for ever. So the expected gain is paid, in which errors have no part.
+Then the posterior is soon so narrow that the realised gain is the standardised squared error and little else (rank correlation 0.94 on
+the sparse half cheetah after 40,000 steps): what the network can't fit is paid for ever. So the expected gain is paid, in which errors
+have no part.
 """
 
 

@@ -42,3 +42,13 @@ def test_is_solved_by_pushing_along_the_velocity():
         n_steps += 1
         assert not truncated
     assert reward == 1.0 and n_steps < 200
+
+
+def test_a_full_force_adds_its_power_to_the_velocity():
+    """On the same place, with and without the throttle; gravity is the same."""
+    velocity = {}
+    for force in (0.0, 1.0):
+        env = gymnasium.make("genrl/SparseMountainCar-v0", power=0.0004)
+        env.reset(seed=0)
+        velocity[force] = float(env.step(np.array([force], dtype=np.float32))[0][1])
+    assert velocity[1.0] - velocity[0.0] == pytest.approx(0.0004, rel=1e-3)

@@ -139,6 +139,7 @@ class TestRegistration:
     ("task_id", "keywords", "message"),
     [
         ("SparseMountainCar", {"goal_position": 0.7}, r"goal_position must be a number in \(-0.4, 0.6\), got 0.7"),
+        ("SparseMountainCar", {"power": 0.0}, r"power must be a number in \(0, 0.0025\) per step"),
         ("SparseMountainCar", {"goal_velocity": 1}, r"goal_velocity must be a number in \(-0.07, 0.07\)"),
         ("SparseCartpoleSwingup", {"threshold": 1.0}, r"threshold must be a number in \(-1, 1\)"),
         ("CartpoleSwingupSparse", {"action_cost": -0.1}, r"action_cost must be a number in \[0, inf\) reward per frame, got -0.1"),
