@@ -13,6 +13,7 @@ from genrl.rewards.prediction_error import PredictionError
 from genrl.rewards.rnd import RND
 from genrl.rewards.sqil import SQIL, Constant
 from genrl.rewards.state_entropy import StateEntropy
+from genrl.rewards.transport import PWIL
 from genrl.rewards.vail import VAIL
 from genrl.rewards.vime import VIME, VIMEPreset
 from genrl.transitions import Transitions
@@ -21,6 +22,7 @@ __all__ = [
     "AIRL",
     "GAIL",
     "ICM",
+    "PWIL",
     "RND",
     "SQIL",
     "VAIL",

@@ -181,7 +181,10 @@ class RewardCallback(PluggedCallback):
 
     def _on_rollout_end(self) -> None:
         # Off-policy the step's row is stored only after `on_step`.
-        if self._plugged is None or self._replay is None or self._replay.unseen * self._replay.buffer.n_envs < self.update_every:
+        if self._plugged is None or self._replay is None:
+            return
+        self._replay.score_once(self._score_new)
+        if self._replay.unseen * self._replay.buffer.n_envs < self.update_every:
             return
         bonus = self._learn_and_score(self._replay.latest, self._replay)
         self.last_bonus = bonus.reshape(-1, self._replay.buffer.n_envs)
@@ -198,10 +201,17 @@ class RewardCallback(PluggedCallback):
     def _memory_of_replay(self, model: OffPolicyAlgorithm, raw: RawObservations) -> ReplayMemory:
         """The learner's replay buffer; what is known of its rows from a learn before, or from a saved state, stays known."""
         memory = ReplayMemory(model, raw, self._generator, self.reward.floats)
+        if self.reward.scored_once:
+            memory.once = np.zeros((memory.buffer.buffer_size, memory.buffer.n_envs), dtype=np.float32)
         if self._restored is not None:
             memory.load_state_dict(self._restored)
         elif self._replay is not None and self._replay.buffer is memory.buffer:
             memory.load_state_dict(self._replay.state_dict())
+        elif self.reward.scored_once and memory.buffer.size():
+            raise ValueError(
+                f"{type(self.reward).__name__} scores a transition when it is made, but the replay buffer holds {len(memory):,} that it "
+                "has not seen; begin with an empty buffer"
+            )
         self._restored = None
         return memory
 
@@ -222,6 +232,8 @@ class RewardCallback(PluggedCallback):
 
     def _score_cells(self, rows: np.ndarray, envs: np.ndarray) -> np.ndarray:
         assert self._replay is not None
+        if self._replay.once is not None:
+            return self.weight * self._replay.once[rows, envs]
         self.reward.eval()
         steps = self.num_timesteps - self._replay.age(rows) * self._replay.buffer.n_envs
         return self.weight * self._score(self._replay.cells(rows, envs), envs, steps)
@@ -234,6 +246,7 @@ class RewardCallback(PluggedCallback):
 
     def _learn_and_score(self, latest: Transitions, memory: Memory) -> np.ndarray:
         """Score new transitions and update the reward, in the order that it asks for."""
+        once = self._replay.once[self._replay.latest_cells] if self._replay is not None and self._replay.once is not None else None
         self._warn_of_lost_differences(latest.obs)
         self.reward.train()
         n_envs = self.model.n_envs
@@ -243,11 +256,17 @@ class RewardCallback(PluggedCallback):
             metrics = self.reward.update(memory)
             bonus = self._score(latest, envs, steps)
         else:
-            bonus = self._score(latest, envs, steps)
+            bonus = self._score(latest, envs, steps) if once is None else once
             metrics = self.reward.update(memory)
         for key, value in {"bonus_mean": bonus.mean(), "bonus_std": bonus.std(), "bonus_max": bonus.max(), **metrics}.items():
             self.logger.record(f"{self.name}/{key}", float(value))
         return bonus
+
+    def _score_new(self, latest: Transitions) -> np.ndarray:
+        """Score what was just stored, by a reward that scores once."""
+        n_envs, n_steps = self.model.n_envs, latest.batch_size // self.model.n_envs
+        self.reward.train()
+        return self._score(latest, np.tile(np.arange(n_envs), n_steps), np.full(latest.batch_size, self.num_timesteps))
 
     def _warn_of_lost_differences(self, obs: Tensor) -> None:
         """Once, at the first transitions: what float32 has lost before the reward could centre it, nobody can give back."""

@@ -67,6 +67,8 @@ def hyperparameters(cls: type) -> dict[str, Hyperparameter]:
     return found | _of_policy(cls)
 
 
+_ACTIVATION = Literal["tanh", "relu", "elu", "silu", "normed-relu"]
+
 _POLICY = (
     Hyperparameter("log_std_init", float | None, None, "logarithm of the std of actions at the start; by default the policy's own"),
     Hyperparameter("ortho_init", bool | None, None, "begin with orthogonal weights; by default what the policy does"),
@@ -81,7 +83,9 @@ def _of_policy(cls: type) -> dict[str, Hyperparameter]:
     if "policy_kwargs" in names:
         found += [
             Hyperparameter("net_arch", tuple[int, ...] | None, None, "hidden layers of the policy and of the value, such as 64 64"),
-            Hyperparameter("activation", Literal["tanh", "relu", "elu", "silu"] | None, None, "activation of these networks"),
+            Hyperparameter(
+                "activation", _ACTIVATION | None, None, "activation of these networks; normed-relu has layer normalisation before it"
+            ),
         ]
         policy = inspect.signature(getattr(cls, "policy_aliases", {}).get("MlpPolicy", object)).parameters
         found += [item for item in _POLICY if item.name in policy]

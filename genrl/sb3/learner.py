@@ -18,11 +18,13 @@ from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvWrapper
 from torch import nn
+from torch.nn import functional as F
 
 from genrl.files import write_whole
 from genrl.reading import FileError, check_zip, open_appending, open_regular
 
 __all__ = [
+    "NormedReLU",
     "ProgressCSV",
     "RunLogger",
     "close",
@@ -106,13 +108,35 @@ def _abandon(env: SubprocVecEnv) -> None:
     env.closed = True
 
 
+class NormedReLU(nn.Module):
+    r"""The positive part of the standardised layer, :math:`\max(0, (x - \operatorname{mean} x) / \operatorname{std} x)`, over the units.
+
+    As a policy's ``activation_fn`` it keeps the values of an off-policy critic from running away on actions that no batch has, such as
+    beside demonstrations. It has no parameters, so that SB3 can make it without knowing the width of a layer.
+
+    References:
+        Ball et al., "Efficient Online Reinforcement Learning with Offline Data", 2023, arXiv:2302.02948.
+
+    Example:
+        >>> NormedReLU()(torch.tensor([[1.0, 3.0], [10.0, 30.0]])).round()
+        tensor([[0., 1.],
+                [0., 1.]])
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.relu(F.layer_norm(x, x.shape[-1:]))
+
+
+ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU, "elu": nn.ELU, "silu": nn.SiLU, "normed-relu": NormedReLU}
+
+
 def constructor_kwargs(values: dict[str, Any] | Any, action_space: spaces.Space[Any]) -> dict[str, Any]:
     """Keywords for a learner's constructor: the policy's as SB3's ``policy_kwargs``, ``action_noise`` and ``lin_X`` as SB3's objects."""
     kwargs = {name: _schedule(value) for name, value in dict(values).items()}
     net_arch, activation, noise = kwargs.pop("net_arch", None), kwargs.pop("activation", None), kwargs.pop("action_noise", None)
     policy = {
         "net_arch": list(net_arch) if net_arch is not None else None,
-        "activation_fn": {"tanh": nn.Tanh, "relu": nn.ReLU, "elu": nn.ELU, "silu": nn.SiLU}[activation] if activation else None,
+        "activation_fn": ACTIVATIONS[activation] if activation else None,
         "log_std_init": kwargs.pop("log_std_init", None),
         "ortho_init": kwargs.pop("ortho_init", None),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -66,12 +67,15 @@ class ReplayMemory:
         self.model, self.buffer, self.raw, self.generator, self.floats = model, model.replay_buffer, raw, generator, floats
         self.unseen = 0
         """Rows stored since the last update."""
+        self.once: np.ndarray | None = None
+        """Scores of rows that are scored when they are stored, ``(row, env)``; ``None`` where batches are scored when they are drawn."""
+        self._unscored = 0
         self._terminal: dict[int, dict[int, np.ndarray]] = {}
 
     def stored(self, row: int, infos: list[dict[str, Any]]) -> None:
         """A row is being written."""
         # off_policy_algorithm.py, _store_transition: a terminal observation under VecNormalize arrives clipped.
-        self.unseen += 1
+        self.unseen, self._unscored = self.unseen + 1, self._unscored + 1
         finished = {env: self.raw.terminal(env) for env in range(len(infos))}
         kept = {env: obs for env, obs in finished.items() if obs is not None}
         if kept:
@@ -84,12 +88,26 @@ class ReplayMemory:
         places = [(row, env) for row, kept in self._terminal.items() for env in kept]
         rows, envs = torch.tensor(places, dtype=torch.long).reshape(-1, 2).unbind(1)
         obs = [torch.as_tensor(obs) for kept in self._terminal.values() for obs in kept.values()]
-        return {"unseen": self.unseen, "rows": rows, "envs": envs, "terminal_obs": torch.stack(obs) if obs else torch.zeros(0)}
+        once = {} if self.once is None else {"once": torch.from_numpy(self.once[: self.buffer.size()].copy())}
+        return {"unseen": self.unseen, "rows": rows, "envs": envs, "terminal_obs": torch.stack(obs) if obs else torch.zeros(0), **once}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.unseen, self._terminal = state["unseen"], {}
         for row, env, obs in zip(state["rows"].tolist(), state["envs"].tolist(), state["terminal_obs"].numpy(), strict=True):
             self._terminal.setdefault(row, {})[env] = obs
+        if self.once is not None and "once" in state:
+            self.once[: len(state["once"])] = state["once"].numpy()
+
+    def score_once(self, score: Callable[[Transitions], np.ndarray]) -> None:
+        """Score the rows that were stored since the last call, oldest first.
+
+        Args:
+            score: from transitions to scores ``(batch,)``.
+        """
+        if self.once is not None and self._unscored:
+            rows, envs = self._newest(min(self._unscored, self.buffer.size()))
+            self.once[rows, envs] = score(self.cells(rows, envs))
+            self._unscored = 0
 
     def age(self, rows: np.ndarray) -> np.ndarray:
         """How many rows were written after each of ``rows``."""
@@ -109,10 +127,17 @@ class ReplayMemory:
     @property
     def latest(self) -> Transitions:
         """The rows stored since the last update, oldest first, all environments of a row together."""
-        n_rows = min(self.unseen, self.buffer.size())
+        return self.cells(*self.latest_cells)
+
+    @property
+    def latest_cells(self) -> tuple[np.ndarray, np.ndarray]:
+        """Rows and environments of ``latest``, ``(batch,)`` each."""
+        return self._newest(min(self.unseen, self.buffer.size()))
+
+    def _newest(self, n_rows: int) -> tuple[np.ndarray, np.ndarray]:
         newest = (self.buffer.pos - n_rows + np.arange(n_rows)) % self.buffer.buffer_size
         rows, envs = np.meshgrid(newest, np.arange(self.buffer.n_envs), indexing="ij")
-        return self.cells(rows.reshape(-1), envs.reshape(-1))
+        return rows.reshape(-1), envs.reshape(-1)
 
     def sample(self, batch_size: int) -> Transitions:
         cells = torch.randint(len(self), (batch_size,), generator=self.generator).numpy()

@@ -87,9 +87,9 @@ class TestRecord:
 
 
 class TestAnImitation:
-    @pytest.mark.parametrize("reward", ["gail", "gaifo", "airl", "vail", "constant"])
+    @pytest.mark.parametrize("reward", ["gail", "gaifo", "airl", "vail", "pwil", "constant"])
     def test_trains_with_every_reward(self, demos, tmp_path, reward):
-        kwargs = {} if reward == "constant" else {"updates": 2, "batch_size": 16}
+        kwargs = {} if reward in ("constant", "pwil") else {"updates": 2, "batch_size": 16}
         result = imitate(imitation(demos, tmp_path / "run", reward=reward, reward_kwargs=kwargs), quiet=True)
         assert (result["status"], result["steps"], result["env"]) == ("finished", 256, "Pendulum-v1")
 
@@ -121,12 +121,15 @@ class TestAnImitation:
         header = RunDirectory(tmp_path / "run").progress.read_text().splitlines()[0]
         assert "reward/held_out_accuracy" in header
 
-    @pytest.mark.parametrize("learner", ["ppo", "sac"])
-    def test_goes_on_after_a_stop_as_if_there_had_been_none(self, demos, tmp_path, learner, monkeypatch):
+    @pytest.mark.parametrize(("learner", "reward"), [("ppo", "gail"), ("sac", "gail"), ("ppo", "pwil"), ("sac", "pwil")])
+    def test_goes_on_after_a_stop_as_if_there_had_been_none(self, demos, tmp_path, learner, reward, monkeypatch):
         from tests.runs.test_rewind import StopAt, training_module
 
         mixing = {"expert_fraction": 0.5, "update_every": 50} if learner == "sac" else {}
-        cell = imitation(demos, tmp_path / "whole", learner, steps=512, critic_warmup=256, **mixing)
+        kwargs = {"beta": 0.01} if reward == "pwil" else {"updates": 2, "batch_size": 16}
+        cell = imitation(
+            demos, tmp_path / "whole", learner, steps=512, critic_warmup=256, reward=reward, reward_kwargs=kwargs, every=20, **mixing
+        )
         imitate(cell, quiet=True)
         StopAt.step = 300 if learner == "sac" else 202  # of the evaluation of the cloned policy too
         with monkeypatch.context() as patch:
