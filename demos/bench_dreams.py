@@ -3,7 +3,7 @@
     python demos/bench_dreams.py speed                                     # about two minutes
     python demos/bench_dreams.py inverted_pendulum --seeds 0 1 2           # PPO inside dreams; about a minute of one core a seed
     python demos/bench_dreams.py pendulum --seeds 0 1 2
-    python demos/bench_dreams.py pendulum_sac pendulum_sac_alone --seeds 0 # Imagination, and SAC with the same number of updates
+    python demos/bench_dreams.py pendulum_sac_alone pendulum_sac_imagination    # SAC, and SAC with Imagination: as many updates
 
 Seconds are those of the processor, of one torch thread, so that other work on the machine does not count. A seed that was measured
 before is kept.
@@ -30,6 +30,8 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecNormalize
 
+from genrl.models.dynamics import FitReport
+from genrl.transitions import Transitions
 from genrl.worlds import DreamVecEnv, Ensemble, Imagination, Practice, Record, measure_quality
 
 EPISODES = 10
@@ -39,7 +41,7 @@ PPO_TASKS: dict[str, dict[str, Any]] = {
         "env": "InvertedPendulum-v5",
         "target": 1000.0,
         "steps": 2500,
-        "practice": {"dreamed_steps": 200_000, "horizon": 40, "n_steps": 40},
+        "practice": {"dreamed_steps": 200_000, "horizon": 40, "n_steps": 40, "fit": {"max_steps": 500}},
         "ppo": {"gamma": 0.99, "policy_kwargs": {"log_std_init": -0.5}},
         "normalize": None,
     },
@@ -47,21 +49,37 @@ PPO_TASKS: dict[str, dict[str, Any]] = {
         "env": "Pendulum-v1",
         "target": -200.0,
         "steps": 3000,
-        "practice": {"dreamed_steps": 150_000, "horizon": 60},
+        "practice": {"dreamed_steps": 150_000, "horizon": 60, "fit": {"max_steps": 500}},
         "ppo": {"learning_rate": 1e-3, "gamma": 0.95},
         "normalize": {"norm_obs": False, "norm_reward": True, "gamma": 0.95},
     },
 }
+IMAGINED = {"share": 0.9, "every": 250, "start": 250, "branches": 5000, "fit": {"max_steps": 500}}
 SAC_TASKS: dict[str, dict[str, Any]] = {
-    "pendulum_sac": {
-        "env": "Pendulum-v1",
-        "target": -200.0,
-        "steps": 1500,
-        "updates": 5,
-        "imagination": {"share": 0.9, "every": 250, "start": 250, "fit": {"max_steps": 500}},
-    },
-    "pendulum_sac_alone": {"env": "Pendulum-v1", "target": -200.0, "steps": 1500, "updates": 5, "imagination": None},
+    f"pendulum_sac_{name}": {"env": "Pendulum-v1", "target": -200.0, "steps": 3000, "updates": 5, "world": name, "imagination": imagination}
+    for name, imagination in {
+        "alone": None,
+        "imagination": IMAGINED,
+        "shuffled": IMAGINED,
+        "untrained": IMAGINED,
+        "untrained_believed": IMAGINED | {"least_skill": None},
+    }.items()
 }
+
+
+class Untrained(Ensemble):
+    """A control: a model that is fitted once, for one step, and so has the units of the task and nothing else."""
+
+    def fit(self, transitions: Transitions, reward: torch.Tensor | None = None, **kwargs: Any) -> FitReport:
+        return super().fit(transitions, reward, max_steps=1)
+
+
+class Shuffled(Ensemble):
+    """A control: a model that is told the actions of other rows."""
+
+    def fit(self, transitions: Transitions, reward: torch.Tensor | None = None, **kwargs: Any) -> FitReport:
+        order = torch.randperm(transitions.batch_size, generator=self.generator)
+        return super().fit(transitions._replace(action=transitions.action[order]), reward, **kwargs)
 
 
 def ppo_in_dreams(task: dict[str, Any], seed: int) -> dict[str, Any]:
@@ -72,11 +90,32 @@ def ppo_in_dreams(task: dict[str, Any], seed: int) -> dict[str, Any]:
     world = Ensemble(learner.observation_space, learner.action_space, seed=seed)
     practice = Practice(world, seed=seed, **task["practice"])
     look = _Curve(task["env"], 500, task["target"], practice)
+    clock = _timed(world)
     learner.learn(task["steps"], callback=[practice, look])
     test = _episodes(learner, task["env"], 1000, seed)
     found = measure_quality(world, *test.transitions(), fitted=practice.record.transitions()[0])
     print(found.table(), flush=True)
-    return {"curve": look.curve, "quality": found.to_dict(), "dream": dict(practice.dream.counters), **_first(look.curve, task["target"])}
+    return {
+        "curve": look.curve,
+        "quality": found.to_dict(),
+        "dream": dict(practice.dream.counters),
+        **_first(look.curve, task["target"]),
+        "fit_share": sum(clock) / look.seconds,
+    }
+
+
+def _timed(world: Ensemble) -> list[float]:
+    """Processor seconds of each fit from now on."""
+    clock, fit = [], world.fit
+
+    def timed(*args: Any, **kwargs: Any) -> FitReport:
+        start = time.process_time()
+        report = fit(*args, **kwargs)
+        clock.append(time.process_time() - start)
+        return report
+
+    world.fit = timed  # type: ignore[method-assign]
+    return clock
 
 
 def _episodes(learner: PPO, env_id: str, steps: int, seed: int) -> Record:
@@ -103,13 +142,14 @@ def sac_with_imagination(task: dict[str, Any], seed: int) -> dict[str, Any]:
         seed=seed,
         device="cpu",
     )
-    look, callbacks = _Curve(task["env"], 250), []
+    look, callbacks, clock = _Curve(task["env"], 250), [], [0.0]
     if task["imagination"]:
-        callbacks.append(
-            Imagination(Ensemble(learner.observation_space, learner.action_space, seed=seed), seed=seed, **task["imagination"])
-        )
+        kind = {"shuffled": Shuffled, "untrained": Untrained, "untrained_believed": Untrained}.get(task["world"], Ensemble)
+        world = kind(learner.observation_space, learner.action_space, seed=seed, **({"learning_rate": 1e-9} if kind is Untrained else {}))
+        callbacks.append(Imagination(world, seed=seed, **task["imagination"]))
+        clock = _timed(world)
     learner.learn(task["steps"], callback=[*callbacks, look])
-    return {"curve": look.curve, **_first(look.curve, task["target"])}
+    return {"curve": look.curve, **_first(look.curve, task["target"]), "fit_share": sum(clock) / look.seconds}
 
 
 class _Curve(BaseCallback):
@@ -120,6 +160,11 @@ class _Curve(BaseCallback):
         self.env, self.every, self.target, self.practice = env, every, target, practice
         self.curve: list[dict[str, float]] = []
         self.start = time.process_time()
+
+    @property
+    def seconds(self) -> float:
+        """Processor seconds of the whole run, without the evaluations."""
+        return self.curve[-1]["cpu_seconds"]
 
     def _on_step(self) -> bool:
         return sum(point["return"] >= self.target for point in self.curve[-2:]) < 2
@@ -134,10 +179,14 @@ class _Curve(BaseCallback):
 
     def _evaluate(self) -> None:
         spent = time.process_time() - self.start
-        score, _ = evaluate_policy(self.model, gymnasium.make(self.env), EPISODES, warn=False)
+        began = time.process_time()
+        env = gymnasium.make(self.env)
+        env.reset(seed=30_000)  # and so the same starts for every policy
+        score, _ = evaluate_policy(self.model, env, EPISODES, warn=False)
         assert isinstance(score, float)
         self.curve.append({"real_steps": self.num_timesteps, "return": score, "cpu_seconds": spent})
         print(self.env, self.curve[-1], flush=True)
+        self.start += time.process_time() - began
 
 
 def _first(curve: list[dict[str, float]], target: float) -> dict[str, float | None]:

@@ -22,6 +22,7 @@ from genrl.models.dynamics import (
     Standardizer,
     TargetScale,
     check_rows,
+    skill,
 )
 from genrl.models.resampling import held_out
 from genrl.spaces import Space
@@ -169,8 +170,11 @@ class BayesianDynamics(Dynamics):
         check_every: int = 100,
         share_held_out: float = 0.1,
     ) -> FitReport:
-        """Learn from all transitions so far, starting from what is known already; arguments and errors as those of
-        :meth:`Ensemble.fit <genrl.models.ensemble.Ensemble.fit>`."""
+        """Learn from all transitions so far, starting from what is known already.
+
+        Arguments and errors are those of :meth:`Ensemble.fit <genrl.models.ensemble.Ensemble.fit>`, but that a fit may end before
+        ``max_steps``: after ``patience`` looks at the held-out rows, one every ``check_every`` steps, that found no improvement.
+        """
         check_rows(self, transitions, reward)
         held = held_out(transitions, share_held_out)
         others = [reward] * self.learns_reward + [transitions.terminated] * self.learns_ends
@@ -187,8 +191,10 @@ class BayesianDynamics(Dynamics):
             self.network.narrow_likelihood(self.network.squared_error(inputs[~held][:2048], targets[~held][:2048]), self.least_std)
             error = float(self.network.squared_error(inputs[held], targets[held]).mean()) if held.any() else torch.nan
             best, since = (error, 0) if error < 0.97 * best else (best, since + bool(held.any()))
-        kind = "delta" if self.target_scale.delta else "direct"
-        return FitReport(steps, loss, best if held.any() else torch.nan, int((~held).sum()), int(held.sum()), since >= patience, kind)
+        kind, tested = "delta" if self.target_scale.delta else "direct", transitions.rows(held)
+        self.calibrate_intervals(tested)
+        said = skill(self, tested, None if reward is None else reward[held])
+        return FitReport(steps, loss, best if held.any() else torch.nan, said, int((~held).sum()), int(held.sum()), kind)
 
     def _batches(self, inputs: Tensor, targets: Tensor, n: int, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         for _ in range(n):

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from genrl.errors import at_least, positive, require
 from genrl.models.dynamics import (
+    FEWEST_TO_CALIBRATE,
     Dynamics,
     EndFunction,
     FitReport,
@@ -22,6 +23,7 @@ from genrl.models.dynamics import (
     Standardizer,
     TargetScale,
     check_rows,
+    skill,
 )
 from genrl.models.nn import ensemble_mlp, gradient_step
 from genrl.models.resampling import bootstrap, held_out, row_hash, windows
@@ -32,6 +34,8 @@ __all__ = ["Ensemble"]
 
 HELD_OUT_MOST = 2000
 PROBE_STEPS = 300
+CHECK_EVERY = 50
+"""Gradient steps between two looks for NaN."""
 
 
 class Ensemble(Dynamics):
@@ -44,12 +48,16 @@ class Ensemble(Dynamics):
     actions, rewards and targets are standardised separately. The target is the change of the observation ("delta") or the next observation
     itself ("direct"); the first fit tries both and keeps the one whose mean is nearer on held-out stretches of up to ten steps.
 
+    Networks fitted to exact dynamics see their own errors as noise, and differ by the same errors. So after each fit, by the held-out rows,
+    the noise :math:`\sigma_m` is scaled to what the disagreement leaves of the squared error, and the intervals to what they cover
+    (:meth:`~genrl.models.dynamics.Dynamics.interval`).
+
     Args:
         observation_space, action_space, reward, seed: see :class:`~genrl.models.dynamics.Dynamics`.
         termination: whether ends of episodes are ``"learned"``, or there are ``"none"``; or a function of ``(obs, action, next_obs)``.
         members: number of networks.
         hidden: widths of the hidden layers of each network.
-        learning_rate: learning rate of AdamW.
+        learning_rate: learning rate of AdamW in the first half of a fit; in the second half it falls to 0.
         weight_decay: weight decay of AdamW.
         targets: ``"delta"``, ``"direct"``, or ``"auto"``, which chooses at the first fit.
 
@@ -69,6 +77,7 @@ class Ensemble(Dynamics):
     """
 
     fits: Tensor
+    noise_scale: Tensor
 
     def __init__(
         self,
@@ -77,7 +86,7 @@ class Ensemble(Dynamics):
         *,
         members: int = 7,
         hidden: Sequence[int] = (200, 200),
-        learning_rate: float = 1e-3,
+        learning_rate: float = 3e-3,
         weight_decay: float = 1e-5,
         targets: Literal["auto", "delta", "direct"] = "auto",
         reward: RewardFunction | Literal["learned"] = "learned",
@@ -98,6 +107,8 @@ class Ensemble(Dynamics):
         self.target_scale = TargetScale(self.obs_dim, self.outputs, delta=targets != "direct")
         self.register_buffer("ends_seen", torch.tensor(False))
         self.register_buffer("fits", torch.zeros((), dtype=torch.long))
+        self.register_buffer("noise_scale", torch.ones(self.outputs))
+        self.learning_rate = learning_rate
         sizes = [self.obs_dim + self.action_dim, *hidden, 2 * self.outputs + (termination == "learned")]
         with self.own_randomness():
             self.network = ensemble_mlp(members, sizes, nn.SiLU)
@@ -129,9 +140,7 @@ class Ensemble(Dynamics):
         reward: Tensor | None = None,
         *,
         max_steps: int = 2000,
-        batch_size: int = 256,
-        patience: int = 6,
-        check_every: int = 50,
+        batch_size: int = 128,
         share_held_out: float = 0.1,
     ) -> FitReport:
         """Learn from all transitions so far, starting from what is known already.
@@ -139,10 +148,8 @@ class Ensemble(Dynamics):
         Args:
             transitions: rows in the order of time, one environment after the other.
             reward: ``(batch,)``, in the environment's units; needed where the reward is learned.
-            max_steps: most gradient steps.
+            max_steps: gradient steps of the first fit; a later one starts from what is known and takes half as many.
             batch_size: rows per member and gradient step.
-            patience: checks of the held-out rows without an improvement after which the fit stops.
-            check_every: gradient steps between two checks.
             share_held_out: share of the rows that no member is fitted to.
 
         Raises:
@@ -153,13 +160,23 @@ class Ensemble(Dynamics):
         held = held_out(transitions, share_held_out)
         inputs, targets = self._rows_anew(transitions, reward, ~held)
         rows = _Rows(inputs, targets, transitions.terminated, held, bootstrap(row_hash(transitions), self.members), self.generator)
-        spent = 0
+        steps, spent = max_steps if self.fits == 0 else math.ceil(max_steps / 2), 0
         if self.targets == "auto" and self.fits == 0 and max_steps > 2 * PROBE_STEPS:
             rows, spent = self._choose_targets(rows, transitions, reward, held, batch_size)
-        steps, loss, best, early = self._descend(rows, max_steps - spent, batch_size, patience, check_every)
+        loss = self._descend(rows, steps - spent, batch_size)
         self.fits += 1
-        n_held = int(held.sum())
-        return FitReport(steps + spent, loss, best, len(held) - n_held, n_held, early, "delta" if self.target_scale.delta else "direct")
+        self._calibrate(rows)
+        tested = transitions.rows(held)
+        self.calibrate_intervals(tested)
+        return FitReport(
+            steps,
+            loss,
+            rows.held_out_loss(self),
+            skill(self, tested, None if reward is None else reward[held]),
+            int((~held).sum()),
+            int(held.sum()),
+            "delta" if self.target_scale.delta else "direct",
+        )
 
     def _choose_targets(
         self, rows: _Rows, transitions: Transitions, reward: Tensor | None, held: Tensor, batch_size: int
@@ -174,7 +191,7 @@ class Ensemble(Dynamics):
             self.target_scale.delta.fill_(delta)
             inputs, targets = self._rows_anew(transitions, reward, ~held)
             tried = rows.like(inputs, targets)
-            self._descend(tried, PROBE_STEPS, batch_size, PROBE_STEPS, PROBE_STEPS)
+            self._descend(tried, PROBE_STEPS, batch_size)
             results[delta] = self._open_loop_error(transitions, stretches), tried, deepcopy(self.state_dict())
         better = min(results, key=lambda delta: results[delta][0])
         self.load_state_dict(results[better][2])
@@ -190,28 +207,29 @@ class Ensemble(Dynamics):
             error += float(wrong.nan_to_num(torch.inf))
         return error
 
-    def _descend(self, rows: _Rows, max_steps: int, batch_size: int, patience: int, check_every: int) -> tuple[int, float, float, bool]:
-        """Gradient steps until the held-out likelihood stops rising; keeps the best parameters."""
-        best, kept, since, losses, step = math.inf, None, 0, torch.zeros(self.members), 0
-        for step, batch in enumerate(rows.batches(max_steps, batch_size), 1):
+    def _descend(self, rows: _Rows, steps: int, batch_size: int) -> float:
+        """Gradient steps, at a rate that falls to 0 in their second half; the loss of the last one."""
+        losses = torch.zeros(self.members)
+        for step, batch in enumerate(rows.batches(steps, batch_size), 1):
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.learning_rate * min(1.0, 2 * (1 - (step - 1) / steps))
             losses = self._losses(*batch)
             gradient_step(self.optimizer, losses.sum())
-            if step % check_every and step < max_steps:
-                continue
-            self._check_finite(losses, step)
-            held = rows.held_out_loss(self)
-            if math.isnan(held):
-                continue
-            if held < best - 0.01 * abs(best) or kept is None:
-                best, since, kept = held, 0, [parameter.detach().clone() for parameter in self.network.parameters()]
-            else:
-                since += 1
-            if since >= patience:
-                break
-        with torch.no_grad():
-            for parameter, value in zip(self.network.parameters(), kept or (), strict=kept is not None):
-                parameter.copy_(value)
-        return step, float(losses.detach().mean()), best if kept else math.nan, since >= patience
+            if step % CHECK_EVERY == 0 or step == steps:
+                self._check_finite(losses, step)
+        return float(losses.detach().mean())
+
+    @torch.no_grad()
+    def _calibrate(self, rows: _Rows) -> None:
+        """Scale the noise to what the members' disagreement leaves of the squared error of their mean, by the held-out rows."""
+        self.noise_scale.fill_(1.0)
+        if len(rows.held) < FEWEST_TO_CALIBRATE:
+            return
+        inputs, targets = rows.inputs[rows.held], rows.targets[rows.held]
+        means, log_std, _ = self._split(self.network(inputs.expand(self.members, *inputs.shape)))
+        mean = means.mean(0)
+        left = (mean - targets).square().mean(0) - (means - mean).square().mean((0, 1))
+        self.noise_scale.copy_((left.clamp_min(0) / log_std.exp().square().mean((0, 1))).sqrt())
 
     def _losses(self, inputs: Tensor, targets: Tensor, ends: Tensor, beta: float = 0.5) -> Tensor:
         r"""Negative log-likelihood per component, weighted by :math:`\sigma^{2\beta}`, plus that of the ends, ``(member,)``."""
@@ -231,7 +249,7 @@ class Ensemble(Dynamics):
 
     def _in_units(self, raw: Tensor, obs: Tensor) -> Prediction:
         mean, log_std, end = self._split(raw)
-        mean, std = self.target_scale.in_units(mean, log_std.exp(), obs)
+        mean, std = self.target_scale.in_units(mean, log_std.exp() * self.noise_scale, obs)
         reward = mean[..., -1] if self.outputs > self.obs_dim else torch.zeros_like(mean[..., 0])
         goes_on = torch.sigmoid(-end) if end is not None and self.ends_seen else torch.ones_like(reward)
         return Prediction(mean[..., : self.obs_dim], std[..., : self.obs_dim], reward, goes_on)

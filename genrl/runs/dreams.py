@@ -56,7 +56,7 @@ def world(setting: Setting) -> Plug | None:
         callback,
         check=callback.check,
         files=lambda: {"world.safetensors": model.state_dict()},
-        words=lambda: f"model error {callback.report.held_out_loss:.3g}" if callback.report else "",
+        words=lambda: f"model skill {callback.report.skill:.3g}" if callback.report else "",
     )
 
 

@@ -35,13 +35,17 @@ class Imagination(PluggedCallback):
     present policy acts in the model for ``horizon`` steps from each. The imagined transitions take the place of a share of each batch,
     where the rewards in force pay them as they pay real ones. The learner itself is untouched.
 
+    What is lent follows what the model can do: of the ``share``, as much as its :func:`~genrl.models.dynamics.skill` on held-out rows, and
+    nothing below ``least_skill``. Branches of several steps follow it by ``stop_quantile``.
+
     Args:
         dynamics: the model, made with the spaces of the task.
-        share: share of each batch that is imagined, in (0, 1).
+        share: largest share of each batch that is imagined, in (0, 1).
         every: environment steps from one fit to the next.
         start: environment steps before the first fit.
         branches: real states from which the policy dreams after each fit.
         horizon: steps of each branch; or ``(from, to, first, last)``, which grows evenly between two environment steps.
+        least_skill: skill below which nothing is lent; 0 is that of "all stays as it is", and ``None`` lends the whole share in any case.
         n_steps: imagined steps that each lent row sums up, at most the horizon; 1 lends single transitions.
         eta, stop_quantile, stop_scale: see :class:`~genrl.worlds.DreamVecEnv`.
         fit: keywords of the model's ``fit``, such as ``max_steps``.
@@ -74,6 +78,7 @@ class Imagination(PluggedCallback):
         start: int = 500,
         branches: int = 10_000,
         horizon: int | Schedule = 1,
+        least_skill: float | None = 0.5,
         n_steps: int = 1,
         eta: float = 0.0,
         stop_quantile: float | None = None,
@@ -89,12 +94,14 @@ class Imagination(PluggedCallback):
             Imagination,
             ("share", share, 0 < share < 1, "in (0, 1)"),
             ("horizon", horizon, least >= 1, "at least 1"),
+            ("least_skill", least_skill, least_skill is None or least_skill < 1, "below 1, the skill of the truth"),
             ("n_steps", n_steps, 1 <= n_steps <= least, "from 1 to the horizon"),
             *at_least(1, every=every, branches=branches, capacity=1 if capacity is None else capacity),
             *at_least(50, start=start),
         )
         self.dynamics, self.share, self.every, self.start, self.branches = dynamics, share, every, start, branches
         self.horizon, self.n_steps, self.capacity, self.name = horizon, n_steps, capacity, name
+        self.least_skill, self.trust = least_skill, 0.0
         self.fit, self.seed = dict(fit or {}), seed
         self.generator = torch.Generator().manual_seed(seed)
         self.dream = DreamVecEnv(dynamics, None, branches, 1, eta=eta, stop_quantile=stop_quantile, stop_scale=stop_scale, seed=seed)
@@ -128,6 +135,7 @@ class Imagination(PluggedCallback):
             "generator": self.generator.get_state(),
             "dream": self.dream.generator.get_state(),
             "fitted_at": self._fitted_at,
+            "trust": self.trust,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -135,7 +143,7 @@ class Imagination(PluggedCallback):
         self.dynamics.load_state_dict(state["dynamics"])
         self.generator.set_state(state["generator"])
         self.dream.generator.set_state(state["dream"])
-        self._fitted_at, rows = state["fitted_at"], state["rows"]
+        self._fitted_at, self.trust, rows = state["fitted_at"], state["trust"], state["rows"]
         self._pool = None if rows is None else Rows(Transitions(*rows[:4]), rows[4], rows[5] if len(rows) > 5 else None)
 
     def _part(self) -> LendingPart:
@@ -143,7 +151,8 @@ class Imagination(PluggedCallback):
         return LendingPart(self.name, self.share, self._draw)
 
     def _draw(self, n: int) -> Rows | None:
-        if self._pool is None:
+        n = round(n * self.trust)
+        if self._pool is None or n == 0:
             return None
         index = torch.randint(self._pool.batch_size, (n,), generator=self.generator)
         return _at(self._pool, index)
@@ -163,6 +172,7 @@ class Imagination(PluggedCallback):
         transitions, reward = stored(model)
         began = time.perf_counter()
         self.report = self.dynamics.fit(transitions, reward, **self.fit)
+        self.trust = self._trusted(self.report.skill)
         fitted = time.perf_counter()
         self.dream.horizon = self._horizon_now()
         self.dream.set_starts(transitions)
@@ -174,9 +184,23 @@ class Imagination(PluggedCallback):
         self._pool = rows
         spent = {"fit_seconds": fitted - began, "dream_seconds": time.perf_counter() - fitted}
         ended = {name: value - before[name] for name, value in self.dream.counters.items() if name != "steps"}
-        numbers = {"held_out_loss": self.report.held_out_loss, "fit_steps": self.report.steps, "rows": rows.batch_size, **spent, **ended}
+        numbers = {
+            "held_out_loss": self.report.held_out_loss,
+            "skill": self.report.skill,
+            "share": self.share * self.trust,
+            "fit_steps": self.report.steps,
+            "rows": rows.batch_size,
+            **spent,
+            **ended,
+        }
         for key, value in numbers.items():
             self.logger.record(f"{self.name}/{key}", value)
+
+    def _trusted(self, skill: float) -> float:
+        """Part of the share that is lent, in [0, 1]; an unknown skill, NaN, is none."""
+        if self.least_skill is None:
+            return 1.0
+        return float(np.clip(skill, 0, 1)) if skill >= self.least_skill else 0.0
 
     def _horizon_now(self) -> int:
         if isinstance(self.horizon, int):

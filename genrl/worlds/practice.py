@@ -177,7 +177,8 @@ class Practice(BaseCallback):
             model.policy.reset_noise(model.n_envs)  # type: ignore[operator]
         spent = {"fit_seconds": fitted - began, "dream_seconds": time.perf_counter() - fitted}
         counted = {name: value - before[name] for name, value in self.dream.counters.items()}
-        for key, value in {"held_out_loss": self.report.held_out_loss, "fit_steps": self.report.steps, **spent, **counted}.items():
+        said = {"held_out_loss": self.report.held_out_loss, "skill": self.report.skill, "fit_steps": self.report.steps}
+        for key, value in (said | spent | counted).items():
             self.logger.record(f"{self.name}/{key}", value)
 
     def _second(self, seed: int) -> Any:

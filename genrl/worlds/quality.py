@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from genrl.errors import require
-from genrl.models.dynamics import Dynamics, Prediction
+from genrl.models.dynamics import INTERVALS, Dynamics
 from genrl.models.resampling import windows
 from genrl.transitions import Transitions
 
@@ -19,8 +19,6 @@ __all__ = ["Quality", "auroc", "measure_quality"]
 
 HORIZONS = (1, 2, 5, 10, 20, 50)
 MOST_WINDOWS = 2000
-COVERAGES = {0.5: 0.674490, 0.9: 1.644854}
-"""Central probability of a normal distribution, and the standard deviations within which it lies."""
 
 Rollout = Callable[[Tensor, Tensor, Tensor, int], Tensor]
 """From the observations before and at the start, ``(window, obs)``, actions ``(window, time, …)`` and k to what comes after k steps."""
@@ -108,7 +106,7 @@ def measure_quality(
         {name: [float(each.mean()) for each in found] for name, found in errors.items()},
         [-1 if each.isnan().any() else int(each.argmax()) for each in errors["model"]],
         [float(each.max()) for each in errors["model"]],
-        _coverage(said, test.next_obs),
+        _coverage(dynamics, test),
         1 - float((paid - reward).square().mean()) / variance if variance > 0 else math.nan,
         auroc(1 - said.continuation.mean(0), test.terminated),
         test.batch_size,
@@ -138,11 +136,10 @@ def _errors(way: Rollout, test: Transitions, horizons: Sequence[int]) -> list[Te
     return found
 
 
-def _coverage(said: Prediction, next_obs: Tensor) -> dict[str, float]:
-    """Share of ``next_obs`` within the central intervals of a normal distribution with the members' joint mean and variance."""
-    mean = said.mean.mean(0)
-    spread = (said.std.square().mean(0) + (said.mean - mean).square().mean(0)).sqrt()
-    return {f"{share:.0%}": float(((next_obs - mean).abs() <= z * spread).double().mean()) for share, z in COVERAGES.items()}
+def _coverage(dynamics: Dynamics, test: Transitions) -> dict[str, float]:
+    """Share of the next observations within the central intervals of the model."""
+    mean, std = dynamics.interval(test.obs, test.action)
+    return {f"{share:.0%}": float(((test.next_obs - mean).abs() <= z * std).double().mean()) for share, z in INTERVALS.items()}
 
 
 def auroc(score: Tensor, label: Tensor) -> float:

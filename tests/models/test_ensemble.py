@@ -8,8 +8,11 @@ import pytest
 import torch
 from gymnasium import spaces
 
+from genrl.models import ensemble
+from genrl.models.dynamics import skill
 from genrl.models.ensemble import Ensemble, _Rows
 from genrl.transitions import Transitions
+from genrl.worlds import measure_quality
 from tests.worlds.analytic import BOX, OBS, LinearGaussian
 
 SMALL = {"members": 3, "hidden": (32,)}
@@ -28,6 +31,13 @@ def rows():
 def fitted(rows):
     model = world(targets="delta")
     return model, model.fit(*rows, max_steps=1500)
+
+
+class Still(LinearGaussian):
+    """Says that all stays as it is."""
+
+    def predict(self, obs, action):
+        return super().predict(obs, action)._replace(mean=obs[None])
 
 
 class TestFit:
@@ -53,25 +63,44 @@ class TestFit:
         model, report = fitted
         again = model.fit(*rows, max_steps=50)
         assert again.held_out_loss <= report.held_out_loss + 0.05
-        assert again.steps == 50
-
-    def test_it_stops_when_the_held_out_rows_get_no_better(self, rows):
-        report = world(targets="delta").fit(*rows, max_steps=100_000, patience=2, check_every=20)
-        assert report.stopped_early
-        assert report.steps < 20_000
+        assert again.steps == 25
 
     def test_the_cap_holds_also_where_both_targets_are_tried(self):
         obs = torch.randn(1001, 2, generator=torch.Generator().manual_seed(0)).cumsum(0)
         walk = Transitions(obs[:-1], torch.zeros(1000, 1), obs[1:], torch.zeros(1000, dtype=torch.bool))
         model = world()
-        assert model.fit(walk, torch.zeros(1000), max_steps=650, patience=100).steps == 650
+        assert model.fit(walk, torch.zeros(1000), max_steps=650).steps == 650
         assert int(model.optimizer.state[next(model.parameters())]["step"]) == 650  # of the chosen road, 300 of them to choose
 
-    def test_the_best_held_out_parameters_are_kept(self, rows):
-        stopped, best = world(targets="delta"), world(targets="delta")
-        report = stopped.fit(*rows, max_steps=100_000, patience=2, check_every=20)
-        best.fit(*rows, max_steps=report.steps - 40, patience=100, check_every=20)
-        assert all(torch.equal(a, b) for a, b in zip(stopped.parameters(), best.parameters(), strict=True))
+    def test_the_rate_falls_to_zero_in_the_second_half_and_starts_anew_in_the_next_fit(self, rows, monkeypatch):
+        rates = []
+        step = ensemble.gradient_step
+        monkeypatch.setattr(
+            ensemble, "gradient_step", lambda optimizer, loss: (rates.append(optimizer.param_groups[0]["lr"]), step(optimizer, loss))
+        )
+        model = world(targets="delta", learning_rate=1e-2)
+        model.fit(*rows, max_steps=8)
+        model.fit(*rows, max_steps=8)
+        np.testing.assert_allclose(rates, [1e-2] * 5 + [7.5e-3, 5e-3, 2.5e-3] + [1e-2] * 3 + [5e-3])
+
+    def test_intervals_and_noise_are_right_in_a_linear_gaussian_world(self, fitted):
+        """4,000 rows of 2 entries: the standard error of a share of 50 % is 0.6 %, that of 90 % is 0.3 %; the held-out 150 rows add 3 %."""
+        model, _ = fitted
+        test, reward = LinearGaussian(std=0.05).rows(4000, seed=7)
+        found = measure_quality(model, test, reward).coverage
+        assert found["50%"] == pytest.approx(0.5, abs=0.06)
+        assert found["90%"] == pytest.approx(0.9, abs=0.04)
+        assert float(model.predict(test.obs, test.action).std.detach().mean()) == pytest.approx(0.05, rel=0.1)
+
+    def test_intervals_are_right_and_the_noise_is_small_where_the_dynamics_are_exact(self):
+        model = world(members=5)
+        model.fit(*LinearGaussian().rows(1500), max_steps=500)
+        test, reward = LinearGaussian().rows(4000, seed=7)
+        found = measure_quality(model, test, reward).coverage
+        assert found["50%"] == pytest.approx(0.5, abs=0.12)
+        assert found["90%"] == pytest.approx(0.9, abs=0.06)
+        said = model.predict(test.obs, test.action)
+        assert said.std.square().mean() < said.mean.var(0, unbiased=False).mean()  # its errors are not taken for noise
 
     def test_no_member_is_fitted_to_a_held_out_row(self):
         held, counts = torch.tensor([True, False, False, True]), torch.tensor([[1, 2, 0, 3], [0, 1, 1, 1]])
@@ -167,6 +196,16 @@ class TestPredict:
         model.fit(transitions._replace(terminated=ends), reward, max_steps=1500)
         said = model.predict(transitions.obs, transitions.action).continuation.mean(0) < 0.5
         assert (said == ends).double().mean() > 0.97
+
+    def test_skill_is_one_for_the_truth_zero_for_persistence_and_the_lower_of_state_and_reward(self):
+        test, reward = LinearGaussian().rows(300)
+        exact = LinearGaussian()
+        assert skill(exact, test, reward) == pytest.approx(1.0)
+        assert skill(exact, test, reward.flip(0)) < 0.5
+        still = test._replace(next_obs=test.obs.clone())
+        still.next_obs[:, 0] += 1.0
+        assert skill(Still(std=0.0), still._replace(next_obs=still.next_obs)) == pytest.approx(0.0)
+        assert math.isnan(skill(exact, test.rows(slice(0))))
 
     def test_functions_take_the_place_of_what_is_learned(self):
         model = world(reward=lambda obs, action, next_obs: next_obs[:, 0], termination=lambda obs, action, next_obs: obs[:, 0] > 0)

@@ -26,10 +26,12 @@ WIDE = spaces.Box(-2.0, 3.0, (1,), np.float32)
 class Known(LinearGaussian):
     """The true dynamics of :class:`Task`: nothing to learn."""
 
+    skill = 1.0
+
     def fit(self, transitions: Any, reward: Any = None, **kwargs: Any) -> FitReport:
         self.fitted = getattr(self, "fitted", 0) + 1
         self.rows = transitions, reward
-        return FitReport(0, 0.0, 0.0, transitions.batch_size, 0, False, "delta")
+        return FitReport(0, 0.0, 0.0, self.skill, transitions.batch_size, 0, "delta")
 
 
 class Task(gymnasium.Env):
@@ -145,6 +147,37 @@ class TestRows:
             assert goes_on.double().mean() > 0.8
 
 
+class TestTrust:
+    @pytest.mark.parametrize(("skill", "lent"), [(1.0, 6), (0.75, 4), (0.49, 0), (-3.0, 0), (float("nan"), 0)])
+    def test_as_much_of_the_share_is_lent_as_the_models_skill_and_nothing_below_the_least(self, monkeypatch, skill, lent):
+        monkeypatch.setattr(Known, "skill", skill)
+        _, imagination, batches = imagine(learner())
+        imagined = {tuple(row) for row in imagination._pool.transitions.next_obs.tolist()}
+        for batch in batches:
+            assert len(batch.observations) == 8
+            assert sum(tuple(row) in imagined for row in batch.next_observations.tolist()) == lent
+
+    def test_on_request_a_model_without_skill_is_believed(self, monkeypatch):
+        monkeypatch.setattr(Known, "skill", -3.0)
+        _, imagination, batches = imagine(learner(), least_skill=None)
+        imagined = {tuple(row) for row in imagination._pool.transitions.next_obs.tolist()}
+        assert sum(tuple(row) in imagined for row in batches[-1].next_observations.tolist()) == 6
+
+    def test_a_model_that_was_never_fitted_has_no_skill(self):
+        model = learner()
+        world = Ensemble(model.observation_space, model.action_space, members=3, hidden=(32,), learning_rate=1e-12)
+        imagination = Imagination(world, start=300, branches=16, fit={"max_steps": 1})
+        model.learn(310, callback=imagination)
+        assert imagination.report.skill < 0.5
+        assert imagination.trust == 0
+
+    def test_it_comes_back_with_the_state(self):
+        _, imagination, _ = imagine(learner())
+        other = Imagination(known(learner()), start=50)
+        other.load_state_dict(imagination.state_dict())
+        assert other.trust == imagination.trust == 1.0
+
+
 class TestCycle:
     def test_it_fits_after_start_and_then_every_so_many_steps(self):
         _, imagination, _ = imagine(learner(), steps=120, every=30)
@@ -175,7 +208,9 @@ class TestCycle:
         def learned():
             model = learner()
             world = Ensemble(model.observation_space, model.action_space, members=2, hidden=(8,))
-            return model.learn(90, callback=Imagination(world, start=50, every=20, branches=16, fit={"max_steps": 5}, horizon=2))
+            return model.learn(
+                90, callback=Imagination(world, start=50, every=20, branches=16, fit={"max_steps": 5}, horizon=2, least_skill=None)
+            )
 
         first, second = learned(), learned()
         assert equal_parameters(first, second)
@@ -184,7 +219,7 @@ class TestCycle:
     def test_its_state_brings_back_model_rows_and_draws(self, tmp_path):
         model = learner()
         world = Ensemble(model.observation_space, model.action_space, members=2, hidden=(8,))
-        imagination = Imagination(world, start=50, branches=16, fit={"max_steps": 5})
+        imagination = Imagination(world, start=50, branches=16, fit={"max_steps": 5}, least_skill=None)
         model.learn(60, callback=imagination)
         save_state(tmp_path / "imagination.safetensors", imagination.state_dict())
         other = Imagination(Ensemble(model.observation_space, model.action_space, members=2, hidden=(8,), seed=9), branches=16)
@@ -216,6 +251,7 @@ class TestRefusals:
             ({"horizon": (0, 5, 1, 2)}, "horizon to be at least 1"),
             ({"share": 1.0}, "share to be in"),
             ({"n_steps": 3, "horizon": 2}, "n_steps to be from 1 to the horizon"),
+            ({"least_skill": 1.0}, "least_skill to be below 1"),
             ({"start": 10}, "start to be at least 50"),
         ],
     )
