@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -27,6 +28,9 @@ __all__ = [
     "FileError",
     "check_decoded",
     "check_zip",
+    "find_demonstrations",
+    "is_minari_id",
+    "minari_root",
     "open_appending",
     "open_arrays",
     "open_regular",
@@ -84,6 +88,27 @@ def open_appending(path: str | Path) -> BufferedWriter:
     except OSError as error:
         why = "it is a link" if Path(path).is_symlink() else error.strerror
         raise FileError(f"{path} can't be written ({why}); move it elsewhere") from error
+
+
+def minari_root() -> Path:
+    """The folder of Minari's data sets on this machine (minari/storage/datasets_root_dir.py)."""
+    return Path(os.environ.get("MINARI_DATASETS_PATH", Path.home() / ".minari" / "datasets")).resolve()
+
+
+def is_minari_id(path: Path) -> bool:
+    """Whether ``path`` could be the id of a Minari data set.
+
+    Example:
+        >>> is_minari_id(Path("D4RL/door/human-v2")), is_minari_id(Path("../door-v2"))
+        (True, False)
+    """
+    return re.fullmatch(r"([-\w]+/)*[-\w]+-v\d+", path.as_posix()) is not None
+
+
+def find_demonstrations(path: Path) -> Path:
+    """Where demonstrations are: ``path``, or if nothing is there the Minari data set of this id, if it is on this machine."""
+    installed = minari_root() / path if is_minari_id(path) else path
+    return installed if installed.is_dir() and not path.exists() else path
 
 
 def read_bytes(path: str | Path, most: int) -> bytes:

@@ -27,7 +27,7 @@ class Episode:
     actions: np.ndarray
     """``(T, *action_shape)``, as the environment executed them; discrete actions are integers ``(T,)``."""
     rewards: np.ndarray
-    """``(T,)``, the task's own rewards."""
+    """``(T,)``, the task's own rewards; all NaN if the file has none."""
     terminations: np.ndarray
     """Boolean ``(T,)``."""
     truncations: np.ndarray
@@ -38,8 +38,10 @@ class Episode:
     """The seed that ``reset`` was given."""
     last_successor: bool = True
     """False if the file does not store the observation after the last action."""
+    ordered: bool = True
+    """False if the file does not tell what followed an action: each step is a pair (s, a) by itself, and ``last_successor`` is false."""
     kept: np.ndarray | None = None
-    """Indices of the steps that are used, ascending, ``(n,)``; ``None`` uses every step whose successor is known."""
+    """Indices of the steps that are used, ascending, ``(n,)``; ``None`` uses every step whose successor is known, or every pair."""
 
     def __len__(self) -> int:
         """T, the number of recorded steps, used or not."""
@@ -47,8 +49,13 @@ class Episode:
 
     @property
     def steps(self) -> np.ndarray:
-        """Indices of the steps that are used, ``(n,)``; each has its true successor at the next index of ``observations``."""
-        return np.arange(len(self.observations) - 1) if self.kept is None else self.kept
+        """Indices of the steps that are used, ``(n,)``; if ``ordered``, the successor of each is at the next index of ``observations``."""
+        return np.arange(len(self.observations) - self.ordered) if self.kept is None else self.kept
+
+    @property
+    def has_rewards(self) -> bool:
+        """Whether the task's rewards are known."""
+        return not bool(np.isnan(self.rewards[0]))
 
     @property
     def terminated(self) -> bool:
@@ -86,7 +93,7 @@ def checked(episode: Episode, where: str) -> Episode:
     terminations, truncations = read_only(terminations.astype(bool)), read_only(truncations.astype(bool))
     if (early := np.flatnonzero((terminations | truncations)[:-1])).size:
         raise DemonstrationError(f"{where} ends at step {early[0]} of {steps} in terminations or truncations, but goes on; split it there")
-    kept = None if episode.kept is None else _indices(episode.kept, rows - 1, where)
+    kept = None if episode.kept is None else _indices(episode.kept, rows - episode.ordered, where)
     return replace(
         episode,
         observations=observations,
@@ -133,7 +140,8 @@ def _numbers(values: np.ndarray, name: str, where: str) -> np.ndarray:
     array = np.asarray(values)
     if array.ndim == 0 or array.dtype.kind not in "biuf":
         raise DemonstrationError(f"{where} has {name} of dtype {array.dtype} and shape {array.shape}; save them as rows of numbers")
-    if array.dtype.kind == "f":
+    unknown = name == "rewards" and array.dtype.kind == "f" and array.size > 0 and bool(np.isnan(array).all())
+    if array.dtype.kind == "f" and not unknown:
         largest = min(float(np.finfo(array.dtype).max), float(np.finfo(np.float32).max))  # tensors are float32, where 1e300 is infinite
         good = np.abs(array) <= largest
         if not good.all():

@@ -9,7 +9,7 @@ import h5py
 
 from genrl.data import _minari, _npz
 from genrl.data._episode import DemonstrationError, Episode
-from genrl.reading import FileError, open_regular
+from genrl.reading import FileError, find_demonstrations, is_minari_id, open_regular
 
 __all__ = ["read"]
 
@@ -21,8 +21,12 @@ def read(path: Path) -> tuple[list[Episode], dict[str, Any]]:
         FileNotFoundError: the path does not exist.
         DemonstrationError: the file is neither HDF5 nor npz, or it can't be read.
     """
+    path = find_demonstrations(path)
     if not path.exists():
-        raise FileNotFoundError(f"there are no demonstrations at {path}; give an HDF5 or npz file, or the folder of a Minari data set")
+        advice = f"; or get the data set by `minari download {path}`" if is_minari_id(path) else ""
+        raise FileNotFoundError(
+            f"there are no demonstrations at {path}; give an HDF5 or npz file, or the folder of a Minari data set{advice}"
+        )
     file = _minari.find_file(path) if path.is_dir() else path
     try:
         with open_regular(file) as opened:

@@ -1,10 +1,9 @@
-"""Flat layouts of other libraries: each field is one array in which the episodes follow each other."""
+"""Flat layouts: each field is one array in which the episodes follow each other, one row a step."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from itertools import pairwise
-from typing import NamedTuple
 
 import numpy as np
 
@@ -14,44 +13,64 @@ __all__ = ["from_arrays", "is_known"]
 
 Fields = Mapping[str, np.ndarray]
 
+SPELLINGS: dict[str, tuple[str, ...]] = {
+    "observations": ("observations", "obs", "observation", "states"),
+    "actions": ("actions", "acts", "action"),
+    "rewards": ("rewards", "rews", "reward"),
+    "next_observations": ("next_observations", "next_obs", "next_states"),
+    "terminations": ("terminations", "terminals", "terminated"),
+    "truncations": ("truncations", "timeouts", "truncated"),
+    "dones": ("dones", "done"),
+    "episode_starts": ("episode_starts",),
+}
+"""What each field is called: in Gymnasium's and Minari's words, D4RL's, Stable-Baselines 2's and the `imitation` library's."""
+_IMITATION = ("obs", "acts", "rews", "indices", "terminal")
+
 
 def is_known(names: Collection[str]) -> bool:
-    """Whether ``names`` contains every needed field of one of the layouts."""
-    return any(set(layout.needed) <= set(names) for layout in _LAYOUTS)
+    """Whether ``names`` has observations and actions."""
+    return all(set(SPELLINGS[field]) & set(names) for field in ("observations", "actions"))
 
 
 def from_arrays(where: str, names: Collection[str], read: Callable[[str], np.ndarray]) -> list[Episode]:
-    """Read the episodes by the first layout whose needed fields are all among ``names``; no other field is read.
+    """Read the episodes; no array is read that is no field.
 
     Raises:
-        DemonstrationError: no layout fits, or the fields contradict each other.
+        DemonstrationError: there are no observations or no actions, a field has two names, or the fields contradict each other.
     """
-    layout = next((layout for layout in _LAYOUTS if set(layout.needed) <= set(names)), None)
-    if layout is None:
-        known = "; ".join(f"{layout.name} ({', '.join(layout.needed)})" for layout in _LAYOUTS)
-        given = f"{where} has the keys {', '.join(names) or '(none)'}"
-        raise DemonstrationError(f"{given}, but genrl reads its own layout and {known}; rename them")
-    fields = {name: read(name) for name in (*layout.needed, *layout.optional) if name in names}
-    for name, values in fields.items():
-        if values.ndim == 0 or values.dtype.kind not in "biuf":
-            raise DemonstrationError(f"{where} has {name} of dtype {values.dtype} and shape {values.shape}; save it as an array of numbers")
-    return layout.episodes(where, fields)
+    if set(_IMITATION) <= set(names):
+        return _imitation(where, {name: _numbers(where, name, read(name)) for name in _IMITATION})
+    named = {field: [name for name in spellings if name in names] for field, spellings in SPELLINGS.items()}
+    if missing := [field for field in ("observations", "actions") if not named[field]]:
+        needed = " and ".join(f"{field} ({', '.join(SPELLINGS[field][1:])})" for field in missing)
+        raise DemonstrationError(f"{where} has the keys {', '.join(names) or '(none)'}, but needs {needed}; rename them")
+    if twice := next((found for found in named.values() if len(found) > 1), None):
+        raise DemonstrationError(f"{where} has both {' and '.join(twice)}, which mean the same; leave one out")
+    by_name = {found[0]: _numbers(where, found[0], read(found[0])) for found in named.values() if found}
+    if len({len(values) for values in by_name.values()}) > 1:
+        given = ", ".join(f"{len(values)} {name}" for name, values in by_name.items())
+        raise DemonstrationError(f"{where} has {given}, but needs as many of each; save it again")
+    return _flat(where, {field: by_name[found[0]] for field, found in named.items() if found})
 
 
-def _d4rl(where: str, fields: Fields) -> list[Episode]:
-    """Split at ``terminals`` and ``timeouts``; rows after the last of them are an unfinished episode.
+def _flat(where: str, fields: Fields) -> list[Episode]:
+    """Cut at the ends that are marked; rows after the last mark are an unfinished episode.
 
-    Without ``next_observations`` the last successor of every episode is unknown.
+    ``dones`` and ``episode_starts`` cut, but do not tell a termination from a time limit. Without any mark, ``next_observations`` show
+    where an episode ends; without those, the rows are single pairs.
     """
-    _same_length(where, fields)
-    obs, actions, rewards = fields["observations"], _actions(fields["actions"]), fields["rewards"]
-    terminations, truncations = fields["terminals"].astype(bool), fields["timeouts"].astype(bool)
-    following = fields.get("next_observations")
+    obs, actions = fields["observations"], _actions(fields["actions"])
+    steps, following = len(obs), fields.get("next_observations")
+    rewards = fields.get("rewards", np.full(steps, np.nan, np.float32))
+    terminations, truncations = (fields[name].astype(bool) if name in fields else np.zeros(steps, bool) for name in _ENDS)
+    cuts = _cuts(fields)
+    if cuts is None:
+        return [Episode(obs, actions, rewards, terminations, truncations, id=0, last_successor=False, ordered=False)] if steps else []
     episodes: list[Episode] = []
-    for k, s in enumerate(_episodes(np.flatnonzero(terminations | truncations) + 1, len(obs))):
-        rows = obs[s]
+    for k, (first, end) in enumerate(pairwise(np.unique([0, *cuts.tolist(), steps]).tolist())):
+        s, rows = slice(first, end), obs[first:end]
         if following is not None:
-            if not np.array_equal(following[s][:-1], rows[1:], equal_nan=rows.dtype.kind == "f"):
+            if not _follow(following[s][:-1], rows[1:]).all():
                 given = f"{where}, episode {k} has next_observations that are not the observations that follow"
                 raise DemonstrationError(f"{given}; mark where its episodes end in timeouts")
             rows = np.concatenate([rows, following[s][-1:]])
@@ -60,13 +79,25 @@ def _d4rl(where: str, fields: Fields) -> list[Episode]:
     return episodes
 
 
-def _stable_baselines(where: str, fields: Fields) -> list[Episode]:
-    """Split at ``episode_starts``. The layout stores neither the last successor of an episode nor whether a time limit ended it."""
-    _same_length(where, fields)
-    obs, actions, rewards = fields["obs"], _actions(fields["actions"]), fields["rewards"]
-    never = np.zeros(len(obs), dtype=bool)
-    cuts = _episodes(np.flatnonzero(fields["episode_starts"]), len(obs))
-    return [Episode(obs[s], actions[s], rewards[s], never[s], never[s], id=k, last_successor=False) for k, s in enumerate(cuts)]
+_ENDS = ("terminations", "truncations")
+
+
+def _cuts(fields: Fields) -> np.ndarray | None:
+    """First rows of the episodes but the first, as the fields mark them; ``None`` if nothing does."""
+    ends = [fields[name].astype(bool) for name in (*_ENDS, "dones") if name in fields]
+    starts = fields.get("episode_starts")
+    if not ends and starts is None:
+        if (following := fields.get("next_observations")) is None:
+            return None
+        ends = [np.append(~_follow(following[:-1], fields["observations"][1:]), False)]
+    marked = [np.flatnonzero(end.ravel()) + 1 for end in ends] + ([] if starts is None else [np.flatnonzero(starts)])
+    return np.concatenate(marked)
+
+
+def _follow(following: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Whether each row is what the one before says that follows, ``(n,)``."""
+    same: np.ndarray = (following == rows) | ((following != following) & (rows != rows))  # NaN is what differs from itself
+    return np.asarray(same.reshape(len(rows), -1).all(axis=1))
 
 
 def _imitation(where: str, fields: Fields) -> list[Episode]:
@@ -90,31 +121,12 @@ def _imitation(where: str, fields: Fields) -> list[Episode]:
     return episodes
 
 
-class _Layout(NamedTuple):
-    name: str
-    needed: tuple[str, ...]
-    optional: tuple[str, ...]
-    episodes: Callable[[str, Fields], list[Episode]]
-
-
-_LAYOUTS = (
-    _Layout("D4RL's", ("observations", "actions", "rewards", "terminals", "timeouts"), ("next_observations",), _d4rl),
-    _Layout("Stable-Baselines 2's", ("obs", "actions", "rewards", "episode_starts"), (), _stable_baselines),
-    _Layout("imitation's old one", ("obs", "acts", "rews", "indices", "terminal"), (), _imitation),
-)
-
-
-def _episodes(inner: np.ndarray, steps: int) -> list[slice]:
-    """The rows of each episode; ``inner`` holds the first row of every episode but the first."""
-    return [slice(first, end) for first, end in pairwise(np.unique([0, *inner.tolist(), steps]).tolist())]
+def _numbers(where: str, name: str, values: np.ndarray) -> np.ndarray:
+    if values.ndim == 0 or values.dtype.kind not in "biuf":
+        raise DemonstrationError(f"{where} has {name} of dtype {values.dtype} and shape {values.shape}; save it as an array of numbers")
+    return values
 
 
 def _actions(actions: np.ndarray) -> np.ndarray:
     """Reshape discrete actions to ``(T,)``, since some recorders store them as ``(T, 1)``."""
     return actions[:, 0] if actions.dtype.kind in "iu" and actions.shape[1:] == (1,) else actions
-
-
-def _same_length(where: str, fields: Fields) -> None:
-    if len({len(values) for values in fields.values()}) > 1:
-        given = ", ".join(f"{len(values)} {name}" for name, values in fields.items())
-        raise DemonstrationError(f"{where} has {given}, but needs as many of each; save it again")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,8 +15,9 @@ import numpy as np
 from genrl.data._episode import FIELDS, DemonstrationError, Episode, one_line
 from genrl.data._hdf5 import Bounded
 from genrl.data._layouts import from_arrays, is_known
+from genrl.data._robomimic import is_robomimic, read_robomimic
 from genrl.files import new_folder, write_whole
-from genrl.reading import FileError, parse_json, read_json
+from genrl.reading import FileError, minari_root, parse_json, read_json
 
 __all__ = ["MAIN_FILE", "check_folder", "file_content", "find_file", "read", "write_folder"]
 
@@ -47,7 +47,8 @@ def find_file(folder: Path) -> Path:
 def read(path: Path) -> tuple[list[Episode], dict[str, Any]]:
     """Read the episodes in the order of their ids, and the metadata as plain data, in which ``env_spec`` and the spaces are dictionaries.
 
-    The metadata are attributes of the file or, if it has none, the metadata.json beside it. Flat HDF5 files of D4RL are read, too.
+    The metadata are attributes of the file or, if it has none, the metadata.json beside it. Flat
+    HDF5 files such as D4RL's are read, too, and robomimic's.
 
     Raises:
         DemonstrationError: the file is truncated, has another layout or nested observations, or its metadata are not JSON.
@@ -60,6 +61,8 @@ def read(path: Path) -> tuple[list[Episode], dict[str, Any]]:
             groups = [bounded.member(file, name) for name in names if re.fullmatch(r"episode_\d+", name)]
             if not groups and is_known(names):
                 return from_arrays(str(path), names, lambda name: _array(bounded, file, name, str(path))), metadata
+            if not groups and is_robomimic(file, bounded):
+                return read_robomimic(file, bounded), metadata
             if not groups:
                 given = f"{path} is HDF5 but has no episode_0, episode_1, … as Minari writes them"
                 raise DemonstrationError(f"{given} (it has {_some(names) or 'nothing'}); give one that has")
@@ -200,15 +203,14 @@ def _for_minari(folder: Path, episodes: Sequence[Episode], metadata: Mapping[str
     }
     if "env_spec" in known:  # EnvSpec.from_json in gymnasium/envs/registration.py needs these two
         known["env_spec"] = {"entry_point": None, "additional_wrappers": [], **known["env_spec"]}
-    root = Path(os.environ.get("MINARI_DATASETS_PATH", Path.home() / ".minari" / "datasets")).resolve()
-    inside = folder.resolve().is_relative_to(root)
+    inside = folder.resolve().is_relative_to(minari_root())
     return {
         **{name: json.dumps(value) if name in _JSON else value for name, value in known.items()},
         "total_episodes": len(episodes),
         "total_steps": sum(map(len, episodes)),
         "data_format": "hdf5",
         "jpeg_encoding": False,
-        "dataset_id": folder.resolve().relative_to(root).as_posix() if inside else folder.name,
+        "dataset_id": folder.resolve().relative_to(minari_root()).as_posix() if inside else folder.name,
         "minari_version": _LAYOUT,
     }
 

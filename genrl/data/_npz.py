@@ -47,6 +47,7 @@ def file_content(episodes: Sequence[Episode], metadata: Mapping[str, Any]) -> by
             "seed": episode.seed,
             "steps": len(episode),
             "last_successor": episode.last_successor,
+            "ordered": episode.ordered,
             "kept": None if episode.kept is None else episode.kept.tolist(),
         }
         for episode in episodes
@@ -68,7 +69,7 @@ def _own(path: Path, arrays: Mapping[str, np.ndarray]) -> tuple[list[Episode], d
     for row, *fields in zip(rows, *columns, strict=True):
         observations, actions, rewards, terminations, truncations = fields
         kept = None if row["kept"] is None else np.array(row["kept"], dtype=np.int64)
-        own = {"id": row["id"], "seed": row["seed"], "last_successor": row["last_successor"]}
+        own = {"id": row["id"], "seed": row["seed"], "last_successor": row["last_successor"], "ordered": row.get("ordered", True)}
         episodes.append(Episode(observations, actions, rewards, terminations, truncations, **own, kept=kept))
     return episodes, dict(header["metadata"])
 

@@ -42,13 +42,14 @@ def summary(demos: Described) -> str:
     ends = {"terminated": sum(episode.terminated for episode in episodes), "truncated": sum(episode.truncated for episode in episodes)}
     if unknown := len(episodes) - sum(ends.values()):
         ends["of unknown end"] = unknown
+    ordered, paid = (all(getattr(episode, name) for episode in episodes) for name in ("ordered", "has_rewards"))
     rows = {
         "task": f"{demos.env_id or 'unknown'} {flags(demos.env_kwargs)}".strip(),
-        "episodes": f"{len(episodes)} ({', '.join(f'{count} {end}' for end, count in ends.items())})",
+        "episodes": f"{len(episodes)} ({', '.join(f'{count} {end}' for end, count in ends.items())})" if ordered else "not marked",
         "steps": f"{demos.lengths.sum():,} recorded, {demos.n_steps:,} kept as pairs",
         "observations": _kind(episodes[0].observations),
         "actions": "discrete" if demos.discrete else _kind(episodes[0].actions),
-        "return": f"{returns.mean():.1f} ± {returns.std():.1f} [{returns.min():.1f}, {returns.max():.1f}]",
+        "return": f"{returns.mean():.1f} ± {returns.std():.1f} [{returns.min():.1f}, {returns.max():.1f}]" if paid else "unknown",
     }
     if note := _note(demos):
         rows["note"] = note
@@ -56,6 +57,8 @@ def summary(demos: Described) -> str:
 
 
 def _note(demos: Described) -> str:
+    if not all(episode.ordered for episode in demos.episodes):
+        return "the file does not tell what followed an action: each step is a pair by itself"
     if not all(episode.last_successor for episode in demos.episodes):
         return "the file lacks what the last action of an episode led to: that step is no pair, but counts in the return"
     longest = int(demos.lengths.max())

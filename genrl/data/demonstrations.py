@@ -64,14 +64,18 @@ class Demonstrations:
 
         - Minari's HDF5, as a file, ``<id>/`` or ``<id>/data/``, with metadata.json beside it or metadata as attributes of its root.
         - What :meth:`save` wrote.
-        - D4RL: observations, actions, rewards, terminals, timeouts, and next_observations if it is there, as npz or HDF5.
-        - Stable-Baselines 2's npz. It lacks what the last action of an episode led to, so **the last step of each episode is not among the
-          pairs**, but counts in returns and lengths; nor does it tell a time limit from a failure, so its ends are unknown.
+        - Arrays of your own as npz or HDF5, in D4RL's, Stable-Baselines 2's or Gymnasium's spellings: ``observations`` (or obs, states) and
+          ``actions`` (or acts), one row a step, and what there is of ``rewards``, ``next_observations``, ``terminations`` (or terminals),
+          ``truncations`` (or timeouts), ``dones`` and ``episode_starts``. Without ``next_observations`` **the last step of each episode is
+          not among the pairs**, but counts in returns and lengths. ``dones`` and ``episode_starts`` do not tell a time limit from a
+          failure, so such ends are unknown. A file with none of these marks is single pairs, which suffice for cloning and GAIL.
+        - robomimic's HDF5, ``data/demo_0/…``; numbers under ``obs`` are joined in the order of their names, as Gymnasium flattens a Dict.
         - The old npz of the ``imitation`` library. **Its** ``terminal`` **is true for every episode, also where the time limit ended it**,
           and is believed unless ``time_limit`` is given. Its pickled ``infos`` are not touched.
 
         Args:
-            path: a file or folder.
+            path: a file or folder, or the id of a Minari data set, such as ``D4RL/door/human-v2``, below ``MINARI_DATASETS_PATH`` or
+                ~/.minari/datasets.
             time_limit: steps at which the task ends an episode; an end at exactly this length becomes a truncation.
 
         Raises:
@@ -134,7 +138,7 @@ class Demonstrations:
 
     @property
     def returns(self) -> np.ndarray:
-        """Sums of the recorded rewards over full episodes, ``(n_episodes,)``, float64."""
+        """Sums of the recorded rewards over full episodes, ``(n_episodes,)``, float64; NaN where the file has no rewards."""
         return np.array([episode.rewards.sum(dtype=np.float64) for episode in self.episodes])
 
     @property
@@ -162,16 +166,27 @@ class Demonstrations:
         """Whether an action is one integer."""
         return is_discrete(self.episodes[0].actions)
 
-    def transitions(self) -> Transitions:
+    def transitions(self, successors: bool = True) -> Transitions:
         """The kept pairs with their true successors; ``terminated`` is false for a time limit.
 
         Observations are float32, or float64 where they were recorded so; actions float32, or int64 for whole numbers.
+
+        Args:
+            successors: whether they are needed. Otherwise ``next_obs`` is NaN where the file does not tell what followed.
+
+        Raises:
+            DemonstrationError: successors are needed, and the file does not tell them.
         """
+        if successors and not all(episode.ordered for episode in self.episodes):
+            raise DemonstrationError(
+                f"{self._name} does not tell what followed an action; add dones or next_observations to it, or use what needs neither: "
+                "cloning (--steps 0), or gail or vail with --expert-fraction 0"
+            )
         parts = [(episode, episode.steps) for episode in self.episodes]
         return Transitions(
             obs=exact(np.concatenate([episode.observations[steps] for episode, steps in parts])),
             action=_tensor([episode.actions[steps] for episode, steps in parts], None),
-            next_obs=exact(np.concatenate([episode.observations[steps + 1] for episode, steps in parts])),
+            next_obs=exact(np.concatenate([_following(episode, steps) for episode, steps in parts])),
             terminated=_tensor([episode.terminations[steps] for episode, steps in parts], torch.bool),
         )
 
@@ -225,6 +240,11 @@ class Demonstrations:
             return self._with_some(tuple(replace(episode, kept=episode.steps[mine]) for episode, mine in own), advice)
 
         return part(~second), part(second)
+
+    def paid(self, reward: float) -> Demonstrations:
+        """With the same reward for every step, as where the file has none and what uses them does not count them."""
+        same = (replace(episode, rewards=read_only(np.full(len(episode), reward, np.float32))) for episode in self.episodes)
+        return replace(self, episodes=tuple(same))
 
     def clipped(self, low: Any, high: Any) -> tuple[Demonstrations, int]:
         """With all actions inside the box, and the number of components that were not.
@@ -379,6 +399,13 @@ def _described(name: str, metadata: Mapping[str, Any], env_id: str | None, env_k
 
 def _name(source: str | None) -> str:
     return source or "recording in memory"
+
+
+def _following(episode: Episode, steps: np.ndarray) -> np.ndarray:
+    """What followed each step, NaN where it is unknown."""
+    return (
+        episode.observations[steps + 1] if episode.ordered else np.full((len(steps), *episode.observations.shape[1:]), np.nan, np.float32)
+    )
 
 
 def _tensor(parts: Sequence[np.ndarray], dtype: torch.dtype | None) -> torch.Tensor:

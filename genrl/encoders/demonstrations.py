@@ -17,6 +17,8 @@ def encoded_demonstrations(demonstrations: Demonstrations, codes: CodeStack) -> 
         demonstrations: of images of the size that the encoder takes.
         codes: of one environment of the task.
     """
+    if not all(episode.ordered for episode in demonstrations.episodes):
+        demonstrations.transitions()  # which says that what came before and after a step is unknown
     seen = []
     for episode in demonstrations.episodes:
         done = episode.actions[: len(episode.observations) - 1]

@@ -131,7 +131,7 @@ def normalize_like(normalize: VecNormalize, demonstrations: Demonstrations) -> N
     """Give a ``VecNormalize`` that has seen nothing the statistics of the demonstrated observations, for good."""
     rms: Any = normalize.obs_rms if normalize.norm_obs else None
     if rms is not None and rms.count < 1:
-        obs = demonstrations.transitions().obs.numpy().astype(np.float64)
+        obs = demonstrations.transitions(successors=False).obs.numpy().astype(np.float64)
         # Not `update`: a part in a million of where it starts, at 0, would stay, which is thousands of seconds of a time stamp.
         rms.mean = obs.mean(axis=0)
         rms.var = np.maximum(obs.var(axis=0), 1e-4)  # a number that hardly varies there would put every other state at the clip
@@ -183,7 +183,7 @@ def _env_id(model: BaseAlgorithm) -> str | None:
 
 def _pairs(model: BaseAlgorithm, demonstrations: Demonstrations, normalize: VecNormalize | None) -> tuple[Tensor, Tensor]:
     """Observations as the policy sees them, and actions as it outputs them."""
-    space, pairs = model.action_space, demonstrations.transitions()
+    space, pairs = model.action_space, demonstrations.transitions(successors=False)
     obs: Any = pairs.obs.numpy()
     if normalize is not None:
         obs = normalize.normalize_obs(obs)

@@ -11,7 +11,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from torch import Tensor
 
-from genrl.data import Demonstrations
+from genrl.data import DemonstrationError, Demonstrations
 from genrl.errors import require
 from genrl.sb3.batches import Rows
 from genrl.sb3.hooks import LendingPart
@@ -80,6 +80,10 @@ class Mixing(PluggedCallback):
     def _part(self) -> LendingPart:
         self.check(self.model)
         fitted, _ = self.demonstrations.fitted(self.model.observation_space, self.model.action_space)
+        if not all(episode.has_rewards for episode in fitted.episodes):
+            raise DemonstrationError(
+                f"{fitted.source} has no rewards, which the batches hold; give demonstrations.paid(0.0) if a reward model takes their place"
+            )
         rewards = np.concatenate([episode.rewards[episode.steps] for episode in fitted.episodes]).astype(np.float32)
         self._kept = fitted.transitions(), torch.from_numpy(rewards)
         return LendingPart(self.name, self.share, self._draw, demonstrated=True)

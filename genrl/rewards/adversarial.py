@@ -132,11 +132,13 @@ class AdversarialReward(RewardModel):
         require(type(self), *self._checks())
         expert = demonstrations.fitted(self.observation_space, self.action_space)[0]
         self._ends_per_step = sum(episode.terminated for episode in expert.episodes) / sum(map(len, expert.episodes))
-        raw = self._raw_inputs(expert.transitions())
+        raw = self._raw_inputs(expert.transitions(successors=False))
+        if raw.isnan().any():  # this reward looks at what followed
+            expert.transitions()
         self.stats = RunningMeanStd((raw.shape[1],), std_floor=self.std_floor, clip=self.clip)
         self._set_statistics(raw)
         self._expert_inputs = nn.Buffer(self.stats(raw), persistent=False)
-        others = None if held_out is None else held_out.fitted(self.observation_space, self.action_space)[0].transitions()
+        others = None if held_out is None else held_out.fitted(self.observation_space, self.action_space)[0].transitions(successors=False)
         self._held_out_inputs = None if others is None else nn.Buffer(self.inputs(others), persistent=False)
         self.scale = RunningMeanStd(std_floor=1e-2) if self.normalize else None
         self.end_logit = nn.Buffer(torch.tensor(-self.bound))

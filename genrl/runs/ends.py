@@ -76,7 +76,8 @@ def suited(
         RunError: demonstrations whose statistics can't normalise the task's observations.
     """
     least, most = float(demonstrations.returns.min()), float(demonstrations.returns.max())
-    kept = f"{demonstrations.n_steps:,} pairs of {demonstrations.n_episodes} episodes, returns from {least:,.4g} to {most:,.4g}"
+    returns = f"returns from {least:,.4g} to {most:,.4g}" if np.isfinite(least) else "returns unknown"
+    kept = f"{demonstrations.n_steps:,} pairs of {demonstrations.n_episodes} episodes, {returns}"
     if config.normalize_obs:
         _check_units(config, demonstrations, env)
     if not config.steps:
@@ -173,7 +174,7 @@ def _check_units(config: ImitateConfig, demonstrations: Demonstrations, env: gym
     """
     if config.any_task or not isinstance(env.observation_space, gymnasium.spaces.Box) or len(demonstrations.obs_shape) != 1:
         return
-    obs = demonstrations.transitions().obs.double()
+    obs = demonstrations.transitions(successors=False).obs.double()
     first = np.asarray(env.reset(seed=config.seed)[0], dtype=np.float64)
     mean, std = obs.mean(0).numpy(), obs.std(0, correction=0).clamp_min(1e-2).numpy()
     far = np.abs(first - mean) > FAR * std

@@ -87,7 +87,7 @@ def _drawn(config: ImitateConfig, whole: Demonstrations) -> Demonstrations:
 
 def fingerprint(demonstrations: Demonstrations) -> str:
     """Sixteen characters that identify the pairs to learn from, whatever their file and its format."""
-    pairs = demonstrations.transitions()
+    pairs = demonstrations.transitions(successors=False)
     content = b"".join(np.ascontiguousarray(part.numpy()).tobytes() for part in pairs)
     return hashlib.sha256(content).hexdigest()[:16]
 

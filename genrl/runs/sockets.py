@@ -121,7 +121,13 @@ def mixing(setting: Setting) -> Plug | None:
         return None
     from genrl.policies import Mixing
 
-    callback = Mixing(setting.loaded.demonstrations, _expert_fraction(config), seed=config.seed)
+    demonstrations = setting.loaded.demonstrations
+    if not all(episode.has_rewards for episode in demonstrations.episodes):
+        if config.extrinsic_weight:
+            needs = f"--extrinsic-weight {config.extrinsic_weight} needs; leave it out, or type --expert-fraction 0"
+            raise RunError(f"{demonstrations.source} has no rewards, which {needs}")
+        demonstrations = demonstrations.paid(0.0)  # which count for nothing
+    callback = Mixing(demonstrations, _expert_fraction(config), seed=config.seed)
     return Plug("mixing", [callback], callback, check=Mixing.check)
 
 

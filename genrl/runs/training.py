@@ -14,6 +14,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from genrl.errors import RunError, StepTimeout, one_line
 from genrl.files import load_state, save_state
+from genrl.reading import find_demonstrations
 from genrl.runs.callbacks import CheckFinite, Checkpointer, Recorder, Restore
 from genrl.runs.config import ExploreConfig, ImitateConfig, RunConfig
 from genrl.runs.coverage import Coverage
@@ -178,7 +179,7 @@ def _last_checkpoint(run: RunDirectory, config: RunConfig) -> dict[str, Any] | N
 
 def _demonstrations(config: ImitateConfig, moved: str | Path | None) -> Path | None:
     demos = config.demos if moved is None else Path(moved)
-    if demos is not None and not demos.exists():
+    if demos is not None and not find_demonstrations(demos).exists():
         again = config.typed("resume", "--demos", "FILE")
         raise RunError(f"there are no demonstrations at {demos}; say where they are now: {again}")
     return demos

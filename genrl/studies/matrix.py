@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from genrl.errors import RunError, did_you_mean, one_line
-from genrl.reading import DECODED, FileError, open_regular, read_text
+from genrl.reading import DECODED, FileError, find_demonstrations, open_regular, read_text
 from genrl.runs.config import DreamConfig, ExploreConfig, ImitateConfig, RunConfig
 
 __all__ = ["Cell", "Study", "StudySettings", "Task"]
@@ -237,6 +237,7 @@ def _defaults(kind: type[RunConfig]) -> dict[str, Any]:
 @lru_cache
 def _digest(demos: Path) -> str | None:
     """Checksum of the demonstrations, a file or a data set's folder; ``None`` if they are not here."""
+    demos = find_demonstrations(demos)
     inside = (demos, demos / "data" / "main_data.hdf5", demos / "main_data.hdf5")
     digest = hashlib.sha256()
     file = next((path for path in inside if path.is_file()), None)

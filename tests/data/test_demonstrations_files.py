@@ -394,16 +394,11 @@ class TestNpzRefusals:
             assert f"{name} is a pickle, which can run code and is never loaded; save its arrays as npz" in refused(tmp_path / name)
         assert not (tmp_path / "boom").exists()
 
-    def test_unknown_keys_are_refused_with_all_layouts(self, tmp_path: Path) -> None:
+    def test_unknown_keys_and_two_of_a_kind_are_refused(self, tmp_path: Path) -> None:
         message = refused(npz(tmp_path / "x.npz", {"states": np.ones(3), "obs": np.ones(3)}))
-        assert (
-            "x.npz has the keys states, obs, but genrl reads its own layout and D4RL's (observations, actions, rewards, terminals"
-            in message
-        )
-        assert (
-            "; Stable-Baselines 2's (obs, actions, rewards, episode_starts); imitation's old one (obs, acts, rews, indices, terminal)"
-            in message
-        )
+        assert "x.npz has the keys states, obs, but needs actions (acts, action); rename them" in message
+        both = refused(npz(tmp_path / "x.npz", {"states": np.ones(3), "obs": np.ones(3), "acts": np.ones(3)}))
+        assert "x.npz has both obs and states, which mean the same; leave one out" in both
 
     def test_text_and_single_numbers_are_refused(self, tmp_path: Path) -> None:
         files = np.array([f"frame_{k}.png" for k in range(15)])  # how Stable-Baselines 2 keeps images

@@ -1,0 +1,221 @@
+"""Files of one's own, in the spellings of others: what is in them is used, and what is not is missed by what needs it alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import h5py
+import numpy as np
+import pytest
+from stable_baselines3 import PPO, SAC
+
+from genrl.data import DemonstrationError, Demonstrations
+from genrl.errors import RunError
+from genrl.policies import Mixing, clone
+from genrl.rewards import AIRL, GAIL, VAIL, GAIfO
+from genrl.runs import ImitateConfig, imitate
+from tests.data.walks import walk
+
+LENGTHS = (4, 3, 5)
+PARTS = [walk(k, steps) for k, steps in enumerate(LENGTHS)]
+OBS = np.concatenate([part.observations[:-1] for part in PARTS])
+NEXT = np.concatenate([part.observations[1:] for part in PARTS])
+ACTIONS = np.concatenate([part.actions for part in PARTS])
+REWARDS = np.concatenate([part.rewards for part in PARTS])
+LAST = np.zeros(12, bool)
+LAST[[3, 6, 11]] = True
+
+
+def saved(path: Path, arrays: dict[str, Any]) -> Path:
+    if path.suffix == ".npz":
+        np.savez(path, **arrays)
+    else:
+        with h5py.File(path, "w") as file:
+            for name, values in arrays.items():
+                file[name] = values
+    return path
+
+
+MARKS: dict[str, dict[str, Any]] = {
+    "dones": {"dones": LAST},
+    "dones as numbers in a column": {"dones": LAST[:, None].astype(float)},
+    "done": {"done": LAST.astype(np.uint8)},
+    "terminals": {"terminals": LAST},
+    "terminated": {"terminated": LAST},
+    "timeouts": {"timeouts": LAST},
+    "truncations": {"truncations": LAST},
+    "episode_starts": {"episode_starts": np.roll(LAST, 1)},
+}
+NAMES = [("observations", "actions"), ("obs", "acts"), ("states", "action"), ("observation", "actions")]
+
+
+@pytest.mark.parametrize("ending", ["npz", "hdf5"])
+@pytest.mark.parametrize("mark", MARKS)
+@pytest.mark.parametrize("names", NAMES, ids="-".join)
+def test_any_mark_cuts_episodes_under_any_name(names: tuple[str, str], mark: str, ending: str, tmp_path: Path) -> None:
+    demos = Demonstrations.load(saved(tmp_path / f"x.{ending}", dict(zip(names, (OBS, ACTIONS), strict=True)) | MARKS[mark]))
+    batch = demos.transitions()
+    assert batch.obs.tolist() == [[k, t] for k, steps in enumerate(LENGTHS) for t in range(steps - 1)]
+    assert batch.next_obs.tolist() == [[k, t + 1] for k, steps in enumerate(LENGTHS) for t in range(steps - 1)]
+    ends = {(episode.terminated, episode.truncated) for episode in demos.episodes}
+    assert ends == {("term" in mark, "time" in mark or "trunc" in mark)}
+    assert np.isnan(demos.returns).all()
+    assert "return        unknown" in repr(demos)
+
+
+@pytest.mark.parametrize("name", ["next_observations", "next_obs", "next_states"])
+def test_next_observations_show_where_an_episode_ends(name: str, tmp_path: Path) -> None:
+    demos = Demonstrations.load(saved(tmp_path / "x.npz", {"obs": OBS, "actions": ACTIONS, "rews": REWARDS, name: NEXT}))
+    assert demos.lengths.tolist() == list(LENGTHS)
+    assert demos.transitions().next_obs.tolist() == [[k, t + 1] for k, steps in enumerate(LENGTHS) for t in range(steps)]
+    assert demos.returns.tolist() == [4, 6, 15]
+
+
+def test_pairs_alone_are_pairs_alone(tmp_path: Path) -> None:
+    demos = Demonstrations.load(saved(tmp_path / "x.npz", {"observations": OBS, "actions": ACTIONS}))
+    assert demos.n_steps == 12
+    batch = demos.transitions(successors=False)
+    assert batch.obs.tolist() == OBS.tolist()
+    assert batch.next_obs.isnan().all()
+    with pytest.raises(DemonstrationError, match=r"x.npz does not tell what followed an action; add dones or next_observations to it, or"):
+        demos.transitions()
+    assert "not marked" in repr(demos)
+    train, rest = demos.split(0.25)
+    assert (train.n_steps, rest.n_steps) == (9, 3)
+    demos.subsample(every=3, offset=1).save(tmp_path / "y.npz")
+    again = Demonstrations.load(tmp_path / "y.npz").transitions(successors=False)
+    assert again.obs.tolist() == OBS[1::3].tolist()
+    with pytest.raises(DemonstrationError, match="lacks last successors"):
+        demos.save(tmp_path / "y.hdf5")
+
+
+def pendulum(path: Path, **more: Any) -> Path:
+    env = gymnasium.make("Pendulum-v1")
+    env.action_space.seed(0)
+    obs, actions = [env.reset(seed=0)[0]], []
+    for _ in range(40):
+        actions.append(env.action_space.sample())
+        obs.append(env.step(actions[-1])[0])
+    return saved(path, {"observations": np.stack(obs[:-1]), "actions": np.stack(actions)} | more)
+
+
+def test_pairs_alone_suffice_for_cloning_and_for_rewards_that_see_no_successor(tmp_path: Path) -> None:
+    demos = Demonstrations.load(pendulum(tmp_path / "x.npz"))
+    model = PPO("MlpPolicy", "Pendulum-v1", n_steps=32, batch_size=32, seed=0)
+    assert clone(model, demos, epochs=2)["epochs"] >= 1
+    spaces = model.observation_space, model.action_space
+    for reward in (GAIL, VAIL):
+        assert reward(demos, *spaces).inputs(demos.transitions(successors=False)).isfinite().all()
+    for reward in (GAIfO, AIRL):
+        with pytest.raises(DemonstrationError, match="does not tell what followed an action"):
+            reward(demos, *spaces)
+
+
+def test_demonstrated_batches_need_successors_and_rewards(tmp_path: Path) -> None:
+    model = SAC("MlpPolicy", "Pendulum-v1", learning_starts=4, batch_size=8, buffer_size=100)
+    with pytest.raises(DemonstrationError, match="does not tell what followed"):
+        model.learn(20, callback=Mixing(Demonstrations.load(pendulum(tmp_path / "x.npz", rewards=np.ones(40)))))
+    ends = np.arange(40) == 39
+    without = Demonstrations.load(pendulum(tmp_path / "x.npz", dones=ends))
+    with pytest.raises(DemonstrationError, match=r"x.npz has no rewards, which the batches hold; give demonstrations.paid\(0.0\)"):
+        model.learn(20, callback=Mixing(without))
+    model.learn(20, callback=Mixing(without.paid(0.0)))
+    assert all(parameter.isfinite().all() for parameter in model.policy.parameters())
+
+
+def config(folder: Path, **changes: Any) -> ImitateConfig:
+    values: dict[str, Any] = {
+        "demos": folder / "x.npz", "env": "Pendulum-v1", "out": folder / "run", "pictures": False, "eval_episodes": 1, "n_envs": 1,
+        "clone": 2, "critic_warmup": 0, "learner_kwargs": {"n_steps": 64, "batch_size": 32, "n_epochs": 1},
+    }  # fmt: skip
+    return ImitateConfig(**values | changes)
+
+
+def test_an_imitation_takes_pairs_alone(tmp_path: Path) -> None:
+    pendulum(tmp_path / "x.npz")
+    result = imitate(config(tmp_path, steps=128), quiet=True)
+    assert (result["status"], result["imitation"]["expert_return"], result["imitation"]["pairs"]) == ("finished", None, 40)
+
+
+OFF_POLICY = {"learner": "sac", "clone": 0, "steps": 60, "learner_kwargs": {"learning_starts": 20, "batch_size": 16, "buffer_size": 100}}
+
+
+def test_off_policy_what_is_missing_is_said_before_a_step(tmp_path: Path) -> None:
+    pendulum(tmp_path / "x.npz")
+    with pytest.raises(RunError, match=r"does not tell what followed an action.* or gail or vail with --expert-fraction 0"):
+        imitate(config(tmp_path, **OFF_POLICY), quiet=True)
+    assert not (tmp_path / "run").exists()
+    result = imitate(config(tmp_path, **OFF_POLICY, expert_fraction=0.0), quiet=True)
+    assert result["status"] == "finished"
+
+
+def test_missing_rewards_are_missed_only_where_the_task_s_own_count(tmp_path: Path) -> None:
+    pendulum(tmp_path / "x.npz", dones=np.arange(40) == 39)
+    with pytest.raises(RunError, match=r"has no rewards, which --extrinsic-weight 0.5 needs; leave it out, or type --expert-fraction 0"):
+        imitate(config(tmp_path, **OFF_POLICY, extrinsic_weight=0.5), quiet=True)
+    assert imitate(config(tmp_path, **OFF_POLICY), quiet=True)["status"] == "finished"
+
+
+def robomimic(path: Path, next_obs: bool = True, images: bool = False) -> Path:
+    """Demonstrations whose observations are two arrays: where, and how long ago it began."""
+    with h5py.File(path, "w") as file:
+        for k in (10, 2, 0):
+            part = walk(k, 3 + k % 3)
+            demo = file.create_group(f"data/demo_{k}")
+            for name, rows in (("obs", part.observations[:-1]), *([("next_obs", part.observations[1:])] if next_obs else [])):
+                demo[f"{name}/b_time"], demo[f"{name}/a_walk"] = rows[:, 1:], rows[:, 0]
+            demo["actions"], demo["rewards"], demo["dones"] = part.actions, part.rewards, np.ones(len(part), int)
+            if images:
+                demo["obs/camera"] = np.zeros((len(part), 4, 4, 3), np.uint8)
+        file["mask/train"] = np.array([b"demo_0"])
+        file["data"].attrs["env_args"] = '{"env_name": "Lift"}'
+    return path
+
+
+def test_robomimic_s_groups_are_joined_in_the_order_of_their_names(tmp_path: Path) -> None:
+    demos = Demonstrations.load(robomimic(tmp_path / "x.hdf5"))
+    assert demos.lengths.tolist() == [3, 5, 4]  # of 0, 2 and 10
+    assert demos.transitions().obs.tolist() == [[k, t] for k, steps in ((0, 3), (2, 5), (10, 4)) for t in range(steps)]
+    assert demos.transitions().next_obs.tolist() == [[k, t + 1] for k, steps in ((0, 3), (2, 5), (10, 4)) for t in range(steps)]
+    assert not any(episode.terminated or episode.truncated for episode in demos.episodes)
+    assert Demonstrations.load(robomimic(tmp_path / "y.hdf5", next_obs=False)).n_steps == 9
+
+
+def test_what_robomimic_s_files_hold_that_genrl_takes_not_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DemonstrationError, match=r"x.hdf5, demo_0 has obs/camera that is no row of numbers a step; leave images out"):
+        Demonstrations.load(robomimic(tmp_path / "x.hdf5", images=True))
+    with h5py.File(robomimic(tmp_path / "y.hdf5"), "a") as file:
+        del file["data/demo_2/obs"]
+    with pytest.raises(DemonstrationError, match=r"y.hdf5, demo_2 has no obs \(it has actions, dones, next_obs, rewards\)"):
+        Demonstrations.load(tmp_path / "y.hdf5")
+    with h5py.File(robomimic(tmp_path / "z.hdf5"), "a") as file:
+        del file["data/demo_2/actions"]
+        file["data/demo_2/actions"] = h5py.ExternalLink("elsewhere.hdf5", "/secret")
+    with pytest.raises(DemonstrationError, match="is a link elsewhere"):
+        Demonstrations.load(tmp_path / "z.hdf5")
+
+
+def test_a_minari_id_is_looked_for_where_minari_keeps_its_data_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "sets"))
+    monkeypatch.chdir(tmp_path)
+    Demonstrations.from_episodes([walk(0)]).save(tmp_path / "sets/me/walk/expert-v0")
+    assert Demonstrations.load("me/walk/expert-v0").n_episodes == 1
+    with pytest.raises(FileNotFoundError, match=r"at me/walk/expert-v1; .* or get the data set by `minari download me/walk/expert-v1`"):
+        Demonstrations.load("me/walk/expert-v1")
+    with pytest.raises(FileNotFoundError, match=r"at \.\./sets/me/walk/expert-v0; give an HDF5 or npz file, .* data set$"):
+        Demonstrations.load("../sets/me/walk/expert-v0")
+
+
+def test_a_field_that_is_not_needed_is_not_read_and_none_is_unpickled(tmp_path: Path) -> None:
+    arrays = {"obs": OBS, "actions": ACTIONS, "dones": LAST, "infos": np.array([{}] * 12, dtype=object)}
+    assert Demonstrations.load(saved(tmp_path / "x.npz", arrays)).n_episodes == 3
+    with pytest.raises(DemonstrationError, match=r"x.npz has dones as pickled objects, which can run code and are never loaded"):
+        Demonstrations.load(saved(tmp_path / "x.npz", arrays | {"dones": LAST.astype(object)}))
+
+
+def test_a_reward_that_is_missing_here_and_there_is_refused(tmp_path: Path) -> None:
+    rewards = np.where(LAST, np.nan, 1.0)
+    with pytest.raises(DemonstrationError, match=r"has nan in rewards at step 3, which is not a finite float32"):
+        Demonstrations.load(saved(tmp_path / "x.npz", {"obs": OBS, "actions": ACTIONS, "dones": LAST, "rewards": rewards}))
