@@ -6,6 +6,7 @@ import contextlib
 import io
 import re
 import shlex
+import shutil
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -96,3 +97,32 @@ def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)", page.read_text()):
         if not target.startswith("http"):
             assert (page.parent / target).exists(), target
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three pages with mathematics, built as the site is, without the reference."""
+    from sphinx.application import Sphinx
+
+    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("site")
+    for folder in ("_ext", "_static", "concepts"):
+        shutil.copytree(ROOT / "docs" / folder, source / folder)
+    shutil.copy(ROOT / "docs/conf.py", source)
+    (source / "index.md").write_text("# genrl\n\n```{toctree}\n:glob:\nconcepts/*\n```\n")
+    Sphinx(str(source), str(source), str(out), str(out / ".doctrees"), "html", status=None, warning=None).build()
+    return out
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:.*is deprecated")
+def test_mathematics_is_in_the_page_itself(site: Path) -> None:
+    page = (site / "concepts/reward.html").read_text()
+    assert page.count("<math") >= 8 and '<div class="math">' in page
+    assert "<msub><mi>w</mi><mtext>ext</mtext></msub>" in page
+    assert not re.search(r"\\[a-z]+|\$", re.sub(r"<annotation.*?</annotation>", "", page.split("<article")[1].split("</article>")[0]))
+
+
+def test_a_page_asks_nothing_of_a_network(site: Path) -> None:
+    for page in site.rglob("*.html"):
+        loaded = re.findall(r'<(?:script|img|iframe|source)[^>]*\bsrc="([^"]*)"|<link[^>]*\bhref="([^"]*)"', page.read_text())
+        assert loaded
+        assert not [one or other for one, other in loaded if (one or other).startswith(("http", "//"))], page.name

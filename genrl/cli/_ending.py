@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["report", "report_generation"]
 
+LAST = 20
+"""Episodes whose mean is the training return."""
 EXIT_CODES = {"finished": 0, "failed": 1, "interrupted": 130}
 
 
@@ -149,14 +151,18 @@ def _rows(result: dict[str, Any]) -> list[tuple[str, str]]:
     rows = [
         ("steps", f"{result['steps']:,} in {result['seconds']:,.0f} s{speed}"),
         ("episodes", f"{result['episodes']:,}"),
-        ("first reward", f"step {first:,}" if first is not None else "none was found"),
-        ("training return", f"{_number(result['training_return'])} (mean of the last 20 episodes)"),
+        ("first reward", f"step {first:,}" if first is not None else "none above 0 was found"),
+        ("training return", f"{_number(result['training_return'])}{_of_last(result['episodes'])}"),
     ]
+    if first is None and (result["training_return"] or 0) < 0:  # a task that pays nothing above 0, such as Pendulum
+        rows.pop(2)
     if not result["steps"]:  # nothing but cloning, so there was no episode
         rows = [("training", f"cloning alone, no steps, {result['seconds']:,.0f} s")]
     rows += [
         ("evaluation return", f"{_number(result['evaluation_return'])} ({len(result['evaluation_returns'])} deterministic episodes)"),
     ]
+    if known := result.get("best"):
+        rows.append(("best evaluation", f"{_number(known['return'])} at step {known['step']:,}, its model is best.zip"))
     if known := result.get("imitation"):
         rows.append(("the expert's", f"{_number(known['expert_return'])} ({known['episodes']} episodes, {known['pairs']:,} pairs)"))
         if known["cloned_return"] is not None:
@@ -169,13 +175,21 @@ def _rows(result: dict[str, Any]) -> list[tuple[str, str]]:
             )
         )
     if result["bonus_mean"] is not None:
-        rows.append(("reward" if result.get("imitation") else "bonus", _number(result["bonus_mean"])))
+        none_yet = "" if result["bonus_mean"] else "; the reward gave none before its first update"
+        rows.append(("reward" if result.get("imitation") else "bonus", _number(result["bonus_mean"]) + none_yet))
     if result["coverage"] is not None:
         axes = " × ".join(_axis(name) for name in result["coverage"]["names"])
         rows.append(("visited bins", f"{result['coverage']['bins']:,} of {axes}"))
     if result.get("task_coverage") is not None:
         rows.append(("task coverage", f"{result['task_coverage']:.0%}"))
     return rows
+
+
+def _of_last(episodes: int) -> str:
+    """Which episodes a training return is the mean of."""
+    if episodes < 2:
+        return "" if episodes else ", no episode has ended"
+    return f" (mean of the last {LAST} episodes)" if episodes > LAST else f" (mean of {episodes} episodes)"
 
 
 def _axis(name: str) -> str:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
+import docstring_parser
 import tyro
 
 from genrl.errors import RunError, did_you_mean
@@ -30,7 +31,7 @@ def parse(kind: Any, argv: list[str], prog: str, description: str | None = None)
     Raises:
         RunError: a flag or a value that ``kind`` does not take.
     """
-    with _one_sentence(kind, prog):
+    with _one_sentence(kind, prog), _whole_paragraphs():
         return tyro.cli(kind, args=argv, prog=prog, description=description, registry=_REGISTRY)
 
 
@@ -260,6 +261,24 @@ def _one_sentence(kind: Any, prog: str) -> Iterator[None]:
 
     with errors.on_parse_error(refuse):
         yield
+
+
+@contextmanager
+def _whole_paragraphs() -> Iterator[None]:
+    """Help without the line breaks of the source: docstring_parser keeps a field's indentation, which tyro takes for a new paragraph."""
+    parse = docstring_parser.parse_from_object
+
+    def joined(obj: Any, style: Any = docstring_parser.DocstringStyle.AUTO) -> docstring_parser.Docstring:
+        parsed = parse(obj, style)
+        for field in parsed.params:
+            field.description = " ".join((field.description or "").split()) or None
+        return parsed
+
+    docstring_parser.parse_from_object = joined
+    try:
+        yield
+    finally:
+        docstring_parser.parse_from_object = parse
 
 
 def _sentence(event: Any, errors: Any, kind: Any) -> str | None:

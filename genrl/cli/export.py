@@ -26,6 +26,8 @@ class ExportFlags:
     """File for the deterministic policy as TorchScript, normalisation included: what torch alone can load."""
     onnx: Path | None = None
     """File for the same as ONNX: what onnxruntime can load. It is checked with onnxruntime before it is written."""
+    best: bool = False
+    """Write the policy of the best evaluation, of a run with --eval-every, instead of the last one."""
     imports: tuple[str, ...] = ()
     """Modules of your own that the run may import, where its task, learner or reward is a `module:Name`."""
 
@@ -42,9 +44,10 @@ def main(argv: list[str]) -> int:
     for flag, file in (("--torchscript", options.torchscript), ("--onnx", options.onnx)):
         if file is not None:
             check_new(file, flag)  # all of them before the first is written
-    run = load(options.run, options.imports)
+    run = load(options.run, options.imports, options.best)
     if not isinstance(run, LoadedRun):
-        raise RunError(f"{options.run} is the run of a generative model; its model.safetensors is what load_model reads")
+        use = f"in Python, genrl.load({str(options.run)!r}) is its model, a torch module"
+        raise RunError(f"{options.run} is the run of a generative model, which has no policy to export; {use}")
     if options.sb3 is not None:
         for path in export_sb3(run, options.sb3):
             print(path)

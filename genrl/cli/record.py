@@ -30,6 +30,8 @@ class RecordFlags:
     """Seed of the first episode; the others follow."""
     step_timeout: float | None = None
     """Seconds that a step or a reset of the task may take. By default it is waited for."""
+    best: bool = False
+    """Record the policy of the best evaluation, of a run with --eval-every, instead of the last one."""
     imports: tuple[str, ...] = ()
     """Modules of your own that the run may import, where its task, learner or reward is a `module:Name`."""
 
@@ -43,8 +45,9 @@ def main(argv: list[str]) -> int:
     from genrl.runs.play import read_config
     from genrl.runs.step_limit import StepLimit
 
+    settings = {name: getattr(flags, name) for name in ("episodes", "stochastic", "seed", "best", "imports")}
     with StepLimit(flags.step_timeout):
-        made = record(flags.run, flags.out, episodes=flags.episodes, stochastic=flags.stochastic, seed=flags.seed, imports=flags.imports)
+        made = record(flags.run, flags.out, **settings)
     say(str(made))
     say(f"imitate it: {command('imitate', '--demos', flags.out, *_named(read_config(RunDirectory.open(flags.run))))}")
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,10 +16,12 @@ __all__ = ["main"]
 
 @dataclass(frozen=True)
 class WatchFlags:
-    """Film the trained policy of a run into RUN/watch.mp4 and RUN/watch.gif."""
+    """Film the trained policy of a run into RUN/watch.mp4 and RUN/watch.gif, or show it in a window."""
 
     run: tyro.conf.Positional[Path]
     """The run directory."""
+    live: bool = False
+    """Show it in a window, on a machine with a display, instead of filming it; --fps and --size have no say."""
     episodes: int = 1
     """Episodes, at most."""
     steps: int = 1000
@@ -33,6 +36,8 @@ class WatchFlags:
     """Seed of the first episode."""
     step_timeout: float | None = None
     """Seconds that a step or a reset of the task may take. By default it is waited for."""
+    best: bool = False
+    """Film the policy of the best evaluation, of a run with --eval-every, instead of the last one."""
     imports: tuple[str, ...] = ()
     """Modules of your own that the run may import, where its task, learner or reward is a `module:Name`."""
 
@@ -41,15 +46,21 @@ def main(argv: list[str]) -> int:
     """Parse, film, say where it is."""
     flags = parse(WatchFlags, argv, "genrl watch")
     from genrl.errors import RunError
-    from genrl.runs import watch
+    from genrl.runs.film import watch, watch_live
     from genrl.runs.step_limit import StepLimit
 
     for name in ("episodes", "steps", "fps", "size"):
         if getattr(flags, name) < (16 if name == "size" else 1):
             raise RunError(f"--{name} is {getattr(flags, name)}, but must be at least {16 if name == 'size' else 1}")
-    asked = {name: getattr(flags, name) for name in ("episodes", "steps", "fps", "size", "stochastic", "seed", "imports")}
+    settings = {name: getattr(flags, name) for name in ("episodes", "steps", "stochastic", "seed", "best", "imports")}
     with StepLimit(flags.step_timeout):
-        film = watch(flags.run, **asked)
-    returns = ", ".join(f"{value:.4g}" for value in film.returns)
-    say(f"{film.frames} frames, return {returns}: {' and '.join(str(path) for path in film.paths)}")
+        if flags.live:
+            say(f"return {_numbers(watch_live(flags.run, **settings))}")
+            return 0
+        film = watch(flags.run, fps=flags.fps, size=flags.size, **settings)
+    say(f"{film.frames} frames, return {_numbers(film.returns)}: {' and '.join(str(path) for path in film.paths)}")
     return 0
+
+
+def _numbers(returns: Sequence[float]) -> str:
+    return ", ".join(f"{value:.4g}" for value in returns)

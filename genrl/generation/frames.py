@@ -219,12 +219,11 @@ def _at_random(env: gymnasium.Env[Any, Any], seed: int, held: int) -> Any:
 
 @contextmanager
 def _policy(path: Path, env_id: str, imports: Collection[str]) -> Iterator[Any]:
-    from genrl.runs.play import load_config, play, trained
+    from genrl.runs.play import load_config, play, trained, with_model
 
     run = RunDirectory.open(path)
     config = load_config(run, imports)
-    if not run.model.is_file():
-        raise RunError(f"{run.path} has no model.zip yet; let it train for a moment, or go on with `{config.typed('resume')}`")
+    run = with_model(run, config)
     if config.env.rpartition(":")[2] != env_id.rpartition(":")[2]:
         raise RunError(f"the policy of {run.path} acts in {config.env}, not in {env_id}; write --data frames:{config.env}")
     with trained(run, config) as session:

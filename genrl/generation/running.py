@@ -27,7 +27,7 @@ from genrl.generation.pictures import SamplesOverTime, draw
 from genrl.generation.recipes import recipe_of
 from genrl.generation.sight import encodes, keep_encoder
 from genrl.models.base import ImageModel, save_model
-from genrl.models.capabilities import Density
+from genrl.models.capabilities import Density, Sampler
 from genrl.models.training import fit
 from genrl.runs.directory import about
 from genrl.runs.interrupt import Interrupt, terminable
@@ -282,9 +282,9 @@ def _judge(
 ) -> dict[str, Any]:
     """``result`` with all numbers; the pictures are drawn too. A failure is its ``judging_error``, and `genrl resume` tries again."""
     found, problems, start = dict(result), [], time.perf_counter()
-    measures = {"likelihood": likelihood, "distances": distances, "accuracy": accuracy} if config.judge_images else {}
-    if source.labelled is None:
-        measures.pop("accuracy", None)
+    measures: dict[str, Callable[..., Any]] = {"likelihood": likelihood, "distances": distances, "accuracy": accuracy}
+    able = {"likelihood": isinstance(model, Density), "distances": isinstance(model, Sampler), "accuracy": source.labelled is not None}
+    measures = {name: measure for name, measure in measures.items() if able[name] and config.judge_images}
     steps: dict[str, Callable[[], Any]] = {name: partial(measure, config, source, model) for name, measure in measures.items()}
     if encodes(model):
         steps["encoder"] = partial(keep_encoder, config, run, source, model)

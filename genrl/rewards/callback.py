@@ -50,7 +50,8 @@ class RewardCallback(PluggedCallback):
     weights multiply. With ``weight=0`` and ``extrinsic_weight=1`` when ``learn`` starts, the callback does nothing at all. Both weights may
     change while it runs.
 
-    The bonus is logged under ``reward/``; the environment's own return stays ``rollout/ep_rew_mean``.
+    The bonus of the newest update is logged under ``reward/``, in each row from the first update on; the environment's own return stays
+    ``rollout/ep_rew_mean``.
 
     Args:
         reward: the model that scores transitions.
@@ -97,6 +98,8 @@ class RewardCallback(PluggedCallback):
         self._generator = torch.Generator().manual_seed(seed)
         self._steps: list[tuple[np.ndarray, ...]] = []
         self._looked = False
+        self._metrics: dict[str, float] = {}
+        """What the newest update said."""
         self._raw: RawObservations | None = None
         self._replay: ReplayMemory | None = None
         self._restored: dict[str, Any] | None = None
@@ -113,6 +116,7 @@ class RewardCallback(PluggedCallback):
             "pool": self.pool.state_dict(),
             "generator": self._generator.get_state(),
             "replay": self._restored if self._replay is None else self._replay.state_dict(),
+            "metrics": dict(self._metrics),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -120,7 +124,7 @@ class RewardCallback(PluggedCallback):
         self.reward.load_state_dict(state["reward"])
         self.pool.load_state_dict(state["pool"])
         self._generator.set_state(state["generator"])
-        self._replay, self._restored = None, state["replay"]
+        self._replay, self._restored, self._metrics = None, state["replay"], dict(state["metrics"])
 
     # --- Stable-Baselines3's events ---
 
@@ -177,6 +181,8 @@ class RewardCallback(PluggedCallback):
             action = self.locals.get("clipped_actions", self.locals["actions"])
             # `rewards` is changed in place by the bootstrap of truncated episodes, after this.
             self._steps.append((obs, np.array(action), next_obs, terminated, np.array(rewards, dtype=np.float32)))
+        elif dones.any():
+            self._log()  # off_policy_algorithm.py, collect_rollouts: a row is written, and forgotten, where an episode ends
         return True
 
     def _on_rollout_end(self) -> None:
@@ -192,6 +198,8 @@ class RewardCallback(PluggedCallback):
 
     def _on_training_end(self) -> None:
         super()._on_training_end()
+        if self._replay is not None:
+            self._log()
         if self._raw is not None:
             self._raw.close()
         self._raw = None
@@ -258,8 +266,9 @@ class RewardCallback(PluggedCallback):
         else:
             bonus = self._score(latest, envs, steps) if once is None else once
             metrics = self.reward.update(memory)
-        for key, value in {"bonus_mean": bonus.mean(), "bonus_std": bonus.std(), "bonus_max": bonus.max(), **metrics}.items():
-            self.logger.record(f"{self.name}/{key}", float(value))
+        values = {"bonus_mean": bonus.mean(), "bonus_std": bonus.std(), "bonus_max": bonus.max(), **metrics}
+        self._metrics = {key: float(value) for key, value in values.items()}
+        self._log()
         return bonus
 
     def _score_new(self, latest: Transitions) -> np.ndarray:
@@ -267,6 +276,10 @@ class RewardCallback(PluggedCallback):
         n_envs, n_steps = self.model.n_envs, latest.batch_size // self.model.n_envs
         self.reward.train()
         return self._score(latest, np.tile(np.arange(n_envs), n_steps), np.full(latest.batch_size, self.num_timesteps))
+
+    def _log(self) -> None:
+        for key, value in self._metrics.items():
+            self.logger.record(f"{self.name}/{key}", value)
 
     def _warn_of_lost_differences(self, obs: Tensor) -> None:
         """Once, at the first transitions: what float32 has lost before the reward could centre it, nobody can give back."""

@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from genrl.errors import RunError, command, did_you_mean, flags
 from genrl.roles import LEARNERS, NONE, ROLES, is_own, plain_name
@@ -79,6 +79,9 @@ class RunConfig(Config):
     """Two quantities whose visited area is counted: names of observations, indices, or keys of `info`. By default the task chooses."""
     eval_episodes: int = 10
     """Number of deterministic episodes at the end, in a fresh environment with other seeds."""
+    eval_every: int | None = None
+    """Also evaluate after every so many environment steps, in an environment of its own, and keep the best model as best.zip. It changes no
+    number of the training. By default the last model alone is evaluated."""
     checkpoint_every: float = 60.0
     """Seconds between checkpoints, or 20 times what the last one took to write if that is longer (a large replay buffer). With 0 every
     rollout is saved, however long it takes."""
@@ -91,6 +94,8 @@ class RunConfig(Config):
     """Draw learning_curve, bonus and coverage at the end."""
     tensorboard: bool = False
     """Also write TensorBoard event files into the run directory."""
+    track: Literal["wandb", "trackio"] | None = None
+    """Also send the log to this tracker (an extra), in the project genrl. A tracker that fails stops no run."""
     threads: int = 1
     """Number of torch threads. One is often fastest for small networks."""
     device: str = "cpu"
@@ -104,9 +109,11 @@ class RunConfig(Config):
 
     def __post_init__(self) -> None:
         self.check_least(steps=self.fewest_steps, n_envs=1, threads=1, update_every=1, memory_size=1)
-        self.check_least(eval_episodes=0, checkpoint_every=0, seed=0)
+        self.check_least(eval_episodes=0, eval_every=1, checkpoint_every=0, seed=0)
         self.check_most(n_envs=4096, threads=1024, history=256, seed=2**32 - 1)
         check_step_timeout(self.step_timeout)
+        if self.eval_every is not None and not self.eval_episodes:
+            raise RunError("--eval-every was given, but --eval-episodes is 0; type --eval-episodes 10, or leave --eval-every out")
         self._check_noise()
         self._check_eyes()
 
@@ -138,7 +145,7 @@ class RunConfig(Config):
         """
         for said, word in self._foreign():
             if word not in allowed and (word.rpartition(":")[0] or word) not in allowed:
-                raise RunError(f"{said}; if you trust it, add --imports {shlex.quote(word)}")
+                raise RunError(f"{said}; if you trust it, add --imports {shlex.quote(word)}, or imports=[{word!r}] in Python")
 
     def _foreign(self) -> Iterator[tuple[str, str]]:
         """What this configuration would import or read that is not genrl's, in words, and the word of `--imports` that allows it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import io
 import itertools
@@ -56,6 +57,9 @@ class RunDirectory:
         self.coverage = self.path / "coverage.npz"
         self.model = self.path / "model.zip"
         self.vecnormalize = self.path / "vecnormalize.safetensors"
+        self.evaluations = self.path / "evaluations.csv"
+        self.best = self.path / "best.zip"
+        self.best_vecnormalize = self.path / "best_vecnormalize.safetensors"
         self.checkpoint = self.path / "checkpoint.safetensors"
         self.tensorboard = self.path / "tensorboard"
 
@@ -116,7 +120,8 @@ class RunDirectory:
         for path in self.path.iterdir():
             if path.suffix in WRITTEN:
                 path.unlink()
-        shutil.rmtree(self.tensorboard, ignore_errors=True)
+        for folder in (self.tensorboard, self.path / "wandb"):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def nothing_is_done(self) -> bool:
         """Whether a run was stopped before its first checkpoint, so that there is nothing that could be lost."""
@@ -137,6 +142,18 @@ class RunDirectory:
         if not there:
             siblings = [str(other.parent) for other in run.path.parent.glob("*/config.json")] if run.path.parent.is_dir() else []
             raise RunError(f"{run.path} holds no run{did_you_mean(str(run.path), siblings) or '; start one with `genrl explore`'}")
+        return run
+
+    def with_best(self) -> RunDirectory:
+        """This run with its best model in place of its last one.
+
+        Raises:
+            RunError: it has kept none.
+        """
+        if not self.best.is_file():
+            raise RunError(f"{self.path} has no {self.best.name}; a run that is started with --eval-every STEPS keeps its best model")
+        run = copy.copy(self)
+        run.model, run.vecnormalize = self.best, self.best_vecnormalize
         return run
 
     def read_json(self, path: Path) -> dict[str, Any]:

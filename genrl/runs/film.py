@@ -14,14 +14,15 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from genrl.errors import RunError
+from genrl.errors import RunError, one_line
 from genrl.runs.config import RunConfig
 from genrl.runs.directory import RunDirectory
 from genrl.runs.environments import make_env
-from genrl.runs.play import load_config, play, trained
-from genrl.runs.rendering import choose_backend, rendered
+from genrl.runs.play import load_config, play, trained, with_model
+from genrl.runs.rendering import choose_backend, has_display, rendered
+from genrl.runs.session import Session
 
-__all__ = ["Film", "watch"]
+__all__ = ["Film", "watch", "watch_live"]
 
 GIF_BYTES = 3_000_000
 GIF_FRAMES = 150
@@ -48,6 +49,7 @@ def watch(
     size: int = 480,
     stochastic: bool = False,
     seed: int = 20_000,
+    best: bool = False,
     imports: Collection[str] = (),
 ) -> Film:
     """Film ``episodes`` of the trained policy, ``steps`` at most, into watch.mp4 and watch.gif of the run directory.
@@ -60,6 +62,7 @@ def watch(
         size: width of the film, in pixels.
         stochastic: draw actions instead of the most likely ones.
         seed: seed of the first episode.
+        best: take the model of the best evaluation, as in :func:`genrl.load`.
         imports: modules that the run may import, as in :func:`resume`.
 
     Raises:
@@ -67,8 +70,7 @@ def watch(
     """
     run = RunDirectory.open(path)
     config = load_config(run, imports)
-    if not run.model.is_file():
-        raise RunError(f"{run.path} has no model.zip yet; let it train for a moment, or go on with `{config.typed('resume')}`")
+    run = with_model(run, config, best)
     choose_backend(config.env, config.env_kwargs, "genrl watch RUN")
     paths = (run.path / "watch.mp4", run.path / "watch.gif")
     thumbnails, returns = _Thumbnails(), [0.0] * episodes
@@ -80,6 +82,58 @@ def watch(
             thumbnails.add(picture)
     _write_gif(paths[1], thumbnails, fps)
     return Film(paths, tuple(returns[: episode + 1]), thumbnails.seen)
+
+
+def watch_live(
+    path: str | Path,
+    *,
+    episodes: int = 1,
+    steps: int = 1000,
+    stochastic: bool = False,
+    seed: int = 20_000,
+    best: bool = False,
+    imports: Collection[str] = (),
+) -> tuple[float, ...]:
+    """Show ``episodes`` of the trained policy in a window that the task opens; nothing is written. Arguments are those of :func:`watch`.
+
+    Returns:
+        Return of each episode.
+
+    Raises:
+        RunError: there is no run or no model, or no window can be opened here.
+    """
+    run = RunDirectory.open(path)
+    config = load_config(run, imports)
+    if not has_display():
+        raise RunError("there is no display here, so no window can be opened; leave --live out to film it")
+    run = with_model(run, config, best)
+    returns = [0.0] * episodes
+    with trained(run, config) as session, _window(config) as env:
+        seen = session.eyes.wrap_one(env)
+        for episode, reward in islice(_played(session, seen, episodes, seed, stochastic), steps):
+            returns[episode] += reward
+    return tuple(returns[: episode + 1])
+
+
+@contextmanager
+def _window(config: RunConfig) -> Iterator[Any]:
+    """The task in a window; what its library says of a display that can't be used is one sentence."""
+    env = make_env(config.env, config.env_kwargs, render_mode="human")
+    try:
+        yield env
+    except RunError:
+        raise
+    except Exception as error:  # OpenGL, pygame and the task's own drawing fail in their own ways
+        raise RunError(f"{config.env} can't be shown in a window here ({one_line(error)[:200]}); leave --live out to film it") from error
+    finally:
+        env.close()
+
+
+def _played(session: Session, env: Any, episodes: int, seed: int, stochastic: bool) -> Iterator[tuple[int, float]]:
+    """The number of the episode, and the reward, of each step."""
+    for episode in range(episodes):
+        for reward in play(session.learner, session.normalize, env, seed + episode, not stochastic):
+            yield episode, reward
 
 
 class _Thumbnails:
@@ -105,12 +159,7 @@ def _frames(
         env = make_env(config.env, config.env_kwargs, render_mode="rgb_array")
         try:
             seen = session.eyes.wrap_one(env)
-            played = (
-                (episode, reward)
-                for episode in range(episodes)
-                for reward in play(session.learner, session.normalize, seen, seed + episode, not stochastic)
-            )
-            for episode, reward in islice(played, steps):
+            for episode, reward in islice(_played(session, seen, episodes, seed, stochastic), steps):
                 yield episode, reward, rendered(env, config.env, "genrl watch RUN")
         finally:
             env.close()

@@ -17,7 +17,7 @@ from genrl.files import load_state
 from genrl.runs.config import RunConfig
 from genrl.runs.directory import RunDirectory
 from genrl.runs.environments import make_env
-from genrl.runs.play import EVALUATION_SEED, alone, episode_returns, load_config, trained
+from genrl.runs.play import EVALUATION_SEED, alone, episode_returns, load_config, trained, with_model
 from genrl.runs.session import Session, build
 
 if TYPE_CHECKING:
@@ -32,12 +32,13 @@ __all__ = ["LoadedRun", "load"]
 REWARD = "reward.safetensors"
 
 
-def load(path: str | Path, imports: Collection[str] = ()) -> LoadedRun | ImageModel:
+def load(path: str | Path, imports: Collection[str] = (), best: bool = False) -> LoadedRun | ImageModel:
     """The trained policy of a run, or the model of a run of `genrl generate`; only tensors are loaded, no code runs.
 
     Args:
         path: the run directory.
         imports: modules that the run may import for a task, learner or reward of your own; a file alone imports nothing.
+        best: take the model of the best evaluation, of a run that was trained with ``eval_every``, instead of the last one.
 
     Raises:
         RunError: there is no run, it has no model yet, or it names a module that is not among ``imports``.
@@ -59,9 +60,7 @@ def load(path: str | Path, imports: Collection[str] = ()) -> LoadedRun | ImageMo
             raise RunError(f"{run.path} has no model yet; go on with: {command('resume', run.path)}")
         return load_model(weights)
     config = load_config(run, imports)
-    if not run.model.is_file():
-        raise RunError(f"{run.path} has no model.zip yet; go on with: {config.typed('resume')}")
-    return LoadedRun(run, config)
+    return LoadedRun(with_model(run, config, best), config)
 
 
 class LoadedRun:
@@ -71,7 +70,7 @@ class LoadedRun:
     """
 
     def __init__(self, run: RunDirectory, config: RunConfig) -> None:
-        self.path, self.config = run.path, config
+        self.path, self.config, self.model_file = run.path, config, run.model
         self._run = run
         with trained(run, config) as session:
             self._session: Session = session

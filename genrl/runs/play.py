@@ -25,7 +25,7 @@ from genrl.runs.session import Session, build
 from genrl.sb3.learner import load_zip_parameters
 from genrl.sb3.state import load_vecnormalize_state
 
-__all__ = ["EVALUATION_SEED", "alone", "episode_returns", "evaluate", "load_config", "play", "read_config", "trained"]
+__all__ = ["EVALUATION_SEED", "alone", "episode_returns", "evaluate", "load_config", "play", "read_config", "trained", "with_model"]
 
 EVALUATION_SEED = 10_000
 """Seed of the first episode of an evaluation; each further episode has the next one."""
@@ -125,6 +125,19 @@ def read_config(run: RunDirectory) -> RunConfig:
         RunError: it is of a generative model, or no configuration.
     """
     return _read(run)[0]
+
+
+def with_model(run: RunDirectory, config: RunConfig, best: bool = False) -> RunDirectory:
+    """The run with the model that is asked for, its last one or its best one.
+
+    Raises:
+        RunError: it has none yet.
+    """
+    if best:
+        return run.with_best()
+    if not run.model.is_file():
+        raise RunError(f"{run.path} has no {run.model.name} yet; let it train for a moment, or go on with `{config.typed('resume')}`")
+    return run
 
 
 def _read(run: RunDirectory) -> tuple[RunConfig, dict[str, Any]]:

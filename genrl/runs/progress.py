@@ -1,4 +1,4 @@
-"""Progress on stderr: a bar on a terminal, else a line every ten seconds."""
+"""Progress on stderr: a line at the start, then a bar on a terminal, else a line every ten seconds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
+from genrl.errors import printable
 from genrl.runs.config import RunConfig
 
 __all__ = ["Progress"]
@@ -39,9 +41,19 @@ class Progress(BaseCallback):
     def _on_training_start(self) -> None:
         self._started = self._shown_at = time.perf_counter()
         self._first_step = self.num_timesteps
+        self._total, rollout = self._steps()
+        if not self._quiet:
+            why = f" (rollouts of {rollout:,} are finished)" if self._total != self._config.steps else ""
+            print(printable(f"{self._config.directory}: {self._total:,} steps{why}"), file=sys.stderr, flush=True)
         if self._terminal:
             self._bar.start()
-            self._task = self._bar.add_task(self._config.name, total=self._config.steps, completed=self.num_timesteps, text="")
+            self._task = self._bar.add_task(self._config.name, total=self._total, completed=self.num_timesteps, text="")
+
+    def _steps(self) -> tuple[int, int]:
+        """Steps that will have been made at the end, and those of a rollout, which SB3 always finishes."""
+        rollout = self.model.n_steps * self.model.n_envs if isinstance(self.model, OnPolicyAlgorithm) else 1
+        rollouts = -(-(self._config.steps - self._first_step) // rollout)
+        return self._first_step + rollouts * rollout, rollout
 
     def _on_step(self) -> bool:
         now = time.perf_counter()
@@ -50,7 +62,7 @@ class Progress(BaseCallback):
             if self._terminal:
                 self._bar.update(self._task, completed=self.num_timesteps, text=self._text(now))
             else:
-                print(f"{self.num_timesteps:,} of {self._config.steps:,} steps, {self._text(now)}", file=sys.stderr, flush=True)
+                print(f"{self.num_timesteps:,} of {self._total:,} steps, {self._text(now)}", file=sys.stderr, flush=True)
         return True
 
     def _text(self, now: float) -> str:

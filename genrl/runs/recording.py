@@ -17,7 +17,7 @@ from genrl.errors import RunError
 from genrl.files import check_new
 from genrl.runs.directory import RunDirectory
 from genrl.runs.environments import make_env
-from genrl.runs.play import load_config, play, trained
+from genrl.runs.play import load_config, play, trained, with_model
 
 __all__ = ["record"]
 
@@ -29,6 +29,7 @@ def record(
     episodes: int = 25,
     stochastic: bool = False,
     seed: int = 1000,
+    best: bool = False,
     imports: Collection[str] = (),
 ) -> Demonstrations:
     """Record episodes of the trained policy of a run, none left out; observations are stored as the task gives them, rewards as float32.
@@ -39,6 +40,7 @@ def record(
         episodes: number of episodes; their seeds count up from ``seed``.
         stochastic: draw actions instead of taking the most likely ones.
         seed: seed of the first episode.
+        best: take the model of the best evaluation, as in :func:`genrl.load`.
         imports: modules that the run may import, as in :func:`genrl.runs.resume`.
 
     Raises:
@@ -46,8 +48,7 @@ def record(
     """
     run, out = RunDirectory.open(path), Path(out)
     config = load_config(run, imports)
-    if not run.model.is_file():
-        raise RunError(f"{run.path} has no model.zip yet; let it train for a moment, or go on with `{config.typed('resume')}`")
+    run = with_model(run, config, best)
     check_new(out)
     try:
         Demonstrations.check_path(out)

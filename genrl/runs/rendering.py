@@ -13,7 +13,7 @@ import numpy as np
 from genrl.errors import RunError, one_line
 from genrl.runs.environments import make_env
 
-__all__ = ["choose_backend", "rendered"]
+__all__ = ["choose_backend", "has_display", "rendered"]
 
 
 def rendered(env: Any, name: str, command: str) -> np.ndarray:
@@ -44,6 +44,11 @@ def _install_hint(error: BaseException, command: str) -> str:
     return f"type: apt-get install libosmesa6, then MUJOCO_GL=osmesa {command}"
 
 
+def has_display() -> bool:
+    """Whether this machine, or the one that one sits at, has a screen for windows."""
+    return sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
 def choose_backend(env: str, env_kwargs: Mapping[str, Any], command: str) -> None:
     """On a machine without a display, pick MuJoCo's off-screen renderer that works: EGL, else OSMesa. Another task needs none.
 
@@ -55,7 +60,7 @@ def choose_backend(env: str, env_kwargs: Mapping[str, Any], command: str) -> Non
     Raises:
         RunError: none works, or there is no such task.
     """
-    if sys.platform == "darwin" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
+    if has_display():
         return
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
     asked = os.environ.get("MUJOCO_GL")

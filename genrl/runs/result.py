@@ -14,6 +14,7 @@ import numpy as np
 from genrl.errors import RunError, one_line
 from genrl.files import save_state, write_whole
 from genrl.runs import pictures
+from genrl.runs.best import kept_best
 from genrl.runs.callbacks import Recorder
 from genrl.runs.coverage import Coverage
 from genrl.runs.directory import RunDirectory, read_csv
@@ -133,6 +134,7 @@ def write_result(session: Session, run: RunDirectory, recorder: Recorder, ending
         "evaluation_return": None,
         "evaluation_returns": [],
         "evaluation_error": "it is not evaluated yet" if ending.status == "finished" and session.config.eval_episodes else None,
+        "best": kept_best(run),
         "bonus_mean": _bonus_mean(run),
         "coverage": _coverage(recorder.coverage),
         "task_coverage": recorder.task_coverage,

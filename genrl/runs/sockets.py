@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import gymnasium
+import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
@@ -171,8 +172,15 @@ def reward(setting: Setting) -> Plug | None:
         [callback],
         callback,
         files=lambda: {"reward.safetensors": callback.reward.state_dict()},
-        words=lambda: f"bonus {callback.last_bonus.mean():.3g}" if callback.last_bonus.size else "",
+        words=lambda: _bonus(callback.last_bonus),
     )
+
+
+def _bonus(newest: np.ndarray) -> str:
+    """The mean of the newest transitions; a reward that scores before it learns gives the first ones none."""
+    if not newest.size:
+        return ""
+    return f"bonus {newest.mean():.3g}" if newest.any() else "no bonus yet"
 
 
 def _reward_kwargs(setting: Setting, cls: type[Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from genrl.errors import RunError, StepTimeout, one_line
 from genrl.files import load_state, save_state
 from genrl.reading import find_demonstrations
+from genrl.runs.best import evaluated
 from genrl.runs.callbacks import CheckFinite, Checkpointer, Recorder, Restore
 from genrl.runs.config import ExploreConfig, ImitateConfig, RunConfig
 from genrl.runs.coverage import Coverage
@@ -36,6 +37,7 @@ from genrl.runs.result import (
 )
 from genrl.runs.session import Session, build
 from genrl.runs.step_limit import StepLimit
+from genrl.runs.tracking import check_tracker, trackers
 from genrl.sb3.learner import RunLogger, close, log_the_rest, parameters_are_finite
 
 __all__ = ["explore", "imitate", "resume", "train"]
@@ -81,9 +83,10 @@ def train(config: RunConfig, *, quiet: bool = False) -> dict[str, Any]:
     config = completed(config)
     run = RunDirectory(config.directory)
     run.check_new(config.imports)
+    check_tracker(config)
     torch.set_num_threads(config.threads)
     with StepLimit(config.step_timeout, config.n_envs) as limit:
-        session, interrupt = build(config), Interrupt()
+        session, interrupt = evaluated(build(config), run), Interrupt()
         try:
             with interrupt, run.writing():  # before anything is written, so that a Ctrl-C leaves nothing behind or a run that goes on
                 run.check_new(config.imports)  # another process may have begun one in the meantime
@@ -133,10 +136,11 @@ def resume(
     asked = {"steps": steps, "device": device, "step_timeout": step_timeout}
     changes: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
     config = _as_asked(run, replace(load_config(run, imports), **changes), demos)
+    check_tracker(config)
     with run.writing(), StepLimit(config.step_timeout, config.n_envs) as limit:
         checkpoint = _last_checkpoint(run, config)
         torch.set_num_threads(config.threads)
-        session, interrupt = build(config), Interrupt()
+        session, interrupt = evaluated(build(config), run), Interrupt()
         try:
             check_same_demonstrations(session, run)
             with interrupt:
@@ -236,7 +240,7 @@ def _train_the_rest(
     if (known := trained_result(run, started_at)) is not None:
         return known
     # Cloning alone, or stopped between the last checkpoint and its companions.
-    log = RunLogger(run.path, run.progress, tensorboard=False)
+    log = RunLogger(run.path, run.progress)
     if checkpoint is not None:
         log.load_state_dict(checkpoint["recorder"]["log"])
     save_checkpoint(run, session, recorder, log)
@@ -259,7 +263,7 @@ def _train(
     """One ``learn``."""
     config, learner = session.config, session.learner
     started_at = learner.num_timesteps
-    log = RunLogger(run.path, run.progress, config.tensorboard)
+    log = RunLogger(run.path, run.progress, config.tensorboard, trackers(config, run))
     learner.set_logger(log)
 
     def save() -> None:
@@ -285,6 +289,7 @@ def _train(
         return Ending("failed", learner.num_timesteps, *_explain(failure, session))
     finally:
         progress.stop()
+        log.close()
     return Ending("finished", learner.num_timesteps)
 
 

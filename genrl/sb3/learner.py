@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -173,9 +174,10 @@ class RunLogger(Logger):
     ``learn`` of an on-policy learner counts its iterations from 1 (common/on_policy_algorithm.py); here they go on where they were.
     """
 
-    def __init__(self, folder: Path, progress: Path, tensorboard: bool) -> None:
+    def __init__(self, folder: Path, progress: Path, tensorboard: bool = False, trackers: Sequence[KVWriter] = ()) -> None:
         self.csv = ProgressCSV(progress)
-        super().__init__(str(folder), [self.csv, *([TensorBoardOutputFormat(str(folder / "tensorboard"))] if tensorboard else [])])
+        events = [TensorBoardOutputFormat(str(folder / "tensorboard"))] if tensorboard else []
+        super().__init__(str(folder), [self.csv, *events, *trackers])
         self._iterations = self._iterations_before = 0
 
     def record(self, key: str, value: Any, exclude: str | tuple[str, ...] | None = None) -> None:

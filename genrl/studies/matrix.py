@@ -29,7 +29,7 @@ STUDY = 2**20
 MOST = 10_000
 """Cells of a study, and seeds, at most."""
 
-NO_DIFFERENCE = {"out", "pictures", "tensorboard", "checkpoint_every", "step_timeout"}
+NO_DIFFERENCE = {"out", "pictures", "tensorboard", "checkpoint_every", "step_timeout", "eval_every", "track"}
 """Fields that change no number of a run, and so not which cell it is."""
 
 

@@ -79,7 +79,7 @@ def test_an_interrupt_before_the_first_step_leaves_a_run_that_goes_on(tmp_path, 
     with monkeypatch.context() as patch:
         patch.setattr("genrl.runs.training._about", lambda: os.kill(os.getpid(), signal.SIGINT) or {})
         assert main([*TINY.split(), "--no-pictures", "--eval-episodes", "0", "--out", str(out)]) == 130
-    assert capsys.readouterr().err.startswith("interrupted at step 0; go on with: genrl resume")
+    assert "\ninterrupted at step 0; go on with: genrl resume" in capsys.readouterr().err
     assert main(["resume", str(out), "--imports", "tests.runs.tiny"]) == 0
 
 

@@ -1,8 +1,13 @@
+from typing import ClassVar
+
+import gymnasium
 import imageio.v2 as imageio
 import pytest
 from genrl_envs import SparseMountainCarEnv
 from PIL import Image
 
+import genrl
+from genrl.cli import main
 from genrl.errors import RunError
 from genrl.runs import explore, film, rendering, watch
 from tests.runs.tiny import config
@@ -82,3 +87,52 @@ def test_a_task_that_does_not_draw_with_mujoco_needs_no_renderer_of_it(monkeypat
     rendering.choose_backend("genrl/SparseMountainCar-v0", {}, "genrl watch RUN")
     with pytest.raises(RunError, match="neither EGL nor OSMesa"):
         rendering.choose_backend("genrl/SparseHalfCheetah-v0", {}, "genrl watch RUN")
+
+
+class Windowed(SparseMountainCarEnv):
+    """Opens no window, but counts what it would show; or finds that its display can't be used."""
+
+    metadata: ClassVar = {"render_modes": ["human", "rgb_array"]}
+    shown: ClassVar[list[str | None]] = []
+    broken = False
+
+    def step(self, action):
+        if self.render_mode == "human":
+            self.shown.append(self.render_mode)
+            if self.broken:
+                raise OSError("can't open display :7")
+        return super().step(action)
+
+
+gymnasium.register("tests/Windowed-v0", entry_point=Windowed, max_episode_steps=50)
+
+
+class TestLive:
+    @pytest.fixture
+    def windowed(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("DISPLAY", ":7")
+        monkeypatch.setattr(Windowed, "shown", [])
+        explore(config(tmp_path / "run", env="tests.runs.test_film:tests/Windowed-v0", steps=64, eval_episodes=0), quiet=True)
+        return tmp_path / "run"
+
+    def test_each_step_is_shown_and_nothing_is_written(self, windowed, capsys):
+        before = sorted(windowed.iterdir())
+        assert main(["watch", str(windowed), "--live", "--steps", "70", "--episodes", "2", "--imports", "tests.runs.test_film"]) == 0
+        assert len(Windowed.shown) == 70
+        returns = capsys.readouterr().out.removeprefix("return ").split(", ")
+        assert len(returns) == 2
+        assert float(returns[0]) == pytest.approx(genrl.load(windowed, ["tests.runs.test_film"]).evaluate(1, seed=20_000)[0], abs=1e-3)
+        assert sorted(windowed.iterdir()) == before
+
+    def test_where_there_is_no_display_nothing_is_made(self, windowed, monkeypatch):
+        monkeypatch.delenv("DISPLAY")
+        monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+        monkeypatch.setattr("sys.platform", "linux")
+        with pytest.raises(RunError, match="there is no display here, so no window can be opened; leave --live out to film it"):
+            film.watch_live(windowed, imports=["tests.runs.test_film"])
+        assert not Windowed.shown
+
+    def test_a_display_that_cannot_be_used_is_one_sentence(self, windowed, monkeypatch):
+        monkeypatch.setattr(Windowed, "broken", True)
+        with pytest.raises(RunError, match=r"can't be shown in a window here \(can't open display :7\); leave --live out to film it"):
+            film.watch_live(windowed, imports=["tests.runs.test_film"])

@@ -1,0 +1,112 @@
+"""Evaluations while a run trains, and the model of the best one."""
+
+import csv
+
+import numpy as np
+import pytest
+
+import genrl
+from genrl.cli import main
+from genrl.errors import RunError
+from genrl.runs import explore, record, resume
+from genrl.runs.best import SEED
+from genrl.runs.directory import RunDirectory
+from tests.runs.same_directory import assert_same_directory
+from tests.runs.tiny import SMALL, config
+
+STEPS = {"ppo": 256, "sac": 220, "RecurrentPPO": 256}
+
+
+def begin(out, learner, **changes):
+    kwargs = {"env_kwargs": {"max_episode_steps": 20}, "normalize_obs": True, "steps": STEPS[learner], "reward": "rnd", "eval_episodes": 2}
+    if learner == "RecurrentPPO":
+        kwargs["learner_kwargs"] = SMALL["ppo"]
+    cell = config(out, learner, **kwargs | changes)
+    explore(cell, quiet=True)
+    return RunDirectory(out)
+
+
+def rows(run):
+    return [(int(row["step"]), float(row["return"]), row["best"]) for row in csv.DictReader(run.evaluations.open())]
+
+
+@pytest.fixture(scope="module", params=["ppo", "sac"])
+def run(request, tmp_path_factory):
+    return begin(tmp_path_factory.mktemp("best") / "run", request.param, eval_every=60)
+
+
+def test_it_is_evaluated_each_time_that_the_steps_have_passed_a_multiple(run):
+    steps = [step for step, _, _ in rows(run)]
+    if run.read_json(run.config)["learner"] == "ppo":
+        assert steps == [64, 128, 192, 256]  # the first rollout's end behind 60, 120 and 180, and the end
+    else:
+        assert steps == [60, 120, 180, 220]
+
+
+def test_the_best_is_the_first_of_the_highest(run):
+    found, highest = rows(run), -np.inf
+    for _, value, best in found:
+        assert best == ("1" if value > highest else "0")
+        highest = max(highest, value)
+    step, value, _ = max(found, key=lambda row: row[1])
+    assert run.read_json(run.result)["best"] == {"step": step, "return": value}
+
+
+def test_the_kept_model_gives_the_return_that_it_was_chosen_for(run):
+    best = genrl.load(run.path, best=True)
+    assert np.mean(best.evaluate(2, seed=SEED)) == pytest.approx(run.read_json(run.result)["best"]["return"], abs=1e-12)
+
+
+@pytest.mark.parametrize("learner", list(STEPS))
+def test_it_changes_nothing_of_the_training(tmp_path, learner):
+    with_it, without = (begin(tmp_path / str(every), learner, eval_every=every) for every in (50, None))
+    for name in ("evaluations.csv", "best.zip", "best_vecnormalize.safetensors"):
+        (with_it.path / name).unlink()
+    content = with_it.progress.read_text().splitlines()
+    header, *values = (line.split(",") for line in content)
+    place = header.index("eval/mean_reward")
+    with_it.progress.write_text("\n".join(",".join(row[:place] + row[place + 1 :]) for row in (header, *values)) + "\n")
+    for run in (with_it, without):
+        for path, names in ((run.result, ["best"]), (run.config, ["eval_every"])):
+            run.write_json(path, {key: value for key, value in run.read_json(path).items() if key not in names})
+        (run.path / "checkpoint.safetensors").unlink()  # which also has the evaluations; the model is compared
+    assert_same_directory(with_it.path, without.path)
+
+
+@pytest.mark.parametrize("learner", ["ppo", "sac"])
+def test_a_resumed_run_has_the_evaluations_and_the_best_model_of_one_that_never_stopped(tmp_path, learner, monkeypatch):
+    whole = begin(tmp_path / "whole", learner, eval_every=60)
+    from genrl.runs.callbacks import Checkpointer
+
+    stop_at, begun = {"ppo": 128, "sac": 130}[learner], Checkpointer._on_rollout_start
+
+    def stopping(self):
+        self._interrupt.requested = self._interrupt.requested or self.num_timesteps >= stop_at
+        begun(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpointer, "_on_rollout_start", stopping)
+        stopped = begin(tmp_path / "stopped", learner, eval_every=60)
+    assert stopped.read_json(stopped.result)["status"] == "interrupted"
+    resume(stopped.path, quiet=True)
+    assert_same_directory(stopped.path, whole.path)
+
+
+def test_watch_export_and_record_take_it(run, tmp_path, capsys):
+    assert main(["export", str(run.path), "--best", "--sb3", str(tmp_path / "sb3")]) == 0
+    assert (tmp_path / "sb3/model.zip").read_bytes() == run.best.read_bytes()
+    made = [record(run.path, tmp_path / f"{best}.npz", episodes=1, best=best) for best in (True, False)]
+    policies = [genrl.load(run.path, best=best) for best in (True, False)]
+    for demos, policy in zip(made, policies, strict=True):
+        assert demos.returns[0] == pytest.approx(policy.evaluate(1, seed=1000)[0], rel=1e-5)
+    steps = [run.read_json(run.result)["best"]["step"], run.read_json(run.result)["steps"]]
+    counts = [policy.normalize.obs_rms.count for policy in policies]
+    assert counts == pytest.approx([step + 1 for step in steps], abs=1e-3)  # and the first reset
+
+
+def test_a_run_without_it_says_what_keeps_it(tmp_path):
+    begin(tmp_path / "run", "ppo", steps=64)
+    with pytest.raises(RunError, match=r"has no best.zip; a run that is started with --eval-every STEPS keeps its best model"):
+        genrl.load(tmp_path / "run", best=True)
+    with pytest.raises(RunError, match="--eval-every was given, but --eval-episodes is 0"):
+        config(tmp_path, eval_every=100, eval_episodes=0)
