@@ -186,7 +186,7 @@ def test_where_demonstrations_are_missing(capsys):
     assert main(["imitate", "--demos", "my demos.npz"]) == 2
     line = last(capsys, "make some with", "err")
     assert walk("my run") == 0
-    assert typed(line.replace("RUN", "'my run'"), "--episodes 1 --imports printed_walk") == 0
+    assert typed(line.replace("RUN", "'my run'"), "--episodes 8 --imports printed_walk") == 0
     assert Path("my demos.npz").is_file()
     for reward in ("gail", "sqil"):
         assert main(["explore", *WALK, "--reward", reward, *shlex.split(SMALL)]) == 2
