@@ -39,6 +39,7 @@ TOUCHES_SB3 = {
     "sb3/observations.py",
     "sb3/plugged.py",
     "sb3/replay.py",
+    "sb3/running.py",
     "sb3/state.py",
 }
 INTERNAL_MODULES = ("buffers", "distributions", "running_mean_std", "save_util", "type_aliases", "utils")

@@ -20,7 +20,7 @@ from genrl.sb3.hooks import LendingPart, OffPolicyPart, OnPolicyPart, attached, 
 from genrl.sb3.observations import RawObservations
 from genrl.sb3.plugged import PluggedCallback
 from genrl.sb3.replay import ReplayMemory, as_transitions, check_readable
-from genrl.transitions import Transitions, check_finite, lost_differences
+from genrl.transitions import Transitions, lost_differences
 
 __all__ = ["RewardCallback"]
 
@@ -148,8 +148,6 @@ class RewardCallback(PluggedCallback):
 
     def _on_rollout_start(self) -> None:
         self._steps.clear()
-        if self._raw is not None:
-            self._raw.keep_statistics()
         if self._plugged is not None and self.reward.needs_expert_batches:
             lenders = [part for part in attached(buffer_of(self.model)) if isinstance(part, LendingPart) and part.demonstrated]
             if not lenders:  # no step was made yet: every callback of the list has started
@@ -167,14 +165,9 @@ class RewardCallback(PluggedCallback):
             return True
         new_obs, rewards, dones, infos = (self.locals[key] for key in ("new_obs", "rewards", "dones", "infos"))
         obs, next_obs = self._raw.step(new_obs, dones, infos)
-        try:
-            check_finite(next_obs, self._raw.rewards(rewards), self.num_timesteps)
-        except FloatingPointError:
-            self._raw.restore_statistics()
-            raise
+        self._raw.check_finite(next_obs, self._raw.rewards(rewards))
         terminated = np.array(dones, dtype=bool)
         if next_obs is not self._raw.obs:  # somewhere an episode has ended and another begun
-            check_finite(self._raw.obs, rewards, self.num_timesteps)
             terminated &= [not info.get("TimeLimit.truncated", False) for info in infos]
         if self._replay is None:
             # on_policy_algorithm.py, collect_rollouts: the environment got `clipped_actions`; ppo_mask.py has only discrete `actions`.

@@ -7,10 +7,8 @@ cited below are in ``stable_baselines3/common``.
 from __future__ import annotations
 
 import copyreg
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -18,9 +16,10 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.buffers import ReplayBuffer
 
 from genrl.sb3.batches import Rows, join, sizes
+from genrl.sb3.running import Running, finish
 from genrl.transitions import Transitions
 
-__all__ = ["LendingPart", "OffPolicyPart", "OnPolicyPart", "Part", "Running", "attach", "attached", "buffer_of", "detach"]
+__all__ = ["LendingPart", "OffPolicyPart", "OnPolicyPart", "Part", "attach", "attached", "buffer_of", "detach"]
 
 
 @dataclass(eq=False)
@@ -65,27 +64,6 @@ class LendingPart:
 Part = OnPolicyPart | OffPolicyPart | LendingPart
 
 
-class Running:
-    """True as long as the ``learn`` in which it was made runs, and false from then on, also where an exception ended it.
-
-    A callback hears of the end of a ``learn`` only where nothing was raised; whether its frame is on the stack tells in every case.
-    """
-
-    def __init__(self, model: BaseAlgorithm) -> None:
-        frame: FrameType | None = sys._getframe(1)
-        while frame is not None and not (frame.f_code.co_name == "learn" and frame.f_locals.get("self") is model):
-            frame = frame.f_back
-        if frame is None:
-            raise RuntimeError(f"{type(model).__name__} is not learning; give the callback to its learn()")
-        self._frame = frame
-
-    def __bool__(self) -> bool:
-        frame: FrameType | None = sys._getframe(1)
-        while frame is not None and frame is not self._frame:
-            frame = frame.f_back
-        return frame is not None
-
-
 def buffer_of(model: BaseAlgorithm) -> Any:
     """The buffer that a learner trains from."""
     return getattr(model, "replay_buffer", None) or getattr(model, "rollout_buffer", None)
@@ -109,7 +87,8 @@ def attach(model: BaseAlgorithm, part: Part) -> None:
         live = _live_replay(plain) if isinstance(buffer, ReplayBuffer) else _live_rollout(plain)
         live.__name__, live.__qualname__, live.__module__ = plain.__name__, plain.__qualname__, plain.__module__
         live.__reduce_ex__ = _reduce_plain
-        live._genrl_plain, live._genrl_parts, live._genrl_learner, live._genrl_running = plain, [], model, Running(model)
+        live._genrl_plain, live._genrl_parts, live._genrl_learner = plain, [], model
+        live._genrl_running = Running(model, lambda: _restore(buffer))
         buffer.__class__ = live
     parts: list[Part] = type(buffer)._genrl_parts
     if part.name in {other.name for other in parts}:
@@ -127,7 +106,7 @@ def detach(model: BaseAlgorithm, part: Part) -> None:
     if part in parts:
         parts.remove(part)
     if not parts:
-        _restore(buffer)
+        finish(model)
 
 
 def _is_live(buffer: Any) -> bool:

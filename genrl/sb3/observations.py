@@ -19,12 +19,12 @@ from stable_baselines3.common.vec_env import (
     VecVideoRecorder,
 )
 
-from genrl.sb3.hooks import Running
-from genrl.sb3.state import load_vecnormalize_state, vecnormalize_state
+from genrl.sb3.running import Running, finish
+from genrl.sb3.state import KeptStatistics
 from genrl.spaces import flat, is_image
-from genrl.transitions import true_next_obs
+from genrl.transitions import check_finite, true_next_obs
 
-__all__ = ["RawObservations", "as_rows", "seen_by_learner"]
+__all__ = ["RawObservations", "as_rows", "last_obs", "seen_by_learner"]
 
 
 def seen_by_learner(space: spaces.Space[Any]) -> spaces.Space[Any]:
@@ -43,6 +43,11 @@ def as_rows(space: spaces.Space[Any], obs: Any) -> np.ndarray:
     return np.array(obs).reshape(-1, *(space.shape or ()))
 
 
+def last_obs(model: BaseAlgorithm) -> Any:
+    """What a learner acts on next."""
+    return model._last_obs  # base_class.py, _setup_learn
+
+
 def _tensors(obs: dict[str, Any]) -> dict[str, Any]:
     return {key: _tensors(value) if isinstance(value, dict) else torch.as_tensor(value) for key, value in obs.items()}
 
@@ -59,10 +64,11 @@ class RawObservations:
     def __init__(self, model: BaseAlgorithm) -> None:
         self.model = model
         self.normalize = _vec_normalize(model.env)
-        self._statistics: dict[str, Any] | None = None
+        self._statistics = KeptStatistics(self.normalize)
         self._tap = _TerminalTap.on(self.normalize.venv, self) if self.normalize is not None else None
         # base_class.py, _setup_learn: has just reset the environments, or kept the last observation of the learn before.
         self.obs = self._rows(model._last_obs)
+        self.check_finite(self.obs, np.zeros(len(self.obs)))
 
     def step(self, new_obs: np.ndarray, dones: np.ndarray, infos: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
         """What one step of the environments started from and led to, ``(n_envs, *obs_shape)`` each."""
@@ -87,14 +93,23 @@ class RawObservations:
         row: np.ndarray = as_rows(space, batch)[0]
         return row
 
-    def keep_statistics(self) -> None:
-        """Remember the statistics of ``VecNormalize``."""
-        self._statistics = None if self.normalize is None else vecnormalize_state(self.normalize)
+    def check_finite(self, next_obs: np.ndarray, rewards: np.ndarray) -> None:
+        """Refuse a NaN or infinity in what the newest step gave, and leave it out of the statistics of ``VecNormalize``.
 
-    def restore_statistics(self) -> None:
-        """Put back what was remembered: a NaN that has entered a running mean never leaves it (vec_normalize.py, _update_reward)."""
-        if self.normalize is not None and self._statistics is not None:
-            load_vecnormalize_state(self.normalize, self._statistics)
+        Args:
+            next_obs: what it led to, ``(n_envs, *obs_shape)``.
+            rewards: the environments' own, ``(n_envs,)``.
+
+        Raises:
+            FloatingPointError: names the environment and the step.
+        """
+        try:
+            for obs in (next_obs, self.obs):  # at the end of an episode, the next one's first
+                check_finite(obs, rewards, self.model.num_timesteps)
+        except FloatingPointError:
+            self._statistics.restore()
+            raise
+        self._statistics.keep()
 
     def rewards(self, rewards: np.ndarray) -> np.ndarray:
         """The environments' own rewards of a step, ``(n_envs,)``."""
@@ -113,26 +128,26 @@ class RawObservations:
 class _TerminalTap:
     """Shadows one vectorised environment's ``step_wait`` with its like, and keeps each step's terminal observations."""
 
-    def __init__(self, venv: VecEnv) -> None:
-        self.venv, self.users = venv, set[RawObservations]()
+    def __init__(self, venv: VecEnv, running: Running) -> None:
+        self.users, self.running = set[RawObservations](), running
         self.infos: list[dict[str, Any]] = [{} for _ in range(venv.num_envs)]
         self._step_wait = venv.step_wait
-        self._running: Running | None = None
 
     @classmethod
     def on(cls, venv: VecEnv, user: RawObservations) -> _TerminalTap:
-        tap = vars(venv).get("step_wait")
-        if not isinstance(tap, cls):
-            tap = cls(venv)
-            vars(venv)["step_wait"] = tap
-        if not tap._running:  # new, or left behind by a learn that an exception ended
-            tap.users, tap._running = set(), Running(user.model)
+        own = vars(venv)
+        tap = own.get("step_wait")
+        if not (isinstance(tap, cls) and tap.running):
+            if isinstance(tap, cls):  # left behind by a learn that ended before its first step
+                del own["step_wait"]
+            running = Running(user.model, lambda: own.pop("step_wait", None))
+            own["step_wait"] = tap = cls(venv, running)
         tap.users.add(user)
         return tap
 
     def __call__(self) -> Any:
-        if not self._running:  # a learn that an exception ended left it behind
-            vars(self.venv).pop("step_wait", None)
+        if not self.running:
+            self.running.ended()
         result = self._step_wait()
         # vec_normalize.py, step_wait: puts a clipped copy in the info's place after this; the array that was there stays whole.
         self.infos = [{key: info[key] for key in ("terminal_observation",) if key in info} for info in result[3]]
@@ -141,7 +156,7 @@ class _TerminalTap:
     def release(self, user: RawObservations) -> None:
         self.users.discard(user)
         if not self.users:
-            vars(self.venv).pop("step_wait", None)
+            finish(user.model)
 
 
 def _vec_normalize(env: VecEnv | None) -> VecNormalize | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from stable_baselines3.common.callbacks import BaseCallback, EventCallback
 
 from genrl.sb3.hooks import Part, attach, detach
+from genrl.sb3.running import finish
 
 __all__ = ["PluggedCallback"]
 
@@ -41,9 +42,13 @@ class PluggedCallback(BaseCallback):
         self._plugged = None  # of a learn that an exception ended
 
     def _on_training_start(self) -> None:
-        self._plugged = self._part()
-        if self._plugged is not None:
-            attach(self.model, self._plugged)
+        try:
+            self._plugged = self._part()
+            if self._plugged is not None:
+                attach(self.model, self._plugged)
+        except BaseException:  # refused: those before it shall leave nothing either
+            finish(self.model)
+            raise
 
     def _on_training_end(self) -> None:
         if self._plugged is not None:

@@ -13,6 +13,7 @@ from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.vec_env import VecNormalize
 
 __all__ = [
+    "KeptStatistics",
     "generator_state",
     "go_on",
     "learner_state",
@@ -176,6 +177,34 @@ def load_vecnormalize_state(env: VecNormalize, state: dict[str, Any]) -> None:
             _set_rms(env.obs_rms[key], value)
     elif "obs" in state:
         _set_rms(env.obs_rms, state["obs"])
+
+
+class KeptStatistics:
+    """The statistics of a ``VecNormalize``, if there is one, as they were at the last step that was fine, or fresh before one was.
+
+    A NaN that has entered a running mean never leaves it (common/vec_env/vec_normalize.py, _update_reward).
+    """
+
+    def __init__(self, normalize: VecNormalize | None) -> None:
+        self._owners: list[tuple[Any, tuple[str, ...]]] = []
+        if normalize is not None:
+            obs = getattr(normalize, "obs_rms", {})
+            running = [normalize.ret_rms, *(obs.values() if isinstance(obs, dict) else [obs])]
+            # Their arrays are replaced, never changed (common/running_mean_std.py); `returns` is changed at once where an episode ended.
+            self._owners = [(normalize, ("returns", "old_obs")), *((rms, ("mean", "var", "count")) for rms in running)]
+        self.keep()
+        for kept, (owner, names) in zip(self._kept, self._owners, strict=True):
+            if "mean" in names and not np.isfinite(owner.mean).all():  # the first reset was not fine (common/running_mean_std.py, __init__)
+                kept[:] = np.zeros_like(owner.mean), np.ones_like(owner.var), 1e-4
+
+    def keep(self) -> None:
+        """Remember them."""
+        self._kept = [[getattr(owner, name, None) for name in names] for owner, names in self._owners]
+
+    def restore(self) -> None:
+        """Put back what was remembered."""
+        for (owner, names), values in zip(self._owners, self._kept, strict=True):
+            vars(owner).update(zip(names, values, strict=True))
 
 
 def _rms(rms: Any) -> dict[str, Any]:

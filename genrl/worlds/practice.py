@@ -19,7 +19,6 @@ from genrl.errors import at_least, require
 from genrl.models.dynamics import Dynamics, FitReport
 from genrl.sb3.observations import RawObservations
 from genrl.sb3.state import generator_state, set_generator_state
-from genrl.transitions import check_finite
 from genrl.worlds.dream import DreamVecEnv
 from genrl.worlds.real import Record, check_world
 
@@ -138,7 +137,7 @@ class Practice(BaseCallback):
         new_obs, rewards, dones, infos = (self.locals[key] for key in ("new_obs", "rewards", "dones", "infos"))
         obs, next_obs = self._raw.step(new_obs, dones, infos)
         reward = np.array(self._raw.rewards(rewards), dtype=np.float32)
-        check_finite(next_obs, reward, self.num_timesteps)
+        self._raw.check_finite(next_obs, reward)
         cut = np.array([info.get("TimeLimit.truncated", False) for info in infos])
         # on_policy_algorithm.py, collect_rollouts: the environment got `clipped_actions`; ppo_mask.py has only `actions`.
         action = np.array(self.locals.get("clipped_actions", self.locals["actions"]))

@@ -7,11 +7,12 @@ all; GENRL_KILLS asks for another number, and GENRL_KILLS_RESULT names a JSON fi
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import random
-import subprocess
-import sys
+import signal
 import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +59,8 @@ RUNS = {
     "pixelcnn": f"{GENERATE} --model pixelcnn --model.width 8 --model.depth 1 --epochs 8",
     "vq-vae": f"{GENERATE} --model vq-vae --model.width 8 --model.depth 1 --model.heads 1 --epochs 12",
     "gan": f"{GENERATE} --model gan --model.width 8 --epochs 12",
-    "diffusion": f"{GENERATE} --model diffusion --model.width 32 --model.steps 4 --epochs 4",
-    "realnvp": f"{GENERATE} --model realnvp --model.width 4 --epochs 6",
+    "diffusion": f"{GENERATE} --model diffusion --model.width 32 --model.steps 4 --epochs 3",
+    "realnvp": f"{GENERATE} --model realnvp --model.width 4 --epochs 2",
 }
 """What is killed; a run saves after each rollout, step or epoch."""
 
@@ -98,24 +99,36 @@ def prepared(command: str, folder: Path) -> list[str]:
     return [{"IMAGES": str(folder / "images.npz"), "EYES": str(folder / "eyes")}.get(word, word) for word in command.split()]
 
 
-def start(words: list[str], out: Path) -> subprocess.Popen[bytes]:
-    """A run in ``out``, or the rest of the one that is there."""
+def live(words: list[str], out: Path, said: Path) -> None:
+    """The life of a process: a run in ``out``, or the rest of the one that is there."""
+    from genrl.cli import main
+
+    stream = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(stream, 1), os.dup2(stream, 2)
+    os.environ["OMP_NUM_THREADS"] = "1"
     own = ["--imports", "tests.runs.tiny"] if any("tests.runs.tiny" in word for word in words) else []
-    words = ["resume", str(out), *own] if (out / "config.json").is_file() else [*words, "--out", str(out)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", "import sys; from genrl.cli import main; sys.exit(main())", *words]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment)
+    code = main(["resume", str(out), *own] if (out / "config.json").is_file() else [*words, "--out", str(out)])
+    os._exit(code)
+
+
+def start(words: list[str], out: Path) -> BaseProcess:
+    """A process in which the libraries are imported already; but for that, it is a command's own."""
+    context: Any = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["genrl.cli", "genrl.generation", "genrl.runs.dreams", "sb3_contrib"])
+    process: BaseProcess = context.Process(target=live, args=(words, out, out.with_suffix(".said")))
+    process.start()
+    return process
 
 
 def timed(words: list[str], out: Path) -> tuple[float, float]:
     """Run to the end; seconds until the run directory was there, and from then on."""
     begin, begun = time.monotonic(), None
     process = start(words, out)
-    while process.poll() is None:
+    while process.is_alive():
         if begun is None and (out / "config.json").is_file():
             begun = time.monotonic()
         time.sleep(0.01)
-    assert process.returncode == 0, ((process.stdout and process.stdout.read()) or b"").decode()
+    assert process.exitcode == 0, out.with_suffix(".said").read_text()
     assert begun is not None
     return begun - begin, time.monotonic() - begun
 
@@ -123,14 +136,13 @@ def timed(words: list[str], out: Path) -> tuple[float, float]:
 def finished(words: list[str], out: Path, seconds: float) -> bool:
     """Let a run go on, and kill it after so many seconds; whether it ended before."""
     process = start(words, out)
-    try:
-        said, _ = process.communicate(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        said, _ = process.communicate()
-    if process.returncode == -9:
+    process.join(seconds)
+    process.kill()
+    process.join()
+    if process.exitcode == -signal.SIGKILL:
         return False
-    assert process.returncode == 0 or b"has all its" in said, said.decode()  # killed between its last write and its end
+    said = out.with_suffix(".said").read_text()
+    assert process.exitcode == 0 or "has all its" in said, said  # killed between its last write and its end
     return True
 
 
