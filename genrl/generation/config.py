@@ -47,6 +47,8 @@ class GenerateConfig(Config):
     """Images in a step of the optimiser; by default what does well with the model."""
     learning_rate: float | None = None
     """Learning rate of Adam at the beginning; by default what does well with the model."""
+    images: int | None = None
+    """Number of images of a data set that are learnt from, drawn at random by the seed; by default all of them."""
     size: int | None = None
     """Pixels a side of the square to which images are resized; 0 leaves them as they are. By default images that are too large for the
     model are resized, and frames of a task get the largest size that it takes."""
@@ -109,7 +111,7 @@ class GenerateConfig(Config):
         """Refuse a number out of its range."""
         self.check_least(seed=0, samples=1, judge_images=0, threads=1, frames=20)
         self.check_most(threads=1024, samples=10_000, size=4096, frames=10_000_000)
-        self.check_least(epochs=1, batch_size=1, size=0, levels=2, labels=1, judge_samples=1, every=1, history=1, moving=0)
+        self.check_least(images=1, epochs=1, batch_size=1, size=0, levels=2, labels=1, judge_samples=1, every=1, history=1, moving=0)
         if self.learning_rate is not None and not 0 < self.learning_rate < math.inf:
             raise RunError(f"--learning-rate is {self.learning_rate}, but must be positive and finite")
         if self.size is not None and 0 < self.size < 4:
@@ -137,6 +139,8 @@ class GenerateConfig(Config):
         if self.data == FRAMES:
             raise RunError(f"--data is {self.data!r}, but needs a task behind the colon, such as frames:CarRacing-v3")
         if self.task is not None:
+            if self.images is not None:
+                raise RunError(f"--images is {self.images}, but --data {self.data} records frames; write --frames {self.images}")
             if recipe.needs_labels:
                 raise RunError(f"--model {self.model} needs labels, and frames have none; write another --model, or --data with labels")
             return

@@ -114,6 +114,7 @@ def images_of(config: GenerateConfig, frames: Path | None = None, *, quiet: bool
     try:
         recorded = _recorded(config, quiet) if config.task is not None and frames is None else None
         data = recorded or (load_images(config.data, config.data_root) if frames is None else load_frames(frames))
+        data = _some(config, data)
         config = _sized(config, data)
         train, test = (_preprocessing(config, data.train.shape).images(part) for part in (data.train, data.test))
         config, corruption = _corrupting(config, train)
@@ -124,6 +125,16 @@ def images_of(config: GenerateConfig, frames: Path | None = None, *, quiet: bool
         return RunImages(images, known(config.levels), recorded, corruption, labelled, whole, config.moving, notes), config
     except ImageError as error:
         raise RunError(str(error)) from error
+
+
+def _some(config: GenerateConfig, data: ImageData) -> ImageData:
+    """As many of the images to learn from as are asked for."""
+    if config.images is None:
+        return data
+    if config.images > (most := len(data.train)):
+        raise RunError(f"--images is {config.images}, but {config.data} has {most} to learn from; give at most {most}")
+    drawn = torch.randperm(most, generator=torch.Generator().manual_seed(config.seed))[: config.images]
+    return replace(data, train=data.train[drawn])
 
 
 def _sized(config: GenerateConfig, data: ImageData) -> GenerateConfig:

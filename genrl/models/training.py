@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
 from genrl.models.capabilities import Player, Source, Transform
 from genrl.models.fit_checkpoint import Checkpoint
@@ -26,6 +27,8 @@ __all__ = ["FitSettings", "Precision", "averaged", "faster_precision", "fit", "h
 
 
 Precision = Literal["auto", "float32", "bfloat16"]
+ImageSource = Source | Tensor | np.ndarray | Dataset[Any] | DataLoader[Any]
+"""What a fit can learn from."""
 
 
 @dataclass(frozen=True)
@@ -79,9 +82,9 @@ class FitSettings:
 
 def fit(
     model: nn.Module,
-    images: Source | Tensor | np.ndarray,
+    images: ImageSource,
     *,
-    held_out: Source | Tensor | np.ndarray | None = None,
+    held_out: ImageSource | None = None,
     transform: Transform | None = None,
     epochs: int = 20,
     batch_size: int = 128,
@@ -102,8 +105,9 @@ def fit(
 
     Args:
         model: a :class:`~genrl.models.capabilities.Model`; it changes in place.
-        images: what the model learns from: :class:`genrl.data.Images`, any other :class:`~genrl.models.capabilities.Source`, or an array
-            ``(image, channel, height, width)`` of bytes (uint8) or of floats in [0, 1].
+        images: what the model learns from: :class:`genrl.data.Images`, any other :class:`~genrl.models.capabilities.Source`, an array
+            ``(image, channel, height, width)`` of bytes (uint8) or of floats in [0, 1], or a torch ``Dataset`` or ``DataLoader`` of such
+            images, of which a fit draws its own batches.
         held_out: images whose loss is measured after every epoch, with the averaged weights.
         transform: what is done to each batch before the model learns it, drawn anew every time; by default the model's own
             (:meth:`genrl.models.base.ImageModel.transform`), or nothing where a model has none.

@@ -4,6 +4,7 @@ import json
 import os
 import shlex
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -45,6 +46,15 @@ def test_flags_become_the_configuration():
     frames = parse_run(GenerateConfig, shlex.split("--model pixelcnn --data frames:genrl/SparseMountainCar-v0 --env.threshold 0.5"))
     assert frames.env_kwargs == {"threshold": 0.5}
     assert str(frames.directory) == "runs/SparseMountainCar-v0-pixelcnn-seed0"
+
+
+def test_as_many_images_as_are_asked_for_are_learnt_from(capsys):
+    assert main([*TINY.split(), "--images", "20", "--out", "few"]) == 0
+    assert "20 images to learn from" in " ".join(json.loads(Path("few/result.json").read_text())["images"].split())
+    assert main([*TINY.split(), "--images", "1000", "--out", "many"]) == 2
+    assert "genrl: --images is 1000, but bars.npz has " in capsys.readouterr().err
+    assert main(["generate", "--data", "frames:CartPole-v1", "--images", "20"]) == 2
+    assert "--images is 20, but --data frames:CartPole-v1 records frames; write --frames 20" in capsys.readouterr().err
 
 
 def test_help_of_a_model_lists_its_hyperparameters_but_not_what_the_images_decide(capsys):
