@@ -221,7 +221,7 @@ def test_flags_of_learners_are_refused_for_a_generative_model(capsys):
     assert main(["resume", "taken", "--epochs", "9"]) == 2
     assert (
         capsys.readouterr().err
-        == "genrl: taken is the run of a learner, which has no --epochs; it has --steps, --demos, --device, --imports\n"
+        == "genrl: taken is the run of a learner, which has no --epochs; it has --steps, --demos, --device, --step-timeout, --imports\n"
     )
     assert main(["watch", "run"]) == 2
     assert (
