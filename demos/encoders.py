@@ -66,10 +66,9 @@ class Still(gymnasium.Env[Any, Any]):
         return self.image, 0.0, False, self.steps % 200 == 0, {}
 
 
-def seconds_per_call(call: Callable[[], Any], calls: int = 300) -> float:
-    """Of this process: what else the machine does hardly counts."""
-    for _ in range(20):
-        call()
+def seconds_per_call(call: Callable[[], Any], calls: int = 15) -> float:
+    """CPU seconds of this process. So few calls that a turn is over before the machine has changed its pace."""
+    call()
     start = time.process_time()
     for _ in range(calls):
         call()
@@ -94,15 +93,15 @@ def overhead(side: int, n_envs: int) -> dict[str, float]:
     actions = np.zeros((n_envs, 1), np.float32)
 
     def forward(pixels: np.ndarray = pixels) -> None:
-        with torch.no_grad():
+        with torch.inference_mode():
             encoder(torch.from_numpy(pixels).permute(0, 3, 1, 2))
 
     def apart() -> None:
         """The same by hand, with caches as cold as they are there."""
         forward(np.asarray(plain.step(actions)[0]))
 
-    turns = [[seconds_per_call(call) for call in (apart, lambda: coded.step(actions), forward)] for _ in range(9)]
-    by_hand, whole, own = (min(times) for times in zip(*turns, strict=True))
+    turns = [[seconds_per_call(call) for call in (apart, lambda: coded.step(actions), forward)] for _ in range(150)]
+    by_hand, whole, own = (float(np.percentile(times, 10)) for times in zip(*turns, strict=True))
     return {"side": side, "n_envs": n_envs, "forward_ms": 1e3 * own, "overhead": (whole - by_hand) / own}
 
 

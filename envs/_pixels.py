@@ -145,12 +145,14 @@ class Painter:
         places = (middles + 1) / 2 * (TILES - 1)
         self.tiles = np.maximum(0, 1 - np.abs(places[:, None] - np.arange(TILES))).astype(np.float32)
         self._clear, self._scenery = np.ones((size * size, 1), np.float32), np.zeros((size * size, 3), np.float32)
+        self._empty = self._clear * colours["sky"]
 
     def add_scenery(self, coverage: np.ndarray, colour: str) -> None:
         """Put what never moves before all that was put so far."""
         share = coverage[:, None]
         self._scenery = self._scenery * (1 - share) + share * self._colours[colour]
         self._clear = self._clear * (1 - share)
+        self._empty = self._scenery + self._clear * self._colours["sky"]
 
     def below(self, height: np.ndarray, slope: np.ndarray) -> np.ndarray:
         """The share of each pixel, `(pixels,)`, beneath a curve whose height and slope are given at `columns`, the x of each pixel."""
@@ -182,7 +184,7 @@ class Painter:
     def draw(self, shapes: Sequence[Shape], distraction: Distraction) -> np.ndarray:
         """The picture, `(size, size, 3)` uint8, with later shapes before earlier ones."""
         backdrop = distraction.backdrop(self)
-        image = self._scenery + self._clear * (self._colours["sky"] if backdrop is None else backdrop)
+        image = self._empty.copy() if backdrop is None else self._scenery + self._clear * backdrop
         shares = self.coverage(shapes)
         seen = np.ones_like(shares[0])  # the share that no shape further to the front covers
         for share in shares[::-1]:
@@ -191,4 +193,7 @@ class Painter:
         image *= seen[:, None]
         image += shares.T @ np.array([self._colours[shape.colour] for shape in shapes])
         image = distraction.lit(self, image)
-        return (np.minimum(image, 1) * 255 + 0.5).astype(np.uint8).reshape(self.size, self.size, 3)
+        np.minimum(image, 1, out=image)
+        image *= 255
+        image += 0.5
+        return image.astype(np.uint8).reshape(self.size, self.size, 3)

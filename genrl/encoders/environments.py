@@ -64,7 +64,7 @@ class EncodedVecEnv(VecEnvWrapper):
         """Observations are codes, also the last ones of an episode."""
         self._seen, rewards, dones, infos = self.venv.step_wait()
         if not dones.any():
-            return self.codes.step(self._sent, self._seen, {})[0], rewards, dones, infos
+            return self.codes.on(self._sent, self._seen).copy(), rewards, dones, infos
         last = {int(i): infos[i]["terminal_observation"] for i in np.flatnonzero(dones)}
         rows, terminal = self.codes.step(self._sent, self._seen, last)
         return (
@@ -108,7 +108,7 @@ class EncodedEnv(gymnasium.Wrapper[np.ndarray, Any, Any, Any]):
     def step(self, action: Any) -> tuple[np.ndarray, Any, bool, bool, dict[str, Any]]:
         """The observation after the action is codes."""
         obs, reward, terminated, truncated, info = self.env.step(action)
-        return self.codes.step(np.asarray(action)[None], _batch_of(obs), {})[0][0], reward, terminated, truncated, info
+        return self.codes.on(np.asarray(action)[None], _batch_of(obs))[0].copy(), reward, terminated, truncated, info
 
 
 def _batch_of(obs: Any) -> Any:

@@ -87,7 +87,7 @@ class EncoderExtractor(BaseFeaturesExtractor):
         super().__init__(observation_space, view.frames * encoder.size + sum(map(spaces.flatdim, others)))
         self.view, self.trained = view, trained
         self.register_buffer("ready", torch.tensor(ready))
-        self.encoder = encoder
+        self.encoder = encoder.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload] # as SB3 lays its images out
         _freeze(encoder, _used(encoder) if trained else set())
 
     def forward(self, observations: Any) -> Tensor:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -20,6 +21,8 @@ GOOD, BAD = 0.8, 0.5
 """R² from which something is seen well, and below which it is as good as lost."""
 MOVES = 0.05
 """Change of a pixel from one frame to the next, in [0, 1], from which it counts as moving."""
+MULTIPLIED = 16
+"""Most principal components of a code whose products with those of the frame before are probed."""
 STILL = 1e-6
 """Variance of a number of the state below which there is nothing to see."""
 
@@ -40,19 +43,25 @@ class Sight:
     """Share of the pixels' variance around the mean image that decoded codes explain; ``None`` of a model that decodes nothing."""
     moving: float | None
     """The same of the pixels that have changed since the last frame."""
+    products: Mapping[str, float] = field(default_factory=dict)
+    """R² of the probe that is given the products of the last two codes as well: codes that go around a circle with an angle have its speed
+    in products alone, cos θ · Δ sin θ − sin θ · Δ cos θ, which a learner's network finds and a linear probe can't."""
 
     @property
     def worst(self) -> tuple[str, float]:
-        """Name and R² of what is seen worst."""
-        return next(iter(self.state.items()))
+        """Name and R² of what is seen worst, by the better of the two probes."""
+        best = {name: max(r2, self.products.get(name, r2)) for name, r2 in self.state.items()}
+        return min(best.items(), key=lambda item: item[1])
 
     @property
     def verdict(self) -> str:
         """One sentence: what is seen, what is lost, and what to type against it."""
         name, least = self.worst
-        lost = [name for name, r2 in self.state.items() if r2 < BAD]
+        lost = [name for name, r2 in self.state.items() if max(r2, self.products.get(name, r2)) < BAD]
         if not lost:
-            return f"the codes of {self.history} frames tell the whole state; {name} is seen worst, R² {least:.2f}"
+            curved = [name for name, r2 in self.state.items() if r2 < BAD]
+            how = f"; {', '.join(curved)} only in products of codes, as a speed around a circle is" if curved else ""
+            return f"the codes of {self.history} frames tell the whole state; {name} is seen worst, R² {least:.2f}{how}"
         gone = f"{', '.join(lost)} ({least:.2f} at worst)"
         if self.drawn is not None and self.drawn > GOOD:
             small = "" if self.moving is None else f", but {max(self.moving, 0):.0%} of what moves"
@@ -87,18 +96,31 @@ def what_it_sees(encoder: ImageEncoder, train: Images, test: Images, *, history:
     if walks[0] is None or walks[1] is None or walks[0].state is None or walks[1].state is None:
         raise ValueError("these frames have no true states; record a task that puts its state into info['state']")
     codes = [_codes(encoder, images) for images in (train, test)]
-    found = []
-    for k in (history, 1):
-        rows = [walk.stacks(history)[:, -k:] for walk in walks if walk is not None]
-        if min(map(len, rows)) < 2:
-            raise ValueError(f"no episode has {history} frames in a row; type history=1")
-        x, y = ([part[index] for part, index in zip(parts, rows, strict=True)] for parts in (codes, [walks[0].state, walks[1].state]))
-        found.append(_probed(*(part.flatten(1) for part in x), *(part[:, -1] for part in y)))
-    names = walks[0].state_names
-    order = [i for i in found[0].argsort().tolist() if not found[0][i].isnan()]
-    stacked, single = ({names[i]: round(float(r2[i]), 4) for i in order} for r2 in found)
-    drawn, moving = _drawn(encoder, train, test)
-    return Sight(stacked, single, history, len(walks[1].stacks(history)), drawn, moving)
+    states = [walk.state for walk in walks if walk is not None]
+    rows = [walk.stacks(history) for walk in walks if walk is not None]
+    if min(map(len, rows)) < 2:
+        raise ValueError(f"no episode has {history} frames in a row; type history=1")
+
+    def probed(k: int, multiplied: bool = False) -> Tensor:
+        stacks = [part[index[:, -k:]] for part, index in zip(codes, rows, strict=True)]
+        x = [part.flatten(1) for part in stacks]
+        if multiplied:
+            x = [torch.cat(parts, dim=1) for parts in zip(x, _products(*stacks), strict=True)]
+        return _probed(*x, *(state[index[:, -1]] for state, index in zip(states, rows, strict=True)))  # type: ignore[index]
+
+    found = probed(history)
+    order = [i for i in found.argsort().tolist() if not found[i].isnan()]
+    each = [found, probed(1), probed(history, True) if history > 1 else found]
+    stacked, single, products = ({walks[0].state_names[i]: round(float(r2[i]), 4) for i in order} for r2 in each)
+    return Sight(stacked, single, history, len(rows[1]), *_drawn(encoder, train, test), products)
+
+
+def _products(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
+    """Products of the last code's first principal components with those of the code before, ``(row, n²)``, of stacks of codes."""
+    last = train[:, -1] - train[:, -1].mean(0)
+    basis = torch.linalg.eigh(last.T @ last)[1][:, -MULTIPLIED:]
+    first, second = ((stacks - train[:, -1].mean(0)) @ basis for stacks in (train, test))
+    return tuple((part[:, -1, :, None] * part[:, -2, None, :]).flatten(1) for part in (first, second))
 
 
 def predicted_state(encoder: ImageEncoder, train: Images, test: Images, history: int) -> tuple[Tensor, Tensor]:

@@ -153,6 +153,27 @@ class TestSight:
         assert sight.one_frame["speed"] < 0.7
         assert "constant" not in sight.state
 
+    def test_of_a_speed_around_a_circle_is_in_products_of_codes_alone(self) -> None:
+        generator = torch.Generator().manual_seed(0)
+        parts = []
+        for n in (1200, 600):
+            speed = torch.randn(n, generator=generator) * 0.3
+            theta = speed.cumsum(0)
+            pixels = torch.full((n, 1, 8, 8), 100, dtype=torch.uint8)
+            pixels[:, 0, 0, 0] = (128 + 100 * theta.cos()).round().byte()
+            pixels[:, 0, 7, 7] = (128 + 100 * theta.sin()).round().byte()
+            walk = Walk(
+                torch.zeros(n, dtype=torch.long), torch.zeros(n, 1), (1, 8, 8), torch.stack([theta.cos(), speed], 1), ("cos", "speed")
+            )
+            parts.append(Images(pixels, walk=walk))
+        model = PCA((1, 8, 8), latent=2)
+        model.count([(parts[0].batch(), None)])
+        sight = what_it_sees(ImageEncoder.of(model, Preprocessing((1, 8, 8)), parts[0]), *parts, history=2)
+        assert sight.state["speed"] < 0.2
+        assert sight.products["speed"] > 0.95
+        assert sight.worst == ("speed", sight.products["speed"])
+        assert sight.verdict.endswith("; speed only in products of codes, as a speed around a circle is")
+
     def test_of_pictures_is_the_share_of_their_variance(self) -> None:
         sight = self.probed(0.0)
         assert sight.drawn is not None
