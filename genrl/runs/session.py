@@ -36,6 +36,7 @@ from genrl.sb3.state import (
     set_generator_state,
     vecnormalize_state,
 )
+from genrl.spaces import brief
 
 __all__ = ["Session", "build", "resolve"]
 
@@ -193,7 +194,7 @@ def build(config: RunConfig) -> Session:
         brought = [*eyes.plugs, *plugs(Setting(config, classes, look, look.observation_space, look.action_space, loaded))]
         seen = next((plug.observation_space for plug in reversed(brought) if plug.observation_space is not None), look.observation_space)
         if config.policy == "auto":
-            config = replace(config, policy=_policy(classes["learner"], seen))
+            config = replace(config, policy=_policy(classes["learner"], seen, config.finetune))
     finally:
         probe.close()
     env = make_vec_env(config, [plug.wrap for plug in brought if plug.wrap is not None])
@@ -207,10 +208,11 @@ def build(config: RunConfig) -> Session:
     return Session(config, env, learner, brought, eyes, names, observation_names, loaded, choice)
 
 
-def _policy(learner: type[Any], space: spaces.Space[Any]) -> str:
+def _policy(learner: type[Any], space: spaces.Space[Any], finetuned: bool) -> str:
     kind = "MultiInput" if isinstance(space, spaces.Dict) else "Cnn" if is_image(space) else "Mlp"
     aliases = getattr(learner, "policy_aliases", {})
-    return next((name for name in (f"{kind}Policy", f"{kind}LstmPolicy") if name in aliases), f"{kind}Policy")
+    names = [f"{kind}Policy", f"{kind}LstmPolicy", *(["MlpPolicy"] if finetuned else [])]  # an encoder's features need no CNN
+    return next((name for name in names if name in aliases), f"{kind}Policy")
 
 
 def _check_masks(config: RunConfig, env: Any) -> None:
@@ -230,18 +232,29 @@ def _learner(config: RunConfig, cls: type[BaseAlgorithm], env: VecEnv, eyes: Eye
             warnings.filterwarnings("ignore", message="You have specified a mini-batch size", category=UserWarning)
             learner: BaseAlgorithm = cls(config.policy, env, **kwargs)
     except (AssertionError, ValueError, TypeError, NotImplementedError, RuntimeError, MemoryError, OverflowError) as error:
-        if isinstance(error, AssertionError) and "action spaces" in str(error):  # common/base_class.py, __init__
-            kind = type(env.action_space).__name__
-            *fits, last = [part.name for part in LEARNERS.parts if kind in part.actions and not part.needs]
-            raise RunError(
-                f"{cls.__name__} can't take the actions of {config.env}, {env.action_space}; use --learner {', '.join(fits)} or {last}"
-            ) from error
-        raise RunError(f"{cls.__name__} can't be built for {config.env}: {one_line(error)}") from error
+        raise RunError(_why_not(config, cls, env, error)) from error
     try:
         refuse_actions(learner)
     except ValueError as error:
         raise RunError(str(error)) from error
     return learner
+
+
+def _why_not(config: RunConfig, cls: type[BaseAlgorithm], env: VecEnv, error: Exception) -> str:
+    """What to type where a learner can't be built."""
+    said = one_line(error)
+    if isinstance(error, AssertionError) and "action spaces" in said:  # common/base_class.py, __init__
+        kind = type(env.action_space).__name__
+        *fits, last = [part.name for part in LEARNERS.parts if kind in part.actions and not part.needs]
+        return f"{cls.__name__} can't take the actions of {config.env}, {env.action_space}; use --learner {', '.join(fits)} or {last}"
+    if "Kernel size can't be greater" in said:  # torch_layers.py, NatureCNN: three convolutions without padding, of 8, 4 and 3 pixels
+        return (
+            f"the convolutions of {cls.__name__}'s own {config.policy} need images of at least 36 pixels a side, but {config.env} gives "
+            f"{brief(env.observation_space)}; see them as codes, by --encoder RUN, or make them larger, such as by --env.size 64"
+        )
+    if said == "Policy CnnPolicy unknown":  # common/base_class.py, _get_policy_from_name: CrossQ has no policy for images
+        return f"{cls.__name__} has no CnnPolicy to look at images with; let it see codes, by --encoder RUN, or use --learner sac"
+    return f"{cls.__name__} can't be built for {config.env}: {said}"
 
 
 def _check(plug: Plug, learner: BaseAlgorithm) -> None:

@@ -49,6 +49,7 @@ CASES: dict[str, dict[str, Any]] = {
     "sac": {"learner": "sac"},
     "sac, a bonus, actions": {"learner": "sac", "reward": SURPRISE, "past_actions": True, "normalize_obs": True, "update_every": 50},
     "sac, finetuned": {"learner": "sac", "finetune": True},
+    "crossq, which has no policy for images, finetuned": {"learner": "crossq", "finetune": True},
 }
 
 
@@ -132,6 +133,16 @@ class TestRefusals:
         other = saved(tmp_path / "other", side=16)
         self.refuse(r"fitted to images of 3 × 16 × 16.*gives 32 × 32 × 3.*genrl generate", tmp_path, encoder=other)
         self.refuse("it would normalise images; type --no-normalize-obs, or see them as codes", tmp_path, normalize_obs=True)
+        self.refuse(
+            r"PPO's own CnnPolicy need images of at least 36 pixels a side, but .* gives Box\(.*32.*by --encoder RUN, .*--env.size 64",
+            tmp_path,
+        )
+        self.refuse(
+            "CrossQ has no CnnPolicy to look at images with; let it see codes, by --encoder RUN",
+            tmp_path,
+            learner="crossq",
+            env_kwargs={"size": 40},
+        )
         self.refuse("2 frames can be stacked of images.*type --history 1", tmp_path, env="Pendulum-v1", history=2)
 
     @pytest.mark.parametrize(
