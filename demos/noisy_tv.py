@@ -39,9 +39,10 @@ ROLLOUTS, STEPS, SEEDS = 60, 1024, 10
 METHODS: dict[str, tuple[type[RewardModel], dict[str, Any]]] = {
     "prediction-error": (PredictionError, {}),
     "vime": (VIME, {}),
+    "vime-realised": (VIME, {"gain": "realised"}),
     "vime-released": (VIME, {"preset": "released"}),
-    "vime-uncapped": (VIME, {"max_bonus": 1e9}),
-    "vime-one-width": (VIME, {"learn_likelihood": False, "likelihood_std": 0.2}),
+    "vime-uncapped": (VIME, {"gain": "realised", "max_bonus": 1e9}),
+    "vime-one-width": (VIME, {"gain": "realised", "learn_likelihood": False, "likelihood_std": 0.2}),
     "disagreement": (Disagreement, {}),
     "icm": (ICM, {}),
     "rnd": (RND, {}),

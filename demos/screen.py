@@ -22,7 +22,7 @@ OURS = ("SparseMountainCar", "NoisyTVMountainCar", "SparseCartpoleSwingup", "Car
 ROBOTS = ("HalfCheetah", "HalfCheetahFine", "Walker2d", "Hopper", "Swimmer", "Ant", "Humanoid")
 TASKS: dict[str, tuple[str, dict[str, Any]]] = {
     **{name: (f"genrl/{name}-v0", {}) for name in OURS},
-    "SparseMountainCar, power 0.00035": ("genrl/SparseMountainCar-v0", {"power": 0.00035}),
+    "SparseMountainCar, power 0.0003": ("genrl/SparseMountainCar-v0", {"power": 0.0003}),
     **{f"CartpoleSwingupSparse, cost {cost}": ("genrl/CartpoleSwingupSparse-v0", {"action_cost": cost}) for cost in (0.1, 0.25)},
     **{f"Sparse{name}": (f"genrl/Sparse{name}-v0", {}) for name in ROBOTS},
     **{name: (f"genrl/{name}-v0", {}) for name in ("SwimmerGather", "PointMaze", "AntMaze")},

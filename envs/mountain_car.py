@@ -23,7 +23,7 @@ class SparseMountainCarEnv(Continuous_MountainCarEnv):
     Args:
         goal_position: in (-0.4, 0.6): outside of the start's range, inside of the track.
         goal_velocity: the least velocity at the goal, in [-0.07, 0.07].
-        power: velocity that a full force adds in one step, in (0, 0.0025), where gravity's most is 0.0025. With a quarter of Gymnasium's
+        power: velocity that a full force adds in one step, in (0, 0.0025), where gravity's most is 0.0025. With a fifth of Gymnasium's
             0.0015, no noise that ``genrl screen`` has reaches the goal.
 
     Raises:

@@ -16,6 +16,7 @@ from genrl.rewards.state_entropy import StateEntropy
 from genrl.rewards.transport import PWIL
 from genrl.rewards.vail import VAIL
 from genrl.rewards.vime import VIME, VIMEPreset
+from genrl.rewards.weight import AutoWeight
 from genrl.transitions import Transitions
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "VAIL",
     "VIME",
     "AdversarialReward",
+    "AutoWeight",
     "Constant",
     "Disagreement",
     "GAIfO",

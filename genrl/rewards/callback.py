@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from torch import Tensor
 
-from genrl.errors import at_least, require
+from genrl.errors import at_least, positive, require
 from genrl.rewards.base import Memory, RewardModel
 from genrl.rewards.memory import TransitionPool
 from genrl.rewards.scoring import check_spaces, probe, scores
+from genrl.rewards.weight import AutoWeight
 from genrl.sb3.actions import refuse_actions
 from genrl.sb3.hooks import LendingPart, OffPolicyPart, OnPolicyPart, attached, buffer_of
 from genrl.sb3.observations import RawObservations
@@ -55,12 +56,14 @@ class RewardCallback(PluggedCallback):
 
     Args:
         reward: the model that scores transitions.
-        weight: weight w of the model's reward.
+        weight: weight w of the model's reward; ``"auto"``, or an :class:`AutoWeight`, holds the bonus's share of the return.
         extrinsic_weight: weight of the environment's reward; 0 trains on the model's reward alone.
         update_every: environment steps between two updates of the reward, off-policy; on-policy it is a rollout.
         memory_size: transitions that the reward can learn from, on-policy; off-policy it is the replay buffer.
         name: first part of the names in the log; two callbacks of one ``learn`` need two names.
         seed: seed of what the reward draws from its memory.
+        half_life: environment steps after which the weight, or the share that an :class:`AutoWeight` holds, is half of what it was; by
+            default it does not decay.
 
     Raises:
         ValueError: when it is made, and when a weight is set, one that is not finite; when it is given to another callback than a list;
@@ -81,16 +84,20 @@ class RewardCallback(PluggedCallback):
     def __init__(
         self,
         reward: RewardModel,
-        weight: float = 1.0,
+        weight: float | Literal["auto"] | AutoWeight = 1.0,
         extrinsic_weight: float = 1.0,
         update_every: int = 1000,
         memory_size: int = 100_000,
         name: str = "reward",
         seed: int = 0,
+        half_life: float | None = None,
     ) -> None:
         super().__init__()
-        require(RewardCallback, *at_least(1, update_every=update_every))
-        self.reward, self.weight, self.extrinsic_weight = reward, weight, extrinsic_weight
+        require(RewardCallback, *at_least(1, update_every=update_every), *([] if half_life is None else positive(half_life=half_life)))
+        self.auto = AutoWeight() if weight == "auto" else weight if isinstance(weight, AutoWeight) else None
+        """What tunes the weight, if anything does."""
+        self.reward, self.extrinsic_weight, self.half_life = reward, extrinsic_weight, half_life
+        self.weight = self.auto.value if self.auto else weight  # type: ignore[assignment]  # "auto" and AutoWeight are behind `auto`
         self.update_every, self.name = update_every, name
         self.pool = TransitionPool(1 if reward.latest_only else memory_size, seed)
         self.last_bonus = np.zeros((0, 0), dtype=np.float32)
@@ -109,14 +116,25 @@ class RewardCallback(PluggedCallback):
         """Whether the callback changes anything."""
         return self.weight != 0 or self.extrinsic_weight != 1
 
+    @property
+    def decay(self) -> float:
+        """What is left of the weight, or of the share that is held, after the steps so far; in (0, 1]."""
+        return 1.0 if self.half_life is None else float(2.0 ** (-self.num_timesteps / self.half_life))
+
+    @property
+    def applied_weight(self) -> float:
+        """The weight with which the bonus is paid now."""
+        return self.weight if self.auto else self.weight * self.decay
+
     def state_dict(self) -> dict[str, Any]:
-        """State of the reward and of its memory, for :func:`genrl.files.save_state`."""
+        """State of the reward, of its memory and of a weight that tunes itself, for :func:`genrl.files.save_state`."""
         return {
             "reward": self.reward.state_dict(),
             "pool": self.pool.state_dict(),
             "generator": self._generator.get_state(),
             "replay": self._restored if self._replay is None else self._replay.state_dict(),
             "metrics": dict(self._metrics),
+            "weight": self.auto.state_dict() if self.auto else None,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -125,6 +143,9 @@ class RewardCallback(PluggedCallback):
         self.pool.load_state_dict(state["pool"])
         self._generator.set_state(state["generator"])
         self._replay, self._restored, self._metrics = None, state["replay"], dict(state["metrics"])
+        if self.auto:
+            self.auto.load_state_dict(state["weight"])
+            self.weight = self.auto.value
 
     # --- Stable-Baselines3's events ---
 
@@ -166,6 +187,8 @@ class RewardCallback(PluggedCallback):
         new_obs, rewards, dones, infos = (self.locals[key] for key in ("new_obs", "rewards", "dones", "infos"))
         obs, next_obs = self._raw.step(new_obs, dones, infos)
         self._raw.check_finite(next_obs, self._raw.rewards(rewards))
+        if self.auto:
+            self.auto.paid(self.extrinsic_weight * rewards)
         terminated = np.array(dones, dtype=bool)
         if next_obs is not self._raw.obs:  # somewhere an episode has ended and another begun
             terminated &= [not info.get("TimeLimit.truncated", False) for info in infos]
@@ -229,21 +252,21 @@ class RewardCallback(PluggedCallback):
         rollout = as_transitions(obs, action, next_obs, terminated, self.reward.floats)
         self.pool.add(rollout)
         self.last_bonus = self._learn_and_score(rollout, self.pool).reshape(n_steps, -1)
-        return self.weight * self.last_bonus
+        return self.applied_weight * self.last_bonus
 
     def _score_cells(self, rows: np.ndarray, envs: np.ndarray) -> np.ndarray:
         assert self._replay is not None
         if self._replay.once is not None:
-            return self.weight * self._replay.once[rows, envs]
+            return self.applied_weight * self._replay.once[rows, envs]
         self.reward.eval()
         steps = self.num_timesteps - self._replay.age(rows) * self._replay.buffer.n_envs
-        return self.weight * self._score(self._replay.cells(rows, envs), envs, steps)
+        return self.applied_weight * self._score(self._replay.cells(rows, envs), envs, steps)
 
     def _score_lent(self, transitions: Transitions, demonstrated: bool) -> np.ndarray:
         self.reward.eval()
         kind, floats = "demonstrated" if demonstrated else "lent", self.reward.floats
         transitions = transitions._replace(obs=floats(transitions.obs), next_obs=floats(transitions.next_obs))
-        return self.weight * scores(self.reward, transitions, lambda row: f"the {kind} transition {row} of a batch", demonstrated)
+        return self.applied_weight * scores(self.reward, transitions, lambda row: f"the {kind} transition {row} of a batch", demonstrated)
 
     def _learn_and_score(self, latest: Transitions, memory: Memory) -> np.ndarray:
         """Score new transitions and update the reward, in the order that it asks for."""
@@ -259,7 +282,7 @@ class RewardCallback(PluggedCallback):
         else:
             bonus = self._score(latest, envs, steps) if once is None else once
             metrics = self.reward.update(memory)
-        values = {"bonus_mean": bonus.mean(), "bonus_std": bonus.std(), "bonus_max": bonus.max(), **metrics}
+        values = {"bonus_mean": bonus.mean(), "bonus_std": bonus.std(), "bonus_max": bonus.max(), **metrics, **self._reweight(bonus)}
         self._metrics = {key: float(value) for key, value in values.items()}
         self._log()
         return bonus
@@ -273,6 +296,15 @@ class RewardCallback(PluggedCallback):
     def _log(self) -> None:
         for key, value in self._metrics.items():
             self.logger.record(f"{self.name}/{key}", value)
+
+    def _reweight(self, bonus: np.ndarray) -> dict[str, float]:
+        """Let the weight tune itself; numbers for the log, if it does or decays."""
+        if not self.auto:
+            return {} if self.half_life is None else {"weight": self.applied_weight}
+        self.auto.value = self.weight  # what someone may have set
+        share = self.auto.update(bonus, self.decay)
+        self.weight = self.auto.value
+        return {"weight": self.weight, "share": share}
 
     def _warn_of_lost_differences(self, obs: Tensor) -> None:
         """Once, at the first transitions: what float32 has lost before the reward could centre it, nobody can give back."""

@@ -50,8 +50,11 @@ class RunConfig(Config):
     """Train the encoder inside the learner's networks, which then see images themselves, instead of learning on its codes."""
     seed: int = 0
     """Seed of the learner, the reward and the environments. The same seed and number of threads repeat a run bit for bit."""
-    weight: float = 1e-3
-    """Weight of the bonus (η in VIME's paper). The typical bonus of every reward is about 1 per step."""
+    weight: float | Literal["auto"] = 1e-3
+    """Weight of the bonus (η in VIME's paper). The typical bonus of every reward is about 1 per step. `auto` tunes it so that the bonus is
+    half of what the learner is paid, from the first reward of the task on."""
+    weight_half_life: float | None = None
+    """Environment steps after which the weight, or the share that `--weight auto` holds, has halved. By default it stays."""
     extrinsic_weight: float = 1.0
     """Weight of the environment's own reward."""
     update_every: int = 1000
@@ -116,6 +119,8 @@ class RunConfig(Config):
             raise RunError("--eval-every was given, but --eval-episodes is 0; type --eval-episodes 10, or leave --eval-every out")
         self._check_noise()
         self._check_eyes()
+        if self.weight_half_life is not None and not 0 < self.weight_half_life < math.inf:
+            raise RunError(f"--weight-half-life is {self.weight_half_life}, but must be positive and finite")
 
     def _check_noise(self) -> None:
         if not NOISE.fullmatch(self.noise):

@@ -190,7 +190,7 @@ def in_words(hint: Any) -> str:
     if origin in (Union, types.UnionType):
         return ", or ".join(map(in_words, args))
     if origin is Literal:
-        return f"one of {', '.join(map(str, args))}"
+        return f"one of {', '.join(map(str, args))}" if args[1:] else str(args[0])
     if origin is tuple:
         return f"a list of {in_words(args[0]).removeprefix('a ')}s"
     if origin is Mapping:

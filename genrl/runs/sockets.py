@@ -160,6 +160,7 @@ def reward(setting: Setting) -> Plug | None:
             update_every=config.update_every,
             memory_size=config.memory_size,
             seed=config.seed,
+            half_life=config.weight_half_life,
         )
     except RunError:
         raise
