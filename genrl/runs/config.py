@@ -252,6 +252,9 @@ class ImitateConfig(RunConfig):
     expert_fraction: float | None = None
     """Share of demonstrated transitions in each batch of a learner with a replay buffer (HyPER). By default 0.5, and 0 for other
     learners."""
+    average: float = 0.0
+    """Share of the steps, at the end, over whose policies the parameters are averaged. The average is evaluated too, and kept as
+    average.safetensors. By default there is none."""
     weight: float = 1.0
     """Weight of the reward."""
     extrinsic_weight: float = 0.0
@@ -284,6 +287,8 @@ class ImitateConfig(RunConfig):
             self.check_least(episodes=1)
         self.check_least(every=1, clone=0, critic_warmup=0, demos_seed=0)
         self.check_most(demos_seed=2**32 - 1)
+        if not 0 <= self.average <= 1:
+            raise RunError(f"--average is {self.average}, but must be a share of the steps, such as 0.2")
         if self.reward.lower() == NONE:
             raise RunError("--reward is none, but an imitation has its reward from the demonstrations; for cloning alone type --steps 0")
         if not self.steps and not self.clone:

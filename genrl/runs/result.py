@@ -155,6 +155,8 @@ def finish_result(session: Session, run: RunDirectory, result: dict[str, Any], i
             evaluation = evaluate(session, interrupt) if session.config.eval_episodes else []
             if len(evaluation) < session.config.eval_episodes:
                 errors.append(f"{EVALUATION_INTERRUPTED} after {len(evaluation)} of {session.config.eval_episodes} episodes")
+            else:
+                result = result | _averaged(session, interrupt)
         except KeyboardInterrupt:  # the second one; the first is honoured at the next step
             return _add(run, result, [], [EVALUATION_INTERRUPTED])
         except Exception as failure:  # whatever a task or a policy may raise: the training is done and must be kept
@@ -167,6 +169,15 @@ def finish_result(session: Session, run: RunDirectory, result: dict[str, Any], i
         except Exception as failure:
             errors.append(f"the pictures could not be drawn ({type(failure).__name__}: {one_line(failure)})")
     return _add(run, result, evaluation, errors)
+
+
+def _averaged(session: Session, interrupt: Interrupt) -> dict[str, Any]:
+    """Returns of the mean of the last policies, where a run has one."""
+    if session.average is None or not session.config.eval_episodes:
+        return {}
+    with session.average.applied(session.learner):
+        returns = evaluate(session, interrupt)
+    return {"averaged_return": _mean(returns), "averaged_returns": returns}
 
 
 def _add(run: RunDirectory, result: dict[str, Any], evaluation: list[float], errors: list[str]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize, unwrap_vec_normalize
 
 from genrl.errors import RunError, one_line
+from genrl.policies import PolicyAverage, clone, normalize_like
 from genrl.roles import LEARNERS, ROLES
 from genrl.runs.config import ImitateConfig, RunConfig, is_off_policy
 from genrl.runs.ends import suited
@@ -23,7 +24,7 @@ from genrl.runs.hyperparameters import hyperparameters, resolve_kwargs
 from genrl.runs.imitation import Loaded, load
 from genrl.runs.options import check_device
 from genrl.runs.rewind import episodes, lasting, load_lasting, rewind
-from genrl.runs.sockets import Plug, Setting, plugs
+from genrl.runs.sockets import AVERAGE, Plug, Setting, plugs
 from genrl.sb3.actions import refuse_actions
 from genrl.sb3.learner import close, constructor_kwargs
 from genrl.sb3.state import (
@@ -74,6 +75,12 @@ class Session:
         """What ``learn`` must be given so that the sockets work."""
         return [callback for plug in self.plugs for callback in plug.callbacks]
 
+    @property
+    def average(self) -> PolicyAverage | None:
+        """The mean of the last policies, if they are averaged and there was one."""
+        found = next((plug.state for plug in self.plugs if plug.name == AVERAGE), None)
+        return found if isinstance(found, PolicyAverage) and found.count else None
+
     def clone(self) -> dict[str, float]:
         """Warm-start the policy of an imitation that asks for it; losses and the number of epochs.
 
@@ -81,8 +88,6 @@ class Session:
         """
         if not isinstance(self.config, ImitateConfig) or self.loaded is None:
             return {}
-        from genrl.policies import clone, normalize_like
-
         if self.normalize is not None and self.config.expert_fraction:
             normalize_like(self.normalize, self.loaded.demonstrations)
         if not self.config.clone:

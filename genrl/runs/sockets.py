@@ -27,7 +27,11 @@ from genrl.sb3.observations import seen_by_learner
 if TYPE_CHECKING:
     from genrl.runs.imitation import Loaded
 
-__all__ = ["Plug", "Setting", "plugs"]
+__all__ = ["AVERAGE", "Plug", "Setting", "plugs"]
+
+
+AVERAGE = "average"
+"""Name of the plug that averages policies."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,7 @@ def plugs(setting: Setting) -> list[Plug]:
     """
     roles = [attribute(role.plug) for name, role in ROLES.items() if role.plug and name in setting.config.roles]
     found = []
-    for socket in (exploration_noise, critic_warm_up, mixing, *roles):
+    for socket in (exploration_noise, critic_warm_up, mixing, averaging, *roles):
         plug = socket(setting)
         if plug is not None:
             found.append(plug)
@@ -130,6 +134,17 @@ def mixing(setting: Setting) -> Plug | None:
         demonstrations = demonstrations.paid(0.0)  # which count for nothing
     callback = Mixing(demonstrations, _expert_fraction(config), seed=config.seed)
     return Plug("mixing", [callback], callback, check=Mixing.check)
+
+
+def averaging(setting: Setting) -> Plug | None:
+    """The mean of the last policies."""
+    config = setting.config
+    if not isinstance(config, ImitateConfig) or not config.average or not config.steps:
+        return None
+    from genrl.policies import PolicyAverage
+
+    average = PolicyAverage(since=int((1 - config.average) * config.steps))
+    return Plug(AVERAGE, [average], average, files=lambda: {"average.safetensors": dict(average.mean)} if average.count else {})
 
 
 def _expert_fraction(config: RunConfig) -> float:

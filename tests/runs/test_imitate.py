@@ -9,7 +9,8 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
-from stable_baselines3 import DQN, PPO
+import torch
+from stable_baselines3 import DQN, PPO, SAC
 
 from genrl.cli import main
 from genrl.data import Demonstrations, Episode
@@ -158,6 +159,24 @@ class TestAnImitation:
             resume(tmp_path / "run", demos=other, quiet=True)
         assert resume(tmp_path / "run", demos=moved, quiet=True)["status"] == "finished"
 
+    @pytest.mark.parametrize("learner", ["ppo", "sac"])
+    def test_averages_its_last_policies_where_it_is_asked_to(self, demos, tmp_path, learner, monkeypatch):
+        from tests.runs.test_rewind import StopAt, training_module
+
+        cell = imitation(demos, tmp_path / "whole", learner, steps=512, average=0.75, clone=0)
+        result = imitate(cell, quiet=True)
+        kept = load_state(tmp_path / "whole" / "average.safetensors")
+        model = {"ppo": PPO, "sac": SAC}[learner].load(RunDirectory(tmp_path / "whole").model)
+        assert kept.keys() == model.policy.state_dict().keys()
+        assert any(not torch.equal(kept[name], value) for name, value in model.policy.state_dict().items())
+        assert len(result["averaged_returns"]) == 1
+        StopAt.step = {"ppo": 2, "sac": 300}[learner]
+        with monkeypatch.context() as patch:
+            patch.setattr(training_module, "Interrupt", StopAt)
+            imitate(replace(cell, out=tmp_path / "stopped"), quiet=True)
+        assert resume(tmp_path / "stopped", quiet=True)["averaged_returns"] == result["averaged_returns"]
+        assert_same_directory(tmp_path / "whole", tmp_path / "stopped")
+
     def test_normalises_by_the_demonstrations_where_they_are_in_the_batches(self, demos, tmp_path):
         """A running statistic would begin with what an untrained agent sees, and move under the demonstrations of every batch."""
         imitate(imitation(demos, tmp_path / "run", "sac", clone=0, expert_fraction=0.5), quiet=True)
@@ -283,6 +302,7 @@ def test_a_reward_without_the_demonstrated_batches_that_it_needs_is_refused_befo
         ("--demos {demos} --critic-warmup -2", "--critic-warmup is -2, but must be at least 0"),
         ("--demos {demos} --learner trpo --critic-warmup 64", "TRPO can't learn its critic alone"),
         ("--demos {demos} --expert-fraction 1", "--expert-fraction is 1"),
+        ("--demos {demos} --average 1.5", "--average is 1.5, but must be a share of the steps, such as 0.2"),
     ],
 )
 def test_what_can_not_be_imitated_is_refused(demos, tmp_path, capsys, words, sentence):

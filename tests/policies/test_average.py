@@ -1,0 +1,91 @@
+"""The mean of the last policies: of parameters, over the right steps, beside a learner that does not know of it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from sb3_contrib import CrossQ
+from stable_baselines3 import PPO, SAC
+from stable_baselines3.common.callbacks import BaseCallback
+
+from genrl.files import load_state, save_state
+from genrl.policies import PolicyAverage
+
+KWARGS = {
+    PPO: {"n_steps": 64, "batch_size": 64, "n_epochs": 1},
+    SAC: {"learning_starts": 10, "batch_size": 8, "buffer_size": 500},
+    CrossQ: {"learning_starts": 10, "batch_size": 8, "buffer_size": 500},
+}
+
+
+class Keep(BaseCallback):
+    """Copies the policy at the start of each rollout, and at the end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: dict[int, dict[str, torch.Tensor]] = {}
+
+    def _on_rollout_start(self) -> None:
+        self.seen[self.num_timesteps] = {name: value.clone() for name, value in self.model.policy.state_dict().items()}
+
+    def _on_step(self) -> bool:
+        return True
+
+    _on_training_end = _on_rollout_start
+
+
+def made(cls):
+    return cls("MlpPolicy", "Pendulum-v1", seed=0, policy_kwargs={"net_arch": [8]}, **KWARGS[cls])
+
+
+@pytest.mark.parametrize(
+    ("cls", "steps", "average", "counted"),
+    [
+        (PPO, 256, PolicyAverage(since=100, every=50), [128, 192, 256]),
+        (SAC, 60, PolicyAverage(since=30, every=10), [30, 40, 50, 60]),
+        (CrossQ, 45, PolicyAverage(since=20, every=15), [20, 35, 45]),
+    ],
+)
+def test_is_the_mean_of_the_policies_that_count(cls, steps, average, counted):
+    model, keep = made(cls), Keep()
+    model.learn(steps, callback=[keep, average])
+    assert average.count == len(counted)
+    for name, value in average.mean.items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, torch.stack([keep.seen[step][name] for step in counted]).mean(0))
+
+
+def test_changes_nothing_of_the_training():
+    alone = made(SAC).learn(40)  # SB3's constructor seeds torch for all
+    beside = made(SAC).learn(40, callback=PolicyAverage(since=0, every=1))
+    for one, other in zip(alone.policy.state_dict().values(), beside.policy.state_dict().values(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_is_the_policy_where_it_is_applied_and_nowhere_else():
+    model, average = made(SAC), PolicyAverage(since=20, every=5)
+    model.learn(40, callback=average)
+    obs = model.observation_space.sample()
+    before = model.predict(obs, deterministic=True)[0]
+    with pytest.raises(KeyError), average.applied(model):
+        assert torch.equal(model.policy.state_dict()["actor.mu.weight"], average.mean["actor.mu.weight"])
+        assert model.predict(obs, deterministic=True)[0] != before
+        raise KeyError
+    assert model.predict(obs, deterministic=True)[0] == before
+
+
+def test_goes_on_after_it_was_restored(tmp_path):
+    model, average = made(PPO), PolicyAverage(since=0)
+    model.learn(128, callback=average)
+    save_state(tmp_path / "average.safetensors", average.state_dict())
+    other = PolicyAverage(since=0)
+    other.load_state_dict(load_state(tmp_path / "average.safetensors"))
+    model.learn(64, callback=[average, other], reset_num_timesteps=False)
+    assert average.count == other.count > 2
+    assert all(torch.equal(average.mean[name], other.mean[name]) for name in average.mean)
+
+
+@pytest.mark.parametrize(("given", "name"), [({"since": -1}, "since"), ({"since": 0, "every": 0}, "every")])
+def test_of_numbers_that_can_not_be_is_refused(given, name):
+    with pytest.raises(ValueError, match=f"PolicyAverage needs {name}"):
+        PolicyAverage(**given)
