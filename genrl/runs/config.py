@@ -83,8 +83,9 @@ class RunConfig(Config):
     eval_episodes: int = 10
     """Number of deterministic episodes at the end, in a fresh environment with other seeds."""
     eval_every: int | None = None
-    """Also evaluate after every so many environment steps, in an environment of its own, and keep the best model as best.zip. It changes no
-    number of the training. By default the last model alone is evaluated."""
+    """Also evaluate after every so many environment steps, in an environment of its own, and keep the best model as best.zip: that of the
+    largest return, or of an imitation, which sees no return, that whose episodes are nearest to the demonstrations. It changes no number of
+    the training. By default the last model alone is evaluated."""
     checkpoint_every: float = 60.0
     """Seconds between checkpoints, or 20 times what the last one took to write if that is longer (a large replay buffer). With 0 every
     rollout is saved, however long it takes."""

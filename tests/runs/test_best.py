@@ -4,11 +4,14 @@ import csv
 
 import numpy as np
 import pytest
+import torch
 
 import genrl
 from genrl.cli import main
+from genrl.data import Demonstrations
 from genrl.errors import RunError
-from genrl.runs import explore, record, resume
+from genrl.rewards import PWIL, Transitions
+from genrl.runs import ImitateConfig, explore, imitate, record, resume
 from genrl.runs.best import SEED
 from genrl.runs.directory import RunDirectory
 from tests.runs.same_directory import assert_same_directory
@@ -110,3 +113,42 @@ def test_a_run_without_it_says_what_keeps_it(tmp_path):
         genrl.load(tmp_path / "run", best=True)
     with pytest.raises(RunError, match="--eval-every was given, but --eval-episodes is 0"):
         config(tmp_path, eval_every=100, eval_episodes=0)
+
+
+class TestOfAnImitation:
+    """It is chosen by how near its episodes are to the demonstrations, and not by a return that an imitator can't see."""
+
+    def begin(self, tmp_path, **changes):
+        demos = tmp_path / "demos.hdf5"
+        begin(tmp_path / "expert", "ppo")
+        record(tmp_path / "expert", demos, episodes=3)
+        small = {"learner": "ppo", "steps": 256, "n_envs": 1, "clone": 0, "eval_episodes": 2, "pictures": False, "eval_every": 60}
+        small |= {"learner_kwargs": SMALL["ppo"] | {"net_arch": (8,)}, "reward_kwargs": {"updates": 2, "batch_size": 16}}
+        cell = ImitateConfig(**small | {"demos": demos, "out": tmp_path / "run"} | changes)
+        return imitate(cell, quiet=True), RunDirectory(cell.directory)
+
+    def test_the_best_is_the_first_of_the_least_cost_whatever_its_return(self, tmp_path, monkeypatch):
+        told = iter([([5.0], [2.0]), ([9.0], [3.0]), ([1.0], [1.0]), ([8.0], [1.0])])
+        monkeypatch.setattr("genrl.runs.best.judged", lambda session, episodes, seed: next(told))
+        result, run = self.begin(tmp_path)
+        assert [(row["cost"], row["best"]) for row in csv.DictReader(run.evaluations.open())] == [
+            ("2.0", "1"), ("3.0", "0"), ("1.0", "1"), ("1.0", "0"),
+        ]  # fmt: skip
+        assert (result["best"]["return"], result["best"]["cost"]) == (1.0, 1.0)
+
+    def test_the_cost_is_that_of_the_kept_models_own_episodes(self, tmp_path):
+        result, run = self.begin(tmp_path)
+        best = genrl.load(run.path, best=True)
+        env, demos = best.make_env(), Demonstrations.load(tmp_path / "demos.hdf5")
+        judge, costs = PWIL(demos, env.observation_space, env.action_space), []
+        for seed in (SEED, SEED + 1):
+            obs, _ = env.reset(seed=seed)
+            seen, done = [], False
+            while not done:
+                action = best.predict(obs)[0]
+                new, _, terminated, truncated, _ = env.step(action)
+                fields = (torch.as_tensor(np.array([value]), dtype=torch.float32) for value in (obs, action, new))
+                seen.append(Transitions(*fields, torch.zeros(1, dtype=torch.bool)))
+                obs, done = new, terminated or truncated
+            costs.append(judge.cost(Transitions.concatenate(seen)))
+        assert np.mean(costs) == pytest.approx(result["best"]["cost"], rel=1e-4)
