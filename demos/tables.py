@@ -121,14 +121,14 @@ def score(entry: dict[str, Any] | None) -> str:
 
 
 def imitate(*names: str) -> Table:
-    """A row for each task and learner, from every study of imitation; a task's controls are those of the first study that has it."""
+    """A row for each task and learner that ran, from every study of imitation; a task's controls are those of the first that has it."""
     rows: list[list[str]] = []
     known: dict[str, dict[str, Any]] = {}
     for document in filter(None, map(read, names)):
         for task, about in document["tasks"].items():
             controls = known.setdefault(task, about["methods"])
             for method, entry in about["methods"].items():
-                if method.startswith("gail"):
+                if method.startswith("gail") and entry["runs"]:
                     steps = max(about["steps"]) if isinstance(about["steps"], list) else about["steps"]  # cloning has none
                     rows.append(
                         [
@@ -186,6 +186,7 @@ def of(name: str, make: Callable[..., Table], *columns: str) -> Callable[[], Tab
 MADE_BY: dict[str, Callable[[], Table]] = {
     "imitation": of("imitation", imitation),
     "imitate": lambda: imitate("imitate_minutes", "imitate_steps", "imitate_humanoid", "imitate_classic"),
+    "imitate_unseen": lambda: imitate("imitate_unseen", "imitate_unseen_steps"),
     "race": of("bench_imitation", race),
     "sparse_mountaincar": of("sparse_mountaincar", study, "first", "reaches", "training", "deterministic", "against"),
     "returns": lambda: milestones("half_cheetah", "half_cheetah_fine", "cartpole_swingup"),
