@@ -22,6 +22,7 @@ COMMANDS = {
     "screen": "how far noise alone gets on a task",
     "record": "demonstrations by the trained policy of a run",
     "study": "train a matrix of tasks, methods and seeds, and compare them",
+    "tune": "search for the hyperparameters of a run",
     "report": "one HTML page of a study",
     "resume": "go on with a run that was stopped",
     "watch": "film the trained policy of a run",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import tyro
 
@@ -17,10 +17,21 @@ if TYPE_CHECKING:
     from genrl.studies.executors import Executor
     from genrl.studies.matrix import Study
 
-__all__ = ["main"]
+__all__ = ["Where", "check_executor", "executor_of", "main"]
 
 WIDE = 150
 """Columns of a terminal that show more than the score and the comparison; the page of `genrl report` has everything."""
+
+
+class Where(Protocol):
+    """Flags that say where runs are trained."""
+
+    @property
+    def executor(self) -> str: ...
+    @property
+    def workers(self) -> int | None: ...
+    @property
+    def address(self) -> str | None: ...
 
 
 @dataclass(frozen=True)
@@ -46,12 +57,9 @@ class StudyFlags:
 def main(argv: list[str]) -> int:
     """Parse, check, train, report."""
     flags = parse(StudyFlags, argv, "genrl study")
-    if flags.workers is not None and flags.workers < 1:
-        raise RunError(f"--workers is {flags.workers}, but must be at least 1")
-    if flags.address is not None and flags.executor != "ray":
-        raise RunError(f"--address {flags.address} needs --executor ray, but the executor is {flags.executor}")
+    check_executor(flags)
     study = _study(flags)
-    executor = _executor(flags, study)
+    executor = executor_of(flags, max(cell.config.threads for cell in study.cells))
     study.check(flags.imports)
     from genrl.cli._board import watched
     from genrl.studies.running import film_study, run_study
@@ -82,11 +90,23 @@ def _given(asked: StudyFlags) -> list[object]:
     return flags(**{name: value for name, value in given.items() if value != getattr(StudyFlags, name)})
 
 
-def _executor(flags: StudyFlags, study: Study) -> Executor:
+def check_executor(flags: Where) -> None:
+    """Refuse flags that say where runs are trained and can't be.
+
+    Raises:
+        RunError: fewer than one worker, or an address without Ray.
+    """
+    if flags.workers is not None and flags.workers < 1:
+        raise RunError(f"--workers is {flags.workers}, but must be at least 1")
+    if flags.address is not None and flags.executor != "ray":
+        raise RunError(f"--address {flags.address} needs --executor ray, but the executor is {flags.executor}")
+
+
+def executor_of(flags: Where, threads: int) -> Executor:
+    """Where runs of so many threads are trained."""
     from genrl.studies import executors
     from genrl.studies.cells import PRELOAD
 
-    threads = max(cell.config.threads for cell in study.cells)
     if flags.executor == "ray":
         return executors.Ray(flags.address, flags.workers, threads)
     return executors.InProcess() if flags.executor == "here" else executors.Processes(flags.workers, threads, PRELOAD)

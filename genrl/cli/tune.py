@@ -1,0 +1,82 @@
+"""`genrl tune FILE.toml`: search for hyperparameters."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import tyro
+
+from genrl.cli._flags import parse
+from genrl.cli._words import say
+from genrl.cli.study import check_executor, executor_of
+from genrl.errors import RunError, command, extra, flags
+
+if TYPE_CHECKING:
+    from genrl.studies.tuning import Trial, Tuning
+
+__all__ = ["main"]
+
+SHOWN = 5
+"""Trials in the table at the end."""
+BEST = "best.toml"
+
+
+@dataclass(frozen=True)
+class TuneFlags:
+    """Search for the hyperparameters of a run; every trial is kept as an ordinary run. Stop and start it at any time."""
+
+    file: tyro.conf.Positional[Path]
+    """The search, a TOML file with [tune], [run] (what all trials share) and [search] (what is searched)."""
+    out: Path | None = None
+    """The directory of the search; by default runs/<name of the file>."""
+    executor: Literal["processes", "here", "ray"] = "processes"
+    """Where the trials are trained: in worker processes, one after the other in this one, or on Ray."""
+    workers: int | None = None
+    """Runs at a time; by default one for each core. A running Ray cluster has its own number."""
+    address: str | None = None
+    """A running Ray cluster, such as `auto`; by default one is started on this machine."""
+    imports: tuple[str, ...] = ()
+    """Modules of your own that the runs may import, where a task, learner or reward is a `module:Name`."""
+
+
+def main(argv: list[str]) -> int:
+    """Parse, check, search, and print the best trial as a command."""
+    asked = parse(TuneFlags, argv, "genrl tune")
+    check_executor(asked)
+    extra("optuna", "tune", "genrl tune")
+    from genrl.studies.tuning import Tuning, tune
+
+    tuning = Tuning.load(asked.file, asked.out)
+    threads = tuning.run.get("threads", 1)
+    executor = executor_of(asked, threads if isinstance(threads, int) else 1)
+    tuning.check(asked.imports)
+    from genrl.cli._board import watched
+
+    trials = tune(tuning, executor, imports=asked.imports, watched=watched)
+    if trials is None:
+        given = {item.name: getattr(asked, item.name) for item in fields(asked) if item.name != "file"}
+        again = flags(**{name: value for name, value in given.items() if value != getattr(TuneFlags, name)})
+        say(f"interrupted; go on with: {command('tune', asked.file, *again)}", sys.stderr)
+        return 130
+    return _report(tuning, trials)
+
+
+def _report(tuning: Tuning, trials: list[Trial]) -> int:
+    from genrl.files import write_whole
+    from genrl.studies.tuning import best
+    from genrl.studies.wording import as_toml, flags_of
+
+    ranked = best(trials)
+    if not ranked:
+        raise RunError(f"no trial of {tuning.directory} has finished; see why: {command('report', tuning.directory)}")
+    for trial in ranked[:SHOWN]:
+        say(f"{trial.score:12.5g}  {', '.join(f'{name.rpartition(chr(46))[2]} {value}' for name, value in trial.values.items())}")
+    values = tuning.values(ranked[0])
+    write_whole(tuning.directory / BEST, (as_toml(values) + "\n").encode())
+    say(f"see every trial: {command('report', tuning.directory)}")
+    say(f"the best one, longer or with other seeds: {command(tuning.command, '--config', tuning.directory / BEST)}")
+    say(f"or, with all that is set: {command(tuning.command, *flags_of(values))}")
+    return 0

@@ -1,0 +1,70 @@
+"""Settings of a run in words: as TOML, and as the flags of a command."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["as_toml", "flags_of"]
+
+
+def as_toml(content: Mapping[str, Any]) -> str:
+    """Plain values as TOML.
+
+    Example:
+        >>> print(as_toml({"steps": 100, "learner_kwargs": {"gamma": 0.9, "net_arch": [64, 64]}, "env": "Pendulum-v1"}))
+        steps = 100
+        env = "Pendulum-v1"
+        [learner_kwargs]
+        gamma = 0.9
+        net_arch = [64, 64]
+    """
+    return "\n".join(_lines(content, ""))
+
+
+def _lines(table: Mapping[str, Any], above: str) -> list[str]:
+    lines = [f"{_key(name)} = {_value(value)}" for name, value in table.items() if not isinstance(value, Mapping) and value is not None]
+    for name, value in table.items():
+        if isinstance(value, Mapping):
+            path = f"{above}{_key(name)}"
+            lines += [f"[{path}]", *_lines(value, f"{path}.")]
+    return lines
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_value, value))}]"
+    if isinstance(value, Mapping):
+        return f"{{ {', '.join(f'{_key(key)} = {_value(item)}' for key, item in value.items())} }}"
+    return json.dumps(value)  # JSON's strings, numbers and booleans are TOML's
+
+
+def flags_of(values: Mapping[str, Any]) -> list[object]:
+    """The words of a command that say ``values``.
+
+    Example:
+        >>> flags_of({"normalize_obs": False, "steps": 100, "learner_kwargs": {"net_arch": [8, 8]}})
+        ['--no-normalize-obs', '--steps', 100, '--learner.net-arch', 8, 8]
+    """
+    words: list[object] = []
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            owner = name.removesuffix("_kwargs")
+            for key, item in value.items():
+                words += _words(f"{owner}.", key, item, plain=owner == "env")
+        else:
+            words += _words("", name, value)
+    return words
+
+
+def _words(owner: str, name: str, value: Any, plain: bool = False) -> list[object]:
+    flag = name.replace("_", "-")
+    if isinstance(value, bool) and not plain:
+        return [f"--{owner}{'' if value else 'no-'}{flag}"]
+    return [f"--{owner}{flag}", *(value if isinstance(value, list | tuple) else [value])]

@@ -1,0 +1,233 @@
+"""A search asks, runs and tells; stopped and resumed it asks for what it would have asked for; its end can be pasted."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from genrl.cli import main
+from genrl.cli._flags import parse_run
+from genrl.errors import RunError
+from genrl.runs import ExploreConfig
+from genrl.studies import InProcess, Processes, read_study
+from genrl.studies import tuning as tuning_module
+from genrl.studies.cells import PRELOAD
+from genrl.studies.tuning import Tuning, best, tune
+from genrl.studies.wording import as_toml, flags_of
+from tests.runs import tiny as tasks
+
+assert tasks.Breaks  # registered by its module
+TOML = """
+[tune]
+trials = 6
+at_once = 2
+[run]
+env = "Pendulum-v1"
+learner = "ppo"
+reward = "none"
+steps = 64
+eval_episodes = 1
+learner_kwargs = { n_steps = 64, batch_size = 32 }
+[search]
+normalize_obs = [true, false]
+[search.learner_kwargs]
+learning_rate = { low = 1e-5, high = 1e-2, log = true }
+n_epochs = { low = 1, high = 4 }
+net_arch = [[4], [4, 4]]
+"""
+
+
+def search(folder: Path, text: str = TOML) -> Tuning:
+    return Tuning.parse(text, "swing", folder)
+
+
+def numbers(trials: Any) -> Any:
+    return [(dict(trial.values), trial.score) for trial in trials]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tune") / "swing"
+    assert tune(search(folder), InProcess()) is not None
+    return folder
+
+
+def test_every_trial_is_an_ordinary_run_within_the_space(whole: Path) -> None:
+    trials = search(whole).read()
+    results = read_study(whole)
+    assert len(trials) == len(results.cells) == 6
+    for trial, item in zip(trials, results.cells, strict=True):
+        assert trial.score == item.result["evaluation_return"]
+        own = item.cell.config.learner_kwargs
+        values = {"normalize_obs": item.cell.config.normalize_obs} | {f"learner_kwargs.{name}": own[name] for name in own}
+        assert {name: values[name] for name in trial.values} == trial.values
+        assert 1e-5 <= own["learning_rate"] <= 1e-2 and own["n_epochs"] in range(1, 5) and own["net_arch"] in ([4], [4, 4])
+    assert len({trial.values["learner_kwargs.learning_rate"] for trial in trials}) == 6
+    assert best(trials)[0].score == max(trial.score for trial in trials if trial.score is not None)
+
+
+def test_worker_processes_give_the_same_trials(whole: Path, tmp_path: Path) -> None:
+    assert numbers(tune(search(tmp_path), Processes(2, preload=PRELOAD))) == numbers(search(whole).read())
+
+
+@pytest.mark.parametrize("after", [1, 3])
+def test_a_stopped_search_asks_for_what_it_would_have_asked_for(after: int, whole: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    run_study, rounds = tuning_module.run_study, []
+
+    def stops(*given: Any, **more: Any) -> bool:
+        rounds.append(1)
+        return run_study(*given, **more) and len(rounds) < after  # the last round is run, and its end is not seen
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tuning_module, "run_study", stops)
+        assert tune(search(tmp_path), InProcess()) is None
+    assert numbers(tune(search(tmp_path), InProcess())) == numbers(search(whole).read())
+
+
+def test_more_trials_go_on_from_those_that_there_are(whole: Path, tmp_path: Path) -> None:
+    tune(search(tmp_path, TOML.replace("trials = 6", "trials = 2")), InProcess())
+    assert numbers(tune(search(tmp_path), InProcess())) == numbers(search(whole).read())
+    with pytest.raises(RunError, match="holds a search of another file; choose another --out"):
+        tune(search(tmp_path, TOML.replace("high = 4", "high = 5")), InProcess())
+
+
+def test_later_trials_know_the_scores_of_earlier_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scores that rise with the number of epochs, given without a run: the search ends up there, and the control does not."""
+    text = TOML.replace("trials = 6", "trials = 40").replace("high = 4", "high = 100").replace("[tune]", "[tune]\nsampler = 'SAMPLER'")
+
+    def epochs(sampler: str) -> float:
+        tuning = search(tmp_path / sampler, text.replace("SAMPLER", sampler))
+
+        def scored(self: Tuning, trials: list[Any]) -> list[Any]:
+            return [tuning_module.Trial(trial.values, float(trial.values["learner_kwargs.n_epochs"])) for trial in trials]
+
+        with monkeypatch.context() as patch:
+            patch.setattr(tuning_module, "run_study", lambda *given, **more: True)
+            patch.setattr(Tuning, "scored", scored)
+            trials = tune(tuning, InProcess())
+        assert trials is not None
+        return sum(trial.values["learner_kwargs.n_epochs"] for trial in trials[-20:]) / 20
+
+    assert epochs("tpe") > 75 > 65 > epochs("random")
+
+
+def test_equal_trials_are_run_once(tmp_path: Path) -> None:
+    text = TOML.partition("[search]")[0].replace("trials = 6", "trials = 5") + "[search]\nnormalize_obs = [true, false]\n"
+    trials = tune(search(tmp_path, text), InProcess())
+    assert trials is not None and len(trials) == 5
+    assert len(read_study(tmp_path).cells) == len({trial.values["normalize_obs"] for trial in trials}) == 2
+    assert len(best(trials)) == 2
+
+
+def test_a_trial_that_fails_has_no_score_and_stops_nothing(tmp_path: Path) -> None:
+    text = TOML.partition("[search]")[0].replace("Pendulum-v1", "tests/Breaks-v0").replace("trials = 6", "trials = 2")
+    trials = tune(search(tmp_path, text + "[search]\nenv_kwargs.at = [10, 100_000]\n"), InProcess())
+    assert trials is not None
+    scores = {trial.values["env_kwargs.at"]: trial.score for trial in trials}
+    assert scores.get(10) is None and scores.get(100_000, 0.0) == 0.0
+
+
+def test_several_seeds_are_averaged(tmp_path: Path) -> None:
+    text = TOML.replace("trials = 6", "trials = 1\nseeds = 2")
+    (trial,) = tune(search(tmp_path, text), InProcess()) or []
+    returns = [item.result["evaluation_return"] for item in read_study(tmp_path).cells]
+    assert trial.score == pytest.approx(sum(returns) / 2)
+    assert len(returns) == 2
+
+
+REFUSED = {
+    "[tune]\ntrial = 3": "[tune] has an unknown key 'trial'; it takes command, score, sampler, trials",
+    "[tune]\ntrials = 0": "[tune] trials is 0, but must be a whole number from 1 to 10,000",
+    "[tune]\nsampler = 'grid'": "[tune] sampler is 'grid', but must be tpe or random",
+    "[search]": "[search] is empty; add what is searched",
+    "[search]\nsteps = 3": "[search] steps is 3, but must be a list of choices, or { low = 1e-5",
+    "[search]\nsteps = { low = 5, high = 5 }": "[search] steps goes from 5 to 5, but must rise",
+    "[search]\nweight = { low = 0, high = 1, log = true }": "but must rise, from above 0",
+    "[search]\nweight = { low = 0, high = inf }": "must be a list of choices",
+    "[methods.a]": "it has methods where the tables [tune], [run] and [search] are needed",
+    "[search": "it is not TOML",
+}
+
+
+@pytest.mark.parametrize("text", REFUSED)
+def test_a_search_that_can_not_be_is_one_sentence(text: str, tmp_path: Path) -> None:
+    (tmp_path / "x.toml").write_text(text)
+    with pytest.raises(RunError) as refusal:
+        Tuning.load(tmp_path / "x.toml")
+    assert REFUSED[text] in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("space", "sentence"),
+    [
+        ("learner_kwargs.n_epoch = [1, 2]", "PPO has no --learner.n-epoch; did you mean n_epochs?"),
+        ("learner_kwargs.n_epochs = [1, 'many']", "--learner.n-epochs is 'many', but must be a whole number"),
+        ("learner_kwargs.n_epochs = { low = 0.5, high = 3 }", "--learner.n-epochs is 0.5"),
+        ("n_envs = { low = 0, high = 8 }", "--n-envs is 0, but must be at least 1"),
+        ("learner = ['ppo', 'poo']", "there is no learner 'poo'"),
+        ("reward = ['none', 'evil_module:Reward']", "would import evil_module"),
+    ],
+)
+def test_what_no_run_would_take_is_refused_before_the_first_one(space: str, sentence: str, tmp_path: Path) -> None:
+    with pytest.raises(RunError) as refusal:
+        search(tmp_path, TOML.partition("[search]")[0] + f"[search]\n{space}\n").check()
+    assert sentence in str(refusal.value)
+    assert "evil_module" not in sys.modules
+
+
+def test_a_directory_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(RunError, match="holds something that is no study"):
+        tune(search(tmp_path), InProcess())
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_the_last_lines_of_the_command_can_be_pasted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("swing.toml").write_text(TOML.replace("trials = 6", "trials = 2"))
+    assert main(["tune", "swing.toml", "--executor", "here"]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    by_file, by_flags = (shlex.split(line.partition(": ")[2]) for line in printed[-2:])
+    assert by_file[:2] == by_flags[:2] == ["genrl", "explore"]
+    one, other = (parse_run(ExploreConfig, words[2:]) for words in (by_file, by_flags))
+    assert one == other
+    cells = {json.dumps(item.cell.config.to_dict()["learner_kwargs"]): item for item in read_study("runs/swing").cells}
+    returns = [item.result["evaluation_return"] for item in cells.values()]
+    searched = json.loads(Path("runs/swing/trials.json").read_text())["trials"][returns.index(max(returns))]
+    assert one.learner_kwargs["learning_rate"] == searched["learner_kwargs.learning_rate"]
+    assert main(["report", "runs/swing"]) == 0
+
+
+def test_without_optuna_one_sentence_says_what_to_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    (tmp_path / "x.toml").write_text(TOML)
+    assert main(["tune", str(tmp_path / "x.toml")]) == 2
+    assert "genrl tune needs optuna, which is not installed; type: pip install 'genrl-toolkit[tune]'" in capsys.readouterr().err
+
+
+def test_settings_come_back_from_their_words() -> None:
+    values = {
+        "env": "Pendulum-v1", "learner": "ppo", "reward": "rnd", "steps": 100, "weight": 1e-05, "normalize_obs": True,
+        "env_kwargs": {"g": -9.81}, "reward_kwargs": {"hidden": [8, 8]},
+        "learner_kwargs": {"use_sde": True, "normalize_advantage": False, "learning_rate": "lin_3e-4", "log_std_init": -2.5},
+    }  # fmt: skip
+    assert tomllib.loads(as_toml(values)) == values
+    found = parse_run(ExploreConfig, list(map(str, flags_of(values))))
+    assert (found.weight, found.normalize_obs, found.env_kwargs) == (1e-5, True, {"g": -9.81})
+    own = {"use_sde": True, "normalize_advantage": False, "learning_rate": "lin_3e-4", "log_std_init": -2.5}
+    assert own.items() <= found.learner_kwargs.items()
+    assert found.reward_kwargs["hidden"] == (8, 8)
+
+
+def test_the_file_of_the_manual_is_taken(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs/howto/tune.md").read_text()
+    tuning = search(tmp_path, re.findall(r"```toml\n(.*?)```", page, flags=re.S)[0])
+    tuning.check()
+    assert (tuning.trials, tuning.seeds, len(tuning.search)) == (40, 2, 5)
