@@ -261,6 +261,8 @@ REWARDS = Role(
             "distance to the nearest visited states (RE3)",
             also=("re3", "entropy"),
         ),
+        Part("e3b", "genrl.rewards.episodic:E3B", "features in directions that the episode has not had (elliptical)"),
+        Part("ngu", "genrl.rewards.episodic:NGU", "features far from those of the episode, times what is new in the agent's life"),
         Part("counts", "genrl.rewards.counts:SimHashCounts", "counts of hashed states", also=("hash-counts",)),
         Part("gail", "genrl.rewards.gail:GAIL", "a discriminator of state and action", needs=("demonstrations",), defaults=_LOGIT),
         Part("gaifo", "genrl.rewards.gail:GAIfO", "a discriminator of states alone", needs=("demonstrations",), defaults=_LOGIT),

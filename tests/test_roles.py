@@ -38,7 +38,7 @@ class TestEveryRow:
         exported = {
             name for name in rewards.__all__ if inspect.isclass(cls := getattr(rewards, name)) and issubclass(cls, rewards.RewardModel)
         }
-        assert exported - {"RewardModel", "AdversarialReward", "DynamicsReward"} <= classes(REWARDS).keys()
+        assert exported - {"RewardModel", "AdversarialReward", "DynamicsReward", "EpisodicReward"} <= classes(REWARDS).keys()
 
 
 @pytest.mark.parametrize("name", ["QR-DQN", "qr_dqn", "QRDQN", "qrdqn"])

@@ -6,6 +6,7 @@ from genrl.rewards.base import Memory, RewardModel
 from genrl.rewards.callback import RewardCallback
 from genrl.rewards.counts import SimHashCounts
 from genrl.rewards.disagreement import Disagreement
+from genrl.rewards.episodic import E3B, NGU, EpisodicReward
 from genrl.rewards.gail import GAIL, GAIfO
 from genrl.rewards.icm import ICM
 from genrl.rewards.memory import TransitionPool
@@ -21,8 +22,10 @@ from genrl.transitions import Transitions
 
 __all__ = [
     "AIRL",
+    "E3B",
     "GAIL",
     "ICM",
+    "NGU",
     "PWIL",
     "RND",
     "SQIL",
@@ -32,6 +35,7 @@ __all__ = [
     "AutoWeight",
     "Constant",
     "Disagreement",
+    "EpisodicReward",
     "GAIfO",
     "Memory",
     "PredictionError",

@@ -9,13 +9,13 @@ import torch
 from gymnasium import spaces
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional as F
 
 from genrl.errors import positive, require
 from genrl.models.nn import gradient_step, minibatches, mlp
 from genrl.models.normalization import RunningMeanStd
 from genrl.rewards.base import Memory, RewardModel
 from genrl.rewards.images import observation_network
+from genrl.rewards.inverse import inverse_loss
 from genrl.rewards.scale import BonusScale
 from genrl.transitions import Transitions
 
@@ -121,9 +121,9 @@ class ICM(RewardModel):
         for index in minibatches(latest.batch_size, self.batch_size, self.epochs, self.generator):
             latent, next_latent = self._encode(obs[index], next_obs[index])
             forward_loss = self._forward_error(latent, action[index], next_latent).mean()
-            inverse_loss = self._inverse_loss(self.inverse_model(torch.cat([latent, next_latent], dim=1)), target[index])
-            gradient_step(self.optimizer, (1 - self.beta) * inverse_loss + self.beta * forward_loss)
-            losses.append((forward_loss.item(), inverse_loss.item()))
+            inverse = inverse_loss(self.action_space, self.inverse_model(torch.cat([latent, next_latent], dim=1)), target[index])
+            gradient_step(self.optimizer, (1 - self.beta) * inverse + self.beta * forward_loss)
+            losses.append((forward_loss.item(), inverse.item()))
         forward_mean, inverse_mean = (sum(column) / len(losses) for column in zip(*losses, strict=True))
         return {"forward_loss": forward_mean, "inverse_loss": inverse_mean}
 
@@ -134,17 +134,6 @@ class ICM(RewardModel):
     def _forward_error(self, latent: Tensor, action: Tensor, next_latent: Tensor) -> Tensor:
         """Half the squared error of the forward model, ``(batch,)``."""
         return 0.5 * (self.forward_model(torch.cat([latent, action], dim=1)) - next_latent).square().sum(1)
-
-    def _inverse_loss(self, output: Tensor, action: Tensor) -> Tensor:
-        """Loss of the inverse model's output against flat actions, one-hot where they are discrete."""
-        space = self.action_space
-        if isinstance(space, spaces.Box):
-            return F.mse_loss(output, action)
-        if isinstance(space, spaces.MultiBinary):
-            return F.binary_cross_entropy_with_logits(output, action, reduction="none").sum(1).mean()
-        sizes = [int(space.n)] if isinstance(space, spaces.Discrete) else space.nvec.reshape(-1).tolist()  # type: ignore[attr-defined]
-        log_prob = torch.cat([logits.log_softmax(1) for logits in output.split(sizes, dim=1)], dim=1)
-        return -(action * log_prob).sum(1).mean()
 
     def extra_repr(self) -> str:
         sizes = f"obs={self.obs_dim}, act={self.action_dim}, batch_size={self.batch_size}, epochs={self.epochs}"

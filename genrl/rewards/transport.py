@@ -14,12 +14,10 @@ from genrl.data import Demonstrations
 from genrl.errors import at_least, positive, require
 from genrl.models.normalization import RunningMeanStd
 from genrl.rewards.base import RewardModel
+from genrl.rewards.episodes import Episodes
 from genrl.transitions import Transitions
 
 __all__ = ["PWIL", "couple"]
-
-MOST_RUNNING = 4096
-"""Episodes whose coupling is remembered: as many as a run may have environments."""
 
 
 def couple(distances: Float[Tensor, "expert"], left: Float[Tensor, "expert"], mass: float) -> float:
@@ -111,8 +109,8 @@ class PWIL(RewardModel):
         self.stats = RunningMeanStd((raw.shape[1],), std_floor=std_floor, clip=clip)
         self.stats.update(raw)
         self.expert = nn.Buffer(self.stats(raw), persistent=False)
-        self._running: dict[bytes, list[Tensor]] = {}
-        """What the expert still takes of each running episode, by the last observation of that."""
+        self._running = Episodes()
+        """What the expert still takes of each running episode."""
 
     def _raw(self, transitions: Transitions) -> Tensor:
         return torch.cat([self.flat_obs(transitions.obs), self.flat_action(transitions.action)], dim=1)
@@ -132,24 +130,13 @@ class PWIL(RewardModel):
 
     def _cost(self, distances: Tensor, one: Transitions) -> tuple[float, float]:
         """Cost of one step, and what the expert could still take before it."""
-        left = self._taken_up(one) if self.training else self._free()
+        left = self._running.leave(one.obs) if self.training else None
+        left = self._free() if left is None else left
         before = float(left.sum())
         cost = couple(distances, left, 1 / self.horizon)
         if self.training and not bool(one.terminated):
-            self._running.setdefault(_key(one.next_obs), []).append(left)
-            if len(self._running) > MOST_RUNNING:  # episodes that a time limit ended
-                del self._running[next(iter(self._running))]
+            self._running.go_on(one.next_obs, left)
         return cost, before if before > 1e-9 else 0.0
-
-    def _taken_up(self, one: Transitions) -> Tensor:
-        """What the expert still takes of the episode that this step goes on with, or of a new one."""
-        key = _key(one.obs)
-        if key not in self._running:
-            return self._free()
-        left = self._running[key].pop()
-        if not self._running[key]:
-            del self._running[key]
-        return left
 
     def of_expert(self, transitions: Transitions) -> Float[Tensor, "batch"]:
         """The largest reward, α, ``(batch,)``: the expert's pairs cost nothing."""
@@ -163,21 +150,11 @@ class PWIL(RewardModel):
 
     def get_extra_state(self) -> dict[str, Any]:
         """State of the generator, and of the running episodes."""
-        rows = [(key, left) for key, kept in self._running.items() for left in kept]
-        keys = [torch.frombuffer(bytearray(key), dtype=torch.uint8) for key, _ in rows]
-        running = {"keys": torch.stack(keys), "left": torch.stack([left for _, left in rows])} if rows else {}
-        return super().get_extra_state() | {"running": running}
+        return super().get_extra_state() | {"running": self._running.state_dict()}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         super().set_extra_state(state)
-        self._running = {}
-        running = state["running"]
-        for key, left in zip(running.get("keys", ()), running.get("left", ()), strict=True):
-            self._running.setdefault(key.cpu().numpy().tobytes(), []).append(left.clone().to(self.expert.device))
+        self._running.load_state_dict(state["running"], self.expert.device)
 
     def extra_repr(self) -> str:
         return f"pairs={len(self.expert)}, inputs={self.expert.shape[1]}, horizon={self.horizon}"
-
-
-def _key(obs: Tensor) -> bytes:
-    return bytes(obs.detach().cpu().contiguous().numpy().tobytes())

@@ -15,6 +15,7 @@ from genrl.files import load_state, save_state
 from genrl.rewards.base import RewardModel
 from genrl.rewards.counts import SimHashCounts
 from genrl.rewards.disagreement import Disagreement
+from genrl.rewards.episodic import E3B, NGU
 from genrl.rewards.icm import ICM
 from genrl.rewards.memory import TransitionPool
 from genrl.rewards.prediction_error import PredictionError
@@ -31,6 +32,8 @@ CASES: list[tuple[type[RewardModel], dict[str, Any]]] = [
     (StateEntropy, {"memory_size": 70}),
     (SimHashCounts, {"warmup": 50}),
     (SimHashCounts, {"bits": 24}),
+    (E3B, {}),
+    (NGU, {}),
 ]
 ACTIONS = [spaces.Box(-2, 2, (2,)), spaces.Discrete(3, start=1), spaces.MultiDiscrete([2, 3]), spaces.MultiBinary(2)]
 every_reward = pytest.mark.parametrize(("cls", "keywords"), CASES)

@@ -20,8 +20,10 @@ from genrl.models.normalization import RunningMeanStd
 from genrl.policies import clone, dagger
 from genrl.rewards import (
     AIRL,
+    E3B,
     GAIL,
     ICM,
+    NGU,
     RND,
     VAIL,
     VIME,
@@ -66,6 +68,8 @@ REWARDS: dict[str, Any] = {
     "disagreement": Disagreement,
     "vime": lambda *spaces_: VIME(*spaces_, min_transitions=0, n_updates=5),
     "counts": SimHashCounts,
+    "e3b": E3B,
+    "ngu": NGU,
     "entropy": StateEntropy,
     "entropy with a memory": lambda *spaces_: StateEntropy(*spaces_, memory_size=200),
     **{kind.__name__: lambda *spaces_, kind=kind: kind(recorded(spaces_[0].offset), *spaces_) for kind in (GAIL, GAIfO, AIRL, VAIL)},  # type: ignore[misc]

@@ -94,7 +94,7 @@ class TestTheReward:
     def test_begins_anew_with_each_episode(self):
         reward = pwil()
         reward(path(0, 1, 2, 3, 9, ends=True))
-        assert reward._running == {}
+        assert len(reward._running) == 0
         assert reward(path(0, 1)).tolist() == pytest.approx([5.0])
 
     def test_goes_on_with_an_episode_over_several_calls_and_many_at_once(self):
@@ -110,11 +110,11 @@ class TestTheReward:
     def test_in_evaluation_mode_depends_on_nothing_before(self):
         reward = pwil().eval()
         assert reward(path(1, 1, 1)).tolist() == pytest.approx([5.0, 5.0])
-        assert reward._running == {}
+        assert len(reward._running) == 0
         assert reward.of_expert(path(50, 60)).tolist() == [5.0]
 
     def test_forgets_episodes_that_a_time_limit_ended(self, monkeypatch):
-        monkeypatch.setattr("genrl.rewards.transport.MOST_RUNNING", 3)
+        monkeypatch.setattr("genrl.rewards.episodes.MOST_EPISODES", 3)
         reward = pwil()
         for x in range(10):
             reward(path(x, x + 0.5))

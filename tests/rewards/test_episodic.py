@@ -1,0 +1,226 @@
+"""E3B and Never Give Up: what a step is worth by hand, where an episode begins and ends, and that their state is complete."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from stable_baselines3 import PPO, SAC
+from torch import Tensor, nn
+
+from genrl.files import load_state, save_state
+from genrl.rewards import E3B, NGU, EpisodicReward, RewardCallback, TransitionPool, Transitions
+from genrl.rewards.episodes import Episodes
+
+OBS, ACT = spaces.Box(-1, 1, (2,)), spaces.Discrete(2)
+LEFT, RIGHT = (1.0, 0.0), (0.0, 1.0)
+
+
+def path(*points: tuple[float, float], terminated: bool = False) -> Transitions:
+    """One episode that visits these points."""
+    where, n = torch.tensor(points), len(points) - 1
+    ends = torch.zeros(n, dtype=torch.bool)
+    ends[-1] = terminated
+    return Transitions(where[:-1], torch.zeros(n, dtype=torch.long), where[1:], ends)
+
+
+def seen(cls: type[EpisodicReward], **values: Any) -> Any:
+    """A reward whose features are the observations themselves."""
+    reward = cls(OBS, ACT, features=2, normalize=False, **values)
+    reward.encoder, reward.obs_stats = nn.Identity(), Raw()
+    return reward.train()
+
+
+class Raw(nn.Module):
+    def update(self, obs: Tensor) -> None: ...
+
+    def forward(self, obs: Tensor) -> Tensor:
+        return obs
+
+
+class TestE3B:
+    def test_with_one_hot_features_it_is_one_over_the_count(self):
+        """1 / (n + λ), n the visits before in this episode; the first observation is one."""
+        paid = seen(E3B, ridge=0.5)(path(LEFT, LEFT, RIGHT, LEFT, RIGHT))
+        assert paid.tolist() == pytest.approx([1 / 1.5, 1 / 0.5, 1 / 2.5, 1 / 1.5])
+
+    def test_it_is_the_form_of_the_inverse_that_is_computed_anew(self):
+        points = torch.randn(30, 2, generator=torch.Generator().manual_seed(0))
+        paid = seen(E3B, ridge=0.1)(path(*(tuple(point) for point in points.tolist())))
+        for t in range(1, 30):
+            covariance = 0.1 * torch.eye(2) + points[:t].T @ points[:t]
+            assert float(paid[t - 1]) == pytest.approx(float(points[t] @ torch.linalg.inv(covariance) @ points[t]), rel=1e-3)
+
+    def test_an_impossible_ridge_is_refused(self):
+        with pytest.raises(ValueError, match="E3B needs ridge to be above 0"):
+            E3B(OBS, ACT, ridge=0.0)
+
+
+class TestNGU:
+    def test_it_is_the_papers_kernel(self):
+        """The episode is at 0, then 3, then 7 of a line: squares 9; then 16 and 49; the running mean of all three is 74/3 in the end."""
+        paid = seen(NGU, most=1.0, epsilon=0.1, cluster=0.0)(path((0.0, 0.0), (3.0, 0.0), (7.0, 0.0)))
+        first = 0.1 / (1 + 0.1)
+        second = 0.1 / (16 * 3 / 74 + 0.1) + 0.1 / (49 * 3 / 74 + 0.1)
+        assert paid.tolist() == pytest.approx([1 / (math.sqrt(first) + 1e-3), 1 / (math.sqrt(second) + 1e-3)], rel=1e-4)
+
+    def test_only_the_k_nearest_count(self):
+        points = [(0.0, 0.0), (10.0, 0.0), (10.0, 1.0)]
+        near, all_ = (seen(NGU, k=k, most=1.0, epsilon=0.1)(path(*points))[-1] for k in (1, 2))
+        assert float(near) != pytest.approx(float(all_))
+
+    def test_what_lies_within_the_cluster_is_the_same_and_what_is_too_well_known_earns_nothing(self):
+        reward = seen(NGU, k=100, most=1.0)
+        paid = reward(path((5.0, 0.0), (0.0, 0.0), *[(0.0, 0.0)] * 70))
+        assert float(paid[10]) == pytest.approx(1 / (math.sqrt(10) + 1e-3), rel=0.02)  # ten copies
+        assert float(paid[-1]) == 0.0  # 70 copies: the root of 70 is above 8
+
+    def test_the_lifelong_factor_lies_between_one_and_the_most(self):
+        reward = NGU(OBS, ACT, most=3.0)
+        data = path(*(tuple(point) for point in torch.rand(200, 2).tolist()))
+        reward.train()(data)
+        factor = reward.eval().lifelong(data)
+        assert (factor.min() == 1.0, bool(factor.max() > 1.0), bool(factor.max() <= 3.0)) == (True, True, True)
+
+    def test_what_is_new_in_life_is_multiplied(self):
+        reward = NGU(OBS, ACT, normalize=False)
+        pool, familiar = TransitionPool(1000), path(*(tuple(point) for point in (0.1 * torch.rand(300, 2)).tolist()))
+        pool.add(familiar)
+        for _ in range(30):
+            reward.train()(familiar)
+            reward.update(pool)
+        assert reward.eval().lifelong(path((0.0, 0.0), (0.9, -0.9)))[0] > 2.0
+
+    @pytest.mark.parametrize(("given", "message"), [({"k": 0}, "k to be above 0"), ({"most": 0.5}, "most to be at least 1")])
+    def test_impossible_ones_are_refused(self, given, message):
+        with pytest.raises(ValueError, match=message):
+            NGU(OBS, ACT, **given)
+
+
+@pytest.mark.parametrize("cls", [E3B, NGU])
+class TestEpisodes:
+    def test_a_batch_may_end_within_an_episode(self, cls):
+        whole = seen(cls)(path(LEFT, RIGHT, (0.5, 0.5), LEFT))
+        reward = seen(cls)
+        parts = torch.cat([reward(path(LEFT, RIGHT)), reward(path(RIGHT, (0.5, 0.5))), reward(path((0.5, 0.5), LEFT))])
+        torch.testing.assert_close(parts, whole) if cls is E3B else None
+        assert len(reward._running) == 1
+
+    def test_several_environments_are_told_apart(self, cls):
+        """Rows in the order of time, two environments in turn."""
+        one, other = path(LEFT, RIGHT, LEFT, RIGHT), path((0.5, 0.5), (0.25, 0.5), (0.5, 0.25), (0.1, 0.1))
+        both = Transitions(*(torch.stack(pair, dim=1).flatten(0, 1) for pair in zip(one, other, strict=True)))
+        reward = seen(cls)
+        reward(both)
+        assert len(reward._running) == 2
+        if cls is E3B:
+            together = seen(cls)(both).reshape(-1, 2)
+            torch.testing.assert_close(together[:, 0], seen(cls)(one))
+            torch.testing.assert_close(together[:, 1], seen(cls)(other))
+
+    def test_an_episode_that_terminated_is_forgotten(self, cls):
+        reward = seen(cls)
+        first = reward(path(LEFT, RIGHT, LEFT, terminated=True))
+        assert len(reward._running) == 0
+        again = reward(path(LEFT, RIGHT, LEFT, terminated=True))
+        if cls is E3B:
+            assert torch.equal(first, again)
+
+    def test_evaluation_mode_remembers_nothing(self, cls):
+        reward = seen(cls)
+        reward(path(LEFT, RIGHT))
+        state = {name: value.clone() for name, value in reward.state_dict().items() if isinstance(value, Tensor)}
+        paid = reward.eval()(path(LEFT, RIGHT, RIGHT))
+        assert len(reward._running) == 1
+        assert torch.equal(paid[1:], reward(path(RIGHT, RIGHT)))
+        assert all(torch.equal(value, reward.state_dict()[name]) for name, value in state.items())
+
+    def test_a_restored_one_goes_on_bit_for_bit(self, cls, tmp_path):
+        first, second = cls(OBS, ACT), cls(OBS, ACT, seed=7)
+        data = path(*(tuple(point) for point in torch.rand(100, 2).tolist()))
+        pool = TransitionPool(1000)
+        pool.add(data)
+        first.train()(data)
+        first.update(pool)
+        save_state(tmp_path / "reward.safetensors", first.state_dict())
+        second.load_state_dict(load_state(tmp_path / "reward.safetensors"))
+        rest = path(tuple(data.next_obs[-1].tolist()), (0.3, 0.3), (0.7, 0.1))
+        assert torch.equal(first(rest), second.train()(rest))
+        assert first.update(pool) == second.update(pool)
+
+    def test_the_features_learn_to_tell_the_action(self, cls):
+        generator = torch.Generator().manual_seed(0)
+        obs, action = torch.rand(1000, 2, generator=generator), torch.randint(2, (1000,), generator=generator)
+        data = Transitions(obs, action, obs + 0.2 * (2 * action[:, None] - 1), torch.ones(1000, dtype=torch.bool))
+        reward, pool = cls(OBS, ACT), TransitionPool(1000)
+        pool.add(data)
+        reward.train()(data)
+        before = reward.update(pool)["inverse_loss"]
+        for _ in range(10):
+            after = reward.update(pool)["inverse_loss"]
+        assert before == pytest.approx(math.log(2), rel=0.3)
+        assert after < 0.2
+
+    def test_a_learner_with_and_one_without_a_replay_buffer_train_with_it(self, cls):
+        for model in (
+            PPO("MlpPolicy", "Pendulum-v1", n_steps=64, seed=0),
+            SAC("MlpPolicy", "Pendulum-v1", learning_starts=40, seed=0),
+        ):
+            callback = RewardCallback(cls(model.observation_space, model.action_space), update_every=32)
+            model.learn(96, callback=callback)
+            assert callback.last_bonus.min() >= 0
+            assert callback.last_bonus.max() > 0
+
+    def test_images_go_through_convolutions(self, cls):
+        space = spaces.Box(0, 255, (36, 36, 3), np.uint8)
+        images = torch.as_tensor(np.stack([space.sample() for _ in range(4)])).float()
+        data = Transitions(images[:3], torch.zeros(3, dtype=torch.long), images[1:], torch.zeros(3, dtype=torch.bool))
+        assert cls(space, ACT).train()(data).shape == (3,)
+
+
+class TestTheBook:
+    def test_those_that_were_not_gone_on_with_for_longest_are_forgotten_first(self, monkeypatch):
+        monkeypatch.setattr("genrl.rewards.episodes.MOST_EPISODES", 2)
+        episodes = Episodes()
+        for place in (0.0, 1.0, 2.0):
+            episodes.go_on(torch.tensor([place]), torch.tensor(place))
+        assert [episodes.leave(torch.tensor([place])) for place in (0.0, 1.0, 2.0)] == [None, 1.0, 2.0]
+
+    def test_what_is_remembered_of_all_is_bounded(self, monkeypatch):
+        monkeypatch.setattr("genrl.rewards.episodes.MOST_NUMBERS", 100)
+        episodes = Episodes()
+        for place in range(10):
+            episodes.go_on(torch.tensor([place]), torch.zeros(30))
+        assert len(episodes) == 3
+
+    def test_two_that_stand_at_one_place_are_both_kept(self):
+        episodes, place = Episodes(), torch.zeros(1)
+        episodes.go_on(place, torch.tensor(1.0))
+        episodes.go_on(place, torch.tensor(2.0))
+        assert {float(episodes.leave(place)), float(episodes.leave(place))} == {1.0, 2.0}
+
+
+def test_e3b_pays_more_for_a_walk_than_for_a_stand():
+    """In a mountain car with features that are learned."""
+    reward, env = E3B(*_spaces()), gymnasium.make("genrl/SparseMountainCar-v0")
+    paid = {}
+    for force in ("stand", "walk"):
+        rows, (obs, _) = [], env.reset(seed=0)
+        for step in range(200):
+            action = np.array([0.0 if force == "stand" else math.copysign(1, math.sin(step / 10))], dtype=np.float32)
+            next_obs = env.step(action)[0]
+            rows.append((obs, action, next_obs, False))
+            obs = next_obs
+        data = Transitions(*(torch.as_tensor(np.array(field)) for field in zip(*rows, strict=True)))
+        paid[force] = float(reward.train()(data).mean())
+    assert paid["walk"] > paid["stand"]
+
+
+def _spaces() -> tuple[spaces.Space, spaces.Space]:
+    env = gymnasium.make("genrl/SparseMountainCar-v0")
+    return env.observation_space, env.action_space
