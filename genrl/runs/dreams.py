@@ -16,8 +16,10 @@ from genrl.roles import WORLDS
 from genrl.runs.config import DreamConfig, is_off_policy
 from genrl.runs.directory import RunDirectory
 from genrl.runs.environments import make_env
+from genrl.runs.interrupt import terminable
 from genrl.runs.pictures import draw_dream
 from genrl.runs.play import trained
+from genrl.runs.result import EVALUATION_INTERRUPTED
 from genrl.runs.session import Session
 from genrl.runs.sockets import Plug, Setting
 from genrl.runs.step_limit import StepLimit
@@ -79,22 +81,26 @@ def compare(path: Path, result: dict[str, Any]) -> dict[str, Any]:
     ``evaluation_error`` of the result."""
     run = RunDirectory(path)
     content = run.read_json(run.config)
-    if result["status"] != "finished" or WORLDS.is_empty(content.get("world")):
+    stopped = EVALUATION_INTERRUPTED in (result["evaluation_error"] or "")
+    if result["status"] != "finished" or stopped or WORLDS.is_empty(content.get("world")):
         return result
     about = content.pop("about", None)
     config = DreamConfig.from_dict(content)
     assert isinstance(config, DreamConfig)
     assert about is not None
-    try:
-        with StepLimit(config.step_timeout), trained(run, config) as session:
-            found = _compared(run, config, session)
-        run.write_json(run.path / "dream.json", found)
-        if config.pictures:
-            draw_dream(run, found)
-        result = result | {"dream": {name: found[name] for name in ("real_return", "dream_return")}}
-    except Exception as failure:
-        result = result | {"evaluation_error": f"dream and reality could not be compared: {one_line(failure)}"}
-    run.write_json(run.result, result)
+    with run.writing():
+        try:
+            with terminable(), StepLimit(config.step_timeout), trained(run, config) as session:
+                found = _compared(run, config, session)
+            run.write_json(run.path / "dream.json", found)
+            if config.pictures:
+                draw_dream(run, found)
+            result = result | {"dream": {name: found[name] for name in ("real_return", "dream_return")}}
+        except KeyboardInterrupt:
+            result = result | {"evaluation_error": "the comparison of dream and reality was interrupted"}
+        except Exception as failure:
+            result = result | {"evaluation_error": f"dream and reality could not be compared: {one_line(failure)}"}
+        run.write_json(run.result, result)
     return result
 
 

@@ -6,16 +6,19 @@ import io
 import resource
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from genrl.errors import RunError, one_line
+from genrl.errors import RunError, StepTimeout, one_line
 from genrl.files import save_state, write_whole
+from genrl.roles import WORLDS
 from genrl.runs import pictures
 from genrl.runs.best import kept_best
 from genrl.runs.callbacks import Recorder
+from genrl.runs.config import RunConfig
 from genrl.runs.coverage import Coverage
 from genrl.runs.directory import RunDirectory, read_csv
 from genrl.runs.imitation import fingerprint
@@ -23,7 +26,16 @@ from genrl.runs.interrupt import Interrupt
 from genrl.runs.play import evaluate
 from genrl.runs.session import Session
 
-__all__ = ["Ending", "begin_imitation", "finish_result", "is_complete", "trained_result", "write_artefacts", "write_result"]
+__all__ = [
+    "Ending",
+    "begin_imitation",
+    "evaluate_clone",
+    "finish_result",
+    "is_complete",
+    "trained_result",
+    "write_artefacts",
+    "write_result",
+]
 
 EVALUATION_INTERRUPTED = "the evaluation was interrupted"
 DRAWING_INTERRUPTED = "the drawing was interrupted"
@@ -91,11 +103,25 @@ def begin_imitation(session: Session, run: RunDirectory, interrupt: Interrupt) -
         "cloning": metrics,
         "fingerprint": fingerprint(demonstrations),
     }
-    if metrics and session.config.eval_episodes:
-        returns = evaluate(session, interrupt)
-        content["cloned_return"] = _mean(returns) if len(returns) == session.config.eval_episodes else None
     run.write_json(run.imitation, content)
+    evaluate_clone(session, run, interrupt)
     return seconds
+
+
+def evaluate_clone(session: Session, run: RunDirectory, interrupt: Interrupt) -> None:
+    """Write down the return of a cloned policy that has made no step, if it is not there: its evaluation may have been interrupted."""
+    content = run.read_json(run.imitation) if session.loaded is not None and session.learner.num_timesteps == 0 else {}
+    if not content.get("cloning") or content["cloned_return"] is not None or not session.config.eval_episodes:
+        return
+    try:
+        returns = evaluate(session, interrupt)
+    except StepTimeout:
+        raise
+    except Exception as failure:  # whatever a task or a policy may raise; the training will meet it again, or not
+        warnings.warn(f"the cloned policy could not be evaluated ({type(failure).__name__}: {one_line(failure)})", stacklevel=2)
+        return
+    if len(returns) == session.config.eval_episodes:
+        run.write_json(run.imitation, content | {"cloned_return": _mean(returns)})
 
 
 def check_same_demonstrations(session: Session, run: RunDirectory) -> None:
@@ -140,8 +166,7 @@ def write_result(session: Session, run: RunDirectory, recorder: Recorder, ending
         "task_coverage": recorder.task_coverage,
         "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 1024**2), 1),
     }
-    if run.imitation.is_file():
-        result["imitation"] = run.read_json(run.imitation)
+    result |= _imitation(run)
     run.write_json(run.result, result)
     return result
 
@@ -182,7 +207,7 @@ def _averaged(session: Session, interrupt: Interrupt) -> dict[str, Any]:
 
 def _add(run: RunDirectory, result: dict[str, Any], evaluation: list[float], errors: list[str]) -> dict[str, Any]:
     evaluated = {"evaluation_return": _mean(evaluation), "evaluation_returns": evaluation}
-    result = result | evaluated | {"evaluation_error": "; ".join(errors) or None}
+    result = result | evaluated | _imitation(run) | {"evaluation_error": "; ".join(errors) or None}
     run.write_json(run.result, result)
     return result
 
@@ -193,10 +218,16 @@ def trained_result(run: RunDirectory, steps: int) -> dict[str, Any] | None:
     return result if (result.get("status"), result.get("steps")) == ("finished", steps) else None
 
 
-def is_complete(run: RunDirectory, steps: int, eval_episodes: int) -> bool:
+def is_complete(run: RunDirectory, steps: int, config: RunConfig) -> bool:
     """Whether a run that was trained to its end, ``steps``, has its whole result too."""
     result = trained_result(run, steps)
-    return result is not None and not result.get("evaluation_error") and (not eval_episodes or bool(result["evaluation_returns"]))
+    if result is None or result.get("evaluation_error") or (config.eval_episodes and not result["evaluation_returns"]):
+        return False
+    return WORLDS.is_empty(getattr(config, "world", None)) or "dream" in result
+
+
+def _imitation(run: RunDirectory) -> dict[str, Any]:
+    return {"imitation": run.read_json(run.imitation)} if run.imitation.is_file() else {}
 
 
 def _mean(values: list[float]) -> float | None:

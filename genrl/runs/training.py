@@ -29,6 +29,7 @@ from genrl.runs.result import (
     Ending,
     begin_imitation,
     check_same_demonstrations,
+    evaluate_clone,
     finish_result,
     is_complete,
     trained_result,
@@ -176,7 +177,7 @@ def _last_checkpoint(run: RunDirectory, config: RunConfig) -> dict[str, Any] | N
         raise RunError(str(error)) from error
     except (KeyError, TypeError, IndexError) as error:
         raise RunError(f"{run.checkpoint} is no checkpoint of a learner (it lacks {one_line(error)}); restore it from a copy") from error
-    if done >= config.steps and is_complete(run, done, config.eval_episodes):
+    if done >= config.steps and is_complete(run, done, config):
         raise RunError(f"{run.path} has all its {done:,} steps; go further with `{config.typed('resume', '--steps', 2 * done)}`")
     return checkpoint
 
@@ -202,6 +203,7 @@ def _run(session: Session, run: RunDirectory, checkpoint: dict[str, Any] | None,
             _load(session, run, recorder, checkpoint)
             _keep_rows(run, checkpoint["recorder"])
             run.write_json(run.config, session.config.to_dict() | {"about": run.read_json(run.config).get("about")})
+            evaluate_clone(session, run, interrupt)
         result = _train_the_rest(session, run, recorder, checkpoint, interrupt, quiet)
     except KeyboardInterrupt:
         if not interrupt.impatient:

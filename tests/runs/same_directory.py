@@ -17,6 +17,7 @@ from genrl.runs.directory import LOCK
 from tests.runs.tiny import assert_equal
 
 CLOCKS = {"seconds", "steps_per_second", "peak_rss_mb", "time/fps", "time/time_elapsed", "about", "t", "out", "encoder", "judging_seconds"}
+CLOCKS |= {"dream/fit_seconds", "dream/dream_seconds", "dream/practice_seconds"}
 """Names of columns and entries that tell time, memory or place."""
 OF_THIS_LEARN = {"start_time", "_num_timesteps_at_start", "_total_timesteps"}
 """What SB3 knows of the last ``learn`` alone: from what it computes its speed, and its goal."""

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,16 @@ from gymnasium import spaces
 import genrl.files as files
 from genrl.errors import RunError
 from genrl.files import load_state, save_state, sweep, write_whole
-from genrl.runs import RunDirectory, explore, resume
+from genrl.runs import DreamConfig, RunConfig, RunDirectory, dream, explore, resume, train
 from genrl.runs import training as training_module
 from genrl.runs.directory import LOCK
+from genrl.runs.dreams import compare
 from tests.runs.same_directory import assert_same_directory
+from tests.runs.test_dreams import PPO as PPO_DREAM
+from tests.runs.test_dreams import SMALL as SMALL_DREAM
+from tests.runs.test_eyes import TASK as PIXELS
+from tests.runs.test_eyes import saved
+from tests.runs.test_impatience import imitation
 from tests.runs.tiny import config
 
 TINY = ("tests.runs.tiny", "tests.runs.test_nothing_is_lost")
@@ -292,30 +299,57 @@ def fail_at(patch: pytest.MonkeyPatch, place: str, number: int) -> list[int]:
     return count
 
 
+def cell_of(case: str, folder: Path) -> RunConfig:
+    """A small run of each kind, which saves after each rollout or step."""
+    out = folder / "whole"
+    if case == "dream":
+        return DreamConfig(env="Pendulum-v1", out=out, steps=200, checkpoint_every=0.0, **SMALL_DREAM | PPO_DREAM)
+    if case == "imitation":
+        return imitation(out)
+    if case == "encoder":
+        return replace(config(out, env=PIXELS, encoder=saved(folder / "eyes"), steps=128), checkpoint_every=0.0)
+    cell = config(out, case, steps=128, reward="rnd", normalize_obs=True, pictures=False, checkpoint_every=0.0)
+    return replace(cell, steps=40, update_every=16) if case == "sac" else cell
+
+
+def begin(cell: RunConfig) -> None:
+    dream(cell, quiet=True) if isinstance(cell, DreamConfig) else train(cell, quiet=True)
+
+
+def go_on(cell: RunConfig) -> None:
+    result = resume(cell.directory, quiet=True)
+    if isinstance(cell, DreamConfig):
+        compare(cell.directory, result)
+
+
+SLOW = {"sac", "imitation", "encoder", "dream"}
+
+
+@pytest.mark.usefixtures("unchecked_annotations")
 @pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("learner", ["ppo", pytest.param("sac", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("case", ["ppo", *(pytest.param(name, marks=pytest.mark.slow) for name in sorted(SLOW))])
 def test_a_kill_inside_any_write_of_a_run_leaves_nothing_behind(
-    learner: str, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    case: str, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cell = config(tmp_path / "whole", learner, steps=128, reward="rnd", normalize_obs=True, pictures=False, checkpoint_every=0.0)
-    if learner == "sac":
-        cell = replace(cell, steps=40, update_every=16)
+    monkeypatch.setattr("genrl.runs.dreams.JUDGED_EPISODES", 1)
+    cell = cell_of(case, tmp_path)
     with monkeypatch.context() as patch:
         writes = fail_at(patch, place, -1)
-        explore(cell, quiet=True)
+        begin(cell)
     (cell.directory / LOCK).unlink()
     for number in kill_points(writes[0]):
         killed = replace(cell, out=tmp_path / f"killed{number}")
-        with monkeypatch.context() as patch, pytest.raises(Killed):
+        with monkeypatch.context() as patch, suppress(Killed):  # not `raises`, which would check annotations from then on
             fail_at(patch, place, number)
-            explore(killed, quiet=True)
+            begin(killed)
+            pytest.fail("it was not killed")
         run = RunDirectory(killed.directory)
         try:
-            resume(run.path, quiet=True)
+            go_on(killed)
         except RunError as error:
             if "has all its" not in str(error):  # the last write was whole
                 assert "holds no run" in str(error)
-                explore(killed, quiet=True)
+                begin(killed)
         assert_same_directory(cell.directory, killed.directory)
         assert not [path for path in run.path.iterdir() if files.LEFT_OVER.fullmatch(path.name)]
 
