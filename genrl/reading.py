@@ -29,6 +29,7 @@ __all__ = [
     "check_decoded",
     "check_zip",
     "find_demonstrations",
+    "in_bytes",
     "is_minari_id",
     "minari_root",
     "open_appending",

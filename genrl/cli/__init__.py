@@ -27,6 +27,8 @@ COMMANDS = {
     "resume": "go on with a run that was stopped",
     "watch": "film the trained policy of a run",
     "export": "write the trained policy of a run for use without genrl",
+    "push": "send a run to the Hugging Face hub",
+    "pull": "fetch a run from the Hugging Face hub",
     "list": "tasks, learners, rewards, worlds and image models",
 }
 """Each command is the function ``main(argv) -> exit code`` of the module with its name in this package."""

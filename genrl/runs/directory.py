@@ -25,7 +25,10 @@ from genrl.errors import RunError, command, did_you_mean, flags, one_line
 from genrl.files import check_writable, sweep, write_whole
 from genrl.reading import TABLE, read_bytes, read_json
 
-__all__ = ["RunDirectory", "about"]
+__all__ = ["POLICY", "RunDirectory", "about"]
+
+POLICY = "policy.safetensors"
+"""In place of model.zip in a run from the hub: the networks alone."""
 
 LOCK = ".run.lock"
 """Held by the one process that writes to a run directory; a study has a lock of another name."""
@@ -55,7 +58,8 @@ class RunDirectory:
         self.progress = self.path / "progress.csv"
         self.episodes = self.path / "episodes.csv"
         self.coverage = self.path / "coverage.npz"
-        self.model = self.path / "model.zip"
+        pulled = (self.path / POLICY).is_file() and not (self.path / "model.zip").exists()
+        self.model = self.path / (POLICY if pulled else "model.zip")
         self.vecnormalize = self.path / "vecnormalize.safetensors"
         self.evaluations = self.path / "evaluations.csv"
         self.best = self.path / "best.zip"

@@ -46,7 +46,10 @@ def export_sb3(run: LoadedRun, folder: str | Path) -> list[Path]:
         raise RunError(f"{target} is not an empty folder; choose another folder")
     check_writable(target, "--sb3")
     with new_folder(target) as whole:
-        shutil.copyfile(run.model_file, whole / "model.zip")
+        if run.model_file.suffix == ".zip":
+            shutil.copyfile(run.model_file, whole / "model.zip")
+        else:  # of a run from the hub
+            run.learner.save(whole / "model.zip")
         if run.normalize is not None:
             run.normalize.training = False  # a policy that is used does not move its statistics
             run.normalize.save(str(whole / "vecnormalize.pkl"))

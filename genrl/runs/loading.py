@@ -70,7 +70,7 @@ class LoadedRun:
     """
 
     def __init__(self, run: RunDirectory, config: RunConfig) -> None:
-        self.path, self.config, self.model_file = run.path, config, run.model
+        self.path, self.config, self.model_file, self.statistics_file = run.path, config, run.model, run.vecnormalize
         self._run = run
         with trained(run, config) as session:
             self._session: Session = session

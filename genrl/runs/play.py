@@ -22,7 +22,7 @@ from genrl.runs.eyes import kept_encoder
 from genrl.runs.interrupt import Interrupt
 from genrl.runs.options import is_there
 from genrl.runs.session import Session, build
-from genrl.sb3.learner import load_zip_parameters
+from genrl.sb3.learner import load_parameters
 from genrl.sb3.state import load_vecnormalize_state
 
 __all__ = ["EVALUATION_SEED", "alone", "episode_returns", "evaluate", "load_config", "play", "read_config", "trained", "with_model"]
@@ -73,7 +73,7 @@ def trained(run: RunDirectory, config: RunConfig) -> Iterator[Session]:
         changes |= {role.name: NONE, f"{role.name}_kwargs": {}} if role.optional else {}
     session = build(ExploreConfig(**{name: getattr(config, name) for name in ExploreConfig.fields()} | changes))
     try:
-        load_zip_parameters(session.learner, run.model)
+        load_parameters(session.learner, run.model)
         if session.normalize is not None:
             load_vecnormalize_state(session.normalize, load_state(run.vecnormalize))
         yield session

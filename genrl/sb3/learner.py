@@ -21,7 +21,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvWrapper
 from torch import nn
 from torch.nn import functional as F
 
-from genrl.files import write_whole
+from genrl.files import load_state, write_whole
 from genrl.reading import FileError, check_zip, open_appending, open_regular
 
 __all__ = [
@@ -31,7 +31,7 @@ __all__ = [
     "close",
     "constructor_kwargs",
     "deterministic_action",
-    "load_zip_parameters",
+    "load_parameters",
     "log_the_rest",
     "parameters_are_finite",
 ]
@@ -219,14 +219,24 @@ def _logged(value: Any) -> Any:
     return value.numpy()[()] if isinstance(value, torch.Tensor) else value
 
 
-def load_zip_parameters(learner: BaseAlgorithm, path: Path) -> None:
-    """The tensors of a saved model.
-
-    ``load`` would unpickle the zip's ``data`` (common/save_util.py); ``load_data=False`` leaves it unread, and tensors are read with
-    ``weights_only=True``.
+def load_parameters(learner: BaseAlgorithm, path: Path) -> None:
+    """The tensors of a saved model: SB3's zip, or safetensors with the networks of its policy.
 
     Raises:
-        FileError: the zip is broken, too large, or of another learner.
+        FileError: the file is broken, too large, or of another learner.
+    """
+    if path.suffix == ".safetensors":
+        try:
+            learner.policy.load_state_dict(load_state(path)["policy"])
+        except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+            raise FileError(f"{path} is not a whole policy of this {type(learner).__name__} and its task; pull it again") from error
+    else:
+        _load_zip_parameters(learner, path)
+
+
+def _load_zip_parameters(learner: BaseAlgorithm, path: Path) -> None:
+    """``load`` would unpickle the zip's ``data`` (common/save_util.py); ``load_data=False`` leaves it unread, and tensors are read with
+    ``weights_only=True``.
     """
     own = learner._get_torch_save_params()[1]  # what `save` stores beside the parameters (common/base_class.py)
     with open_regular(path) as file:

@@ -15,7 +15,7 @@ from genrl.runs import RunDirectory, explore, resume
 from genrl.runs.directory import read_csv
 from genrl.runs.play import load_config
 from genrl.runs.session import build
-from genrl.sb3.learner import load_zip_parameters
+from genrl.sb3.learner import load_parameters
 from tests.runs.tiny import assert_equal, config
 
 SURPRISE = "tests.runs.tiny:Surprise"
@@ -84,7 +84,7 @@ def test_the_zip_of_a_saved_model_is_never_unpickled(tmp_path, monkeypatch):
     monkeypatch.setattr("pickle.loads", refuse)
     resume(cell.directory, steps=128, quiet=True)
     session = build(load_config(RunDirectory(cell.directory)))
-    load_zip_parameters(session.learner, RunDirectory(cell.directory).model)
+    load_parameters(session.learner, RunDirectory(cell.directory).model)
 
 
 def test_resume_refuses_what_is_done_and_what_is_broken(tmp_path):

@@ -1,0 +1,38 @@
+"""`genrl pull USER/NAME`: fetch a run from the hub."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from genrl.cli._flags import parse
+from genrl.cli._words import say
+from genrl.errors import command, extra
+
+__all__ = ["main"]
+
+
+@dataclass(frozen=True)
+class PullFlags:
+    """Fetch a run from the Hugging Face hub into a new directory. Nothing in it is run; what is no file of a run stays there."""
+
+    repository: tyro.conf.Positional[str]
+    """Where from: user/name."""
+    out: Path | None = None
+    """The new directory; by default runs/name."""
+    revision: str | None = None
+    """A commit, a branch or a tag; by default the newest."""
+
+
+def main(argv: list[str]) -> int:
+    """Parse, fetch, and name the next useful command."""
+    flags = parse(PullFlags, argv, "genrl pull")
+    extra("huggingface_hub", "hub", "genrl pull")
+    from genrl.runs.sharing import pull
+
+    path = pull(flags.repository, flags.out, flags.revision)
+    learner = not (path / "model.safetensors").is_file()
+    say(f"watch it: {command('watch', path)}" if learner else f"draw images: {command('sample', path)}")
+    return 0
