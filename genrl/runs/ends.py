@@ -50,7 +50,7 @@ class Ends:
     def words(self) -> str:
         """Why, for a person."""
         if self.kind == "never":
-            return "no episode ended by itself"
+            return "no episode was seen to end by itself"
         if self.kind == "goal":
             return "the demonstrations end by themselves, sooner than random actions do"
         return "episodes can end, and the demonstrations go on"
@@ -118,7 +118,7 @@ def choose_reward(config: ImitateConfig, given: Mapping[str, Any], ends: Ends) -
     """The configuration with the form of an adversarial reward that suits how the task ends, and the choice in one line.
 
     Where the end is the goal, each step costs (``log-d``). Elsewhere the form is the learner's default; if that is ``logit``, which pays
-    for an end while the agent is told apart, ended episodes go on in an absorbing state. What was given stays, with a warning and the
+    for an end while the agent is told apart, an ended episode goes on in an absorbing state. What was given stays, with a warning and the
     flag that cures it where it pays for the wrong thing.
 
     Args:
@@ -130,9 +130,11 @@ def choose_reward(config: ImitateConfig, given: Mapping[str, Any], ends: Ends) -
     if "form" not in given and ends.kind == "goal":
         chosen["form"] = "log-d"
     if "absorbing" not in given:
-        chosen["absorbing"] = chosen["form"] == "logit" and ends.kind != "never"
+        chosen["absorbing"] = chosen["form"] == "logit"  # also where no end was seen: an ant hardly ever falls by random actions
     elif given["absorbing"] and ends.kind == "never":
-        warnings.warn(f"--reward.absorbing was given, but nothing ends an episode of {config.env}; it changes nothing", stacklevel=3)
+        warnings.warn(
+            f"--reward.absorbing was given, but {ends.words} on {config.env}; it changes nothing but the sign of rewards", stacklevel=3
+        )
     _warn_of_form(config, chosen, ends)
     absorbing = ", absorbing states" if chosen["absorbing"] else ""
     return replace(config, reward_kwargs=chosen), f"{config.reward} of form {chosen['form']}{absorbing}, because {ends.words}"

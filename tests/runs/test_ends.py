@@ -88,7 +88,7 @@ class TestTheChoice:
             assert found["form"] == "log-d"
         if ends is SURVIVAL:
             assert found["form"] == "softplus" or found["absorbing"]
-        assert not found["absorbing"] or ends is not NEVER
+        assert found["absorbing"] == (found["form"] == "logit")
         assert not list(recwarn)
 
     def test_of_a_learner_with_a_replay_buffer_has_no_scale(self):
@@ -106,7 +106,7 @@ class TestTheChoice:
             (GOAL, {"form": "softplus"}, "if the end is the goal, type --reward.form log-d"),
             (SURVIVAL, {"form": "log-d"}, "type --reward.absorbing, or --reward.form softplus"),
             (SURVIVAL, {"form": "logit", "absorbing": False}, "type --reward.absorbing, or --reward.form softplus"),
-            (NEVER, {"absorbing": True}, "nothing ends an episode of .*; it changes nothing"),
+            (NEVER, {"absorbing": True}, "no episode was seen to end by itself on .*; it changes nothing but the sign of rewards"),
         ],
     )
     def test_warns_of_what_pays_for_the_wrong_thing_with_the_flag_that_cures_it(self, ends, given, cure):
@@ -163,3 +163,24 @@ class TestARun:
 def test_the_rewards_with_forms_are_those_of_a_discriminator():
     names = ("gail", "gaifo", "airl", "vail")
     assert [part.name for part in REWARDS.parts if "form" in part.defaults_of("imitate", off_policy=True)] == list(names)
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(
+    ("task", "kind"),
+    [
+        ("halfcheetah", "never"),
+        ("reacher", "never"),
+        ("hopper", "survival"),
+        ("walker2d", "survival"),
+        ("humanoid", "survival"),
+        ("cartpole", "survival"),  # its experts fall too, most of them, but twenty times later
+        ("invertedpendulum", "survival"),
+        ("mountaincar", "goal"),
+        ("acrobot", "goal"),
+    ],
+)
+def test_what_an_end_means_on_the_tasks_of_the_gail_paper(shared, task, kind):
+    folder = next((shared / "data" / "demonstrations" / "experts" / task).glob("*-v0"))
+    demonstrations = Demonstrations.load(folder).subsample(episodes=4)
+    assert look(demonstrations, gymnasium.make(demonstrations.env_id or "", **demonstrations.env_kwargs)).kind == kind
