@@ -280,6 +280,7 @@ REWARDS = Role(
             "1 for demonstrated transitions, 0 for the learner's own",
             needs=("demonstrations", "a learner with a replay buffer"),
         ),
+        Part("diffail", "genrl.rewards.diffail:DiffAIL", "GAIL by a diffusion model", needs=("demonstrations",), defaults=_LOGIT),
         Part("pwil", "genrl.rewards.transport:PWIL", "optimal transport to the demonstrations, nothing trained", needs=("demonstrations",)),
         Part("constant", "genrl.rewards.sqil:Constant", "the same for every step: the control of every imitation"),
     ),

@@ -18,6 +18,7 @@ from genrl.rewards import (
     RND,
     VAIL,
     AdversarialReward,
+    DiffAIL,
     Disagreement,
     GAIfO,
     PredictionError,
@@ -140,7 +141,7 @@ def batch(device: str, n: int = 64) -> Transitions:
     return Transitions(obs, action, next_obs, torch.zeros(n, dtype=torch.bool)).to(torch.device(device))
 
 
-@pytest.mark.parametrize("cls", [RND, ICM, Disagreement, PredictionError, SimHashCounts, GAIL, GAIfO, AIRL, VAIL])
+@pytest.mark.parametrize("cls", [RND, ICM, Disagreement, PredictionError, SimHashCounts, GAIL, DiffAIL, GAIfO, AIRL, VAIL])
 @pytest.mark.parametrize("absorbing", [False, True])
 def test_a_reward_that_moves_scores_where_it_is(cls: Any, absorbing: bool) -> None:
     """On torch's device without memory, which refuses tensors of another. (VIME and StateEntropy look at numbers, which it has not.)"""

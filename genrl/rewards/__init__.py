@@ -5,6 +5,7 @@ from genrl.rewards.airl import AIRL
 from genrl.rewards.base import Memory, RewardModel
 from genrl.rewards.callback import RewardCallback
 from genrl.rewards.counts import SimHashCounts
+from genrl.rewards.diffail import DiffAIL
 from genrl.rewards.disagreement import Disagreement
 from genrl.rewards.episodic import E3B, NGU, EpisodicReward
 from genrl.rewards.gail import GAIL, GAIfO
@@ -34,6 +35,7 @@ __all__ = [
     "AdversarialReward",
     "AutoWeight",
     "Constant",
+    "DiffAIL",
     "Disagreement",
     "EpisodicReward",
     "GAIfO",

@@ -230,8 +230,8 @@ class ImitateConfig(RunConfig):
     learner: str = "ppo"
     """Any learner of `genrl list learners`, or `module:Class` for another. ppo takes the fewest minutes, sac by far the fewest steps."""
     reward: str = "gail"
-    """gail, gaifo (states alone), airl, vail, pwil (optimal transport), sqil, constant (the control), or `module:Class` for your own
-    RewardModel."""
+    """gail, gaifo (states alone), airl, vail, diffail, pwil (optimal transport), sqil, constant (the control), or `module:Class` for your
+    own RewardModel."""
     steps: int | None = None  # type: ignore[assignment]
     """Environment steps, counted over all environments. By default 300,000, or 50,000 for a learner with a replay buffer; 0 is behaviour
     cloning alone."""

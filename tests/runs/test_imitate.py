@@ -88,7 +88,7 @@ class TestRecord:
 
 
 class TestAnImitation:
-    @pytest.mark.parametrize("reward", ["gail", "gaifo", "airl", "vail", "pwil", "constant"])
+    @pytest.mark.parametrize("reward", ["gail", "gaifo", "airl", "vail", "diffail", "pwil", "constant"])
     def test_trains_with_every_reward(self, demos, tmp_path, reward):
         kwargs = {} if reward in ("constant", "pwil") else {"updates": 2, "batch_size": 16}
         result = imitate(imitation(demos, tmp_path / "run", reward=reward, reward_kwargs=kwargs), quiet=True)
