@@ -30,7 +30,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "vime": {"min_transitions": 40, "n_updates": 5},
     "counts": {"warmup": 32},
     "disagreement": {"members": 2},
-    **{name: {"updates": 1} for name in ("gail", "gaifo", "vail", "airl")},
+    "pwil": {"beta": 0.1},
+    **{name: {"updates": 1} for name in ("gail", "gaifo", "vail", "airl", "diffail")},
 }
 """What makes a reward learn within so few steps."""
 OFF_POLICY = {"SAC", "DQN"}
@@ -182,19 +183,29 @@ class Cell:
         buffer, before = self.model.replay_buffer, len(self.calls)
         batch = type(buffer).sample(buffer, batch_size, env=env)
         own = batch_size // 2 if self.reward.needs_expert_batches else batch_size
-        (call,) = (call for call in self.calls[before:] if not call.training)
-        bonus = dict(zip(keys(call.transitions), self.again(call, call.transitions).tolist(), strict=True))
+        bonus = self.bonus(self.calls[before:])
         true = self.true()
         action = batch.actions.numpy()
         action = action[:, 0] if self.actions == "discrete" else self.model.policy.unscale_action(action)
         rows = Transitions(batch.observations, torch.as_tensor(action), batch.next_observations, batch.dones[:, 0].bool()).rows(slice(own))
         names = keys(rows)
-        assert set(names) == bonus.keys() <= true.keys()
+        assert set(names) <= bonus.keys() <= true.keys()
+        assert self.reward.scored_once or set(names) == bonus.keys()
         assert rows.terminated.tolist() == [true[name][1] for name in names]
         expected = [EXTRINSIC * true[name][0] + WEIGHT * bonus[name] for name in names]
         np.testing.assert_allclose(batch.rewards[:own, 0].numpy(), expected, rtol=1e-4, atol=1e-4)
         self.checked += own
         return batch
+
+    def bonus(self, drawn: list[Call]) -> dict[bytes, float]:
+        """What the reward says of the rows of a batch: when they are drawn, or once, when they were made."""
+        if self.reward.scored_once:
+            assert not [call for call in drawn if not call.training]
+            calls = [call for call in self.calls if call.training]
+        else:
+            calls = [call for call in drawn if not call.training]
+            assert len(calls) == 1
+        return {key: value for call in calls for key, value in zip(keys(call.transitions), self.again(call, call.transitions), strict=True)}
 
     def true(self) -> dict[bytes, tuple[float, bool]]:
         """Reward and termination of each step that was written down."""
