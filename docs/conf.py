@@ -7,7 +7,7 @@ from pathlib import Path
 
 import genrl
 
-sys.path.append(str(Path(__file__).parent / "_ext"))
+sys.path += [str(Path(__file__).parent / "_ext"), str(Path(__file__).parent)]
 
 project = "genrl"
 author = "the genrl authors"
@@ -19,6 +19,7 @@ extensions = [
     "sphinx.ext.intersphinx",
     "sphinx.ext.viewcode",
     "mathml",  # of _ext
+    "notebook_pages",
 ]
 html_math_renderer = "mathml"
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import io
+import json
 import re
 import shlex
 import shutil
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
@@ -99,6 +103,48 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert (page.parent / target).exists(), target
 
 
+NOTEBOOKS = sorted((ROOT / "docs/start").glob("*.ipynb"))
+
+
+def notebooks() -> ModuleType:
+    """docs/notebooks.py, which runs them."""
+    spec = importlib.util.spec_from_file_location("notebooks", ROOT / "docs/notebooks.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def kept(notebook: dict[str, Any]) -> list[list[str]]:
+    """Kinds of the outputs of each code cell."""
+    return [[output["output_type"] for output in cell["outputs"]] for cell in notebook["cells"] if cell["cell_type"] == "code"]
+
+
+@pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
+def test_a_notebook_runs_and_keeps_what_it_shows(file: Path) -> None:
+    """Half a minute of one core for both."""
+    notebook = json.loads(file.read_text())
+    made = notebooks().executed(notebook)
+    assert kept(made) == kept(notebook)
+    assert sum(map(len, kept(notebook))) >= 2
+
+
+@pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
+def test_a_notebook_names_no_place_of_a_machine(file: Path) -> None:
+    text = re.sub(r'"image/png": "[^"]*"', "", file.read_text())
+    assert not re.search(r"/(home|root|tmp|usr|work|Users|var)/|0x[0-9a-f]{6}|Traceback|Warning", text)
+
+
+def test_a_cell_keeps_what_it_prints_its_last_value_and_its_figures() -> None:
+    code = [["print(1)\n", "1 + 1"], ["import matplotlib.pyplot as plt\n", "plt.figure();"], ["x = 3"], ["x"]]
+    cells = [{"cell_type": "code", "source": source, "outputs": []} for source in code]
+    made = notebooks().executed({"cells": [*cells, {"cell_type": "markdown", "source": ["# A\n", "b"]}]})
+    assert kept(made) == [["stream", "execute_result"], ["display_data"], [], ["execute_result"]]
+    page = notebooks().markdown(made)
+    assert "```text\n1\n```\n\n```text\n2\n```" in page and page.endswith("```text\n3\n```\n\n# A\nb\n")
+    assert "![What the cell above draws](data:image/png;base64," in page
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three pages with mathematics, built as the site is, without the reference."""
@@ -107,8 +153,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("site")
     for folder in ("_ext", "_static", "concepts"):
         shutil.copytree(ROOT / "docs" / folder, source / folder)
-    shutil.copy(ROOT / "docs/conf.py", source)
-    (source / "index.md").write_text("# genrl\n\n```{toctree}\n:glob:\nconcepts/*\n```\n")
+    for file in ("conf.py", "notebooks.py"):
+        shutil.copy(ROOT / "docs" / file, source)
+    (source / "start").mkdir()
+    shutil.copy(NOTEBOOKS[0], source / "start")
+    (source / "index.md").write_text("# genrl\n\n```{toctree}\n:glob:\nconcepts/*\nstart/*\n```\n")
     Sphinx(str(source), str(source), str(out), str(out / ".doctrees"), "html", status=None, warning=None).build()
     return out
 
@@ -119,6 +168,11 @@ def test_mathematics_is_in_the_page_itself(site: Path) -> None:
     assert page.count("<math") >= 8 and '<div class="math">' in page
     assert "<msub><mi>w</mi><mtext>ext</mtext></msub>" in page
     assert not re.search(r"\\[a-z]+|\$", re.sub(r"<annotation.*?</annotation>", "", page.split("<article")[1].split("</article>")[0]))
+
+
+def test_a_notebook_is_a_page(site: Path) -> None:
+    page = (site / "start" / f"{NOTEBOOKS[0].stem}.html").read_text()
+    assert "class</span>" in page and "the top in" in page and '<img alt="What the cell above draws"' in page
 
 
 def test_a_page_asks_nothing_of_a_network(site: Path) -> None:
