@@ -63,6 +63,8 @@ class Part:
     """Kinds of Gymnasium action spaces that a learner takes."""
     off_policy: bool = False
     """Whether a learner has a replay buffer."""
+    encodes: bool = True
+    """Whether a run of an image model can be an encoder."""
     defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Keywords for which a command has a default of its own: by command, such as ``imitate``, or by command and kind of learner, such as
     ``imitate off-policy``."""
@@ -308,14 +310,21 @@ MODELS = Role(
     "model",
     "genrl.models.base:ImageModel",
     (
-        Part("naive-bayes", "genrl.models.naive_bayes:NaiveBayes", "independent pixels in each class: the control, fitted by counting"),
+        Part(
+            "naive-bayes",
+            "genrl.models.naive_bayes:NaiveBayes",
+            "independent pixels in each class: the control, fitted by counting",
+            encodes=False,
+        ),
         Part("vae", "genrl.models.vae:VAE", "variational autoencoder, with inverse autoregressive flows if asked for"),
         Part("pixelcnn", "genrl.models.pixelcnn:PixelCNN", "pixels one after the other, by masked convolutions"),
         Part("realnvp", "genrl.models.realnvp:RealNVP", "normalising flow of affine coupling layers"),
-        Part("conditional-vae", "genrl.models.conditional_vae:ConditionalVAE", "makes the rest of an image from a part of it"),
+        Part(
+            "conditional-vae", "genrl.models.conditional_vae:ConditionalVAE", "makes the rest of an image from a part of it", encodes=False
+        ),
         Part("gan", "genrl.models.gan:GAN", "generator against discriminator, dense networks"),
         Part("dcgan", "genrl.models.gan:GAN", "generator against discriminator, convolutional networks"),
-        Part("conditional-gan", "genrl.models.gan:GAN", "a DCGAN that is told the class", needs=("labels",)),
+        Part("conditional-gan", "genrl.models.gan:GAN", "a DCGAN that is told the class", needs=("labels",), encodes=False),
         Part("infogan", "genrl.models.gan:GAN", "a DCGAN with codes that can be read back from its images"),
         Part(
             "semi-supervised",

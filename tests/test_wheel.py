@@ -129,3 +129,23 @@ def test_the_installed_command_reports_a_study(installed, work):
     installed("genrl study tiny.toml --out study --workers 1")
     installed("genrl report study")
     assert "<svg" in (work / "study" / "report.html").read_text()
+
+
+@pytest.mark.slow
+def test_a_script_of_ones_own_explores_a_task_of_ones_own(installed, work):
+    """Two commands: pip install, and python. The script is the notebook's."""
+    notebook = json.loads((ROOT / "docs/start/tutorial_curiosity.ipynb").read_text())
+    code = "\n".join("".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code")
+    assert "20_000" in code
+    (work / "my_script.py").write_text(code.replace("20_000", "8_192"))
+    printed = installed("python my_script.py")
+    assert [line.partition(":")[0] for line in printed.splitlines() if "the top in" in line] == ["its own noise", "VIME", "held noise"]
+
+
+@pytest.mark.slow
+def test_the_installed_command_explores_a_task_of_ones_own_and_prints_what_runs(installed, work):
+    cell = json.loads((ROOT / "docs/start/tutorial_curiosity.ipynb").read_text())["cells"][2]
+    (work / "my_tasks.py").write_text("".join(cell["source"]))
+    printed = installed("genrl explore --env my_tasks:Valley-v0 --learner trpo --reward vime --steps 2048 --out valley")
+    assert printed.splitlines()[-1] == "watch it: genrl watch valley --imports my_tasks"
+    assert "genrl imitate --demos" in installed("genrl record --run valley --out valley.npz --episodes 1 --imports my_tasks")

@@ -29,9 +29,13 @@ COMMANDS = {
     "export": "write the trained policy of a run for use without genrl",
     "push": "send a run to the Hugging Face hub",
     "pull": "fetch a run from the Hugging Face hub",
-    "list": "tasks, learners, rewards, worlds and image models",
+    "list": "tasks, learners, rewards, worlds, image models and encoders",
 }
 """Each command is the function ``main(argv) -> exit code`` of the module with its name in this package."""
+
+
+COMPLETE = "--complete"
+"""What a shell calls genrl with to complete a line; see docs/reference/commands.md."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -71,7 +75,18 @@ def _run(words: list[str]) -> int:
 
         say(f"genrl {__version__}")
         return 0
+    if words[0] == COMPLETE:
+        from genrl.cli._completion import completions
+
+        say("\n".join(completions(_typed_so_far(), COMMANDS)))
+        return 0
     return int(_command(words[0])(words[1:]))
+
+
+def _typed_so_far() -> list[str]:
+    """The line that bash completes, up to the cursor, without `genrl`; its last word may be empty (`man bash`, complete -C)."""
+    line = os.environ.get("COMP_LINE", "")
+    return line[: int(os.environ.get("COMP_POINT", len(line)))].split(" ")[1:] or [""]
 
 
 def _command(name: str):  # type: ignore[no-untyped-def]

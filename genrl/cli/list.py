@@ -1,10 +1,10 @@
-"""`genrl list`: the tasks, learners, rewards, worlds and image models that can be chosen by name."""
+"""`genrl list`: the tasks, learners, rewards, worlds, image models and encoders that can be chosen by name."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import tyro
@@ -12,11 +12,11 @@ import tyro
 from genrl.cli._flags import parse
 from genrl.cli._words import say
 from genrl.errors import RunError, did_you_mean
-from genrl.roles import ROLES, Role
+from genrl.roles import MODELS, ROLES, Role
 
 __all__ = ["main"]
 
-KINDS = ("tasks", *(f"{name}s" for name in ROLES))
+KINDS = ("tasks", *(f"{name}s" for name in ROLES), "encoders")
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class ListFlags:
     """List what can be chosen by name, each in one line."""
 
     kind: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="KIND")] = "all"
-    """tasks, learners, rewards, worlds, models, or all."""
+    """tasks, learners, rewards, worlds, models, encoders, or all."""
 
 
 def main(argv: list[str]) -> int:
@@ -35,7 +35,7 @@ def main(argv: list[str]) -> int:
         raise RunError(f"there is no list of {kind!r}{did_you_mean(kind, KINDS) or choices}")
     blocks = []
     for name in KINDS if kind == "all" else (kind,):
-        rows = list(_tasks() if name == "tasks" else _parts(ROLES[name.removesuffix("s")]))
+        rows = list(_ROWS[name]() if name in _ROWS else _parts(ROLES[name.removesuffix("s")]))
         width = max(len(row[0]) for row in rows) if rows else 0
         blocks.append("\n".join([f"{name}:", *(f"  {word:<{width}}  {about}" for word, about in rows)]))
     say("\n\n".join(blocks))
@@ -48,7 +48,7 @@ def _parts(role: Role) -> Iterator[tuple[str, str]]:
         yield part.name, part.about + (f" (needs {' and '.join(part.needs)})" if part.needs else "")
 
 
-def _tasks() -> Iterator[tuple[str, str]]:
+def tasks() -> Iterator[tuple[str, str]]:
     """The tasks of genrl, with the words of the table in their package's docstring."""
     import genrl_envs
 
@@ -56,3 +56,12 @@ def _tasks() -> Iterator[tuple[str, str]]:
         for name in re.findall(r"`(.*?)`", ids):
             yield name, f"{about}; reward {reward}".replace("`", "").replace("\\", "")
     yield "any other", "task that is registered with Gymnasium, such as CartPole-v1"
+
+
+def _encoders() -> Iterator[tuple[str, str]]:
+    """Image models whose runs are encoders."""
+    yield "a run of", "`genrl generate --model` with one of these, for --encoder RUN"
+    yield from _parts(replace(MODELS, parts=tuple(part for part in MODELS.parts if part.encodes)))
+
+
+_ROWS = {"tasks": tasks, "encoders": _encoders}
