@@ -19,7 +19,7 @@ from genrl.data import Demonstrations
 from genrl.errors import positive, require
 from genrl.models.nn import gradient_step, minibatches, trainable
 from genrl.policies._found import left_as_found
-from genrl.sb3.actions import refuse_actions, to_environment, to_policy
+from genrl.sb3.actions import refuse_spaces, to_environment, to_policy
 from genrl.transitions import lost_differences
 
 __all__ = ["clone", "normalize_like"]
@@ -117,7 +117,7 @@ def check_cloning(model: BaseAlgorithm, **numbers: float) -> None:
     Raises:
         ValueError: see :func:`clone`.
     """
-    refuse_actions(model)
+    refuse_spaces(model)
     learner, policy = type(model).__name__, type(model.policy).__name__
     if "Lstm" in policy or "Recurrent" in policy:
         raise ValueError(f"{learner} has a memory, which single pairs can't teach; clone into PPO instead")

@@ -16,7 +16,7 @@ from genrl.rewards.base import Memory, RewardModel
 from genrl.rewards.memory import TransitionPool
 from genrl.rewards.scoring import check_spaces, probe, scores
 from genrl.rewards.weight import AutoWeight
-from genrl.sb3.actions import refuse_actions
+from genrl.sb3.actions import refuse_spaces
 from genrl.sb3.hooks import LendingPart, OffPolicyPart, OnPolicyPart, attached, buffer_of
 from genrl.sb3.observations import RawObservations
 from genrl.sb3.plugged import PluggedCallback
@@ -157,7 +157,7 @@ class RewardCallback(PluggedCallback):
         if not self.active:
             return None
         check_readable(self.model)
-        refuse_actions(self.model)
+        refuse_spaces(self.model)
         check_spaces(self.reward, self.model)
         probe(self.reward, self.model)
         self._raw = RawObservations(self.model)

@@ -25,7 +25,7 @@ from genrl.runs.imitation import Loaded, load
 from genrl.runs.options import check_device
 from genrl.runs.rewind import episodes, lasting, load_lasting, rewind
 from genrl.runs.sockets import AVERAGE, Plug, Setting, plugs
-from genrl.sb3.actions import refuse_actions
+from genrl.sb3.actions import refuse_spaces
 from genrl.sb3.learner import close, constructor_kwargs
 from genrl.sb3.state import (
     generator_state,
@@ -239,7 +239,7 @@ def _learner(config: RunConfig, cls: type[BaseAlgorithm], env: VecEnv, eyes: Eye
     except (AssertionError, ValueError, TypeError, NotImplementedError, RuntimeError, MemoryError, OverflowError) as error:
         raise RunError(_why_not(config, cls, env, error)) from error
     try:
-        refuse_actions(learner)
+        refuse_spaces(learner)
     except ValueError as error:
         raise RunError(str(error)) from error
     return learner

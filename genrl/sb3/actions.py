@@ -1,10 +1,11 @@
-"""Actions in the units of an environment, and as a learner's policy outputs and its buffers store them.
+"""Actions in the units of an environment, and as a learner's policy outputs and its buffers store them; spaces that it takes for others.
 
 SB3 2.9 files cited below are in ``stable_baselines3/common``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from genrl.spaces import numbers
 
-__all__ = ["refuse_actions", "to_environment", "to_policy"]
+__all__ = ["refuse_spaces", "to_environment", "to_policy"]
 
 
 def to_policy(model: BaseAlgorithm, action: np.ndarray) -> np.ndarray:
@@ -38,12 +39,34 @@ def to_environment(model: BaseAlgorithm, action: np.ndarray) -> np.ndarray:
     return model.policy.unscale_action(action) if _scaled(model) else action
 
 
-def refuse_actions(model: BaseAlgorithm) -> None:
-    """Refuse an action space of which a learner executes or stores other actions than it names.
+def refuse_spaces(model: BaseAlgorithm) -> None:
+    """Refuse observations that a learner reads as others, and actions that it executes or stores as others.
 
     Raises:
         ValueError: one sentence says which, and how to wrap the environment.
     """
+    for name, part in _parts(model.observation_space):
+        known = numbers(part)
+        if known is not None and known[0].any():
+            # preprocessing.py, preprocess_obs: one-hot codes of what it observes as it is; no file there knows of a `start`.
+            entry = f"{name!r} of " if name else ""
+            raise ValueError(
+                f"{type(model).__name__} reads discrete observations that count from 0, but {entry}the environment gives {part}; "
+                "wrap it in a gymnasium.ObservationWrapper that takes the start from them"
+            )
+    _refuse_actions(model)
+
+
+def _parts(space: spaces.Space[Any], name: str = "") -> Iterator[tuple[str, spaces.Space[Any]]]:
+    """A space, or those in a Dict with their keys."""
+    if isinstance(space, spaces.Dict):
+        for key, item in space.items():
+            yield from _parts(item, f"{name}/{key}" if name else str(key))
+    else:
+        yield name, space
+
+
+def _refuse_actions(model: BaseAlgorithm) -> None:
     space, learner = model.action_space, type(model).__name__
     bounds = numbers(space)
     if bounds is not None and bounds[0].any():

@@ -287,3 +287,30 @@ def test_demonstrations_from_one_are_checked_in_their_own_numbers() -> None:
 
 def test_every_off_policy_learner_is_in_the_matrix() -> None:
     assert all(issubclass(kind, OffPolicyAlgorithm) == (name in OFF_POLICY) for name, (kind, _) in LEARNERS.items())
+
+
+class Numbered(Lamp):
+    """Its observations are numbers that count from one, alone or in a Dict."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(spaces.Discrete(3))
+        alone = spaces.MultiDiscrete([2, 2], start=[1, 0]) if kind == "multidiscrete" else spaces.Discrete(2, start=1)
+        self.kind, self.observation_space = kind, spaces.Dict({"seat": alone}) if kind == "dict" else alone  # type: ignore[assignment]
+
+    def _observe(self) -> Any:
+        found = 1 + self.time % 2
+        return (
+            {"seat": np.int64(found)} if self.kind == "dict" else np.array([found, 0]) if self.kind == "multidiscrete" else np.int64(found)
+        )
+
+
+@pytest.mark.parametrize("kind", ["discrete", "multidiscrete", "dict"])
+@pytest.mark.parametrize("learner", [PPO, DQN])
+def test_observations_that_do_not_count_from_zero_are_refused_before_the_first_step(learner: Any, kind: str) -> None:
+    env = Numbered(kind)
+    model = learner("MultiInputPolicy" if kind == "dict" else "MlpPolicy", env)
+    whose = "'seat' of the" if kind == "dict" else "the"
+    said = rf"{learner.__name__} reads discrete observations that count from 0, but {whose} environment gives"
+    with pytest.raises(ValueError, match=said):
+        model.learn(64, callback=RewardCallback(Constant(model.observation_space, model.action_space)))
+    assert not env.executed
