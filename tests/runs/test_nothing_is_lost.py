@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gymnasium
@@ -19,12 +22,14 @@ import pytest
 from gymnasium import spaces
 
 import genrl.files as files
+from genrl.cli._words import in_one_sentence
 from genrl.errors import RunError
 from genrl.files import load_state, save_state, sweep, write_whole
-from genrl.runs import DreamConfig, RunConfig, RunDirectory, dream, explore, resume, train
+from genrl.runs import DreamConfig, RunConfig, RunDirectory, callbacks, dream, explore, resume, train
 from genrl.runs import training as training_module
 from genrl.runs.directory import LOCK
 from genrl.runs.dreams import compare
+from genrl.sb3 import learner
 from tests.runs.same_directory import assert_same_directory
 from tests.runs.test_dreams import PPO as PPO_DREAM
 from tests.runs.test_dreams import SMALL as SMALL_DREAM
@@ -357,6 +362,69 @@ def test_a_kill_inside_any_write_of_a_run_leaves_nothing_behind(
 def kill_points(writes: int) -> list[int]:
     """The first writes, those in the middle that belong together, and the last ones."""
     return sorted({1, 2, 3, 4, 5, writes // 2, writes // 2 + 1, writes // 2 + 2, writes - 1, writes} & set(range(1, writes + 1)))
+
+
+class FullDisk:
+    """Each write fails from the one with this number on, until the disk is ``freed``; of a row that is appended a half is written."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, number: int) -> None:
+        self.count, self.number = 0, number
+        patch.setattr(files.os, "fsync", self._fsync)
+        for module in (callbacks, learner):
+            patch.setattr(module, "open_appending", self._open)
+
+    def _check(self, half: Any = lambda: None) -> None:
+        self.count += 1
+        if 0 < self.number <= self.count:
+            half()
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def _fsync(self, handle: int) -> None:
+        if Path(f"/proc/self/fd/{handle}").readlink().name.startswith("."):
+            self._check()
+
+    @contextmanager
+    def _open(self, path: Path) -> Iterator[Any]:
+        with path.open("ab") as file:
+            write = file.write
+
+            def full(content: bytes) -> int:
+                self._check(lambda: (write(content[: len(content) // 2]), file.flush()))
+                return write(content)
+
+            yield SimpleNamespace(write=full)
+
+
+@pytest.mark.usefixtures("unchecked_annotations")
+@pytest.mark.parametrize("case", ["ppo", *(pytest.param(name, marks=pytest.mark.slow) for name in sorted(SLOW))])
+def test_a_disk_that_is_full_at_any_of_twenty_moments_is_one_sentence_and_costs_nothing(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("genrl.runs.dreams.JUDGED_EPISODES", 1)
+    cell = cell_of(case, tmp_path)
+    with monkeypatch.context() as patch:
+        disk = FullDisk(patch, 0)
+        begin(cell)
+    moments = sorted({round(1 + k * (disk.count - 1) / 19) for k in range(20)})
+    assert len(moments) == 20 or len(moments) == disk.count
+    for number in moments:
+        stopped = replace(cell, out=tmp_path / f"stopped{number}")
+        with monkeypatch.context() as patch:
+            FullDisk(patch, number)
+            try:
+                begin(stopped)
+                pytest.fail("a disk that is full to the end was not noticed")
+            except OSError as error:
+                code, said = in_one_sentence(error)
+        assert (code, "\n" in said) == (1, False)
+        assert "No space left on device" in said
+        try:
+            go_on(stopped)
+        except RunError as error:
+            assert "holds no run" in str(error)
+            begin(stopped)
+        assert_same_directory(cell.directory, stopped.directory)
+        assert not [path for path in stopped.directory.iterdir() if files.LEFT_OVER.fullmatch(path.name)]
 
 
 def test_only_left_over_files_are_swept(tmp_path: Path) -> None:
