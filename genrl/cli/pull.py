@@ -30,9 +30,10 @@ def main(argv: list[str]) -> int:
     """Parse, fetch, and name the next useful command."""
     flags = parse(PullFlags, argv, "genrl pull")
     extra("huggingface_hub", "hub", "genrl pull")
-    from genrl.runs.sharing import pull
+    from genrl.reading import read_json
+    from genrl.runs.sharing import pull, used_by
 
     path = pull(flags.repository, flags.out, flags.revision)
-    learner = not (path / "model.safetensors").is_file()
-    say(f"watch it: {command('watch', path)}" if learner else f"draw images: {command('sample', path)}")
+    used = used_by(read_json(path / "config.json"))
+    say(f"{'watch it' if used == 'watch' else 'draw images'}: {command(used, path)}" if used else str(path))
     return 0

@@ -9,7 +9,7 @@ import tyro
 
 from genrl.cli._flags import parse
 from genrl.cli._words import say
-from genrl.errors import command, extra
+from genrl.errors import command, extra, flags
 
 __all__ = ["main"]
 
@@ -32,11 +32,11 @@ class PushFlags:
 
 def main(argv: list[str]) -> int:
     """Parse, pack, send."""
-    flags = parse(PushFlags, argv, "genrl push")
+    asked = parse(PushFlags, argv, "genrl push")
     extra("huggingface_hub", "hub", "genrl push")
     from genrl.runs.sharing import push
 
-    say(push(flags.run, flags.repository, public=flags.public, best=flags.best, imports=flags.imports))
-    if not any((flags.run / name).is_file() for name in ("watch.gif", "model.safetensors")):
-        say(f"it has no film; make one with {command('watch', flags.run)}, and push again")
+    say(push(asked.run, asked.repository, public=asked.public, best=asked.best, imports=asked.imports))
+    if not any((asked.run / name).is_file() for name in ("watch.gif", "model.safetensors")):
+        say(f"it has no film; make one, and push again: {command('watch', asked.run, *flags(imports=asked.imports))}")
     return 0

@@ -14,6 +14,7 @@ from typing import Any
 from genrl.errors import RunError, command, extra, one_line, printable
 from genrl.files import check_new, new_folder, save_state, write_whole
 from genrl.reading import DECODED, TABLE, TEXT, FileError, in_bytes, open_regular, read_bytes, read_json
+from genrl.roles import MODELS
 from genrl.runs.directory import POLICY, RunDirectory
 from genrl.runs.loading import LoadedRun, load
 
@@ -219,7 +220,7 @@ def card(repository: str, config: Mapping[str, Any], result: Mapping[str, Any], 
         "",
         "```",
         command("pull", repository),
-        *([command("watch", f"runs/{name}")] if command_ != "generate" else [command("sample", f"runs/{name}")]),
+        *([command(used, f"runs/{name}")] if (used := used_by(config)) else []),
         "```",
         "",
         "```python",
@@ -229,6 +230,18 @@ def card(repository: str, config: Mapping[str, Any], result: Mapping[str, Any], 
         "```",
     ]
     return "\n".join([*front, "---", "", *body, ""])
+
+
+def used_by(config: Mapping[str, Any]) -> str | None:
+    """The command that shows what a run can do; none for an image model that draws nothing by itself.
+
+    Example:
+        >>> [used_by({"command": "generate", "model": name}) for name in ("vae", "jepa")], used_by({"command": "explore"})
+        (['sample', None], 'watch')
+    """
+    if config.get("command") != "generate":
+        return "watch"
+    return "sample" if hasattr(MODELS.load(config.get("model")), "sample") else None
 
 
 def _short(value: Any) -> str:

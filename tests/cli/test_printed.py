@@ -20,6 +20,7 @@ import pytest
 
 from genrl.cli import COMMANDS, main
 from genrl.errors import RunError
+from tests.runs.hub import hub
 
 ROOT = Path(__file__).parents[2]
 FOLDER = 'it\'s "my" $HOME täsk; 雪'
@@ -73,6 +74,12 @@ run = { steps = 64, learner = "ppo", eval_episodes = 1, learner_kwargs = { n_ste
 tasks.walk.env = "printed_walk:tests/Walk-v0"
 methods.none.reward = "none"
 methods.own.reward = "printed_walk:Surprise"
+"""
+SEARCH = """
+tune.trials = 2
+run = { env = "printed_walk:tests/Walk-v0", reward = "printed_walk:Surprise", steps = 64, learner = "ppo", eval_episodes = 1 }
+search.learner_kwargs = { gamma = [0.9, 0.95], n_steps = [64], batch_size = [32] }
+search.reward_kwargs.rate = [0.25]
 """
 
 
@@ -293,11 +300,58 @@ def test_failed_cells_are_tried_again(capsys):
     assert typed(line, "--executor here") == 1
 
 
+def test_after_a_search(capsys, monkeypatch):
+    Path("my search.toml").write_text(SEARCH)
+    begin = ["tune", "my search.toml", "--executor", "here", "--imports", "printed_walk"]
+    with monkeypatch.context() as patch:
+        patch.setattr("genrl.studies.tuning.tune", lambda *args, **kwargs: None)
+        assert main(begin) == 130
+    again = last(capsys, "go on with", "err")
+    assert sorted(words(again)) == sorted(begin)
+    assert typed(again) == 0
+    printed = capsys.readouterr().out
+    lines = [re.findall(rf"{before}: (genrl .*)", printed)[0] for before in ("see every trial", "with other seeds", "with all that is set")]
+    assert typed(lines[0]) == 0
+    assert typed(lines[1], "--imports printed_walk" if "--config" in lines[1] and "--imports" not in lines[1] else "", "--out by-file") == 0
+    assert typed(lines[2], "--out by-flags") == 0
+    kept = [json.loads(Path(out, "config.json").read_text()) for out in ("by-file", "by-flags")]
+    assert kept[0]["learner_kwargs"] == kept[1]["learner_kwargs"] and kept[0]["reward_kwargs"] == {"rate": 0.25}
+
+
+def test_after_sending_and_fetching_a_run(capsys, monkeypatch, folder):
+    with hub(folder / "hub", monkeypatch):
+        assert walk("my run") == 0
+        assert main(["push", "my run", "me/own", "--imports", "printed_walk"]) == 0
+        assert typed(last(capsys, "make one, and push again"), "--steps 3") == 0
+        plain = ["explore", "--env", "genrl/SparseMountainCar-v0", "--reward", "none", *shlex.split(SMALL), "--out", "car"]
+        assert main(plain) == 0
+        for run in ("car", "my model"):
+            if run == "my model":
+                assert main(["generate", "--data", "my images.npz", *shlex.split(TINY_MODEL), "--out", run]) == 0
+            assert main(["push", run, f"me/{run.replace(' ', '-')}"]) == 0
+            assert main(["pull", f"me/{run.replace(' ', '-')}", "--out", f"fetched {run}"]) == 0
+            before = "watch it" if run == "car" else "draw images"
+            assert typed(last(capsys, before), "--steps 3" if run == "car" else "--n 4") == 0
+        card = (folder / "hub/me/car/README.md").read_text()
+        for line in re.findall(r"^genrl .*", card, flags=re.M):
+            assert typed(line, "--steps 3" if " watch " in line else "") == 0
+        (folder / "pca").mkdir()
+        assert (
+            main(["generate", "--model", "pca", "--data", "my images.npz", "--model.latent", "4", "--judge-images", "0", "--out", "pca"])
+            == 0
+        )
+        assert main(["push", "pca", "me/pca"]) == 0
+        assert "genrl sample" not in (folder / "hub/me/pca/README.md").read_text()  # which draws nothing by itself
+
+
 PLACES = {
     "cli/_ending.py": 5,
+    "cli/pull.py": 1,
+    "cli/push.py": 1,
     "cli/record.py": 1,
     "cli/screen.py": 1,
     "cli/study.py": 2,
+    "cli/tune.py": 5,
     "encoders/encoder.py": 2,
     "generation/running.py": 1,
     "generation/uses.py": 3,
@@ -306,6 +360,7 @@ PLACES = {
     "runs/imitation.py": 1,
     "runs/loading.py": 1,
     "runs/play.py": 1,
+    "runs/sharing.py": 2,
     "runs/sockets.py": 2,
     "runs/training.py": 2,
     "studies/report.py": 2,
