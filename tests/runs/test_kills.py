@@ -39,8 +39,6 @@ RUNS = {
     "a2c, counts": f"explore {POLE} --learner a2c --reward counts --normalize-reward {ROLLOUTS} --steps 2048",
     "recurrentppo, icm": f"explore {PENDULUM} --learner recurrentppo --reward icm {ROLLOUTS} --learner.n-epochs 2 --steps 512",
     "maskableppo, disagreement": f"explore {MASKED} --learner maskableppo --reward disagreement {ROLLOUTS} --steps 1024",
-    "ppo, e3b": f"explore {PENDULUM} --learner ppo --reward e3b --n-envs 2 {ROLLOUTS} --steps 1024",
-    "a2c, ngu": f"explore {POLE} --learner a2c --reward ngu {ROLLOUTS} --steps 1024",
     "sac, disagreement": f"explore {PENDULUM} --learner sac --reward disagreement --update-every 50 {REPLAY} --steps 200",
     "td3, state-entropy": f"explore {PENDULUM} --learner td3 --reward state-entropy --update-every 50 --noise pink {REPLAY} --steps 200",
     "tqc, prediction-error": f"explore {PENDULUM} --learner tqc --reward prediction-error --normalize-obs {REPLAY} --steps 200",
@@ -50,7 +48,6 @@ RUNS = {
     "qrdqn, icm": f"explore {POLE} --learner qrdqn --reward icm --learner.n-steps 3 {REPLAY} --steps 300",
     "ppo, gail": f"imitate {DEMOS} --learner ppo --reward gail --n-envs 2 --clone 20 --critic-warmup 200 {ROLLOUTS} --steps 1024",
     "ppo, airl": f"imitate {DEMOS} --learner ppo --reward airl --n-envs 2 --subproc --clone 0 {ROLLOUTS} --steps 1024",
-    "ppo, pwil": f"imitate {DEMOS} --learner ppo --reward pwil --n-envs 2 --clone 0 {ROLLOUTS} --steps 1024",
     "ppo, constant": f"imitate {DEMOS} --learner ppo --reward constant --n-envs 1 {ROLLOUTS} --steps 1024",
     "sac, gaifo": f"imitate {DEMOS} --learner sac --reward gaifo --update-every 50 {REPLAY} --steps 200",
     "td3, vail": f"imitate {DEMOS} --learner td3 --reward vail --update-every 50 {REPLAY} --steps 200",
@@ -66,6 +63,10 @@ RUNS = {
     "realnvp": f"{GENERATE} --model realnvp --model.width 4 --epochs 2",
 }
 """What is killed; a run saves after each rollout, step or epoch."""
+for part in REWARDS.parts:
+    if not any(name.endswith(f", {part.name}") for name in RUNS):
+        how = f"imitate {DEMOS} --clone 0" if "demonstrations" in part.needs else f"explore {PENDULUM}"
+        RUNS[f"ppo, {part.name}"] = f"{how} --learner ppo --reward {part.name} --n-envs 2 {ROLLOUTS} --steps 1024"
 
 
 def test_every_learner_and_reward_is_killed() -> None:
