@@ -38,15 +38,16 @@ def couple(distances: Float[Tensor, "expert"], left: Float[Tensor, "expert"], ma
         >>> left.tolist()
         [0.25, 0.0, 0.125]
     """
-    cost = 0.0
+    cost, most = 0.0, min(len(left), math.ceil(mass * len(left)) + 1)
     while mass > 1e-9:
-        nearest = int(torch.where(left > 0, distances, math.inf).argmin())
-        share = min(mass, float(left[nearest]))
-        if share <= 0:
+        nearest = torch.where(left > 0, distances, math.inf).topk(most, largest=False).indices
+        free = left[nearest]
+        shares = torch.minimum(free, (mass - (free.cumsum(0) - free)).clamp_min(0))
+        if not (shares > 0).any():
             break
-        cost += share * float(distances[nearest])
-        left[nearest] = left[nearest] - share if share < float(left[nearest]) else 0.0
-        mass -= share
+        cost += float((shares * distances[nearest]).sum())
+        left[nearest] = free - shares
+        mass -= float(shares.sum())
     return cost
 
 
