@@ -63,6 +63,9 @@ class RewardModel(Stateful):
     latest_only: ClassVar[bool] = False
     """Whether ``update`` reads the newest transitions alone, so that no others need to be kept for it."""
 
+    pays_for_going_on: ClassVar[bool] = False
+    """Whether it is never negative and has no form that is, so that an agent that ends sooner is paid less."""
+
     scored_once: ClassVar[bool] = False
     """Whether a transition's reward depends on those before it in its episode, so that it is scored when it is made, in the order of time,
     and never again, also by a learner with a replay buffer."""

@@ -29,6 +29,7 @@ class SQIL(RewardModel):
     """
 
     needs_expert_batches = True
+    pays_for_going_on = True
 
     def __init__(self, observation_space: spaces.Space[Any], action_space: spaces.Space[Any], *, seed: int = 0) -> None:
         super().__init__(observation_space, action_space, seed)

@@ -86,6 +86,7 @@ class PWIL(RewardModel):
     centres_observations = True
     latest_only = True
     scored_once: ClassVar[bool] = True
+    pays_for_going_on: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -83,10 +83,17 @@ def suited(
     if not config.steps:
         return config, kept
     _warn_of_constant(config, demonstrations)
-    if "reward" not in classes or not {"form", "absorbing"} <= set(hyperparameters(classes["reward"])):
-        return config, kept
-    config, words = choose_reward(config, given, look(demonstrations, env, config.seed))
-    return config, f"{kept}; {words}"
+    cls = classes.get("reward")
+    if cls is not None and {"form", "absorbing"} <= set(hyperparameters(cls)):
+        config, words = choose_reward(config, given, look(demonstrations, env, config.seed))
+        return config, f"{kept}; {words}"
+    if cls is not None and cls.pays_for_going_on and look(demonstrations, env, config.seed).kind == "goal":
+        warnings.warn(
+            f"the demonstrations of {config.demos} end by themselves, and the reward {config.reward} pays for each further step; "
+            "if the end is the goal, type --reward gail",
+            stacklevel=2,
+        )
+    return config, kept
 
 
 def look(demonstrations: Demonstrations, env: gymnasium.Env[Any, Any], seed: int = 0) -> Ends:

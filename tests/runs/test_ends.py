@@ -113,6 +113,13 @@ class TestTheChoice:
         with pytest.warns(UserWarning, match=cure):
             chosen(ends, **given)
 
+    @pytest.mark.parametrize("reward", ["pwil", "sqil"])
+    @pytest.mark.parametrize("ends", [True, False])
+    def test_warns_of_a_reward_that_can_only_pay_for_going_on_where_the_end_is_the_goal(self, recwarn, reward, ends):
+        config, classes = resolve(ImitateConfig(demos=Path("d.npz"), env="tests/Walk-v0", learner="dqn", reward=reward))
+        suited(config, classes, {}, walked(20, ends=ends), gymnasium.make("tests/Walk-v0"))
+        assert any("if the end is the goal, type --reward gail" in str(item.message) for item in recwarn) is ends
+
     @pytest.mark.parametrize(("paid", "told"), [(1.0, "--reward constant$"), (-1.0, "--reward constant --reward.value -1$"), (None, "")])
     def test_tells_where_the_control_would_do_as_well(self, recwarn, paid, told):
         config, classes = resolve(ImitateConfig(demos=Path("d.npz"), env="tests/Walk-v0"))
