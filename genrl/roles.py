@@ -204,6 +204,7 @@ _ANY = ("Box", "Discrete", "MultiDiscrete", "MultiBinary")
 _ROLLOUTS: dict[str, dict[str, Any]] = {
     "imitate": {"n_steps": 128, "batch_size": 256, "net_arch": (128, 128)},
     "dream": {"n_steps": 500, "batch_size": 100, "gamma": 0.97, "learning_rate": 1e-3},
+    "offline dream": {"n_steps": 32, "batch_size": 1024, "gamma": 0.97, "learning_rate": 1e-3},
 }
 _SHORT_ROLLOUTS = {"imitate": {"n_steps": 32, "net_arch": (128, 128)}}
 _DISCRETE: dict[str, Any] = {"actions": ("Discrete",), "off_policy": True}

@@ -174,6 +174,8 @@ def _rows(result: dict[str, Any]) -> list[tuple[str, str]]:
                 f"{_number(known['dream_return'])}, of the same policy and starts in reality {_number(known['real_return'])}",
             )
         )
+        if known.get("rank_correlation") is not None:
+            rows.append(("rank correlation", f"{known['rank_correlation']:.2f} of dream and reality, over policies from trained to random"))
     if result["bonus_mean"] is not None:
         none_yet = "" if result["bonus_mean"] else "; the reward gave none before its first update"
         rows.append(("reward" if result.get("imitation") else "bonus", _number(result["bonus_mean"]) + none_yet))

@@ -80,13 +80,14 @@ def parse_run(config: type[Kind], argv: list[str]) -> Kind:
     file = _of_file(config, argv)
     default = {role: str(getattr(config, role)) for role in config.roles}
     chosen = {role: _peek(argv, role) or file.get(role) for role in config.roles}
+    demos = {"demos": str(path)} if (path := _peek(argv, "demos") or file.get("demos")) else {}
     text = " ".join((config.__doc__ or "").split())
     if wants_help and not any(chosen.values()):
         kind = _with_flags_of(config, {}, file)
         words, parts = (" ".join([f"--{role} {name}" for role, name in default.items()]), " and ".join(f"that {role}" for role in default))
         text += f"\n\n`genrl {config.command} {words} --help` lists the hyperparameters of {parts} too."
     else:
-        kind = _with_flags_of(config, {role: name or default[role] for role, name in chosen.items()}, file)
+        kind = _with_flags_of(config, {role: name or default[role] for role, name in chosen.items()} | demos, file)
     text += f"\n\n{config.kwargs_help}: --env.NAME VALUE."
     parsed = parse(kind, argv, f"genrl {config.command}", text)
     values = {name: getattr(parsed, name) for name in config.fields()}
@@ -155,7 +156,8 @@ def _defaults(config: type[Config], role: str, chosen: Mapping[str, str]) -> Map
     from genrl.runs.config import is_off_policy
 
     part = ROLES[role].find(chosen[role])
-    return part.defaults_of(config.command, is_off_policy(chosen["learner"])) if part else {}
+    kind = config.kind(chosen.get("demos")) if issubclass(config, RunConfig) else config.command
+    return part.defaults_of(kind, is_off_policy(chosen["learner"])) if part else {}
 
 
 def _nested(role: str, name: str, own: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[str, Any, Any]:

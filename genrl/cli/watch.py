@@ -34,6 +34,8 @@ class WatchFlags:
     """Draw actions as in training, instead of taking the most likely ones."""
     seed: int = 20_000
     """Seed of the first episode."""
+    dream: bool = False
+    """Show the model of a run of `genrl dream` beside reality, from the same starts, in RUN/watch-dream.mp4 and RUN/watch-dream.gif."""
     step_timeout: float | None = None
     """Seconds that a step or a reset of the task may take. By default it is waited for."""
     best: bool = False
@@ -52,12 +54,14 @@ def main(argv: list[str]) -> int:
     for name in ("episodes", "steps", "fps", "size"):
         if getattr(flags, name) < (16 if name == "size" else 1):
             raise RunError(f"--{name} is {getattr(flags, name)}, but must be at least {16 if name == 'size' else 1}")
+    if flags.live and flags.dream:
+        raise RunError("--live and --dream were given, but reality and the dream are filmed side by side; leave one of them out")
     settings = {name: getattr(flags, name) for name in ("episodes", "steps", "stochastic", "seed", "best", "imports")}
     with StepLimit(flags.step_timeout):
         if flags.live:
             say(f"return {_numbers(watch_live(flags.run, **settings))}")
             return 0
-        film = watch(flags.run, fps=flags.fps, size=flags.size, **settings)
+        film = watch(flags.run, fps=flags.fps, size=flags.size, dream=flags.dream, **settings)
     say(f"{film.frames} frames, return {_numbers(film.returns)}: {' and '.join(str(path) for path in film.paths)}")
     return 0
 

@@ -21,7 +21,6 @@ from genrl.models.dynamics import (
     RewardFunction,
     Standardizer,
     TargetScale,
-    check_rows,
     skill,
 )
 from genrl.models.resampling import held_out
@@ -175,7 +174,7 @@ class BayesianDynamics(Dynamics):
         Arguments and errors are those of :meth:`Ensemble.fit <genrl.models.ensemble.Ensemble.fit>`, but that a fit may end before
         ``max_steps``: after ``patience`` looks at the held-out rows, one every ``check_every`` steps, that found no improvement.
         """
-        check_rows(self, transitions, reward)
+        transitions, reward = self._taken(transitions, reward)
         held = held_out(transitions, share_held_out)
         others = [reward] * self.learns_reward + [transitions.terminated] * self.learns_ends
         inputs, targets = self._restandardize(transitions, [other for other in others if other is not None], ~held)

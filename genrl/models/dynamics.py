@@ -295,6 +295,19 @@ class Dynamics(Stateful):
 
     # --- of a model that learns: it has a standardizer, a target_scale and ends_seen ---
 
+    def _taken(self, transitions: Transitions, reward: Tensor | None) -> tuple[Transitions, Tensor | None]:
+        """Rows that can be fitted, on the model's device and in its dtype.
+
+        Raises:
+            ValueError: they can't be fitted.
+        """
+        check_rows(self, transitions, reward)
+        like = next(self.parameters())
+        obs, action, next_obs, terminated = transitions
+        action = action.to(like) if action.is_floating_point() else action.to(like.device)
+        rows = Transitions(obs.to(like), action, next_obs.to(like), terminated.to(like.device))
+        return rows, None if reward is None else reward.to(like)
+
     def _inputs(self, obs: Tensor, action: Tensor) -> Tensor:
         """Standardised inputs of the network, ``(batch, input)``."""
         return self.standardizer.inputs(obs, self.flat_action(action))

@@ -181,6 +181,11 @@ class RunConfig(Config):
         """Whether the learner sees codes in place of images."""
         return self.encoder is not None and not self.finetune
 
+    @classmethod
+    def kind(cls, demos: object = None) -> str:
+        """Whose defaults the parts of a run have, with or without demonstrations: those of the command."""
+        return cls.command
+
     @property
     def subject(self) -> str:
         """What the run is about: the task."""
@@ -328,8 +333,14 @@ class DreamConfig(RunConfig):
     """Any reward of `genrl list rewards`, for a learner with a replay buffer; or `none`."""
     world: str = "ensemble"
     """The model of the task: any of `genrl list worlds`, `module:Class` for your own Dynamics, or `none`, the control."""
-    steps: int = 3000
-    """Real environment steps. A learner that collects rollouts finishes its last one."""
+    demos: Path | None = None
+    """Recorded steps of any quality, with rewards, as `genrl record` makes them: the learner then learns in a dream of these alone, and
+    never touches the task before it is evaluated."""
+    steps: int | None = None  # type: ignore[assignment]
+    """Real environment steps, by default 3,000; with --demos, dreamed ones, by default 500,000. A learner that collects rollouts finishes
+    its last one."""
+    n_envs: int | None = None  # type: ignore[assignment]
+    """Number of environments that are stepped together, by default 1; with --demos, of rows of the dream, by default 256."""
     normalize_reward: bool | None = None  # type: ignore[assignment]
     """Normalise the environment's reward (VecNormalize). By default only for a learner that collects rollouts."""
     dream_every: int | None = None
@@ -341,26 +352,26 @@ class DreamConfig(RunConfig):
     """Dreamed steps after each fit. By default 150,000, or 10,000 for a learner with a replay buffer."""
     share: float = 0.9
     """Share of imagined transitions in each batch, for a learner with a replay buffer."""
-    eta: float = 0.0
-    """Weight of the model's uncertainty in the dreamed reward: above 0 explores, below 0 is cautious."""
+    eta: float | None = None
+    """Weight of the model's uncertainty in the dreamed reward: above 0 explores, below 0 is cautious. By default 0, with --demos -10."""
     stop_quantile: float | None = None
     """Stop a dream where the model is less certain than at this quantile of first steps, such as 0.95. By default it never stops."""
-    fit_steps: int = 500
-    """Most gradient steps of each fit of the model."""
+    fit_steps: int | None = None
+    """Most gradient steps of each fit of the model. By default 500, and 3,000 for the one fit with --demos."""
     world_kwargs: Mapping[str, Any] = field(default_factory=dict)
     """Keywords of the model's constructor: `--world.NAME VALUE`."""
 
     def __post_init__(self) -> None:
         off_policy = is_off_policy(self.learner)
-        values = {"dream_every": 250, "horizon": 1, "dreamed_steps": 10_000, "normalize_reward": False}
-        values = values if off_policy else {"dream_every": 500, "horizon": 50, "dreamed_steps": 150_000, "normalize_reward": True}
-        for name, value in values.items():
+        for name, value in self._by_default(off_policy).items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
         super().__post_init__()
         self.check_least(dream_every=50, horizon=1, dreamed_steps=1, fit_steps=1)
+        if self.demos is not None:
+            self._check_offline(off_policy)
         first = max(self.dream_every, 250) + 1 if off_policy else self.dream_every  # type: ignore[operator, type-var]
-        if not ROLES["world"].is_empty(self.world) and self.steps < first:  # type: ignore[operator]
+        if self.demos is None and not ROLES["world"].is_empty(self.world) and self.steps < first:  # type: ignore[operator]
             raise RunError(
                 f"--steps is {self.steps}, but the model is fitted after {first} real steps for the first time; give more, "
                 "or leave the model out by --world none"
@@ -374,6 +385,29 @@ class DreamConfig(RunConfig):
                 f"--reward {self.reward} was given, but {self.learner} learns in dreams, where no reward but the model's is paid; "
                 "type --eta 1 to explore by the model's uncertainty, or --learner sac"
             )
+
+    @classmethod
+    def kind(cls, demos: object = None) -> str:
+        """Whose defaults the parts of a run have: those of the command, or of an offline dream."""
+        return cls.command if demos is None else "offline dream"
+
+    def _by_default(self, off_policy: bool) -> dict[str, Any]:
+        values = {"dream_every": 250, "horizon": 1, "dreamed_steps": 10_000, "normalize_reward": False}
+        values = values if off_policy else {"dream_every": 500, "horizon": 50, "dreamed_steps": 150_000, "normalize_reward": True}
+        if self.demos is None:
+            return values | {"steps": 3000, "n_envs": 1, "eta": 0.0, "fit_steps": 500}
+        return values | {"steps": 500_000, "n_envs": 256, "eta": -10.0, "fit_steps": 3000}
+
+    def _check_offline(self, off_policy: bool) -> None:
+        """Refuse what has no meaning where the dream is the task."""
+        if off_policy:
+            raise RunError(
+                f"--demos was given, but {self.learner} has a replay buffer; a dream alone needs rollouts, so type --learner ppo"
+            )
+        if ROLES["world"].is_empty(self.world):
+            raise RunError("--demos was given, but --world is none, and there would be nothing to learn in; leave --world out")
+        if self.encoder is not None or self.subproc:
+            raise RunError("--demos was given, but a dream has neither images nor processes; leave --encoder and --subproc out")
 
 
 NAMES_CODE = re.compile(r"(.*_)?(id|entry_point|import|imports|module|plugin|class|cls|file|path|dir|folder)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from genrl.runs.config import DreamConfig, is_off_policy
 from genrl.runs.directory import RunDirectory
 from genrl.runs.environments import make_env
 from genrl.runs.interrupt import terminable
+from genrl.runs.offline import Offline, recorded
 from genrl.runs.pictures import draw_dream
 from genrl.runs.play import trained
 from genrl.runs.result import EVALUATION_INTERRUPTED
@@ -25,11 +27,14 @@ from genrl.runs.sockets import Plug, Setting
 from genrl.runs.step_limit import StepLimit
 from genrl.runs.training import train
 from genrl.transitions import Transitions
-from genrl.worlds import DreamVecEnv, Imagination, Practice, Record, measure_quality
+from genrl.worlds import Imagination, Practice, blurred, measure_agreement, measure_quality
+from genrl.worlds.agreement import dreamed_return, real_episode
 
-__all__ = ["compare", "dream", "world"]
+__all__ = ["LONGEST", "act", "compare", "dream", "kept_model", "world"]
 
 JUDGED_EPISODES, LONGEST = 10, 1000
+SHARES, BLURRED_EPISODES = tuple(step / 10 for step in range(11)), 2
+"""Shares of random actions of the eleven policies between the trained one and chance, and the episodes of each."""
 SEED = 20_000
 """Seed of the first episode in which dream and reality are compared; those of training and evaluation are others."""
 
@@ -40,10 +45,13 @@ def world(setting: Setting) -> Plug | None:
     if cls is None or not isinstance(config, DreamConfig):
         return None
     common: dict[str, Any] = {"eta": config.eta, "stop_quantile": config.stop_quantile, "seed": config.seed}
-    common |= {"fit": {"max_steps": config.fit_steps}, "every": config.dream_every, "name": "dream"}
+    common |= {"fit": {"max_steps": config.fit_steps}}
     callback: Imagination | Practice
     try:
         model = _model(config, cls, setting.observation_space, setting.action_space)
+        if config.demos is not None:
+            return _offline(setting, model, common)
+        common |= {"every": config.dream_every, "name": "dream"}
         if is_off_policy(config.learner):
             rows = max(config.dreamed_steps // config.horizon, 1)  # type: ignore[operator]  # they have their defaults now
             start = max(config.dream_every, 250)  # type: ignore[type-var]
@@ -59,6 +67,21 @@ def world(setting: Setting) -> Plug | None:
         check=callback.check,
         files=lambda: {"world.safetensors": model.state_dict()},
         words=lambda: f"model skill {callback.report.skill:.3g}" if callback.report else "",
+    )
+
+
+def _offline(setting: Setting, model: Dynamics, common: dict[str, Any]) -> Plug:
+    """The dream of recorded steps that takes the place of the environments."""
+    config = setting.config
+    assert isinstance(config, DreamConfig)
+    rows, reward = recorded(config, setting.observation_space, setting.action_space)
+    found = Offline(model, rows, reward, n_envs=config.n_envs, horizon=config.horizon, **common)
+    return Plug(
+        "world",
+        state=found,
+        task=found.make,
+        files=lambda: {"world.safetensors": model.state_dict()},
+        words=lambda: f"model skill {found.report.skill:.3g}",
     )
 
 
@@ -95,7 +118,8 @@ def compare(path: Path, result: dict[str, Any]) -> dict[str, Any]:
             run.write_json(run.path / "dream.json", found)
             if config.pictures:
                 draw_dream(run, found)
-            result = result | {"dream": {name: found[name] for name in ("real_return", "dream_return")}}
+            told = {name: found[name] for name in ("real_return", "dream_return")}
+            result = result | {"dream": told | {"rank_correlation": found["policies"]["rank_correlation"]}}
         except KeyboardInterrupt:
             result = result | {"evaluation_error": "the comparison of dream and reality was interrupted"}
         except Exception as failure:
@@ -106,56 +130,38 @@ def compare(path: Path, result: dict[str, Any]) -> dict[str, Any]:
 
 def _compared(run: RunDirectory, config: DreamConfig, session: Session) -> dict[str, Any]:
     """Quality of the model on new episodes, and the return of each in reality and in the dream."""
-    cls = WORLDS.load(config.world)
-    assert cls is not None
-    model: Dynamics = _model(config, cls, session.env.observation_space, session.env.action_space)
-    model.load_state_dict(load_state(run.path / "world.safetensors"))
+    model, policy = kept_model(run, config, session), partial(act, session)
     env = session.eyes.wrap_one(make_env(config.env, config.env_kwargs))
+    policies = {f"{share:.0%} random": blurred(policy, env.action_space, share) for share in SHARES}
     try:
-        episodes = [_episode(session, env, SEED + index) for index in range(JUDGED_EPISODES)]
+        whole = [real_episode(env, policy, SEED + index, LONGEST).transitions() for index in range(JUDGED_EPISODES)]
+        agreement = measure_agreement(model, policies, env, episodes=BLURRED_EPISODES, seed=SEED, longest=LONGEST)
     finally:
         env.close()
-    whole = [record.transitions() for record in episodes]
     test, reward = Transitions.concatenate([rows for rows, _ in whole]), torch.cat([reward for _, reward in whole])
     real = [float(reward.sum()) for _, reward in whole]
-    dreamed = [_dreamed_return(session, model, rows) for rows, _ in whole]
+    dreamed = [dreamed_return(model, policy, rows.obs[0].numpy(), rows.batch_size) for rows, _ in whole]
     return {
         "quality": measure_quality(model, test, reward).to_dict(),
         "real_returns": real,
         "dream_returns": dreamed,
         "real_return": float(np.mean(real)),
         "dream_return": float(np.mean(dreamed)),
+        "policies": agreement.to_dict(),
     }
 
 
-def _act(session: Session, obs: np.ndarray) -> np.ndarray:
+def kept_model(run: RunDirectory, config: DreamConfig, session: Session) -> Dynamics:
+    """The model of a run as it was saved last."""
+    cls = WORLDS.load(config.world)
+    assert cls is not None
+    model: Dynamics = _model(config, cls, session.env.observation_space, session.env.action_space)
+    model.load_state_dict(load_state(run.path / "world.safetensors"))
+    return model
+
+
+def act(session: Session, obs: np.ndarray) -> np.ndarray:
+    """The trained policy's most likely actions, as the task takes them."""
     normalize, space = session.normalize, session.env.action_space
     action, _ = session.learner.predict(normalize.normalize_obs(obs) if normalize is not None else obs, deterministic=True)
     return np.clip(action, space.low, space.high) if isinstance(space, gymnasium.spaces.Box) else action
-
-
-def _episode(session: Session, env: gymnasium.Env[Any, Any], seed: int) -> Record:
-    """One real episode of the trained policy."""
-    record, (obs, _) = Record(), env.reset(seed=seed)
-    for _ in range(LONGEST):
-        action = _act(session, obs)
-        next_obs, reward, terminated, truncated, _ = env.step(action if np.ndim(action) else action.item())
-        row = (obs, action, next_obs, terminated, reward)
-        record.add(*(np.asarray(value)[None] for value in row))
-        obs = next_obs
-        if terminated or truncated:
-            break
-    return record
-
-
-def _dreamed_return(session: Session, model: Dynamics, rows: Transitions) -> float:
-    """Mean return over the members of the policy in the dream, from the start of a real episode, for at most as long."""
-    length = rows.batch_size
-    env = DreamVecEnv(model, rows.rows(slice(1)), model.members, length + 1, margin=10.0)  # a bad dream shall show
-    obs, alive, total = env.reset(), np.ones(model.members, dtype=bool), np.zeros(model.members)
-    for _ in range(length):
-        env.step_async(_act(session, obs))
-        obs, reward, done, _ = env.step_wait()
-        total += reward * alive
-        alive &= ~done
-    return float(total.mean())

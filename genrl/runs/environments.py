@@ -114,10 +114,10 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def make_vec_env(config: RunConfig, wraps: Iterable[Callable[[VecEnv], VecEnv]] = ()) -> VecEnv:
+def make_vec_env(config: RunConfig, wraps: Iterable[Callable[[VecEnv], VecEnv]] = (), task: Callable[[], VecEnv] | None = None) -> VecEnv:
     """The environments of ``config``: a Monitor each (the raw return), stepped together, then ``wraps``, then VecNormalize if asked for.
 
-    VecNormalize measures the scale of returns over the learner's discount.
+    ``task`` makes what takes their place, in an offline dream. VecNormalize measures the scale of returns over the learner's discount.
     """
     from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecNormalize
 
@@ -125,7 +125,7 @@ def make_vec_env(config: RunConfig, wraps: Iterable[Callable[[VecEnv], VecEnv]] 
     makers: list[Callable[[], gymnasium.Env[Any, Any]]] = [
         MakeEnv(config.env, dict(config.env_kwargs), config.subproc, frames, number) for number in range(config.n_envs)
     ]
-    env: VecEnv = SubprocVecEnv(makers) if config.subproc else DummyVecEnv(makers)
+    env: VecEnv = task() if task is not None else SubprocVecEnv(makers) if config.subproc else DummyVecEnv(makers)
     try:
         for wrap in wraps:
             env = wrap(env)

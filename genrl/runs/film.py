@@ -17,6 +17,7 @@ from PIL import Image
 from genrl.errors import RunError, one_line
 from genrl.runs.config import RunConfig
 from genrl.runs.directory import RunDirectory
+from genrl.runs.dreamed_film import frames as dreamed
 from genrl.runs.environments import make_env
 from genrl.runs.play import load_config, play, trained, with_model
 from genrl.runs.rendering import choose_backend, has_display, rendered
@@ -50,6 +51,7 @@ def watch(
     stochastic: bool = False,
     seed: int = 20_000,
     best: bool = False,
+    dream: bool = False,
     imports: Collection[str] = (),
 ) -> Film:
     """Film ``episodes`` of the trained policy, ``steps`` at most, into watch.mp4 and watch.gif of the run directory.
@@ -63,6 +65,7 @@ def watch(
         stochastic: draw actions instead of the most likely ones.
         seed: seed of the first episode.
         best: take the model of the best evaluation, as in :func:`genrl.load`.
+        dream: show the run's model beside reality, from the same starts, into watch-dream.mp4 and watch-dream.gif; twice as wide.
         imports: modules that the run may import, as in :func:`resume`.
 
     Raises:
@@ -72,12 +75,14 @@ def watch(
     config = load_config(run, imports)
     run = with_model(run, config, best)
     choose_backend(config.env, config.env_kwargs, "genrl watch RUN")
-    paths = (run.path / "watch.mp4", run.path / "watch.gif")
+    name = "watch-dream" if dream else "watch"
+    paths = (run.path / f"{name}.mp4", run.path / f"{name}.gif")
+    played = dreamed(run, config, episodes, steps, seed) if dream else _frames(run, config, episodes, steps, stochastic, seed)
     thumbnails, returns = _Thumbnails(), [0.0] * episodes
     with _whole(paths[0]) as temporary, _writer(temporary, fps) as writer:
-        for episode, reward, frame in _frames(run, config, episodes, steps, stochastic, seed):
+        for episode, reward, frame in played:
             returns[episode] += reward
-            picture = _resized(frame, size)
+            picture = _resized(frame, 2 * size if dream else size)
             writer.append_data(np.asarray(picture))
             thumbnails.add(picture)
     _write_gif(paths[1], thumbnails, fps)

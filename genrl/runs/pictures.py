@@ -52,7 +52,7 @@ def draw(run: RunDirectory) -> None:
 
 
 def draw_dream(run: RunDirectory, found: dict[str, Any]) -> None:
-    """Draw dream.png: the model's error after k steps, and the return of each test episode in reality and in the dream."""
+    """Draw dream.png: the model's error after k steps, and the return of each policy in reality and in the dream."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -67,11 +67,15 @@ def draw_dream(run: RunDirectory, found: dict[str, Any]) -> None:
             )
         left.set(xscale="log", yscale="log", xlabel="steps without seeing reality", ylabel="error (std of observations)", title="the model")
         left.legend()
-        real, dreamed = found["real_returns"], found["dream_returns"]
-        ends = [min(*real, *dreamed), max(*real, *dreamed)]
+        real, dreamed, blurred = found["real_returns"], found["dream_returns"], found["policies"]
+        ends = [min(*real, *dreamed, *blurred["real"]), max(*real, *dreamed, *blurred["real"])]
         right.plot(ends, ends, color=GREY, linewidth=0.8)
-        right.scatter(real, dreamed, color=BLUE)
-        right.set(xlabel="return in reality", ylabel="return in the dream", title="the same start and policy")
+        right.scatter(blurred["real"], blurred["dream"], color=ORANGE, label="10 to 100 % random actions")
+        right.scatter(real, dreamed, color=BLUE, label="the policy, by start")
+        rho = blurred["rank_correlation"]
+        title = "the same start and policy" + ("" if rho is None else f": rank correlation {rho:.2f}")
+        right.set(xlabel="return in reality", ylabel="return in the dream", title=title)
+        right.legend()
         save_figure(run, "dream", figure)
 
 

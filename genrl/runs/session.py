@@ -165,7 +165,7 @@ def resolve(config: RunConfig) -> tuple[RunConfig, dict[str, type[Any]]]:
         if cls is None and given:
             raise RunError(f"--{role.name}.{next(iter(given))} was given, but --{role.name} is none; name a {role.name}")
         if cls is not None:
-            default = part.defaults_of(config.command, off_policy) if part is not None else {}
+            default = part.defaults_of(config.kind(getattr(config, "demos", None)), off_policy) if part is not None else {}
             found[role.name], resolved[role.name] = cls, resolve_kwargs(cls, {**default, **given}, role.name)
     if "reward" in found:
         own, discount = hyperparameters(found["reward"]).get("gamma"), resolved["learner"].get("gamma")
@@ -202,7 +202,8 @@ def build(config: RunConfig) -> Session:
             config = replace(config, policy=_policy(classes["learner"], seen, config.finetune))
     finally:
         probe.close()
-    env = make_vec_env(config, [plug.wrap for plug in brought if plug.wrap is not None])
+    task = next((plug.task for plug in brought if plug.task is not None), None)
+    env = make_vec_env(config, [plug.wrap for plug in brought if plug.wrap is not None], task)
     try:
         learner = _learner(config, classes["learner"], env, eyes)
         for plug in brought:

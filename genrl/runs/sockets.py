@@ -71,6 +71,8 @@ class Plug:
     """What must be kept so that a resumed run goes on exactly."""
     wrap: Callable[[VecEnv], VecEnv] | None = None
     """Puts a wrapper around the environments, inside the running normalisation."""
+    task: Callable[[], VecEnv] | None = None
+    """Makes what takes the place of the environments."""
     observation_space: spaces.Space[Any] | None = None
     """What comes out of the wrapper, if it changes observations."""
     check: Callable[[BaseAlgorithm], None] | None = None

@@ -17,7 +17,7 @@ from genrl.files import load_state, save_state
 from genrl.reading import find_demonstrations
 from genrl.runs.best import evaluated
 from genrl.runs.callbacks import CheckFinite, Checkpointer, Recorder, Restore
-from genrl.runs.config import ExploreConfig, ImitateConfig, RunConfig
+from genrl.runs.config import DreamConfig, ExploreConfig, ImitateConfig, RunConfig
 from genrl.runs.coverage import Coverage
 from genrl.runs.directory import RunDirectory
 from genrl.runs.directory import about as _about
@@ -152,7 +152,7 @@ def resume(
 
 def _as_asked(run: RunDirectory, config: RunConfig, demos: str | Path | None) -> RunConfig:
     """The configuration of the rest of a run, whose demonstrations may have moved."""
-    if isinstance(config, ImitateConfig):
+    if isinstance(config, ImitateConfig | DreamConfig) and (isinstance(config, ImitateConfig) or config.demos is not None):
         config = replace(config, demos=_demonstrations(config, demos))
     elif demos is not None:
         raise RunError(f"{run.path} imitates nothing; leave --demos out")
@@ -182,7 +182,7 @@ def _last_checkpoint(run: RunDirectory, config: RunConfig) -> dict[str, Any] | N
     return checkpoint
 
 
-def _demonstrations(config: ImitateConfig, moved: str | Path | None) -> Path | None:
+def _demonstrations(config: ImitateConfig | DreamConfig, moved: str | Path | None) -> Path | None:
     demos = config.demos if moved is None else Path(moved)
     if demos is not None and not find_demonstrations(demos).exists():
         again = config.typed("resume", "--demos", "FILE")

@@ -3,6 +3,7 @@
 from genrl.models.bayesian_dynamics import BayesianDynamics
 from genrl.models.dynamics import Dynamics, FitReport, Outcome, Prediction
 from genrl.models.ensemble import Ensemble
+from genrl.worlds.agreement import Agreement, blurred, measure_agreement
 from genrl.worlds.curiosity import Curiosity
 from genrl.worlds.dream import DreamVecEnv
 from genrl.worlds.imagination import Imagination
@@ -11,6 +12,7 @@ from genrl.worlds.quality import Quality, measure_quality
 from genrl.worlds.real import Record
 
 __all__ = [
+    "Agreement",
     "BayesianDynamics",
     "Curiosity",
     "DreamVecEnv",
@@ -23,5 +25,7 @@ __all__ = [
     "Prediction",
     "Quality",
     "Record",
+    "blurred",
+    "measure_agreement",
     "measure_quality",
 ]

@@ -88,6 +88,7 @@ class DreamVecEnv(VecEnv):
         self._space_low, self._space_high = (
             self._like.new_tensor(np.asarray(bound)) for bound in (dynamics.observation_space.low, dynamics.observation_space.high)
         )
+        self._bounded = bool(self._space_low.isfinite().any() or self._space_high.isfinite().any())
         self._starts: Tensor | None = None
         self._threshold, self._calibrated_on = 0.0, 0
         self._obs = self._like.new_zeros((n_envs, dynamics.obs_dim))
@@ -157,11 +158,12 @@ class DreamVecEnv(VecEnv):
 
     def _guarded(self, next_obs: Tensor, obs: Tensor) -> tuple[Tensor, Tensor]:
         """Observations that are finite, in the space and not far outside of what was seen; and which rows had to be truncated for it."""
-        seen = torch.where(next_obs.isfinite(), next_obs, obs)
-        inside = torch.minimum(torch.maximum(seen, self._low), self._high)
-        outside = (inside != seen).sum(1) >= max(1, OUTSIDE * seen.shape[1])
-        clipped = outside | ~next_obs.isfinite().all(1)
-        return torch.minimum(torch.maximum(inside, self._space_low), self._space_high), clipped
+        finite = next_obs.sum(1).isfinite()
+        if not finite.all():  # hardly ever, and entry by entry it costs as much as all that follows
+            next_obs = torch.where(next_obs.isfinite(), next_obs, obs)
+        inside = next_obs.clamp(self._low, self._high)
+        clipped = ((inside != next_obs).sum(1) >= max(1, OUTSIDE * obs.shape[1])) | ~finite
+        return (inside.clamp(self._space_low, self._space_high) if self._bounded else inside), clipped
 
     def _too_uncertain(self, uncertainty: Tensor) -> Tensor:
         """Which rows stop; the threshold is the mean quantile of first steps, so these are looked at first."""
@@ -195,6 +197,18 @@ class DreamVecEnv(VecEnv):
         if seed is not None:
             self.generator.manual_seed(seed)
         return [seed] * self.num_envs
+
+    def state_dict(self) -> dict[str, Any]:
+        """Every row and all draws, but neither the model nor the starts, for :func:`genrl.files.save_state`."""
+        stop = {"threshold": self._threshold, "calibrated_on": self._calibrated_on}
+        return {"obs": self._obs, "time": self._time, "generator": self.generator.get_state(), "counters": dict(self.counters), **stop}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what ``state_dict`` gave."""
+        self._obs, self._time = state["obs"].to(self._like), state["time"].to(self._like.device)
+        self.generator.set_state(state["generator"])
+        self.counters = dict(state["counters"])
+        self._threshold, self._calibrated_on = state["threshold"], state["calibrated_on"]
 
     def close(self) -> None:
         pass

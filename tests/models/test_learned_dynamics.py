@@ -38,3 +38,13 @@ def test_statistics_are_those_of_the_rows_that_are_fitted_to_and_of_no_held_out_
     assert 0 < held.sum() < len(held)
     torch.testing.assert_close(model.standardizer.obs.mean.float(), rows.obs[~held].mean(0), rtol=1e-5, atol=1e-5)
     assert not torch.allclose(model.standardizer.obs.mean.float(), rows.obs.mean(0), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [Ensemble, BayesianDynamics])
+def test_rows_are_taken_to_the_models_dtype(kind: Any) -> None:
+    obs = torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
+    rows = Transitions(obs, torch.zeros(200, 2), 0.9 * obs, torch.zeros(200, dtype=torch.bool))
+    model = kind(spaces.Box(-50, 50, (3,)), spaces.Box(-1, 1, (2,)), members=2, hidden=(8,)).double()
+    report = model.fit(rows, obs[:, 0], max_steps=2)
+    assert report.rows + report.held_out_rows == 200
+    assert model.predict(obs.double(), rows.action.double()).mean.dtype == torch.float64

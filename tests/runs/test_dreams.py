@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import pytest
 import torch
+from gymnasium.envs.classic_control.pendulum import PendulumEnv
 
 from genrl.cli import main
+from genrl.cli._flags import parse_run
+from genrl.data import Demonstrations
 from genrl.errors import RunError
 from genrl.files import load_state
-from genrl.runs import DreamConfig, RunConfig, dream, resume
+from genrl.runs import DreamConfig, RunConfig, dream, resume, train
+from genrl.runs.recording import Recording
 
 SMALL: dict[str, Any] = {"fit_steps": 20, "world_kwargs": {"members": 2, "hidden": (8,)}, "eval_episodes": 1, "pictures": False}
 PPO = {"learner": "ppo", "dream_every": 100, "dreamed_steps": 600, "learner_kwargs": {"n_steps": 100, "batch_size": 50, "net_arch": (8,)}}
@@ -44,6 +50,93 @@ def test_a_run_that_goes_on_ends_as_one_that_never_stopped(tmp_path: Path, kind:
             state.pop("recorder", None)  # which has the seconds
         assert len(tensors(one)) == len(tensors(other)) > 3
         assert all(torch.equal(a, b) for a, b in zip(tensors(one), tensors(other), strict=True))
+
+
+OFFLINE: dict[str, Any] = {
+    "learner": "ppo",
+    "n_envs": 4,
+    "horizon": 12,
+    "fit_steps": 30,
+    "learner_kwargs": {"n_steps": 10, "batch_size": 20, "net_arch": (8,)},
+}
+
+
+def recording(path: Path, reward: float = 1.0, steps: int = 150, episodes: int = 2, env_id: str = "Pendulum-v1") -> Path:
+    env = Recording(gymnasium.make("Pendulum-v1", max_episode_steps=steps))
+    env.action_space.seed(0)
+    for seed in range(episodes):
+        env.reset(seed=seed)
+        while not any(env.step(env.action_space.sample())[2:4]):
+            pass
+    found = [replace(episode, rewards=reward * episode.rewards) for episode in env.episodes]
+    Demonstrations.from_episodes(found, env_id, {}, {}, str(path)).save(path)
+    return path
+
+
+@pytest.fixture
+def never_stepped(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The number of real steps that were taken."""
+    taken: list[int] = []
+    step = PendulumEnv.step
+    monkeypatch.setattr(PendulumEnv, "step", lambda self, action: (taken.append(1), step(self, action))[1])
+    return taken
+
+
+def test_an_offline_dream_never_touches_the_task(tmp_path: Path, never_stepped: list[int]) -> None:
+    file = recording(tmp_path / "steps.npz")
+    never_stepped.clear()
+    result = train(DreamConfig(out=tmp_path / "run", demos=file, steps=200, **SMALL | OFFLINE | {"eval_episodes": 0}), quiet=True)
+    assert never_stepped == []
+    assert result["status"] == "finished"
+    assert result["steps"] == 200
+    assert len((tmp_path / "run" / "episodes.csv").read_text().splitlines()) == 1 + 4 * (50 // 12)
+
+
+def test_an_offline_dream_that_goes_on_ends_as_one_that_never_stopped(tmp_path: Path) -> None:
+    kind = OFFLINE | {"demos": recording(tmp_path / "steps.npz")}
+    straight = run(tmp_path / "straight", kind, steps=400)
+    run(tmp_path / "stopped", kind, steps=200)
+    resumed = resume(tmp_path / "stopped", steps=400, quiet=True)
+    assert resumed["evaluation_returns"] == straight["evaluation_returns"]
+    one, other = (load_state(tmp_path / folder / "checkpoint.safetensors") for folder in ("straight", "stopped"))
+    for state in (one, other):
+        state.pop("recorder", None)
+        state["learner"].pop("ep_info", None)  # which has the seconds
+    assert all(torch.equal(a, b) for a, b in zip(tensors(one), tensors(other), strict=True))
+
+
+def test_an_offline_dream_is_cautious_by_default_and_has_short_rollouts_of_many_rows() -> None:
+    config = parse_run(DreamConfig, ["--demos", "steps.npz"])
+    assert isinstance(config, DreamConfig)
+    assert (config.learner_kwargs["n_steps"], config.learner_kwargs["batch_size"]) == (32, 1024)
+    assert parse_run(DreamConfig, []).learner_kwargs["n_steps"] == 500
+    assert (config.eta, config.steps, config.n_envs, config.fit_steps) == (-10.0, 500_000, 256, 3000)
+    assert (DreamConfig().eta, DreamConfig().steps, DreamConfig().n_envs, DreamConfig().fit_steps) == (0.0, 3000, 1, 500)
+
+
+@pytest.mark.parametrize(
+    ("made", "words", "said"),
+    [
+        ({"reward": 0.0}, [], "has no rewards (all of its 300 are 0)"),
+        ({"episodes": 1}, [], "has 150 steps, but a dream needs at least 200"),
+        ({"env_id": "Swimmer-v5"}, [], "Swimmer-v5"),
+        ({}, ["--env", "Hopper-v5"], "steps.npz"),
+        ({}, ["--learner", "sac"], "sac has a replay buffer; a dream alone needs rollouts, so type --learner ppo"),
+        ({}, ["--world", "none"], "there would be nothing to learn in"),
+        (None, [], "there are no recorded steps at"),
+    ],
+)
+def test_an_offline_dream_that_cannot_be_is_one_sentence(
+    made: dict[str, Any] | None, words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "steps.npz"
+    if made is not None:
+        recording(file, **made)
+    assert main(["dream", "--demos", str(file), "--out", str(tmp_path / "run"), *words]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_finished_run_compares_its_dream_with_reality(tmp_path: Path) -> None:

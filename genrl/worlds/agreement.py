@@ -1,0 +1,136 @@
+"""Does a dream rank policies as reality does?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium import spaces
+from scipy.stats import spearmanr
+
+from genrl.errors import at_least, require
+from genrl.models.dynamics import Dynamics
+from genrl.worlds.dream import DreamVecEnv
+from genrl.worlds.real import Record
+
+__all__ = ["Agreement", "Policy", "blurred", "dreamed_return", "measure_agreement"]
+
+Policy = Callable[[np.ndarray], np.ndarray]
+"""From observations ``(row, obs)`` to actions ``(row, …)``."""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """The mean return of each policy in reality, and in the dream from the same starts and for as long."""
+
+    names: tuple[str, ...]
+    real: tuple[float, ...]
+    dream: tuple[float, ...]
+
+    @property
+    def rank_correlation(self) -> float:
+        """Spearman's ρ over the policies, in [−1, 1]; NaN where the returns of either are all equal."""
+        if len(set(self.real)) < 2 or len(set(self.dream)) < 2:
+            return float("nan")
+        return float(spearmanr(self.real, self.dream).statistic)
+
+    @property
+    def gap(self) -> float:
+        """Difference of the first policy's two returns, as a share of the real one."""
+        return abs(self.dream[0] - self.real[0]) / max(abs(self.real[0]), 1e-12)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For a JSON file."""
+        rho = self.rank_correlation
+        return {
+            "names": list(self.names),
+            "real": list(self.real),
+            "dream": list(self.dream),
+            "rank_correlation": None if np.isnan(rho) else rho,
+            "gap": self.gap,
+        }
+
+    def table(self) -> str:
+        """The returns as lines of text."""
+        rows = [f"{name:<24}{real:>12.4g}{dream:>12.4g}" for name, real, dream in zip(self.names, self.real, self.dream, strict=True)]
+        last = f"rank correlation {self.rank_correlation:.2f}; gap of the first {self.gap:.0%}"
+        return "\n".join([f"{'policy':<24}{'reality':>12}{'dream':>12}", *rows, last])
+
+
+def blurred(policy: Policy, action_space: spaces.Space[Any], share: float, seed: int = 0) -> Policy:
+    """``policy``, with a random action in its place at a share of all steps: between the policy itself, 0, and chance, 1."""
+    require(blurred, ("share", share, 0 <= share <= 1, "in [0, 1]"))
+    generator = np.random.default_rng(seed)
+    space = deepcopy(action_space)  # the generator of the caller's own stays as it is
+    space.seed(seed)
+
+    def act(obs: np.ndarray) -> np.ndarray:
+        action = np.array(policy(obs))
+        for row in np.flatnonzero(generator.random(len(action)) < share):
+            action[row] = space.sample()
+        return action
+
+    return act
+
+
+def dreamed_return(dynamics: Dynamics, policy: Policy, start: np.ndarray, length: int) -> float:
+    """Mean return over the members of a policy that acts in the dream from ``start (obs,)`` for ``length`` steps at most."""
+    dream = DreamVecEnv(dynamics, torch.as_tensor(start)[None], dynamics.members, length + 1, margin=10.0)  # a bad dream shall show
+    obs, alive, total = dream.reset(), np.ones(dynamics.members, dtype=bool), np.zeros(dynamics.members)
+    for _ in range(length):
+        dream.step_async(policy(obs))
+        obs, reward, done, _ = dream.step_wait()
+        total += reward * alive
+        alive &= ~done
+        if not alive.any():
+            break
+    return float(total.mean())
+
+
+def real_episode(env: gymnasium.Env[Any, Any], policy: Policy, seed: int, longest: int = 1000) -> Record:
+    """One episode of a policy in the task."""
+    record, (obs, _) = Record(), env.reset(seed=seed)
+    for _ in range(longest):
+        action = policy(obs[None])[0]
+        next_obs, reward, terminated, truncated, _ = env.step(action if np.ndim(action) else action.item())
+        record.add(*(np.asarray(value)[None] for value in (obs, action, next_obs, terminated, reward)))
+        obs = next_obs
+        if terminated or truncated:
+            break
+    return record
+
+
+def measure_agreement(
+    dynamics: Dynamics,
+    policies: Mapping[str, Policy],
+    env: gymnasium.Env[Any, Any],
+    *,
+    episodes: int = 3,
+    seed: int = 0,
+    longest: int = 1000,
+) -> Agreement:
+    """Play every policy in reality, and in the dream from the same starts for as long as its real episode took.
+
+    Args:
+        dynamics: the model, whose members each dream.
+        policies: by name, the one whose gap counts first.
+        env: the task.
+        episodes: real episodes of each policy, with seeds from ``seed`` on.
+        seed: seed of the first.
+        longest: steps after which an episode is left.
+
+    Raises:
+        ValueError: no policies, or a number below 1.
+    """
+    require(measure_agreement, *at_least(1, episodes=episodes, longest=longest), ("policies", policies, len(policies) > 0, "at least one"))
+    real, dream = [], []
+    for policy in policies.values():
+        played = [real_episode(env, policy, seed + i, longest).transitions() for i in range(episodes)]
+        real.append(float(np.mean([float(reward.sum()) for _, reward in played])))
+        dream.append(float(np.mean([dreamed_return(dynamics, policy, rows.obs[0].numpy(), rows.batch_size) for rows, _ in played])))
+    return Agreement(tuple(policies), tuple(real), tuple(dream))

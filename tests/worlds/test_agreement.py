@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from genrl.worlds import Agreement, blurred, measure_agreement
+from tests.worlds.analytic import LinearGaussian
+from tests.worlds.test_imagination import WIDE, Task
+
+POLICIES = {f"{gain:g}": lambda obs, gain=gain: (-gain * obs[:, :1]).astype(np.float32).clip(-2, 3) for gain in (0.0, 1.0, 3.0, -2.0)}
+
+
+class Wrong(LinearGaussian):
+    """The true next state, but a reward that is best where the task's is worst."""
+
+    def predict(self, obs: Any, action: Any) -> Any:
+        right = super().predict(obs, action)
+        return right._replace(reward=-right.reward)
+
+
+def test_the_exact_model_has_the_returns_of_the_task_and_its_ranking() -> None:
+    found = measure_agreement(LinearGaussian(action_space=WIDE, members=3), POLICIES, Task(), episodes=4)
+    np.testing.assert_allclose(found.dream, found.real, rtol=1e-4)
+    assert found.rank_correlation == pytest.approx(1.0)
+    assert found.gap < 1e-4
+
+
+def test_a_model_that_pays_for_the_opposite_ranks_the_other_way_round() -> None:
+    found = measure_agreement(Wrong(action_space=WIDE), POLICIES, Task(), episodes=4)
+    np.testing.assert_allclose(found.dream, [-value for value in found.real], rtol=1e-4)
+    assert found.rank_correlation == pytest.approx(-1.0)
+    assert found.gap == pytest.approx(2.0, rel=1e-3)
+
+
+def test_spearmans_correlation_and_the_gap_by_hand() -> None:
+    found = Agreement(("a", "b", "c", "d"), (10.0, 20.0, 30.0, 40.0), (9.0, 50.0, 60.0, 55.0))
+    assert found.rank_correlation == pytest.approx(1 - 6 * (0 + 0 + 1 + 1) / (4 * 15))
+    assert found.gap == pytest.approx(0.1)
+    assert "rank correlation 0.80; gap of the first 10%" in found.table()
+    same = Agreement(("a", "b"), (1.0, 1.0), (1.0, 2.0))
+    assert math.isnan(same.rank_correlation)
+    assert same.to_dict()["rank_correlation"] is None
+
+
+def test_a_blurred_policy_is_between_itself_and_chance() -> None:
+    space = spaces.Box(-1.0, 1.0, (1,), np.float32)
+    space.seed(3)
+    expected = spaces.Box(-1.0, 1.0, (1,), np.float32)
+    expected.seed(3)
+    obs = np.zeros((2000, 2), np.float32)
+
+    def still(obs: np.ndarray) -> np.ndarray:
+        return np.zeros((len(obs), 1), np.float32)
+
+    for share in (0.0, 0.3, 1.0):
+        assert (blurred(still, space, share)(obs) != 0).mean() == pytest.approx(share, abs=0.04)
+    assert np.array_equal(blurred(still, space, 0.3, seed=1)(obs), blurred(still, space, 0.3, seed=1)(obs))
+    assert np.array_equal(space.sample(), expected.sample())  # the caller's generator stays as it was
+    with pytest.raises(ValueError, match="share to be in"):
+        blurred(still, space, 1.5)
+
+
+def test_no_policies_are_refused() -> None:
+    with pytest.raises(ValueError, match="policies to be at least one"):
+        measure_agreement(LinearGaussian(action_space=WIDE), {}, Task())
