@@ -33,8 +33,8 @@ from genrl.worlds.agreement import dreamed_return, real_episode
 __all__ = ["LONGEST", "act", "compare", "dream", "kept_model", "world"]
 
 JUDGED_EPISODES, LONGEST = 10, 1000
-SHARES, BLURRED_EPISODES = tuple(step / 10 for step in range(11)), 2
-"""Shares of random actions of the eleven policies between the trained one and chance, and the episodes of each."""
+SHARES, BLURRED_EPISODES, BLURRED_LONGEST = tuple(step / 10 for step in range(11)), 2, 200
+"""Shares of random actions of the eleven policies between the trained one and chance, the episodes of each, and their steps at most."""
 SEED = 20_000
 """Seed of the first episode in which dream and reality are compared; those of training and evaluation are others."""
 
@@ -135,7 +135,7 @@ def _compared(run: RunDirectory, config: DreamConfig, session: Session) -> dict[
     policies = {f"{share:.0%} random": blurred(policy, env.action_space, share) for share in SHARES}
     try:
         whole = [real_episode(env, policy, SEED + index, LONGEST).transitions() for index in range(JUDGED_EPISODES)]
-        agreement = measure_agreement(model, policies, env, episodes=BLURRED_EPISODES, seed=SEED, longest=LONGEST)
+        agreement = measure_agreement(model, policies, env, episodes=BLURRED_EPISODES, seed=SEED, longest=BLURRED_LONGEST)
     finally:
         env.close()
     test, reward = Transitions.concatenate([rows for rows, _ in whole]), torch.cat([reward for _, reward in whole])

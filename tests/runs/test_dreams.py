@@ -17,13 +17,21 @@ from genrl.cli._flags import parse_run
 from genrl.data import Demonstrations
 from genrl.errors import RunError
 from genrl.files import load_state
-from genrl.runs import DreamConfig, RunConfig, dream, resume, train
+from genrl.runs import DreamConfig, RunConfig, dream, dreams, resume, train
 from genrl.runs.recording import Recording
 
 SMALL: dict[str, Any] = {"fit_steps": 20, "world_kwargs": {"members": 2, "hidden": (8,)}, "eval_episodes": 1, "pictures": False}
 PPO = {"learner": "ppo", "dream_every": 100, "dreamed_steps": 600, "learner_kwargs": {"n_steps": 100, "batch_size": 50, "net_arch": (8,)}}
 SAC = {"learner": "sac", "dream_every": 50, "dreamed_steps": 64, "horizon": 2, "reward": "disagreement"}
 SAC |= {"learner_kwargs": {"gradient_steps": 1, "learning_starts": 260, "batch_size": 16, "net_arch": (8,)}}
+
+
+@pytest.fixture(autouse=True)
+def few_policies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two policies in place of eleven, for speed."""
+    monkeypatch.setattr(dreams, "SHARES", (0.0, 1.0))
+    monkeypatch.setattr(dreams, "BLURRED_LONGEST", 20)
+    monkeypatch.setattr(dreams, "JUDGED_EPISODES", 3)
 
 
 def run(path: Path, kind: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
@@ -142,8 +150,10 @@ def test_an_offline_dream_that_cannot_be_is_one_sentence(
 def test_a_finished_run_compares_its_dream_with_reality(tmp_path: Path) -> None:
     result = run(tmp_path / "run", PPO, steps=200, pictures=True)
     found = json.loads((tmp_path / "run" / "dream.json").read_text())
-    assert len(found["real_returns"]) == len(found["dream_returns"]) == 10
-    assert found["quality"]["rows"] == 10 * 200
+    assert len(found["real_returns"]) == len(found["dream_returns"]) == 3
+    assert found["quality"]["rows"] == 3 * 200
+    assert found["policies"]["names"] == ["0% random", "100% random"]
+    assert abs(found["policies"]["rank_correlation"]) == pytest.approx(1.0)
     assert result["evaluation_error"] is None
     assert result["dream"]["real_return"] == found["real_return"]
     assert (tmp_path / "run" / "dream.png").stat().st_size > 10_000
