@@ -92,11 +92,12 @@ def train(config: RunConfig, *, quiet: bool = False) -> dict[str, Any]:
             with interrupt, run.writing():  # before anything is written, so that a Ctrl-C leaves nothing behind or a run that goes on
                 run.check_new(config.imports)  # another process may have begun one in the meantime
                 run.discard()
-                run.write_json(run.config, session.config.to_dict() | {"about": _about() | session.eyes.keep(run)})
                 try:
+                    run.write_json(run.config, session.config.to_dict() | {"about": _about() | session.eyes.keep(run)})
                     return _run(session, run, None, interrupt, quiet)
-                except RunError:
-                    run.discard()
+                except (Exception, KeyboardInterrupt) as error:
+                    if isinstance(error, RunError) or not run.config.is_file():  # refused, or stopped before there was a run
+                        run.discard()
                     raise
         finally:
             close(session.env, interrupt.impatient or limit.passed)

@@ -427,6 +427,14 @@ def test_a_disk_that_is_full_at_any_of_twenty_moments_is_one_sentence_and_costs_
         assert not [path for path in stopped.directory.iterdir() if files.LEFT_OVER.fullmatch(path.name)]
 
 
+def test_a_run_that_could_not_write_its_configuration_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = cell_of("encoder", tmp_path)
+    FullDisk(monkeypatch, 2)  # after its encoder
+    with pytest.raises(OSError, match="No space left on device"):
+        begin(cell)
+    assert not cell.directory.exists()
+
+
 def test_only_left_over_files_are_swept(tmp_path: Path) -> None:
     kept = [".hidden", "checkpoint.safetensors", ".checkpoint.safetensors.bak", LOCK]
     for name in [*kept, ".checkpoint.safetensors.a1b2c3d4", ".result.json._x3k9abc"]:
