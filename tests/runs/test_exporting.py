@@ -67,7 +67,7 @@ CASES = [
     for part in LEARNERS.parts
     for normalize in (False, True)
     for sees in ("numbers", "codes", "images through an encoder")
-    if not (sees.startswith("images") and (normalize or part.name == "crossq"))  # images are not normalised; CrossQ has no CnnPolicy
+    if not (sees.startswith("images") and normalize)  # images are not normalised
 ]
 
 
