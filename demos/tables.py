@@ -111,6 +111,16 @@ def studies(document: dict[str, Any]) -> Table:
     return Table(RATIO, [[text, ratio(document[key])] for key, text in words.items()])
 
 
+def large_study(document: dict[str, Any]) -> Table:
+    """Processor time of whole commands, and of the board's seconds."""
+    times = document["cpu_seconds"]
+    words = {"report_of_4_tasks": "`genrl report`, 4 tasks × 10 methods × 50 seeds", "report_of_20_tasks": "the same, 20 × 10 × 10"}
+    words["study_of_4_tasks"] = "`genrl study` with nothing left to train"
+    rows = [[text, f"{times[key]['median']:.1f} s"] for key, text in words.items()]
+    board = f"{document['board_share_of_a_core']:.1%} of a core"
+    return Table(["what", "processor time"], [*rows, ["the table on the terminal, 1,000 runs finished, 2 at work", board]])
+
+
 def score(entry: dict[str, Any] | None) -> str:
     """Deterministic return: median of the runs, smallest and largest."""
     value = None if entry is None else entry["evaluation_return"]
@@ -193,6 +203,7 @@ MADE_BY: dict[str, Callable[[], Table]] = {
     "sac": of("sac_mountain_car", study, "first", "training", "deterministic"),
     "speed": of("bench", speed),
     "studies": of("bench_studies", studies),
+    "large_study": of("bench_large_study", large_study),
     "noise": of("noisy_tv", noise),
     "screen": of("screen", screened),
     "dreams": lambda: dreams("dream/inverted_pendulum", "dream/pendulum"),

@@ -6,17 +6,17 @@ import json
 import os
 import re
 import tempfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from genrl.errors import RunError, one_line
 from genrl.reading import RATIO, ROOM, FileError, open_regular, parse_json
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["LEFT_OVER", "check_new", "check_writable", "load_state", "new_folder", "save_state", "sweep", "write_together", "write_whole"]
 
@@ -25,6 +25,7 @@ LEFT_OVER = re.compile(r"\..+\.\w+\.[a-z0-9_]{8}")
 
 _TENSOR = "__tensor__"
 _PAIRS = "__pairs__"
+_CHECKSUM = "__crc32__"
 HEADER = 32 * 2**20
 """Bytes of the names, shapes and plain values of a state, at most."""
 
@@ -130,11 +131,14 @@ def sweep(folder: str | Path) -> None:
 def save_state(path: str | Path, state: Mapping[str, Any]) -> None:
     """Save a ``state_dict``: nested dicts, lists, tensors, numbers, strings, booleans and ``None``.
 
-    Tensors are safetensors; the nesting and the plain values are JSON in the file's metadata. Nothing is pickled; tuples become lists.
+    Tensors are safetensors; the nesting and the plain values are JSON in the file's metadata. Nothing is pickled; tuples become lists. A
+    checksum of all of it goes with it, so that a byte that changes on a disk is noticed.
 
     Raises:
         TypeError: a value or key of another type.
     """
+    from safetensors.torch import save  # here, since most commands need no torch, which takes a second to be imported
+
     tensors: dict[str, Tensor] = {}
     structure = _pack(state, tensors, "")
     seen: set[int] = set()
@@ -143,7 +147,7 @@ def save_state(path: str | Path, state: Mapping[str, Any]) -> None:
         if storage.nbytes() != tensor.nbytes or storage.data_ptr() in seen:
             tensors[name] = tensor.clone()
         seen.add(storage.data_ptr())
-    write_whole(path, save(tensors, metadata={"state": json.dumps(structure)}))
+    write_whole(path, save(tensors, metadata={"state": json.dumps(structure | {_CHECKSUM: _checksum(structure, tensors)})}))
 
 
 def load_state(path: str | Path) -> dict[str, Any]:
@@ -151,8 +155,10 @@ def load_state(path: str | Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is truncated or was not written by ``save_state``.
+        ValueError: the file is truncated, was changed since it was written, or was not written by ``save_state``.
     """
+    from safetensors import SafetensorError, safe_open
+
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no state file {path}")
@@ -168,10 +174,28 @@ def load_state(path: str | Path) -> dict[str, Any]:
     except MemoryError as error:
         raise ValueError(f"{path} does not fit into the memory that is left; end other programs, or go on elsewhere") from error
     try:
-        return dict(_unpack(parse_json(structure, str(path)), tensors))
-    except (KeyError, TypeError, ValueError) as error:
+        packed = parse_json(structure, str(path))
+        whole = packed.pop(_CHECKSUM) == _checksum(packed, tensors)
+        state = dict(_unpack(packed, tensors))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         given = f"{path} is a safetensors file but save_state did not write it ({one_line(error)})"
         raise ValueError(f"{given}; it needs one that save_state wrote") from error
+    if not whole:
+        raise ValueError(f"{path} was changed since it was written (its checksum is another one); restore it from a copy")
+    return state
+
+
+def _checksum(structure: Any, tensors: Mapping[str, Tensor]) -> str:
+    """CRC-32 of the plain values, and of each tensor with its name, type and shape."""
+    import torch
+
+    found = zlib.crc32(json.dumps(structure).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        found = zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(errors="surrogatepass"), found)
+        flat = tensor.as_strided((tensor.numel(),), (1,))  # it is contiguous, but one number alone may have any stride
+        found = zlib.crc32(flat.view(torch.uint8).numpy(), found)  # type: ignore[arg-type]  # an array is a buffer
+    return f"{found:08x}"
 
 
 def _check_header(path: Path) -> None:
@@ -185,6 +209,8 @@ def _check_header(path: Path) -> None:
 
 
 def _pack(value: Any, tensors: dict[str, Tensor], name: str) -> Any:
+    from torch import Tensor
+
     if isinstance(value, Tensor):
         while name in tensors:  # {"a/b": …, "a": {"b": …}}
             name += "'"
@@ -195,7 +221,7 @@ def _pack(value: Any, tensors: dict[str, Tensor], name: str) -> Any:
             raise TypeError(f"state entry {name!r} has the key {wrong[0]!r}; a state file takes strings and numbers for keys")
         # JSON keys are strings, an optimiser's are integers: keys of other types go as pairs, and so do those that have a meaning here.
         packed = [[key, _pack(item, tensors, f"{name}/{key}" if name else str(key))] for key, item in value.items()]
-        plain = all(isinstance(key, str) for key in value) and not {_TENSOR, _PAIRS} & set(value)
+        plain = all(isinstance(key, str) for key in value) and not {_TENSOR, _PAIRS, _CHECKSUM} & set(value)
         return dict(packed) if plain else {_PAIRS: packed}
     if isinstance(value, list | tuple):
         return [_pack(item, tensors, f"{name}/{i}") for i, item in enumerate(value)]

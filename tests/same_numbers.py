@@ -330,7 +330,8 @@ def _of_safetensors(name: str, path: Path) -> Iterator[tuple[str, Any]]:
 
     with safe_open(path, framework="pt") as file:
         yield name, _tensors(file.get_tensor(key) for key in file.keys())  # noqa: SIM118 (not a dict)
-        state = json.loads((file.metadata() or {}).get("state", "null"))
+        state = json.loads((file.metadata() or {}).get("state", "{}"))
+        state.pop("__crc32__", None)  # which follows from the rest
     yield f"{name}: plain numbers", _sha256(json.dumps(sorted(repr(value) for _, value in _plain(state, ""))).encode())
 
 

@@ -61,13 +61,20 @@ class Board:
     def __init__(self, study: Study) -> None:
         self.study = study
         self.cells: dict[Path, CellProgress] = {}
+        self._stamp: tuple[int | None, ...] = ()
+        self._rows: dict[tuple[str, str], list[Path]] = {}
+        for cell in study.cells:
+            self._rows.setdefault((cell.task, cell.method), []).append(cell.path)
         self.refresh()
         self._started, self._before = time.monotonic(), self.count("finished")
 
     def refresh(self) -> None:
-        """Read what may have changed."""
+        """Read what may have changed. Whoever trains a cell that waits or has failed makes a file in one of two folders."""
+        runs = self.study.cells[0].path.parent
+        before, self._stamp = self._stamp, (_changed(runs), _changed(runs.parent / "state"))
+        still = ("finished", "waiting", "failed") if self._stamp == before else ("finished",)
         for cell in self.study.cells:
-            if cell.path not in self.cells or self.cells[cell.path].status != "finished":
+            if cell.path not in self.cells or self.cells[cell.path].status not in still:
                 self.cells[cell.path] = cell_progress(cell, self.study.settings.tries)
 
     def count(self, status: str) -> int:
@@ -94,7 +101,7 @@ class Board:
         return Group(self._head(), self._table(rows))
 
     def _of(self, row: tuple[str, str]) -> list[CellProgress]:
-        return [item for item in self.cells.values() if (item.cell.task, item.cell.method) == row]
+        return [self.cells[path] for path in self._rows[row]]
 
     def _interest(self, row: tuple[str, str]) -> int:
         statuses = {item.status for item in self._of(row)}
@@ -132,6 +139,14 @@ class Board:
         words += [f"seed {item.cell.seed} failed: {item.error}" for item in failed[:1]]
         speeds = [item.steps_per_second for item in items if item.status == "finished" and item.steps_per_second]
         return "; ".join(words) or (f"{statistics.median(speeds):,.0f} steps/s" if speeds else "")
+
+
+def _changed(folder: Path) -> int | None:
+    """When something was last made or removed in a folder."""
+    try:
+        return folder.stat().st_mtime_ns
+    except OSError:
+        return None
 
 
 def _clock(seconds: float) -> str:

@@ -88,5 +88,14 @@ class Bounded:
             check_decoded(where, self._declared, self._stored)
         except FileError as error:
             raise DemonstrationError(str(error)) from error
+        if chunk and not _has_all_chunks(dataset):  # HDF5 would fill in zeros
+            raise DemonstrationError(f"{where} has {name} of which a part is missing; restore the file from a copy")
         values: np.ndarray = dataset[()]
         return values
+
+
+def _has_all_chunks(dataset: h5py.Dataset) -> bool:
+    places: set[tuple[int, ...]] = set()
+    dataset.id.chunk_iter(lambda chunk: places.add(chunk.chunk_offset))
+    inside = sum(all(0 <= at < size for at, size in zip(place, dataset.shape, strict=True)) for place in places)
+    return inside == prod(-(-size // part) for size, part in zip(dataset.shape, dataset.chunks, strict=True))

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import struct
+from io import BufferedReader
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from genrl.data.images import ImageError, Images, size
-from genrl.reading import FileError, check_decoded, open_regular
+from genrl.reading import ROOM, FileError, check_decoded, in_bytes, open_regular
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 __all__ = ["read_folder", "read_picture"]
 
@@ -105,7 +111,7 @@ def read_picture(file: Path) -> Tensor:
 
     Image.init()
     try:
-        with open_regular(file) as opened, Image.open(opened, formats=[name for name in _FORMATS if name in Image.OPEN]) as picture:
+        with open_regular(file) as opened, _opened(file, opened) as picture:
             _refuse(file, picture)
             grey = picture.mode in ("1", "L", "LA")
             upright = ImageOps.exif_transpose(picture)
@@ -119,6 +125,21 @@ def read_picture(file: Path) -> Tensor:
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, MemoryError, Image.DecompressionBombError, struct.error) as error:
         raise ImageError(f"{file} is no image that can be read; remove it, or convert it to PNG") from error
     return torch.as_tensor(np.array(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)))
+
+
+def _opened(file: Path, opened: BufferedReader) -> Image.Image:
+    """A picture whose checksums are right, if its format has some: Pillow reads PNG without a look at those of its pixels."""
+    from PIL import Image
+
+    if os.fstat(opened.fileno()).st_size > ROOM:
+        raise ImageError(f"{file} has {in_bytes(os.fstat(opened.fileno()).st_size)}, more than are read; make it smaller")
+    formats = [name for name in _FORMATS if name in Image.OPEN]
+    picture = Image.open(opened, formats=formats)
+    if picture.format == "PNG":
+        picture.verify()
+        opened.seek(0)
+        picture = Image.open(opened, formats=formats)
+    return picture
 
 
 def _refuse(file: Path, picture: object) -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from genrl.errors import RunError, one_line
 from genrl.reading import open_arrays
@@ -86,6 +85,8 @@ class Coverage:
         return [(start + np.arange(size + 1)) * width for start, size, width in zip(self.start, self.counts.shape, self.width, strict=True)]
 
     def state_dict(self) -> dict[str, Any]:
+        import torch  # here, since a report reads histograms without it
+
         return {"width": self.width.tolist(), "start": self.start.tolist(), "counts": torch.from_numpy(self.counts.copy())}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -195,11 +195,16 @@ def _figure(x: str, y: str) -> tuple[Figure, Axes]:
 
 
 def _line(axes: Axes, x: np.ndarray, curve: statistics.Curve, style: Style) -> None:
+    from matplotlib.patches import Polygon
+
     color, group = METHOD.format(style.color), f"s{style.number}"
     known = np.isfinite(curve.low)
     if (curve.low[known] < curve.high[known]).any():
-        around = np.concatenate([x[known], x[known][::-1]]), np.concatenate([curve.low[known], curve.high[known][::-1]])
-        axes.fill(*around, color=color, linewidth=0, clip_on=False, gid=f"band {group}")
+        lower, upper = ([x[known], side[known]] for side in (curve.low, curve.high))
+        corners = np.concatenate([np.transpose(lower), np.transpose(upper)[::-1]])
+        axes.add_artist(Polygon(corners, color=color, linewidth=0, clip_on=False, gid=f"band {group}"))
+        axes.update_datalim(corners)  # `axes.fill` would look for the extrema of curves along each edge
+        axes.autoscale_view()
     dash: Any = DASHES[style.dash]
     axes.plot(x, curve.iqm, color=color, linewidth=1.5, linestyle=dash, clip_on=False, gid=group)
 

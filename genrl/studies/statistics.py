@@ -17,7 +17,6 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
 
 __all__ = ["FEWEST_RUNS", "Censored", "Contrast", "Curve", "Estimate", "Scores", "compare", "difference", "estimate", "iqm"]
 __all__ += ["learning_curve", "median_of_runs", "median_of_tasks", "normalize", "performance_profile", "performance_profile_band"]
@@ -83,7 +82,10 @@ def iqm(scores: Scores) -> float:
         >>> iqm([[0, 1, 2, 100], [3, 4, 5, -100]])
         2.5
     """
-    return _plain(stats.trim_mean(np.concatenate(_tasks(scores, batched=True), axis=-1), 0.25, axis=-1))
+    runs = np.concatenate(_tasks(scores, batched=True), axis=-1)
+    cut = runs.shape[-1] // 4
+    middle = np.partition(runs, (cut, runs.shape[-1] - cut - 1), axis=-1)[..., cut : runs.shape[-1] - cut]
+    return _plain(middle.mean(axis=-1))
 
 
 def median_of_runs(scores: Scores) -> float:
@@ -254,9 +256,11 @@ def learning_curve(curves: ArrayLike, *, resamples: int = 1000, seed: int = 0) -
     middle, low, high = np.full((3, len(known)), np.nan)
     middle[known] = _iqm_of_known(values[:, known])
     drawn = np.random.default_rng(seed).integers(len(values), size=(len(values), resamples))
-    for point in np.flatnonzero(known) if len(values) > 1 else ():
+    if len(values) > 1 and known.any():
+        resampled = np.stack([_iqm_of_known(runs[drawn]) for runs in values[:, known].T])
         # A resample of NaN alone counts for nothing: of 10 runs, 5 with a value, 1 resample of 1024.
-        low[point], high[point] = np.nanpercentile(_iqm_of_known(values[:, point][drawn]), [2.5, 97.5])
+        percentile = np.nanpercentile if np.isnan(resampled).any() else np.percentile  # the same numbers, in half the time
+        low[known], high[known] = percentile(resampled, [2.5, 97.5], axis=1)
     return Curve(middle, low, high)
 
 
@@ -265,8 +269,8 @@ def _interval(
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """Bootstrap interval of a statistic of samples ``(*batch, runs)``; ``None`` if a sample has only one run."""
 
-    def of_drawn(*drawn: np.ndarray, axis: int) -> np.ndarray:
-        value = np.asarray(statistic(list(drawn)))
+    def of_drawn(drawn: list[np.ndarray]) -> np.ndarray:
+        value = np.asarray(statistic(drawn))
         if value.shape != drawn[0].shape[:-1]:
             raise ValueError(f"the statistic made {value.shape} of {drawn[0].shape}; reduce the last axis, runs, and no other")
         return value
@@ -274,11 +278,21 @@ def _interval(
     if min(sample.shape[-1] for sample in samples) < 2:
         return None
     batch, rng = max(1, BLOCK // sum(sample.size for sample in samples)), np.random.default_rng(seed)
-    # SciPy draws from each sample by itself, so the bootstrap is stratified.
-    result = stats.bootstrap(
-        samples, of_drawn, n_resamples=resamples, batch=batch, axis=-1, confidence_level=confidence, method="percentile", rng=rng
-    )
-    return result.confidence_interval.low, result.confidence_interval.high
+    parts = []
+    for begun in range(0, resamples, batch):  # each sample is drawn from by itself, so the bootstrap is stratified
+        sizes = [(min(batch, resamples - begun), sample.shape[-1]) for sample in samples]
+        parts.append(of_drawn([sample[..., rng.integers(size[1], size=size)] for sample, size in zip(samples, sizes, strict=True)]))
+    ordered, alpha = np.sort(np.concatenate(parts, axis=-1), axis=-1), (1 - confidence) / 2
+    return _quantile(ordered, alpha), _quantile(ordered, 1 - alpha)
+
+
+def _quantile(ordered: np.ndarray, share: float) -> np.ndarray:
+    """A quantile of what is in order along the last axis, linear between neighbours: ``scipy.stats.quantile``, without its import."""
+    n = ordered.shape[-1]
+    place, weight = divmod(share * n + (1 - share), 1)
+    low, high = (min(max(int(i), 0), n - 1) for i in (place - 1, place))
+    value: np.ndarray = (1 - weight) * ordered[..., low] + weight * ordered[..., high]
+    return value
 
 
 def _tasks(scores: Scores, batched: bool = False) -> list[np.ndarray]:
@@ -327,7 +341,10 @@ def _side(estimate: Estimate, middle: float) -> int:
 
 def _iqm_of_known(values: np.ndarray) -> np.ndarray:
     """IQM over the first axis of two of what is not NaN; NaN where nothing is."""
-    ordered = np.sort(values, axis=0)  # NaN comes last
+    ordered = np.ascontiguousarray(np.sort(values, axis=0))  # NaN comes last; NumPy adds in the order of the memory
+    if not np.isnan(ordered[-1]).any():
+        cut = len(ordered) // 4
+        return np.sum(ordered[cut : len(ordered) - cut], axis=0) / (len(ordered) - 2 * cut)
     n, rank = np.isfinite(ordered).sum(axis=0), np.arange(len(ordered))[:, None]
     with np.errstate(invalid="ignore"):  # 0 / 0
         return np.sum(ordered, axis=0, where=(n // 4 <= rank) & (rank < n - n // 4)) / (n - 2 * (n // 4))

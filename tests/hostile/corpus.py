@@ -95,7 +95,7 @@ class Corpus:
         yield from self.configurations()
         yield from self.studies()
 
-    # --- cut at every 64th byte ---
+    # --- cut at every 64th byte, or changed in the middle ---
 
     def truncated(self) -> Iterator[Case]:
         readers = {"walks.npz": "demos", "walks.hdf5": "demos", "images.npz": "images", "model.safetensors": "model"}
@@ -118,6 +118,10 @@ class Corpus:
         whole = Path(file).read_bytes() if content is None else content
         for end in range(0, len(whole), EVERY):
             yield Case(f"{Path(file).name}-cut-{end}", reader, lambda folder, part=whole[:end]: put(folder, part))
+        for place in range(EVERY // 3, len(whole), 2 * EVERY):  # and a byte, or eight, are something else
+            for name, other in (("changed", bytes([whole[place] ^ 0xFF])), ("filled", b"\xff" * 8)):
+                changed = (whole[:place] + other + whole[place + len(other) :])[: len(whole)]
+                yield Case(f"{Path(file).name}-{name}-{place}", reader, lambda folder, changed=changed: put(folder, changed))
 
     # --- what is no regular file ---
 

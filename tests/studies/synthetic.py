@@ -32,6 +32,7 @@ def make_study(
     milestones: Sequence[int] = (),
     episodes: int = 60,
     coverage: bool = True,
+    envs: Sequence[str] = (),
     status: Callable[[Cell], str] = lambda cell: "finished",
 ) -> Study:
     """Write tasks × methods × seeds; later methods are better.
@@ -47,9 +48,10 @@ def make_study(
         milestones: steps.
         episodes: of each run.
         coverage: whether the runs have counted where they were.
+        envs: the environment of each task; by default made up.
         status: of a cell: `finished`, `failed`, `stopped`, `waiting`, `running`, or `nan` (finished, with a return that is none).
     """
-    text = _toml(tasks, methods, seeds, title=title, threshold=threshold, reference=reference, milestones=milestones)
+    text = _toml(tasks, methods, seeds, envs=envs, title=title, threshold=threshold, reference=reference, milestones=milestones)
     study = Study.parse(text, directory.name, directory)
     directory.mkdir(parents=True)
     (directory / "study.toml").write_text(text)
@@ -65,7 +67,7 @@ def _toml(tasks: Sequence[str], methods: Sequence[str], seeds: int, **values: An
     lines = ["[study]", f"seeds = {seeds}", 'score = "training_return"', f"milestones = {list(values['milestones'])}"]
     lines += [f"title = {json.dumps(title)}", "[run]", f"steps = {STEPS}"]
     for number, name in enumerate(tasks):
-        lines += [f"[tasks.{json.dumps(name)}]", f'env = "synthetic/Task{number}-v0"']
+        lines += [f"[tasks.{json.dumps(name)}]", f'env = "{values["envs"][number] if values["envs"] else f"synthetic/Task{number}-v0"}"']
         lines += [f"threshold = {threshold}"] * (threshold is not None) + [f"reference = {list(reference or ())}"] * (reference is not None)
     for number, name in enumerate(methods):
         lines += [f"[methods.{json.dumps(name)}]", f'reward = "{"vime" if number else "none"}"', f"weight = {number + 1}e-3"]

@@ -183,6 +183,18 @@ class TestEstimate:
         intervals = [ends(estimate(getattr(rng, draw)(size=(3, 12)), mean, resamples=500, seed=i)) for i in range(200)]
         assert 0.85 <= np.mean([low <= truth <= high for low, high in intervals]) <= 0.99
 
+    @pytest.mark.parametrize("sizes", [(5,), (7, 12, 5), (40, 3)])
+    @pytest.mark.parametrize("confidence", [0.5, 0.95])
+    def test_is_scipys_bootstrap_to_the_last_bit(self, sizes: tuple[int, ...], confidence: float) -> None:
+        rng = np.random.default_rng(0)
+        runs = [rng.normal(size=n) for n in sizes]
+        expected = stats.bootstrap(
+            runs,
+            lambda *drawn, axis: stats.trim_mean(np.concatenate(drawn, axis=-1), 0.25, axis=axis),
+            n_resamples=1000, confidence_level=confidence, method="percentile", rng=np.random.default_rng(3),
+        ).confidence_interval  # fmt: skip
+        assert ends(estimate(runs, iqm, resamples=1000, seed=3, confidence=confidence)) == (expected.low, expected.high)
+
     @pytest.mark.parametrize(
         "call",
         [
