@@ -39,6 +39,9 @@ class Screen:
     """Two quantities whose visited area is counted: names of observations, indices, or keys of `info`. By default the task chooses."""
     step_timeout: float | None = None
     """Seconds that a step or a reset of the task may take. By default it is waited for."""
+    archive: Path | None = None
+    """Also explore by an archive of places, which are gone back to by living their actions again, and left by noise; write the episodes in
+    which it found a reward into this new file of demonstrations (.hdf5 or .npz). For tasks that repeat after a reset with a seed."""
     out: Path | None = None
     """Also write the numbers into this JSON file, which must be new."""
 
@@ -51,15 +54,25 @@ def main(argv: list[str]) -> int:
     from genrl.runs.screening import screen
     from genrl.runs.step_limit import StepLimit
 
-    if flags.out is not None:
-        check_new(flags.out)
+    for file in filter(None, (flags.out, flags.archive)):
+        check_new(file)
     options: dict[str, Any] = {"std": flags.std, "seed": flags.seed, "env_kwargs": env_kwargs, "coverage": flags.coverage}
     with StepLimit(flags.step_timeout):
         reached = screen(flags.env, flags.steps, flags.noises, **options)
+        found = None
+        if flags.archive is not None:
+            from genrl.runs.archive import explore_by_archive
+
+            reached["archive"], found = explore_by_archive(flags.env, flags.steps, **options)
     _show(flags.env, reached)
     if flags.out is not None:
         content = {"env": flags.env, "steps": flags.steps, **options, "noises": {name: asdict(reach) for name, reach in reached.items()}}
         write_together({flags.out: (json.dumps(content, indent=1) + "\n").encode()})
+    if found is not None:
+        found.save(str(flags.archive))
+        say(f"the archive found a reward; a policy from its episodes: {command('imitate', '--demos', flags.archive)}")
+        return 0
+    reached.pop("archive", None)
     say(_advice(command("explore", "--env", flags.env, *env_words(env_kwargs)), reached))
     return 0
 

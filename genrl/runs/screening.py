@@ -16,7 +16,7 @@ from genrl.policies.sequences import HeldSequence, NoiseSequence, PinkSequence
 from genrl.runs.coverage import Coverage
 from genrl.runs.environments import column, coverage_names, getattr_or, make_env
 
-__all__ = ["NOISES", "Reach", "screen"]
+__all__ = ["NOISES", "Look", "Reach", "count", "noise_sequence", "noisy_action", "noisy_space", "screen"]
 
 NOISES = ("white", "held-8", "held-16", "held-32", "pink")
 """Noises that a task is screened with."""
@@ -83,19 +83,17 @@ def screen(
         raise RunError(f"a screen needs at least one step and a positive, finite std, but was given steps {steps} and std {std}")
     env = make_env(env_id, env_kwargs or {})
     try:
-        space = env.action_space
-        if not isinstance(space, spaces.Box) or not space.is_bounded():
-            raise RunError(f"noise needs bounded Box actions, but {env_id} has {space}")
-        look = _Look(env, coverage)
-        walks = {noise: _Walk(env, look, _sequence(noise, env, seed), std, seed) for noise in noises}
+        noisy_space(env)
+        look = Look(env, coverage)
+        walks = {noise: _Walk(env, look, noise_sequence(noise, env, seed), std, seed) for noise in noises}
         reached = {noise: walk.take(steps) for noise, walk in walks.items()}
     finally:
         env.close()
-    _count(reached, {noise: np.array(walk.points) for noise, walk in walks.items()}, look.names)
+    count(reached, {noise: np.array(walk.points) for noise, walk in walks.items()}, look.names)
     return reached
 
 
-def _sequence(noise: str, env: gymnasium.Env[Any, Any], seed: int) -> NoiseSequence:
+def noise_sequence(noise: str, env: gymnasium.Env[Any, Any], seed: int) -> NoiseSequence:
     rng, size = np.random.default_rng(seed), int(np.prod(env.action_space.shape or ()))
     if noise == "pink":
         length = getattr(env.spec, "max_episode_steps", None) or 1000
@@ -105,7 +103,25 @@ def _sequence(noise: str, env: gymnasium.Env[Any, Any], seed: int) -> NoiseSeque
     return HeldSequence(1 if noise == "white" else int(noise.removeprefix("held-")), (1, size), rng.standard_normal)
 
 
-class _Look:
+def noisy_space(env: gymnasium.Env[Any, Any]) -> None:
+    """Refuse a task on which no noise can act.
+
+    Raises:
+        RunError: its actions are no bounded ``Box``.
+    """
+    space = env.action_space
+    if not isinstance(space, spaces.Box) or not space.is_bounded():
+        raise RunError(f"noise needs bounded Box actions, but {env.spec.id if env.spec else env} has {space}")
+
+
+def noisy_action(env: gymnasium.Env[Any, Any], noise: np.ndarray) -> np.ndarray:
+    """``noise`` as an action: clipped to [-1, 1] and scaled to the task's bounds."""
+    space: Any = env.action_space
+    unit = np.clip(noise, -1, 1).reshape(space.shape)
+    return np.asarray((space.low + (unit + 1) / 2 * (space.high - space.low)).astype(space.dtype))
+
+
+class Look:
     """Reads the two numbers whose visited area is counted."""
 
     def __init__(self, env: gymnasium.Env[Any, Any], asked: tuple[str, str] | None) -> None:
@@ -119,7 +135,7 @@ class _Look:
 class _Walk:
     """Episodes of one noise."""
 
-    def __init__(self, env: gymnasium.Env[Any, Any], look: _Look, sequence: NoiseSequence, std: float, seed: int) -> None:
+    def __init__(self, env: gymnasium.Env[Any, Any], look: Look, sequence: NoiseSequence, std: float, seed: int) -> None:
         self.env, self.look, self.sequence, self.std, self.seed = env, look, sequence, std, seed
         self.points: list[list[float]] = []
         self.reach, self.ended = Reach(), False
@@ -138,7 +154,7 @@ class _Walk:
         self.sequence.restart([0])
         self.ended, progress = False, getattr_or(self.env, "progress", None)
         while not self.ended and self.reach.steps < steps:
-            obs, paid, terminated, truncated, info = self.env.step(self._action())
+            obs, paid, terminated, truncated, info = self.env.step(noisy_action(self.env, self.std * self.sequence()[0]))
             reward = float(paid)
             self.reach.steps += 1
             if reward > 0 and self.reach.first_reward is None:
@@ -150,13 +166,8 @@ class _Walk:
             self.ended = bool(terminated or truncated)
             yield reward
 
-    def _action(self) -> np.ndarray:
-        space: Any = self.env.action_space
-        unit = np.clip(self.std * self.sequence()[0], -1, 1).reshape(space.shape)
-        return (space.low + (unit + 1) / 2 * (space.high - space.low)).astype(space.dtype)
 
-
-def _count(reached: Mapping[str, Reach], points: Mapping[str, np.ndarray], names: Sequence[str]) -> None:
+def count(reached: Mapping[str, Reach], points: Mapping[str, np.ndarray], names: Sequence[str]) -> None:
     """Ranges and visited bins, which are those of a map that holds what all noises reached."""
     if not names:
         return

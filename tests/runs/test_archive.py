@@ -1,0 +1,95 @@
+"""An archive goes back to what it reached, and what it finds is an episode that can be lived again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from genrl.errors import RunError
+from genrl.runs.archive import Archive, explore_by_archive
+from genrl.runs.screening import Look, screen
+
+
+class Corridor(gymnasium.Env[Any, Any]):
+    """A line of which each step goes at most 1; a reward at 130, and the episode ends."""
+
+    observation_space = spaces.Box(-np.inf, np.inf, (2,))
+    action_space = spaces.Box(-1, 1, (1,))
+    repeats = True
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict[str, Any]]:
+        super().reset(seed=seed if self.repeats else None)
+        self.x = float(self.np_random.normal() if self.repeats else self.np_random.integers(-120, 120))
+        return np.array([self.x, 0.0], dtype=np.float32), {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        self.x += float(action[0])
+        return np.array([self.x, 0.0], dtype=np.float32), float(self.x > 130), self.x > 130, False, {}
+
+
+class Jumping(Corridor):
+    repeats = False
+
+
+gymnasium.register("test/Corridor-v0", lambda **_: Corridor(), max_episode_steps=400)
+gymnasium.register("test/Jumping-v0", lambda **_: Jumping(), max_episode_steps=400)
+PLACES: Any = {"coverage": ("0", "1")}
+
+
+class TestTheArchive:
+    def test_it_finds_what_noise_does_not(self):
+        reached = screen("test/Corridor-v0", 30_000, ("white", "held-8"), **PLACES)
+        assert [reach.rewarded_episodes for reach in reached.values()] == [0, 0]
+        reach, found = explore_by_archive("test/Corridor-v0", 30_000, **PLACES)
+        assert found is not None
+        assert reach.rewarded_episodes > 0
+        assert reach.steps == 30_000
+
+    def test_what_it_found_can_be_lived_again(self):
+        _, found = explore_by_archive("test/Corridor-v0", 30_000, **PLACES)
+        assert found is not None
+        for episode in found.episodes:
+            env = gymnasium.make("test/Corridor-v0")
+            assert np.array_equal(env.reset(seed=episode.seed)[0], episode.observations[0])
+            lived = [env.step(action) for action in episode.actions]
+            assert np.array_equal(np.array([step[0] for step in lived]), episode.observations[1:])
+            assert episode.rewards.tolist() == [step[1] for step in lived]
+            assert episode.rewards[-1] == 1.0
+            assert episode.terminations[-1]
+
+    def test_its_ways_lead_to_their_places(self):
+        env = gymnasium.make("test/Corridor-v0")
+        archive = Archive(env, Look(env, ("0", "1")), "held-8", 1.0, seed=3)
+        archive.explore(5000)
+        for place, way in archive.ways.items():
+            env.reset(seed=3)
+            obs = [env.step(action)[0] for action in way][-1]
+            assert tuple(np.floor(obs / archive.map.width).astype(int)) == place
+
+    def test_the_same_seed_finds_the_same(self):
+        first, second = (explore_by_archive("test/Corridor-v0", 3000, seed=5, **PLACES)[0] for _ in range(2))
+        assert first == second
+
+    def test_the_way_back_counts(self):
+        env = gymnasium.make("test/Corridor-v0")
+        archive = Archive(env, Look(env, ("0", "1")), "held-8", 1.0, seed=0)
+        archive.explore(1000)
+        assert len(archive.points) == archive.reach.steps == 1000
+
+
+class TestWhatIsRefused:
+    def test_a_task_that_does_not_repeat(self):
+        with pytest.raises(RunError, match="does not repeat"):
+            explore_by_archive("test/Jumping-v0", 40_000, **PLACES)
+
+    def test_discrete_actions(self):
+        with pytest.raises(RunError, match="noise needs bounded Box actions, but CartPole-v1 has"):
+            explore_by_archive("CartPole-v1", 100, **PLACES)
+
+    def test_no_steps(self):
+        with pytest.raises(RunError, match="at least one step"):
+            explore_by_archive("test/Corridor-v0", 0, **PLACES)
