@@ -283,7 +283,11 @@ def _judge(
     """``result`` with all numbers; the pictures are drawn too. A failure is its ``judging_error``, and `genrl resume` tries again."""
     found, problems, start = dict(result), [], time.perf_counter()
     measures: dict[str, Callable[..., Any]] = {"likelihood": likelihood, "distances": distances, "accuracy": accuracy}
-    able = {"likelihood": isinstance(model, Density), "distances": isinstance(model, Sampler), "accuracy": source.labelled is not None}
+    able = {
+        "likelihood": isinstance(model, Density),
+        "distances": isinstance(model, Sampler) and not no_distances(config, source, model),
+        "accuracy": source.labelled is not None,
+    }
     measures = {name: measure for name, measure in measures.items() if able[name] and config.judge_images}
     steps: dict[str, Callable[[], Any]] = {name: partial(measure, config, source, model) for name, measure in measures.items()}
     if encodes(model):

@@ -42,13 +42,18 @@ def drawing(style: Any = STYLE) -> Iterator[None]:
 def draw(run: RunDirectory) -> None:
     """Draw what the run's files hold; a picture without data is left out."""
     with drawing():
-        config = run.read_json(run.config)
-        reward = config["reward"].split(":")[-1]
-        title = f"{config['env'].split(':')[-1]}\n{config['learner'].split(':')[-1]} + {reward}, seed {config['seed']}"
+        title = _title(run, "reward")
         _learning_curve(run, title)
         _bonus(run, title)
         _coverage(run, title)
         _discriminator(run, title)
+
+
+def _title(run: RunDirectory, role: str) -> str:
+    """The task, the learner and what fills ``role``, and the seed, in two lines."""
+    config = run.read_json(run.config)
+    env, learner, part = (config[name].split(":")[-1] for name in ("env", "learner", role))
+    return f"{env}\n{learner} + {part}, seed {config['seed']}"
 
 
 def draw_dream(run: RunDirectory, found: dict[str, Any]) -> None:
@@ -59,6 +64,7 @@ def draw_dream(run: RunDirectory, found: dict[str, Any]) -> None:
     with drawing():
         figure = Figure(figsize=(9.6, 3.8), layout="constrained")
         FigureCanvasAgg(figure)
+        figure.suptitle(_title(run, "world").replace("\n", ", "), x=0.01, ha="left", fontsize=10, fontweight="bold")
         left, right = figure.subplots(1, 2)
         quality, colours = found["quality"], {"model": BLUE, "persistence": GREY, "constant velocity": ORANGE}
         for name, values in quality["error"].items():

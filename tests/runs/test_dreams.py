@@ -208,3 +208,17 @@ def test_a_command_can_be_resumed_and_ends_with_the_next_one(tmp_path: Path, cap
     assert f"watch it: genrl watch {tmp_path / 'run'}" in told
     with pytest.raises(RunError, match="has all its 200 steps"):
         resume(tmp_path / "run")
+
+
+def test_the_picture_of_a_dream_names_its_task_learner_world_and_seed(tmp_path, monkeypatch):
+    from genrl.runs import pictures
+    from genrl.runs.directory import RunDirectory
+
+    run = RunDirectory(tmp_path)
+    run.write_json(run.config, {"env": "mine:Task-v0", "learner": "ppo", "reward": "none", "world": "ensemble", "seed": 3})
+    drawn = []
+    monkeypatch.setattr(pictures, "save_figure", lambda run, name, figure: drawn.append((name, figure.get_suptitle())))
+    found = {"quality": {"horizons": [1, 5], "error": {"model": [0.1, None]}}, "real_returns": [1.0, 2.0], "dream_returns": [1.5, 2.5]}
+    policies = {"real": [1.0], "dream": [1.5], "rank_correlation": None}
+    pictures.draw_dream(run, found | {"policies": policies})
+    assert drawn == [("dream", "Task-v0, ppo + ensemble, seed 3")]
