@@ -142,7 +142,7 @@ def _rows_of_generation(result: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _epochs(result: dict[str, Any]) -> str:
-    return f"{result['epochs']} epoch{'' if result['epochs'] == 1 else 's'}"
+    return _count(result["epochs"], "epoch")
 
 
 def _rows(result: dict[str, Any]) -> list[tuple[str, str]]:
@@ -158,9 +158,9 @@ def _rows(result: dict[str, Any]) -> list[tuple[str, str]]:
         rows.pop(2)
     if not result["steps"]:  # nothing but cloning, so there was no episode
         rows = [("training", f"cloning alone, no steps, {result['seconds']:,.0f} s")]
-    rows += [
-        ("evaluation return", f"{_number(result['evaluation_return'])} ({len(result['evaluation_returns'])} deterministic episodes)"),
-    ]
+    evaluated = _count(len(result["evaluation_returns"]), "deterministic episode")
+    if result["evaluation_returns"]:
+        rows.append(("evaluation return", f"{_number(result['evaluation_return'])} ({evaluated})"))
     if known := result.get("best"):
         rows.append(("best evaluation", f"{_number(known['return'])} at step {known['step']:,}, its model is best.zip"))
     if known := result.get("imitation"):
@@ -179,12 +179,16 @@ def _rows(result: dict[str, Any]) -> list[tuple[str, str]]:
     if result["bonus_mean"] is not None:
         none_yet = "" if result["bonus_mean"] else "; the reward gave none before its first update"
         rows.append(("reward" if result.get("imitation") else "bonus", _number(result["bonus_mean"]) + none_yet))
-    if result["coverage"] is not None:
+    if result["coverage"] is not None and result["steps"]:
         axes = " × ".join(_axis(name) for name in result["coverage"]["names"])
         rows.append(("visited bins", f"{result['coverage']['bins']:,} of {axes}"))
     if result.get("task_coverage") is not None:
         rows.append(("task coverage", f"{result['task_coverage']:.0%}"))
     return rows
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _of_last(episodes: int) -> str:

@@ -98,7 +98,7 @@ def test_a_run_of_cloning_alone_has_no_numbers_of_exploration():
     done = {"steps": 0, "seconds": 3, "episodes": 0, "evaluation_return": 5.0, "evaluation_returns": [5.0]}
     assert _rows(nothing | done) == [
         ("training", "cloning alone, no steps, 3 s"),
-        ("evaluation return", "5 (1 deterministic episodes)"),
+        ("evaluation return", "5 (1 deterministic episode)"),
     ]
     assert "first reward" in dict(_rows(nothing | done | {"steps": 1}))
 
