@@ -293,6 +293,16 @@ class TestInABrowser:
         assert light.mean() > 180 and dark.mean() < 80
         assert min(light.std(), dark.std()) > 10  # neither is blank
 
+    @pytest.mark.parametrize(("width", "columns"), [(1500, 2), (520, 1)])
+    def test_figures_stand_side_by_side_where_there_is_room(self, sixty: Path, tmp_path: Path, width: int, columns: int) -> None:
+        asked = "[...document.querySelectorAll('.figures figure')].slice(0, 2).map(one => Math.round(one.getBoundingClientRect().left))"
+        measured = tmp_path / "measured.html"
+        source = re.sub(r"<meta http-equiv[^>]*>", "", sixty.read_text())  # which forbids scripts
+        measured.write_text(f"{source}<script>document.title = JSON.stringify({asked})</script>")
+        document = self.browse(tmp_path, measured, "--dump-dom", f"--window-size={width},1000")
+        lefts = json.loads(re.findall(r"<title>(.*?)</title>", document)[0])
+        assert len(lefts) == 2 and len(set(lefts)) == columns
+
 
 def requests_of_pages(log: Path) -> set[str]:
     """Addresses that were asked for by a page; what the browser wants for itself has no origin."""
