@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 import sys
 import time
@@ -207,3 +208,19 @@ def test_the_files_of_the_manual_are_taken() -> None:
     assert asked(toml).learner_kwargs["learning_rate"] == "lin_3e-4"
     found = asked(zoo, name="ppo.yml")
     assert (found.steps, found.learner_kwargs["ortho_init"], found.learner_kwargs["net_arch"]) == (100_000, False, (64, 64))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ExploreConfig(env="CartPole-v1", learner="dqn", reward="none", coverage=("0", "1"), noise_std=None, history=2),
+        ImitateConfig(demos=Path("mine.npz"), learner="sac", expert_fraction=0.25, episodes=3),
+        DreamConfig(learner="sac", reward="rnd", eta=0.5, stop_quantile=0.9),
+    ],
+    ids=lambda given: given.command,
+)
+def test_every_field_of_a_configuration_comes_back(given: Any) -> None:
+    Path("config.json").write_text(json.dumps(given.to_dict() | {"about": {}}))
+    found = parse_run(type(given), ["--config", "config.json"])
+    names = [name for name in given.fields() if not name.endswith("_kwargs") and name != "out"]
+    assert {name: getattr(found, name) for name in names} == {name: getattr(given, name) for name in names}
