@@ -32,7 +32,7 @@ import genrl
 from genrl.cli import main as command
 from genrl.data import Images
 from genrl.encoders import EncodedVecEnv, ImageEncoder, Preprocessing, StackedFrames, load_encoder
-from genrl.generation import GenerateConfig, generate
+from genrl.generation import GenerateConfig, generate, resume_generation
 from genrl.models import RandomNetwork
 from genrl.runs import ExploreConfig, explore
 
@@ -166,10 +166,11 @@ def eyes(folder: Path, arm: str, env_kwargs: dict[str, Any], task: str, seed: in
     out = folder / f"{arm}-{seed}"
     if not (out / "encoder.safetensors").is_file():
         print(f"fitting {out}", flush=True)
-        generate(
-            GenerateConfig(model=arm, data=f"frames:{task}", frames=frames, env_kwargs=env_kwargs, seed=seed, judge_images=0, out=out),
-            quiet=True,
-        )
+        if (out / "config.json").is_file():
+            resume_generation(out, quiet=True)
+        else:
+            about = {"data": f"frames:{task}", "frames": frames, "env_kwargs": env_kwargs}
+            generate(GenerateConfig(model=arm, seed=seed, judge_images=0, out=out, **about), quiet=True)
     return out
 
 

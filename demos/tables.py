@@ -102,6 +102,33 @@ def eyes(document: dict[str, Any]) -> Table:
     return Table(["", "on codes", "on images of 64 × 64 × 3", "ratio"], rows)
 
 
+def overhead(document: dict[str, Any]) -> Table:
+    rows = [[f"{row['side']:.0f} × {row['side']:.0f}", f"{row['n_envs']:.0f}", f"{row['overhead']:.0%}"] for row in document["overhead"]]
+    return Table(["pixels", "environments", "a step of EncodedVecEnv over its encoder's own forward"], rows)
+
+
+def sights(document: dict[str, Any]) -> Table:
+    """A row for each run: what its encoder saw before any learning, and what the policy got, in these colours and in others."""
+    rows = []
+    for run in document["runs"]:
+        sight, other = run["sight"], run["recoloured"]
+        probes = ["–"] * 3
+        if sight is not None:
+            angle, speed = min(sight["linear"][name] for name in ("cos_theta", "sin_theta")), "theta_dot"
+            probes = [f"{angle:.2f}", f"{sight['linear'][speed]:.2f}", f"{sight['products'][speed]:.2f}"]
+        returns = [f"{run['return']:,.0f}", "–" if other is None else f"{other:,.0f}"]
+        rows.append([run["arm"], str(run["seed"]), *probes, *returns])
+    header = ["encoder", "seed", "angle, linear probe", "speed, linear", "speed, with products of codes", "return", "in other colours"]
+    return Table(header, rows)
+
+
+def imitate_images(document: dict[str, Any]) -> Table:
+    rows = [[row["arm"], str(row["seed"]), f"{row['return']:,.0f}", f"{row['score']:.0%}"] for row in document["rows"]]
+    bars = [("the expert", document["expert"], 1.0), ("random actions", document["random_actions"], 0.0)]
+    rows += [[name, "–", f"{value:,.0f}", f"{score:.0%}"] for name, value, score in bars]
+    return Table(["cloned through", "seed", "return", "of the way from random actions to the expert"], rows)
+
+
 def studies(document: dict[str, Any]) -> Table:
     words = {
         "study_over_bare_2_workers": f"wall time of a study over its {document['cells']} bare runs, two workers",
@@ -209,6 +236,10 @@ MADE_BY: dict[str, Callable[[], Table]] = {
     "dreams": lambda: dreams("dream/inverted_pendulum", "dream/pendulum"),
     "dream_speed": of("dream/speed", dream_speed),
     "eyes": of("encoders/bench", eyes),
+    "overhead": of("encoders/bench", overhead),
+    "distractors": of("pixels_distractors", study, "training", "deterministic", "against"),
+    "sights": of("encoders/distractors", sights),
+    "imitate_images": of("encoders/imitate", imitate_images),
     "pixels": of("pixels_frozen", study, "training", "deterministic", "against"),
     **image_tables.TABLES,
 }

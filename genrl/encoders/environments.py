@@ -75,13 +75,14 @@ class EncodedVecEnv(VecEnvWrapper):
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """The history of codes, and the observations of the environments that it ends with."""
-        return {"rows": torch.from_numpy(self.codes.rows.copy()), "seen": _tensors(self._seen)}
+        """The history of codes, and the observations of the environments that it ends with; no such ones before the first reset."""
+        seen = {} if self._seen is None else {"seen": _tensors(self._seen)}
+        return {"rows": torch.from_numpy(self.codes.rows.copy()), **seen}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The inverse, for environments that stand where they stood."""
         self.codes.rows = state["rows"].numpy().copy()
-        self._seen = _arrays(state["seen"])
+        self._seen = _arrays(state["seen"]) if "seen" in state else None
 
 
 class EncodedEnv(gymnasium.Wrapper[np.ndarray, Any, Any, Any]):

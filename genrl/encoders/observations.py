@@ -211,8 +211,9 @@ class CodeStack:
 
     def episode(self, observations: Any, actions: Any) -> np.ndarray:
         """The rows of one whole episode, ``(time + 1, size)``, of its observations ``(time + 1, …)`` and actions ``(time, …)``."""
-        frames = torch.from_numpy(self.view.pixels(observations))
-        codes = np.concatenate([self._encoded(part.numpy()) for part in frames.split(250)])
+        frames = self.view.pixels(observations)
+        parts = [frames[i : i + 250].copy() for i in range(0, len(frames), 250)]  # torch warns of arrays that it could write to but may not
+        codes = np.concatenate([self._encoded(part) for part in parts])
         rows = np.zeros((len(codes), self.space.shape[0]), np.float32)
         history = self._codes // self._code
         before = np.arange(len(codes))[:, None] + np.arange(1 - history, 1)

@@ -123,11 +123,14 @@ def _products(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
     return tuple((part[:, -1, :, None] * part[:, -2, None, :]).flatten(1) for part in (first, second))
 
 
-def predicted_state(encoder: ImageEncoder, train: Images, test: Images, history: int) -> tuple[Tensor, Tensor]:
-    """The state of ``test`` and what the probe says of it, ``(row, state)`` each: for a picture."""
+def predicted_state(encoder: ImageEncoder, train: Images, test: Images, history: int, multiplied: bool = False) -> tuple[Tensor, Tensor]:
+    """The state of ``test`` and what the probe says of it, ``(row, state)`` each; ``multiplied`` as in ``Sight.products``."""
     assert train.walk is not None and test.walk is not None and train.walk.state is not None and test.walk.state is not None
     rows = [images.walk.stacks(history) for images in (train, test)]  # type: ignore[union-attr]
-    x = [_codes(encoder, images)[index].flatten(1) for images, index in zip((train, test), rows, strict=True)]
+    stacks = [_codes(encoder, images)[index] for images, index in zip((train, test), rows, strict=True)]
+    x = [part.flatten(1) for part in stacks]
+    if multiplied:
+        x = [torch.cat(parts, dim=1) for parts in zip(x, _products(*stacks), strict=True)]
     target, known = train.walk.state[rows[0][:, -1]].double(), test.walk.state[rows[1][:, -1]].double()
     return known, _ridge(x[0], target, x[1])
 

@@ -19,6 +19,8 @@ __all__ = ["encodes", "keep_encoder"]
 
 MOST = 8
 """Numbers of the state that are drawn, the worst first."""
+CURVED = 0.1
+"""R² by which the probe with products must be better to be drawn in place of the linear one."""
 
 
 def encodes(model: ImageModel) -> bool:
@@ -53,7 +55,8 @@ def _draw(run: GenerationDirectory, source: RunImages, encoder: ImageEncoder, si
     from genrl.runs.pictures import BLUE, INK, drawing
 
     assert source.data.test.walk is not None
-    true, said = predicted_state(encoder, source.data.train, source.data.test, sight.history)
+    true, linear = predicted_state(encoder, source.data.train, source.data.test, sight.history)
+    curved = predicted_state(encoder, source.data.train, source.data.test, sight.history, True)[1] if sight.history > 1 else linear
     names = list(sight.state)[:MOST]
     columns = min(4, len(names))
     rows = -(-len(names) // columns)
@@ -63,10 +66,12 @@ def _draw(run: GenerationDirectory, source: RunImages, encoder: ImageEncoder, si
         figure.suptitle(title, fontsize=11)
         for axes, name in zip(figure.subplots(rows, columns, squeeze=False).flat, names, strict=False):
             place = source.data.test.walk.state_names.index(name)
+            by_products = sight.products.get(name, 0.0) > sight.state[name] + CURVED
+            said, r2 = (curved, sight.products[name]) if by_products else (linear, sight.state[name])
             axes.plot(true[:, place], said[:, place], ".", color=BLUE, markersize=3, alpha=0.5)
             ends = [float(true[:, place].min()), float(true[:, place].max())]
             axes.plot(ends, ends, color=INK, linewidth=1, linestyle=":")
-            axes.set_title(f"{name}, R² {sight.state[name]:.2f}", fontsize=9)
+            axes.set_title(f"{name}, R² {r2:.2f}{', by products' if by_products else ''}", fontsize=9)
             axes.set_xlabel("true")
             axes.set_ylabel("probed")
         for axes in figure.axes[len(names) :]:

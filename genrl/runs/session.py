@@ -140,7 +140,7 @@ class Session:
     def _rewind(self, state: dict[str, Any]) -> bool:
         seen = state["learner"]["last"].get("_last_obs") if self.normalize is None else state["vecnormalize"].get("old_obs")
         if self.config.observes_codes:
-            seen = state["plugs"]["encoder"]["seen"]  # what the environments themselves gave
+            seen = state["plugs"]["encoder"].get("seen")  # what the environments themselves gave
         if state["episodes"] is None or seen is None:
             return False
         return rewind(self.env, state["episodes"], _numpy(seen))

@@ -116,9 +116,11 @@ def test_demonstrations_of_images_are_imitated_through_codes(eyes: Path, tmp_pat
     for t, action in enumerate(kept.episodes[0].actions[:20]):
         assert np.allclose(obs, rows[t], atol=1e-4)
         obs = env.step(action)[0]
-    result = imitate(cell, quiet=True)
-    assert result["status"] == "finished", result["error"]
-    assert resume(tmp_path / "run", steps=128, quiet=True)["status"] == "finished"
+    for steps in (64, 0):  # by a reward, and by cloning alone, which never steps the task
+        part = replace(cell, steps=steps, out=tmp_path / f"run-{steps}")
+        result = imitate(part, quiet=True)
+        assert result["status"] == "finished", result["error"]
+        assert resume(part.directory, steps=128, quiet=True)["status"] == "finished"
 
 
 class TestRefusals:
