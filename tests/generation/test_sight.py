@@ -105,7 +105,7 @@ class TestARun:
         assert main([*words, "--out", str(tmp_path / "eyes")]) == 0
         out = " ".join(capsys.readouterr().out.split())
         assert "what it sees" in out
-        assert f"genrl explore --env {TASK} --encoder {tmp_path / 'eyes'} --learner ppo --reward none" in out
+        assert f"genrl explore --env {TASK} --encoder {tmp_path / 'eyes'} --learner sac --steps 8000 --reward none" in out
         assert (tmp_path / "eyes" / "sight.png").is_file()
 
     def test_that_has_collapsed_says_so(self, tmp_path: Path) -> None:
