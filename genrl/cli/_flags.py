@@ -16,11 +16,11 @@ import docstring_parser
 import tyro
 
 from genrl.errors import RunError, did_you_mean
-from genrl.roles import ROLES
-from genrl.runs.config import RunConfig
+from genrl.roles import ROLES, is_own
+from genrl.runs.config import RunConfig, foreign
 from genrl.runs.options import Config, fits
 
-__all__ = ["env_words", "parse", "parse_run", "split_env"]
+__all__ = ["env_words", "parse", "parse_run", "split_env", "task_words"]
 
 Kind = TypeVar("Kind", bound=Config)
 
@@ -230,6 +230,17 @@ def env_words(env_kwargs: Mapping[str, Any]) -> list[str]:
         plain = isinstance(value, str) and _python(value) == value and not value.startswith("--")
         words += [f"--env.{name.replace('_', '-')}", value if plain else repr(value)]
     return words
+
+
+def task_words(env: str, env_kwargs: Mapping[str, Any]) -> list[str]:
+    """What a file of demonstrations may not decide, as it is typed: the module of a task, and keywords that could import or read something.
+
+    Example:
+        >>> task_words("mine:Walk-v0", {"speed": 2, "map_file": "a.txt"}), task_words("CartPole-v1", {})
+        (['--env', 'mine:Walk-v0', '--env.map-file', 'a.txt'], [])
+    """
+    own = {name: env_kwargs[name] for name, _ in foreign(env_kwargs) if name in env_kwargs}
+    return [*(("--env", env) if is_own(env) else ()), *env_words(own)]
 
 
 def _literal(name: str, values: list[str]) -> Any:

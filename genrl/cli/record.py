@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from genrl.cli._flags import env_words, parse
+from genrl.cli._flags import parse, task_words
 from genrl.cli._words import say
 from genrl.errors import RunError, command
-from genrl.roles import is_own
-from genrl.runs.config import RunConfig, foreign
 
 __all__ = ["main"]
 
@@ -49,11 +47,6 @@ def main(argv: list[str]) -> int:
     with StepLimit(flags.step_timeout):
         made = record(flags.run, flags.out, **settings)
     say(str(made))
-    say(f"imitate it: {command('imitate', '--demos', flags.out, *_named(read_config(RunDirectory.open(flags.run))))}")
+    config = read_config(RunDirectory.open(flags.run))
+    say(f"imitate it: {command('imitate', '--demos', flags.out, *task_words(config.env, config.env_kwargs))}")
     return 0
-
-
-def _named(config: RunConfig) -> list[str]:
-    """What demonstrations may not decide: the module of the task, and keywords that could import or read something."""
-    own = {name: config.env_kwargs[name] for name, _ in foreign(config.env_kwargs) if name in config.env_kwargs}
-    return [*(("--env", config.env) if is_own(config.env) else ()), *env_words(own)]

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from genrl.cli._flags import env_words, parse, split_env
+from genrl.cli._flags import env_words, parse, split_env, task_words
 from genrl.cli._words import say
 from genrl.errors import command
 
@@ -70,11 +70,15 @@ def main(argv: list[str]) -> int:
         write_together({flags.out: (json.dumps(content, indent=1) + "\n").encode()})
     if found is not None:
         found.save(str(flags.archive))
-        say(f"the archive found a reward; a policy from its episodes: {command('imitate', '--demos', flags.archive)}")
+        say(f"the archive found a reward; a policy from its episodes: {_imitate(flags, env_kwargs)}")
         return 0
     reached.pop("archive", None)
     say(_advice(command("explore", "--env", flags.env, *env_words(env_kwargs)), reached))
     return 0
+
+
+def _imitate(flags: Screen, env_kwargs: Mapping[str, Any]) -> str:
+    return command("imitate", "--demos", flags.archive, *task_words(flags.env, env_kwargs))
 
 
 def _show(env: str, reached: Mapping[str, Reach]) -> None:

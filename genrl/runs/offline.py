@@ -45,7 +45,7 @@ def recorded(config: DreamConfig, observation_space: spaces.Space[Any], action_s
     if not reward.any():
         raise RunError(
             f"{config.demos} has no rewards (all of its {rows.batch_size:,} are 0), and a dream has only those that it learned; "
-            f"imitate it instead: {command('imitate', '--demos', config.demos)}"
+            f"imitate it instead: {command('imitate', '--demos', config.demos, '--env', config.env)}"
         )
     if rows.batch_size < FEWEST:
         raise RunError(f"{config.demos} has {rows.batch_size} steps, but a dream needs at least {FEWEST}; record more episodes")

@@ -38,9 +38,9 @@ class Walk(gymnasium.Env):
     action_space = spaces.Box(-1, 1, (1,), np.float32)
     state_names = ("place",)
 
-    def __init__(self, speed=0.5, picture=False, names=("a b", "c"), map_file="", render_mode=None):
+    def __init__(self, speed=0.5, picture=False, names=("a b", "c"), map_file="", paid=False, render_mode=None):
         assert tuple(names) == ("a b", "c") and map_file in ("", "no 'map' here")
-        self.speed, self.picture, self.render_mode = speed, picture, render_mode
+        self.speed, self.picture, self.paid, self.render_mode = speed, picture, paid, render_mode
         self.observation_space = spaces.Box(0, 255, (16, 16, 3), np.uint8) if picture else spaces.Box(-99, 99, (1,), np.float32)
 
     def _seen(self):
@@ -54,7 +54,8 @@ class Walk(gymnasium.Env):
     def step(self, action):
         self.place = float(np.clip(self.place + self.speed * float(action[0]), -9, 9))
         self.steps += 1
-        return self._seen(), -abs(self.place), False, self.steps == 20, {"state": np.array([self.place], np.float32)}
+        reward = float(self.place > 1) if self.paid else -abs(self.place)
+        return self._seen(), reward, False, self.steps == 20, {"state": np.array([self.place], np.float32)}
 
     def render(self):
         picture = np.zeros((16, 16, 3), np.uint8)
@@ -265,6 +266,28 @@ def test_after_screening(capsys):
     assert json.loads(Path("explored/config.json").read_text())["env_kwargs"]["names"] == ["a b", "c"]
 
 
+def test_after_an_archive_has_found_a_reward(capsys):
+    found = ["--env.paid", "True", "--archive", "my places.npz", "--steps", "400", "--noises", "held-8"]
+    assert main(["screen", *WALK, *MAP, *found]) == 0
+    line = last(capsys, "a policy from its episodes")
+    assert typed(line, SMALL, "--n-envs 1 --clone 1 --critic-warmup 0 --out imitated") == 0
+
+
+def test_where_recorded_steps_are_missing_or_have_no_rewards(capsys):
+    dream = ["dream", *WALK, "--demos", "my steps.npz", "--steps", "64", "--out", "dreamed"]
+    assert main(dream) == 2
+    line = last(capsys, "make some with", "err")
+    assert walk("my run") == 0
+    assert typed(line.replace("RUN", "'my run'"), "--episodes 12 --imports printed_walk") == 0
+    with np.load("my steps.npz") as file:
+        kept = {name: file[name] for name in file.files}
+    np.savez("my steps.npz", **kept | {name: np.zeros_like(kept[name]) for name in kept if "reward" in name})
+    capsys.readouterr()
+    assert main(dream) == 2
+    line = last(capsys, "imitate it instead", "err")
+    assert typed(line, shlex.join(WALK[2:]), SMALL, "--n-envs 1 --clone 1 --critic-warmup 0 --out imitated") == 0
+
+
 def test_after_an_interrupted_study_and_from_its_page(capsys, monkeypatch):
     begin = ["study", "my study.toml", "--out", "my runs", "--workers", "1", "--executor", "here", "--imports", "printed_walk"]
 
@@ -349,7 +372,7 @@ PLACES = {
     "cli/pull.py": 1,
     "cli/push.py": 1,
     "cli/record.py": 1,
-    "cli/screen.py": 1,
+    "cli/screen.py": 2,
     "cli/study.py": 2,
     "cli/tune.py": 5,
     "encoders/encoder.py": 2,
@@ -359,6 +382,7 @@ PLACES = {
     "runs/directory.py": 1,
     "runs/imitation.py": 1,
     "runs/loading.py": 1,
+    "runs/offline.py": 2,
     "runs/play.py": 1,
     "runs/sharing.py": 2,
     "runs/sockets.py": 2,
