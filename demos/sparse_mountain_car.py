@@ -88,9 +88,10 @@ def picture(configs: dict[str, ExploreConfig], out: Path) -> None:
             axes.axvline(0.45, color=ORANGE, linestyle="--", linewidth=1.2)
             axes.set(title=METHODS[method].name, xlabel="position (goal: dashed)", ylabel="velocity")
             axes.set(xlim=(-1.2, 0.6), ylim=(-0.07, 0.07))
-        curve.set(title=f"a mountain car with a motor of {POWER}", xlabel="environment steps", ylabel="episodes that reach the goal")
+        curve.locator_params(axis="x", nbins=4)
+        curve.set(title=f"a motor of {POWER}", xlabel="environment steps", ylabel="episodes that reach the goal")
         curve.set_ylim(-0.04, 1.04)
-        curve.legend(loc="upper left", fontsize=7)
+        curve.legend(loc="center left", fontsize=7)
         save_figure(RunDirectory(out), "demo", figure)
 
 

@@ -75,6 +75,17 @@ def screened(document: dict[str, Any]) -> Table:
     return Table(["task, episodes with a reward", *noises, "furthest"], rows)
 
 
+def archived(document: dict[str, Any]) -> Table:
+    """A row for each task that was explored by an archive."""
+    rows = []
+    for task, found in document["tasks"].items():
+        first = f"{found['first_reward']:,}" if found["first_reward"] else "–"
+        far = f"{found['best_progress']:.1f} m" if found["best_progress"] is not None else "–"
+        episodes = f"{found['rewarded_episodes']:,} of {found['episodes']:,}"
+        rows.append([task, f"{found['steps']:,}", first, episodes, f"{found['best_return']:.0f}", far])
+    return Table(["task", "steps", "first reward at step", "episodes with a reward", "best return", "furthest"], rows)
+
+
 def dreams(*names: str) -> Table:
     """A row for each task and seed of a policy that learns in dreams."""
     rows = []
@@ -225,6 +236,8 @@ MADE_BY: dict[str, Callable[[], Table]] = {
     "imitate": lambda: imitate("imitate_minutes", "imitate_steps", "imitate_humanoid", "imitate_classic"),
     "imitate_unseen": lambda: imitate("imitate_unseen", "imitate_unseen_steps"),
     "race": of("bench_imitation", race),
+    "weak_mountain_car": of("weak_mountain_car", study, "first", "reaches", "training"),
+    "archive": of("archive", archived),
     "sparse_mountaincar": of("sparse_mountaincar", study, "first", "reaches", "training", "deterministic", "against"),
     "returns": lambda: milestones("half_cheetah", "half_cheetah_fine", "cartpole_swingup"),
     "sac": of("sac_mountain_car", study, "first", "training", "deterministic"),
