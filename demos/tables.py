@@ -57,6 +57,11 @@ def speed(document: dict[str, Any]) -> Table:
     return Table(RATIO, rows)
 
 
+def survival(document: dict[str, Any]) -> Table:
+    found = document["processor_time_over_a_run_that_saves_nothing"]
+    return Table(RATIO, [[f"processor time of a run with {name}", ratio(values)] for name, values in found.items()])
+
+
 def noise(document: dict[str, Any]) -> Table:
     share = f"share of the bonus spent on the noise, median of {document['seeds']} seeds [min, max]"
     rows = [[name, ratio(found, "z.0%"), f"{found['of_prediction_errors']:z.0%}"] for name, found in document["methods"].items()]
@@ -243,6 +248,7 @@ MADE_BY: dict[str, Callable[[], Table]] = {
     "sac": of("sac_mountain_car", study, "first", "training", "deterministic"),
     "speed": of("bench", speed),
     "studies": of("bench_studies", studies),
+    "survival": of("bench_runs", survival),
     "large_study": of("bench_large_study", large_study),
     "noise": of("noisy_tv", noise),
     "screen": of("screen", screened),

@@ -1,7 +1,8 @@
 """Runs that are killed at random moments and resumed, again and again, end as the run that nobody killed.
 
 `pytest tests/runs/test_kills.py -m slow` kills every learner, every reward, dreams, a run with an encoder and six image models 60 times in
-all; GENRL_KILLS asks for another number, and GENRL_KILLS_RESULT names a JSON file that is told what became of each.
+all; GENRL_KILLS asks for another number, and GENRL_KILLS_RESULT names a JSON file that is told what became of each. What was found is in
+demos/results/kills.json.
 """
 
 from __future__ import annotations

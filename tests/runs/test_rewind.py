@@ -76,6 +76,10 @@ CASES: dict[str, dict[str, Any]] = {
     "sac, pink noise": {"learner": "sac", "noise": "pink"},
     "td3": {"learner": "td3", "learner_kwargs": SMALL["sac"] | {"action_noise": 0.1}},
     "dqn": {"learner": "dqn", "env": "CartPole-v1", "learner_kwargs": SMALL["sac"] | {"train_freq": 4}},
+    "ppo, many kinds": {"env": "tests/Many-kinds-v0", "normalize_reward": True, "n_envs": 2},
+    "sac, many kinds": {"learner": "sac", "env": "tests/Many-kinds-v0", "normalize_reward": True, "reward": "rnd", "update_every": 50},
+    "ppo, a curriculum": {"env": "tests/Curriculum-v0", "normalize_reward": True, "n_envs": 2},
+    "tqc, evaluated": {"learner": "tqc", "learner_kwargs": SMALL["sac"] | {"use_sde": True}, "eval_every": 150, "normalize_obs": True},
 }
 
 
@@ -91,13 +95,73 @@ class Dictionaries(gymnasium.ObservationWrapper):
 gymnasium.register("tests/Dictionaries-v0", entry_point=Dictionaries)
 
 
+class ManyKinds(gymnasium.Env):
+    """Observes a large double, bytes and whole numbers; acts in a lopsided Box of doubles; ends at random."""
+
+    observation_space = gymnasium.spaces.Dict(
+        {
+            "place": gymnasium.spaces.Box(-np.inf, np.inf, (2,), np.float64),
+            "bytes": gymnasium.spaces.Box(0, 255, (3,), np.uint8),
+            "mode": gymnasium.spaces.Discrete(3),
+            "dials": gymnasium.spaces.MultiDiscrete([2, 3]),
+        }
+    )
+    action_space = gymnasium.spaces.Box(-2, 5, (2,), np.float64)
+
+    def _observe(self) -> dict[str, Any]:
+        noise = self.np_random.integers(0, 256, 3).astype(np.uint8)
+        dials = np.array([self.time % 2, self.time % 3])
+        return {"place": 1e6 + self.place, "bytes": noise, "mode": np.int64(self.time % 3), "dials": dials}
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        self.time, self.place = 0, self.np_random.normal(size=2)
+        return self._observe(), {}
+
+    def step(self, action: np.ndarray) -> Any:
+        self.time += 1
+        self.place = self.place + 0.1 * action + self.np_random.normal(size=2)
+        return self._observe(), -float(np.abs(self.place).sum()), bool(self.np_random.random() < 0.05), self.time == 40, {"a": 1.0}
+
+
+gymnasium.register("tests/Many-kinds-v0", entry_point=ManyKinds)
+
+
+class Curriculum(gymnasium.Wrapper):
+    """Pays more, and takes longer, with each episode; it offers what it counts, among other things."""
+
+    def __init__(self) -> None:
+        super().__init__(gymnasium.make("Pendulum-v1").unwrapped)
+        self.level = self.time = 0
+
+    def reset(self, **keywords: Any) -> Any:
+        self.level, self.time = self.level + 1, 0
+        return self.env.reset(**keywords)
+
+    def step(self, action: Any) -> Any:
+        obs, reward, *_ = self.env.step(action)
+        self.time += 1
+        return obs, reward * self.level, False, self.time >= 20 + self.level % 3, {"level": self.level}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"level": self.level, "deep": {"array": np.arange(self.level), "list": [1, 2.5, None, True, "word"]}}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        assert state["deep"]["array"].tolist() == list(range(state["level"]))
+        assert state["deep"]["list"] == [1, 2.5, None, True, "word"]
+        self.level = state["level"]
+
+
+gymnasium.register("tests/Curriculum-v0", entry_point=Curriculum)
+
+
 @pytest.mark.parametrize("case", list(CASES))
 def test_a_resumed_run_is_the_run_that_was_never_stopped(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     values = {"steps": 512} | CASES[case]
     cell = config(tmp_path / "whole", values.pop("learner", "ppo"), **values)
     cell = replace(cell, checkpoint_every=60.0)
     explore(cell, quiet=True)
-    off_policy = cell.learner in ("sac", "td3", "dqn")
+    off_policy = cell.learner in ("sac", "td3", "dqn", "tqc")
     stopped_and_resumed(replace(cell, out=tmp_path / "stopped"), 101 if off_policy else 2, monkeypatch)
     assert_same_directory(tmp_path / "whole", tmp_path / "stopped")
 
