@@ -165,7 +165,7 @@ def parse_json(text: str | bytes, where: str) -> Any:
         genrl.reading.FileError: config.json is nested more than 64 levels deep; restore it from a copy
     """
     try:
-        content = json.loads(text)
+        content = json.loads(text, object_pairs_hook=_no_key_twice)
     except ValueError as error:
         raise FileError(f"{where} is not valid JSON ({one_line(error)}); restore it from a copy") from error
     except RecursionError as error:
@@ -176,6 +176,15 @@ def parse_json(text: str | bytes, where: str) -> Any:
         if not level:
             return content
     raise FileError(f"{where} is nested more than {DEEPEST} levels deep; restore it from a copy")
+
+
+def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON; of two values of one key, nobody knows which is meant."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"it has {next(name for name in names if names.count(name) > 1)!r} twice")
+    return content
 
 
 def check_decoded(path: str | Path, decoded: int, stored: int) -> None:
@@ -256,7 +265,12 @@ class Arrays(Mapping[str, np.ndarray]):
 
     def __init__(self, path: Path, archive: zipfile.ZipFile) -> None:
         self.path, self._archive = path, archive
-        self._infos = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+        self._infos: dict[str, zipfile.ZipInfo] = {}
+        for info in archive.infolist():
+            name = info.filename.removesuffix(".npy")
+            if name in self._infos:  # which of them is meant, nobody knows
+                raise FileError(f"{path} has two arrays of the name {name}; save it anew with numpy.savez_compressed")
+            self._infos[name] = info
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._infos)

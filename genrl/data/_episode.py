@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from genrl.errors import printable
+
 __all__ = ["FIELDS", "DemonstrationError", "Episode", "checked", "is_discrete", "one_line", "read_only", "with_time_limit"]
 
 FIELDS = ("observations", "actions", "rewards", "terminations", "truncations")
@@ -13,6 +15,9 @@ FIELDS = ("observations", "actions", "rewards", "terminations", "truncations")
 
 class DemonstrationError(ValueError):
     """Demonstrations can't be used. The message is one sentence: the file, the episode and the field; what is wrong; what to do."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message).replace("\n", r"\n"))
 
 
 @dataclass(frozen=True, eq=False)

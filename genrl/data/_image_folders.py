@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+import unicodedata
 from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,6 +59,7 @@ def _whole(path: Path) -> Images:
     classes = _folders(path)
     if classes and (loose := _files(path)):
         raise ImageError(f"{path} has both folders and images, such as {loose[0].name}; put every image into the folder of its class")
+    _check_names(classes)
     files = [(file, label) for label, folder in enumerate(classes or [path]) for file in _class(folder, inner=bool(classes))]
     if not files:
         raise ImageError(f"{path} has no images; put {', '.join(sorted(_ENDINGS))} files into it, or into a folder for each class")
@@ -80,6 +82,16 @@ def _whole(path: Path) -> Images:
     return Images(torch.stack(pixels), torch.tensor([label for _, label in files]) if classes else None)
 
 
+def _check_names(classes: list[Path]) -> None:
+    """Refuse two classes whose names look alike, since Unicode has an é of one letter and one of two."""
+    seen: dict[str, Path] = {}
+    for folder in classes:
+        name = unicodedata.normalize("NFC", folder.name)
+        if name in seen:
+            raise ImageError(f"the classes {seen[name]!a} and {folder!a} have names that look alike; rename or join them")
+        seen[name] = folder
+
+
 def _class(folder: Path, inner: bool) -> list[Path]:
     """The images of one class; none is left out, and there is at least one."""
     if inner and (deeper := _folders(folder)):
@@ -94,7 +106,11 @@ def _class(folder: Path, inner: bool) -> list[Path]:
 
 
 def _visible(folder: Path) -> list[Path]:
-    return sorted(item for item in folder.iterdir() if not item.name.startswith(".") and item.name.lower() not in _LITTER)
+    items = sorted(folder.iterdir())
+    for item in items:  # macOS puts a ._a.png beside an a.png, which is no picture
+        if item.name.startswith(".") and not item.name.startswith("._") and item.suffix.lower() in _ENDINGS:
+            raise ImageError(f"{item} is hidden, and would be left out; give it a name without the dot, or move it elsewhere")
+    return [item for item in items if not item.name.startswith(".") and item.name.lower() not in _LITTER]
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -62,7 +62,7 @@ def images_at(source: str | Path, root: str | Path | None = None) -> Images:
     if str(source) in NAMED:
         return _named(str(source), root).test
     path = Path(source)
-    if path.suffix != ".npz" and path.is_file():
+    if path.suffix.lower() != ".npz" and path.is_file():
         return Images(read_picture(path)[None])
     found = _found(path)
     return found[1] if isinstance(found, tuple) else found
@@ -72,7 +72,7 @@ def _found(path: Path) -> Images | tuple[Images, Images]:
     """All images of an npz or a folder, or those of its two parts."""
     if path.is_dir():
         return read_folder(path)
-    if path.suffix == ".npz" and path.exists():
+    if path.suffix.lower() == ".npz" and path.exists():
         return _npz(path)
     known = f"give {', '.join(NAMED)}, an .npz, or a folder of images"
     raise ImageError(f"{path} is no .npz; {known}" if path.is_file() else f"there are no images at {path}; {known}")

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from genrl.data.walks import Walk
+from genrl.errors import printable
 
 __all__ = ["ImageData", "ImageError", "Images", "size"]
 
@@ -24,6 +25,9 @@ LUMA = (0.299, 0.587, 0.114)
 
 class ImageError(ValueError):
     """Images that can't be used. The message is one sentence: which file, what is wrong, what to do."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message).replace("\n", r"\n"))
 
 
 @dataclass(frozen=True, eq=False)

@@ -136,6 +136,8 @@ def _as_asked(run: GenerationDirectory, epochs: int | None, data: str | Path | N
         if epochs < done:
             raise RunError(f"--epochs is {epochs}, but {run.path} has {done} already; give more, or leave it out")
         config = replace(config, epochs=epochs)
+    if config.epochs is None:
+        raise RunError(f"{run.config} has no epochs, which `genrl generate` writes down; restore it from a copy, or give --epochs")
     if data is not None:
         if str(data).startswith(FRAMES):
             raise RunError(f"--data is {data}, but says where an npz or a folder of images is now; a run keeps its frames itself")

@@ -55,7 +55,9 @@ def _read(path: Path, kind: type[RunConfig], typed: Mapping[str, str]) -> dict[s
     if path.suffix == ".toml":
         try:
             values = {name.replace("-", "_"): value for name, value in tomllib.loads(read_text(path, MOST)).items()}
-        except (tomllib.TOMLDecodeError, RecursionError) as error:
+        except RunError:
+            raise
+        except (ValueError, RecursionError) as error:  # no TOML, nested too deep, or a number of thousands of digits
             raise RunError(f"it is not TOML ({one_line(error)})") from error
     elif path.suffix == ".json":
         values = read_json(path)

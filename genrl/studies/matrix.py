@@ -156,7 +156,7 @@ class Study:
         """
         try:
             content = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
+        except ValueError as error:  # no TOML, or a number of thousands of digits
             raise RunError(f"{source} is not TOML ({one_line(error)})") from error
         except RecursionError as error:
             raise RunError(f"{source} is nested too deep for a study") from error

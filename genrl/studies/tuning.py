@@ -112,7 +112,7 @@ class Tuning:
         """
         try:
             content = tomllib.loads(text)
-        except (tomllib.TOMLDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:  # no TOML, nested too deep, or a number of thousands of digits
             raise RunError(f"it is not TOML ({one_line(error)})") from error
         tables = {key: content.pop(key, {}) for key in ("tune", "run", "search")}
         if content or not all(isinstance(table, dict) for table in tables.values()):
