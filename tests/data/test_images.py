@@ -337,7 +337,7 @@ class TestFolder:
             (["0.png", "labels.csv"], "labels.csv is no image that can be read"),
             (["a/0.png", "a/old/1.png", "b/2.png"], "the class .*a has folders in it, such as old; put every image into"),
             (["a/0.png", "b/"], "the class .*b has no images; put some into it, or delete the folder"),
-            (["a/0.png", "b/.hidden.png"], "the class .*b has no images"),
+            (["a/0.png", "b/.hidden.png"], "b.\\.hidden.png is hidden, and would be left out"),
             (["train/a/0.png", "train/b/1.png", "test/a/2.png", "test/b/"], "the class .*test/b has no images"),
             (["train/a/0.png", "test/a/1.png", "val/a/2.png"], "has the folders test, train, val; give two parts, train and test"),
             (["train/0.png", "val/1.png"], "has the folders train, val; give two parts"),
@@ -356,9 +356,9 @@ class TestFolder:
             load_images(tmp_path)
 
     def test_what_a_system_leaves_in_a_folder_is_no_part_of_it(self, tmp_path):
-        for name in ("0.png", "1.png", ".DS_Store.png"):
+        for name in ("0.png", "1.png", "._0.png"):
             self.save(tmp_path / name, PIXELS[0])
-        for name in ("Thumbs.db", "desktop.ini", ".gitignore"):
+        for name in ("Thumbs.db", "desktop.ini", ".gitignore", ".DS_Store"):
             (tmp_path / name).write_text("hello")
         (tmp_path / ".ipynb_checkpoints").mkdir()
         data = load_images(tmp_path, held_out=0.5)
