@@ -48,5 +48,6 @@ def main(argv: list[str]) -> int:
         made = record(flags.run, flags.out, **settings)
     say(str(made))
     config = read_config(RunDirectory.open(flags.run))
-    say(f"imitate it: {command('imitate', '--demos', flags.out, *task_words(config.env, config.env_kwargs))}")
+    eyes = () if config.encoder is None else ("--encoder", flags.run)  # demonstrations are of images, and a run keeps its encoder
+    say(f"imitate it: {command('imitate', '--demos', flags.out, *eyes, *task_words(config.env, config.env_kwargs))}")
     return 0

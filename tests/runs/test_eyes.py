@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 import torch
 
+from genrl.cli import main
 from genrl.data import Demonstrations, Images
 from genrl.encoders import ImageEncoder, Preprocessing, load_encoder
 from genrl.errors import RunError
 from genrl.models import RandomNetwork
-from genrl.runs import ExploreConfig, ImitateConfig, RunDirectory, explore, imitate, record, resume, watch
+from genrl.runs import ExploreConfig, ImitateConfig, RunDirectory, explore, imitate, resume, watch
 from genrl.runs.session import build
 from tests.runs.same_directory import assert_same_directory
 from tests.runs.test_rewind import stopped_and_resumed
@@ -98,9 +99,10 @@ def test_frames_without_an_encoder_are_stacked_for_the_learners_own_networks(tmp
     assert not np.array_equal(following[..., 6:], first[..., 6:])
 
 
-def test_demonstrations_of_images_are_imitated_through_codes(eyes: Path, tmp_path: Path) -> None:
+def test_demonstrations_of_images_are_imitated_through_codes(eyes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     explore(config(tmp_path / "expert", env=TASK, encoder=eyes, steps=64), quiet=True)
-    record(tmp_path / "expert", tmp_path / "demos.hdf5", episodes=2)
+    assert main(["record", "--run", str(tmp_path / "expert"), "--out", str(tmp_path / "demos.hdf5"), "--episodes", "2"]) == 0
+    assert f"genrl imitate --demos {tmp_path / 'demos.hdf5'} --encoder {tmp_path / 'expert'}" in " ".join(capsys.readouterr().out.split())
     kept = Demonstrations.load(tmp_path / "demos.hdf5")
     assert kept.obs_shape == (32, 32, 3)  # of images, for any encoder
     assert kept.episodes[0].observations.dtype == np.uint8
