@@ -40,7 +40,8 @@ def main() -> None:
                 "dream": result.get("dream"),
             }
             if world == "ensemble":
-                found["quality"] = json.loads((out / "dream.json").read_text())["quality"]
+                compared = json.loads((out / "dream.json").read_text())
+                found |= {"quality": compared["quality"], "policies": compared["policies"]}
                 write_whole(RESULTS / "dream.png", (out / "dream.png").read_bytes())
             print(f"world {world}: return {result['evaluation_return']:.0f} after {args.steps:,} real steps", file=sys.stderr)
     write("dream/demo", found)

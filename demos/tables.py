@@ -99,8 +99,32 @@ def dreams(*names: str) -> Table:
         for seed, run in sorted(document["runs"].items()):
             reached = run["real_steps_to_target"]
             found = f"{reached:,} steps, {run['cpu_seconds_to_target']:,.0f} s" if reached else "not reached"
-            rows.append([task["env"], seed, f"{task['target']:,.0f}", found, f"{run['curve'][-1]['return']:,.0f}"])
-    return Table(["task", "seed", "target", "real steps and processor seconds to it", "last return"], rows)
+            covered = " / ".join(f"{share:.0%}" for share in run["quality"]["coverage"].values())
+            last = f"{run['curve'][-1]['return']:,.0f}"
+            rows.append([task["env"], seed, f"{task['target']:,.0f}", found, last, f"{run['fit_share']:.0%}", covered])
+    head = ["task", "seed", "target", "real steps and processor seconds to it", "last return", "fitting", "in the 50 / 90 % intervals"]
+    return Table(head, rows)
+
+
+def imagination(**worlds: str) -> Table:
+    """A row for each model in the batches of SAC, and each seed: returns at three numbers of real steps."""
+    rows, steps = [], (1000, 2000, 3000)
+    for words, name in worlds.items():
+        for seed, run in sorted((read(f"dream/pendulum_sac_{name}") or {"runs": {}})["runs"].items()):
+            at = {point["real_steps"]: f"{point['return']:,.0f}" for point in run["curve"]}
+            seconds = f"{run['curve'][-1]['cpu_seconds']:,.0f} s"
+            rows.append([words.replace("_", " "), seed, *(at.get(step, "–") for step in steps), seconds, f"{run['fit_share']:.0%}"])
+    return Table(["model", "seed", *(f"{step:,} real steps" for step in steps), "processor", "fitting"], rows)
+
+
+def ranking(document: dict[str, Any]) -> Table:
+    """A row for each policy between the trained one and chance."""
+    found = document["policies"]
+    rows = [
+        [name, f"{real:,.0f}", f"{dream:,.0f}"] for name, real, dream in zip(found["names"], found["real"], found["dream"], strict=True)
+    ]
+    rows.append(["rank correlation", f"{found['rank_correlation']:.2f}", f"gap of the first {found['gap']:.0%}"])
+    return Table(["policy", "return in reality", "return in the dream"], rows)
 
 
 def dream_speed(document: dict[str, Any]) -> Table:
@@ -253,6 +277,10 @@ MADE_BY: dict[str, Callable[[], Table]] = {
     "noise": of("noisy_tv", noise),
     "screen": of("screen", screened),
     "dreams": lambda: dreams("dream/inverted_pendulum", "dream/pendulum"),
+    "imagination": lambda: imagination(
+        none="alone", ensemble="imagination", shuffled_actions="shuffled", untrained_and_believed="untrained_believed"
+    ),
+    "ranking": of("dream/demo", ranking),
     "dream_speed": of("dream/speed", dream_speed),
     "eyes": of("encoders/bench", eyes),
     "overhead": of("encoders/bench", overhead),

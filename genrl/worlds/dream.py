@@ -105,6 +105,8 @@ class DreamVecEnv(VecEnv):
                 f"a dream of {brief(self.observation_space)} needs starts of shape (rows, {self.dynamics.obs_dim}) with at least one row, "
                 f"but was given {tuple(obs.shape)}; use observations of the same task"
             )
+        if not obs.isfinite().all():
+            raise ValueError("a dream was given starts that are NaN or infinite; leave those rows out")
         self._starts = obs.to(self._like)
         self._threshold, self._calibrated_on = 0.0, 0
         # An entry that never varied may move by rounding; a model that was not fitted has an infinite range, and no bounds.

@@ -234,6 +234,7 @@ class TestRefusals:
             ({"eta": float("nan")}, "eta to be finite"),
             ({"stop_quantile": 1.5}, "stop_quantile to be None or in"),
             ({"starts": torch.zeros(3, 5)}, "starts of shape"),
+            ({"starts": torch.full((3, 2), torch.nan)}, "starts that are NaN or infinite"),
             ({"starts": torch.zeros(0, 2)}, "at least one row"),
         ],
     )
