@@ -1,8 +1,8 @@
 """Dreams, measured: how fast they are, and how many real steps a policy needs that learns in them. Writes demos/results/dream/NAME.json.
 
     python demos/bench_dreams.py speed                                     # about two minutes
-    python demos/bench_dreams.py inverted_pendulum --seeds 0 1 2           # PPO inside dreams; about a minute of one core a seed
-    python demos/bench_dreams.py pendulum --seeds 0 1 2
+    python demos/bench_dreams.py inverted_pendulum --seeds 0 1             # PPO inside dreams; about a minute of one core a seed
+    python demos/bench_dreams.py pendulum --seeds 0 1
     python demos/bench_dreams.py pendulum_sac_alone pendulum_sac_imagination    # SAC, and SAC with Imagination: as many updates
 
 Seconds are those of the processor, of one torch thread, so that other work on the machine does not count. A seed that was measured

@@ -2,7 +2,7 @@
 
 The same PPO without a dream has learned nothing by then. At the end the policy acts from the same starts in the dream and in reality.
 
-    python demos/dream.py    # a minute or two; writes demos/results/dream/demo.json and demos/results/dream.png
+    python demos/dream.py    # about a minute of one core; writes demos/results/dream/demo.json and demos/results/dream.png
 """
 
 from __future__ import annotations

@@ -33,6 +33,8 @@ __all__ = ["Ensemble"]
 
 HELD_OUT_MOST = 2000
 PROBE_STEPS = 300
+LEAST_NINE_TENTHS = 0.6231
+"""Mean square of a standard normal variable within its central 90 %."""
 CHECK_EVERY = 50
 """Gradient steps between two looks for NaN."""
 
@@ -220,15 +222,20 @@ class Ensemble(Dynamics):
 
     @torch.no_grad()
     def _calibrate(self, rows: _Rows) -> None:
-        """Scale the noise to what the members' disagreement leaves of the squared error of their mean, by the held-out rows."""
+        """Scale the noise to what the members' disagreement leaves of the squared error of their mean, by the held-out rows.
+
+        Of each target, the tenth with the largest errors is left out: where a few rows were new, all others are not noise.
+        """
         self.noise_scale.fill_(1.0)
         if len(rows.held) < FEWEST_TO_CALIBRATE:
             return
         inputs, targets = rows.inputs[rows.held], rows.targets[rows.held]
         means, log_std, _ = self._split(self.network(inputs.expand(self.members, *inputs.shape)))
         mean = means.mean(0)
-        left = (mean - targets).square().mean(0) - (means - mean).square().mean((0, 1))
-        self.noise_scale.copy_((left.clamp_min(0) / log_std.exp().square().mean((0, 1))).sqrt())
+        error = (mean - targets).square()
+        kept = (error <= error.quantile(0.9, dim=0)).to(error)
+        error, apart, noise = ((each * kept).sum(0) for each in (error, (means - mean).square().mean(0), log_std.exp().square().mean(0)))
+        self.noise_scale.copy_(((error / LEAST_NINE_TENTHS - apart).clamp_min(0) / noise).sqrt())
 
     def _losses(self, inputs: Tensor, targets: Tensor, ends: Tensor, beta: float = 0.5) -> Tensor:
         r"""Negative log-likelihood per component, weighted by :math:`\sigma^{2\beta}`, plus that of the ends, ``(member,)``."""
