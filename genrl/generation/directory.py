@@ -27,6 +27,8 @@ class GenerationDirectory(RunDirectory):
         path: the directory; it may not exist yet.
     """
 
+    FIRST_FILES = ("config.json", "progress.csv", "frames.npz")
+
     def __init__(self, path: str | Path) -> None:
         super().__init__(path)
         self.model = self.path / "model.safetensors"

@@ -37,8 +37,6 @@ ROWS = 2_000_000
 """Lines of a CSV file, at most."""
 TORN = "\ufffd"
 """In place of zeros and of bytes that are no text."""
-WRITTEN = {".csv", ".json", ".npz", ".safetensors", ".zip"}
-"""Endings of the files that a run writes while it trains."""
 
 
 class RunDirectory:
@@ -49,6 +47,8 @@ class RunDirectory:
     """
 
     EPISODE_COLUMNS = ("step", "env", "return", "length", "seconds")
+    FIRST_FILES: tuple[str, ...] = ("config.json", "imitation.json", "progress.csv", "episodes.csv", "encoder.safetensors")
+    """What a run writes before its first checkpoint."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -120,10 +120,9 @@ class RunDirectory:
         self.progress.unlink(missing_ok=True)
 
     def discard(self) -> None:
-        """Remove all that a run has written, for one that was refused or killed at its birth."""
-        for path in self.path.iterdir():
-            if path.suffix in WRITTEN:
-                path.unlink()
+        """Remove what a run writes before its first checkpoint, for one that was refused or killed at its birth; other files stay."""
+        for name in self.FIRST_FILES:
+            (self.path / name).unlink(missing_ok=True)
         for folder in (self.tensorboard, self.path / "wandb"):
             shutil.rmtree(folder, ignore_errors=True)
 

@@ -96,7 +96,8 @@ def train(config: RunConfig, *, quiet: bool = False) -> dict[str, Any]:
                     run.write_json(run.config, session.config.to_dict() | {"about": _about() | session.eyes.keep(run)})
                     return _run(session, run, None, interrupt, quiet)
                 except (Exception, KeyboardInterrupt) as error:
-                    if isinstance(error, RunError) or not run.config.is_file():  # refused, or stopped before there was a run
+                    refused = isinstance(error, RunError) and not run.checkpoint.is_file()
+                    if refused or not run.config.is_file():  # or stopped before there was a run
                         run.discard()
                     raise
         finally:

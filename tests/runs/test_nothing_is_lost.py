@@ -435,6 +435,24 @@ def test_a_run_that_could_not_write_its_configuration_leaves_nothing(tmp_path: P
     assert not cell.directory.exists()
 
 
+def test_what_is_refused_after_the_training_costs_no_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise RunError("the evaluation is refused")
+
+    monkeypatch.setattr(training_module, "finish_result", refuse)
+    with pytest.raises(RunError, match="refused"):
+        explore(config(tmp_path / "run"), quiet=True)
+    assert load_state(tmp_path / "run" / "checkpoint.safetensors")["learner"]["counters"]["num_timesteps"] > 0
+    assert (tmp_path / "run" / "config.json").is_file()
+
+
+def test_what_others_have_put_beside_the_lock_of_a_killed_run_stays(tmp_path: Path) -> None:
+    for name in (LOCK, "episodes.csv", "my_notes.csv", "my_weights.safetensors"):
+        (tmp_path / name).write_text("")
+    RunDirectory(tmp_path).discard()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted((LOCK, "my_notes.csv", "my_weights.safetensors"))
+
+
 def test_only_left_over_files_are_swept(tmp_path: Path) -> None:
     kept = [".hidden", "checkpoint.safetensors", ".checkpoint.safetensors.bak", LOCK]
     for name in [*kept, ".checkpoint.safetensors.a1b2c3d4", ".result.json._x3k9abc"]:
