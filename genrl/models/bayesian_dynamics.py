@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from genrl.errors import at_least, positive, require
-from genrl.models.bayesian import BayesianNetwork, information_gain
+from genrl.models.bayesian import BayesianNetwork, expected_information_gain
 from genrl.models.dynamics import (
     Dynamics,
     EndFunction,
@@ -36,8 +36,7 @@ class BayesianDynamics(Dynamics):
     .. math:: \theta_m \sim q(\theta), \qquad p_m(s', r \mid s, a) = \mathcal{N}\big((s', r);\ f_{\theta_m}(\bar s, \bar a),\ \sigma^2\big)
 
     The draws are fixed in units of the posterior's standard deviations, so that a member moves with the posterior and is never another one.
-    Its uncertainty is the expected information gain: what VIME's bonus is on average over the outcomes that the members expect. An end is
-    regressed as a number, 1 where the episode terminated.
+    Its uncertainty is the expected information gain, as VIME's bonus. An end is regressed as a number, 1 where the episode terminated.
 
     Args:
         observation_space, action_space, reward, seed: see :class:`~genrl.models.dynamics.Dynamics`.
@@ -50,8 +49,7 @@ class BayesianDynamics(Dynamics):
         initial_std: standard deviation of every weight's posterior at the start.
         likelihood_std: least standard deviation of the likelihood, in standard deviations of a target.
         targets: ``"delta"``, the change of the observation, or ``"direct"``, the next observation.
-        n_draws: noise draws over which the information gain averages.
-        step_size: size of the natural-gradient step of the information gain (λ).
+        n_draws: noise draws over which the information gain averages, at least 2.
 
     Raises:
         ValueError: a space it can't take, or a keyword value that can't be.
@@ -67,7 +65,6 @@ class BayesianDynamics(Dynamics):
     """
 
     draws: Tensor
-    outcomes: Tensor
 
     def __init__(
         self,
@@ -83,7 +80,6 @@ class BayesianDynamics(Dynamics):
         likelihood_std: float = 0.01,
         targets: Literal["delta", "direct"] = "delta",
         n_draws: int = 10,
-        step_size: float = 0.01,
         reward: RewardFunction | Literal["learned"] = "learned",
         termination: EndFunction | Literal["learned", "none"] = "learned",
         seed: int = 0,
@@ -92,12 +88,12 @@ class BayesianDynamics(Dynamics):
         numbers = {"kl_weight": kl_weight, "prior_std": prior_std, "initial_std": initial_std, "likelihood_std": likelihood_std}
         require(
             BayesianDynamics,
-            *positive(members=members, hidden=hidden, learning_rate=learning_rate, n_draws=n_draws, step_size=step_size),
+            *positive(members=members, hidden=hidden, learning_rate=learning_rate),
             *at_least(0, **numbers),
+            *at_least(2, n_draws=n_draws),
             ("targets", targets, targets in ("delta", "direct"), "'delta' or 'direct'"),
         )
-        self.members, self.n_draws, self.step_size = members, n_draws, step_size
-        self.kl_weight, self.least_std = kl_weight, likelihood_std
+        self.members, self.kl_weight, self.least_std = members, kl_weight, likelihood_std
         self.learns_reward, self.learns_ends = not callable(reward), termination == "learned"
         outputs = self.obs_dim + self.learns_reward + self.learns_ends
         self.standardizer = Standardizer(self.obs_dim, self.action_dim, clip=10.0)
@@ -106,9 +102,7 @@ class BayesianDynamics(Dynamics):
             self.network = BayesianNetwork(self.obs_dim + self.action_dim, outputs, hidden, 1.0, prior_std, initial_std)
             draws = torch.randn(members, len(self.network.mean)) if members > 1 else torch.zeros(1, len(self.network.mean))
             noise = self.network.noise(n_draws, 1)
-            outcomes = torch.randn(members, 1, self.obs_dim)
         self.register_buffer("draws", draws)
-        self.register_buffer("outcomes", outcomes)
         for layer, part in enumerate(noise):
             self.register_buffer(f"noise_{layer}", part)
         self.register_buffer("ends_seen", torch.tensor(False))
@@ -122,29 +116,16 @@ class BayesianDynamics(Dynamics):
 
     @torch.no_grad()
     def uncertainty(self, obs: Float[Tensor, "batch obs"], action: Shaped[Tensor, "batch *act"]) -> Float[Tensor, "batch"]:
-        """Expected information gain about the weights, ``(batch,)``, nats: VIME's, averaged over the outcomes that the members expect.
+        """Expected information gain about the weights, ``(batch,)``, nats: VIME's bonus before it is normalised.
 
-        All rows share their noise, so that it depends on (s, a) alone.
+        All rows share their noise, so that it depends on (s, a) alone; rewards and ends tell nothing about the dynamics.
         """
         if self.members == 1:
             return torch.zeros_like(obs[:, 0])
-        inputs = self._inputs(obs, action)
-        outcomes = self._means(inputs)
-        outcomes[..., : self.obs_dim] += self.outcomes * self.network.likelihood_std[: self.obs_dim]
-        return torch.stack([self._gain(inputs, outcome) for outcome in outcomes]).mean(0)
-
-    @torch.no_grad()
-    def information_gain(self, transitions: Transitions) -> Float[Tensor, "batch"]:
-        """Information gain of transitions that happened, ``(batch,)``, nats: VIME's bonus before it is normalised."""
-        inputs = self._inputs(transitions.obs, transitions.action)
-        others = [torch.zeros_like(inputs[:, 0])] * (self.learns_reward + self.learns_ends)
-        return self._gain(inputs, self.target_scale.stats(self.target_scale.raw(transitions.obs, transitions.next_obs, *others)))
-
-    def _gain(self, inputs: Tensor, targets: Tensor) -> Tensor:
         only_obs = self.network.likelihood_std.clone()
-        only_obs[self.obs_dim :] = torch.inf  # rewards and ends tell nothing about the dynamics
-        noise = [self.get_buffer(f"noise_{layer}").expand(-1, len(inputs), -1) for layer in range(len(self.network.sizes) - 1)]
-        return information_gain(self.network.layers, inputs, targets, noise, only_obs, self.step_size)
+        only_obs[self.obs_dim :] = torch.inf
+        noise = [self.get_buffer(f"noise_{layer}").expand(-1, len(obs), -1) for layer in range(len(self.network.sizes) - 1)]
+        return expected_information_gain(self.network.layers, self._inputs(obs, action), noise, only_obs)
 
     def _means(self, inputs: Tensor) -> Tensor:
         """Every member's standardised outputs, ``(member, batch, output)``."""
