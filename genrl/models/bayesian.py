@@ -173,7 +173,7 @@ def expected_information_gain(layers: Sequence[Layer], inputs: Tensor, noise: Se
             activation = torch.addcmul(mean, variance.sqrt(), noise[index]).relu()
     if mean.dim() == 3:  # [sample, batch, out]
         variance = variance.mean(0) + mean.var(0)
-    return 0.5 * (variance / torch.as_tensor(likelihood_std).square()).log1p().sum(-1)
+    return 0.5 * (variance / likelihood_std**2).log1p().sum(-1)
 
 
 class BayesianNetwork(nn.Module):

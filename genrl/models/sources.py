@@ -83,7 +83,7 @@ class DatasetSource:
         if not len(dataset):
             raise ValueError(f"fit needs at least one image, but {type(dataset).__name__} is empty")
         self.dataset, self.collate, self.dtype = dataset, collate, dtype
-        self.batch(torch.tensor([0]))
+        self.batch(torch.zeros(1, dtype=torch.long, device="cpu"))
 
     def __len__(self) -> int:
         return len(self.dataset)

@@ -44,7 +44,7 @@ class DiffAIL(AdversarialReward):
 
     def _build(self) -> None:
         n, size = self.noise_levels, self.stats.mean.numel()
-        level = torch.arange(1.0, n + 1)
+        level = torch.arange(1.0, n + 1, device=self.stats.mean.device)
         # The variance preserving schedule for few levels, from 0.1 to 10 (Xiao et al., 2022, arXiv:2112.07804).
         alpha = torch.exp(-0.1 / n - 0.5 * (10 - 0.1) * (2 * level - 1) / n**2)
         self.kept = nn.Buffer(alpha.cumprod(0))

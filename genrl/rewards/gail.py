@@ -35,7 +35,7 @@ class GAIL(AdversarialReward):
         >>> no = np.zeros(3, bool)
         >>> demos = Demonstrations.from_episodes([Episode(np.zeros((4, 2)), np.zeros((3, 1)), np.zeros(3), no, np.arange(3) == 2)])
         >>> GAIL(demos, spaces.Box(-1, 1, (2,)), spaces.Box(-1, 1, (1,))).inputs(demos.transitions()).shape
-        torch.Size([3, 4])
+        torch.Size([3, 3])
     """
 
     def _build(self) -> None:

@@ -190,7 +190,7 @@ def card(repository: str, config: Mapping[str, Any], result: Mapping[str, Any], 
     Example:
         >>> text = card("me/swing", {"command": "explore", "env": "Pendulum-v1", "learner": "sac"}, {"evaluation_return": -150.0}, None)
         >>> [line for line in text.splitlines() if "return" in line]
-        ['  - {type: mean_reward, name: mean_reward, value: -150.0}', '| return of deterministic episodes, mean | -150 |']
+        ['| return of deterministic episodes, mean | -150 |']
     """
     command_, subject = str(config.get("command", "explore")), str(config.get("env") or config.get("data") or "")
     made = str(config.get("model") if command_ == "generate" else config.get("learner"))

@@ -43,7 +43,7 @@ CURIOUS: list[type[RewardModel]] = [VIME, RND, ICM, Disagreement, PredictionErro
 IMAGE = spaces.Box(0, 255, (16, 12, 3), np.uint8)
 SPACES: dict[str, spaces.Space[Any]] = {
     "matrix": spaces.Box(-np.inf, np.inf, (3, 1), np.float64),
-    "discrete": spaces.Discrete(64, start=2),
+    "discrete": spaces.Discrete(64),
     "multidiscrete": spaces.MultiDiscrete([16, 4]),
     "multibinary": spaces.MultiBinary(6),
     "dict": spaces.Dict(
@@ -63,7 +63,7 @@ def seen(kind: str, obs: np.ndarray) -> Any:
     bits = np.array([(time + 8 * index) >> i & 1 for i in range(6)], dtype=np.int8)
     return {
         "matrix": lambda: obs.reshape(3, 1).astype(np.float64),
-        "discrete": lambda: np.int64(2 + time + 8 * index),
+        "discrete": lambda: np.int64(time + 8 * index),
         "multidiscrete": lambda: np.array([time, index]),
         "multibinary": lambda: bits,
         "dict": lambda: {

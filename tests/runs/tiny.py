@@ -122,4 +122,4 @@ def assert_equal(a: Any, b: Any, name: str = "") -> None:
     elif isinstance(a, np.ndarray):
         assert np.array_equal(a, b), name
     else:
-        assert a == b, name
+        assert a == b or (a != a and b != b), name  # equal, or NaN both
