@@ -27,16 +27,15 @@ def cpu_seconds(*arguments: str) -> tuple[float, str]:
 
 @pytest.mark.parametrize("words", [[], *([command, "--help"] for command in COMMANDS)], ids=" ".join)
 def test_help_takes_no_longer_than_its_libraries(words):
-    """Gymnasium and tyro are the measure; torch would be several times as much."""
+    """Gymnasium and tyro are the measure, in the same moment of a machine whose pace changes; torch would be several times as much."""
     code = "import sys\nfrom genrl.cli import main\ntry: main(sys.argv[1:])\nexcept SystemExit: pass\n"
     code += "assert not {'torch', 'gymnasium'} & set(sys.modules)"
-    helps, libraries = [], []
-    for _ in range(3):
+    ratios = []
+    while len(ratios) < 5 and not (ratios and min(ratios) < 1.2):
         seconds, text = cpu_seconds(code, *words)
         assert "usage: genrl" in text
-        helps.append(seconds)
-        libraries.append(cpu_seconds("import gymnasium, tyro")[0])
-    assert min(helps) < 1.2 * min(libraries)
+        ratios.append(seconds / cpu_seconds("import gymnasium, tyro")[0])
+    assert min(ratios) < 1.2
 
 
 def test_help_of_a_learner_and_a_reward_lists_their_hyperparameters(capsys):
