@@ -114,7 +114,7 @@ def _timed(world: Ensemble) -> list[float]:
         clock.append(time.process_time() - start)
         return report
 
-    world.fit = timed  # type: ignore[method-assign]
+    world.fit = timed
     return clock
 
 
