@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import genrl.models
 from genrl.errors import RunError
 from genrl.roles import LEARNERS, MODELS, REWARDS, ROLES, attribute, classes
 
@@ -240,3 +241,8 @@ def test_a_new_socket_is_its_files_and_edits_of_two(copy):
     from genrl.files import load_state
 
     assert load_state(copy.folder / "run" / "checkpoint.safetensors")["plugs"]["guide"] == {"steps": 128, "pace": 3}
+
+
+def test_what_the_models_offer_is_listed_before_it_is_imported() -> None:
+    """As the tab key and the site's reference see them."""
+    assert {"VAE", "JEPA", "fit", "load_model"} <= set(dir(genrl.models))

@@ -28,3 +28,7 @@ __all__ = sorted(_MODULES)
 
 def __getattr__(name: str) -> Any:
     return public(__name__, _MODULES, name)
+
+
+def __dir__() -> list[str]:
+    return __all__
