@@ -1,13 +1,16 @@
 """One torch thread, since the nets are tiny and the tests may share the machine; shapes of tensors are checked."""
 
 import os
+import random
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import gymnasium.utils.seeding
 import jaxtyping
+import numpy as np
 import pytest
 import torch
 from beartype import BeartypeConf, beartype
@@ -52,6 +55,16 @@ def _refusals_are_the_functions_own(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(pytest.RaisesExc, "__enter__", unchecked)
     monkeypatch.setattr(pytest.RaisesExc, "__exit__", checked_again)
+
+
+@pytest.fixture(autouse=True)
+def _every_test_draws_the_same_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever ran before: generators of the process start anew, and a space or task that nobody seeds has the seed 0."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+    seeded = gymnasium.utils.seeding.np_random
+    monkeypatch.setattr(gymnasium.utils.seeding, "np_random", lambda seed=None: seeded(0 if seed is None else seed))
 
 
 @pytest.fixture(autouse=True)

@@ -93,6 +93,7 @@ class Painter:
         # Positions that MuJoCo's tasks do not observe: how far they went.
         hidden = int(getattr(self.task, "observation_structure", {}).get("skipped_qpos", 0))
         self._travelled = np.array(self.task.data.qpos[:hidden]) if self._simulated else np.zeros(0)
+        self._speed = np.array(self.task.data.qvel[:hidden]) if self._simulated else np.zeros(0)
         said, there = self._said(np.asarray(obs, dtype=np.float64)), self.state()
         if said.shape != there.shape or there.size == 0 or not np.allclose(said, there, atol=1e-4):
             raise RunError(f"{name} can't be drawn from its observations, which are not its whole state; film it without --dream")
@@ -116,7 +117,8 @@ class Painter:
             return
         hidden = len(self._travelled)
         position, velocity = np.split(said, [self.task.model.nq - hidden])
-        self._travelled = self._travelled + velocity[:hidden] * self.task.dt
+        self._travelled = self._travelled + (self._speed + velocity[:hidden]) / 2 * self.task.dt
+        self._speed = velocity[:hidden]
         self.task.set_state(np.concatenate([self._travelled, position]), velocity)
 
     def state(self) -> np.ndarray:
