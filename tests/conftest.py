@@ -61,7 +61,7 @@ def _refusals_are_the_functions_own(monkeypatch: pytest.MonkeyPatch) -> None:
 def _every_test_draws_the_same_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever ran before: generators of the process start anew, and a space or task that nobody seeds has the seed 0."""
     random.seed(0)
-    np.random.seed(0)
+    np.random.seed(0)  # noqa: NPY002 - what other libraries draw from
     torch.manual_seed(0)
     seeded = gymnasium.utils.seeding.np_random
     monkeypatch.setattr(gymnasium.utils.seeding, "np_random", lambda seed=None: seeded(0 if seed is None else seed))
