@@ -6,6 +6,7 @@ import json
 import os
 import re
 import stat
+import tomllib
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -36,6 +37,7 @@ __all__ = [
     "open_arrays",
     "open_regular",
     "parse_json",
+    "parse_toml",
     "read_bytes",
     "read_json",
     "read_text",
@@ -176,6 +178,23 @@ def parse_json(text: str | bytes, where: str) -> Any:
         if not level:
             return content
     raise FileError(f"{where} is nested more than {DEEPEST} levels deep; restore it from a copy")
+
+
+def parse_toml(text: str, where: str) -> dict[str, Any]:
+    """TOML; ``where`` names it in a refusal.
+
+    Raises:
+        FileError: it is no TOML.
+
+    Example:
+        >>> parse_toml("seeds = ", "mine.toml")
+        Traceback (most recent call last):
+        genrl.reading.FileError: mine.toml is not TOML (Invalid value (at end of document)); mend it
+    """
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # nested too deep, or a number of thousands of digits
+        raise FileError(f"{where} is not TOML ({one_line(error)}); mend it") from error
 
 
 def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from genrl.roles import ROLES, is_own
 from genrl.runs.config import RunConfig, foreign
 from genrl.runs.options import Config, fits
 
-__all__ = ["env_words", "parse", "parse_run", "split_env", "task_words"]
+__all__ = ["check_seed", "env_words", "parse", "parse_run", "split_env", "task_words"]
 
 Kind = TypeVar("Kind", bound=Config)
 
@@ -33,6 +33,12 @@ def parse(kind: Any, argv: list[str], prog: str, description: str | None = None)
     """
     with _one_sentence(kind, prog), _whole_paragraphs():
         return tyro.cli(kind, args=argv, prog=prog, description=description, registry=_REGISTRY)
+
+
+def check_seed(seed: int) -> None:
+    """Refuse a seed that torch would not take."""
+    if not 0 <= seed < 2**63:
+        raise RunError(f"--seed is {seed}, but must be at least 0 and below 2 to the 63")
 
 
 _REGISTRY = tyro.constructors.ConstructorRegistry()

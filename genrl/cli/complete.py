@@ -8,7 +8,7 @@ from typing import Literal
 
 import tyro
 
-from genrl.cli._flags import parse
+from genrl.cli._flags import check_seed, parse
 from genrl.cli._words import say
 from genrl.errors import RunError
 
@@ -44,8 +44,7 @@ def main(argv: list[str]) -> int:
     flags = parse(CompleteFlags, argv, "genrl complete")
     if not 1 <= flags.n <= 1000:
         raise RunError(f"--n is {flags.n}, but must be between 1 and 1,000")
-    if not 0 <= flags.seed < 2**63:
-        raise RunError(f"--seed is {flags.seed}, but must be at least 0 and below 2 to the 63")
+    check_seed(flags.seed)
     from genrl.data.image_files import images_at
     from genrl.data.images import ImageError
     from genrl.generation.uses import write_completions

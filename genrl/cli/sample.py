@@ -7,7 +7,7 @@ from pathlib import Path
 
 import tyro
 
-from genrl.cli._flags import parse
+from genrl.cli._flags import check_seed, parse
 from genrl.cli._words import say
 from genrl.errors import RunError
 
@@ -37,8 +37,7 @@ def main(argv: list[str]) -> int:
     flags = parse(SampleFlags, argv, "genrl sample")
     if not 1 <= flags.n <= 10_000:
         raise RunError(f"--n is {flags.n}, but must be between 1 and 10,000")
-    if not 0 <= flags.seed < 2**63:
-        raise RunError(f"--seed is {flags.seed}, but must be at least 0 and below 2 to the 63")
+    check_seed(flags.seed)
     if flags.label is not None and flags.labels is not None:
         raise RunError("--label and --labels were both given; leave one out")
     if flags.labels == ():

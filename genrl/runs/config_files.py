@@ -3,13 +3,12 @@ no torch, but for a YAML."""
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from genrl.errors import RunError, did_you_mean, one_line
-from genrl.reading import FileError, read_json, read_text
+from genrl.errors import RunError, did_you_mean
+from genrl.reading import FileError, parse_toml, read_json, read_text
 from genrl.roles import is_own
 from genrl.runs.config import RunConfig, foreign
 from genrl.runs.options import fits, in_words
@@ -53,12 +52,7 @@ def _read(path: Path, kind: type[RunConfig], typed: Mapping[str, str]) -> dict[s
 
         return read_zoo(read_text(path, MOST), path.stem, kind, typed)
     if path.suffix == ".toml":
-        try:
-            values = {name.replace("-", "_"): value for name, value in tomllib.loads(read_text(path, MOST)).items()}
-        except RunError:
-            raise
-        except (ValueError, RecursionError) as error:  # no TOML, nested too deep, or a number of thousands of digits
-            raise RunError(f"it is not TOML ({one_line(error)})") from error
+        values = {name.replace("-", "_"): value for name, value in parse_toml(read_text(path, MOST), f"--config {path}").items()}
     elif path.suffix == ".json":
         values = read_json(path)
         if "about" in values:  # a run wrote it, and has its own directory

@@ -8,15 +8,14 @@ import json
 import math
 import os
 import re
-import tomllib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from genrl.errors import RunError, did_you_mean, one_line
-from genrl.reading import DECODED, FileError, find_demonstrations, open_regular, read_text
+from genrl.errors import RunError, did_you_mean
+from genrl.reading import DECODED, FileError, find_demonstrations, open_regular, parse_toml, read_text
 from genrl.runs.config import DreamConfig, ExploreConfig, ImitateConfig, RunConfig
 
 __all__ = ["Cell", "Study", "StudySettings", "Task"]
@@ -154,12 +153,7 @@ class Study:
         Raises:
             RunError: no TOML, an unknown key, a value of the wrong type, no cells, or two methods that are the same runs.
         """
-        try:
-            content = tomllib.loads(text)
-        except ValueError as error:  # no TOML, or a number of thousands of digits
-            raise RunError(f"{source} is not TOML ({one_line(error)})") from error
-        except RecursionError as error:
-            raise RunError(f"{source} is nested too deep for a study") from error
+        content = parse_toml(text, source)
         try:
             return cls._build(content, text, name, directory, source)
         except RunError as error:

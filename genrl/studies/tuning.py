@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import tomllib
 import warnings
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -14,8 +13,8 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
-from genrl.errors import RunError, extra, one_line
-from genrl.reading import FileError, read_json, read_text
+from genrl.errors import RunError, extra
+from genrl.reading import FileError, parse_toml, read_json, read_text
 from genrl.studies.cells import CellOutcome
 from genrl.studies.directory import open_directory
 from genrl.studies.executors import Executor
@@ -110,10 +109,7 @@ class Tuning:
         Raises:
             RunError: no TOML, an unknown key, or a value that can't be.
         """
-        try:
-            content = tomllib.loads(text)
-        except (ValueError, RecursionError) as error:  # no TOML, nested too deep, or a number of thousands of digits
-            raise RunError(f"it is not TOML ({one_line(error)})") from error
+        content = parse_toml(text, "it")
         tables = {key: content.pop(key, {}) for key in ("tune", "run", "search")}
         if content or not all(isinstance(table, dict) for table in tables.values()):
             raise RunError(f"it has {', '.join(content) or 'values'} where the tables [tune], [run] and [search] are needed")

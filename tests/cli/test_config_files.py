@@ -127,7 +127,7 @@ REFUSED = {
         "env = 'Pendulum-v1'\nenv_kwargs.xml_file = '/etc/passwd'": "--env.xml_file, /etc/passwd, could import or read what is not in it",
         "out = '../elsewhere'": "its out, ../elsewhere, is not in this folder; if you trust it, type --out ../elsewhere",
         "encoder = '/tmp/eyes'": "its encoder, /tmp/eyes, is not in this folder",
-        "steps = ": "it is not TOML",
+        "steps = ": "mine.toml is not TOML",
     },
     "mine.cfg": {"": "its name ends neither in .json"},
     "mine.json": {"[]": "holds a JSON list where an object is needed", "{": "is not valid JSON"},
