@@ -62,7 +62,7 @@ class Sight:
             curved = [name for name, r2 in self.state.items() if r2 < BAD]
             how = f"; {', '.join(curved)} only in products of codes, as a speed around a circle is" if curved else ""
             return f"the codes of {self.history} frames tell the whole state; {name} is seen worst, R² {least:.2f}{how}"
-        gone = f"{', '.join(lost)} ({least:.2f} at worst)"
+        gone = f"{', '.join(lost)} ({f'R² {least:.2f}' if least > 0 else 'no better than their mean'} at worst)"
         if self.drawn is not None and self.drawn > GOOD:
             small = "" if self.moving is None else f", but {max(self.moving, 0):.0%} of what moves"
             return (
