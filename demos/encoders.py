@@ -24,7 +24,7 @@ import gymnasium
 import numpy as np
 import torch
 from gymnasium import spaces
-from measured import write
+from measured import read, write
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
@@ -151,13 +151,17 @@ def bench_memory() -> dict[str, float]:
     return rows | {"ratio": rows["one_image"] / rows["codes"]}
 
 
-def bench() -> None:
+def bench(only: str | None) -> None:
     torch.set_num_threads(1)
-    found: dict[str, Any] = {"overhead": bench_overhead(), "replay_bytes_a_row": bench_memory()}
-    found["steps_per_second"] = {
-        "SAC": bench_learner("SAC", {True: 400, False: 30}),
-        "PPO": bench_learner("PPO", {True: 1_024, False: 256}),
-    }
+    found = read(f"{RESULTS}/bench")
+    if only != "learners":
+        found["overhead"] = bench_overhead()
+    if only != "overhead":
+        found["replay_bytes_a_row"] = bench_memory()
+        found["steps_per_second"] = {
+            "SAC": bench_learner("SAC", {True: 400, False: 30}),
+            "PPO": bench_learner("PPO", {True: 1_024, False: 256}),
+        }
     write(f"{RESULTS}/bench", found)
 
 
@@ -228,10 +232,11 @@ if __name__ == "__main__":
     parser.add_argument("--steps", type=int, default=8_000)
     parser.add_argument("--arms", nargs="*", default=ARMS)
     parser.add_argument("--out", type=Path, default=Path("runs/pilot"))
+    parser.add_argument("--only", choices=("overhead", "learners"), help="bench one of the two, and keep what the file says of the other")
     given = parser.parse_args()
     assert genrl.__version__
     if given.what == "bench":
-        bench()
+        bench(given.only)
     elif given.what == "pilot":
         pilot(given.steps, tuple(given.arms), given.out)
     else:

@@ -47,7 +47,6 @@ class EncodedVecEnv(VecEnvWrapper):
             beneath = beneath.venv
         self.codes = CodeStack(encoder, venv.observation_space, venv.action_space, venv.num_envs, history, actions)
         super().__init__(venv, observation_space=self.codes.space)
-        self._sent: np.ndarray = np.zeros(0)
         self._seen: Any = None
 
     def reset(self) -> VecEnvObs:
@@ -56,23 +55,18 @@ class EncodedVecEnv(VecEnvWrapper):
         return self.codes.begin(self._seen)
 
     def step_async(self, actions: np.ndarray) -> None:
-        """Remember the actions, and pass them on."""
-        self._sent = actions
+        """The actions are passed on."""
+        self.codes.act(actions)
         self.venv.step_async(actions)
 
     def step_wait(self) -> VecEnvStepReturn:
         """Observations are codes, also the last ones of an episode."""
         self._seen, rewards, dones, infos = self.venv.step_wait()
-        if not dones.any():
-            return self.codes.on(self._sent, self._seen).copy(), rewards, dones, infos
-        last = {int(i): infos[i]["terminal_observation"] for i in np.flatnonzero(dones)}
-        rows, terminal = self.codes.step(self._sent, self._seen, last)
-        return (
-            rows,
-            rewards,
-            dones,
-            [info | {"terminal_observation": terminal[i]} if i in terminal else info for i, info in enumerate(infos)],
-        )
+        if not np.count_nonzero(dones):  # cheaper than any()
+            return self.codes.see(self._seen), rewards, dones, infos
+        rows, terminal = self.codes.see_ends(self._seen, {int(i): infos[i]["terminal_observation"] for i in np.flatnonzero(dones)})
+        infos = [info | {"terminal_observation": terminal[i]} if i in terminal else info for i, info in enumerate(infos)]
+        return rows, rewards, dones, infos
 
     def state_dict(self) -> dict[str, Any]:
         """The history of codes, and the observations of the environments that it ends with; no such ones before the first reset."""
@@ -108,8 +102,9 @@ class EncodedEnv(gymnasium.Wrapper[np.ndarray, Any, Any, Any]):
 
     def step(self, action: Any) -> tuple[np.ndarray, Any, bool, bool, dict[str, Any]]:
         """The observation after the action is codes."""
+        self.codes.act(np.asarray(action)[None])
         obs, reward, terminated, truncated, info = self.env.step(action)
-        return self.codes.on(np.asarray(action)[None], _batch_of(obs))[0].copy(), reward, terminated, truncated, info
+        return self.codes.see(_batch_of(obs))[0], reward, terminated, truncated, info
 
 
 def _batch_of(obs: Any) -> Any:

@@ -153,7 +153,8 @@ class CodeStack:
         self.others = _others(observation_space, self.view)
         self._code, self._codes = encoder.size, history * encoder.size
         self._action = spaces.flatdim(action_space) if actions else 0
-        self._middle, self._half = _scale(action_space)
+        # A copy for each environment, because numpy takes four times as long where it must repeat a row.
+        self._middle, self._half = (np.tile(part, (n, 1)) for part in _scale(action_space))
         self._actions = self._codes + (history - 1) * self._action
         self._newest, self._last_action = slice(self._codes - self._code, self._codes), slice(self._actions - self._action, self._actions)
         size = self._actions + sum(spaces.flatdim(space) for space in self.others.values())
@@ -172,31 +173,38 @@ class CodeStack:
         self._put_others(self.rows, obs)
         return self.rows.copy()
 
-    def on(self, actions: np.ndarray, obs: Any) -> np.ndarray:
-        """The rows after a step that ended no episode; they are kept, so copy them.
+    def act(self, actions: np.ndarray) -> None:
+        """Move the rows one step on, with ``actions`` as the newest; ``see`` or ``see_ends`` must follow.
+
+        It needs no frame, so it is done before the environments step: their processes work meanwhile, and caches are still warm, which the
+        forward of a network leaves cold.
 
         Args:
-            actions: ``(n, *action_shape)``, as the environments were given them.
-            obs: what the environments gave.
+            actions: ``(n, *action_shape)``, as the environments are given them.
         """
-        self.rows = rows = self._shifted(self._encoded(self.view.pixels(obs)), actions)
-        if self.others:
-            self._put_others(rows, obs)
-        return rows
+        self.rows = self.rows.take(self._older, axis=1)
+        if self._action:
+            self.rows[:, self._last_action] = (_flat(self.action_space, actions) - self._middle) / self._half
 
-    def step(self, actions: np.ndarray, obs: Any, last: Mapping[int, Any]) -> tuple[np.ndarray, dict[int, np.ndarray]]:
+    def see(self, obs: Any) -> np.ndarray:
+        """The rows ``(n, size)`` after a step that ended no episode, of what the environments gave."""
+        self.rows[:, self._newest] = self._encoded(self.view.pixels(obs))
+        if self.others:
+            self._put_others(self.rows, obs)
+        return self.rows.copy()
+
+    def see_ends(self, obs: Any, last: Mapping[int, Any]) -> tuple[np.ndarray, dict[int, np.ndarray]]:
         """The rows after a step that ended episodes, and for each of these that of its last observation.
 
         Args:
-            actions: ``(n, *action_shape)``, as the environments were given them.
             obs: what the environments gave: where an episode has ended, the first of the next one.
             last: for those, the last observation of the old episode.
         """
         ended, final = list(last), {i: _batch_of_one(item) for i, item in last.items()}
         codes = self._encoded(np.concatenate([self.view.pixels(obs), *(self.view.pixels(final[i]) for i in ended)]))
-        newest = codes[: self.n].copy()
-        newest[ended] = codes[self.n :]
-        rows = self._shifted(newest, actions)
+        rows = self.rows
+        rows[:, self._newest] = codes[: self.n]
+        rows[ended, self._newest] = codes[self.n :]
         if self.others:
             self._put_others(rows, obs)
         terminal: dict[int, np.ndarray] = {}
@@ -206,7 +214,6 @@ class CodeStack:
         first = rows[ended]
         self._fill(first, codes[ended])
         rows[ended] = first
-        self.rows = rows
         return rows.copy(), terminal
 
     def episode(self, observations: Any, actions: Any) -> np.ndarray:
@@ -232,14 +239,6 @@ class CodeStack:
                 codes = self.encoder(torch.from_numpy(pixels).to(self._device)).to("cpu", torch.float32)
         array: np.ndarray = codes.numpy()
         return array
-
-    def _shifted(self, newest: np.ndarray, actions: np.ndarray) -> np.ndarray:
-        """The rows one step on. Few calls: after a forward of a network every line of Python starts with cold caches."""
-        rows = self.rows.take(self._older, axis=1)
-        rows[:, self._newest] = newest
-        if self._action:
-            rows[:, self._last_action] = (_flat(self.action_space, actions) - self._middle) / self._half
-        return rows
 
     def _fill(self, rows: np.ndarray, codes: np.ndarray) -> None:
         """The first frame of an episode."""
