@@ -21,7 +21,8 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
 from torch.nn import functional as F
 
-from genrl.models.bayesian import BayesianNetwork, Layer, information_gain
+from genrl.models.bayesian import BayesianNetwork
+from genrl.models.information_gain import Layer, information_gain
 from genrl.rewards import ICM, RND, VIME, Disagreement, RewardCallback, RewardModel
 
 ROLLOUT = {"n_envs": 8, "n_steps": 256}

@@ -27,6 +27,7 @@ from genrl.rewards import (
 )
 from genrl.sb3.replay import as_transitions
 from genrl.transitions import Floats
+from genrl.worlds import BayesianDynamics, DreamVecEnv, Ensemble
 from tests.rewards.test_adversarial import ACT, OBS, demonstrations
 
 GENRL = Path(__file__).parents[1] / "genrl"
@@ -54,14 +55,11 @@ MOVED = {"register_buffer", "Buffer", "Parameter", "ParameterList"}
 """What a module takes with it when it moves."""
 
 PENDING: dict[str, int] = {
-    "models/bayesian.py": 5,
-    "models/bayesian_dynamics.py": 3,
     "models/codebook.py": 1,
     "models/conditional_vae.py": 1,
     "models/corruptions.py": 5,
     "models/diffusion.py": 16,
     "models/energy.py": 10,
-    "models/ensemble.py": 3,
     "models/flows.py": 3,
     "models/gan.py": 7,
     "models/gan_networks.py": 2,
@@ -157,6 +155,37 @@ def test_a_reward_that_moves_scores_where_it_is(cls: Any, absorbing: bool) -> No
         expert, agent = reward._of_expert(32), reward.inputs(batch("meta", 32))
         assert reward.logits(torch.cat([expert, agent])).device.type == "meta"
         assert reward._penalty(expert[:32], agent).device.type == "meta"
+
+
+def world(kind: Any) -> Any:
+    return kind(OBS, ACT, members=3, hidden=(8,))
+
+
+@pytest.mark.parametrize("kind", [Ensemble, BayesianDynamics])
+def test_a_world_that_moves_predicts_where_it_is(kind: Any) -> None:
+    """On torch's device without memory, but for the two flags that are looked at, which it has not."""
+    moved = world(kind).to("meta")
+    moved.target_scale.delta, moved.ends_seen = torch.tensor(True), torch.tensor(True)
+    rows, draws = batch("meta"), torch.Generator().manual_seed(0)
+    asked = rows.obs, rows.action
+    given = [*moved.predict(*asked), *moved.predict_own(*asked), moved.uncertainty(*asked), *moved.interval(*asked)]
+    assert {each.device.type for each in [*given, *moved.step(*asked, draws)]} == {"meta"}
+
+
+@pytest.mark.parametrize("kind", [Ensemble, BayesianDynamics])
+def test_a_world_of_doubles_is_fitted_and_dreams_in_doubles(kind: Any) -> None:
+    model = world(kind).double()
+    rows = batch("cpu", 100)
+    model.fit(rows, rows.obs[:, 0], max_steps=4)
+    kinds = {value.dtype for value in model.state_dict().values() if torch.is_tensor(value) and value.dtype.is_floating_point}
+    assert kinds == {torch.float64}
+    dream = DreamVecEnv(model, rows, 4, 2, eta=-1.0, stop_quantile=0.9)
+    dream.reset()
+    dream.step(np.zeros((4, 2)))
+    assert dream.state_dict()["obs"].dtype == torch.float64
+    asked = rows.obs.double(), rows.action.double()
+    given = [*model.predict(*asked), model.uncertainty(*asked), *model.interval(*asked), *model.step(*asked, dream.generator)[:2]]
+    assert {each.dtype for each in given} == {torch.float64}
 
 
 def test_the_socket_brings_transitions_to_the_reward() -> None:

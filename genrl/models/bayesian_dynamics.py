@@ -12,17 +12,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from genrl.errors import at_least, positive, require
-from genrl.models.bayesian import BayesianNetwork, expected_information_gain
+from genrl.models.bayesian import BayesianNetwork
 from genrl.models.dynamics import (
     Dynamics,
     EndFunction,
     FitReport,
     Prediction,
     RewardFunction,
-    Standardizer,
-    TargetScale,
     skill,
 )
+from genrl.models.information_gain import expected_information_gain
+from genrl.models.regression import Standardizer, TargetScale
 from genrl.models.resampling import held_out
 from genrl.spaces import Space
 from genrl.transitions import Transitions
@@ -100,9 +100,9 @@ class BayesianDynamics(Dynamics):
         self.target_scale = TargetScale(self.obs_dim, outputs, targets == "delta")
         with self.own_randomness():
             self.network = BayesianNetwork(self.obs_dim + self.action_dim, outputs, hidden, 1.0, prior_std, initial_std)
-            draws = torch.randn(members, len(self.network.mean)) if members > 1 else torch.zeros(1, len(self.network.mean))
+            size = len(self.network.mean)
+            self.register_buffer("draws", torch.randn(members, size) if members > 1 else torch.zeros(1, size))
             noise = self.network.noise(n_draws, 1)
-        self.register_buffer("draws", draws)
         for layer, part in enumerate(noise):
             self.register_buffer(f"noise_{layer}", part)
         self.register_buffer("ends_seen", torch.tensor(False))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Shaped
@@ -20,18 +20,16 @@ from genrl.models.dynamics import (
     FitReport,
     Prediction,
     RewardFunction,
-    Standardizer,
-    TargetScale,
     skill,
 )
 from genrl.models.nn import ensemble_mlp, gradient_step
-from genrl.models.resampling import bootstrap, held_out, row_hash, windows
+from genrl.models.regression import Standardizer, TargetScale
+from genrl.models.resampling import BootstrapRows, bootstrap, held_out, row_hash, windows
 from genrl.spaces import Space
 from genrl.transitions import Transitions
 
 __all__ = ["Ensemble"]
 
-HELD_OUT_MOST = 2000
 PROBE_STEPS = 300
 LEAST_NINE_TENTHS = 0.6231
 """Mean square of a standard normal variable within its central 90 %."""
@@ -160,7 +158,7 @@ class Ensemble(Dynamics):
         transitions, reward = self._taken(transitions, reward)
         held = held_out(transitions, share_held_out)
         inputs, targets = self._rows_anew(transitions, reward, ~held)
-        rows = _Rows(inputs, targets, transitions.terminated, held, bootstrap(row_hash(transitions), self.members), self.generator)
+        rows = BootstrapRows(inputs, targets, transitions.terminated, held, bootstrap(row_hash(transitions), self.members), self.generator)
         steps, spent = max_steps if self.fits == 0 else math.ceil(max_steps / 2), 0
         if self.targets == "auto" and self.fits == 0 and max_steps > 2 * PROBE_STEPS:
             rows, spent = self._choose_targets(rows, transitions, reward, held, batch_size)
@@ -172,7 +170,7 @@ class Ensemble(Dynamics):
         return FitReport(
             steps,
             loss,
-            rows.held_out_loss(self),
+            self._held_out_loss(rows),
             skill(self, tested, None if reward is None else reward[held]),
             int((~held).sum()),
             int(held.sum()),
@@ -180,8 +178,8 @@ class Ensemble(Dynamics):
         )
 
     def _choose_targets(
-        self, rows: _Rows, transitions: Transitions, reward: Tensor | None, held: Tensor, batch_size: int
-    ) -> tuple[_Rows, int]:
+        self, rows: BootstrapRows, transitions: Transitions, reward: Tensor | None, held: Tensor, batch_size: int
+    ) -> tuple[BootstrapRows, int]:
         """Try both kinds of target from the same start and keep the better one; its rows, and the steps that it took."""
         stretches = windows(transitions, 10, held)
         if len(stretches) == 0:
@@ -208,9 +206,9 @@ class Ensemble(Dynamics):
             error += float(wrong.nan_to_num(torch.inf))
         return error
 
-    def _descend(self, rows: _Rows, steps: int, batch_size: int) -> float:
+    def _descend(self, rows: BootstrapRows, steps: int, batch_size: int) -> float:
         """Gradient steps, at a rate that falls to 0 in their second half; the loss of the last one."""
-        losses = torch.zeros(self.members)
+        losses = self.noise_scale.new_zeros(self.members)
         for step, batch in enumerate(rows.batches(steps, batch_size), 1):
             for group in self.optimizer.param_groups:
                 group["lr"] = self.learning_rate * min(1.0, 2 * (1 - (step - 1) / steps))
@@ -221,7 +219,7 @@ class Ensemble(Dynamics):
         return float(losses.detach().mean())
 
     @torch.no_grad()
-    def _calibrate(self, rows: _Rows) -> None:
+    def _calibrate(self, rows: BootstrapRows) -> None:
         """Scale the noise to what the members' disagreement leaves of the squared error of their mean, by the held-out rows.
 
         Of each target, the tenth with the largest errors is left out: where a few rows were new, all others are not noise.
@@ -236,6 +234,15 @@ class Ensemble(Dynamics):
         kept = (error <= error.quantile(0.9, dim=0)).to(error)
         error, apart, noise = ((each * kept).sum(0) for each in (error, (means - mean).square().mean(0), log_std.exp().square().mean(0)))
         self.noise_scale.copy_(((error / LEAST_NINE_TENTHS - apart).clamp_min(0) / noise).sqrt())
+
+    @torch.no_grad()
+    def _held_out_loss(self, rows: BootstrapRows) -> float:
+        """Mean over members, on rows that none of them is fitted to; NaN where there are none."""
+        if len(rows.held) == 0:
+            return math.nan
+        inputs, targets, ends = rows.inputs[rows.held], rows.targets[rows.held], rows.ends[rows.held]
+        expand = (self.members, *inputs.shape)
+        return float(self._losses(inputs.expand(expand), targets, ends.expand(self.members, -1), beta=0).mean())
 
     def _losses(self, inputs: Tensor, targets: Tensor, ends: Tensor, beta: float = 0.5) -> Tensor:
         r"""Negative log-likelihood per component, weighted by :math:`\sigma^{2\beta}`, plus that of the ends, ``(member,)``."""
@@ -278,41 +285,3 @@ class Ensemble(Dynamics):
 
     def extra_repr(self) -> str:
         return f"obs={self.obs_dim}, act={self.action_dim}, members={self.members}, targets={self.targets}"
-
-
-class _Rows:
-    """Standardised rows, as batches in which every member has rows of its own bootstrap."""
-
-    def __init__(self, inputs: Tensor, targets: Tensor, ends: Tensor, held: Tensor, counts: Tensor, generator: torch.Generator) -> None:
-        self.inputs, self.targets, self.ends, self.generator = inputs, targets, ends.to(inputs.dtype), generator
-        counts = counts * ~held
-        every = torch.arange(len(held), device=inputs.device)
-        bags = [torch.repeat_interleave(every, count) for count in counts]
-        self.sizes = torch.tensor([len(bag) for bag in bags])
-        self.bags = nn.utils.rnn.pad_sequence(bags, batch_first=True)  # (member, longest bag)
-        self.held = held.nonzero()[:, 0]
-        if len(self.held) > HELD_OUT_MOST:
-            self.held = self.held[torch.linspace(0, len(self.held) - 1, HELD_OUT_MOST).long()]
-
-    def like(self, inputs: Tensor, targets: Tensor) -> _Rows:
-        """The same rows and bootstraps in other units."""
-        other: _Rows = object.__new__(_Rows)
-        vars(other).update(vars(self) | {"inputs": inputs, "targets": targets})
-        return other
-
-    def batches(self, steps: int, batch_size: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Inputs, targets and ends, each ``(member, batch, …)``."""
-        for _ in range(steps):
-            draws = torch.rand(len(self.sizes), batch_size, generator=self.generator, dtype=torch.float64)
-            place = (draws * self.sizes[:, None]).long().to(self.bags.device)
-            rows = self.bags.gather(1, place)
-            yield self.inputs[rows], self.targets[rows], self.ends[rows]
-
-    @torch.no_grad()
-    def held_out_loss(self, model: Any) -> float:
-        """Mean over members, on rows that none of them is fitted to; NaN where there are none."""
-        if len(self.held) == 0:
-            return math.nan
-        inputs, targets, ends = self.inputs[self.held], self.targets[self.held], self.ends[self.held]
-        expand = (model.members, *inputs.shape)
-        return float(model._losses(inputs.expand(expand), targets, ends.expand(model.members, -1), beta=0).mean())

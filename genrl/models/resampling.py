@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from genrl.transitions import Transitions
 
-__all__ = ["bootstrap", "follows", "held_out", "row_hash", "windows"]
+__all__ = ["BootstrapRows", "bootstrap", "follows", "held_out", "row_hash", "windows"]
 
+HELD_OUT_MOST = 2000
+"""Held-out rows that are looked at, evenly spaced if there are more."""
 # CDF of a Poisson distribution of mean 1, which is what a bootstrap of many rows gives each row.
 _POISSON = (0.36788, 0.73576, 0.91970, 0.98101, 0.99634, 0.99941)
 _ODD = -7046029254386353131  # 2⁶⁴ / golden ratio, odd, as a signed integer
@@ -76,3 +81,39 @@ def windows(transitions: Transitions, length: int, among: Bool[Tensor, "batch"] 
     for step in range(1, length):
         whole &= joined[step : step + len(whole)]
     return whole.nonzero() + torch.arange(length, device=joined.device)
+
+
+class BootstrapRows:
+    """Standardised rows, as batches in which every member has rows of its own bootstrap.
+
+    Args:
+        inputs, targets: ``(row, input)`` and ``(row, output)``.
+        ends: whether an episode terminated, ``(row,)``.
+        held: rows that no member sees, ``(row,)``.
+        counts: how often each member has each row, ``(member, row)``.
+        generator: of the batches, on the CPU.
+    """
+
+    def __init__(self, inputs: Tensor, targets: Tensor, ends: Tensor, held: Tensor, counts: Tensor, generator: torch.Generator) -> None:
+        self.inputs, self.targets, self.ends, self.generator = inputs, targets, ends.to(inputs.dtype), generator
+        counts = counts * ~held
+        every = torch.arange(len(held), device=inputs.device)
+        bags = [torch.repeat_interleave(every, count) for count in counts]
+        self.sizes = torch.tensor([len(bag) for bag in bags], device=inputs.device)
+        self.bags = pad_sequence(bags, batch_first=True)  # (member, longest bag)
+        self.held = held.nonzero()[:, 0]
+        if len(self.held) > HELD_OUT_MOST:
+            self.held = self.held[torch.linspace(0, len(self.held) - 1, HELD_OUT_MOST).long()]
+
+    def like(self, inputs: Tensor, targets: Tensor) -> BootstrapRows:
+        """The same rows and bootstraps in other units."""
+        other: BootstrapRows = object.__new__(BootstrapRows)
+        vars(other).update(vars(self) | {"inputs": inputs, "targets": targets})
+        return other
+
+    def batches(self, steps: int, batch_size: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Inputs, targets and ends, each ``(member, batch, …)``."""
+        for _ in range(steps):
+            draws = torch.rand(len(self.sizes), batch_size, generator=self.generator, dtype=torch.float64).to(self.bags.device)
+            rows = self.bags.gather(1, (draws * self.sizes[:, None]).long())
+            yield self.inputs[rows], self.targets[rows], self.ends[rows]

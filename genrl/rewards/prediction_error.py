@@ -11,8 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from genrl.errors import positive, require
-from genrl.models.dynamics import Standardizer, regress
 from genrl.models.nn import minibatches, mlp
+from genrl.models.regression import Standardizer, regress
 from genrl.rewards.base import Memory, RewardModel
 from genrl.rewards.scale import BonusScale
 from genrl.transitions import Transitions

@@ -12,8 +12,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from genrl.errors import at_least, positive, require
-from genrl.models.bayesian import BayesianNetwork, expected_information_gain, information_gain
-from genrl.models.dynamics import Standardizer
+from genrl.models.bayesian import BayesianNetwork
+from genrl.models.information_gain import expected_information_gain, information_gain
+from genrl.models.regression import Standardizer
 from genrl.rewards.base import Memory, RewardModel
 from genrl.transitions import Transitions
 

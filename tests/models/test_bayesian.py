@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from genrl.models.bayesian import BayesianNetwork, Layer, expected_information_gain, information_gain
+from genrl.models.bayesian import BayesianNetwork
+from genrl.models.information_gain import Layer, expected_information_gain, information_gain
 
 
 def float64_network(sizes: tuple[int, ...] = (5, 7, 6, 3), seed: int = 0) -> BayesianNetwork:

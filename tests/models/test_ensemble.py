@@ -10,7 +10,7 @@ from gymnasium import spaces
 
 from genrl.models import ensemble
 from genrl.models.dynamics import skill
-from genrl.models.ensemble import Ensemble, _Rows
+from genrl.models.ensemble import BootstrapRows, Ensemble
 from genrl.transitions import Transitions
 from genrl.worlds import measure_quality
 from tests.worlds.analytic import BOX, OBS, LinearGaussian
@@ -105,7 +105,7 @@ class TestFit:
     def test_no_member_is_fitted_to_a_held_out_row(self):
         held, counts = torch.tensor([True, False, False, True]), torch.tensor([[1, 2, 0, 3], [0, 1, 1, 1]])
         inputs = torch.arange(4.0)[:, None]
-        rows = _Rows(inputs, inputs, held, held, counts, torch.Generator().manual_seed(0))
+        rows = BootstrapRows(inputs, inputs, held, held, counts, torch.Generator().manual_seed(0))
         ((drawn, _, _),) = rows.batches(1, 100)
         assert [set(member.flatten().tolist()) for member in drawn] == [{1.0}, {1.0, 2.0}]
 

@@ -8,7 +8,7 @@ import torch
 from gymnasium import spaces
 
 from genrl.files import load_state, save_state
-from genrl.models.bayesian import information_gain
+from genrl.models.information_gain import information_gain
 from genrl.rewards import VIME, TransitionPool, Transitions
 
 OBS = spaces.Box(-np.inf, np.inf, (3,))

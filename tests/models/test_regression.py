@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import torch
 
-from genrl.models.dynamics import Standardizer, regress
 from genrl.models.nn import ensemble_mlp
+from genrl.models.regression import Standardizer, regress
 
 
 class TestStandardizer:
