@@ -2,11 +2,11 @@
 
     python demos/bench_dreams.py speed                                     # about two minutes
     python demos/bench_dreams.py inverted_pendulum --seeds 0 1             # PPO inside dreams; about a minute of one core a seed
-    python demos/bench_dreams.py pendulum --seeds 0 1
+    python demos/bench_dreams.py half_cheetah half_cheetah_alone           # the same, and the same PPO without a dream
     python demos/bench_dreams.py pendulum_sac_alone pendulum_sac_imagination    # SAC, and SAC with Imagination: as many updates
 
-Seconds are those of the processor, of one torch thread, so that other work on the machine does not count. A seed that was measured
-before is kept.
+Names and settings are those of demos/dream_tasks.py. Seconds are those of the processor, of one torch thread, so that other work on the
+machine does not count. A seed that was measured before is kept.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import gymnasium
 import numpy as np
 import torch
+from dream_tasks import PPO_TASKS, SAC_TASKS
 from measured import read, write
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.callbacks import BaseCallback
@@ -34,37 +35,7 @@ from genrl.models.dynamics import FitReport
 from genrl.transitions import Transitions
 from genrl.worlds import DreamVecEnv, Ensemble, Imagination, Practice, Record, measure_quality
 
-EPISODES = 10
-ROWS = 256
-PPO_TASKS: dict[str, dict[str, Any]] = {
-    "inverted_pendulum": {
-        "env": "InvertedPendulum-v5",
-        "target": 1000.0,
-        "steps": 2500,
-        "practice": {"dreamed_steps": 200_000, "horizon": 40, "n_steps": 40, "fit": {"max_steps": 500}},
-        "ppo": {"gamma": 0.99, "policy_kwargs": {"log_std_init": -0.5}},
-        "normalize": None,
-    },
-    "pendulum": {
-        "env": "Pendulum-v1",
-        "target": -200.0,
-        "steps": 3000,
-        "practice": {"dreamed_steps": 150_000, "horizon": 60, "fit": {"max_steps": 500}},
-        "ppo": {"learning_rate": 1e-3, "gamma": 0.95},
-        "normalize": {"norm_obs": False, "norm_reward": True, "gamma": 0.95},
-    },
-}
-IMAGINED = {"share": 0.9, "every": 250, "start": 250, "branches": 5000, "fit": {"max_steps": 500}}
-SAC_TASKS: dict[str, dict[str, Any]] = {
-    f"pendulum_sac_{name}": {"env": "Pendulum-v1", "target": -200.0, "steps": 3000, "updates": 5, "world": name, "imagination": imagination}
-    for name, imagination in {
-        "alone": None,
-        "imagination": IMAGINED,
-        "shuffled": IMAGINED,
-        "untrained": IMAGINED,
-        "untrained_believed": IMAGINED | {"least_skill": None},
-    }.items()
-}
+EPISODES, ROWS = 10, 256
 
 
 class Untrained(Ensemble):
@@ -83,25 +54,22 @@ class Shuffled(Ensemble):
 
 
 def ppo_in_dreams(task: dict[str, Any], seed: int) -> dict[str, Any]:
-    """One run: the return after every practice, until the target is met twice or the real steps are spent."""
+    """One run: the return after every so many real steps, until the target is met twice or the real steps are spent."""
     env = make_vec_env(task["env"], 1, seed=seed)
     env = VecNormalize(env, **task["normalize"]) if task["normalize"] else env
-    learner = PPO("MlpPolicy", env, n_steps=500, batch_size=100, seed=seed, device="cpu", **task["ppo"])
-    world = Ensemble(learner.observation_space, learner.action_space, seed=seed)
+    learner = PPO("MlpPolicy", env, **{"n_steps": 500, "batch_size": 100, **task["ppo"]}, seed=seed, device="cpu")
+    if task["practice"] is None:
+        look = _Curve(task, 500)
+        learner.learn(task["steps"], callback=look)
+        return look.result()
+    world = Ensemble(learner.observation_space, learner.action_space, seed=seed, **task.get("world", {}))
     practice = Practice(world, seed=seed, **task["practice"])
-    look = _Curve(task["env"], 500, task["target"], practice)
-    clock = _timed(world)
+    look, clock = _Curve(task, 500, stops=True), _timed(world)
     learner.learn(task["steps"], callback=[practice, look])
     test = _episodes(learner, task["env"], 1000, seed)
     found = measure_quality(world, *test.transitions(), fitted=practice.record.transitions()[0])
     print(found.table(), flush=True)
-    return {
-        "curve": look.curve,
-        "quality": found.to_dict(),
-        "dream": dict(practice.dream.counters),
-        **_first(look.curve, task["target"]),
-        "fit_share": sum(clock) / look.seconds,
-    }
+    return {**look.result(clock), "quality": found.to_dict(), "dream": dict(practice.dream.counters)}
 
 
 def _timed(world: Ensemble) -> list[float]:
@@ -120,10 +88,10 @@ def _timed(world: Ensemble) -> list[float]:
 
 def _episodes(learner: PPO, env_id: str, steps: int, seed: int) -> Record:
     """Steps of the trained policy, with its noise, in a task that the model has not seen."""
-    env, record = gymnasium.make(env_id), Record()
+    env, record, normalize = gymnasium.make(env_id), Record(), learner.get_vec_normalize_env()
     obs, _ = env.reset(seed=10_000 + seed)
     for _ in range(steps):
-        action = learner.predict(obs)[0]  # clipped to the task's bounds already
+        action = learner.predict(normalize.normalize_obs(obs) if normalize else obs)[0]  # clipped to the task's bounds already
         next_obs, reward, terminated, truncated, _ = env.step(action)
         record.add(obs[None], action[None], next_obs[None], np.array([terminated]), np.array([reward]))
         obs = env.reset()[0] if terminated or truncated else next_obs
@@ -131,43 +99,37 @@ def _episodes(learner: PPO, env_id: str, steps: int, seed: int) -> Record:
 
 
 def sac_with_imagination(task: dict[str, Any], seed: int) -> dict[str, Any]:
-    """One run: the return every 250 real steps."""
-    learner = SAC(
-        "MlpPolicy",
-        task["env"],
-        learning_starts=250,
-        learning_rate=1e-3,
-        gradient_steps=task["updates"],
-        policy_kwargs={"net_arch": [64, 64]},
-        seed=seed,
-        device="cpu",
-    )
-    look, callbacks, clock = _Curve(task["env"], 250), [], [0.0]
+    """One run: the return every so many real steps."""
+    settings = {"learning_starts": 250, "learning_rate": 1e-3, "policy_kwargs": {"net_arch": [64, 64]}, **task.get("sac", {})}
+    env = make_vec_env(task["env"], 1, seed=seed)
+    learner = SAC("MlpPolicy", env, gradient_steps=task["updates"], **settings, seed=seed, device="cpu")
+    look, callbacks, clock = _Curve(task, 250), [], [0.0]
     if task["imagination"]:
         kind = {"shuffled": Shuffled, "untrained": Untrained, "untrained_believed": Untrained}.get(task["world"], Ensemble)
         world = kind(learner.observation_space, learner.action_space, seed=seed, **({"learning_rate": 1e-9} if kind is Untrained else {}))
         callbacks.append(Imagination(world, seed=seed, **task["imagination"]))
         clock = _timed(world)
     learner.learn(task["steps"], callback=[*callbacks, look])
-    return {"curve": look.curve, **_first(look.curve, task["target"]), "fit_share": sum(clock) / look.seconds}
+    return look.result(clock)
 
 
 class _Curve(BaseCallback):
-    """Evaluates every so many real steps, after the practice there; stops when the target was met twice running."""
+    """Evaluates every so many real steps, after the practice there; where it ``stops``, once the target was met twice running."""
 
-    def __init__(self, env: str, every: int, target: float = np.inf, practice: Practice | None = None) -> None:
+    def __init__(self, task: dict[str, Any], every: int, stops: bool = False) -> None:
         super().__init__()
-        self.env, self.every, self.target, self.practice = env, every, target, practice
+        self.env, self.every, self.target, self.stops = task["env"], task.get("look", every), task["target"], stops
         self.curve: list[dict[str, float]] = []
         self.start = time.process_time()
 
-    @property
-    def seconds(self) -> float:
-        """Processor seconds of the whole run, without the evaluations."""
-        return self.curve[-1]["cpu_seconds"]
+    def result(self, fits: list[float] | None = None) -> dict[str, Any]:
+        """The curve, what the target took, and the share of the processor's seconds that fits took; those of evaluations are left out."""
+        reached = next((point for point in self.curve if point["return"] >= self.target), None)
+        first = {f"{name}_to_target": None if reached is None else reached[name] for name in ("real_steps", "cpu_seconds")}
+        return {"curve": self.curve, **first, "fit_share": sum(fits or []) / self.curve[-1]["cpu_seconds"]}
 
     def _on_step(self) -> bool:
-        return sum(point["return"] >= self.target for point in self.curve[-2:]) < 2
+        return not self.stops or sum(point["return"] >= self.target for point in self.curve[-2:]) < 2
 
     def _on_rollout_start(self) -> None:
         done = self.num_timesteps - (self.curve[-1]["real_steps"] if self.curve else 0)
@@ -180,19 +142,14 @@ class _Curve(BaseCallback):
     def _evaluate(self) -> None:
         spent = time.process_time() - self.start
         began = time.process_time()
-        env = gymnasium.make(self.env)
-        env.reset(seed=30_000)  # and so the same starts for every policy
+        env, own = make_vec_env(self.env, EPISODES, seed=30_000), self.model.get_vec_normalize_env()  # the same starts for every policy
+        if own is not None and own.norm_obs:
+            env = VecNormalize(env, training=False, norm_reward=False, clip_obs=own.clip_obs)
+            env.obs_rms = own.obs_rms
         score, _ = evaluate_policy(self.model, env, EPISODES, warn=False)
-        assert isinstance(score, float)
-        self.curve.append({"real_steps": self.num_timesteps, "return": score, "cpu_seconds": spent})
+        self.curve.append({"real_steps": self.num_timesteps, "return": float(score), "cpu_seconds": spent})
         print(self.env, self.curve[-1], flush=True)
         self.start += time.process_time() - began
-
-
-def _first(curve: list[dict[str, float]], target: float) -> dict[str, float | None]:
-    """Real steps and processor seconds until the target was met for the first time."""
-    reached = next((point for point in curve if point["return"] >= target), None)
-    return {f"{name}_to_target": None if reached is None else reached[name] for name in ("real_steps", "cpu_seconds")}
 
 
 def speed(seconds: float = 4.0) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from demos import image_tables
+from demos import dream_tables, image_tables
 from demos.measured import read
 from genrl.studies.tables import Table, markdown, only, score_table
 
@@ -89,50 +89,6 @@ def archived(document: dict[str, Any]) -> Table:
         episodes = f"{found['rewarded_episodes']:,} of {found['episodes']:,}"
         rows.append([task, f"{found['steps']:,}", first, episodes, f"{found['best_return']:.0f}", far])
     return Table(["task", "steps", "first reward at step", "episodes with a reward", "best return", "furthest"], rows)
-
-
-def dreams(*names: str) -> Table:
-    """A row for each task and seed of a policy that learns in dreams."""
-    rows = []
-    for document in filter(None, map(read, names)):
-        task = document["task"]
-        for seed, run in sorted(document["runs"].items()):
-            reached = run["real_steps_to_target"]
-            found = f"{reached:,} steps, {run['cpu_seconds_to_target']:,.0f} s" if reached else "not reached"
-            covered = " / ".join(f"{share:.0%}" for share in run["quality"]["coverage"].values())
-            last = f"{run['curve'][-1]['return']:,.0f}"
-            rows.append([task["env"], seed, f"{task['target']:,.0f}", found, last, f"{run['fit_share']:.0%}", covered])
-    head = ["task", "seed", "target", "real steps and processor seconds to it", "last return", "fitting", "in the 50 / 90 % intervals"]
-    return Table(head, rows)
-
-
-def imagination(**worlds: str) -> Table:
-    """A row for each model in the batches of SAC, and each seed: returns at three numbers of real steps."""
-    rows, steps = [], (1000, 2000, 3000)
-    for words, name in worlds.items():
-        for seed, run in sorted((read(f"dream/pendulum_sac_{name}") or {"runs": {}})["runs"].items()):
-            at = {point["real_steps"]: f"{point['return']:,.0f}" for point in run["curve"]}
-            seconds = f"{run['curve'][-1]['cpu_seconds']:,.0f} s"
-            rows.append([words.replace("_", " "), seed, *(at.get(step, "–") for step in steps), seconds, f"{run['fit_share']:.0%}"])
-    return Table(["model", "seed", *(f"{step:,} real steps" for step in steps), "processor", "fitting"], rows)
-
-
-def ranking(document: dict[str, Any]) -> Table:
-    """A row for each policy between the trained one and chance."""
-    found = document["policies"]
-    rows = [
-        [name, f"{real:,.0f}", f"{dream:,.0f}"] for name, real, dream in zip(found["names"], found["real"], found["dream"], strict=True)
-    ]
-    rows.append(["rank correlation", f"{found['rank_correlation']:.2f}", f"gap of the first {found['gap']:.0%}"])
-    return Table(["policy", "return in reality", "return in the dream"], rows)
-
-
-def dream_speed(document: dict[str, Any]) -> Table:
-    rows = []
-    for task, found in document["tasks"].items():
-        speeds = [f"{found[key]:,.0f}" for key in ("real_steps_a_second", "dreamed_steps_a_second")]
-        rows.append([task, *speeds, f"{found['times_faster']:.1f}", f"{found['share_of_that_limit']:.0%}"])
-    return Table(["task", "real steps a second", "dreamed steps a second", "times faster", "of the matrix products alone"], rows)
 
 
 def eyes(document: dict[str, Any]) -> Table:
@@ -276,12 +232,6 @@ MADE_BY: dict[str, Callable[[], Table]] = {
     "large_study": of("bench_large_study", large_study),
     "noise": of("noisy_tv", noise),
     "screen": of("screen", screened),
-    "dreams": lambda: dreams("dream/inverted_pendulum", "dream/pendulum"),
-    "imagination": lambda: imagination(
-        none="alone", ensemble="imagination", shuffled_actions="shuffled", untrained_and_believed="untrained_believed"
-    ),
-    "ranking": of("dream/demo", ranking),
-    "dream_speed": of("dream/speed", dream_speed),
     "eyes": of("encoders/bench", eyes),
     "overhead": of("encoders/bench", overhead),
     "distractors": of("pixels_distractors", study, "training", "deterministic", "against"),
@@ -289,6 +239,7 @@ MADE_BY: dict[str, Callable[[], Table]] = {
     "imitate_images": of("encoders/imitate", imitate_images),
     "pixels": of("pixels_frozen", study, "training", "deterministic", "against"),
     **image_tables.TABLES,
+    **dream_tables.TABLES,
 }
 TABLES = {name: partial(lines, make) for name, make in MADE_BY.items()}
 

@@ -1,0 +1,125 @@
+"""The tables of dreams, from demos/results/dream."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+from typing import Any
+
+from demos.measured import RESULTS, read
+from genrl.studies.statistics import estimate
+from genrl.studies.tables import Table
+
+TASKS = ("inverted_pendulum", "pendulum", "cartpole_swingup", "half_cheetah", "hopper", "reacher")
+"""Of the names of runs, those that tell the task; others begin with one of them."""
+
+
+def runs_of(task: str) -> list[dict[str, Any]]:
+    """What was found of every learner of a task, the one that learns in dreams first."""
+    names = sorted(path.stem for path in (RESULTS / "dream").glob(f"{task}*.json"))
+    controls = ("shuffled", "untrained", "untrained_believed")
+    return [read(f"dream/{name}") for name in names if not name.endswith(controls)]
+
+
+def learner(task: dict[str, Any]) -> str:
+    """The learner of a run in words."""
+    if "updates" in task:
+        updates = f"SAC, {task['updates']} update{'s' if task['updates'] > 1 else ''} a step"
+        return f"{updates}, Imagination" if task["imagination"] else updates
+    return "PPO in dreams" if task["practice"] else "PPO alone"
+
+
+def middle(values: list[float], form: str = ",.0f") -> str:
+    """The median, and the smallest and largest."""
+    text, low, high = (f"{value:{form}}" for value in (statistics.median(values), min(values), max(values)))
+    return text if low == high else f"{text} [{low}, {high}]"
+
+
+def score(values: list[float], form: str = ",.0f") -> str:
+    """The interquartile mean with its interval."""
+    found = estimate([values])
+    text = f"{found.value:{form}}"
+    return text if found.low is None else f"{text} [{found.low:{form}}, {found.high:{form}}]"
+
+
+def dreams() -> Table:
+    """A row for each task and learner."""
+    rows = []
+    for document in (document for task in TASKS for document in runs_of(task)):
+        task, runs = document["task"], list(document["runs"].values())
+        met = [run for run in runs if run["real_steps_to_target"]]
+        to_it = [middle([run[f"{key}_to_target"] for run in met]) if met else "–" for key in ("real_steps", "cpu_seconds")]
+        last = [run["curve"][-1] for run in runs]
+        form = ",.1f" if abs(task["target"]) < 50 else ",.0f"
+        rows.append(
+            [
+                task["env"].removeprefix("genrl/"),
+                learner(task),
+                f"{len(met)} of {len(runs)} ≥ {task['target']:{form}}",
+                *to_it,
+                f"{score([point['return'] for point in last], form)} at {middle([point['real_steps'] for point in last])}",
+                middle([run["fit_share"] for run in runs], ".0%"),
+                _covered(runs),
+            ]
+        )
+    head = ["task", "learner", "seeds that met the target", "real steps to it", "processor seconds to it", "last return, at real steps"]
+    return Table([*head, "fitting", "in the 50 / 90 % intervals"], rows)
+
+
+def _covered(runs: list[dict[str, Any]]) -> str:
+    found = [run["quality"]["coverage"].values() for run in runs if "quality" in run]
+    return " / ".join(f"{statistics.median(shares):.0%}" for shares in zip(*found, strict=True)) if found else "–"
+
+
+def imagination(**worlds: str) -> Table:
+    """A row for each model in the batches of SAC: returns at three numbers of real steps."""
+    rows, steps = [], (1000, 2000, 3000)
+    for words, name in worlds.items():
+        runs = list((read(f"dream/pendulum_sac_{name}") or {"runs": {}})["runs"].values())
+        if not runs:
+            continue
+        curves = [{point["real_steps"]: point["return"] for point in run["curve"]} for run in runs]
+        first = sorted(run["real_steps_to_target"] or 10**9 for run in runs)
+        reached = ", ".join(f"{step:,}" if step < 10**9 else "–" for step in first)
+        seconds = f"{statistics.median(run['curve'][-1]['cpu_seconds'] for run in runs):,.0f} s"
+        fitting = f"{statistics.median(run['fit_share'] for run in runs):.0%}"
+        returns = [score([curve[step] for curve in curves]) for step in steps]
+        rows.append([words.replace("_", " "), str(len(runs)), *returns, reached, seconds, fitting])
+    return Table(["model", "seeds", *(f"{step:,} real steps" for step in steps), "first at -200", "processor", "fitting"], rows)
+
+
+def ranking(document: dict[str, Any]) -> Table:
+    """A row for each policy between the trained one and chance."""
+    found = document["policies"]
+    rows = [
+        [name, f"{real:,.0f}", f"{dream:,.0f}"] for name, real, dream in zip(found["names"], found["real"], found["dream"], strict=True)
+    ]
+    rows.append(["rank correlation", f"{found['rank_correlation']:.2f}", f"gap of the first {found['gap']:.0%}"])
+    return Table(["policy", "return in reality", "return in the dream"], rows)
+
+
+def dream_speed(document: dict[str, Any]) -> Table:
+    rows = []
+    for task, found in document["tasks"].items():
+        speeds = [f"{found[key]:,.0f}" for key in ("real_steps_a_second", "dreamed_steps_a_second")]
+        rows.append([task, *speeds, f"{found['times_faster']:.1f}", f"{found['share_of_that_limit']:.0%}"])
+    return Table(["task", "real steps a second", "dreamed steps a second", "times faster", "of the matrix products alone"], rows)
+
+
+def of(name: str, make: Callable[[dict[str, Any]], Table]) -> Callable[[], Table]:
+    """The table that ``make`` makes of demos/results/dream/NAME.json; it has no rows before that is measured."""
+    return lambda: make(document) if (document := read(f"dream/{name}")) else Table([], [])
+
+
+TABLES = {
+    "dreams": dreams,
+    "imagination": lambda: imagination(
+        none="alone",
+        ensemble="imagination",
+        shuffled_actions="shuffled",
+        untrained="untrained",
+        untrained_and_believed="untrained_believed",
+    ),
+    "ranking": of("demo", ranking),
+    "dream_speed": of("speed", dream_speed),
+}

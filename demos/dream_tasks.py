@@ -1,0 +1,98 @@
+"""Settings of the runs that demos/bench_dreams.py measures: for each name the task, its target and what differs from the defaults."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["PPO_TASKS", "SAC_TASKS"]
+
+ALONE = "_alone"
+"""Ending of the name of a run whose learner has no dream."""
+
+WIDE: dict[str, Any] = {"n_envs": 512, "batch_size": 2048}
+"""A wide dream, in which a gradient step has many rows, and so few steps are enough."""
+CAREFUL: dict[str, Any] = {"learning_rate": 1e-3, "n_epochs": 5, "target_kl": 0.03}
+"""Large steps, of which a rollout takes no more once the policy has moved far."""
+
+DREAMT: dict[str, dict[str, Any]] = {
+    "inverted_pendulum": {
+        "env": "InvertedPendulum-v5",
+        "target": 1000.0,
+        "steps": 2500,
+        "practice": {"dreamed_steps": 200_000, "horizon": 40, "n_steps": 40, "fit": {"max_steps": 500}},
+        "ppo": {"gamma": 0.99, "policy_kwargs": {"log_std_init": -0.5}},
+        "normalize": None,
+    },
+    "pendulum": {
+        "env": "Pendulum-v1",
+        "target": -200.0,
+        "steps": 3000,
+        "practice": {"dreamed_steps": 150_000, "horizon": 60, "fit": {"max_steps": 500}},
+        "ppo": {"learning_rate": 1e-3, "gamma": 0.95},
+        "normalize": {"norm_obs": False, "norm_reward": True, "gamma": 0.95},
+    },
+    "half_cheetah": {
+        "env": "HalfCheetah-v5",
+        "target": 3000.0,
+        "steps": 40_000,
+        "look": 2000,
+        "practice": {"dreamed_steps": 300_000, "every": 1000, "horizon": 50, "fit": {"max_steps": 600}, **WIDE},
+        "ppo": {**CAREFUL, "gamma": 0.98, "gae_lambda": 0.92, "n_steps": 1000, "batch_size": 500, "policy_kwargs": {"log_std_init": -1.0}},
+        "normalize": {"norm_obs": True, "norm_reward": True, "gamma": 0.98},
+    },
+    "cartpole_swingup": {
+        "env": "genrl/CartpoleSwingup-v0",
+        "target": 700.0,
+        "steps": 10_000,
+        "look": 500,
+        "practice": {"dreamed_steps": 200_000, "horizon": 100, "fit": {"max_steps": 500}, **WIDE},
+        "ppo": {**CAREFUL, "gamma": 0.99, "batch_size": 250},
+        "normalize": {"norm_obs": False, "norm_reward": True, "gamma": 0.99},
+    },
+    "hopper": {
+        "env": "Hopper-v5",
+        "target": 1000.0,
+        "steps": 40_000,
+        "look": 2000,
+        "practice": {"dreamed_steps": 300_000, "every": 1000, "horizon": 50, "fit": {"max_steps": 600}, **WIDE},
+        "ppo": {**CAREFUL, "gamma": 0.99, "n_steps": 1000, "batch_size": 500, "policy_kwargs": {"log_std_init": -1.0}},
+        "normalize": {"norm_obs": True, "norm_reward": True, "gamma": 0.99},
+    },
+    "reacher": {
+        "env": "Reacher-v5",
+        "target": -6.0,
+        "steps": 10_000,
+        "look": 1000,
+        "practice": {"dreamed_steps": 200_000, "horizon": 50, "fit": {"max_steps": 500}, **WIDE},
+        "ppo": {**CAREFUL, "gamma": 0.95, "batch_size": 250, "policy_kwargs": {"log_std_init": -1.0}},
+        "normalize": {"norm_obs": True, "norm_reward": True, "gamma": 0.95},
+    },
+}
+PPO_TASKS = {**DREAMT, **{f"{name}{ALONE}": task | {"practice": None, "look": task.get("look", 500)} for name, task in DREAMT.items()}}
+"""PPO, in dreams between its real rollouts; and the same learner alone."""
+
+IMAGINED: dict[str, Any] = {"share": 0.9, "every": 250, "start": 250, "branches": 5000, "fit": {"max_steps": 500}}
+PENDULUM: dict[str, Any] = {"env": "Pendulum-v1", "target": -200.0, "steps": 3000, "updates": 5}
+SAC_TASKS: dict[str, dict[str, Any]] = {
+    **{
+        f"pendulum_sac_{name}": PENDULUM | {"world": name, "imagination": imagination}
+        for name, imagination in {
+            "alone": None,
+            "imagination": IMAGINED,
+            "shuffled": IMAGINED,
+            "untrained": IMAGINED,
+            "untrained_believed": IMAGINED | {"least_skill": None},
+        }.items()
+    },
+    "cartpole_swingup_sac": {
+        "env": "genrl/CartpoleSwingup-v0",
+        "target": 700.0,
+        "steps": 10_000,
+        "updates": 2,
+        "look": 1000,
+        "imagination": None,
+    },
+    "reacher_sac": {"env": "Reacher-v5", "target": -6.0, "steps": 30_000, "updates": 1, "look": 2500, "imagination": None},
+    "hopper_sac": {"env": "Hopper-v5", "target": 1000.0, "steps": 40_000, "updates": 1, "look": 4000, "imagination": None},
+}
+"""SAC, with a model's imagination in its batches or without; ``updates`` is the number of its updates a step."""
