@@ -177,8 +177,8 @@ def imitate(*names: str) -> Table:
 
 
 def race(document: dict[str, Any]) -> Table:
-    ratios = document.get("wall_time_over_bare_PPO", {})
-    rows = [[f"wall time over PPO alone: {name}", ratio(found)] for name, found in ratios.items()]
+    ratios = document.get("time_over_the_learner_alone", {})
+    rows = [[f"processor time over the learner alone: {name}", ratio(found)] for name, found in ratios.items()]
     found = document.get("race", {})
     for name, curves in found.items():
         if isinstance(curves, list):

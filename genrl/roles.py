@@ -206,6 +206,8 @@ _ROLLOUTS: dict[str, dict[str, Any]] = {
     "dream": {"n_steps": 500, "batch_size": 100, "gamma": 0.97, "learning_rate": 1e-3},
     "offline dream": {"n_steps": 32, "batch_size": 1024, "gamma": 0.97, "learning_rate": 1e-3},
 }
+_PPO = _ROLLOUTS | {"imitate": _ROLLOUTS["imitate"] | {"learning_rate": "lin_6e-4"}}
+"""Steps that fall to zero: a discriminator keeps a policy moving, and the last one is what is kept."""
 _SHORT_ROLLOUTS = {"imitate": {"n_steps": 32, "net_arch": (128, 128)}}
 _DISCRETE: dict[str, Any] = {"actions": ("Discrete",), "off_policy": True}
 _CONTINUOUS: dict[str, Any] = {"actions": ("Box",), "off_policy": True}
@@ -219,7 +221,7 @@ LEARNERS = Role(
     "learner",
     "stable_baselines3.common.base_class:BaseAlgorithm",
     (
-        Part("ppo", "stable_baselines3:PPO", "proximal policy optimisation", actions=_ANY, defaults=_ROLLOUTS),
+        Part("ppo", "stable_baselines3:PPO", "proximal policy optimisation", actions=_ANY, defaults=_PPO),
         Part("trpo", "sb3_contrib:TRPO", "trust region policy optimisation", actions=_ANY, defaults=_ROLLOUTS),
         Part("a2c", "stable_baselines3:A2C", "synchronous advantage actor-critic", actions=_ANY, defaults=_SHORT_ROLLOUTS),
         Part("recurrentppo", "sb3_contrib:RecurrentPPO", "PPO whose policy has a memory (LSTM)", actions=_ANY),
@@ -229,7 +231,7 @@ LEARNERS = Role(
             "PPO that never takes an invalid action",
             needs=("an action mask",),
             actions=("Discrete", "MultiDiscrete", "MultiBinary"),
-            defaults=_ROLLOUTS,
+            defaults=_PPO,
         ),
         Part("sac", "stable_baselines3:SAC", "soft actor-critic", **_CONTINUOUS),
         Part("td3", "stable_baselines3:TD3", "twin delayed deterministic policy gradient", **_CONTINUOUS),

@@ -18,8 +18,8 @@ __all__ = ["DreamConfig", "ExploreConfig", "ImitateConfig", "RunConfig", "foreig
 
 NOISE = re.compile(r"own|pink|held-[1-9]\d*")
 """Names of the exploration noise."""
-ON_POLICY = {"steps": 300_000, "n_envs": 16, "clone": 500, "critic_warmup": 0, "expert_fraction": 0.0}
-OFF_POLICY = {"steps": 50_000, "n_envs": 1, "clone": 0, "critic_warmup": 0, "expert_fraction": 0.5}
+ON_POLICY = {"steps": 300_000, "n_envs": 16, "clone": 500, "critic_warmup": 0, "expert_fraction": 0.0, "weight": 0.05}
+OFF_POLICY = {"steps": 50_000, "n_envs": 1, "clone": 0, "critic_warmup": 0, "expert_fraction": 0.5, "weight": 1.0}
 """What does well in an imitation, by the kind of learner."""
 
 
@@ -261,8 +261,12 @@ class ImitateConfig(RunConfig):
     average: float = 0.0
     """Share of the steps, at the end, over whose policies the parameters are averaged. The average is evaluated too, and kept as
     average.safetensors. By default there is none."""
-    weight: float = 1.0
-    """Weight of the reward."""
+    weight: float | None = None  # type: ignore[assignment]
+    """Weight of the reward. By default 0.05, so that the sums of rewards that a fresh critic must learn are small numbers, or 1 for a
+    learner with a replay buffer."""
+    memory_size: int = 20_000
+    """Number of recent transitions that the reward can learn from, for a learner without a replay buffer: ten rollouts, since an agent
+    that is long past teaches nothing of how it differs from the expert now."""
     extrinsic_weight: float = 0.0
     """Weight of the environment's own reward. With 0 the learner learns from the demonstrations alone."""
     n_envs: int | None = None  # type: ignore[assignment]

@@ -259,25 +259,25 @@ class TestTheDemonstrationsOfARun:
 @pytest.mark.parametrize(
     ("learner", "values"),
     [
-        ("ppo", (300_000, 16, 500, 20_480, 0.0)),
-        ("trpo", (300_000, 16, 500, 0, 0.0)),
-        ("SAC", (50_000, 1, 0, 0, 0.5)),
-        ("qr-dqn", (50_000, 1, 0, 0, 0.5)),
-        ("recurrentppo", (300_000, 16, 0, 0, 0.0)),
-        ("module:Learner", (300_000, 16, 500, 0, 0.0)),
+        ("ppo", (300_000, 16, 500, 20_480, 0.0, 0.05)),
+        ("trpo", (300_000, 16, 500, 0, 0.0, 0.05)),
+        ("SAC", (50_000, 1, 0, 0, 0.5, 1.0)),
+        ("qr-dqn", (50_000, 1, 0, 0, 0.5, 1.0)),
+        ("recurrentppo", (300_000, 16, 0, 0, 0.0, 0.05)),
+        ("module:Learner", (300_000, 16, 500, 0, 0.0, 0.05)),
     ],
 )
 def test_what_is_not_said_is_what_does_well_with_the_learner(learner, values):
     chosen = ImitateConfig(learner=learner)
-    assert (chosen.steps, chosen.n_envs, chosen.clone, chosen.critic_warmup, chosen.expert_fraction) == values
+    assert (chosen.steps, chosen.n_envs, chosen.clone, chosen.critic_warmup, chosen.expert_fraction, chosen.weight) == values
     control = ImitateConfig(learner=learner, reward="constant")
     assert (control.clone, control.critic_warmup, control.expert_fraction) == (0, 0, 0.0)
     assert ImitateConfig(learner=learner, clone=0).critic_warmup == 0
     assert ImitateConfig(learner=learner, steps=0).clone == 500
     with pytest.raises(RunError, match="--steps is 0 and --clone is 0, so there is nothing to do"):
         ImitateConfig(learner=learner, steps=0, clone=0)
-    said = ImitateConfig(learner=learner, steps=0, n_envs=2, clone=7, expert_fraction=0.25)
-    assert (said.steps, said.n_envs, said.clone, said.expert_fraction) == (0, 2, 7, 0.25)
+    said = ImitateConfig(learner=learner, steps=0, n_envs=2, clone=7, expert_fraction=0.25, weight=0.5)
+    assert (said.steps, said.n_envs, said.clone, said.expert_fraction, said.weight) == (0, 2, 7, 0.25, 0.5)
 
 
 def test_a_reward_without_the_demonstrated_batches_that_it_needs_is_refused_before_anything_is_cloned(demos, tmp_path, monkeypatch):
