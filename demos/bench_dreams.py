@@ -1,6 +1,6 @@
 """Dreams, measured: how fast they are, and how many real steps a policy needs that learns in them. Writes demos/results/dream/NAME.json.
 
-    python demos/bench_dreams.py speed                                     # about two minutes
+    python demos/bench_dreams.py speed                                     # about three minutes
     python demos/bench_dreams.py inverted_pendulum --seeds 0 1             # PPO inside dreams; about a minute of one core a seed
     python demos/bench_dreams.py half_cheetah half_cheetah_alone           # the same, and the same PPO without a dream
     python demos/bench_dreams.py pendulum_sac_alone pendulum_sac_imagination    # SAC, and SAC with Imagination: as many updates
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import statistics
 import time
 from collections.abc import Callable
 from functools import partial
@@ -152,30 +153,47 @@ class _Curve(BaseCallback):
         self.start += time.process_time() - began
 
 
-def speed(seconds: float = 4.0) -> dict[str, Any]:
-    """Steps a second of processor time: a 256-row dream without a policy, against the task itself on one core."""
+NETWORKS: dict[str, dict[str, Any]] = {
+    "": {},
+    ", oneDNN": {"precision": "medium"},
+    ", 5 members of 2 × 128": {"members": 5, "hidden": (128, 128)},
+    ", 5 members of 2 × 128, oneDNN": {"members": 5, "hidden": (128, 128), "precision": "medium"},
+}
+"""Networks of the dream, and torch's precision of matrix products. By "medium" oneDNN computes them, in float32 where the processor has no
+faster products of bfloat16 (AMX); MKL, which does otherwise, leaves half of an AMD processor unused."""
+
+
+def speed(seconds: float = 1.0) -> dict[str, Any]:
+    """Steps a second of processor time: a 256-row dream without a policy, against the task itself on one core, in turns."""
     found: dict[str, Any] = {}
     for name in ("HalfCheetah-v5", "Ant-v5", "Humanoid-v5"):
         env = gymnasium.make(name)
         env.reset(seed=0)
-        real = _rate(partial(_real_step, env), seconds)
-        world = Ensemble(env.observation_space, env.action_space)
-        starts = np.random.default_rng(0).normal(size=(1000, world.obs_dim)).astype(np.float32)
-        world.standardizer.obs.update(torch.as_tensor(starts))
-        dream = DreamVecEnv(world, starts, ROWS, 20)
-        dream.reset()
-        action = np.zeros((ROWS, *(env.action_space.shape or ())), dtype=np.float32)
-        dreamed = ROWS * _rate(partial(dream.step, action), seconds)
-        limit = ROWS * _rate(_products(world), seconds)
-        found[name] = {
-            "real_steps_a_second": real,
-            "dreamed_steps_a_second": dreamed,
-            "times_faster": dreamed / real,
-            "matrix_products_alone_a_second": limit,
-            "share_of_that_limit": dreamed / limit,
-        }
-        print(name, {key: round(value, 2) for key, value in found[name].items()}, flush=True)
+        for label, network in NETWORKS.items():
+            turns = [_turn(env, seconds, **network) for _ in range(3)]
+            real, dreamed, limit = (statistics.median(each) for each in zip(*turns, strict=True))
+            found[name + label] = {
+                "real_steps_a_second": real,
+                "dreamed_steps_a_second": dreamed,
+                "times_faster": statistics.median(turn[1] / turn[0] for turn in turns),
+                "matrix_products_alone_a_second": limit,
+                "share_of_that_limit": statistics.median(turn[1] / turn[2] for turn in turns),
+            }
+            print(name + label, {key: round(value, 2) for key, value in found[name + label].items()}, flush=True)
     return {"rows": ROWS, "members": 7, "hidden": [200, 200], "torch_threads": 1, "tasks": found}
+
+
+def _turn(env: gymnasium.Env, seconds: float, precision: str = "highest", **network: Any) -> tuple[float, float, float]:
+    """Real steps, dreamed steps, and the dreamed steps if there were only matrix products, a second of processor time each."""
+    torch.set_float32_matmul_precision(precision)
+    world = Ensemble(env.observation_space, env.action_space, **network)
+    starts = np.random.default_rng(0).normal(size=(1000, world.obs_dim)).astype(np.float32)
+    world.standardizer.obs.update(torch.as_tensor(starts))
+    dream = DreamVecEnv(world, starts, ROWS, 20)
+    dream.reset()
+    action = np.zeros((ROWS, *(env.action_space.shape or ())), dtype=np.float32)
+    real = _rate(partial(_real_step, env), seconds)
+    return real, ROWS * _rate(partial(dream.step, action), seconds), ROWS * _rate(_products(world), seconds)
 
 
 def _real_step(env: gymnasium.Env) -> None:

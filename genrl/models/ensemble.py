@@ -264,7 +264,7 @@ class Ensemble(Dynamics):
         mean = raw[..., : self.outputs]
         # The exponential of _split's log standard deviation, with one transcendental function in place of five.
         power = raw[..., self.outputs : 2 * self.outputs].clamp_max(30.0).exp()
-        std = (power + math.exp(-6)).div_(1 + power / math.e).mul_(self.noise_scale)
+        std = (power + math.exp(-6)).div_((power / math.e).add_(1)).mul_(self.noise_scale)
         mean, std = self.target_scale.in_units(mean, std, obs)
         reward = mean[..., -1] if self.outputs > self.obs_dim else torch.zeros_like(mean[..., 0])
         learned = self.termination == "learned" and self.ends_seen

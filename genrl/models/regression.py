@@ -70,7 +70,7 @@ class TargetScale(nn.Module):
         scale, offset = self.stats.std.to(mean.dtype), self.stats.mean.to(mean.dtype)
         mean, std = torch.addcmul(offset, mean, scale), std * scale
         if self.delta:
-            mean = torch.cat([mean[..., : self.obs_dim] + obs, mean[..., self.obs_dim :]], dim=-1)
+            mean[..., : self.obs_dim] += obs
         return mean, std
 
 

@@ -85,9 +85,8 @@ class DreamVecEnv(VecEnv):
         self.render_mode = None
         super().__init__(n_envs, dynamics.observation_space, dynamics.action_space)
         self._like = next(item for item in dynamics.state_dict().values() if torch.is_tensor(item) and item.dtype.is_floating_point)
-        self._space_low, self._space_high = (
-            self._like.new_tensor(np.asarray(bound)) for bound in (dynamics.observation_space.low, dynamics.observation_space.high)
-        )
+        self._space_low, self._space_high = self._bounds(dynamics.observation_space)
+        self._action_bounds = self._bounds(dynamics.action_space) if isinstance(dynamics.action_space, spaces.Box) else ()
         self._bounded = bool(self._space_low.isfinite().any() or self._space_high.isfinite().any())
         self._starts: Tensor | None = None
         self._threshold, self._calibrated_on = 0.0, 0
@@ -118,6 +117,9 @@ class DreamVecEnv(VecEnv):
         """Uncertainty above which an episode stops now."""
         return self._threshold if self.stop_quantile is not None and self._calibrated_on else None
 
+    def _bounds(self, space: Any) -> tuple[Tensor, Tensor]:
+        return self._like.new_tensor(np.asarray(space.low)), self._like.new_tensor(np.asarray(space.high))
+
     def reset(self) -> np.ndarray:
         self._obs = self._draw_starts(self.num_envs)
         self._time.zero_()
@@ -126,8 +128,7 @@ class DreamVecEnv(VecEnv):
     def step_async(self, actions: np.ndarray) -> None:
         action = torch.as_tensor(actions, device=self._like.device)
         if isinstance(self.action_space, spaces.Box):
-            low, high = (self._like.new_tensor(bound) for bound in (self.action_space.low, self.action_space.high))
-            action = action.to(self._like).reshape(self.num_envs, *self.action_space.shape).clamp(low, high)
+            action = action.to(self._like).reshape(self.num_envs, *self.action_space.shape).clamp(*self._action_bounds)
         self._action = action
 
     @torch.no_grad()
@@ -136,27 +137,24 @@ class DreamVecEnv(VecEnv):
         outcome = self.dynamics.step(obs, action, self.generator if self.noise else None)
         next_obs, clipped = self._guarded(outcome.next_obs, obs)
         clipped |= ~outcome.reward.isfinite()
-        reward = outcome.reward.nan_to_num(0.0, 0.0, 0.0)
-        stopped = torch.zeros_like(clipped)
+        reward, stopped = outcome.reward.nan_to_num(0.0, 0.0, 0.0), torch.zeros_like(clipped)
         if self.eta or self.stop_quantile is not None:
             uncertainty = self.dynamics.uncertainty(obs, action).nan_to_num(0.0, 0.0, 0.0)
             reward = reward + self.eta * uncertainty
             stopped = self._too_uncertain(uncertainty)
         self._time += 1
-        terminated = outcome.terminated & ~clipped
-        done = terminated | clipped | stopped | (self._time >= self.horizon)
-        self._count(terminated, clipped, stopped, done)
+        done, truncated = self._ends(*(each.cpu().numpy() for each in (outcome.terminated, clipped, stopped, self._time)))
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
-        shown = next_obs
-        if done.any():
-            rows, terminal = done.nonzero()[:, 0], self._array(next_obs)
-            for row, ended in zip(rows.tolist(), terminated[rows].tolist(), strict=True):
-                infos[row] = {"terminal_observation": terminal[row], "TimeLimit.truncated": not ended}
-            shown = next_obs.clone()
+        shown, ended = next_obs, np.flatnonzero(done)
+        if len(ended):
+            terminal = self._array(next_obs)
+            for row in ended.tolist():
+                infos[row] = {"terminal_observation": terminal[row], "TimeLimit.truncated": bool(truncated[row])}
+            shown, rows = next_obs.clone(), torch.from_numpy(ended).to(next_obs.device)
             shown[rows] = self._draw_starts(len(rows))
             self._time[rows] = 0
         self._obs = shown
-        return self._array(shown), reward.float().cpu().numpy(), done.cpu().numpy(), infos
+        return self._array(shown), reward.float().cpu().numpy(), done, infos
 
     def _guarded(self, next_obs: Tensor, obs: Tensor) -> tuple[Tensor, Tensor]:
         """Observations that are finite, in the space and not far outside of what was seen; and which rows had to be truncated for it."""
@@ -179,12 +177,16 @@ class DreamVecEnv(VecEnv):
             self._calibrated_on = total
         return uncertainty > self._threshold
 
-    def _count(self, terminated: Tensor, clipped: Tensor, stopped: Tensor, done: Tensor) -> None:
+    def _ends(self, terminated: np.ndarray, clipped: np.ndarray, stopped: np.ndarray, time: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Which rows are done, and which of them truncated; each is counted once, a clip before a termination, a stop and the horizon."""
+        terminated = terminated & ~clipped
         stopped = stopped & ~clipped & ~terminated
-        at_horizon = done & ~terminated & ~clipped & ~stopped
+        sooner = terminated | clipped | stopped
+        at_horizon = (time >= self.horizon) & ~sooner
         for name, rows in (("ended", terminated), ("horizon", at_horizon), ("stopped", stopped), ("clipped", clipped)):
-            self.counters[name] += int(rows.sum())
+            self.counters[name] += int(np.count_nonzero(rows))
         self.counters["steps"] += self.num_envs
+        return sooner | at_horizon, clipped | stopped | at_horizon
 
     def _draw_starts(self, n: int) -> Tensor:
         if self._starts is None:
