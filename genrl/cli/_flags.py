@@ -17,7 +17,7 @@ import tyro
 
 from genrl.errors import RunError, did_you_mean
 from genrl.roles import ROLES, is_own
-from genrl.runs.config import RunConfig, foreign
+from genrl.runs.config import ImitateConfig, RunConfig, foreign
 from genrl.runs.options import Config, fits
 
 __all__ = ["check_seed", "env_words", "parse", "parse_run", "split_env", "task_words"]
@@ -97,8 +97,11 @@ def parse_run(config: type[Kind], argv: list[str]) -> Kind:
     text += f"\n\n{config.kwargs_help}: --env.NAME VALUE."
     parsed = parse(kind, argv, f"genrl {config.command}", text)
     values = {name: getattr(parsed, name) for name in config.fields()}
-    for name in (f"{role}_kwargs" for role in config.roles):
-        values[name] = dict(vars(values[name])) if values[name] else {}
+    for role in config.roles:
+        known = dict(vars(values[f"{role}_kwargs"])) if values[f"{role}_kwargs"] else {}
+        if role == "reward" and issubclass(config, ImitateConfig):  # where the task decides what is not asked for
+            known = {name: known[name] for name in known if name in file.get(f"{role}_kwargs", {}) or _is_typed(argv, role, name)}
+        values[f"{role}_kwargs"] = known
     return config(**values | {"env_kwargs": {**file.get("env_kwargs", {}), **env_kwargs}})
 
 
@@ -196,6 +199,12 @@ def _peek(argv: list[str], name: str) -> str | None:
         if word.startswith(f"--{name}="):
             return word.split("=", 1)[1]
     return None
+
+
+def _is_typed(argv: list[str], role: str, name: str) -> bool:
+    """Whether ``argv`` has the flag of a part's hyperparameter, in one of the spellings that tyro takes."""
+    flags = {f"--{role}.{sign}{name}".replace("_", "-") for sign in ("", "no-")}
+    return any(word.split("=", 1)[0].replace("_", "-") in flags for word in argv)
 
 
 def _peek_all(argv: list[str], name: str) -> list[str]:

@@ -7,7 +7,9 @@ import pytest
 import tyro
 
 from genrl.cli import COMMANDS, main
+from genrl.cli._flags import parse_run
 from genrl.roles import ROLES
+from genrl.runs.config import ImitateConfig
 from genrl.runs.hyperparameters import helps
 from genrl.runs.options import Config
 
@@ -108,3 +110,16 @@ class TestHelpOfKeywords:
 
     def test_the_fields_of_stable_baselines3_are_read_too(self):
         assert helps(self.Learner).items() >= {"gamma": "the discount factor", "n_steps": "steps of a rollout"}.items()
+
+
+@pytest.mark.parametrize(
+    ("words", "kept"),
+    [
+        ("", {}),
+        ("--learner sac --reward.form logit", {"form": "logit"}),
+        ("--reward.no-absorbing --reward.batch_size=64", {"absorbing": False, "batch_size": 64}),
+        ("--reward.form softplus", {"form": "softplus"}),
+    ],
+)
+def test_only_what_is_typed_is_asked_for_so_that_the_task_can_choose_the_rest(words, kept):
+    assert parse_run(ImitateConfig, ["--demos", "demos.npz", *words.split()]).reward_kwargs == kept
