@@ -85,6 +85,10 @@ class ImageModel(nn.Module):
         """Dtype of the parameters, or ``otherwise`` for a model without any."""
         return next((item.dtype for item in chain(self.parameters(), self.buffers()) if item.is_floating_point()), otherwise)
 
+    def _device(self) -> torch.device:
+        """Device of the parameters; torch's default one for a model without any."""
+        return next((item.device for item in chain(self.parameters(), self.buffers())), torch.get_default_device())
+
     def _require_batch(self, x: Tensor) -> None:
         """Refuse a batch of training that is too small."""
         if len(x) < self.fewest_in_a_batch:

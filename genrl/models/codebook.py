@@ -58,7 +58,7 @@ class Codebook(nn.Module):
         unused = (self.counts < self.restart * share).nonzero()[:, 0]
         if not len(unused):
             return
-        order = torch.randperm(len(z)).repeat(math.ceil(len(unused) / len(z)))
+        order = torch.randperm(len(z), device=z.device).repeat(math.ceil(len(unused) / len(z)))
         self.counts[unused] = share
         self.sums[unused] = z[order[: len(unused)]] * share
 

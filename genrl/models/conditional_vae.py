@@ -138,9 +138,10 @@ class ConditionalVAE(ImageModel):
         require(type(self), samples_check(samples))
         with evaluating(self):
             logits, prior = self._prior(given)
-            means = sum((logits + self.decoder(prior.sample())).sigmoid() for _ in range(samples)) / samples
+            drawn = ((logits + self.decoder(prior.sample())).sigmoid() for _ in range(samples))
+            means = sum(drawn, torch.zeros_like(logits)) / samples
         value, known = given.chunk(2, dim=1)
-        made = torch.as_tensor(means).unflatten(1, self.image_shape)
+        made = means.unflatten(1, self.image_shape)
         return made if known.all() else torch.where(known > 0, value, made)
 
     def bound_samples(self) -> int:

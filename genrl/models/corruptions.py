@@ -56,9 +56,9 @@ def hole(size: int) -> Corruption:
         height, width = x.shape[2:]
         if size > min(height, width):
             raise ValueError(f"a hole of {size} pixels does not fit into images of {height} × {width}; give a smaller one")
-        top = torch.randint(height - size + 1, (len(x), 1), generator=generator)
-        left = torch.randint(width - size + 1, (len(x), 1), generator=generator)
-        rows, columns = torch.arange(height) - top, torch.arange(width) - left
+        top = torch.randint(height - size + 1, (len(x), 1), generator=generator).to(x.device)
+        left = torch.randint(width - size + 1, (len(x), 1), generator=generator).to(x.device)
+        rows, columns = torch.arange(height, device=x.device) - top, torch.arange(width, device=x.device) - left
         inside = ((rows >= 0) & (rows < size))[:, :, None] & ((columns >= 0) & (columns < size))[:, None]
         return _masked(x, inside[:, None].expand_as(x).to(x.dtype))
 
@@ -70,7 +70,7 @@ def noisy(std: float) -> Corruption:
     require(noisy, *at_least(0, std=std))
 
     def corruption(x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        given = x + std * torch.randn(x.shape, generator=generator, dtype=x.dtype)
+        given = x + std * torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)
         return x, torch.cat([given, torch.ones_like(x)], dim=1), torch.ones_like(x)
 
     return corruption

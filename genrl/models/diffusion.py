@@ -118,8 +118,8 @@ class Diffusion(ImageModel):
         )
         self.image_shape, self.steps, self.n_classes, self.drop = image_shape, steps, n_classes, drop
         self.conditional = n_classes > 0
-        kept = torch.cat([torch.ones(1, dtype=torch.float64), (1 - betas(schedule, steps)).cumprod(0)])
-        self.register_buffer("alpha_bar", kept, persistent=False)
+        left = (1 - betas(schedule, steps)).cumprod(0)
+        self.register_buffer("alpha_bar", torch.cat([torch.ones(1, dtype=torch.float64), left]), persistent=False)
         self.net = UNet(image_shape[0], width=width, depth=depth, n_classes=n_classes)
 
     # --- learning ---
@@ -155,7 +155,7 @@ class Diffusion(ImageModel):
             raise ValueError(f"Diffusion with n_classes={self.n_classes} learns from labels too; give loss(x, labels)")
         labels = self._labels(len(x), labels)
         x = 2 * self.checked(x) - 1
-        spread = (torch.rand(()) + torch.arange(len(x)) / len(x)) % 1
+        spread = (torch.rand((), device=x.device) + torch.arange(len(x), device=x.device) / len(x)) % 1
         t = 1 + (self.steps * spread).long().clamp_max(self.steps - 1)
         noise = torch.randn_like(x)
         return (self(self.noised(x, t, noise), t, self._dropped(labels)) - noise).square().mean()
@@ -164,7 +164,7 @@ class Diffusion(ImageModel):
         """Labels for training, some of which are left out: ``n_classes`` stands for none."""
         if labels is None or not self.training:
             return labels
-        return torch.where(torch.rand(len(labels)) < self.drop, self.n_classes, labels)
+        return torch.where(torch.rand(len(labels), device=labels.device) < self.drop, self.n_classes, labels)
 
     # --- drawing ---
 
@@ -225,7 +225,7 @@ class Diffusion(ImageModel):
         require(self.invert, ("refine", refine, refine >= 0, "at least 0"))
         x = 2 * self.checked(x) - 1
         for t, s in reversed(list(pairwise(self._times(steps)))):
-            (signal_t, spread_t), (signal_s, spread_s) = self._scales(torch.tensor([t]), x), self._scales(torch.tensor([s]), x)
+            (signal_t, spread_t), (signal_s, spread_s) = self._scales_at(t, x), self._scales_at(s, x)
             found = x
             for _ in range(1 + refine):
                 eps = self._noise_in(found, t, labels, None)
@@ -358,9 +358,9 @@ class Diffusion(ImageModel):
         """
         t = max(self.steps // 5, 1) if t is None else t
         require(self.encode, ("t", t, 1 <= t <= self.steps, f"from 1 to {self.steps}"))
-        signal, _ = self._scales(torch.tensor([t]), x)
+        signal, _ = self._scales_at(t, x)
         x = signal * (2 * self.checked(x) - 1)
-        when = self._time(torch.full((len(x),), t), x)
+        when = self._time(torch.full((len(x),), t, device=x.device), x)
         maps: Tensor = self.net.middle(x, when, self._known(None, len(x)))
         return F.adaptive_max_pool2d(maps, (min(4, maps.shape[2]), min(4, maps.shape[3]))).flatten(1).to(x.dtype)
 
@@ -381,11 +381,11 @@ class Diffusion(ImageModel):
         if not 0 <= eta <= 1:
             raise ValueError(f"sampling needs eta to be in [0, 1], but was given {eta}")
         times = self._times(steps)
-        x = torch.randn(n, *self.image_shape, generator=generator) if noise is None else noise
+        x = torch.randn(n, *self.image_shape, generator=generator).to(self._device()) if noise is None else noise
         if tuple(x.shape) != (n, *self.image_shape):
             raise ValueError(f"sampling needs noise of shape {(n, *self.image_shape)}, but was given {tuple(x.shape)}")
         for t, s in pairwise(times):
-            signal, spread = self._scales(torch.tensor([t]), x)
+            signal, spread = self._scales_at(t, x)
             x_0 = ((x - spread * self._noise_in(x, t, labels, guidance)) / signal).clamp(-1, 1)
             x_0 = x_0 if project is None else project(x_0)
             x = self._step(x_0, (x - signal * x_0) / spread, t, s, eta, generator)
@@ -398,14 +398,14 @@ class Diffusion(ImageModel):
         x = float(kept_s.sqrt()) * x_0 + float((1 - kept_s - variance).clamp_min(0).sqrt()) * eps
         if not variance:
             return x
-        return x + float(variance.sqrt()) * torch.randn(x.shape, generator=generator, dtype=x.dtype)
+        return x + float(variance.sqrt()) * torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)
 
     def _noise_in(self, x: Tensor, t: int, labels: Tensor | None, guidance: float | None) -> Tensor:
         """The predicted noise with guidance, computed for a part of the batch at a time."""
         g = 1.0 if guidance is None else guidance
         made = []
         for rows in torch.arange(len(x)).split(_AT_ONCE) if len(x) else ():
-            part, when = x[rows], torch.full((len(rows),), t)
+            part, when = x[rows], torch.full((len(rows),), t, device=x.device)
             if labels is None or g == 0:
                 made.append(self(part, when))
             elif g == 1:
@@ -427,6 +427,10 @@ class Diffusion(ImageModel):
         kept = self.alpha_bar[t].double().view(-1, 1, 1, 1)
         return kept.sqrt().to(x.dtype), (1 - kept).sqrt().to(x.dtype)
 
+    def _scales_at(self, t: int, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The same at one time for all images."""
+        return self._scales(torch.full((1,), t, device=x.device), x)
+
     def _time(self, t: Tensor, x: Tensor) -> Tensor:
         """The time as the network sees it: up to 1000, whatever the number of steps."""
         return t.to(x.dtype) * (1000 / self.steps)
@@ -435,7 +439,7 @@ class Diffusion(ImageModel):
         """Labels for the network: ``n_classes`` stands for none."""
         if not self.conditional or labels is not None:
             return labels
-        return torch.full((n,), self.n_classes)
+        return torch.full((n,), self.n_classes, device=self._device())
 
     def _labels(self, n: int, labels: Labels | None, guidance: float | None = None) -> Tensor | None:
         """Labels of ``n`` images, or none; guidance needs them."""
@@ -447,7 +451,7 @@ class Diffusion(ImageModel):
             raise ValueError("this Diffusion knows no labels; build it with n_classes, or give none")
         if guidance is not None and not math.isfinite(guidance):
             raise ValueError(f"guidance must be finite, but is {guidance}")
-        return checked_labels(labels, n, self.n_classes, "Diffusion")
+        return checked_labels(labels, n, self.n_classes, "Diffusion", self._device())
 
     def extra_repr(self) -> str:
         return f"image_shape={self.image_shape}, steps={self.steps}, n_classes={self.n_classes}"

@@ -224,9 +224,9 @@ class EnergyModel(ImageModel):
             raise ValueError(f"EnergyModel samples at least 0 images from the replay or from noise, but was given {n} from {start!r}")
         dtype = self.head.weight.dtype
         if start == "noise":
-            x = torch.rand(n, *self.image_shape, generator=generator, dtype=dtype)
+            x = torch.rand(n, *self.image_shape, generator=generator, dtype=dtype).to(self.replay.device)
         else:
-            order = torch.randperm(len(self.replay), generator=generator).repeat(math.ceil(n / len(self.replay)))
+            order = torch.randperm(len(self.replay), generator=generator).to(self.replay.device).repeat(math.ceil(n / len(self.replay)))
             x = self._images(self.replay[order[:n]], dtype)
         steps = self.langevin_steps if steps is None else steps
         return torch.cat([self._descend(part, steps, generator) for part in x.split(500)])
@@ -236,9 +236,9 @@ class EnergyModel(ImageModel):
     @torch.no_grad()
     def _move(self, n: int, dtype: torch.dtype) -> Tensor:
         """Move ``n`` chains of the replay on (at most all), write them back as whole grey levels, and return them."""
-        index = torch.randperm(len(self.replay))[:n]
+        index = torch.randperm(len(self.replay), device=self.replay.device)[:n]
         x = self._images(self.replay[index], dtype)
-        again = torch.rand(len(x)) < self.restart
+        again = torch.rand(len(x), device=x.device) < self.restart
         x[again] = self._fresh(int(again.sum()), dtype)
         x = self._descend(x, self.langevin_steps)
         self.replay[index] = (255 * x).round().to(torch.uint8)
@@ -247,13 +247,15 @@ class EnergyModel(ImageModel):
     def _fresh(self, n: int, dtype: torch.dtype) -> Tensor:
         """Fresh starts of chains, ``(n, channel, height, width)``: noise, shapes of random size, light on dark or dark on light, and as
         many lines along the edges of such shapes."""
-        channels, height, across = self.image_shape
-        x = torch.rand(n, channels, height, across, dtype=dtype)
-        shaped = torch.rand(n) < self.shapes
-        coarse = torch.randn(n, channels, *(int(torch.randint(2, size // 2 + 1, ())) for size in (height, across)), dtype=dtype)
-        contrast, level = 10 ** torch.rand(n, 1, 1, 1, dtype=dtype), 3 * torch.rand(n, 1, 1, 1, dtype=dtype) - 1
+        (channels, height, across), here = self.image_shape, self.replay.device
+        x = torch.rand(n, channels, height, across, dtype=dtype, device=here)
+        shaped = torch.rand(n, device=here) < self.shapes
+        size = [int(torch.randint(2, side // 2 + 1, ())) for side in (height, across)]
+        coarse = torch.randn(n, channels, *size, dtype=dtype, device=here)
+        contrast = 10 ** torch.rand(n, 1, 1, 1, dtype=dtype, device=here)
+        level = 3 * torch.rand(n, 1, 1, 1, dtype=dtype, device=here) - 1
         fields = contrast * (F.interpolate(coarse, size=(height, across), mode="bilinear") - level)
-        fields = torch.where(torch.rand(n, 1, 1, 1) < 0.5, 1 - fields.abs(), fields)
+        fields = torch.where(torch.rand(n, 1, 1, 1, device=here) < 0.5, 1 - fields.abs(), fields)
         return torch.where(shaped.view(-1, 1, 1, 1), fields.clamp(0, 1), x)
 
     def _descend(self, x: Tensor, steps: int, generator: torch.Generator | None = None) -> Tensor:

@@ -93,7 +93,9 @@ class HistoricalAverage(nn.Module):
             with torch.no_grad():
                 torch._foreach_lerp_(means, [item.detach() for item in self._now], 1 / float(self.steps))
                 means = [mean.clone() for mean in means]  # the next step moves them before the gradient is taken
-        return sum(((now - mean).square().sum() for now, mean in zip(self._now, means, strict=True)), torch.zeros(()))
+        return sum(
+            ((now - mean).square().sum() for now, mean in zip(self._now, means, strict=True)), torch.zeros((), device=means[0].device)
+        )
 
 
 class GAN(ImageModel):
@@ -215,7 +217,7 @@ class GAN(ImageModel):
 
     def _reference(self) -> Tensor:
         """Latent numbers for the generator's virtual batch norm, with all classes in turn, ``(REFERENCE, latent)``."""
-        labels = torch.arange(REFERENCE) % self.n_classes if self.conditional else None
+        labels = torch.arange(REFERENCE, device=self._device()) % self.n_classes if self.conditional else None
         return self.latent(REFERENCE, labels)
 
     # --- the two players ---
@@ -284,7 +286,7 @@ class GAN(ImageModel):
         noise: Float[Tensor, "{n} noise"] | None = None,
     ) -> Float[Tensor, "{n} latent"]:
         """The generator's input: uniform numbers in [-1, 1), codes, and one-hot labels, side by side."""
-        parts = [2 * torch.rand(n, self.noise) - 1 if noise is None else noise]
+        parts = [2 * torch.rand(n, self.noise, device=self._device()) - 1 if noise is None else noise]
         if self.codes is not None:
             parts.append(self.codes.draw(n) if codes is None else codes)
         if labels is not None:
@@ -306,7 +308,7 @@ class GAN(ImageModel):
             noise: z, ``(n, noise)``, such as a walk from one image's numbers to another's, see :func:`genrl.models.latents.walk`.
         """
         if labels is None and self.conditional:
-            labels = torch.randint(self.n_classes, (n,))
+            labels = torch.randint(self.n_classes, (n,), device=self._device())
         labels = self._labels(n, labels)
         if codes is not None and (self.codes is None or codes.shape != (n, self.codes.size)):
             need = "was built without codes" if self.codes is None else f"needs codes of shape {(n, self.codes.size)}"
@@ -319,9 +321,9 @@ class GAN(ImageModel):
     @torch.no_grad()
     def walks(self, rows: int, steps: int) -> Float[Tensor, "{rows}*{steps} channel height width"]:
         """Rows of images whose noise walks in equal steps from one draw to another, while class and codes stay."""
-        start, end = 2 * torch.rand(2, rows, self.noise) - 1
+        start, end = 2 * torch.rand(2, rows, self.noise, device=self._device()) - 1
         noise = walk(start, end, steps).transpose(0, 1).flatten(0, 1)  # (row * step, noise)
-        labels = torch.randint(self.n_classes, (rows,)).repeat_interleave(steps) if self.conditional else None
+        labels = torch.randint(self.n_classes, (rows,), device=self._device()).repeat_interleave(steps) if self.conditional else None
         codes = None if self.codes is None else self.codes.draw(rows).repeat_interleave(steps, dim=0)
         return self.sample(len(noise), labels, codes, noise)
 
@@ -332,7 +334,7 @@ class GAN(ImageModel):
             return {}
         found = {}
         for name, columns, given in self.codes.sweeps(rows, steps):
-            labels = torch.randint(self.n_classes, (rows,)) if self.conditional else None
+            labels = torch.randint(self.n_classes, (rows,), device=self._device()) if self.conditional else None
             latent = self.latent(rows, labels).repeat_interleave(columns, dim=0)
             place = slice(self.noise, self.noise + self.codes.size)
             latent[:, place] = self.codes.replaced(latent[:, place], **given)
@@ -370,4 +372,4 @@ class GAN(ImageModel):
             raise ValueError(f"this {name} is conditional on {self.n_classes} classes; give the images' labels")
         if labels is not None and not self.conditional:
             raise ValueError(f"this {name} was built without classes, but was given labels; build it with n_classes")
-        return None if labels is None else checked_labels(labels, n, self.n_classes, name)
+        return None if labels is None else checked_labels(labels, n, self.n_classes, name, self._device())

@@ -81,7 +81,7 @@ class MinibatchDiscrimination(nn.Module):
         """The features with those of the kernels, ``(batch, feature)`` to ``(batch, feature + kernel)``."""
         m = self.project(features).to(self.project.weight.dtype).unflatten(1, (self.kernels, -1))
         distance = (m[:, None] - m[None]).abs().sum(3)  # (batch, batch, kernel)
-        others = 1 - torch.eye(len(m), dtype=m.dtype).unsqueeze(2)
+        others = 1 - torch.eye(len(m), dtype=m.dtype, device=m.device).unsqueeze(2)
         close = (torch.exp(-distance) * others).sum(1) / max(len(m) - 1, 1)
         return torch.cat([features, close.to(features.dtype)], dim=1)
 
@@ -303,7 +303,7 @@ class Discriminator(nn.Module):
         if not (self.training and std):
             return h
         like = torch.empty_like(h)  # drawn as one row of numbers, which takes an eighth of the time of randn_like in another layout
-        return h + std * torch.randn(h.numel()).as_strided(like.shape, like.stride()).to(h.dtype)
+        return h + std * torch.randn(h.numel(), device=h.device).as_strided(like.shape, like.stride()).to(h.dtype)
 
 
 def _directions(layer: nn.Module) -> nn.Module:

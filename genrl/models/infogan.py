@@ -29,7 +29,7 @@ def distorted(images: Float[Tensor, "batch channel height width"], strength: flo
         >>> torch.allclose(distorted(images, 0.0), images, atol=1e-5)
         True
     """
-    angle, wide, high, shear, right, down = strength * (2 * torch.rand(6, len(images)) - 1)
+    angle, wide, high, shear, right, down = strength * (2 * torch.rand(6, len(images), device=images.device) - 1)
     wide, high, shear = torch.exp(0.2 * wide), torch.exp(0.2 * high), 0.3 * shear
     cos, sin = (0.3 * angle).cos(), (0.3 * angle).sin()
     ratio = images.shape[2] / images.shape[3]  # places are in halves of the width and of the height
@@ -83,9 +83,9 @@ class Codes(nn.Module):
 
     def draw(self, n: int) -> Float[Tensor, "{n} code"]:
         """Codes as the generator takes them: one-hot vectors, then numbers in [-1, 1)."""
-        kind = torch.get_default_dtype()
-        classes = [F.one_hot(torch.randint(size, (n,)), size).to(kind) for size in self.categories]
-        return torch.cat([*classes, 2 * torch.rand(n, self.continuous) - 1], dim=1)
+        kind, here = torch.get_default_dtype(), self._device()
+        classes = [F.one_hot(torch.randint(size, (n,), device=here), size).to(kind) for size in self.categories]
+        return torch.cat([*classes, 2 * torch.rand(n, self.continuous, device=here) - 1], dim=1)
 
     def replaced(
         self, codes: Tensor, categorical: Mapping[int, Tensor] | None = None, continuous: Mapping[int, Tensor] | None = None
@@ -116,10 +116,13 @@ class Codes(nn.Module):
     def sweeps(self, rows: int, steps: int) -> Iterator[tuple[str, int, dict[str, Any]]]:
         """For each code its name, a number of columns, and arguments of :meth:`replaced` that change it along each of ``rows`` rows."""
         for i, size in enumerate(self.categories):
-            yield f"code_{i + 1}_classes", size, {"categorical": {i: torch.arange(size).repeat(rows)}}
+            yield f"code_{i + 1}_classes", size, {"categorical": {i: torch.arange(size, device=self._device()).repeat(rows)}}
         for i in range(self.continuous):
             name = f"code_{len(self.categories) + i + 1}_numbers"
-            yield name, steps, {"continuous": {i: torch.linspace(-2, 2, steps).repeat(rows)}}
+            yield name, steps, {"continuous": {i: torch.linspace(-2, 2, steps, device=self._device()).repeat(rows)}}
+
+    def _device(self) -> torch.device:
+        return next(self.recogniser.parameters()).device
 
     def read(self, features: Float[Tensor, "batch feature"]) -> list[Tensor]:
         """What Q says: the probabilities of each categorical code, ``(batch, size)``, then the means of all continuous codes,
@@ -134,7 +137,8 @@ class Codes(nn.Module):
         log density of the continuous codes, at most -0.92 for each."""
         *logits, means = self._split(self.recogniser(features).to(features.dtype))
         *classes, values = self._split(codes)
-        known = sum(((part.log_softmax(1) * one_hot).sum(1).mean() for part, one_hot in zip(logits, classes, strict=True)), torch.zeros(()))
+        each = ((part.log_softmax(1) * one_hot).sum(1).mean() for part, one_hot in zip(logits, classes, strict=True))
+        known = sum(each, torch.zeros((), device=means.device))
         entropy = sum(math.log(size) for size in self.categories)
         density = -0.5 * ((values - means).square() + math.log(2 * math.pi)).sum(1).mean()
         return known + entropy, density

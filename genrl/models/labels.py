@@ -13,7 +13,7 @@ Labels = Tensor | Sequence[int] | int
 """Classes of images: int64 ``(batch,)``, a list of whole numbers, or one number for all images."""
 
 
-def checked_labels(labels: Labels, n: int, n_classes: int, owner: str) -> Tensor:
+def checked_labels(labels: Labels, n: int, n_classes: int, owner: str, device: torch.device | None = None) -> Tensor:
     """Labels of ``n`` images as int64, ``(n,)``.
 
     Args:
@@ -21,6 +21,7 @@ def checked_labels(labels: Labels, n: int, n_classes: int, owner: str) -> Tensor
         n: number of images.
         n_classes: labels are from 0 to one below it.
         owner: who needs them, for the message.
+        device: where labels are put that are given as numbers.
 
     Raises:
         ValueError: another number of labels, another type, or a label out of range.
@@ -30,7 +31,7 @@ def checked_labels(labels: Labels, n: int, n_classes: int, owner: str) -> Tensor
         ([3, 3], [0, 9])
     """
     if not isinstance(labels, Tensor):
-        labels = torch.full((n,), labels) if isinstance(labels, int) else torch.tensor(labels)
+        labels = torch.full((n,), labels, device=device) if isinstance(labels, int) else torch.tensor(labels, device=device)
     kind = str(labels.dtype).removeprefix("torch.")
     if labels.dtype != torch.int64 or tuple(labels.shape) != (n,):
         raise ValueError(f"{owner} needs labels as int64 of shape {(n,)}, but was given {kind} of shape {tuple(labels.shape)}")

@@ -33,7 +33,7 @@ def walk(
         [[0.0, 2.0], [1.0, 1.0], [2.0, 0.0]]
     """
     require(walk, ("steps", steps, steps >= 2, "at least 2, its ends"))
-    t = torch.linspace(0, 1, steps, dtype=start.dtype).view(-1, 1, 1)
+    t = torch.linspace(0, 1, steps, dtype=start.dtype, device=start.device).view(-1, 1, 1)
     if not spherical:
         return (1 - t) * start + t * end
     lengths = start.norm(dim=1, keepdim=True), end.norm(dim=1, keepdim=True)

@@ -134,7 +134,7 @@ class PixelHistograms(nn.Module):
         total = 0
         for x in images:
             places = math.prod(x.shape[1:])
-            index = self._level(x, levels) + levels * torch.arange(places)  # (batch, place)
+            index = self._level(x, levels) + levels * torch.arange(places, device=x.device)  # (batch, place)
             found = torch.bincount(index.flatten(), minlength=levels * places).view(places, levels)
             counts, total = found if counts is None else counts + found, total + len(x)
         if counts is None:

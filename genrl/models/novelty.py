@@ -39,8 +39,8 @@ def complexity(x: Shaped[Tensor, "batch channel height width"], levels: int = 25
     whole = (x * (levels - 1)).round().to(torch.int64)
     left = torch.cat([torch.zeros_like(whole[..., :1]), whole[..., :-1]], dim=-1)
     differences = ((whole - left) % levels).to(torch.uint8)
-    sizes = [len(zlib.compress(image.numpy().tobytes(), 9)) for image in differences]
-    return torch.tensor(sizes, dtype=x.dtype) * 8 * math.log(2)
+    sizes = [len(zlib.compress(image.numpy().tobytes(), 9)) for image in differences.cpu()]
+    return torch.tensor(sizes, dtype=x.dtype, device=x.device) * 8 * math.log(2)
 
 
 def excess_nats(
@@ -81,7 +81,9 @@ class FeatureDistance:
         self.mean = features.mean(0)
         covariance = torch.atleast_2d(torch.cov(features.T))
         spread = covariance.diagonal().mean().clamp_min(1e-30)
-        self.precision = torch.linalg.inv(covariance + ridge * spread * torch.eye(len(covariance), dtype=covariance.dtype))
+        self.precision = torch.linalg.inv(
+            covariance + ridge * spread * torch.eye(len(covariance), dtype=covariance.dtype, device=covariance.device)
+        )
 
     def __call__(self, x: Tensor) -> Tensor:
         """Squared distances, without a unit."""

@@ -38,10 +38,9 @@ class MaskedConv2d(nn.Conv2d):
     def __init__(self, inputs: int, outputs: int, size: int, *, own: bool, rows: bool = False) -> None:
         super().__init__(inputs, outputs, size, padding=size // 2)
         middle = size // 2
-        mask = torch.zeros(size, size)
-        mask[:middle] = 1
-        mask[middle, : size if rows and own else 0 if rows else middle + own] = 1
-        self.register_buffer("mask", mask, persistent=False)
+        self.register_buffer("mask", torch.zeros(size, size), persistent=False)
+        self.mask[:middle] = 1
+        self.mask[middle, : size if rows and own else 0 if rows else middle + own] = 1
 
     def forward(self, x: Tensor) -> Tensor:
         pad = self.kernel_size[0] // 2
@@ -160,7 +159,7 @@ class PixelCNN(ImageModel):
         """Let the logistics begin side by side from black to white: if all began in one place, they would stay together for long."""
         last: Any = self.head[-1]
         last.weight.mul_(0.3)
-        last.bias[self.mixture : 2 * self.mixture] = torch.linspace(-1, 1, self.mixture)
+        last.bias[self.mixture : 2 * self.mixture] = torch.linspace(-1, 1, self.mixture, device=last.bias.device)
         last.bias[2 * self.mixture :] = -2.0
 
     def forward(self, x: Tensor) -> Tensor:
@@ -208,7 +207,8 @@ class PixelCNN(ImageModel):
         """Log probability of every level, ``(batch, levels, height, width)``."""
         if not self.mixture:
             return parameters.log_softmax(1)
-        return self._log_mixture(parameters, torch.linspace(-1, 1, self.levels, dtype=parameters.dtype).view(1, -1, 1, 1, 1))
+        levels = torch.linspace(-1, 1, self.levels, dtype=parameters.dtype, device=parameters.device)
+        return self._log_mixture(parameters, levels.view(1, -1, 1, 1, 1))
 
     def _log_mixture(self, parameters: Tensor, levels: Tensor) -> Tensor:
         """Log mass of the mixture between half a level below and above each of ``levels`` in [-1, 1], the outermost up to infinity.
@@ -245,7 +245,7 @@ class PixelCNN(ImageModel):
         if given is not None and known is not None:
             self._check_known(n, given, known)
         noise = self._noise(n, noise)
-        x = torch.zeros(n, 1, height, width, dtype=self._dtype())
+        x = torch.zeros(n, 1, height, width, dtype=self._dtype(), device=self._device())
         pixel = _Stacks(self, x) if self.gated else _Plain(self, x)
         for row in range(height):
             pixel.start(row)
@@ -267,7 +267,7 @@ class PixelCNN(ImageModel):
         shape = (n, *self.image_shape[1:])
         if given is not None and tuple(given.shape) != shape:
             raise ValueError(f"PixelCNN draws {n} images of noise of shape {shape}, but was given {tuple(given.shape)}")
-        return torch.rand(shape, dtype=self._dtype()) if given is None else given
+        return torch.rand(shape, dtype=self._dtype(), device=self._device()) if given is None else given
 
     def _check_known(self, n: int, given: Tensor, known: Tensor) -> None:
         self._levels_of(given)
@@ -283,7 +283,7 @@ class PixelCNN(ImageModel):
         """The same images by the plain loop, the whole network for every pixel: :meth:`sample` is tested and timed against it."""
         _, height, width = self.image_shape
         noise = self._noise(n, noise)
-        x = torch.zeros(n, 1, height, width, dtype=self._dtype())
+        x = torch.zeros(n, 1, height, width, dtype=self._dtype(), device=self._device())
         for row in range(height):
             for column in range(width):
                 x[:, :, row, column] = self._draw(self(x)[:, :, row, column], noise[:, row, column])
@@ -303,7 +303,7 @@ class _Column:
         size = conv.kernel_size[0]
         self.size, self.pad = size, size // 2
         self.matrix, self.bias = conv.seen().flatten(1).T.contiguous(), conv.bias
-        self.seen = torch.zeros(n, conv.in_channels, height + self.pad, width + 2 * self.pad, dtype=conv.weight.dtype)
+        self.seen = conv.weight.new_zeros(n, conv.in_channels, height + self.pad, width + 2 * self.pad)
 
     def write(self, row: int, column: int, value: Tensor) -> None:
         self.seen[:, :, row + self.pad, column + self.pad] = value

@@ -140,7 +140,7 @@ def mean_logistic(mean: Tensor, log_scale: Tensor, levels: int = 256) -> Tensor:
         [0.0, 0.5, 1.0]
     """
     if levels <= 32:
-        values = torch.linspace(-1, 1, levels, dtype=mean.dtype)
+        values = torch.linspace(-1, 1, levels, dtype=mean.dtype, device=mean.device)
         parts = [(value + 1) / 2 * log_logistic_mass(value.expand_as(mean), mean, log_scale, levels).exp() for value in values]
         return torch.stack(parts).sum(0).clamp(0, 1)
     scale = log_scale.clamp_min(-7).exp()

@@ -307,7 +307,7 @@ class RealNVP(ImageModel):
     @torch.no_grad()
     def sample(self, n: int, temperature: float = 1.0) -> Float[Tensor, "{n} channel height width"]:
         """Draw images as levels in [0, 1]; ``temperature`` multiplies the noise."""
-        noise = [torch.randn(n, *shape, dtype=self._dtype()).flatten(1) for shape in self._noise_shapes()]
+        noise = [torch.randn(n, *shape, dtype=self._dtype(), device=self._device()).flatten(1) for shape in self._noise_shapes()]
         return self.decode(temperature * torch.cat(noise, dim=1))
 
 

@@ -174,10 +174,10 @@ def with_labelled(labelled: Tensor, labels: Tensor, images: ImageSource, batch_s
         )
 
     def transform(x: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
-        some = torch.randperm(len(labelled), generator=generator)
+        some = torch.randperm(len(labelled), generator=generator).to(labelled.device)
         if len(labelled) != batch_size:
-            some = torch.randint(len(labelled), (batch_size,), generator=generator)
-        others = torch.randint(len(images), (len(x),), generator=generator)
-        return x, labelled[some], labels[some], images.batch(others)
+            some = torch.randint(len(labelled), (batch_size,), generator=generator).to(labelled.device)
+        others = images.batch(torch.randint(len(images), (len(x),), generator=generator))
+        return x, labelled[some], labels[some], others
 
     return transform

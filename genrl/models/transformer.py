@@ -21,8 +21,8 @@ _AT_ONCE = 500
 class _Memory:
     """Keys and values of one layer for the places so far, with room for a whole sequence."""
 
-    def __init__(self, n: int, heads: int, length: int, size: int, dtype: torch.dtype) -> None:
-        self.keys, self.values = torch.empty(2, n, heads, length, size, dtype=dtype)
+    def __init__(self, n: int, heads: int, length: int, size: int, like: Tensor) -> None:
+        self.keys, self.values = like.new_empty(2, n, heads, length, size)
         self.seen = 0
 
     def add(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
@@ -62,7 +62,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     score = (query / math.sqrt(query.shape[3])) @ key.transpose(2, 3)
     queries, keys = score.shape[2:]
     if queries > 1:
-        later = torch.ones(queries, keys, dtype=torch.bool).triu(1 + keys - queries)
+        later = torch.ones(queries, keys, dtype=torch.bool, device=score.device).triu(1 + keys - queries)
         score = score.masked_fill(later, -math.inf)
     return score.softmax(3) @ value
 
@@ -164,14 +164,14 @@ class CausalTransformer(nn.Module):
             temperature: divides the logits, above 0.
         """
         noise, given = self._sampled(n, noise, given, labels, temperature)
-        parts = [torch.empty(0, self.length, dtype=torch.int64)]
+        parts = [given.new_empty(0, self.length)]
         for rows in torch.arange(n).split(_AT_ONCE):
             parts.append(self._sample(noise[rows], given[rows], None if labels is None else labels[rows], temperature))
         return torch.cat(parts)
 
     def _sample(self, noise: Tensor, given: Tensor, labels: Tensor | None, temperature: float) -> Tensor:
         size = self.place.shape[1] // self.heads
-        memories = [_Memory(len(noise), self.heads, self.length, size, self.place.dtype) for _ in self.blocks]
+        memories = [_Memory(len(noise), self.heads, self.length, size, self.place) for _ in self.blocks]
         codes, x = given, self._inputs(given[:, : self.length - 1], labels)
         for place in range(given.shape[1], self.length):
             codes = torch.cat([codes, _draw(self._logits(x, memories)[:, -1], noise[:, place], temperature)], 1)
@@ -197,7 +197,7 @@ class CausalTransformer(nn.Module):
 
     def _inputs(self, codes: Tensor, labels: Tensor | None) -> Tensor:
         """Input of the first layer: the start token, then the codes, each one place later, ``(batch, 1 + time, width)``."""
-        start = self.start(torch.zeros(len(codes), dtype=torch.int64) if labels is None else labels)
+        start = self.start(codes.new_zeros(len(codes)) if labels is None else labels)
         return torch.cat([start.unsqueeze(1), self.code(codes)], 1) + self.place[: 1 + codes.shape[1]]
 
     def _logits(self, x: Tensor, memories: list[_Memory] | None = None) -> Tensor:
@@ -211,10 +211,10 @@ class CausalTransformer(nn.Module):
         """The noise and the first codes, checked."""
         if not 0 < temperature < math.inf:
             raise ValueError(f"sampling needs temperature to be above 0 and finite, but was given {temperature}")
-        noise = torch.rand(n, self.length) if noise is None else noise
+        noise = torch.rand(n, self.length, device=self.place.device) if noise is None else noise
         if tuple(noise.shape) != (n, self.length):
             raise ValueError(f"sampling needs noise of shape {(n, self.length)}, but was given {tuple(noise.shape)}")
-        given = torch.empty(n, 0, dtype=torch.int64) if given is None else given
+        given = torch.empty(n, 0, dtype=torch.int64, device=self.place.device) if given is None else given
         if len(given) != n:
             raise ValueError(f"sampling {n} sequences needs as many given beginnings, but was given {len(given)}")
         self._check(given, labels, "up to ", 0)

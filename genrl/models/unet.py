@@ -29,7 +29,7 @@ def time_features(t: Tensor, size: int) -> Tensor:
         >>> time_features(torch.tensor([0.0]), 4).tolist()
         [[1.0, 1.0, 0.0, 0.0]]
     """
-    rates = torch.exp(-math.log(10_000) * torch.arange(size // 2, dtype=t.dtype) / (size // 2))
+    rates = torch.exp(-math.log(10_000) * torch.arange(size // 2, dtype=t.dtype, device=t.device) / (size // 2))
     angles = t[:, None] * rates
     return torch.cat([angles.cos(), angles.sin()], 1)
 

@@ -125,7 +125,7 @@ class VAE(ImageModel):
         """
         h = self.encoder(self.checked(x))  # (batch, hidden)
         mean, log_std = self.to_posterior(h).to(x.dtype).chunk(2, dim=1)  # (batch, latent)
-        noise = torch.randn(samples, *mean.shape, dtype=x.dtype)  # (sample, batch, latent)
+        noise = torch.randn(samples, *mean.shape, dtype=x.dtype, device=x.device)  # (sample, batch, latent)
         z = mean + log_std.exp() * noise
         log_q = -0.5 * noise.square() - log_std - 0.5 * math.log(2 * math.pi)
         if self.flow is not None:
@@ -211,7 +211,7 @@ class VAE(ImageModel):
     @torch.no_grad()
     def sample(self, n: int) -> Float[Tensor, "{n} channel height width"]:
         """Images drawn from the prior: the means of their pixels, in [0, 1]."""
-        return self.decode(torch.randn(n, self.latent, dtype=self._dtype()))
+        return self.decode(torch.randn(n, self.latent, dtype=self._dtype(), device=self._device()))
 
     def extra_repr(self) -> str:
         return f"image_shape={self.image_shape}, latent={self.latent}, free_bits={self.free_bits}, pixels={self.pixels}"

@@ -164,7 +164,7 @@ class VQVAE(ImageModel):
     @torch.no_grad()
     def usage(self, images: ImageSource, transform: Transform | None = None, seed: int = 0) -> Int[Tensor, "code"]:
         """Number of places in images that have each code, int64; give the ``transform`` of the fit."""
-        generator, counts = torch.Generator().manual_seed(seed), torch.zeros(len(self.codebook.counts), dtype=torch.int64)
+        generator, counts = torch.Generator().manual_seed(seed), torch.zeros_like(self.codebook.counts, dtype=torch.int64)
         for index in torch.arange(len(images)).split(250):
             made = images.batch(index) if transform is None else transform(images.batch(index), generator)
             codes = self.encode_codes(made if isinstance(made, Tensor) else made[0])
@@ -309,7 +309,7 @@ class CodePrior(ImageModel):
             labels: classes of the images, int64 ``(n,)``, or one class for all.
             temperature: divides the logits of the codes; below 1 the images are more usual ones.
         """
-        known = labels if labels is None else checked_labels(labels, n, self.n_classes, "CodePrior")
+        known = labels if labels is None else checked_labels(labels, n, self.n_classes, "CodePrior", self._device())
         codes = self.codes.sample(n, noise, labels=known, temperature=temperature).unflatten(1, self.vqvae.grid)
         return torch.cat([self.vqvae.decode_codes(part) for part in codes.split(500)])
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-import torch
 from gymnasium import spaces
 from scipy.stats import spearmanr
 
@@ -80,7 +79,7 @@ def blurred(policy: Policy, action_space: spaces.Space[Any], share: float, seed:
 
 def dreamed_return(dynamics: Dynamics, policy: Policy, start: np.ndarray, length: int) -> float:
     """Mean return over the members of a policy that acts in the dream from ``start (obs,)`` for ``length`` steps at most."""
-    dream = DreamVecEnv(dynamics, torch.as_tensor(start)[None], dynamics.members, length + 1, margin=10.0)  # a bad dream shall show
+    dream = DreamVecEnv(dynamics, start[None], dynamics.members, length + 1, margin=10.0)  # a bad dream shall show
     obs, alive, total = dream.reset(), np.ones(dynamics.members, dtype=bool), np.zeros(dynamics.members)
     for _ in range(length):
         dream.step_async(policy(obs))

@@ -92,13 +92,13 @@ class DreamVecEnv(VecEnv):
         self._threshold, self._calibrated_on = 0.0, 0
         self._obs = self._like.new_zeros((n_envs, dynamics.obs_dim))
         self._time = torch.zeros(n_envs, dtype=torch.long, device=self._like.device)
-        self._action = torch.zeros(0)
+        self._action = self._like.new_zeros(0)
         if starts is not None:
             self.set_starts(starts)
 
     def set_starts(self, starts: Transitions | Tensor | np.ndarray) -> None:
         """Start episodes in these real observations from now on; the model may have learned since, so the stop is calibrated anew."""
-        obs = torch.as_tensor(starts.obs if isinstance(starts, Transitions) else starts)
+        obs = torch.as_tensor(starts.obs if isinstance(starts, Transitions) else starts, device=self._like.device)
         if obs.dim() != 2 or obs.shape[1] != self.dynamics.obs_dim or len(obs) == 0:
             raise ValueError(
                 f"a dream of {brief(self.observation_space)} needs starts of shape (rows, {self.dynamics.obs_dim}) with at least one row, "

@@ -406,7 +406,7 @@ class TestCodes:
     def test_distorted_turns_by_its_angle_where_images_are_not_square(self, monkeypatch, standing):
         x = torch.zeros(1, 1, 24, 40)
         x[(..., slice(3, 21), slice(18, 22)) if standing else (..., slice(10, 14), slice(6, 34))] = 1.0
-        monkeypatch.setattr(torch, "rand", lambda *shape: torch.tensor([1.0, 0.5, 0.5, 0.5, 0.5, 0.5]).view(6, 1))
+        monkeypatch.setattr(torch, "rand", lambda *shape, **where: torch.tensor([1.0, 0.5, 0.5, 0.5, 0.5, 0.5]).view(6, 1))
         y = distorted(x, 1.0)[0, 0]
         rows, columns = torch.meshgrid(torch.arange(24.0) - 11.5, torch.arange(40.0) - 19.5, indexing="ij")
         slope = (y * rows * columns).sum() / (y * (rows if standing else columns).square()).sum()
@@ -431,7 +431,7 @@ class TestCodes:
     )
     def test_distorted_by_hand(self, monkeypatch, drawn, strength, expected):
         x = torch.rand(1, 1, 40, 40)
-        monkeypatch.setattr(torch, "rand", lambda *shape: torch.tensor(drawn).view(6, 1))
+        monkeypatch.setattr(torch, "rand", lambda *shape, **where: torch.tensor(drawn).view(6, 1))
         torch.testing.assert_close(distorted(x, strength), expected(x))
 
     def test_samples_of_a_code_and_what_is_read_of_them(self):
