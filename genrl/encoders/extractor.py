@@ -132,7 +132,9 @@ def _used(encoder: ImageEncoder) -> set[nn.Parameter]:
         found = torch.autograd.grad(code.sum(), parameters, allow_unused=True) if code.requires_grad else [None] * len(parameters)
     used = {item for item, gradient in zip(parameters, found, strict=True) if gradient is not None}
     if not used:
-        raise ValueError(f"{type(encoder.model).__name__} has no layers that a learner could train; type train=False")
+        raise ValueError(
+            f"{type(encoder.model).__name__} has no layers that a learner could train; type train=False, or leave --finetune out"
+        )
     return used
 
 

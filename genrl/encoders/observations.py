@@ -67,6 +67,8 @@ def view_of(space: spaces.Space[Any], source: tuple[int, int, int], stacked: boo
             "name a task that observes images, or wrap it in gymnasium.wrappers.AddRenderObservation"
         )
     assert isinstance(space, spaces.Box)
+    if np.issubdtype(space.dtype, np.integer) and space.dtype != np.uint8:
+        raise ValueError(f"images must be bytes (uint8) or floats in [0, 1], but this space has {space.dtype}; give bytes")
     if space.dtype != np.uint8 and not (np.min(space.low) >= 0 and np.max(space.high) <= 1):
         low, high = float(np.min(space.low)), float(np.max(space.high))
         raise ValueError(
@@ -87,10 +89,15 @@ def view_of(space: spaces.Space[Any], source: tuple[int, int, int], stacked: boo
 def _view_in(space: spaces.Dict, source: tuple[int, int, int], stacked: bool) -> View:
     pictures = {key: item for key, item in space.spaces.items() if _is_picture(item)}
     if not pictures:
-        raise ValueError(f"an encoder needs an image among the observations, but the Dict has only {', '.join(space.spaces)}; leave it out")
-    if len(pictures) > 1:
         raise ValueError(
-            f"an encoder needs one image among the observations, but the Dict has {', '.join(pictures)}; leave all but one out"
+            f"an encoder needs an image among the observations, but the Dict has only {', '.join(space.spaces)}; "
+            "leave the encoder out, or name a task that observes images"
+        )
+    if len(pictures) > 1:
+        kept = [key for key in space if key == next(iter(pictures)) or key not in pictures]
+        raise ValueError(
+            f"an encoder needs one image among the observations, but the Dict has {', '.join(pictures)}; "
+            f"leave all but one out, such as by gymnasium.wrappers.FilterObservation(env, {kept})"
         )
     ((key, item),) = pictures.items()
     view = view_of(item, source, stacked)
@@ -108,7 +115,7 @@ def _other_size(shape: tuple[int, ...], source: tuple[int, int, int]) -> str:
     if len(shape) == 3 and stack > 1 and (height, width) in (shape[:2], shape[1:]):
         return (
             f"the encoder sees one frame of {channels} channels, but the task stacks {stack} in an image of {given}; "
-            f"leave the frame stack out, and stack codes by history={stack}"
+            f"leave the frame stack out, and stack codes by history={stack}, on the command line --history {stack}"
         )
     return (
         f"the encoder was fitted to images of {channels} × {height} × {width} (channels × height × width), but the task gives {given}; "

@@ -20,11 +20,12 @@ from genrl.errors import RunError, did_you_mean, one_line
 from genrl.roles import import_module_of_user
 from genrl.runs.config import RunConfig
 from genrl.runs.step_limit import marks_path, share_marks, watched
+from genrl.spaces import leaves
 
 if TYPE_CHECKING:
     from stable_baselines3.common.vec_env import VecEnv
 
-__all__ = ["MakeEnv", "column", "coverage_names", "is_image", "make_env", "make_vec_env"]
+__all__ = ["MakeEnv", "column", "coverage_names", "is_image", "make_env", "make_vec_env", "shows_image"]
 
 
 def make_env(env_id: str, env_kwargs: Mapping[str, Any], number: int | None = None, **render: Any) -> gymnasium.Env[Any, Any]:
@@ -129,7 +130,7 @@ def make_vec_env(config: RunConfig, wraps: Iterable[Callable[[VecEnv], VecEnv]] 
     try:
         for wrap in wraps:
             env = wrap(env)
-        if config.normalize_obs and any(map(is_image, getattr(env.observation_space, "spaces", {"": env.observation_space}).values())):
+        if config.normalize_obs and shows_image(env.observation_space):
             raise ValueError("it would normalise images; type --no-normalize-obs, or see them as codes, by --encoder")
         if config.normalize_obs or config.normalize_reward:
             gamma = config.learner_kwargs.get("gamma", 0.99)
@@ -145,6 +146,11 @@ def is_image(space: spaces.Space[Any]) -> bool:
     from stable_baselines3.common.preprocessing import is_image_space
 
     return is_image_space(space)
+
+
+def shows_image(space: spaces.Space[Any]) -> bool:
+    """Whether ``space`` is an image, or a Dict with one among its entries."""
+    return any(map(is_image, leaves(space)))
 
 
 def coverage_names(env: gymnasium.Env[Any, Any], asked: tuple[str, str] | None) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ import gymnasium
 from stable_baselines3.common.vec_env import VecEnv
 
 from genrl.encoders import EncodedEnv, EncodedVecEnv, ImageEncoder, StackedFrames, encoded_demonstrations, load_encoder, pretrained
+from genrl.encoders.demonstrations import stacked_demonstrations
 from genrl.encoders.encoder import FILE
-from genrl.encoders.observations import CodeStack
+from genrl.encoders.observations import CodeStack, view_of
 from genrl.errors import RunError
 from genrl.runs.config import RunConfig
 from genrl.runs.directory import RunDirectory
@@ -50,6 +52,8 @@ class Eyes:
         try:
             if self.encoder is not None and self.config.observes_codes:
                 return EncodedEnv(env, self.encoder, self.config.frames, self.config.past_actions)
+            if self.encoder is not None:
+                view_of(env.observation_space, self.encoder.preprocessing.source, stacked=True)
             return StackedFrames(env, self.config.frames) if self.config.frames > 1 else env
         except ValueError as error:
             whose = f"--encoder {self.config.encoder} on " if self.encoder is not None else ""
@@ -61,11 +65,15 @@ class Eyes:
 
     def demonstrations(self, loaded: Loaded, env: gymnasium.Env[Any, Any]) -> Loaded:
         """Demonstrations as the learner sees them; ``env`` is the task itself."""
-        if self.encoder is None or not self.config.observes_codes:
+        frames = self.config.frames
+        if self.encoder is not None and self.config.observes_codes:
+            stack = CodeStack(self.encoder, env.observation_space, env.action_space, 1, frames, self.config.past_actions)
+            seen = partial(encoded_demonstrations, codes=stack)
+        elif frames > 1:
+            seen = partial(stacked_demonstrations, frames=frames)
+        else:
             return loaded
-        stack = CodeStack(self.encoder, env.observation_space, env.action_space, 1, self.config.frames, self.config.past_actions)
-        rest = None if loaded.held_out is None else encoded_demonstrations(loaded.held_out, stack)
-        return Loaded(encoded_demonstrations(loaded.demonstrations, stack), rest)
+        return Loaded(seen(loaded.demonstrations), None if loaded.held_out is None else seen(loaded.held_out))
 
     def keep(self, run: RunDirectory) -> dict[str, Any]:
         """Copy the encoder into the run's directory; what the configuration says about it."""

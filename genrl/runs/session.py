@@ -18,7 +18,7 @@ from genrl.policies import PolicyAverage, clone, normalize_like
 from genrl.roles import LEARNERS, ROLES
 from genrl.runs.config import ImitateConfig, RunConfig, is_off_policy
 from genrl.runs.ends import suited
-from genrl.runs.environments import coverage_names, getattr_or, is_image, make_env, make_vec_env
+from genrl.runs.environments import coverage_names, getattr_or, is_image, make_env, make_vec_env, shows_image
 from genrl.runs.eyes import Eyes, open_eyes
 from genrl.runs.hyperparameters import hyperparameters, resolve_kwargs
 from genrl.runs.imitation import Loaded, load
@@ -188,6 +188,8 @@ def build(config: RunConfig) -> Session:
     probe = make_env(config.env, config.env_kwargs)
     try:
         look = eyes.wrap_one(probe)
+        if isinstance(config, ImitateConfig) and shows_image(look.observation_space):
+            config = replace(config, normalize_obs=False)
         names = coverage_names(probe, config.coverage)
         observation_names = () if config.observes_codes else tuple(getattr_or(probe, "observation_names", ()))
         _check_masks(config, probe)

@@ -184,7 +184,7 @@ class TestRefusals:
         ("make", "words"),
         [
             (lambda: DummyVecEnv([lambda: gymnasium.make("Pendulum-v1")]), "needs observations with an image.*AddRenderObservation"),
-            (lambda: VecFrameStack(picture_clocks(1), 4), "stacks 4.*history=4"),
+            (lambda: VecFrameStack(picture_clocks(1), 4), "stacks 4.*history=4, on the command line --history 4"),
             (lambda: VecNormalize(picture_clocks(1)), r"VecNormalize\(EncodedVecEnv"),
             (lambda: VecNormalize(picture_clocks(1), norm_obs=False), None),
             (lambda: VecTransposeImage(picture_clocks(1)), None),
@@ -205,8 +205,12 @@ class TestRefusals:
             (spaces.Box(0, 255, (8, 8), np.uint8), "fitted to images"),
             (spaces.Box(-1.0, 1.0, (8, 8, 3)), r"in \[0, 1\].*-1 to 1"),
             (spaces.Box(0, 255, (8, 8, 3), np.float32), r"in \[0, 1\].*0 to 255"),
-            (spaces.Dict({"a": spaces.Box(-1, 1, (3,))}), "Dict has only a"),
-            (spaces.Dict({"a": SPACES["last"], "b": SPACES["last"]}), "a, b; leave all but one out"),
+            (spaces.Box(0, 255, (8, 8, 3), np.int64), "bytes .*but this space has int64; give bytes"),
+            (spaces.Dict({"a": spaces.Box(-1, 1, (3,))}), "Dict has only a; leave the encoder out"),
+            (
+                spaces.Dict({"a": SPACES["last"], "b": SPACES["last"], "c": spaces.Discrete(2)}),
+                r"a, b; leave all but one out, such as by .*FilterObservation\(env, \['a', 'c'\]\)",
+            ),
             (spaces.Discrete(3), "needs observations with an image"),
         ],
     )

@@ -195,7 +195,7 @@ class TestRefusals:
             learner("PPO", VecNormalize(picture_clocks(1)), pretrained(reader()))
 
     def test_of_an_encoder_that_has_nothing_to_train(self) -> None:
-        with pytest.raises(ValueError, match="PCA has no layers that a learner could train; type train=False"):
+        with pytest.raises(ValueError, match="PCA has no layers that a learner could train; type train=False, or leave --finetune out"):
             learner("PPO", picture_clocks(1), pretrained(reader(), train=True))
 
     def test_of_a_space_without_an_image(self) -> None:

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from genrl.cli import main
-from genrl.data import Demonstrations, Images
+from genrl.data import Demonstrations, Episode, Images
 from genrl.encoders import ImageEncoder, Preprocessing, load_encoder
 from genrl.errors import RunError
 from genrl.models import RandomNetwork
@@ -125,6 +125,32 @@ def test_demonstrations_of_images_are_imitated_through_codes(eyes: Path, tmp_pat
         assert resume(part.directory, steps=128, quiet=True)["status"] == "finished"
 
 
+@pytest.mark.parametrize("finetune", [True, False])
+def test_an_imitator_whose_networks_see_images_is_shown_demonstrations_as_it_sees_its_task(
+    finetune: bool, eyes: Path, tmp_path: Path
+) -> None:
+    env = gymnasium.make(TASK)
+    rng = np.random.default_rng(0)
+    seen = [env.reset(seed=0)[0]]
+    actions = rng.uniform(-2, 2, (12, 1)).astype(np.float32)
+    seen += [env.step(action)[0] for action in actions]
+    last = np.arange(12) == 11
+    episode = Episode(np.stack(seen), actions, np.zeros(12), last & False, last)
+    Demonstrations.from_episodes([episode], env_id=TASK).save(tmp_path / "demos.hdf5")
+    cell = ImitateConfig(
+        env=TASK, demos=tmp_path / "demos.hdf5", encoder=eyes, finetune=finetune, steps=0, clone=1, out=tmp_path / "run",
+        learner_kwargs=SMALL["ppo"], eval_episodes=1, pictures=False,
+    )  # fmt: skip
+    session = build(cell)
+    assert session.config.normalize_obs is not finetune  # images are not normalised, and nobody needs to say so
+    rows = session.loaded.demonstrations.episodes[0].observations
+    look = session.eyes.wrap_one(gymnasium.make(TASK))
+    assert np.allclose(look.reset(seed=0)[0], rows[0], atol=1e-4)
+    for t, action in enumerate(actions, 1):
+        assert np.allclose(look.step(action)[0], rows[t], atol=1e-4)
+    assert imitate(cell, quiet=True)["status"] == "finished"
+
+
 class TestRefusals:
     def refuse(self, words: str, out: Path, **values: Any) -> None:
         with pytest.raises(RunError, match=words):
@@ -135,7 +161,8 @@ class TestRefusals:
         self.refuse(r"--encoder: there is no encoder .*nowhere; fit one with: genrl generate", tmp_path, encoder=tmp_path / "nowhere")
         self.refuse("encoder .*Pendulum-v1: an encoder needs observations with an image", tmp_path, encoder=eyes, env="Pendulum-v1")
         other = saved(tmp_path / "other", side=16)
-        self.refuse(r"fitted to images of 3 × 16 × 16.*gives 32 × 32 × 3.*genrl generate", tmp_path, encoder=other)
+        for finetune in (False, True):
+            self.refuse(r"fitted to images of 3 × 16 × 16.*gives 32 × 32 × 3.*generate", tmp_path, encoder=other, finetune=finetune)
         self.refuse("it would normalise images; type --no-normalize-obs, or see them as codes", tmp_path, normalize_obs=True)
         self.refuse(
             r"PPO's own CnnPolicy need images of at least 36 pixels a side, but .* gives Box\(.*32.*by --encoder RUN, .*--env.size 64",
