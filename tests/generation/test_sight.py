@@ -185,7 +185,8 @@ class TestSight:
         lost = Sight({"ball": 0.1, "cart": 0.9}, {"ball": 0.1, "cart": 0.9}, 3, 100, drawn=0.97, moving=0.2)
         assert lost.verdict == (
             "the pictures are good (97% of their variance, but 20% of what moves) and yet the codes lose ball (R² 0.10 at worst): "
-            "something small that matters is lost; weigh the error by where frames change, by --moving 20, or type --model jepa, which draws nothing"
+            "something small that matters is lost; weigh the error by where frames change, by --moving 20, or type --model jepa, "
+            "which draws nothing"
         )
         still = Sight({"speed": 0.1, "x": 0.9}, {"speed": 0.0, "x": 0.9}, 3, 100, None, None)
         assert "one frame does not show; stack more of them, by --history 5" in still.verdict
