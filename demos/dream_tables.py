@@ -71,6 +71,29 @@ def _covered(runs: list[dict[str, Any]]) -> str:
     return " / ".join(f"{statistics.median(shares):.0%}" for shares in zip(*found, strict=True)) if found else "–"
 
 
+def errors() -> Table:
+    """A row for each task: the error of the model at the end of the runs after k steps, and that of the best trivial predictor."""
+    rows, shown = [], (1, 10, 50)
+    for document in filter(None, (read(f"dream/{task}") for task in TASKS)):
+        found = [run["quality"] for run in document["runs"].values()]
+        cells = []
+        for k in shown:
+            at = [(quality["horizons"].index(k), quality["error"]) for quality in found if k in quality["horizons"]]
+            ours = [error["model"][place] for place, error in at if error["model"][place] is not None]
+            trivial = [_least(error, place) for place, error in at if error["model"][place] is not None]
+            cells.append(f"{statistics.median(ours):.3f}, {statistics.median(trivial):.3f}" if ours else "–")
+        rewards = [quality["reward_r2"] for quality in found if quality["reward_r2"] is not None]
+        ends = [quality["end_auroc"] for quality in found if quality["end_auroc"] is not None]
+        cells += [f"{statistics.median(values):.3f}" if values else "–" for values in (rewards, ends)]
+        rows.append([document["task"]["env"].removeprefix("genrl/"), *cells])
+    return Table(["task", *(f"after {k} step{'s' if k > 1 else ''}" for k in shown), "R² of rewards", "AUROC of ends"], rows)
+
+
+def _least(error: dict[str, list[float | None]], place: int) -> float:
+    """The least error of the predictors that are no model."""
+    return min(values[place] or float("inf") for name, values in error.items() if name != "model")
+
+
 def imagination(**worlds: str) -> Table:
     """A row for each model in the batches of SAC: returns at three numbers of real steps."""
     rows, steps = [], (1000, 2000, 3000)
@@ -113,6 +136,7 @@ def of(name: str, make: Callable[[dict[str, Any]], Table]) -> Callable[[], Table
 
 TABLES = {
     "dreams": dreams,
+    "dream_errors": errors,
     "imagination": lambda: imagination(
         none="alone",
         ensemble="imagination",

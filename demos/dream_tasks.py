@@ -63,8 +63,8 @@ DREAMT: dict[str, dict[str, Any]] = {
         "target": -6.0,
         "steps": 10_000,
         "look": 1000,
-        "practice": {"dreamed_steps": 200_000, "horizon": 50, "fit": {"max_steps": 500}, **WIDE},
-        "ppo": {**CAREFUL, "gamma": 0.95, "batch_size": 250, "policy_kwargs": {"log_std_init": -1.0}},
+        "practice": {"dreamed_steps": 200_000, "every": 1000, "horizon": 50, "fit": {"max_steps": 500}, **WIDE},
+        "ppo": {**CAREFUL, "gamma": 0.95, "n_steps": 1000, "batch_size": 500, "policy_kwargs": {"log_std_init": -1.0}},
         "normalize": {"norm_obs": True, "norm_reward": True, "gamma": 0.95},
     },
 }
