@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +31,7 @@ def record(
     stochastic: bool = False,
     seed: int = 1000,
     best: bool = False,
+    disturb: float = 0.0,
     imports: Collection[str] = (),
 ) -> Demonstrations:
     """Record episodes of the trained policy of a run, none left out; observations are stored as the task gives them, rewards as float32.
@@ -41,10 +43,15 @@ def record(
         stochastic: draw actions instead of taking the most likely ones.
         seed: seed of the first episode.
         best: take the model of the best evaluation, as in :func:`genrl.load`.
+        disturb: standard deviation of Gaussian noise on the executed actions, as a share of half the width of the task's box. Recorded is
+            what the policy meant, so the episodes show what to do off its path, which cloning needs.
         imports: modules that the run may import, as in :func:`genrl.runs.resume`.
 
     Raises:
-        RunError: there is no run or no model, or ``out`` exists or can't be written.
+        RunError: there is no run or no model, ``out`` exists or can't be written, or there is no box to add noise in.
+
+    References:
+        Laskey et al., "DART: Noise Injection for Robust Imitation Learning", 2017, arXiv:1703.09327.
     """
     run, out = RunDirectory.open(path), Path(out)
     config = load_config(run, imports)
@@ -54,8 +61,9 @@ def record(
         Demonstrations.check_path(out)
     except DemonstrationError as error:
         raise RunError(str(error)) from error
-    env = Recording(make_env(config.env, config.env_kwargs))
+    env = Recording(make_env(config.env, config.env_kwargs), disturb)
     try:
+        _check_disturb(disturb, config.env, env.action_space)
         with trained(run, config) as session:
             seen = session.eyes.wrap_one(env)
             for episode in range(episodes):
@@ -74,6 +82,13 @@ def record(
     return demonstrations
 
 
+def _check_disturb(disturb: float, env_id: str, space: gymnasium.spaces.Space[Any]) -> None:
+    if not 0 <= disturb < math.inf:
+        raise RunError(f"--disturb is {disturb}, but must be at least 0 and finite, such as 0.5")
+    if disturb and not (isinstance(space, gymnasium.spaces.Box) and space.is_bounded()):
+        raise RunError(f"--disturb adds noise to actions in a box with bounds, but {env_id} takes {space}; type --stochastic instead")
+
+
 def _named(spec: EnvSpec) -> EnvSpec:
     """``spec`` with the name of a class that was registered as an object, which JSON has not."""
     made = {field: getattr(spec, field) for field in ("entry_point", "vector_entry_point")}
@@ -82,14 +97,16 @@ def _named(spec: EnvSpec) -> EnvSpec:
 
 
 class Recording(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Keeps every episode: the executed actions and their outcomes. An unfinished episode is kept up to its last step.
+    """Keeps every episode: the actions and their outcomes. An unfinished episode is kept up to its last step.
 
     Args:
         env: the environment.
+        disturb: noise on what is executed but not on what is kept, see :func:`record`. It follows from the seed of the episode.
     """
 
-    def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
+    def __init__(self, env: gymnasium.Env[Any, Any], disturb: float = 0.0) -> None:
         super().__init__(env)
+        self._disturb, self._rng = disturb, np.random.default_rng(0)
         self._rows: list[tuple[Any, ...]] = []
         self._observations: list[np.ndarray] = []
         self._seed: int | None = None
@@ -104,17 +121,22 @@ class Recording(gymnasium.Wrapper[Any, Any, Any, Any]):
         """Begin another episode."""
         self._done, self._rows = self.episodes, []
         obs, info = self.env.reset(seed=seed, options=options)
-        self._observations, self._seed = [np.array(obs)], seed
+        self._observations, self._seed, self._rng = [np.array(obs)], seed, np.random.default_rng(seed)
         return obs, info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Keep the step; a Box action is what the task executes, inside the box."""
+        """Keep the step; a Box action inside the box."""
         space = self.action_space
-        executed = np.clip(action, space.low, space.high) if isinstance(space, gymnasium.spaces.Box) else action
-        obs, reward, terminated, truncated, info = self.env.step(executed)
+        meant = np.clip(action, space.low, space.high) if isinstance(space, gymnasium.spaces.Box) else action
+        obs, reward, terminated, truncated, info = self.env.step(self._disturbed(meant) if self._disturb else meant)
         self._observations.append(np.array(obs))
-        self._rows.append((np.array(executed), np.float32(reward), terminated, truncated))
+        self._rows.append((np.array(meant), np.float32(reward), terminated, truncated))
         return obs, reward, terminated, truncated, info
+
+    def _disturbed(self, meant: np.ndarray) -> np.ndarray:
+        space: Any = self.action_space
+        noise = self._disturb * (space.high - space.low) / 2 * self._rng.standard_normal(space.shape)
+        return np.clip(meant + noise, space.low, space.high).astype(space.dtype)
 
     def _episode(self) -> Episode:
         actions, rewards, terminations, truncations = (np.array(column) for column in zip(*self._rows, strict=True))

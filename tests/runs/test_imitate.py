@@ -12,6 +12,7 @@ import pytest
 import torch
 from stable_baselines3 import DQN, PPO, SAC
 
+import genrl
 from genrl.cli import main
 from genrl.data import Demonstrations, Episode
 from genrl.errors import RunError
@@ -79,6 +80,27 @@ class TestRecord:
         with pytest.raises(RunError, match=r"a.csv ends in .csv|can't be a Minari data set|can't be written"):
             record(expert, tmp_path / name)
         assert not (tmp_path / name).exists()
+
+    def test_of_a_disturbed_policy_keeps_what_it_meant_where_the_noise_has_brought_it(self, expert, tmp_path):
+        once, again = (record(expert, tmp_path / name, episodes=2, disturb=0.2) for name in ("a.npz", "b.npz"))
+        policy = genrl.load(expert)
+        for episode, same in zip(once.episodes, again.episodes, strict=True):
+            meant = policy.predict(np.asarray(episode.observations[:-1]))[0]
+            np.testing.assert_allclose(episode.actions, meant.clip(-2, 2), atol=1e-5)
+            np.testing.assert_array_equal(episode.observations, same.observations)
+            _, sin, speed = np.asarray(episode.observations, np.float64).T
+            felt = (np.diff(speed) / 0.05 - 15 * sin[:-1]) / 3  # Gymnasium's Pendulum: speed' = speed + (15 sin + 3 torque) 0.05
+            free = (np.abs(speed[1:]) < 7.9) & (np.abs(felt) < 1.99)
+            noise = (felt - episode.actions[:, 0])[free]
+            assert 0.34 < noise.std() < 0.46  # a fifth of half the width, which is 2
+
+    def test_refuses_to_disturb_what_has_no_box(self, expert, tmp_path):
+        explore(config(tmp_path / "run", env="CartPole-v1", steps=64, eval_episodes=0), quiet=True)
+        with pytest.raises(RunError, match=r"--disturb adds noise to actions in a box .*takes Discrete\(2\); type --stochastic"):
+            record(tmp_path / "run", tmp_path / "a.npz", disturb=0.5)
+        with pytest.raises(RunError, match=r"--disturb is -1, but must be at least 0"):
+            record(expert, tmp_path / "a.npz", disturb=-1)
+        assert not (tmp_path / "a.npz").exists()
 
     def test_is_a_command(self, expert, tmp_path, capsys):
         assert main(["record", "--run", str(expert), "--out", str(tmp_path / "a.npz"), "--episodes", "2"]) == 0
