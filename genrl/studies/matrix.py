@@ -9,6 +9,7 @@ import math
 import os
 import re
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -184,27 +185,31 @@ class Study:
         return cls(name, directory, settings, tasks, dict(methods), tuple(cells), text, source)
 
     def check(self, imports: Collection[str] = ()) -> None:
-        """Refuse what can be refused without training: tasks, learners, rewards and hyperparameters that do not exist.
+        """Refuse what can be refused without training: tasks, learners, rewards, hyperparameters and encoders that do not exist, and
+        encoders of other images than the task's.
 
         Raises:
             RunError: names the task and the method, or a module that is not among ``imports``: a file must not decide what is imported.
         """
         from genrl.runs.environments import make_env
+        from genrl.runs.eyes import open_eyes
         from genrl.runs.imitation import completed
         from genrl.runs.session import resolve
 
         made: set[str] = set()
         for cell in self.cells:
-            if cell.seed != self.settings.seeds[0]:
-                break
+            if cell.seed != self.settings.seeds[0] and "{seed}" not in str(cell.config.encoder):
+                continue
             try:
                 cell.config.check_imports(imports)
                 config = completed(cell.config)
                 config.check_imports(imports)
                 resolve(config)
-                task = json.dumps([config.env, config.to_dict()["env_kwargs"]])
+                eyes = [str(config.encoder).replace("{seed}", str(config.seed)), config.finetune, config.frames, config.past_actions]
+                task = json.dumps([config.env, config.to_dict()["env_kwargs"], *eyes])
                 if task not in made:
-                    make_env(config.env, config.env_kwargs).close()
+                    with closing(make_env(config.env, config.env_kwargs)) as env:
+                        open_eyes(config).wrap_one(env)
                     made.add(task)
             except RunError as error:
                 raise RunError(f"task {cell.task!r} with method {cell.method!r}: {error}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from genrl.errors import RunError
 from genrl.runs import ExploreConfig
 from genrl.studies import Study
 from genrl.studies.matrix import identity
+from tests.runs.test_eyes import saved
 
 MATRIX = """
 [study]
@@ -36,6 +38,25 @@ reward = "none"
 [methods.rnd]
 reward = "rnd"
 learner_kwargs = { gamma = 0.95 }
+"""
+
+
+PIXELS = """
+[study]
+seeds = 2
+
+[run]
+learner = "ppo"
+reward = "none"
+
+[tasks.p]
+env = "genrl/PixelPendulum-v0"
+
+[methods.state]
+env_kwargs = { observe = "state" }
+
+[methods.eyes]
+encoder = "EYES"
 """
 
 
@@ -90,8 +111,17 @@ class TestTheMatrix:
         assert files
         for file in files:
             study = Study.load(file)
-            if study.settings.command == "explore" or all(cell.config.demos.exists() for cell in study.cells):  # they are not ours
+            needed = [getattr(cell.config, "demos", None) or cell.config.encoder for cell in study.cells]
+            if all(path is None or path.exists() for path in needed):  # they are not ours, or must be fitted first
                 study.check()
+
+    def test_a_method_without_its_encoder_is_refused_before_the_others_are_trained(self, tmp_path):
+        pixels = PIXELS.replace("EYES", f"{tmp_path}/eyes-{{seed}}")
+        for seed, side in ((0, 32), (1, 16)):
+            words = rf"task 'p' with method 'eyes': --encoder: there is no encoder .*eyes-{seed}; fit one with: genrl generate"
+            assert re.search(words, refusal(pixels, check=True))
+            saved(tmp_path / f"eyes-{seed}", seed, side)
+        assert re.search("method 'eyes': .*fitted to images of 3 × 16 × 16.*, but the task gives 32 × 32 × 3", refusal(pixels, check=True))
 
 
 class TestTheIdentityOfACell:
