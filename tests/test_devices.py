@@ -153,7 +153,13 @@ def test_a_world_that_moves_predicts_where_it_is(kind: Any) -> None:
     moved.target_scale.delta, moved.ends_seen = torch.tensor(True), torch.tensor(True)
     rows, draws = batch("meta"), torch.Generator().manual_seed(0)
     asked = rows.obs, rows.action
-    given = [*moved.predict(*asked), *moved.predict_own(*asked), moved.uncertainty(*asked), *moved.interval(*asked)]
+    given = [
+        *moved.predict(*asked),
+        *moved.predict_own(*asked),
+        *moved.predict_together(*asked),
+        moved.uncertainty(*asked),
+        *moved.interval(*asked),
+    ]
     assert {each.device.type for each in [*given, *moved.step(*asked, draws)]} == {"meta"}
 
 

@@ -134,6 +134,11 @@ class Dynamics(Stateful):
         rows = torch.arange(len(obs), device=obs.device)
         return Prediction(*(field[rows % self.members, rows][None] for field in whole))
 
+    def predict_together(self, obs: Float[Tensor, "batch obs"], action: Shaped[Tensor, "batch *act"]) -> Prediction:
+        """What all members say of every row together, with a member axis of size 1: the means, and the root mean square of their noise."""
+        mean, std, *others = self.predict(obs, action)
+        return Prediction(mean.mean(0)[None], std.square().mean(0).sqrt()[None], *(field.mean(0)[None] for field in others))
+
     def uncertainty(self, obs: Float[Tensor, "batch obs"], action: Shaped[Tensor, "batch *act"]) -> Float[Tensor, "batch"]:
         """u(s, a): what the model does not know about the outcome, ``(batch,)``, at least 0; 0 with one member.
 
@@ -168,10 +173,15 @@ class Dynamics(Stateful):
 
     @torch.no_grad()
     def step(
-        self, obs: Float[Tensor, "batch obs"], action: Shaped[Tensor, "batch *act"], generator: torch.Generator | None = None
+        self,
+        obs: Float[Tensor, "batch obs"],
+        action: Shaped[Tensor, "batch *act"],
+        generator: torch.Generator | None = None,
+        *,
+        together: bool = False,
     ) -> Outcome:
-        """One drawn step of every row, each by its own member; without a generator its mean."""
-        own = self.predict_own(obs, action)
+        """One drawn step of every row, each by its own member or by all ``together``; without a generator its mean."""
+        own = (self.predict_together if together else self.predict_own)(obs, action)
         next_obs = own.mean[0]
         if generator is not None:
             next_obs = torch.addcmul(next_obs, own.std[0], torch.randn(next_obs.shape, generator=generator).to(next_obs))

@@ -53,7 +53,7 @@ def _episode(session: Any, model: Any, shown: list[Any], name: str, seed: int) -
     obs, _ = real.reset(seed=seed)
     drawn.reset(seed=seed)
     painter = Painter(drawn, name, obs)
-    dream = DreamVecEnv(model, torch.as_tensor(np.asarray(obs))[None], 1, LONGEST + 1, margin=10.0)
+    dream = DreamVecEnv(model, torch.as_tensor(np.asarray(obs))[None], 1, LONGEST + 1, margin=10.0, together=True)
     dreamed = dream.reset()
     totals, alive = [0.0, 0.0], [True, True]
     pictures = [rendered(real, name, COMMAND), painter.picture(dreamed[0])]

@@ -19,6 +19,9 @@ from genrl.worlds.real import Record
 
 __all__ = ["Agreement", "Policy", "blurred", "dreamed_return", "measure_agreement"]
 
+DRAWS = 7
+"""Dreamed episodes from each start, which differ in the noise."""
+
 Policy = Callable[[np.ndarray], np.ndarray]
 """From observations ``(row, obs)`` to actions ``(row, …)``."""
 
@@ -78,9 +81,9 @@ def blurred(policy: Policy, action_space: spaces.Space[Any], share: float, seed:
 
 
 def dreamed_return(dynamics: Dynamics, policy: Policy, start: np.ndarray, length: int) -> float:
-    """Mean return over the members of a policy that acts in the dream from ``start (obs,)`` for ``length`` steps at most."""
-    dream = DreamVecEnv(dynamics, start[None], dynamics.members, length + 1, margin=10.0)  # a bad dream shall show
-    obs, alive, total = dream.reset(), np.ones(dynamics.members, dtype=bool), np.zeros(dynamics.members)
+    """Return of a policy in the dream of all members together from ``start (obs,)`` for ``length`` steps at most, a mean over draws."""
+    dream = DreamVecEnv(dynamics, start[None], DRAWS, length + 1, margin=10.0, together=True)  # a bad dream shall show
+    obs, alive, total = dream.reset(), np.ones(DRAWS, dtype=bool), np.zeros(DRAWS)
     for _ in range(length):
         dream.step_async(policy(obs))
         obs, reward, done, _ = dream.step_wait()
@@ -116,7 +119,7 @@ def measure_agreement(
     """Play every policy in reality, and in the dream from the same starts for as long as its real episode took.
 
     Args:
-        dynamics: the model, whose members each dream.
+        dynamics: the model, whose members dream together.
         policies: by name, the one whose gap counts first.
         env: the task.
         episodes: real episodes of each policy, with seeds from ``seed`` on.

@@ -28,10 +28,13 @@ class DreamVecEnv(VecEnv):
 
     .. math:: s_0 \sim \text{starts}, \qquad s_{t+1}, r_t \sim p_m(\cdot \mid s_t, a_t), \qquad \text{reward} = r_t + \eta\, u(s_t, a_t)
 
-    Each row asks one member of the model. An episode *terminates* only where the model says that the task's would. It is *truncated*, with
-    ``TimeLimit.truncated`` and ``terminal_observation`` so that learners bootstrap, after ``horizon`` steps, where the model knows too
-    little, and where a tenth of an observation's entries, at least one, leave what was ever seen. No observation or reward is ever NaN or
-    infinite.
+    Each row asks one member of the model, so that a policy cannot live on the errors of any; or all of them together, which is nearer to
+    the truth, to measure a policy that has learned. Alone, a member may leave the states that can be, such as the circle of a sine and a
+    cosine, where nobody knows what is paid.
+
+    An episode *terminates* only where the model says that the task's would. It is *truncated*, with ``TimeLimit.truncated`` and
+    ``terminal_observation`` so that learners bootstrap, after ``horizon`` steps, where the model knows too little, and where a tenth of an
+    observation's entries, at least one, leave what was ever seen. No observation or reward is ever NaN or infinite.
 
     ``counters`` says how many steps were dreamed, and how many episodes ended by a termination, at the horizon, by a stop for uncertainty
     and by a clip.
@@ -46,6 +49,7 @@ class DreamVecEnv(VecEnv):
         stop_scale: factor of that quantile.
         margin: share of each entry's range by which it may leave that range before it is clipped.
         noise: whether outcomes are drawn; without it they are the means of the row's member.
+        together: whether each row asks all members together.
         seed: of all draws.
 
     Raises:
@@ -69,6 +73,7 @@ class DreamVecEnv(VecEnv):
         stop_scale: float = 1.0,
         margin: float = 0.25,
         noise: bool = True,
+        together: bool = False,
         seed: int = 0,
     ) -> None:
         require(
@@ -79,7 +84,7 @@ class DreamVecEnv(VecEnv):
             ("stop_quantile", stop_quantile, stop_quantile is None or 0 < stop_quantile <= 1, "None or in (0, 1]"),
         )
         self.dynamics, self.horizon, self.eta, self.margin, self.noise = dynamics, horizon, eta, margin, noise
-        self.stop_quantile, self.stop_scale = stop_quantile, stop_scale
+        self.stop_quantile, self.stop_scale, self.together = stop_quantile, stop_scale, together
         self.generator = torch.Generator().manual_seed(seed)
         self.counters = dict.fromkeys(COUNTERS, 0)
         self.render_mode = None
@@ -134,7 +139,7 @@ class DreamVecEnv(VecEnv):
     @torch.no_grad()
     def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
         obs, action = self._obs, self._action
-        outcome = self.dynamics.step(obs, action, self.generator if self.noise else None)
+        outcome = self.dynamics.step(obs, action, self.generator if self.noise else None, together=self.together)
         next_obs, clipped = self._guarded(outcome.next_obs, obs)
         clipped |= ~outcome.reward.isfinite()
         reward, stopped = outcome.reward.nan_to_num(0.0, 0.0, 0.0), torch.zeros_like(clipped)

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from gymnasium import spaces
 
 from genrl.worlds import Agreement, blurred, measure_agreement
@@ -27,6 +28,20 @@ def test_the_exact_model_has_the_returns_of_the_task_and_its_ranking() -> None:
     np.testing.assert_allclose(found.dream, found.real, rtol=1e-4)
     assert found.rank_correlation == pytest.approx(1.0)
     assert found.gap < 1e-4
+
+
+class Apart(LinearGaussian):
+    """Members on both sides of the truth."""
+
+    def predict(self, obs: Any, action: Any) -> Any:
+        right = super().predict(obs, action)
+        off = torch.tensor([-0.5, 0.0, 0.5])[:, None]
+        return right._replace(mean=right.mean + off[..., None], reward=right.reward + off)
+
+
+def test_a_policy_is_measured_in_the_dream_of_all_members_together() -> None:
+    found = measure_agreement(Apart(action_space=WIDE, members=3), POLICIES, Task(), episodes=4)
+    np.testing.assert_allclose(found.dream, found.real, rtol=1e-4)
 
 
 def test_a_model_that_pays_for_the_opposite_ranks_the_other_way_round() -> None:

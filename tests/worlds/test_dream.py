@@ -45,6 +45,13 @@ class TestSteps:
         obs, *_ = env.step(0 * PUSH)
         assert obs[:, 1].tolist() == [0, 1, 2, 0]
 
+    def test_all_members_together_say_their_mean_with_the_noise_of_one(self):
+        env = dream(LinearGaussian(members=3, apart=1.0, std=0.5), torch.zeros(1, 2), n_envs=4000, together=True)
+        obs, reward, *_ = env.step(np.zeros((4000, 1), dtype=np.float32))
+        np.testing.assert_allclose(obs.mean(0), 1.0, atol=0.05)
+        np.testing.assert_allclose(obs.std(0), 0.5, rtol=0.05)
+        np.testing.assert_allclose(reward, -(0 + 1 + 4) / 3, rtol=1e-6)
+
     def test_actions_are_those_the_task_would_execute(self):
         assert dream().step(100 * PUSH)[0][0, 1] == dream().step(PUSH)[0][0, 1]
 
