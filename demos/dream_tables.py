@@ -111,14 +111,33 @@ def imagination(**worlds: str) -> Table:
     return Table(["model", "seeds", *(f"{step:,} real steps" for step in steps), "first at -200", "processor", "fitting"], rows)
 
 
-def ranking(document: dict[str, Any]) -> Table:
+def ranking(found: dict[str, Any]) -> Table:
     """A row for each policy between the trained one and chance."""
-    found = document["policies"]
     rows = [
         [name, f"{real:,.0f}", f"{dream:,.0f}"] for name, real, dream in zip(found["names"], found["real"], found["dream"], strict=True)
     ]
     rows.append(["rank correlation", f"{found['rank_correlation']:.2f}", f"gap of the first {found['gap']:.0%}"])
     return Table(["policy", "return in reality", "return in the dream"], rows)
+
+
+def gap(found: dict[str, Any]) -> Table:
+    """The same, and the best that can be done from these starts."""
+    table = ranking(found)
+    return Table(table.header, [*table.rows, ["optimum", f"{found['optimum']:,.0f}", ""]])
+
+
+def offline(document: dict[str, Any]) -> Table:
+    """A row for each data set: what it holds, what each method makes of it, and how far its dream is from reality."""
+    rows, names = [], ("not cautious", "cautious", "very cautious", "cloned")
+    for data, methods in document["runs"].items():
+        recorded, runs = document["sets"][data]["returns"], [list(methods.get(name, {}).values()) for name in names]
+        made = [f"{middle([run['return'] for run in each])} ({len(each)})" if each else "–" for each in runs]
+        dreamed = [run for each in runs for run in each if "policies" in run]
+        gaps = [abs(run["dream_return"] / run["real_return"] - 1) for run in dreamed]
+        ranks = [run["policies"]["rank_correlation"] for run in dreamed]
+        held = f"{statistics.fmean(recorded):,.0f} [{min(recorded):,.0f}, {max(recorded):,.0f}]"
+        rows.append([data, held, *made, middle(gaps, ".0%"), middle(ranks, ".2f")])
+    return Table(["data set", "returns recorded", *names, "gap of dream and reality", "rank correlation"], rows)
 
 
 def dream_speed(document: dict[str, Any]) -> Table:
@@ -144,6 +163,8 @@ TABLES = {
         untrained="untrained",
         untrained_and_believed="untrained_believed",
     ),
-    "ranking": of("demo", ranking),
+    "ranking": of("demo", lambda document: ranking(document["policies"])),
+    "gap": of("gap", gap),
+    "offline": of("offline", offline),
     "dream_speed": of("speed", dream_speed),
 }

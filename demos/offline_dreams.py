@@ -38,7 +38,7 @@ ENV, OUT, DREAMED = "Pendulum-v1", Path("runs/offline"), 250_000
 STAGES = {"untrained": 100, "medium": 2500, "trained": 5000}
 """Steps of SAC after which its policy is recorded."""
 EPISODES = 25
-METHODS: dict[str, dict[str, Any] | None] = {"cautious": {}, "not cautious": {"eta": 0.0}, "cloned": None}
+METHODS: dict[str, dict[str, Any] | None] = {"not cautious": {"eta": 0.0}, "cautious": {}, "very cautious": {"eta": -100.0}, "cloned": None}
 """What is given beside the defaults of an offline dream; ``None`` is no dream."""
 
 
@@ -74,7 +74,7 @@ def learn(data: str, method: str, seed: int) -> dict[str, Any]:
     return found | kept | {"quality": {name: compared["quality"][name] for name in ("horizons", "error", "coverage", "reward_r2")}}
 
 
-def learn_all(seeds: list[int], sets: list[str]) -> None:
+def learn_all(seeds: list[int], sets: list[str], methods: list[str]) -> None:
     """Every method on every data set that has no number yet."""
     found = read("dream/offline") or {"env": ENV, "sets": {}, "runs": {}}
     for data in sets:
@@ -82,7 +82,7 @@ def learn_all(seeds: list[int], sets: list[str]) -> None:
         found["sets"][data] = {"steps": int(demos.lengths.sum()), "returns": [round(float(each), 1) for each in demos.returns]}
     for seed in seeds:
         for data in sets:
-            for method in METHODS:
+            for method in methods:
                 runs = found["runs"].setdefault(data, {}).setdefault(method, {})
                 if str(seed) not in runs:
                     runs[str(seed)] = learn(data, method, seed)
@@ -144,13 +144,14 @@ def main() -> None:
     parser.add_argument("part", choices=["data", "learn", "gap"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="seeds of the runs (default: 0 1 2)")
     parser.add_argument("--sets", nargs="+", default=[*STAGES, "replay"], help="data sets (default: all four)")
+    parser.add_argument("--methods", nargs="+", default=[*METHODS], choices=METHODS, help="ways to learn (default: all)")
     args = parser.parse_args()
     torch.set_num_threads(1)
     torch.set_float32_matmul_precision("medium")  # oneDNN's products, twice as fast on this processor
     if args.part == "data":
         make_data()
     elif args.part == "learn":
-        learn_all(args.seeds, args.sets)
+        learn_all(args.seeds, args.sets, args.methods)
     else:
         measure_gap("replay", args.seeds[0], 10)
 
