@@ -56,8 +56,8 @@ class EncodedVecEnv(VecEnvWrapper):
 
     def step_async(self, actions: np.ndarray) -> None:
         """The actions are passed on."""
-        self.codes.act(actions)
         self.venv.step_async(actions)
+        self.codes.act(actions)
 
     def step_wait(self) -> VecEnvStepReturn:
         """Observations are codes, also the last ones of an episode."""

@@ -183,8 +183,8 @@ class CodeStack:
     def act(self, actions: np.ndarray) -> None:
         """Move the rows one step on, with ``actions`` as the newest; ``see`` or ``see_ends`` must follow.
 
-        It needs no frame, so it is done before the environments step: their processes work meanwhile, and caches are still warm, which the
-        forward of a network leaves cold.
+        It needs no frame, so it is done while other processes step the environments, and before the forward of a network, which leaves
+        caches cold.
 
         Args:
             actions: ``(n, *action_shape)``, as the environments are given them.
