@@ -6,6 +6,7 @@ python -m demos.tables
 from __future__ import annotations
 
 import re
+import statistics
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -119,10 +120,21 @@ def sights(document: dict[str, Any]) -> Table:
 
 
 def imitate_images(document: dict[str, Any]) -> Table:
-    rows = [[row["arm"], str(row["seed"]), f"{row['return']:,.0f}", f"{row['score']:.0%}"] for row in document["rows"]]
-    bars = [("the expert", document["expert"], 1.0), ("random actions", document["random_actions"], 0.0)]
-    rows += [[name, "–", f"{value:,.0f}", f"{score:.0%}"] for name, value, score in bars]
-    return Table(["cloned through", "seed", "return", "of the way from random actions to the expert"], rows)
+    groups: dict[tuple[str, float, str], list[dict[str, Any]]] = {}
+    for row in document["rows"]:
+        groups.setdefault((row["done"], row["noise"], row["arm"]), []).append(row)
+    rows = []
+    for (done, noise, arm), found in groups.items():
+        scores = " / ".join(f"{row['score']:.0%}" for row in found)
+        score, paid = (statistics.mean(row[name] for row in found) for name in ("score", "return"))
+        minutes = [row["cpu_minutes"] for row in found if row["cpu_minutes"] is not None]
+        spent = f"{statistics.mean(minutes):.1f}" if minutes else "–"
+        rows.append([done, "disturbed" if noise else "clean", arm, scores, f"{score:.0%}", f"{paid:,.0f}", spent])
+    rows += [[name, "–", "–", "–", share, f"{document[key]:,.0f}", "–"] for name, key, share in BARS]
+    return Table(["", "demonstrations", "through", "score of each seed", "mean", "return", "minutes of processor"], rows)
+
+
+BARS = ("the expert", "expert", "100%"), ("random actions", "random_actions", "0%")
 
 
 def studies(document: dict[str, Any]) -> Table:
