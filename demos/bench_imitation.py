@@ -56,7 +56,7 @@ def seconds_of_rounds(demonstrations: Demonstrations | None, rounds: int, **opti
     return time.process_time() - start
 
 
-def seconds_of_updates(demonstrations: Demonstrations | None, updates: int = 750) -> float:
+def seconds_of_updates(demonstrations: Demonstrations | None, updates: int = 300) -> float:
     """Processor seconds that SAC, with GAIL as `genrl imitate` sets it or alone, learns for ``updates``, after a hundred that warm up."""
     env = make_vec_env(ENV, n_envs=1, seed=0)
     model = SAC("MlpPolicy", env, learning_starts=400, seed=0)
@@ -71,7 +71,7 @@ def seconds_of_updates(demonstrations: Demonstrations | None, updates: int = 750
     return time.process_time() - start
 
 
-def overhead(demos: Path, peer: str | None, repeats: int, rounds: int = 15) -> dict[str, dict[str, Any]]:
+def overhead(demos: Path, peer: str | None, repeats: int, rounds: int = 10) -> dict[str, dict[str, Any]]:
     """Processor time over that of the learner alone. PPO's round is 2,048 steps and four discriminator updates of 1,024 pairs each."""
     demonstrations = Demonstrations.load(demos)
     ratios: dict[str, list[float]] = {}

@@ -188,6 +188,26 @@ def imitate(*names: str) -> Table:
     return Table(["task", "reward, learner", "expert", "cloning alone", "constant reward", "imitation", "steps", "minutes"], rows)
 
 
+def rewards(document: dict[str, Any]) -> Table:
+    """A row for each reward, or way to imitate, and a column for each task; the expert comes first."""
+    tasks = {task: about for task, about in document["tasks"].items() if any(entry["runs"] for entry in about["methods"].values())}
+    names = [name for name, entry in next(iter(document["tasks"].values()))["methods"].items() if entry["runs"]]
+    rows = [["expert", *(f"{about['reference'][1]:,.0f}" for about in tasks.values())]]
+    rows += [
+        [name, *(score(about["methods"][name] if about["methods"][name]["runs"] else None) for about in tasks.values())] for name in names
+    ]
+    return Table(["reward", *tasks], rows)
+
+
+def asked(document: dict[str, Any]) -> Table:
+    """What DAgger reaches, and how many of the expert's answers it takes."""
+    rows = [
+        [task, f"{entry['pairs']:,}", *(f"{entry[key]:,.0f}" for key in ("expert_return", "evaluation_return"))]
+        for task, entry in document["tasks"].items()
+    ]
+    return Table(["task", "states that the expert was asked about", "expert", "DAgger"], rows)
+
+
 def race(document: dict[str, Any]) -> Table:
     ratios = document.get("time_over_the_learner_alone", {})
     rows = [[f"processor time over the learner alone: {name}", ratio(found)] for name, found in ratios.items()]
@@ -232,6 +252,8 @@ MADE_BY: dict[str, Callable[[], Table]] = {
     "imitation": of("imitation", imitation),
     "imitate": lambda: imitate("imitate_minutes", "imitate_steps", "imitate_humanoid", "imitate_classic"),
     "imitate_unseen": lambda: imitate("imitate_unseen", "imitate_unseen_steps"),
+    "imitate_methods": of("imitate_methods", rewards),
+    "dagger": of("imitate_dagger", asked),
     "race": of("bench_imitation", race),
     "weak_mountain_car": of("weak_mountain_car", study, "first", "reaches", "training"),
     "archive": of("archive", archived),
