@@ -210,7 +210,7 @@ def asked(document: dict[str, Any]) -> Table:
 
 def race(document: dict[str, Any]) -> Table:
     ratios = document.get("time_over_the_learner_alone", {})
-    rows = [[f"processor time over the learner alone: {name}", ratio(found)] for name, found in ratios.items()]
+    rows = [[f"time over the learner alone: {name}", ratio(found)] for name, found in ratios.items()]
     found = document.get("race", {})
     for name, curves in found.items():
         if isinstance(curves, list):
