@@ -267,6 +267,7 @@ class PixelMountainCarEnv(PixelEnv):
     Args:
         goal_position: in (-0.4, 0.6).
         goal_velocity: the least velocity at the goal, in [-0.07, 0.07].
+        power: velocity that a full force adds in one step, in (0, 0.0025); with 0.0003, no noise that `genrl screen` has reaches the goal.
         drawing: the keywords of `PixelEnv`.
     """
 
@@ -275,8 +276,8 @@ class PixelMountainCarEnv(PixelEnv):
     centre = -0.3, 0.65
     reach = 1.0
 
-    def __init__(self, goal_position: float = 0.45, goal_velocity: float = 0.0, **drawing: Any):
-        super().__init__(SparseMountainCarEnv(goal_position=goal_position, goal_velocity=goal_velocity), **drawing)
+    def __init__(self, goal_position: float = 0.45, goal_velocity: float = 0.0, power: float = 0.0015, **drawing: Any):
+        super().__init__(SparseMountainCarEnv(goal_position=goal_position, goal_velocity=goal_velocity, power=power), **drawing)
 
     def _set_scene(self, painter: Painter) -> None:
         x = self.task.goal_position

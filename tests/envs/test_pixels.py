@@ -90,6 +90,7 @@ class TestDynamics:
             (CART, {"threshold": -0.95}, "genrl/SparseCartpoleSwingup-v0"),
             (CAR, {}, "genrl/SparseMountainCar-v0"),
             (CAR, {"goal_position": -0.3}, "genrl/SparseMountainCar-v0"),
+            (CAR, {"power": 0.0003}, "genrl/SparseMountainCar-v0"),
         ],
     )
     def test_states_rewards_and_ends_are_the_known_tasks(self, task, keywords, known):
