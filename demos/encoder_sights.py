@@ -1,7 +1,7 @@
 """What a finished study of encoders saw: `python demos/encoder_sights.py runs/pixels_distractors`, after `demos/encoders.py study`.
 
 For each run the probes of its encoder, its return, and that of the same policy where the colours are others; a minute for ten runs. Draws
-the learning curves and what each encoder sees.
+the learning curves against minutes, by the seconds that `demos/encoders.py cost` has measured, and what each encoder sees.
 """
 
 from __future__ import annotations
@@ -21,20 +21,26 @@ import numpy as np
 
 mpl.use("Agg")
 from matplotlib import pyplot
-from measured import write
+from measured import read, write
 
 import genrl
-from genrl.encoders import EncodedEnv, load_encoder, what_it_sees
+from genrl.encoders import EncodedEnv, StackedFrames, load_encoder, what_it_sees
 from genrl.generation.frames_file import load_frames
 from genrl.reading import read_json
 
-RESULTS = "encoders/distractors"
+HISTORY = 3
 PALETTES, EPISODES, SEED = (1, 2, 3), 5, 10_000
 COLOURS = {"jepa": "#2c7fb8", "vae": "#d95f0e", "pca": "#7a7a7a", "random": "#b0b0b0", "state": "#222222", "mae": "#31a354"}
+COLOURS |= {"vq-vae": "#756bb1", "finetuned": "#e7298a", "end-to-end": "#a6761d"}
+FINETUNED = {"jepa": "finetuned", "random": "end-to-end"}
+"""Encoders that are trained with the policy, and how such a run is called."""
 
 
 def arm_of(config: Mapping[str, Any]) -> str:
-    return "state" if config["encoder"] is None else str(config["encoder"]).rpartition("/")[2].removesuffix("-{seed}")
+    if config["encoder"] is None:
+        return "state"
+    name = str(config["encoder"]).rpartition("/")[2].removesuffix("-{seed}")
+    return FINETUNED[name] if config["finetune"] else name
 
 
 def recoloured(run: Path, config: Mapping[str, Any]) -> float | None:
@@ -44,7 +50,8 @@ def recoloured(run: Path, config: Mapping[str, Any]) -> float | None:
     loaded = genrl.load(run)
     returns = []
     for palette in PALETTES:
-        env = EncodedEnv(gymnasium.make(config["env"], **config["env_kwargs"], colours=palette), loaded.encoder, config["history"] or 3)
+        env: Any = gymnasium.make(config["env"], **config["env_kwargs"], colours=palette)
+        env = StackedFrames(env, HISTORY) if config["finetune"] else EncodedEnv(env, loaded.encoder, HISTORY)
         for episode in range(EPISODES):
             obs, _ = env.reset(seed=SEED + episode)
             total, done = 0.0, False
@@ -70,19 +77,31 @@ def curve(run: Path) -> tuple[list[int], list[float]]:
     return [step for step, _ in rows], smooth
 
 
-def draw(runs: list[tuple[dict[str, Any], Path]], out: Path) -> None:
+def minutes_of(arm: str, steps: list[int], cost: Mapping[str, Any]) -> list[float]:
+    """Minutes of processor time until each step, the fit of the encoder first."""
+    fitted = [
+        seconds for name, seconds in cost["fit_seconds"].items() if name.rpartition("-")[0] == ("jepa" if arm == "finetuned" else arm)
+    ]
+    each = cost["step_seconds"].get(arm, cost["step_seconds"]["jepa"])
+    return [(float(np.median(fitted or [0.0])) + step * each) / 60 for step in steps]
+
+
+def draw(rows: list[dict[str, Any]], paths: Mapping[tuple[str, int], Path], title: str, out: Path) -> None:
+    """Curves of the runs that are in ``paths``, and the return of all against what is seen worst."""
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
     named: set[str] = set()
-    for row, path in runs:
-        steps, returns = curve(path)
-        arm = row["arm"]
-        left.plot(steps, returns, color=COLOURS.get(arm, "#888888"), label=None if arm in named else arm, linewidth=1.5)
-        named.add(arm)
+    cost = read("encoders/cost")
+    for row in rows:
+        arm, colour = row["arm"], COLOURS.get(row["arm"], "#888888")
+        if path := paths.get((arm, row["seed"])):
+            steps, returns = curve(path)
+            left.plot(minutes_of(arm, steps, cost), returns, color=colour, label=None if arm in named else arm, linewidth=1.5)
+            named.add(arm)
         if row["sight"] is not None:
             worst = min(max(row["sight"]["products"][name], r2) for name, r2 in row["sight"]["linear"].items())
-            right.plot(worst, row["return"], "o", color=COLOURS.get(arm, "#888888"), markersize=7)
+            right.plot(worst, row["return"], "o", color=colour, markersize=7)
             right.annotate(arm, (worst, row["return"]), xytext=(6, 4), textcoords="offset points", fontsize=8)
-    left.set(xlabel="environment steps", ylabel="return, mean of 5 episodes", title="SAC behind a new background in every frame")
+    left.set(xlabel="minutes of processor time, fit and frames counted", ylabel="return, mean of 5 episodes", title=title)
     left.legend(fontsize=8, frameon=False)
     right.set(
         xlabel="R² of what is seen worst, before any learning", ylabel="return of the trained policy", title="what an encoder sees decides"
@@ -91,21 +110,39 @@ def draw(runs: list[tuple[dict[str, Any], Path]], out: Path) -> None:
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(out, dpi=110)
+    pyplot.close(figure)
+
+
+def looked_at(path: Path) -> dict[str, Any] | None:
+    """What a finished run saw and reached; ``None`` of a run that has no policy here, because its row is of an earlier file."""
+    if not (path / "result.json").is_file() or not (path / "model.zip").is_file():
+        return None
+    config, result = read_json(path / "config.json"), read_json(path / "result.json")
+    if result["status"] != "finished":
+        return None
+    eyes = None if config["encoder"] is None else Path(str(config["encoder"]).replace("{seed}", str(config["seed"])))
+    row = {"arm": arm_of(config), "seed": config["seed"], "return": result["evaluation_return"], "recoloured": recoloured(path, config)}
+    sight = None if eyes is None or config["finetune"] else seen(eyes)  # what is finetuned no longer is what was fitted
+    return row | {"learn_seconds": result["seconds"], "sight": sight}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", type=Path, nargs="?", default=Path("runs/pixels_distractors"))
+    parser.add_argument("--name", default="distractors", help="name of the files in demos/results/encoders; rows that they have stay")
+    parser.add_argument("--title", default="SAC behind a new background in every frame")
+    given = parser.parse_args()
+    known = {(row["arm"], row["seed"]): row for row in read(f"encoders/{given.name}").get("runs", [])}
+    paths: dict[tuple[str, int], Path] = {}
+    for path in sorted((given.study / "cells").iterdir()):
+        if row := looked_at(path):
+            known[row["arm"], row["seed"]] = row
+            paths[row["arm"], row["seed"]] = path
+            print(row, flush=True)
+    rows = sorted(known.values(), key=lambda row: (-row["return"], row["arm"]))
+    write(f"encoders/{given.name}", {"study": given.study.name, "palettes": PALETTES, "episodes_a_palette": EPISODES, "runs": rows})
+    draw(rows, paths, given.title, Path(__file__).parent / "results" / "encoders" / f"{given.name}.png")
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study", type=Path, nargs="?", default=Path("runs/pixels_distractors"))
-    given = parser.parse_args()
-    found: list[tuple[dict[str, Any], Path]] = []
-    for path in sorted((given.study / "cells").iterdir()):
-        if not (path / "result.json").is_file() or read_json(path / "result.json")["status"] != "finished":
-            continue
-        config, result = read_json(path / "config.json"), read_json(path / "result.json")
-        eyes = None if config["encoder"] is None else Path(str(config["encoder"]).replace("{seed}", str(config["seed"])))
-        row = {"arm": arm_of(config), "seed": config["seed"], "return": result["evaluation_return"], "recoloured": recoloured(path, config)}
-        found.append((row | {"learn_seconds": result["seconds"], "sight": None if eyes is None else seen(eyes)}, path))
-        print(found[-1][0], flush=True)
-    found.sort(key=lambda item: (item[0]["return"] * -1, item[0]["arm"]))
-    write(RESULTS, {"study": given.study.name, "palettes": PALETTES, "episodes_a_palette": EPISODES, "runs": [row for row, _ in found]})
-    draw(found, Path(__file__).parent / "results" / "encoders" / "distractors.png")
+    main()

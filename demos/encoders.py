@@ -3,6 +3,7 @@
     python demos/encoders.py bench                                   # speed and memory; demos/results/encoders/bench.json, five minutes
     python demos/encoders.py pilot                                   # one encoder of each kind, one seed each; pilot.json, half an hour
     python demos/encoders.py study demos/studies/pixels.toml         # fits every encoder that the study names, then runs it
+    python demos/encoders.py cost runs/eyes/pendulum                 # CPU seconds of a fit and of a step of SAC; cost.json, three minutes
 
 One torch thread; the sides of a comparison take turns, so that a machine that slows down slows both.
 """
@@ -13,7 +14,6 @@ import argparse
 import os
 import statistics
 import time
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,10 +31,12 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 import genrl
 from genrl.cli import main as command
 from genrl.data import Images
-from genrl.encoders import EncodedVecEnv, ImageEncoder, Preprocessing, StackedFrames, load_encoder
+from genrl.encoders import EncodedVecEnv, ImageEncoder, Preprocessing, StackedFrames, load_encoder, pretrained
+from genrl.files import write_whole
 from genrl.generation import GenerateConfig, generate, resume_generation
 from genrl.models import RandomNetwork
 from genrl.runs import ExploreConfig, explore
+from genrl.studies.matrix import Study
 
 RESULTS = "encoders"
 SIDE, HISTORY = 64, 3
@@ -166,16 +168,44 @@ def bench(only: str | None) -> None:
 
 
 def eyes(folder: Path, arm: str, env_kwargs: dict[str, Any], task: str, seed: int, frames: int = FRAMES) -> Path:
-    """The run directory of an encoder, fitted if it is not there."""
+    """The run directory of an encoder, fitted if it is not there; `cpu_seconds.json` says what that took, frames and all."""
     out = folder / f"{arm}-{seed}"
     if not (out / "encoder.safetensors").is_file():
         print(f"fitting {out}", flush=True)
+        start = time.process_time()
         if (out / "config.json").is_file():
             resume_generation(out, quiet=True)
         else:
             about = {"data": f"frames:{task}", "frames": frames, "env_kwargs": env_kwargs}
             generate(GenerateConfig(model=arm, seed=seed, judge_images=0, out=out, **about), quiet=True)
+        write_whole(out / "cpu_seconds.json", f"{time.process_time() - start:.1f}\n".encode())
     return out
+
+
+def cost(folder: Path, turns: int = 3, steps: int = 60) -> None:
+    """CPU seconds of each encoder's fit, and of a step of the studies' SAC with its learning: on codes, on the state, and finetuned."""
+    torch.set_num_threads(1)
+    given: dict[str, Any] = {"learning_starts": 20, "learning_rate": 1e-3, "device": "cpu", "seed": 0, "buffer_size": 10_000}
+    models: dict[str, SAC] = {}
+    for path in sorted(folder.glob("*-0")):
+        name, encoder = path.name.removesuffix("-0"), load_encoder(path)
+        coded = EncodedVecEnv(DummyVecEnv([lambda: gymnasium.make(TASK)]), encoder, history=HISTORY)
+        models[name] = SAC("MlpPolicy", coded, policy_kwargs={"net_arch": [128, 128]}, **given)
+        if name in ("jepa", "random"):
+            eyes_of = pretrained(encoder, train=True) | {"net_arch": [128, 128]}
+            images = DummyVecEnv([lambda: StackedFrames(gymnasium.make(TASK), HISTORY)])
+            models[{"jepa": "finetuned", "random": "end-to-end"}[name]] = SAC("CnnPolicy", images, policy_kwargs=eyes_of, **given)
+    state = DummyVecEnv([lambda: gymnasium.make(TASK, observe="state")])
+    models["state"] = SAC("MlpPolicy", state, policy_kwargs={"net_arch": [128, 128]}, **given)
+    spent: dict[str, list[float]] = {name: [] for name in models}
+    for turn in range(turns + 1):
+        for name, model in models.items():
+            start = time.process_time()
+            model.learn(steps, reset_num_timesteps=False)
+            if turn:  # the first steps do not learn
+                spent[name].append((time.process_time() - start) / steps)
+    fits = {path.parent.name: float(path.read_text()) for path in sorted(folder.glob("*/cpu_seconds.json"))}
+    write(f"{RESULTS}/cost", {"task": TASK, "fit_seconds": fits, "step_seconds": {name: min(times) for name, times in spent.items()}})
 
 
 def pilot(steps: int, arms: tuple[str, ...], out: Path) -> None:
@@ -210,25 +240,26 @@ def load_sight(path: Path) -> Any:
     return known["sight"]["state"] if known and known["sight"] else None
 
 
-def study(path: Path, frames: int) -> int:
-    """Fit every encoder that the study's methods name, to frames of its first task, then run the study."""
-    table = tomllib.loads(path.read_text())
-    task = next(iter(table["tasks"].values()))
-    seeds = table["study"].get("seeds", 5)
-    for method in table["methods"].values():
-        if "encoder" in method:
-            folder, _, arm = method["encoder"].rpartition("/")
-            for seed in range(seeds) if isinstance(seeds, int) else seeds:
-                eyes(Path(folder), arm.removesuffix("-{seed}"), task.get("env_kwargs", {}), task["env"], seed, frames)
-                load_encoder(Path(folder) / f"{arm.removesuffix('-{seed}')}-{seed}")
-    return command(["study", str(path)])
+def study(path: Path, frames: int, plain: bool, fit_only: bool) -> int:
+    """Fit every encoder that a cell of the study is still to use, to frames of its task, then run the study.
+
+    With ``plain``, frames are of the task without the study's keywords.
+    """
+    for cell in Study.load(path).cells:
+        if cell.config.encoder is not None and not (cell.path / "result.json").is_file():
+            out = Path(str(cell.config.encoder).replace("{seed}", str(cell.seed)))
+            about = {} if plain else dict(cell.config.env_kwargs)
+            load_encoder(eyes(out.parent, out.name.rpartition("-")[0], about, cell.config.env, cell.seed, frames))
+    return 0 if fit_only else command(["study", str(path)])
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("bench", "pilot", "study"))
+    parser.add_argument("what", choices=("bench", "pilot", "study", "cost"))
     parser.add_argument("file", nargs="?", type=Path, default=Path("demos/studies/pixels.toml"))
     parser.add_argument("--frames", type=int, default=FRAMES, help="frames of a task that each encoder of a study is fitted to")
+    parser.add_argument("--plain-frames", action="store_true", help="fit to frames of the task without the study's keywords for it")
+    parser.add_argument("--fit-only", action="store_true", help="fit the encoders of a study, and train nothing")
     parser.add_argument("--steps", type=int, default=8_000)
     parser.add_argument("--arms", nargs="*", default=ARMS)
     parser.add_argument("--out", type=Path, default=Path("runs/pilot"))
@@ -239,5 +270,7 @@ if __name__ == "__main__":
         bench(given.only)
     elif given.what == "pilot":
         pilot(given.steps, tuple(given.arms), given.out)
+    elif given.what == "cost":
+        cost(given.file)
     else:
-        raise SystemExit(study(given.file, given.frames))
+        raise SystemExit(study(given.file, given.frames, given.plain_frames, given.fit_only))

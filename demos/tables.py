@@ -10,6 +10,7 @@ import statistics
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from demos import dream_tables, image_tables
@@ -117,6 +118,28 @@ def sights(document: dict[str, Any]) -> Table:
         rows.append([run["arm"], str(run["seed"]), *probes, *returns])
     header = ["encoder", "seed", "angle, linear probe", "speed, linear", "speed, with products of codes", "return", "in other colours"]
     return Table(header, rows)
+
+
+def compared(document: dict[str, Any]) -> Table:
+    """Encoders as methods: scores, and the margin over the baseline with its bootstrap interval."""
+    (task,) = document["tasks"]
+    table = only(score_table(document, task), "method", "runs", "training", "deterministic")
+    for row, entry in zip(table.rows, document["tasks"][task]["methods"].values(), strict=True):
+        found = entry.get("against_baseline")
+        row.append("–" if found is None else "{:+,.0f} [{:+,.0f}, {:+,.0f}]".format(*found["difference"]))
+    return Table([*table.header, f"margin over {document['baseline']}"], table.rows)
+
+
+def encoder_cost(document: dict[str, Any]) -> Table:
+    """Seconds of a fit, the median of its seeds, and milliseconds of a step of SAC."""
+    fits: dict[str, list[float]] = {}
+    for name, seconds in document["fit_seconds"].items():
+        fits.setdefault(name.rpartition("-")[0], []).append(seconds)
+    rows = []
+    for arm, seconds in sorted(document["step_seconds"].items(), key=lambda item: item[1]):
+        fitted = f"{median(fits[arm]):.0f} s" if arm in fits else "–"
+        rows.append([arm, fitted, f"{1000 * seconds:.1f} ms"])
+    return Table(["encoder", "frames and fit", "a step of SAC, with all learning"], rows)
 
 
 def imitate_images(document: dict[str, Any]) -> Table:
@@ -268,10 +291,13 @@ MADE_BY: dict[str, Callable[[], Table]] = {
     "screen": of("screen", screened),
     "eyes": of("encoders/bench", eyes),
     "overhead": of("encoders/bench", overhead),
-    "distractors": of("pixels_distractors", study, "training", "deterministic", "against"),
+    "distractors": of("pixels_distractors", compared),
     "sights": of("encoders/distractors", sights),
     "imitate_images": of("encoders/imitate", imitate_images),
-    "pixels": of("pixels_frozen", study, "training", "deterministic", "against"),
+    "pixels": of("pixels", compared),
+    "pixels_mountain_car": of("pixels_mountain_car", study, "first", "reaches", "training", "against"),
+    "pendulum_sights": of("encoders/pendulum", sights),
+    "encoder_cost": of("encoders/cost", encoder_cost),
     **image_tables.TABLES,
     **dream_tables.TABLES,
 }
