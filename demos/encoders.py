@@ -167,7 +167,7 @@ def bench(only: str | None) -> None:
     write(f"{RESULTS}/bench", found)
 
 
-def eyes(folder: Path, arm: str, env_kwargs: dict[str, Any], task: str, seed: int, frames: int = FRAMES) -> Path:
+def eyes(folder: Path, arm: str, env_kwargs: dict[str, Any], task: str, seed: int, frames: int = FRAMES, **model: Any) -> Path:
     """The run directory of an encoder, fitted if it is not there; `cpu_seconds.json` says what that took, frames and all."""
     out = folder / f"{arm}-{seed}"
     if not (out / "encoder.safetensors").is_file():
@@ -177,18 +177,18 @@ def eyes(folder: Path, arm: str, env_kwargs: dict[str, Any], task: str, seed: in
             resume_generation(out, quiet=True)
         else:
             about = {"data": f"frames:{task}", "frames": frames, "env_kwargs": env_kwargs}
-            generate(GenerateConfig(model=arm, seed=seed, judge_images=0, out=out, **about), quiet=True)
+            generate(GenerateConfig(model=arm, model_kwargs=model, seed=seed, judge_images=0, out=out, **about), quiet=True)
         write_whole(out / "cpu_seconds.json", f"{time.process_time() - start:.1f}\n".encode())
     return out
 
 
-def cost(folder: Path, turns: int = 3, steps: int = 60) -> None:
+def cost(folder: Path, turns: int = 3, steps: int = 40) -> None:
     """CPU seconds of each encoder's fit, and of a step of the studies' SAC with its learning: on codes, on the state, and finetuned."""
     torch.set_num_threads(1)
     given: dict[str, Any] = {"learning_starts": 20, "learning_rate": 1e-3, "device": "cpu", "seed": 0, "buffer_size": 10_000}
     models: dict[str, SAC] = {}
-    for path in sorted(folder.glob("*-0")):
-        name, encoder = path.name.removesuffix("-0"), load_encoder(path)
+    for name, path in {path.parent.name.rpartition("-")[0]: path.parent for path in sorted(folder.glob("*/encoder.safetensors"))}.items():
+        encoder = load_encoder(path)
         coded = EncodedVecEnv(DummyVecEnv([lambda: gymnasium.make(TASK)]), encoder, history=HISTORY)
         models[name] = SAC("MlpPolicy", coded, policy_kwargs={"net_arch": [128, 128]}, **given)
         if name in ("jepa", "random"):
@@ -240,16 +240,16 @@ def load_sight(path: Path) -> Any:
     return known["sight"]["state"] if known and known["sight"] else None
 
 
-def study(path: Path, frames: int, plain: bool, fit_only: bool) -> int:
+def study(path: Path, frames: int, plain: bool, fit_only: bool, **model: Any) -> int:
     """Fit every encoder that a cell of the study is still to use, to frames of its task, then run the study.
 
-    With ``plain``, frames are of the task without the study's keywords.
+    With ``plain``, frames are of the task without the study's keywords; ``model`` has keywords of the image models.
     """
     for cell in Study.load(path).cells:
         if cell.config.encoder is not None and not (cell.path / "result.json").is_file():
             out = Path(str(cell.config.encoder).replace("{seed}", str(cell.seed)))
             about = {} if plain else dict(cell.config.env_kwargs)
-            load_encoder(eyes(out.parent, out.name.rpartition("-")[0], about, cell.config.env, cell.seed, frames))
+            load_encoder(eyes(out.parent, out.name.rpartition("-")[0], about, cell.config.env, cell.seed, frames, **model))
     return 0 if fit_only else command(["study", str(path)])
 
 
@@ -259,6 +259,7 @@ if __name__ == "__main__":
     parser.add_argument("file", nargs="?", type=Path, default=Path("demos/studies/pixels.toml"))
     parser.add_argument("--frames", type=int, default=FRAMES, help="frames of a task that each encoder of a study is fitted to")
     parser.add_argument("--plain-frames", action="store_true", help="fit to frames of the task without the study's keywords for it")
+    parser.add_argument("--latent", type=int, help="numbers of a code; by default what the model has")
     parser.add_argument("--fit-only", action="store_true", help="fit the encoders of a study, and train nothing")
     parser.add_argument("--steps", type=int, default=8_000)
     parser.add_argument("--arms", nargs="*", default=ARMS)
@@ -273,4 +274,5 @@ if __name__ == "__main__":
     elif given.what == "cost":
         cost(given.file)
     else:
-        raise SystemExit(study(given.file, given.frames, given.plain_frames, given.fit_only))
+        model = {} if given.latent is None else {"latent": given.latent}
+        raise SystemExit(study(given.file, given.frames, given.plain_frames, given.fit_only, **model))
