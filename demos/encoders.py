@@ -167,8 +167,11 @@ def bench(only: str | None) -> None:
     write(f"{RESULTS}/bench", found)
 
 
-def eyes(folder: Path, arm: str, env_kwargs: dict[str, Any], task: str, seed: int, frames: int = FRAMES, **model: Any) -> Path:
-    """The run directory of an encoder, fitted if it is not there; `cpu_seconds.json` says what that took, frames and all."""
+def eyes(folder: Path, arm: str, env_kwargs: dict[str, Any], task: str, seed: int, frames: int = FRAMES) -> Path:
+    """The run directory of an encoder, fitted if it is not there; `cpu_seconds.json` says what that took, frames and all.
+
+    An ``arm`` is a model's name, such as "pca", or "pca6" for codes of 6 numbers.
+    """
     out = folder / f"{arm}-{seed}"
     if not (out / "encoder.safetensors").is_file():
         print(f"fitting {out}", flush=True)
@@ -176,8 +179,10 @@ def eyes(folder: Path, arm: str, env_kwargs: dict[str, Any], task: str, seed: in
         if (out / "config.json").is_file():
             resume_generation(out, quiet=True)
         else:
+            model = arm.rstrip("0123456789")
+            latent = {"latent": int(arm.removeprefix(model))} if arm != model else {}
             about = {"data": f"frames:{task}", "frames": frames, "env_kwargs": env_kwargs}
-            generate(GenerateConfig(model=arm, model_kwargs=model, seed=seed, judge_images=0, out=out, **about), quiet=True)
+            generate(GenerateConfig(model=model, model_kwargs=latent, seed=seed, judge_images=0, out=out, **about), quiet=True)
         write_whole(out / "cpu_seconds.json", f"{time.process_time() - start:.1f}\n".encode())
     return out
 
@@ -240,16 +245,16 @@ def load_sight(path: Path) -> Any:
     return known["sight"]["state"] if known and known["sight"] else None
 
 
-def study(path: Path, frames: int, plain: bool, fit_only: bool, **model: Any) -> int:
+def study(path: Path, frames: int, plain: bool, fit_only: bool) -> int:
     """Fit every encoder that a cell of the study is still to use, to frames of its task, then run the study.
 
-    With ``plain``, frames are of the task without the study's keywords; ``model`` has keywords of the image models.
+    With ``plain``, frames are of the task without the study's keywords.
     """
     for cell in Study.load(path).cells:
         if cell.config.encoder is not None and not (cell.path / "result.json").is_file():
             out = Path(str(cell.config.encoder).replace("{seed}", str(cell.seed)))
             about = {} if plain else dict(cell.config.env_kwargs)
-            load_encoder(eyes(out.parent, out.name.rpartition("-")[0], about, cell.config.env, cell.seed, frames, **model))
+            load_encoder(eyes(out.parent, out.name.rpartition("-")[0], about, cell.config.env, cell.seed, frames))
     return 0 if fit_only else command(["study", str(path)])
 
 
@@ -259,7 +264,6 @@ if __name__ == "__main__":
     parser.add_argument("file", nargs="?", type=Path, default=Path("demos/studies/pixels.toml"))
     parser.add_argument("--frames", type=int, default=FRAMES, help="frames of a task that each encoder of a study is fitted to")
     parser.add_argument("--plain-frames", action="store_true", help="fit to frames of the task without the study's keywords for it")
-    parser.add_argument("--latent", type=int, help="numbers of a code; by default what the model has")
     parser.add_argument("--fit-only", action="store_true", help="fit the encoders of a study, and train nothing")
     parser.add_argument("--steps", type=int, default=8_000)
     parser.add_argument("--arms", nargs="*", default=ARMS)
@@ -274,5 +278,4 @@ if __name__ == "__main__":
     elif given.what == "cost":
         cost(given.file)
     else:
-        model = {} if given.latent is None else {"latent": given.latent}
-        raise SystemExit(study(given.file, given.frames, given.plain_frames, given.fit_only, **model))
+        raise SystemExit(study(given.file, given.frames, given.plain_frames, given.fit_only))

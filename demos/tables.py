@@ -10,7 +10,6 @@ import statistics
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from demos import dream_tables, image_tables
@@ -128,18 +127,6 @@ def compared(document: dict[str, Any]) -> Table:
         found = entry.get("against_baseline")
         row.append("–" if found is None else "{:+,.0f} [{:+,.0f}, {:+,.0f}]".format(*found["difference"]))
     return Table([*table.header, f"margin over {document['baseline']}"], table.rows)
-
-
-def encoder_cost(document: dict[str, Any]) -> Table:
-    """Seconds of a fit, the median of its seeds, and milliseconds of a step of SAC."""
-    fits: dict[str, list[float]] = {}
-    for name, seconds in document["fit_seconds"].items():
-        fits.setdefault(name.rpartition("-")[0], []).append(seconds)
-    rows = []
-    for arm, seconds in sorted(document["step_seconds"].items(), key=lambda item: item[1]):
-        fitted = f"{median(fits[arm]):.0f} s" if arm in fits else "–"
-        rows.append([arm, fitted, f"{1000 * seconds:.1f} ms"])
-    return Table(["encoder", "frames and fit", "a step of SAC, with all learning"], rows)
 
 
 def imitate_images(document: dict[str, Any]) -> Table:
@@ -296,8 +283,6 @@ MADE_BY: dict[str, Callable[[], Table]] = {
     "imitate_images": of("encoders/imitate", imitate_images),
     "pixels": of("pixels", compared),
     "pixels_mountain_car": of("pixels_mountain_car", study, "first", "reaches", "training", "against"),
-    "pendulum_sights": of("encoders/pendulum", sights),
-    "encoder_cost": of("encoders/cost", encoder_cost),
     **image_tables.TABLES,
     **dream_tables.TABLES,
 }
