@@ -186,11 +186,12 @@ class Study:
 
     def check(self, imports: Collection[str] = ()) -> None:
         """Refuse what can be refused without training: tasks, learners, rewards, hyperparameters and encoders that do not exist, and
-        encoders of other images than the task's.
+        encoders of other images than the task's. A cell that has its result needs no encoder.
 
         Raises:
             RunError: names the task and the method, or a module that is not among ``imports``: a file must not decide what is imported.
         """
+        from genrl.runs.directory import RunDirectory
         from genrl.runs.environments import make_env
         from genrl.runs.eyes import open_eyes
         from genrl.runs.imitation import completed
@@ -199,6 +200,8 @@ class Study:
         made: set[str] = set()
         for cell in self.cells:
             if cell.seed != self.settings.seeds[0] and "{seed}" not in str(cell.config.encoder):
+                continue
+            if cell.config.encoder is not None and RunDirectory(cell.path).result.is_file():
                 continue
             try:
                 cell.config.check_imports(imports)

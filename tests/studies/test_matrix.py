@@ -123,6 +123,16 @@ class TestTheMatrix:
             saved(tmp_path / f"eyes-{seed}", seed, side)
         assert re.search("method 'eyes': .*fitted to images of 3 × 16 × 16.*, but the task gives 32 × 32 × 3", refusal(pixels, check=True))
 
+    def test_a_cell_that_has_its_result_needs_no_encoder(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        study = parse(PIXELS.replace("EYES", f"{tmp_path}/eyes-{{seed}}"))
+        for cell in study.cells:
+            with pytest.raises(RunError, match="there is no encoder"):
+                study.check()
+            cell.path.mkdir(parents=True)
+            (cell.path / "result.json").write_text("{}")
+        study.check()
+
 
 class TestTheIdentityOfACell:
     def test_is_its_configuration(self):
