@@ -164,7 +164,8 @@ def _rows(result: dict[str, Any]) -> list[tuple[str, str]]:
     if known := result.get("best"):
         rows.append(("best evaluation", f"{_number(known['return'])} at step {known['step']:,}, its model is best.zip"))
     if known := result.get("imitation"):
-        rows.append(("the expert's", f"{_number(known['expert_return'])} ({known['episodes']} episodes, {known['pairs']:,} pairs)"))
+        whose = "the expert's, disturbed" if known.get("disturbed") else "the expert's"
+        rows.append((whose, f"{_number(known['expert_return'])} ({known['episodes']} episodes, {known['pairs']:,} pairs)"))
         if known["cloned_return"] is not None:
             rows.append(("after cloning alone", f"{_number(known['cloned_return'])} ({known['cloning']['epochs']:.0f} epochs)"))
     if known := result.get("dream"):

@@ -71,6 +71,7 @@ def record(
                     pass
         spec = env.env.spec  # the task's, without the recording
         metadata = {"env_spec": json.loads(_named(spec).to_json())} if spec is not None else {}
+        metadata |= {"disturb": disturb} if disturb else {}
         demonstrations = Demonstrations.from_episodes(
             env.episodes, config.env.rpartition(":")[2], dict(config.env_kwargs), metadata, str(out)
         )

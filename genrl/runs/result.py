@@ -97,6 +97,7 @@ def begin_imitation(session: Session, run: RunDirectory, interrupt: Interrupt) -
         "expert_return": float(demonstrations.returns.mean()),
         "expert_return_std": float(demonstrations.returns.std()),
         "expert_return_min_max": [float(demonstrations.returns.min()), float(demonstrations.returns.max())],
+        "disturbed": bool(demonstrations.metadata.get("disturb")),
         "demos_seed": getattr(session.config, "seed_of_demos", None),
         "choice": session.choice,
         "cloned_return": None,

@@ -83,6 +83,7 @@ class TestRecord:
 
     def test_of_a_disturbed_policy_keeps_what_it_meant_where_the_noise_has_brought_it(self, expert, tmp_path):
         once, again = (record(expert, tmp_path / name, episodes=2, disturb=0.2) for name in ("a.npz", "b.npz"))
+        assert (Demonstrations.load(tmp_path / "a.npz").metadata["disturb"], once.metadata["disturb"]) == (0.2, 0.2)
         policy = genrl.load(expert)
         for episode, same in zip(once.episodes, again.episodes, strict=True):
             meant = policy.predict(np.asarray(episode.observations[:-1]))[0]
@@ -93,6 +94,13 @@ class TestRecord:
             free = (np.abs(speed[1:]) < 7.9) & (np.abs(felt) < 1.99)
             noise = (felt - episode.actions[:, 0])[free]
             assert 0.34 < noise.std() < 0.46  # a fifth of half the width, which is 2
+
+    def test_says_that_returns_are_of_a_disturbed_expert(self, expert, tmp_path, capsys):
+        words = f"record --run {expert} --out {tmp_path / 'a.hdf5'} --episodes 2 --disturb 0.5"
+        assert main(words.split()) == 0
+        words = f"imitate --demos {tmp_path / 'a.hdf5'} --steps 0 --clone 1 --eval-episodes 1 --no-pictures --out {tmp_path / 'run'}"
+        assert main(words.split()) == 0
+        assert "the expert's, disturbed" in capsys.readouterr().out
 
     def test_refuses_to_disturb_what_has_no_box(self, expert, tmp_path):
         explore(config(tmp_path / "run", env="CartPole-v1", steps=64, eval_episodes=0), quiet=True)
