@@ -42,7 +42,7 @@ class Practice(BaseCallback):
         dynamics: the model, made with the spaces of the task.
         dreamed_steps: dreamed steps of each practice.
         every: new real steps from one practice to the next; at least 50, which a model needs to be fitted.
-        n_envs, horizon, eta, stop_quantile, stop_scale: see :class:`~genrl.worlds.DreamVecEnv`.
+        n_envs, horizon, eta, stop_quantile, stop_scale, margin: see :class:`~genrl.worlds.DreamVecEnv`.
         n_steps: steps of each dreamed rollout, for every row.
         batch_size: minibatch size in the dream, for a learner that has minibatches.
         fit: keywords of the model's ``fit``, such as ``max_steps``.
@@ -78,6 +78,7 @@ class Practice(BaseCallback):
         eta: float = 0.0,
         stop_quantile: float | None = None,
         stop_scale: float = 1.0,
+        margin: float = 0.25,
         fit: Mapping[str, Any] | None = None,
         name: str = "practice",
         seed: int = 0,
@@ -87,7 +88,8 @@ class Practice(BaseCallback):
         self.dynamics, self.dreamed_steps, self.every, self.n_steps, self.batch_size = dynamics, dreamed_steps, every, n_steps, batch_size
         self.fit, self.name, self.seed = dict(fit or {}), name, seed
         self.generator = torch.Generator().manual_seed(seed)
-        self.dream = DreamVecEnv(dynamics, None, n_envs, horizon, eta=eta, stop_quantile=stop_quantile, stop_scale=stop_scale, seed=seed)
+        stop: dict[str, Any] = {"stop_quantile": stop_quantile, "stop_scale": stop_scale}
+        self.dream = DreamVecEnv(dynamics, None, n_envs, horizon, eta=eta, margin=margin, seed=seed, **stop)
         self.record = Record()
         self.report: FitReport | None = None
         """Of the last fit."""

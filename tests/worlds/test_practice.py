@@ -96,6 +96,15 @@ def test_a_practice_has_the_learners_settings() -> None:
     assert (inner.n_steps, inner.batch_size, inner.n_envs) == (4, 16, 8)
 
 
+@pytest.mark.parametrize("margin", [0.0, 100.0])
+def test_a_practice_leaves_what_was_seen_as_far_as_its_margin(margin: float) -> None:
+    model = learner()
+    added = practice(model, margin=margin)
+    added.dynamics.low, added.dynamics.high = torch.full((2,), -0.1), torch.full((2,), 0.1)
+    model.learn(60, callback=added)
+    assert (added.dream.counters["clipped"] > 0) == (margin == 0)
+
+
 def test_a_dream_is_normalised_as_the_task_is() -> None:
     model = learner(normalize=True)
     added = practice(model)
