@@ -52,9 +52,9 @@ DREAMT: dict[str, dict[str, Any]] = {
     "hopper": {
         "env": "Hopper-v5",
         "target": 1000.0,
-        "steps": 40_000,
+        "steps": 16_000,
         "look": 2000,
-        "practice": {"dreamed_steps": 300_000, "every": 1000, "horizon": 50, "fit": {"max_steps": 600}, **WIDE},
+        "practice": {"dreamed_steps": 300_000, "every": 1000, "horizon": 50, "margin": 1.0, "fit": {"max_steps": 600}, **WIDE},
         "ppo": {**CAREFUL, "gamma": 0.99, "n_steps": 1000, "batch_size": 500, "policy_kwargs": {"log_std_init": -1.0}},
         "normalize": {"norm_obs": True, "norm_reward": True, "gamma": 0.99},
     },
