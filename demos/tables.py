@@ -124,8 +124,9 @@ def compared(document: dict[str, Any]) -> Table:
     (task,) = document["tasks"]
     table = only(score_table(document, task), "method", "runs", "training", "deterministic")
     for row, entry in zip(table.rows, document["tasks"][task]["methods"].values(), strict=True):
-        found = entry.get("against_baseline")
-        row.append("–" if found is None else "{:+,.0f} [{:+,.0f}, {:+,.0f}]".format(*found["difference"]))
+        value, low, high = (entry.get("against_baseline") or {"difference": (None, None, None)})["difference"]
+        interval = "" if low is None else f" [{low:+,.0f}, {high:+,.0f}]"  # one run has none
+        row.append("–" if value is None else f"{value:+,.0f}{interval}")
     return Table([*table.header, f"margin over {document['baseline']}"], table.rows)
 
 
