@@ -18,6 +18,7 @@ from genrl.data import Demonstrations, Episode
 from genrl.errors import RunError
 from genrl.files import load_state
 from genrl.runs import ExploreConfig, ImitateConfig, RunDirectory, explore, imitate, record, resume
+from genrl.runs.directory import read_csv
 from genrl.runs.environments import make_env
 from genrl.runs.imitation import completed, fingerprint, load
 from genrl.runs.session import Session
@@ -409,3 +410,10 @@ def test_a_task_whose_actions_count_from_one_is_refused_before_it_runs(tmp_path)
     with pytest.raises(RunError, match="PPO executes actions that count from 0, but the environment takes Discrete"):
         explore(config(tmp_path / "run", env="tests/FromOne-v0", reward="none"), quiet=True)
     assert not (tmp_path / "run").exists()
+
+
+def test_the_steps_of_ppo_fall_linearly_to_zero(demos, tmp_path):
+    imitate(imitation(demos, tmp_path / "run", steps=1024, clone=0), quiet=True)
+    rates = [float(row["train/learning_rate"]) for row in read_csv(tmp_path / "run" / "progress.csv") if row["train/learning_rate"]]
+    rollouts = 8  # of 2 environments and 64 steps; the row of the last is written before it is learnt from
+    assert rates == pytest.approx([6e-4 * (1 - (k + 1) / rollouts) for k in range(rollouts - 1)])
