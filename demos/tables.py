@@ -88,8 +88,10 @@ def archived(document: dict[str, Any]) -> Table:
         first = f"{found['first_reward']:,}" if found["first_reward"] else "–"
         far = f"{found['best_progress']:.1f} m" if found["best_progress"] is not None else "–"
         episodes = f"{found['rewarded_episodes']:,} of {found['episodes']:,}"
-        rows.append([task, f"{found['steps']:,}", first, episodes, f"{found['best_return']:.0f}", far])
-    return Table(["task", "steps", "first reward at step", "episodes with a reward", "best return", "furthest"], rows)
+        learned = found.get("policy")
+        imitated = f"{learned['return']:.1f}" if learned else "–"
+        rows.append([task, f"{found['steps']:,}", first, episodes, f"{found['best_return']:.0f}", far, imitated])
+    return Table(["task", "steps", "first reward at step", "episodes with a reward", "best return", "furthest", "imitated"], rows)
 
 
 def eyes(document: dict[str, Any]) -> Table:
