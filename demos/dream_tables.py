@@ -128,7 +128,7 @@ def gap(found: dict[str, Any]) -> Table:
 
 def offline(document: dict[str, Any]) -> Table:
     """A row for each data set: what it holds, what each method makes of it, and how far its dream is from reality."""
-    rows, names = [], ("not cautious", "cautious", "very cautious", "cloned")
+    rows, names = [], ("not cautious", "cautious", "very cautious", "stops", "cloned")
     for data, methods in document["runs"].items():
         recorded, runs = document["sets"][data]["returns"], [list(methods.get(name, {}).values()) for name in names]
         made = [f"{middle([run['return'] for run in each])} ({len(each)})" if each else "–" for each in runs]

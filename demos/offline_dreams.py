@@ -38,7 +38,13 @@ ENV, OUT, DREAMED = "Pendulum-v1", Path("runs/offline"), 250_000
 STAGES = {"untrained": 100, "medium": 2500, "trained": 5000}
 """Steps of SAC after which its policy is recorded."""
 EPISODES = 25
-METHODS: dict[str, dict[str, Any] | None] = {"not cautious": {"eta": 0.0}, "cautious": {}, "very cautious": {"eta": -100.0}, "cloned": None}
+METHODS: dict[str, dict[str, Any] | None] = {
+    "not cautious": {"eta": 0.0},
+    "cautious": {},
+    "very cautious": {"eta": -100.0},
+    "stops": {"eta": 0.0, "stop_quantile": 0.95},
+    "cloned": None,
+}
 """What is given beside the defaults of an offline dream; ``None`` is no dream."""
 
 
