@@ -42,7 +42,7 @@ def main() -> None:
     left.legend(fontsize=8, frameon=False)
     right.axhline(GOAL, color="#999999", linewidth=0.8, linestyle="--")
     right.set(ylabel="position", title="furthest position of a run (dashed: goal)")
-    right.set_xticks(range(len(results.study.methods)), list(results.study.methods), fontsize=7)
+    right.set_xticks(range(len(results.study.methods)), list(results.study.methods), fontsize=7, rotation=20, ha="right")
     right.margins(0.2)
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
