@@ -82,7 +82,9 @@ def minutes_of(arm: str, steps: list[int], cost: Mapping[str, Any]) -> list[floa
     fitted = [
         seconds for name, seconds in cost["fit_seconds"].items() if name.rpartition("-")[0] == ("jepa" if arm == "finetuned" else arm)
     ]
-    each = cost["step_seconds"].get(arm, cost["step_seconds"]["jepa"])
+    if arm not in cost["step_seconds"]:
+        raise SystemExit(f"the cost of {arm} is not known; measure it with: python demos/encoders.py cost runs/eyes/pendulum")
+    each = cost["step_seconds"][arm]
     return [(float(np.median(fitted or [0.0])) + step * each) / 60 for step in steps]
 
 
@@ -90,7 +92,7 @@ def draw(rows: list[dict[str, Any]], paths: Mapping[tuple[str, int], Path], titl
     """Curves of the runs that are in ``paths``, and the return of all against what is seen worst."""
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
     named: set[str] = set()
-    cost = read("encoders/cost")
+    cost = {"fit_seconds": {}, "step_seconds": {}} | read("encoders/cost")
     for row in rows:
         arm, colour = row["arm"], COLOURS.get(row["arm"], "#888888")
         if path := paths.get((arm, row["seed"])):
