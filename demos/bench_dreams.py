@@ -148,7 +148,8 @@ class _Curve(BaseCallback):
             env = VecNormalize(env, training=False, norm_reward=False, clip_obs=own.clip_obs)
             env.obs_rms = own.obs_rms
         score, _ = evaluate_policy(self.model, env, EPISODES, warn=False)
-        self.curve.append({"real_steps": self.num_timesteps, "return": float(score), "cpu_seconds": spent})
+        assert isinstance(score, float)
+        self.curve.append({"real_steps": self.num_timesteps, "return": score, "cpu_seconds": spent})
         print(self.env, self.curve[-1], flush=True)
         self.start += time.process_time() - began
 
