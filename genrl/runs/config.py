@@ -354,6 +354,14 @@ class DreamConfig(RunConfig):
     """Steps of a dream. By default 50, or 1 for a learner with a replay buffer."""
     dreamed_steps: int | None = None
     """Dreamed steps after each fit. By default 150,000, or 10,000 for a learner with a replay buffer."""
+    rows: int | None = None
+    """Dreams that go on side by side, for a learner that collects rollouts from real steps, by default 256."""
+    dream_batch: int | None = None
+    """Minibatch of that learner's updates in a dream, by default 1,024. Wide dreams with large minibatches, such as 512 and 2,048, take
+    fewer updates for as many steps."""
+    margin: float | None = None
+    """How far a dream that is learned in may leave what was seen, as a share of its range, before it is cut, by default 0.25. A task whose
+    first steps show little of what it can do, such as a cart that hardly moved, asks for 1."""
     share: float = 0.9
     """Share of imagined transitions in each batch, for a learner with a replay buffer."""
     eta: float | None = None
@@ -372,6 +380,7 @@ class DreamConfig(RunConfig):
                 object.__setattr__(self, name, value)
         super().__post_init__()
         self.check_least(dream_every=50, horizon=1, dreamed_steps=1, fit_steps=1)
+        self._check_dream(off_policy)
         if self.demos is not None:
             self._check_offline(off_policy)
         first = max(self.dream_every, 250) + 1 if off_policy else self.dream_every  # type: ignore[operator, type-var]
@@ -397,10 +406,26 @@ class DreamConfig(RunConfig):
 
     def _by_default(self, off_policy: bool) -> dict[str, Any]:
         values = {"dream_every": 250, "horizon": 1, "dreamed_steps": 10_000, "normalize_reward": False}
-        values = values if off_policy else {"dream_every": 500, "horizon": 50, "dreamed_steps": 150_000, "normalize_reward": True}
+        if not off_policy:
+            values = {"dream_every": 500, "horizon": 50, "dreamed_steps": 150_000, "normalize_reward": True, "margin": 0.25}
         if self.demos is None:
-            return values | {"steps": 3000, "n_envs": 1, "eta": 0.0, "fit_steps": 500}
+            wide = {} if off_policy else {"rows": 256, "dream_batch": 1024}
+            return values | wide | {"steps": 3000, "n_envs": 1, "eta": 0.0, "fit_steps": 500}
         return values | {"steps": 500_000, "n_envs": 256, "eta": -10.0, "fit_steps": 3000}
+
+    def _check_dream(self, off_policy: bool) -> None:
+        """Refuse a dream of no size, and flags of a dream that the learner does not have."""
+        for name, least in (("rows", 1), ("dream_batch", 1), ("margin", 0)):
+            value, flag = getattr(self, name), f"--{name.replace('_', '-')}"
+            if value is None:
+                continue
+            if off_policy:
+                raise RunError(f"{flag} is {value}, but {self.learner} has imagined transitions in its batches; leave it out")
+            if self.demos is not None and name != "margin":
+                cure = "--n-envs" if name == "rows" else "--learner.batch-size"
+                raise RunError(f"{flag} is {value}, but with --demos the dream is the task; type {cure} {value}")
+            if not least <= value < math.inf:
+                raise RunError(f"{flag} is {value}, but must be at least {least}")
 
     def _check_offline(self, off_policy: bool) -> None:
         """Refuse what has no meaning where the dream is the task."""

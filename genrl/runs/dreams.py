@@ -57,6 +57,7 @@ def world(setting: Setting) -> Plug | None:
             start = max(config.dream_every, 250)  # type: ignore[type-var]
             callback = Imagination(model, config.share, start=start, branches=rows, horizon=config.horizon, **common)  # type: ignore[arg-type]
         else:
+            common |= {"n_envs": config.rows, "batch_size": config.dream_batch, "margin": config.margin}
             callback = Practice(model, config.dreamed_steps, horizon=config.horizon, **common)  # type: ignore[arg-type]
     except ValueError as error:
         raise RunError(f"--world {config.world} on {config.env}: {one_line(error)}") from error
@@ -75,7 +76,7 @@ def _offline(setting: Setting, model: Dynamics, common: dict[str, Any]) -> Plug:
     config = setting.config
     assert isinstance(config, DreamConfig)
     rows, reward = recorded(config, setting.observation_space, setting.action_space)
-    found = Offline(model, rows, reward, n_envs=config.n_envs, horizon=config.horizon, **common)
+    found = Offline(model, rows, reward, n_envs=config.n_envs, horizon=config.horizon, margin=config.margin, **common)
     return Plug(
         "world",
         state=found,

@@ -20,6 +20,7 @@ from genrl.errors import RunError
 from genrl.files import load_state
 from genrl.runs import DreamConfig, RunConfig, dream, dreams, resume, train
 from genrl.runs.recording import Recording
+from genrl.worlds import Practice
 
 SMALL: dict[str, Any] = {"fit_steps": 20, "world_kwargs": {"members": 2, "hidden": (8,)}, "eval_episodes": 1, "pictures": False}
 PPO = {"learner": "ppo", "dream_every": 100, "dreamed_steps": 600, "learner_kwargs": {"n_steps": 100, "batch_size": 50, "net_arch": (8,)}}
@@ -190,6 +191,10 @@ def test_a_configuration_comes_back_from_its_json() -> None:
         (["--world", "none", "--world.members", "3"], "--world"),
         (["--steps", "200"], "the model is fitted after 500 real steps"),
         (["--stop-quantile", "2"], "--stop-quantile is 2.0"),
+        (["--rows", "0"], "--rows is 0, but must be at least 1"),
+        (["--margin", "-1"], "--margin is -1.0, but must be at least 0"),
+        (["--learner", "sac", "--rows", "8"], "--rows is 8, but sac has imagined transitions in its batches; leave it out"),
+        (["--demos", "mine.hdf5", "--dream-batch", "8"], "the dream is the task; type --learner.batch-size 8"),
     ],
 )
 def test_what_cannot_be_is_one_sentence_before_anything_is_written(
@@ -225,3 +230,16 @@ def test_the_picture_of_a_dream_names_its_task_learner_world_and_seed(tmp_path, 
     policies = {"real": [1.0], "dream": [1.5], "rank_correlation": None}
     pictures.draw_dream(run, found | {"policies": policies})
     assert drawn == [("dream", "Task-v0, ppo + ensemble, seed 3")]
+
+
+def test_a_dream_is_as_wide_and_goes_as_far_as_the_flags_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Practice] = []
+
+    class Watched(Practice):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            made.append(self)
+
+    monkeypatch.setattr("genrl.runs.dreams.Practice", Watched)
+    run(tmp_path / "run", PPO, steps=100, rows=3, dream_batch=24, margin=2.0)
+    assert (made[0].dream.num_envs, made[0].batch_size, made[0].dream.margin) == (3, 24, 2.0)
