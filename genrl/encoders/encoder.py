@@ -19,6 +19,7 @@ from genrl.errors import command, one_line
 from genrl.files import load_state, save_state
 from genrl.models.base import ImageModel, model_of, model_state
 from genrl.models.capabilities import Encoder
+from genrl.reading import FileError, read_json
 from genrl.roles import image_models
 
 __all__ = ["FILE", "ImageEncoder", "load_encoder"]
@@ -209,8 +210,19 @@ def _missing(path: Path) -> str:
         cls = import_module(image_models()[name].partition(":")[0]).__dict__[name] if name in image_models() else None
         if cls is not None and not hasattr(cls, "encode"):
             return f"{path} holds a {name}, which encodes nothing; fit another model, such as: genrl generate --model vae"
+        if problem := _problem(path / "result.json"):
+            return f"{path} has a model but no {FILE}: {problem}"
         return f"{path} has a model but no {FILE} yet; let it finish with: {command('resume', path)}"
     return f"{path} has no {FILE}; give the directory of a run of `genrl generate`"
+
+
+def _problem(result: Path) -> str | None:
+    """Why a finished run has left no encoder, as it said itself."""
+    try:
+        said = read_json(result).get("judging_error")
+    except FileError:
+        return None
+    return one_line(ValueError(said))[:400] if isinstance(said, str) and "the encoder failed" in said else None
 
 
 def _hash(state: Mapping[str, Any]) -> str:
