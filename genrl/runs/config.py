@@ -405,7 +405,7 @@ class DreamConfig(RunConfig):
         return cls.command if demos is None else "offline dream"
 
     def _by_default(self, off_policy: bool) -> dict[str, Any]:
-        values = {"dream_every": 250, "horizon": 1, "dreamed_steps": 10_000, "normalize_reward": False}
+        values: dict[str, Any] = {"dream_every": 250, "horizon": 1, "dreamed_steps": 10_000, "normalize_reward": False}
         if not off_policy:
             values = {"dream_every": 500, "horizon": 50, "dreamed_steps": 150_000, "normalize_reward": True, "margin": 0.25}
         if self.demos is None:

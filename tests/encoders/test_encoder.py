@@ -129,15 +129,15 @@ class TestFile:
         save_model(tmp_path / "model.safetensors", PCA((3, 8, 8)))
         with pytest.raises(FileNotFoundError, match=r"has a model but no encoder.safetensors yet; .*genrl resume"):
             load_encoder(tmp_path)
+        save_state(tmp_path / "encoder.safetensors", {"model": "PCA"})
+        with pytest.raises(ValueError, match="holds no encoder"):
+            load_encoder(tmp_path)
 
     def test_that_failed_says_why_instead_of_asking_to_go_on(self, tmp_path: Path) -> None:
         save_model(tmp_path / "model.safetensors", PCA((3, 8, 8)))
         why = "the encoder failed (ValueError: this PCA gives every image the same code, so it has not learnt; fit it longer)"
         (tmp_path / "result.json").write_text(json.dumps({"judging_error": why}))
-        with pytest.raises(FileNotFoundError, match="no encoder.safetensors: the encoder failed .* fit it longer"):
-            load_encoder(tmp_path)
-        save_state(tmp_path / "encoder.safetensors", {"model": "PCA"})
-        with pytest.raises(ValueError, match="holds no encoder"):
+        with pytest.raises(FileNotFoundError, match=r"no encoder.safetensors: the encoder failed .* fit it longer"):
             load_encoder(tmp_path)
 
 
