@@ -285,6 +285,7 @@ MADE_BY: dict[str, Callable[[], Table]] = {
     "sights": of("encoders/distractors", sights),
     "imitate_images": of("encoders/imitate", imitate_images),
     "pixels": of("pixels", compared),
+    "pixels_reacher": of("pixels_reacher", study, "training", "deterministic"),
     "pixels_mountain_car": of("pixels_mountain_car", study, "first", "reaches", "training", "against"),
     **image_tables.TABLES,
     **dream_tables.TABLES,

@@ -172,7 +172,7 @@ def _rows(result: dict[str, Any]) -> list[tuple[str, str]]:
         rows.append(
             (
                 "return in the dream",
-                f"{_number(known['dream_return'])}, of the same policy and starts in reality {_number(known['real_return'])}",
+                f"{_number(known['dream_return'])}, and {_number(known['real_return'])} in reality, from starts of its own",
             )
         )
         if known.get("rank_correlation") is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -97,10 +98,10 @@ def dream(config: DreamConfig, *, quiet: bool = False) -> dict[str, Any]:
         >>> from genrl.runs import DreamConfig, dream
         >>> result = dream(DreamConfig(env="Pendulum-v1", steps=2000), quiet=True)  # doctest: +SKIP
     """
-    return compare(config.directory, train(config, quiet=quiet))
+    return compare(config.directory, train(config, quiet=quiet), quiet=quiet)
 
 
-def compare(path: Path, result: dict[str, Any]) -> dict[str, Any]:
+def compare(path: Path, result: dict[str, Any], *, quiet: bool = False) -> dict[str, Any]:
     """Measure the model of a finished run on new episodes of its policy, into dream.json and dream.png; what fails is an
     ``evaluation_error`` of the result."""
     run = RunDirectory(path)
@@ -112,6 +113,8 @@ def compare(path: Path, result: dict[str, Any]) -> dict[str, Any]:
     config = DreamConfig.from_dict(content)
     assert isinstance(config, DreamConfig)
     assert about is not None
+    if not quiet:
+        print("comparing the dream with reality ...", file=sys.stderr, flush=True)
     with run.writing():
         try:
             with terminable(), StepLimit(config.step_timeout), trained(run, config) as session:
