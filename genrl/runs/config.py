@@ -380,6 +380,7 @@ class DreamConfig(RunConfig):
                 object.__setattr__(self, name, value)
         super().__post_init__()
         self.check_least(dream_every=50, horizon=1, dreamed_steps=1, fit_steps=1)
+        self.check_most(rows=65_536)
         self._check_dream(off_policy)
         if self.demos is not None:
             self._check_offline(off_policy)
@@ -415,7 +416,7 @@ class DreamConfig(RunConfig):
 
     def _check_dream(self, off_policy: bool) -> None:
         """Refuse a dream of no size, and flags of a dream that the learner does not have."""
-        for name, least in (("rows", 1), ("dream_batch", 1), ("margin", 0)):
+        for name, least in (("rows", 1), ("dream_batch", 2), ("margin", 0)):
             value, flag = getattr(self, name), f"--{name.replace('_', '-')}"
             if value is None:
                 continue
