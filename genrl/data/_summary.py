@@ -23,6 +23,8 @@ class Described(Protocol):
     @property
     def env_kwargs(self) -> Mapping[str, Any]: ...
     @property
+    def metadata(self) -> Mapping[str, Any]: ...
+    @property
     def source(self) -> str | None: ...
     @property
     def returns(self) -> np.ndarray: ...
@@ -51,6 +53,8 @@ def summary(demos: Described) -> str:
         "actions": "discrete" if demos.discrete else _kind(episodes[0].actions),
         "return": f"{returns.mean():.1f} ± {returns.std():.1f} [{returns.min():.1f}, {returns.max():.1f}]" if paid else "unknown",
     }
+    if demos.metadata.get("disturb"):
+        rows["return"] += ", of disturbed steps"
     if note := _note(demos):
         rows["note"] = note
     return "\n".join([demos.source or "recording in memory", *(f"  {name:<13} {value}" for name, value in rows.items())])

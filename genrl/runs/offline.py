@@ -40,6 +40,11 @@ def recorded(config: DreamConfig, observation_space: spaces.Space[Any], action_s
         raise RunError(f"there are no recorded steps at {config.demos}; make some with `{made}`") from error
     except DemonstrationError as error:
         raise RunError(str(error)) from error
+    if disturb := demos.metadata.get("disturb"):
+        raise RunError(
+            f"{config.demos} has the actions that a policy meant, not those that its task executed (--disturb {disturb}), and a dream "
+            "learns what actions do; record again without --disturb"
+        )
     rows = demos.transitions()
     reward = torch.as_tensor(np.concatenate([episode.rewards[episode.steps] for episode in demos.episodes]), dtype=torch.float32)
     if not reward.any():

@@ -8,6 +8,7 @@ sockets there are.
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
@@ -129,6 +130,12 @@ def mixing(setting: Setting) -> Plug | None:
     from genrl.policies import Mixing
 
     demonstrations = setting.loaded.demonstrations
+    if config.steps and demonstrations.metadata.get("disturb"):  # cloning alone has no critic
+        warnings.warn(
+            f"{demonstrations.source} has the actions that a policy meant, not those that its task executed, and the critic learns what "
+            "came of others; type --expert-fraction 0, or record without --disturb",
+            stacklevel=2,
+        )
     if not all(episode.has_rewards for episode in demonstrations.episodes):
         if config.extrinsic_weight:
             needs = f"--extrinsic-weight {config.extrinsic_weight} needs; leave it out, or type --expert-fraction 0"

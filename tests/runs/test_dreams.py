@@ -71,7 +71,9 @@ OFFLINE: dict[str, Any] = {
 }
 
 
-def recording(path: Path, reward: float = 1.0, steps: int = 150, episodes: int = 2, env_id: str = "Pendulum-v1") -> Path:
+def recording(
+    path: Path, reward: float = 1.0, steps: int = 150, episodes: int = 2, env_id: str = "Pendulum-v1", disturb: float = 0.0
+) -> Path:
     env = Recording(gymnasium.make("Pendulum-v1", max_episode_steps=steps))
     env.action_space.seed(0)
     for seed in range(episodes):
@@ -79,7 +81,7 @@ def recording(path: Path, reward: float = 1.0, steps: int = 150, episodes: int =
         while not any(env.step(env.action_space.sample())[2:4]):
             pass
     found = [replace(episode, rewards=reward * episode.rewards) for episode in env.episodes]
-    Demonstrations.from_episodes(found, env_id, {}, {}, str(path)).save(path)
+    Demonstrations.from_episodes(found, env_id, {}, {"disturb": disturb}, str(path)).save(path)
     return path
 
 
@@ -131,6 +133,7 @@ def test_an_offline_dream_is_cautious_by_default_and_has_short_rollouts_of_many_
     [
         ({"reward": 0.0}, [], "has no rewards (all of its 300 are 0)"),
         ({"episodes": 1}, [], "has 150 steps, but a dream needs at least 200"),
+        ({"disturb": 0.5}, [], "has the actions that a policy meant, not those that its task executed (--disturb 0.5)"),
         ({"env_id": "Swimmer-v5"}, [], "Swimmer-v5"),
         ({}, ["--env", "Hopper-v5"], "steps.npz"),
         ({}, ["--learner", "sac"], "sac has a replay buffer; a dream alone needs rollouts, so type --learner ppo"),
@@ -192,6 +195,8 @@ def test_a_configuration_comes_back_from_its_json() -> None:
         (["--steps", "200"], "the model is fitted after 500 real steps"),
         (["--stop-quantile", "2"], "--stop-quantile is 2.0"),
         (["--rows", "0"], "--rows is 0, but must be at least 1"),
+        (["--rows", "2000000000"], "--rows is 2000000000, but must be at most 65,536"),
+        (["--dream-batch", "1"], "--dream-batch is 1, but must be at least 2"),
         (["--margin", "-1"], "--margin is -1.0, but must be at least 0"),
         (["--learner", "sac", "--rows", "8"], "--rows is 8, but sac has imagined transitions in its batches; leave it out"),
         (["--demos", "mine.hdf5", "--dream-batch", "8"], "the dream is the task; type --learner.batch-size 8"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -99,9 +100,18 @@ class TestRecord:
     def test_says_that_returns_are_of_a_disturbed_expert(self, expert, tmp_path, capsys):
         words = f"record --run {expert} --out {tmp_path / 'a.hdf5'} --episodes 2 --disturb 0.5"
         assert main(words.split()) == 0
+        assert "of disturbed steps" in capsys.readouterr().out
         words = f"imitate --demos {tmp_path / 'a.hdf5'} --steps 0 --clone 1 --eval-episodes 1 --no-pictures --out {tmp_path / 'run'}"
         assert main(words.split()) == 0
         assert "the expert's, disturbed" in capsys.readouterr().out
+
+    def test_warns_where_a_critic_would_learn_from_actions_that_were_not_executed(self, expert, tmp_path):
+        record(expert, tmp_path / "a.npz", episodes=1, disturb=0.5)
+        with pytest.warns(UserWarning, match=r"a.npz has the actions that a policy meant.*--expert-fraction 0"):
+            imitate(imitation(tmp_path / "a.npz", tmp_path / "run", "sac", steps=8, n_envs=1, clone=0, eval_episodes=0), quiet=True)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", message=".*that a policy meant")  # cloning alone has no critic
+            imitate(imitation(tmp_path / "a.npz", tmp_path / "cloned", "sac", steps=0, n_envs=1, eval_episodes=0), quiet=True)
 
     def test_refuses_to_disturb_what_has_no_box(self, expert, tmp_path):
         explore(config(tmp_path / "run", env="CartPole-v1", steps=64, eval_episodes=0), quiet=True)
