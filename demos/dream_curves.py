@@ -10,6 +10,7 @@ from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from demos.dream_tables import TASKS, learner, runs_of
 from demos.measured import RESULTS
@@ -32,23 +33,24 @@ def panel(axes: Any, documents: list[dict[str, Any]]) -> None:
             steps, returns = ([point[key] for point in run["curve"]] for key in ("real_steps", "return"))
             axes.plot(steps, returns, color=colour(task), linewidth=1.2, alpha=0.8, label=None if index else learner(task))
     axes.axhline(task["target"], color="black", linewidth=0.8, linestyle=":")
-    axes.set(title=task["env"].removeprefix("genrl/"), xlabel="real steps")
-    axes.legend(fontsize=7)
+    axes.set(title=task["env"].removeprefix("genrl/"), xlabel="real steps", ylabel="return")
+    axes.xaxis.set_major_locator(MaxNLocator(5))
 
 
 def main() -> None:
     found = [documents for name in TASKS if (documents := runs_of(name))]
     with drawing():
-        columns = min(3, len(found))
-        rows = -(-len(found) // columns)
+        columns = min(3, len(found) + 1)
+        rows = -(-(len(found) + 1) // columns)  # the last panel is the legend's
         figure = Figure(figsize=(3.6 * columns, 2.9 * rows), layout="constrained")
         FigureCanvasAgg(figure)
         panels = list(figure.subplots(rows, columns, squeeze=False).flat)
         for axes, documents in zip(panels, found, strict=False):
             panel(axes, documents)
         for axes in panels[len(found) :]:
-            axes.remove()
-        figure.supylabel("return", fontsize=10)
+            axes.set_axis_off()
+        lines = {label: line for axes in panels for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+        panels[len(found)].legend(lines.values(), lines.keys(), loc="center", fontsize=9)
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=110)
     write_whole(RESULTS / "dream_curves.png", buffer.getvalue())
