@@ -24,6 +24,11 @@ SMALLER = [
     (r"learn\([\d_]+", "learn(300"),
     (r"epochs=\d+", "epochs=1, progress=False"),
     (r'\("mnist"\)\.train', '("mnist").train[:600]'),
+    (r"n_steps=\d+, batch_size=\d+, ", ""),
+    (
+        r"Practice\(Ensemble\((.*?)\)\)\)\n",
+        r'Practice(Ensemble(\1), dreamed_steps=256, every=64, n_envs=8, fit={"max_steps": 5}))' + "\n",
+    ),
     (r'PPO\("MlpPolicy", (.*)\)\n', r'PPO("MlpPolicy", \1, n_steps=64, batch_size=64, n_epochs=1)' + "\n"),
     (r'PPO\("CnnPolicy", (.*)\)\n', r'PPO("CnnPolicy", \1, n_steps=64, batch_size=64, n_epochs=1)' + "\n"),
 ]

@@ -185,7 +185,7 @@ def test_a_comparison_of_dream_and_reality_that_was_stopped_is_done_by_the_resum
 def test_a_run_that_was_killed_before_its_comparison_is_not_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = dream(dreaming(tmp_path / "whole"), quiet=True)
     with monkeypatch.context() as patch:
-        patch.setattr(dreams, "compare", lambda path, result: result)
+        patch.setattr(dreams, "compare", lambda path, result, quiet: result)
         dream(dreaming(tmp_path / "killed"), quiet=True)
     assert compare(tmp_path / "killed", resume(tmp_path / "killed", quiet=True))["dream"] == whole["dream"]
     assert_same_directory(tmp_path / "whole", tmp_path / "killed")
