@@ -379,8 +379,10 @@ class DreamConfig(RunConfig):
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
         super().__post_init__()
-        self.check_least(dream_every=50, horizon=1, dreamed_steps=1, fit_steps=1)
+        self.check_least(dream_every=50, horizon=1, dreamed_steps=1, fit_steps=1, rows=1, dream_batch=2, margin=0)
         self.check_most(rows=65_536)
+        if self.margin is not None and not math.isfinite(self.margin):
+            raise RunError(f"--margin is {self.margin}, but must be finite and at least 0")
         self._check_dream(off_policy)
         if self.demos is not None:
             self._check_offline(off_policy)
@@ -415,8 +417,8 @@ class DreamConfig(RunConfig):
         return values | {"steps": 500_000, "n_envs": 256, "eta": -10.0, "fit_steps": 3000}
 
     def _check_dream(self, off_policy: bool) -> None:
-        """Refuse a dream of no size, and flags of a dream that the learner does not have."""
-        for name, least in (("rows", 1), ("dream_batch", 2), ("margin", 0)):
+        """Refuse flags of a dream that the learner does not have."""
+        for name in ("rows", "dream_batch", "margin"):
             value, flag = getattr(self, name), f"--{name.replace('_', '-')}"
             if value is None:
                 continue
@@ -425,8 +427,6 @@ class DreamConfig(RunConfig):
             if self.demos is not None and name != "margin":
                 cure = "--n-envs" if name == "rows" else "--learner.batch-size"
                 raise RunError(f"{flag} is {value}, but with --demos the dream is the task; type {cure} {value}")
-            if not least <= value < math.inf:
-                raise RunError(f"{flag} is {value}, but must be at least {least}")
 
     def _check_offline(self, off_policy: bool) -> None:
         """Refuse what has no meaning where the dream is the task."""

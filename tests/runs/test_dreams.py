@@ -198,6 +198,8 @@ def test_a_configuration_comes_back_from_its_json() -> None:
         (["--rows", "2000000000"], "--rows is 2000000000, but must be at most 65,536"),
         (["--dream-batch", "1"], "--dream-batch is 1, but must be at least 2"),
         (["--margin", "-1"], "--margin is -1.0, but must be at least 0"),
+        (["--margin", "inf"], "--margin is inf, but must be finite"),
+        (["--margin", "nan"], "--margin is nan, but must be finite"),
         (["--learner", "sac", "--rows", "8"], "--rows is 8, but sac has imagined transitions in its batches; leave it out"),
         (["--demos", "mine.hdf5", "--dream-batch", "8"], "the dream is the task; type --learner.batch-size 8"),
     ],
