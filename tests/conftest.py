@@ -18,6 +18,9 @@ from beartype.roar import BeartypeDecorHintException
 
 torch.set_num_threads(1)
 
+# A graphics driver, loaded by whichever test first needs one, would keep its shaders in the folder that this test calls its cache.
+os.environ["MESA_SHADER_CACHE_DISABLE"] = "true"
+
 # `from tests.rewards.clock import …` also when pytest is started as a command, which does not put the working directory on the path.
 if (root := str(Path(__file__).parents[1])) not in sys.path:
     sys.path.insert(0, root)
