@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from genrl.errors import RunError
 from genrl.runs.config import DreamConfig, RunConfig
 from genrl.runs.directory import RunDirectory
-from genrl.runs.dreams import LONGEST, act, kept_model
+from genrl.runs.dreams import LONGEST, Acting, kept_model
 from genrl.runs.environments import make_env
 from genrl.runs.play import trained
 from genrl.runs.rendering import rendered
@@ -55,17 +55,17 @@ def _episode(session: Any, model: Any, shown: list[Any], name: str, seed: int) -
     painter = Painter(drawn, name, obs)
     dream = DreamVecEnv(model, torch.as_tensor(np.asarray(obs))[None], 1, LONGEST + 1, margin=10.0, together=True)
     dreamed = dream.reset()
-    totals, alive = [0.0, 0.0], [True, True]
+    totals, alive, waking, asleep = [0.0, 0.0], [True, True], Acting(session), Acting(session)
     pictures = [rendered(real, name, COMMAND), painter.picture(dreamed[0])]
     for _ in range(LONGEST):
         reward = 0.0
         if alive[0]:
-            action = act(session, obs)
+            action = waking(obs[None])[0]
             obs, reward, terminated, truncated, _ = real.step(action if np.ndim(action) else action.item())
             totals[0], alive[0] = totals[0] + float(reward), not (terminated or truncated)
             pictures[0] = rendered(real, name, COMMAND)
         if alive[1]:
-            chosen = act(session, dreamed)
+            chosen = asleep(dreamed)
             dream.step_async(chosen)
             dreamed, paid, done, infos = dream.step_wait()
             totals[1], alive[1] = totals[1] + float(paid[0]), not done[0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ from genrl.transitions import Transitions
 from genrl.worlds import Imagination, Practice, blurred, measure_agreement, measure_quality
 from genrl.worlds.agreement import dreamed_return, real_episode
 
-__all__ = ["LONGEST", "act", "compare", "dream", "kept_model", "world"]
+__all__ = ["LONGEST", "Acting", "compare", "dream", "kept_model", "world"]
 
 JUDGED_EPISODES, LONGEST = 10, 1000
 SHARES, BLURRED_EPISODES, BLURRED_LONGEST = tuple(step / 10 for step in range(11)), 2, 200
@@ -134,7 +133,7 @@ def compare(path: Path, result: dict[str, Any], *, quiet: bool = False) -> dict[
 
 def _compared(run: RunDirectory, config: DreamConfig, session: Session) -> dict[str, Any]:
     """Quality of the model on new episodes, and the return of each in reality and in the dream."""
-    model, policy = kept_model(run, config, session), partial(act, session)
+    model, policy = kept_model(run, config, session), Acting(session)
     env = session.eyes.wrap_one(make_env(config.env, config.env_kwargs))
     policies = {f"{share:.0%} random": blurred(policy, env.action_space, share) for share in SHARES}
     try:
@@ -164,8 +163,19 @@ def kept_model(run: RunDirectory, config: DreamConfig, session: Session) -> Dyna
     return model
 
 
-def act(session: Session, obs: np.ndarray) -> np.ndarray:
-    """The trained policy's most likely actions, as the task takes them."""
-    normalize, space = session.normalize, session.env.action_space
-    action, _ = session.learner.predict(normalize.normalize_obs(obs) if normalize is not None else obs, deterministic=True)
-    return np.clip(action, space.low, space.high) if isinstance(space, gymnasium.spaces.Box) else action
+class Acting:
+    """The trained policy's most likely actions, as the task takes them; a recurrent policy remembers until ``reset``."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.state: tuple[np.ndarray, ...] | None = None
+
+    def reset(self) -> None:
+        """An episode begins."""
+        self.state = None
+
+    def __call__(self, obs: np.ndarray) -> np.ndarray:
+        normalize, space = self.session.normalize, self.session.env.action_space
+        seen = normalize.normalize_obs(obs) if normalize is not None else obs
+        action, self.state = self.session.learner.predict(seen, state=self.state, deterministic=True)
+        return np.clip(action, space.low, space.high) if isinstance(space, gymnasium.spaces.Box) else action

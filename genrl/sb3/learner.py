@@ -34,6 +34,7 @@ __all__ = [
     "load_parameters",
     "log_the_rest",
     "parameters_are_finite",
+    "remaining",
 ]
 
 SECONDS_TO_END = 1.0
@@ -155,6 +156,12 @@ def _schedule(value: Any) -> Any:
     """``lin_X`` as SB3's schedule (common/utils.py, LinearSchedule): X at the start of ``learn``, 0 at its end."""
     falls = isinstance(value, str) and value.startswith("lin_")
     return LinearSchedule(float(value.removeprefix("lin_")), 0.0, 1.0) if falls else value
+
+
+def remaining(learner: BaseAlgorithm) -> float:
+    """Share of the run's steps that is left, from which schedules take their values: 1 before the first step, 0 after the last one."""
+    # common/base_class.py, _update_current_progress_remaining; SB3 has no public name for it.
+    return float(learner._current_progress_remaining)
 
 
 def parameters_are_finite(learner: BaseAlgorithm) -> bool:

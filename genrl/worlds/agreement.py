@@ -23,7 +23,7 @@ DRAWS = 7
 """Dreamed episodes from each start, which differ in the noise."""
 
 Policy = Callable[[np.ndarray], np.ndarray]
-"""From observations ``(row, obs)`` to actions ``(row, …)``."""
+"""From observations ``(row, obs)`` to actions ``(row, …)``; one that has a memory forgets all by its method ``reset``."""
 
 
 @dataclass(frozen=True)
@@ -67,22 +67,36 @@ class Agreement:
 def blurred(policy: Policy, action_space: spaces.Space[Any], share: float, seed: int = 0) -> Policy:
     """``policy``, with a random action in its place at a share of all steps: between the policy itself, 0, and chance, 1."""
     require(blurred, ("share", share, 0 <= share <= 1, "in [0, 1]"))
-    generator = np.random.default_rng(seed)
-    space = deepcopy(action_space)  # the generator of the caller's own stays as it is
-    space.seed(seed)
+    return _Blurred(policy, action_space, share, seed)
 
-    def act(obs: np.ndarray) -> np.ndarray:
-        action = np.array(policy(obs))
-        for row in np.flatnonzero(generator.random(len(action)) < share):
-            action[row] = space.sample()
+
+class _Blurred:
+    def __init__(self, policy: Policy, action_space: spaces.Space[Any], share: float, seed: int) -> None:
+        self.policy, self.share = policy, share
+        self.generator = np.random.default_rng(seed)
+        self.space = deepcopy(action_space)  # the generator of the caller's own stays as it is
+        self.space.seed(seed)
+
+    def __call__(self, obs: np.ndarray) -> np.ndarray:
+        action = np.array(self.policy(obs))
+        for row in np.flatnonzero(self.generator.random(len(action)) < self.share):
+            action[row] = self.space.sample()
         return action
 
-    return act
+    def reset(self) -> None:
+        _forget(self.policy)
+
+
+def _forget(policy: Policy) -> None:
+    """A policy with a memory begins an episode without any."""
+    if hasattr(policy, "reset"):
+        policy.reset()
 
 
 def dreamed_return(dynamics: Dynamics, policy: Policy, start: np.ndarray, length: int) -> float:
     """Return of a policy in the dream of all members together from ``start (obs,)`` for ``length`` steps at most, a mean over draws."""
     dream = DreamVecEnv(dynamics, start[None], DRAWS, length + 1, margin=10.0, together=True)  # a bad dream shall show
+    _forget(policy)
     obs, alive, total = dream.reset(), np.ones(DRAWS, dtype=bool), np.zeros(DRAWS)
     for _ in range(length):
         dream.step_async(policy(obs))
@@ -97,6 +111,7 @@ def dreamed_return(dynamics: Dynamics, policy: Policy, start: np.ndarray, length
 def real_episode(env: gymnasium.Env[Any, Any], policy: Policy, seed: int, longest: int = 1000) -> Record:
     """One episode of a policy in the task."""
     record, (obs, _) = Record(), env.reset(seed=seed)
+    _forget(policy)
     for _ in range(longest):
         action = policy(obs[None])[0]
         next_obs, reward, terminated, truncated, _ = env.step(action if np.ndim(action) else action.item())

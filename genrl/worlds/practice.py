@@ -17,6 +17,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from genrl.errors import at_least, require
 from genrl.models.dynamics import Dynamics, FitReport
+from genrl.sb3.learner import remaining
 from genrl.sb3.observations import RawObservations
 from genrl.sb3.state import generator_state, set_generator_state
 from genrl.worlds.dream import DreamVecEnv
@@ -26,6 +27,8 @@ __all__ = ["Practice"]
 
 OWN = {"policy", "env", "n_steps", "batch_size", "seed", "device", "verbose", "tensorboard_log", "policy_kwargs", "_init_setup_model"}
 """Keywords of a learner that its practice has values of its own for."""
+CHOSEN = {"rollout_buffer_class"}
+"""Keywords that the learner fills in by its observations (on_policy_algorithm.py, _setup_model)."""
 
 
 class Practice(BaseCallback):
@@ -93,7 +96,7 @@ class Practice(BaseCallback):
         self.record = Record()
         self.report: FitReport | None = None
         """Of the last fit."""
-        self._practised_on = 0
+        self._practised_on, self._remaining = 0, 1.0
         self._raw: RawObservations | None = None
 
     def check(self, model: BaseAlgorithm) -> None:
@@ -147,6 +150,7 @@ class Practice(BaseCallback):
         return True
 
     def _on_rollout_start(self) -> None:
+        self._remaining = remaining(self.model)
         if len(self.record) - self._practised_on >= self.every:  # and so not twice after a resume
             self._practise()
 
@@ -186,10 +190,8 @@ class Practice(BaseCallback):
         """A learner of the same class and settings, in the dream."""
         model: Any = self.model
         names = inspect.signature(type(model)).parameters
-        kwargs = {name: getattr(model, name) for name in names if name not in OWN and hasattr(model, name)}
+        kwargs = {name: self._now(getattr(model, name)) for name in names if name not in OWN | CHOSEN and hasattr(model, name)}
         kwargs |= {"batch_size": self.batch_size} if "batch_size" in names else {}
-        # buffers.py: a class that is given goes before the one that fits the observations.
-        kwargs.pop("rollout_buffer_class", None)
         return type(model)(
             model.policy_class,
             self._normalized(),
@@ -199,6 +201,10 @@ class Practice(BaseCallback):
             device=model.device,
             **kwargs,
         )
+
+    def _now(self, value: Any) -> Any:
+        """A schedule as its number at the last real rollout: it falls over the real steps, not within each practice."""
+        return float(value(self._remaining)) if callable(value) else value
 
     def _normalized(self) -> VecEnv:
         """The dream, normalised by the statistics of the real task where that is normalised."""

@@ -19,6 +19,8 @@ from genrl.data import Demonstrations
 from genrl.errors import RunError
 from genrl.files import load_state
 from genrl.runs import DreamConfig, RunConfig, dream, dreams, resume, train
+from genrl.runs.directory import RunDirectory
+from genrl.runs.play import episode_returns, load_config, trained
 from genrl.runs.recording import Recording
 from genrl.worlds import Practice
 
@@ -250,3 +252,12 @@ def test_a_dream_is_as_wide_and_goes_as_far_as_the_flags_say(tmp_path: Path, mon
     monkeypatch.setattr("genrl.runs.dreams.Practice", Watched)
     run(tmp_path / "run", PPO, steps=100, rows=3, dream_batch=24, margin=2.0)
     assert (made[0].dream.num_envs, made[0].batch_size, made[0].dream.margin) == (3, 24, 2.0)
+
+
+def test_a_policy_with_a_memory_keeps_it_while_reality_and_dream_are_compared(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    run(out, PPO, steps=100, learner="recurrentppo")
+    found = json.loads((out / "dream.json").read_text())
+    with trained(RunDirectory(out), load_config(RunDirectory(out))) as session:
+        played = episode_returns(session, 3, dreams.SEED)
+    np.testing.assert_allclose(found["real_returns"], played, rtol=1e-4)

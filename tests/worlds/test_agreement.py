@@ -79,6 +79,27 @@ def test_a_blurred_policy_is_between_itself_and_chance() -> None:
         blurred(still, space, 1.5)
 
 
+class Counting:
+    """Acts by the number of its steps since the episode began, and so is another policy if it does not forget."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+
+    def reset(self) -> None:
+        self.steps = 0
+
+    def __call__(self, obs: np.ndarray) -> np.ndarray:
+        self.steps += 1
+        return np.full((len(obs), 1), 0.1 * self.steps - 0.5, np.float32)
+
+
+def test_a_policy_with_a_memory_forgets_before_each_episode_of_both_kinds() -> None:
+    policies = {"counts": Counting(), "blurred": blurred(Counting(), WIDE, 0.0)}
+    found = measure_agreement(LinearGaussian(action_space=WIDE, members=3), policies, Task(), episodes=3)
+    np.testing.assert_allclose(found.dream, found.real, rtol=1e-4)
+    assert found.real[0] == pytest.approx(found.real[1])
+
+
 def test_no_policies_are_refused() -> None:
     with pytest.raises(ValueError, match="policies to be at least one"):
         measure_agreement(LinearGaussian(action_space=WIDE), {}, Task())

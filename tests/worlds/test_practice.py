@@ -10,6 +10,7 @@ from sb3_contrib import TRPO, MaskablePPO, RecurrentPPO
 from stable_baselines3 import A2C, PPO, SAC
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecNormalize
 
 from genrl.files import load_state, save_state
@@ -94,6 +95,20 @@ def test_a_practice_has_the_learners_settings() -> None:
     inner = added._second(0)
     assert (inner.gamma, inner.ent_coef, inner.n_epochs, inner.clip_range(1)) == (0.8, 0.01, 3, 0.1)
     assert (inner.n_steps, inner.batch_size, inner.n_envs) == (4, 16, 8)
+
+
+def test_a_falling_learning_rate_falls_over_the_real_steps_and_stays_within_a_practice() -> None:
+    model = learner(learning_rate=LinearSchedule(1e-2, 0.0, 1.0), clip_range=LinearSchedule(0.3, 0.1, 1.0))
+    added, second, seen = practice(model), Practice._second, []
+
+    def watched(seed: int) -> Any:
+        seen.append(second(added, seed))
+        return seen[-1]
+
+    added._second = watched  # type: ignore[method-assign]
+    model.learn(240, callback=added)
+    assert [each.lr_schedule(0.5) for each in seen] == pytest.approx([7.5e-3, 5e-3, 2.5e-3, 2.5e-3])  # 60, 120, 180; the last one as before
+    assert [each.clip_range(0.5) for each in seen] == pytest.approx([0.25, 0.2, 0.15, 0.15])
 
 
 @pytest.mark.parametrize("margin", [0.0, 100.0])
