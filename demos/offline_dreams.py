@@ -29,6 +29,7 @@ from measured import read, write
 
 from genrl.data import Demonstrations
 from genrl.runs import DreamConfig, ExploreConfig, ImitateConfig, RunDirectory, dream, explore, imitate, record
+from genrl.runs.commands import config_from
 from genrl.runs.dreams import SEED, SHARES, act, kept_model
 from genrl.runs.environments import make_env
 from genrl.runs.play import trained
@@ -100,7 +101,7 @@ def measure_gap(data: str, seed: int, episodes: int) -> None:
     run = RunDirectory.open(OUT / f"{data}-not-cautious-{seed}")
     content = run.read_json(run.config)
     content.pop("about", None)
-    config = DreamConfig.from_dict(content)
+    config = config_from(content)
     assert isinstance(config, DreamConfig)
     with trained(run, config) as session:
         env, policy = make_env(config.env, config.env_kwargs), partial(act, session)

@@ -17,7 +17,8 @@ import tyro
 
 from genrl.errors import RunError, did_you_mean
 from genrl.roles import ROLES, is_own
-from genrl.runs.config import ImitateConfig, RunConfig, foreign
+from genrl.runs.config import RunConfig, foreign
+from genrl.runs.imitate_config import ImitateConfig
 from genrl.runs.options import Config, fits
 
 __all__ = ["check_seed", "env_words", "parse", "parse_run", "split_env", "task_words"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from genrl.cli._flags import parse_run
-from genrl.runs.config import DreamConfig
+from genrl.runs.dream_config import DreamConfig
 
 __all__ = ["main"]
 

@@ -5,9 +5,9 @@ from typing import Any
 from genrl.lazy import public
 
 _MODULES = {
-    "DreamConfig": "genrl.runs.config",
+    "DreamConfig": "genrl.runs.dream_config",
     "ExploreConfig": "genrl.runs.config",
-    "ImitateConfig": "genrl.runs.config",
+    "ImitateConfig": "genrl.runs.imitate_config",
     "RunConfig": "genrl.runs.config",
     "RunDirectory": "genrl.runs.directory",
     "dream": "genrl.runs.dreams",

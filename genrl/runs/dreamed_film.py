@@ -11,8 +11,9 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from genrl.errors import RunError
-from genrl.runs.config import DreamConfig, RunConfig
+from genrl.runs.config import RunConfig
 from genrl.runs.directory import RunDirectory
+from genrl.runs.dream_config import DreamConfig
 from genrl.runs.dreams import LONGEST, Acting, kept_model
 from genrl.runs.environments import make_env
 from genrl.runs.play import trained

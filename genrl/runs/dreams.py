@@ -14,8 +14,10 @@ from genrl.errors import RunError, one_line
 from genrl.files import load_state
 from genrl.models.dynamics import Dynamics
 from genrl.roles import WORLDS
-from genrl.runs.config import DreamConfig, is_off_policy
+from genrl.runs.commands import config_from
+from genrl.runs.config import is_off_policy
 from genrl.runs.directory import RunDirectory
+from genrl.runs.dream_config import DreamConfig
 from genrl.runs.environments import make_env
 from genrl.runs.interrupt import terminable
 from genrl.runs.offline import Offline, recorded
@@ -109,7 +111,7 @@ def compare(path: Path, result: dict[str, Any], *, quiet: bool = False) -> dict[
     if result["status"] != "finished" or stopped or WORLDS.is_empty(content.get("world")):
         return result
     about = content.pop("about", None)
-    config = DreamConfig.from_dict(content)
+    config = config_from(content)
     assert isinstance(config, DreamConfig)
     assert about is not None
     if not quiet:

@@ -12,8 +12,8 @@ import numpy as np
 
 from genrl.data import Demonstrations
 from genrl.errors import RunError
-from genrl.runs.config import ImitateConfig
 from genrl.runs.hyperparameters import hyperparameters
+from genrl.runs.imitate_config import ImitateConfig
 
 __all__ = ["Ends", "choose_reward", "look", "suited"]
 

@@ -12,7 +12,8 @@ from gymnasium import spaces
 
 from genrl.data import DemonstrationError, Demonstrations
 from genrl.errors import RunError, command
-from genrl.runs.config import ImitateConfig, RunConfig, foreign
+from genrl.runs.config import RunConfig, foreign
+from genrl.runs.imitate_config import ImitateConfig
 
 __all__ = ["Loaded", "completed", "fingerprint", "load"]
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from genrl.data import DemonstrationError, Demonstrations
 from genrl.errors import RunError, command
 from genrl.models.dynamics import Dynamics, FitReport
-from genrl.runs.config import DreamConfig
+from genrl.runs.dream_config import DreamConfig
 from genrl.transitions import Transitions
 from genrl.worlds import DreamVecEnv
 

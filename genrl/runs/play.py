@@ -15,6 +15,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 from genrl.errors import RunError
 from genrl.files import load_state
 from genrl.roles import NONE, ROLES
+from genrl.runs.commands import config_from
 from genrl.runs.config import ExploreConfig, RunConfig
 from genrl.runs.directory import RunDirectory
 from genrl.runs.environments import make_env
@@ -145,4 +146,4 @@ def _read(run: RunDirectory) -> tuple[RunConfig, dict[str, Any]]:
     about = values.pop("about", {})
     if values.get("command") == "generate":
         raise RunError(f"{run.path} is the run of a generative model, which has no learner and no policy; look at its pictures")
-    return replace(RunConfig.from_dict(values), out=run.path), about
+    return replace(config_from(values), out=run.path), about

@@ -16,11 +16,12 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize, unwrap_vec_no
 from genrl.errors import RunError, one_line
 from genrl.policies import PolicyAverage, clone, normalize_like
 from genrl.roles import LEARNERS, ROLES
-from genrl.runs.config import ImitateConfig, RunConfig, is_off_policy
+from genrl.runs.config import RunConfig, is_off_policy
 from genrl.runs.ends import suited
 from genrl.runs.environments import coverage_names, getattr_or, is_image, make_env, make_vec_env, shows_image
 from genrl.runs.eyes import Eyes, open_eyes
 from genrl.runs.hyperparameters import hyperparameters, resolve_kwargs
+from genrl.runs.imitate_config import ImitateConfig
 from genrl.runs.imitation import Loaded, load
 from genrl.runs.options import check_device
 from genrl.runs.rewind import episodes, lasting, load_lasting, rewind

@@ -22,7 +22,8 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from genrl.errors import RunError, command, one_line
 from genrl.roles import ROLES, attribute
-from genrl.runs.config import ImitateConfig, RunConfig
+from genrl.runs.config import RunConfig
+from genrl.runs.imitate_config import ImitateConfig
 from genrl.sb3.observations import seen_by_learner
 
 if TYPE_CHECKING:

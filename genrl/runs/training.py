@@ -17,10 +17,12 @@ from genrl.files import load_state, save_state
 from genrl.reading import find_demonstrations
 from genrl.runs.best import evaluated
 from genrl.runs.callbacks import CheckFinite, Checkpointer, Recorder, Restore
-from genrl.runs.config import DreamConfig, ExploreConfig, ImitateConfig, RunConfig
+from genrl.runs.config import ExploreConfig, RunConfig
 from genrl.runs.coverage import Coverage
 from genrl.runs.directory import RunDirectory
 from genrl.runs.directory import about as _about
+from genrl.runs.dream_config import DreamConfig
+from genrl.runs.imitate_config import ImitateConfig
 from genrl.runs.imitation import completed
 from genrl.runs.interrupt import Interrupt
 from genrl.runs.play import load_config

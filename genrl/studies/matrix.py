@@ -17,12 +17,11 @@ from typing import Any
 
 from genrl.errors import RunError, did_you_mean
 from genrl.reading import DECODED, FileError, find_demonstrations, open_regular, parse_toml, read_text
-from genrl.runs.config import DreamConfig, ExploreConfig, ImitateConfig, RunConfig
+from genrl.runs.commands import COMMANDS, config_from
+from genrl.runs.config import RunConfig
+from genrl.runs.imitate_config import ImitateConfig
 
 __all__ = ["Cell", "Study", "StudySettings", "Task"]
-
-COMMANDS: dict[str, type[RunConfig]] = {kind.command: kind for kind in (ExploreConfig, ImitateConfig, DreamConfig)}
-"""What a cell can be."""
 
 STUDY = 2**20
 """Bytes of a study's TOML, at most."""
@@ -255,7 +254,7 @@ def _digest(demos: Path) -> str | None:
 
 def _cell(task: str, method: str, values: Mapping[str, Any], seed: int, directory: Path) -> Cell:
     try:
-        config = RunConfig.from_dict({**values, "seed": seed})
+        config = config_from({**values, "seed": seed})
         name = re.sub(r"[^\w.-]+", "_", config.name)
         return Cell(task, method, dataclasses.replace(config, out=directory / "cells" / f"{name}-{identity(config)}"))
     except RunError as error:

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import json
-import math
 import warnings
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 import numpy as np
 
 from genrl.errors import RunError, extra
 from genrl.reading import FileError, parse_toml, read_json, read_text
+from genrl.runs.commands import COMMANDS
 from genrl.studies.cells import CellOutcome
 from genrl.studies.directory import open_directory
 from genrl.studies.executors import Executor
-from genrl.studies.matrix import COMMANDS, STUDY, Cell, Study
+from genrl.studies.matrix import STUDY, Cell, Study
 from genrl.studies.results import read_cell
 from genrl.studies.running import run_study
+from genrl.studies.search_space import Space, distribution, key_of, nested, points, read_spaces, value_of
 from genrl.studies.wording import as_toml
 
 __all__ = ["Trial", "Tuning", "best", "tune"]
@@ -69,7 +70,7 @@ class Tuning:
     directory: Path
     run: Mapping[str, Any]
     """What all trials share."""
-    search: Mapping[str, list[Any] | dict[str, Any]]
+    search: Mapping[str, Space]
     """For each name a list of choices, or a range: ``low``, ``high`` and ``log``."""
     text: str = field(repr=False)
     command: str = "explore"
@@ -114,7 +115,7 @@ class Tuning:
         if content or not all(isinstance(table, dict) for table in tables.values()):
             raise RunError(f"it has {', '.join(content) or 'values'} where the tables [tune], [run] and [search] are needed")
         settings = _settings(tables["tune"])
-        return cls(name, directory, tables["run"], _flat(tables["search"]), text, **settings)
+        return cls(name, directory, tables["run"], read_spaces(tables["search"]), text, **settings)
 
     def study(self, trials: list[Trial]) -> Study:
         """The study whose methods are ``trials``; equal ones are one method.
@@ -125,14 +126,14 @@ class Tuning:
         settings = {"command": self.command, "seeds": self.seeds, "score": self.score, "title": self.name}
         own = {name: value for name, value in self.run.items() if name != "env"}
         task = {"env": self.run.get("env", COMMANDS[self.command].env)}
-        methods = {_name(i): _nested(trial.values) for i, trial in enumerate(trials) if _first(trials, trial) == i}
+        methods = {_name(i): nested(trial.values) for i, trial in enumerate(trials) if _first(trials, trial) == i}
         text = as_toml({"study": settings, "run": own, "tasks": {"task": task}, "methods": methods})
         return Study.parse(text, self.name, self.directory, f"{self.name}.toml")
 
     def values(self, trial: Trial) -> dict[str, Any]:
         """All that a command is told for a trial: what the trials share, and the trial's own."""
         values = dict(self.run)
-        for name, value in _nested(trial.values).items():
+        for name, value in nested(trial.values).items():
             values[name] = {**values.get(name, {}), **value} if isinstance(value, dict) else value
         return values
 
@@ -142,9 +143,9 @@ class Tuning:
         Raises:
             RunError: names the value.
         """
-        count = max(len(_points(values)) for values in self.search.values())
+        count = max(len(points(values)) for values in self.search.values())
         for i in range(count):
-            self.study([Trial({name: (points := _points(values))[i % len(points)] for name, values in self.search.items()})]).check(imports)
+            self.study([Trial({name: points(values)[i % len(points(values))] for name, values in self.search.items()})]).check(imports)
 
     def read(self) -> list[Trial]:
         """The trials that were asked for until now, with their scores.
@@ -239,36 +240,15 @@ def _asked(optuna: Any, tuning: Tuning, known: list[Trial]) -> list[Trial]:
         samplers = optuna.samplers
         sampler = samplers.RandomSampler(seed) if tuning.sampler == "random" else samplers.TPESampler(seed=seed, constant_liar=True)
     study = optuna.create_study(direction="maximize", sampler=sampler)
-    spaces = {name: _distribution(optuna, values) for name, values in tuning.search.items()}
+    spaces = {name: distribution(optuna, values) for name, values in tuning.search.items()}
     for trial in known:
         failed = trial.score is None
         state = optuna.trial.TrialState.FAIL if failed else optuna.trial.TrialState.COMPLETE
-        params = {name: _key(tuning.search[name], value) for name, value in trial.values.items()}
+        params = {name: key_of(tuning.search[name], value) for name, value in trial.values.items()}
         study.add_trial(optuna.trial.create_trial(state=state, params=params, distributions=spaces, value=trial.score))
     count = min(tuning.at_once, tuning.trials - len(known))
     drawn = [study.ask(fixed_distributions=spaces).params for _ in range(count)]
-    return [Trial({name: _value(tuning.search[name], params[name]) for name in tuning.search}) for params in drawn]
-
-
-def _distribution(optuna: Any, values: list[Any] | dict[str, Any]) -> Any:
-    if isinstance(values, list):
-        return optuna.distributions.CategoricalDistribution([json.dumps(value) for value in values])  # a list is no choice of optuna's
-    whole = all(isinstance(values[end], int) for end in ("low", "high"))
-    kind = optuna.distributions.IntDistribution if whole else optuna.distributions.FloatDistribution
-    return kind(values["low"], values["high"], log=values.get("log", False))
-
-
-def _key(space: list[Any] | dict[str, Any], value: Any) -> Any:
-    return json.dumps(value) if isinstance(space, list) else value
-
-
-def _value(space: list[Any] | dict[str, Any], key: Any) -> Any:
-    return json.loads(key) if isinstance(space, list) else key
-
-
-def _points(values: list[Any] | dict[str, Any]) -> list[Any]:
-    """Choices, or the two ends of a range."""
-    return values if isinstance(values, list) else [values["low"], values["high"]]
+    return [Trial({name: value_of(tuning.search[name], params[name]) for name in tuning.search}) for params in drawn]
 
 
 def _settings(table: Mapping[str, Any]) -> dict[str, Any]:
@@ -290,33 +270,6 @@ def _settings(table: Mapping[str, Any]) -> dict[str, Any]:
     return dict(table)
 
 
-def _flat(table: Mapping[str, Any]) -> dict[str, Any]:
-    """Names of what is searched, with their choices or ranges."""
-    found: dict[str, Any] = {}
-    for name, value in table.items():
-        inner = value.items() if name.endswith("_kwargs") and isinstance(value, dict) else [("", value)]
-        found |= {f"{name}.{key}" if key else name: _space(f"{name}.{key}".strip("."), item) for key, item in inner}
-    if not found:
-        raise RunError("[search] is empty; add what is searched, such as [search.learner_kwargs] with gamma = [0.9, 0.99]")
-    return found
-
-
-def _space(name: str, value: Any) -> list[Any] | dict[str, Any]:
-    if isinstance(value, list) and value:
-        return value
-    table = value if isinstance(value, dict) and set(value) <= {"low", "high", "log"} else {}
-    low, high, log = table.get("low"), table.get("high"), table.get("log", False)
-    if not (_is_number(low) and _is_number(high) and isinstance(log, bool)):
-        raise RunError(f"[search] {name} is {value!r}, but must be a list of choices, or {{ low = 1e-5, high = 1e-2, log = true }}")
-    if not low < high or (log and low <= 0):
-        raise RunError(f"[search] {name} goes from {low} to {high}, but must rise{', from above 0' * log}")
-    return dict(table)
-
-
-def _is_number(value: Any) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
 def _name(number: int) -> str:
     return f"trial {number:04}"
 
@@ -324,14 +277,3 @@ def _name(number: int) -> str:
 def _first(trials: list[Trial], trial: Trial) -> int:
     """The first trial with the same values."""
     return next(i for i, other in enumerate(trials) if other.values == trial.values)
-
-
-def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
-    nested: dict[str, Any] = {}
-    for name, value in values.items():
-        table, _, key = name.partition(".")
-        if key:
-            nested.setdefault(table, {})[key] = value
-        else:
-            nested[name] = value
-    return nested

@@ -13,6 +13,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from genrl.files import load_state, save_state
 from genrl.rewards import AutoWeight, Constant, RewardCallback
 from genrl.runs import ExploreConfig
+from genrl.runs.commands import config_from
 from genrl.sb3.hooks import buffer_of
 
 ONES, COSTS = np.ones(4), np.full(4, -0.25)
@@ -178,9 +179,9 @@ class TestInALearner:
 class TestInAConfiguration:
     def test_auto_comes_back_from_its_file(self):
         config = ExploreConfig(weight="auto", weight_half_life=1e5)
-        assert ExploreConfig.from_dict(config.to_dict()) == ExploreConfig(weight="auto", weight_half_life=1e5, out=config.directory)
+        assert config_from(config.to_dict()) == ExploreConfig(weight="auto", weight_half_life=1e5, out=config.directory)
 
     @pytest.mark.parametrize(("given", "message"), [({"weight": "car"}, "a number, or auto"), ({"weight_half_life": -1.0}, "positive")])
     def test_impossible_ones_are_refused(self, given, message):
         with pytest.raises(Exception, match=message):
-            ExploreConfig.from_dict({"command": "explore", **given})
+            config_from({"command": "explore", **given})

@@ -18,7 +18,8 @@ from genrl.cli._flags import parse_run
 from genrl.data import Demonstrations
 from genrl.errors import RunError
 from genrl.files import load_state
-from genrl.runs import DreamConfig, RunConfig, dream, dreams, resume, train
+from genrl.runs import DreamConfig, dream, dreams, resume, train
+from genrl.runs.commands import config_from
 from genrl.runs.directory import RunDirectory
 from genrl.runs.play import episode_returns, load_config, trained
 from genrl.runs.recording import Recording
@@ -178,7 +179,7 @@ def test_the_control_is_a_run_without_a_world(tmp_path: Path) -> None:
 
 def test_a_configuration_comes_back_from_its_json() -> None:
     config = DreamConfig(learner="sac", world="bayesian", stop_quantile=0.9)
-    assert RunConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == DreamConfig.read(
+    assert config_from(json.loads(json.dumps(config.to_dict()))) == DreamConfig.read(
         {name: value for name, value in json.loads(json.dumps(config.to_dict())).items() if name != "command"}
     )
     assert (config.horizon, config.dreamed_steps, config.normalize_reward) == (1, 10_000, False)

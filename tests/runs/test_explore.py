@@ -11,8 +11,9 @@ from stable_baselines3 import PPO, SAC
 from genrl.errors import RunError
 from genrl.files import load_state
 from genrl.policies import PinkNoise
-from genrl.runs import ExploreConfig, RunDirectory, explore, resume
+from genrl.runs import RunDirectory, explore, resume
 from genrl.runs.callbacks import Checkpointer
+from genrl.runs.commands import config_from
 from genrl.runs.directory import read_csv
 from genrl.runs.interrupt import Interrupt
 from genrl.runs.play import load_config
@@ -53,7 +54,7 @@ class TestARunDirectory:
         assert content["policy"] == "MlpPolicy"
         assert about["versions"]["torch"]
         assert about["machine"]["threads"] == 1
-        assert ExploreConfig.from_dict(content).to_dict() == content
+        assert config_from(content).to_dict() == content
 
     def test_result_counts_what_was_done(self, run):
         result = json.loads(run.result.read_text())
@@ -222,7 +223,7 @@ class TestOptions:
 
     def test_flags_of_the_reward_and_of_the_noise_reach_them(self, tmp_path):
         cell = config(tmp_path / "run", reward=SURPRISE, seed=7, update_every=5, memory_size=9, noise="held-3", noise_std=0.2)
-        session = build(ExploreConfig.from_dict(cell.to_dict()))
+        session = build(config_from(cell.to_dict()))
         seeded = torch.Generator().manual_seed(7)
         noise, reward = session.callbacks
         assert (reward.update_every, reward.pool.capacity) == (5, 9)
