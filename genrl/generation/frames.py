@@ -20,7 +20,7 @@ from genrl.encoders.observations import flat_actions
 from genrl.errors import RunError, one_line
 from genrl.runs.directory import RunDirectory
 from genrl.runs.environments import getattr_or, make_env
-from genrl.runs.rendering import choose_backend, rendered
+from genrl.runs.rendering import choose_backend, make_drawn, rendered
 
 __all__ = ["record_frames"]
 
@@ -174,11 +174,8 @@ def _environment(env_id: str, env_kwargs: Mapping[str, Any]) -> Iterator[_Watche
     env = make_env(env_id, env_kwargs)
     observes = _is_picture(env.observation_space)
     if not observes:
-        modes = env.metadata.get("render_modes") or []
         env.close()
-        if "rgb_array" not in modes:
-            raise RunError(f"{env_id} has no frames: it can't draw (rgb_array), and its observations are no images; choose another task")
-        env = make_env(env_id, env_kwargs, render_mode="rgb_array")
+        env = make_drawn(env_id, env_kwargs)
     watched = _Watched(env, env_id, observes)
     try:
         yield watched

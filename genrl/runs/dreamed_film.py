@@ -15,9 +15,8 @@ from genrl.runs.config import RunConfig
 from genrl.runs.directory import RunDirectory
 from genrl.runs.dream_config import DreamConfig
 from genrl.runs.dreams import LONGEST, Acting, kept_model
-from genrl.runs.environments import make_env
 from genrl.runs.play import trained
-from genrl.runs.rendering import rendered
+from genrl.runs.rendering import make_drawn, rendered
 from genrl.worlds import DreamVecEnv
 
 __all__ = ["frames"]
@@ -34,7 +33,7 @@ def frames(run: RunDirectory, config: RunConfig, episodes: int, steps: int, seed
     if not isinstance(config, DreamConfig) or not (run.path / "world.safetensors").is_file():
         raise RunError(f"{run.path} has no model of its task, in which to dream; make one with `genrl dream`, or leave --dream out")
     with trained(run, config) as session:
-        shown = [make_env(config.env, config.env_kwargs, render_mode="rgb_array") for _ in range(2)]
+        shown = [make_drawn(config.env, config.env_kwargs) for _ in range(2)]
         try:
             model = kept_model(run, config, session)
             for episode in range(episodes):

@@ -18,9 +18,8 @@ from genrl.errors import RunError, one_line
 from genrl.runs.config import RunConfig
 from genrl.runs.directory import RunDirectory
 from genrl.runs.dreamed_film import frames as dreamed
-from genrl.runs.environments import make_env
 from genrl.runs.play import load_config, play, trained, with_model
-from genrl.runs.rendering import choose_backend, has_display, rendered
+from genrl.runs.rendering import choose_backend, has_display, make_drawn, rendered
 from genrl.runs.session import Session
 
 __all__ = ["Film", "watch", "watch_live"]
@@ -123,7 +122,7 @@ def watch_live(
 @contextmanager
 def _window(config: RunConfig) -> Iterator[Any]:
     """The task in a window; what its library says of a display that can't be used is one sentence."""
-    env = make_env(config.env, config.env_kwargs, render_mode="human")
+    env = make_drawn(config.env, config.env_kwargs, "human")
     try:
         yield env
     except RunError:
@@ -161,7 +160,7 @@ def _frames(
 ) -> Iterator[tuple[int, float, np.ndarray]]:
     """The number of the episode, the reward and the picture of each step."""
     with trained(run, config) as session:
-        env = make_env(config.env, config.env_kwargs, render_mode="rgb_array")
+        env = make_drawn(config.env, config.env_kwargs)
         try:
             seen = session.eyes.wrap_one(env)
             for episode, reward in islice(_played(session, seen, episodes, seed, stochastic), steps):

@@ -8,12 +8,31 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+import gymnasium
 import numpy as np
 
 from genrl.errors import RunError, one_line
 from genrl.runs.environments import make_env
 
-__all__ = ["choose_backend", "has_display", "rendered"]
+__all__ = ["choose_backend", "has_display", "make_drawn", "rendered"]
+
+
+def make_drawn(env_id: str, env_kwargs: Mapping[str, Any], mode: str = "rgb_array") -> gymnasium.Env[Any, Any]:
+    """The task, made to draw itself in a render mode.
+
+    Raises:
+        RunError: it has no such mode, or can't be made.
+    """
+    plain = make_env(env_id, env_kwargs)
+    modes = plain.metadata.get("render_modes") or []
+    plain.close()
+    if mode not in modes:
+        has = f"its render modes are {', '.join(modes)}" if modes else "it has no render modes"
+        raise RunError(
+            f"{env_id} can't be drawn: {has}, and {mode} is needed; give its class metadata = {{'render_modes': ['{mode}']}}, "
+            f"a constructor that takes render_mode, and a render()"
+        )
+    return make_env(env_id, env_kwargs, render_mode=mode)
 
 
 def rendered(env: Any, name: str, command: str) -> np.ndarray:

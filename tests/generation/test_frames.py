@@ -124,7 +124,7 @@ class TestFrames:
     ("env", "kwargs", "sentence"),
     [
         ("CarRacin-v3", {}, "there is no task 'CarRacin-v3'; did you mean CarRacing-v3"),
-        (PAINTS, {"what": "nothing"}, "has no frames: it can't draw"),
+        (PAINTS, {"what": "nothing"}, "can.t be drawn: it has no render modes, and rgb_array is needed"),
         (PAINTS, {"what": "dark"}, "draws nothing in the render mode rgb_array"),
         (PAINTS, {"what": "fails"}, r"can't be drawn here \(no display\)"),
         (PAINTS, {"what": "breaks"}, r"failed while its frames were recorded \(ValueError: it broke\)"),

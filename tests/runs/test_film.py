@@ -2,6 +2,7 @@ from typing import ClassVar
 
 import gymnasium
 import imageio.v2 as imageio
+import numpy as np
 import pytest
 from genrl_envs import SparseMountainCarEnv
 from PIL import Image
@@ -87,6 +88,41 @@ def test_a_task_that_does_not_draw_with_mujoco_needs_no_renderer_of_it(monkeypat
     rendering.choose_backend("genrl/SparseMountainCar-v0", {}, "genrl watch RUN")
     with pytest.raises(RunError, match="neither EGL nor OSMesa"):
         rendering.choose_backend("genrl/SparseHalfCheetah-v0", {}, "genrl watch RUN")
+
+
+class Blind(gymnasium.Env):
+    """A task of one's own that nobody taught to draw."""
+
+    observation_space = gymnasium.spaces.Box(-1, 1, (2,))
+    action_space = gymnasium.spaces.Box(-1, 1, (1,))
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action):
+        return np.zeros(2, np.float32), 0.0, False, False, {}
+
+
+class HalfBlind(Blind):
+    """One that draws in a window alone."""
+
+    metadata: ClassVar = {"render_modes": ["human"]}
+
+    def __init__(self, render_mode=None):
+        self.render_mode = render_mode
+
+
+gymnasium.register("tests/Blind-v0", entry_point=Blind, max_episode_steps=20)
+gymnasium.register("tests/HalfBlind-v0", entry_point=HalfBlind, max_episode_steps=20)
+
+
+@pytest.mark.parametrize(("name", "has"), [("Blind", "it has no render modes"), ("HalfBlind", "its render modes are human")])
+def test_a_task_that_cannot_draw_is_told_what_it_lacks(tmp_path, capsys, name, has):
+    explore(config(tmp_path / "run", env=f"tests/{name}-v0", steps=64, eval_episodes=0), quiet=True)
+    assert main(["watch", str(tmp_path / "run")]) == 2
+    needs = "give its class metadata = {'render_modes': ['rgb_array']}, a constructor that takes render_mode, and a render()"
+    assert capsys.readouterr().err == f"genrl: tests/{name}-v0 can't be drawn: {has}, and rgb_array is needed; {needs}\n"
 
 
 class Windowed(SparseMountainCarEnv):
