@@ -11,12 +11,10 @@ from typing import Any, Literal, TypeVar
 
 from genrl.errors import RunError
 from genrl.generation.recipes import Recipe, recipe_of
-from genrl.runs.options import Config
+from genrl.runs.options import FRAMES, Config
 
-__all__ = ["FRAMES", "GenerateConfig", "known"]
+__all__ = ["GenerateConfig", "known"]
 
-FRAMES = "frames:"
-"""Prefix of ``data`` where the images are frames of a task."""
 Given = Literal["quadrants-1", "quadrants-2", "quadrants-3", "hole", "noise", "coarse"]
 Value = TypeVar("Value")
 

@@ -18,7 +18,7 @@ from genrl.errors import RunError, command, one_line
 from genrl.files import save_state
 from genrl.generation.balance import trouble
 from genrl.generation.building import build
-from genrl.generation.config import FRAMES, GenerateConfig, known
+from genrl.generation.config import GenerateConfig, known
 from genrl.generation.directory import GenerationDirectory
 from genrl.generation.frames_file import save_frames
 from genrl.generation.images import RunImages, images_of
@@ -31,6 +31,7 @@ from genrl.models.capabilities import Density, Sampler
 from genrl.models.training import fit
 from genrl.runs.directory import about
 from genrl.runs.interrupt import Interrupt, terminable
+from genrl.runs.options import FRAMES
 
 __all__ = ["generate", "resume_generation"]
 

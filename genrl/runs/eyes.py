@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,10 +16,12 @@ from genrl.encoders import EncodedEnv, EncodedVecEnv, ImageEncoder, StackedFrame
 from genrl.encoders.demonstrations import stacked_demonstrations
 from genrl.encoders.encoder import FILE
 from genrl.encoders.observations import CodeStack, view_of
-from genrl.errors import RunError
+from genrl.errors import RunError, command
+from genrl.reading import FileError, read_json
 from genrl.runs.config import RunConfig
 from genrl.runs.directory import RunDirectory
 from genrl.runs.imitation import Loaded
+from genrl.runs.options import FRAMES
 from genrl.runs.sockets import Plug
 
 __all__ = ["Eyes", "kept_encoder", "open_eyes"]
@@ -92,18 +95,40 @@ class Eyes:
 
 
 def open_eyes(config: RunConfig) -> Eyes:
-    """The encoder of a configuration, if it has one.
+    """The encoder of a configuration, if it has one; a warning tells that it was fitted to frames of another task.
 
     Raises:
         RunError: there is no such encoder, or its file is broken or changed.
     """
     if config.encoder is None:
         return Eyes(config, None)
+    path = Path(str(config.encoder).replace("{seed}", str(config.seed)))
     try:
-        encoder = load_encoder(str(config.encoder).replace("{seed}", str(config.seed)))
-        return Eyes(config, encoder.to(config.device))
+        encoder = load_encoder(path)
     except (FileNotFoundError, ValueError) as error:
         raise RunError(f"--encoder: {error}") from error
+    fitted_to = _task_of_frames(path)
+    if fitted_to not in (None, _plain_id(config.env)):
+        fit = command("generate", "--model", "pca", "--data", f"frames:{config.env}", "--out", f"{path}-of-this-task")
+        warnings.warn(
+            f"--encoder {path} was fitted to frames of {fitted_to}, but --env is {config.env}; if that is not meant, type: {fit}",
+            stacklevel=2,
+        )
+    return Eyes(config, encoder.to(config.device))
+
+
+def _task_of_frames(path: Path) -> str | None:
+    """The task whose frames the run of an encoder learnt from; ``None`` of other images, and of a file by itself."""
+    try:
+        data = read_json(path / "config.json").get("data")
+    except FileError:
+        return None
+    return _plain_id(data.removeprefix(FRAMES)) if isinstance(data, str) and data.startswith(FRAMES) else None
+
+
+def _plain_id(env: str) -> str:
+    """A task without the module that registers it."""
+    return env.rpartition(":")[2]
 
 
 def kept_encoder(config: RunConfig, run: RunDirectory, about: Mapping[str, Any]) -> RunConfig:

@@ -13,7 +13,10 @@ from typing import Any, ClassVar, Literal, Self, Union, get_args, get_origin, ge
 
 from genrl.errors import RunError
 
-__all__ = ["Config", "check_device", "check_step_timeout", "fits", "in_words", "is_there"]
+__all__ = ["FRAMES", "Config", "check_device", "check_step_timeout", "fits", "in_words", "is_there"]
+
+FRAMES = "frames:"
+"""Prefix of the ``data`` of `genrl generate` where the images are frames of a task."""
 
 
 class Config:

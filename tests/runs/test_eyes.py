@@ -203,3 +203,31 @@ class TestRefusals:
         own.unlink()
         with pytest.raises(RunError, match=r"has lost its encoder, encoder.safetensors; copy it back from .*eyes"):
             resume(tmp_path / "run", steps=128)
+
+
+@pytest.mark.parametrize(("frames_of", "warned"), [("genrl/PixelReacher-v0", True), ("a_module:" + TASK, False)])
+def test_a_warning_tells_that_an_encoder_was_fitted_to_frames_of_another_task(
+    frames_of: str, warned: bool, eyes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (eyes / "config.json").write_text(f'{{"data": "frames:{frames_of}"}}')
+    asked = ["explore", "--env", TASK, "--encoder", str(eyes), "--learner", "ppo", "--reward", "none", "--steps", "16"]
+    asked += [
+        "--eval-episodes",
+        "0",
+        "--no-pictures",
+        "--out",
+        str(tmp_path / "run"),
+        "--learner.n-steps",
+        "8",
+        "--learner.batch-size",
+        "8",
+    ]
+    assert main(asked) == 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if "frames of" in line]
+    assert len(lines) == warned
+    if warned:
+        assert lines[0].startswith(f"genrl: warning: --encoder {eyes} was fitted to frames of genrl/PixelReacher-v0, but --env is {TASK};")
+        assert f"genrl generate --model pca --data frames:{TASK} --out " in lines[0]
+    capsys.readouterr()
+    assert main(["resume", str(tmp_path / "run"), "--steps", "32"]) == 0
+    assert "frames of" not in capsys.readouterr().err  # it was said once
