@@ -133,12 +133,22 @@ def _rows_of_generation(result: dict[str, Any]) -> list[tuple[str, str]]:
             ("Inception score", f"{known['inception_score']:.3g}, of the test images {known['inception_score_of_test']:.3g}{right}")
         )
     if (known := result.get("encoder")) and known["sight"]:
-        seen = ", ".join(f"{name} {r2:.2f}" for name, r2 in known["sight"]["state"].items())
-        rows.append(("what it sees", f"R² of a linear probe: {seen}"))
-        rows.append(("", known["sight"]["verdict"]))
+        rows.extend(_sight(known["sight"]))
     if why := result.get("no_distances"):
         rows.append(("no distances", why))
     return rows
+
+
+def _sight(sight: dict[str, Any]) -> list[tuple[str, str]]:
+    """R² of either probe, a row each, and the verdict; one row where products of codes tell no more."""
+
+    def seen(found: dict[str, float]) -> str:
+        return ", ".join(f"{name} {r2:.2f}" for name, r2 in found.items())
+
+    rows = [("what it sees", f"R² of a linear probe: {seen(sight['state'])}")]
+    if sight.get("products") not in (None, {}, sight["state"]):
+        rows.append(("", f"R² where it is given products of codes, too: {seen(sight['products'])}"))
+    return [*rows, ("", sight["verdict"])]
 
 
 def _epochs(result: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -57,12 +58,13 @@ class Sight:
     def verdict(self) -> str:
         """One sentence: what is seen, what is lost, and what to type against it."""
         name, least = self.worst
+        by = " by products of codes" if self.products.get(name, -math.inf) > self.state[name] else ""
         lost = [name for name, r2 in self.state.items() if max(r2, self.products.get(name, r2)) < BAD]
         if not lost:
             curved = [name for name, r2 in self.state.items() if r2 < BAD]
-            how = f"; {', '.join(curved)} only in products of codes, as a speed around a circle is" if curved else ""
-            return f"the codes of {self.history} frames tell the whole state; {name} is seen worst, R² {least:.2f}{how}"
-        gone = f"{', '.join(lost)} ({f'R² {least:.2f}' if least > 0 else 'no better than their mean'} at worst)"
+            how = f"; {', '.join(curved)} is in products of codes alone, as a speed around a circle is" if curved else ""
+            return f"the codes of {self.history} frames tell the whole state; {name} is seen worst, R² {least:.2f}{by}{how}"
+        gone = f"{', '.join(lost)} ({f'R² {least:.2f}{by}' if least > 0 else 'no better than their mean'} at worst)"
         if self.drawn is not None and self.drawn > GOOD:
             small = "" if self.moving is None else f", but {max(self.moving, 0):.0%} of what moves"
             return (

@@ -104,7 +104,8 @@ class TestARun:
         words = ["generate", "--model", "pca", "--data", f"frames:{TASK}", "--frames", "300", "--judge-images", "20"]
         assert main([*words, "--out", str(tmp_path / "eyes")]) == 0
         out = " ".join(capsys.readouterr().out.split())
-        assert "what it sees" in out
+        assert "what it sees R² of a linear probe: " in out
+        assert " R² where it is given products of codes, too: " in out  # a row of its own: the verdict is about the better of the two
         assert f"genrl explore --env {TASK} --encoder {tmp_path / 'eyes'} --learner sac --steps 8000 --reward none" in out
         assert (tmp_path / "eyes" / "sight.png").is_file()
 
@@ -172,7 +173,8 @@ class TestSight:
         assert sight.state["speed"] < 0.2
         assert sight.products["speed"] > 0.95
         assert sight.worst == ("speed", sight.products["speed"])
-        assert sight.verdict.endswith("; speed only in products of codes, as a speed around a circle is")
+        assert f"speed is seen worst, R² {sight.products['speed']:.2f} by products of codes; " in sight.verdict
+        assert sight.verdict.endswith("; speed is in products of codes alone, as a speed around a circle is")
 
     def test_of_pictures_is_the_share_of_their_variance(self) -> None:
         sight = self.probed(0.0)
@@ -192,6 +194,8 @@ class TestSight:
         assert "one frame does not show; stack more of them, by --history 5" in still.verdict
         assert Sight({"speed": 0.6}, {"speed": 0.0}, 3, 100, 0.9, None).verdict.startswith("the codes of 3 frames tell the whole state")
         assert "fit longer" in Sight({"x": 0.1}, {"x": 0.1}, 3, 100, 0.3, None).verdict
+        assert "lose x (R² 0.10 at worst)" in Sight({"x": 0.1}, {"x": 0.1}, 3, 100, 0.3, None, {"x": 0.05}).verdict
+        assert "lose x (R² 0.20 by products of codes at worst)" in Sight({"x": 0.1}, {"x": 0.1}, 3, 100, 0.3, None, {"x": 0.2}).verdict
 
     def test_of_frames_without_states_is_refused(self) -> None:
         frames = Images(torch.randint(256, (20, 1, 8, 8), dtype=torch.uint8))
