@@ -43,6 +43,8 @@ SIDE, HISTORY = 64, 3
 TASK = "genrl/PixelPendulum-v0"
 ARMS = ("vae", "jepa", "mae", "vq-vae", "pca", "random")
 FRAMES = 3_000
+UNSIZED = ("mae", "vq-vae")
+"""Models whose codes have no size of their own to choose."""
 
 
 def small_encoder(side: int) -> ImageEncoder:
@@ -167,10 +169,11 @@ def bench(only: str | None) -> None:
     write(f"{RESULTS}/bench", found)
 
 
-def eyes(folder: Path, arm: str, env_kwargs: dict[str, Any], task: str, seed: int, frames: int = FRAMES) -> Path:
+def eyes(folder: Path, arm: str, env_kwargs: dict[str, Any], task: str, seed: int, frames: int = FRAMES, every: int | None = None) -> Path:
     """The run directory of an encoder, fitted if it is not there; `cpu_seconds.json` says what that took, frames and all.
 
-    An ``arm`` is a model's name, such as "pca", or "pca6" for codes of 6 numbers.
+    An ``arm`` is a model's name, such as "vae", or "vae2" for codes of 2 numbers; a model without a size for its code keeps so many
+    principal components.
     """
     out = folder / f"{arm}-{seed}"
     if not (out / "encoder.safetensors").is_file():
@@ -180,28 +183,32 @@ def eyes(folder: Path, arm: str, env_kwargs: dict[str, Any], task: str, seed: in
             resume_generation(out, quiet=True)
         else:
             model = arm.rstrip("0123456789")
-            latent = {"latent": int(arm.removeprefix(model))} if arm != model else {}
-            about = {"data": f"frames:{task}", "frames": frames, "env_kwargs": env_kwargs}
-            generate(GenerateConfig(model=model, model_kwargs=latent, seed=seed, judge_images=0, out=out, **about), quiet=True)
+            about: dict[str, Any] = {"data": f"frames:{task}", "frames": frames, "every": every, "env_kwargs": env_kwargs}
+            if arm != model:
+                size = int(arm.removeprefix(model))
+                about |= {"code": size} if model in UNSIZED else {"model_kwargs": {"latent": size}}
+            generate(GenerateConfig(model=model, seed=seed, judge_images=0, out=out, **about), quiet=True)
         write_whole(out / "cpu_seconds.json", f"{time.process_time() - start:.1f}\n".encode())
     return out
 
 
 def cost(folder: Path, turns: int = 3, steps: int = 40) -> None:
-    """CPU seconds of each encoder's fit, and of a step of the studies' SAC with its learning: on codes, on the state, and finetuned."""
+    """CPU seconds of each encoder's fit, and of a step of the studies' SAC with its learning: on codes, on the state, and on images."""
     torch.set_num_threads(1)
     given: dict[str, Any] = {"learning_starts": 20, "learning_rate": 1e-3, "device": "cpu", "seed": 0, "buffer_size": 10_000}
+    arch = {"net_arch": [128, 128]}
     models: dict[str, SAC] = {}
     for name, path in {path.parent.name.rpartition("-")[0]: path.parent for path in sorted(folder.glob("*/encoder.safetensors"))}.items():
         encoder = load_encoder(path)
         coded = EncodedVecEnv(DummyVecEnv([lambda: gymnasium.make(TASK)]), encoder, history=HISTORY)
-        models[name] = SAC("MlpPolicy", coded, policy_kwargs={"net_arch": [128, 128]}, **given)
-        if name in ("jepa", "random"):
-            eyes_of = pretrained(encoder, train=True) | {"net_arch": [128, 128]}
-            images = DummyVecEnv([lambda: StackedFrames(gymnasium.make(TASK), HISTORY)])
-            models[{"jepa": "finetuned", "random": "end-to-end"}[name]] = SAC("CnnPolicy", images, policy_kwargs=eyes_of, **given)
+        models[name] = SAC("MlpPolicy", coded, policy_kwargs=arch, **given)
+        if name == "jepa":
+            models["finetuned"] = SAC(
+                "CnnPolicy", stacked(32), batch_size=64, policy_kwargs=pretrained(encoder, train=True) | arch, **given
+            )
+    models["end-to-end"] = SAC("CnnPolicy", stacked(36), batch_size=64, policy_kwargs=arch, **given)
     state = DummyVecEnv([lambda: gymnasium.make(TASK, observe="state")])
-    models["state"] = SAC("MlpPolicy", state, policy_kwargs={"net_arch": [128, 128]}, **given)
+    models["state"] = SAC("MlpPolicy", state, policy_kwargs=arch, **given)
     spent: dict[str, list[float]] = {name: [] for name in models}
     for turn in range(turns + 1):
         for name, model in models.items():
@@ -211,6 +218,11 @@ def cost(folder: Path, turns: int = 3, steps: int = 40) -> None:
                 spent[name].append((time.process_time() - start) / steps)
     fits = {path.parent.name: float(path.read_text()) for path in sorted(folder.glob("*/cpu_seconds.json"))}
     write(f"{RESULTS}/cost", {"task": TASK, "fit_seconds": fits, "step_seconds": {name: min(times) for name, times in spent.items()}})
+
+
+def stacked(side: int) -> VecEnv:
+    """The task whose observations are its last frames themselves."""
+    return DummyVecEnv([lambda: StackedFrames(gymnasium.make(TASK, size=side), HISTORY)])
 
 
 def pilot(steps: int, arms: tuple[str, ...], out: Path) -> None:
@@ -245,16 +257,16 @@ def load_sight(path: Path) -> Any:
     return known["sight"]["state"] if known and known["sight"] else None
 
 
-def study(path: Path, frames: int, plain: bool, fit_only: bool) -> int:
+def study(path: Path, frames: int, every: int | None, plain: bool, fit_only: bool) -> int:
     """Fit every encoder that a cell of the study is still to use, to frames of its task, then run the study.
 
-    With ``plain``, frames are of the task without the study's keywords.
+    Each ``every``-th frame of an episode is kept. With ``plain``, frames are of the task without the study's keywords.
     """
     for cell in Study.load(path).cells:
         if cell.config.encoder is not None and not (cell.path / "result.json").is_file():
             out = Path(str(cell.config.encoder).replace("{seed}", str(cell.seed)))
             about = {} if plain else dict(cell.config.env_kwargs)
-            load_encoder(eyes(out.parent, out.name.rpartition("-")[0], about, cell.config.env, cell.seed, frames))
+            load_encoder(eyes(out.parent, out.name.rpartition("-")[0], about, cell.config.env, cell.seed, frames, every))
     return 0 if fit_only else command(["study", str(path)])
 
 
@@ -263,6 +275,7 @@ if __name__ == "__main__":
     parser.add_argument("what", choices=("bench", "pilot", "study", "cost"))
     parser.add_argument("file", nargs="?", type=Path, default=Path("demos/studies/pixels.toml"))
     parser.add_argument("--frames", type=int, default=FRAMES, help="frames of a task that each encoder of a study is fitted to")
+    parser.add_argument("--every", type=int, help="keep every so many-th frame of an episode, so that frames reach further into episodes")
     parser.add_argument("--plain-frames", action="store_true", help="fit to frames of the task without the study's keywords for it")
     parser.add_argument("--fit-only", action="store_true", help="fit the encoders of a study, and train nothing")
     parser.add_argument("--steps", type=int, default=8_000)
@@ -278,4 +291,4 @@ if __name__ == "__main__":
     elif given.what == "cost":
         cost(given.file)
     else:
-        raise SystemExit(study(given.file, given.frames, given.plain_frames, given.fit_only))
+        raise SystemExit(study(given.file, given.frames, given.every, given.plain_frames, given.fit_only))

@@ -35,7 +35,7 @@ def keep_encoder(config: GenerateConfig, run: GenerationDirectory, source: RunIm
         ValueError: the model gives every image the same code.
     """
     assert source.preprocessing is not None
-    encoder = ImageEncoder.of(model, source.preprocessing, source.data.train)
+    encoder = ImageEncoder.of(model, source.preprocessing, source.data.train, most=config.code)
     encoder.save(run.path / FILE)
     walk = source.data.train.walk
     known: dict[str, Any] = {"hash": encoder.hash, "size": encoder.size, "sight": None}

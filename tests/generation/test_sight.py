@@ -80,6 +80,15 @@ class TestARun:
         weights, own = load_model(tmp_path / "eyes" / "model.safetensors").state_dict(), encoder.model.state_dict()
         assert all(torch.equal(weights[name], own[name]) for name in weights)
 
+    def test_of_long_codes_keeps_as_many_principal_components_as_asked_for(self, tmp_path: Path) -> None:
+        result = generate(made(tmp_path / "eyes", "mae", epochs=1, code=5), quiet=True)
+        encoder = load_encoder(tmp_path / "eyes")
+        assert (result["encoder"]["size"], encoder.size) == (5, 5)
+        assert encoder.basis is not None
+        assert torch.allclose(encoder.basis.T @ encoder.basis, torch.eye(5), atol=1e-4)
+        with pytest.raises(RunError, match="--code is 0, but must be at least 1"):
+            made(tmp_path / "none", "mae", code=0)
+
     def test_prepares_observations_as_it_prepared_its_frames(self, tmp_path: Path) -> None:
         config = made(tmp_path / "eyes", "pca", crop=(0, 8, 4, 4), size=8, grey=True)
         source, _ = images_of(config, quiet=True)
