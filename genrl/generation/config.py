@@ -111,7 +111,8 @@ class GenerateConfig(Config):
         """Refuse a number out of its range."""
         self.check_least(seed=0, samples=1, judge_images=0, threads=1, frames=20)
         self.check_most(threads=1024, samples=10_000, size=4096, frames=10_000_000)
-        self.check_least(images=1, epochs=1, batch_size=1, size=0, levels=2, labels=1, judge_samples=1, every=1, history=1, code=1, moving=0)
+        self.check_least(images=1, epochs=1, batch_size=1, size=0, levels=2, labels=1)
+        self.check_least(judge_samples=1, every=1, history=1, code=1, moving=0)
         if self.learning_rate is not None and not 0 < self.learning_rate < math.inf:
             raise RunError(f"--learning-rate is {self.learning_rate}, but must be positive and finite")
         if self.size is not None and 0 < self.size < 4:
