@@ -157,20 +157,23 @@ def _epochs(result: dict[str, Any]) -> str:
 
 def _rows(result: dict[str, Any]) -> list[tuple[str, str]]:
     first = result["first_reward_step"]
+    cloned = ", cloning included" if result.get("imitation", {}).get("cloning") else ""
     speed = f" ({result['steps_per_second']:,.0f} steps/s)" if result["steps_per_second"] is not None else ""
     rows = [
-        ("steps", f"{result['steps']:,} in {result['seconds']:,.0f} s{speed}"),
+        ("steps", f"{result['steps']:,} in {result['seconds']:,.0f} s{cloned}{speed}"),
         ("episodes", f"{result['episodes']:,}"),
         ("first reward", f"step {first:,}" if first is not None else "none above 0 was found"),
         ("training return", f"{_number(result['training_return'])}{_of_last(result['episodes'])}"),
     ]
-    if first is None and (result["training_return"] or 0) < 0:  # a task that pays nothing above 0, such as Pendulum
+    if first is None and (result.get("imitation") or (result["training_return"] or 0) < 0):  # or a task that pays nothing above 0
         rows.pop(2)
     if not result["steps"]:  # nothing but cloning, so there was no episode
         rows = [("training", f"cloning alone, no steps, {result['seconds']:,.0f} s")]
-    evaluated = _count(len(result["evaluation_returns"]), "deterministic episode")
-    if result["evaluation_returns"]:
-        rows.append(("evaluation return", f"{_number(result['evaluation_return'])} ({evaluated})"))
+    for name, key in (("evaluation return", "evaluation_return"), ("the last policies' mean", "averaged_return")):
+        if returns := result.get(f"{key}s"):
+            evaluated = _count(len(returns), "deterministic episode")
+            spread = f", {_number(min(returns))} to {_number(max(returns))}" if len(returns) > 1 else ""
+            rows.append((name, f"{_number(result[key])} ({evaluated}{spread})"))
     if known := result.get("best"):
         rows.append(("best evaluation", f"{_number(known['return'])} at step {known['step']:,}, its model is best.zip"))
     if known := result.get("imitation"):

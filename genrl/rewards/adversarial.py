@@ -54,16 +54,16 @@ class AdversarialReward(RewardModel):
     One fixed statistic standardises its inputs: that of the demonstrations, with a floor under the standard deviation and a clip. Without
     them, a number that hardly varies in the demonstrations would tell the expert by its size alone.
 
-    With ``absorbing``, an episode that terminated goes on for ever in a state that says only "ended", so that how often an expert's
-    episodes end is part of what is imitated. This state is a single point, of which the best discriminator is known: expert and agent
-    enter it with frequencies :math:`p_E` and :math:`p_\pi` per step, and
+    With ``absorbing``, a terminated episode goes on for ever in one last state, "ended", and the discriminator judges that state too, so
+    that how often an expert's episodes end is part of what is imitated. Its best logit is known, because it is a single state: a step of
+    the expert leads there with frequency :math:`p_E`, and one of the agent with :math:`p_\pi`, so
 
     .. math:: h_{\text{end}} = \log p_E - \log p_\pi, \text{ within the range of the agent's own logits}, \qquad
               r = f(h(x)) - f(h_{\text{end}}).
 
-    Where no demonstration ends it is the least of the agent's logits, so an end is worth no more than whatever else the agent does, from
-    the first update on. To count rewards from that of the absorbing state, which makes the end worth zero, is the same to a learner as to
-    add the discounted sum of all that follows to the last step (subtract a constant from all rewards). A time limit is no end.
+    Every reward is counted from that of the state "ended", which thus earns 0, and a learner needs no more than to stop at the end, as it
+    does anyway. Where no demonstration ends, :math:`h_{\text{end}}` is the least of the agent's logits, so from the first update on an end
+    is worth no more than to go on. A time limit is no end.
 
     The keywords are fields, so that each is declared once for every subclass; a subclass declares only those that it adds, or whose default
     differs, and is a dataclass too.
@@ -84,7 +84,8 @@ class AdversarialReward(RewardModel):
         label_smoothing: the expert's label is 1 minus this, which is in [0, 1).
         on_latest: learn from the newest transitions only, as in the paper, instead of from all that are kept.
         normalize: divide the reward by its running standard deviation.
-        absorbing: let a terminated episode go on in an absorbing state, as described above.
+        absorbing: judge a terminated episode too, as a last state that earns 0 for ever, and count all rewards from it; for ``logit``
+            where a task can end.
         bound: logits are clipped to plus or minus this before they become a reward.
         std_floor: smallest standard deviation that an input is divided by, in the task's units.
         clip: standardised inputs are clipped to plus or minus this.

@@ -124,9 +124,9 @@ def _random_ends(env: gymnasium.Env[Any, Any], seed: int) -> float:
 def choose_reward(config: ImitateConfig, given: Mapping[str, Any], ends: Ends) -> tuple[ImitateConfig, str]:
     """The configuration with the form of an adversarial reward that suits how the task ends, and the choice in one line.
 
-    Where the end is the goal, each step costs (``log-d``). Elsewhere the form is the learner's default; if that is ``logit``, which pays
-    for an end while the agent is told apart, an ended episode goes on in an absorbing state. What was given stays, with a warning and the
-    flag that cures it where it pays for the wrong thing.
+    Where the end is the goal, each step costs (``log-d``). Elsewhere the form is the learner's default; if that is ``logit``, which is
+    negative while the agent is told apart and would make it end soon, an ended episode goes on in an absorbing state. What was given
+    stays, with a warning and the flag that cures it where it pays for the wrong thing.
 
     Args:
         config: resolved: every keyword of the reward has its value.
@@ -143,7 +143,7 @@ def choose_reward(config: ImitateConfig, given: Mapping[str, Any], ends: Ends) -
             f"--reward.absorbing was given, but {ends.words} on {config.env}; it changes nothing but the sign of rewards", stacklevel=3
         )
     _warn_of_form(config, chosen, ends)
-    absorbing = ", absorbing states" if chosen["absorbing"] else ""
+    absorbing = ", where an ended episode earns nothing more (absorbing states)" if chosen["absorbing"] else ""
     return replace(config, reward_kwargs=chosen), f"{config.reward} of form {chosen['form']}{absorbing}, because {ends.words}"
 
 
