@@ -1,7 +1,7 @@
 """GAIL with PPO by the `imitation` library (1.0.1), which bench_imitation.py compares with; started by a python that has the library.
 
     python demos/peer_imitation.py overhead DEMOS ROUNDS
-    python demos/peer_imitation.py race DEMOS SEED SECONDS
+    python demos/peer_imitation.py race DEMOS SEED SECONDS TASK GOAL
 
 Prints JSON objects, one a line.
 """
@@ -28,7 +28,33 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecEnv
 
-ENV, GOAL = "HalfCheetah-v5", 4000.0
+ENV = "HalfCheetah-v5"
+WIDE = {"net_arch": {"pi": [64, 64], "vf": [64, 64]}, "activation_fn": torch.nn.ReLU}
+PUBLISHED: dict[str, dict[str, Any]] = {
+    "HalfCheetah-v5": {
+        "round": 4096, "discriminator": (8192, 8, 512), "policy": FeedForward32Policy, "policy_kwargs": {},
+        "learner": {
+            "batch_size": 64, "clip_range": 0.1, "ent_coef": 3.992371122209408e-6, "gae_lambda": 0.95, "gamma": 0.95,
+            "learning_rate": 0.00026250519057717037, "max_grad_norm": 0.8, "n_epochs": 5, "vf_coef": 0.11483689492120866,
+        },
+    },
+    "Hopper-v5": {
+        "round": 4096, "discriminator": (128, 8, 4096), "policy": "MlpPolicy", "policy_kwargs": WIDE,
+        "learner": {
+            "batch_size": 512, "clip_range": 0.1, "ent_coef": 0.001255299425412744, "gae_lambda": 0.98, "gamma": 0.995,
+            "learning_rate": 4.3984856156897565e-5, "max_grad_norm": 0.9, "n_epochs": 20, "vf_coef": 0.20315938606555833,
+        },
+    },
+    "Walker2d-v5": {
+        "round": 16384, "discriminator": (512, 16, 16384), "policy": "MlpPolicy", "policy_kwargs": WIDE,
+        "learner": {
+            "batch_size": 128, "clip_range": 0.4, "ent_coef": 0.0007566389899529574, "gae_lambda": 0.92, "gamma": 0.98,
+            "learning_rate": 1.943992487657563e-5, "max_grad_norm": 0.6, "n_epochs": 20, "vf_coef": 0.6167177795726859,
+        },
+    },
+}  # fmt: skip
+"""Settings that the library publishes for its own versions of these tasks (benchmarking/gail_seals_…_best_hp_eval.json). Those of a
+discriminator are its batch, its updates a round, and the size of its replay."""
 
 
 def transitions(path: Path) -> Transitions:
@@ -69,25 +95,23 @@ def overhead(demos: Path, rounds: int) -> None:
     print(json.dumps(times), flush=True)
 
 
-def race(demos: Path, seed: int, limit: float) -> None:
-    """The settings that the library publishes for its half cheetah (gail_seals_half_cheetah_best_hp_eval.json)."""
+def race(demos: Path, seed: int, limit: float, task: str, goal: float) -> None:
+    """A curve of processor seconds, steps and returns, until the goal or the limit."""
     torch.manual_seed(seed)
-    venv = make_vec_env(ENV, n_envs=8, seed=seed)
+    own = PUBLISHED[task]
+    venv = make_vec_env(task, n_envs=8, seed=seed)
+    normalized = {"features_extractor_class": NormalizeFeaturesExtractor, "features_extractor_kwargs": {"normalize_class": RunningNorm}}
     learner = PPO(
-        FeedForward32Policy, venv, n_steps=4096 // 8, batch_size=64, clip_range=0.1, ent_coef=3.992371122209408e-6, gae_lambda=0.95,
-        gamma=0.95, learning_rate=0.00026250519057717037, max_grad_norm=0.8, n_epochs=5, vf_coef=0.11483689492120866, seed=seed,
-        policy_kwargs={
-            "features_extractor_class": NormalizeFeaturesExtractor, "features_extractor_kwargs": {"normalize_class": RunningNorm},
-        },
-    )  # fmt: skip
+        own["policy"], venv, n_steps=own["round"] // 8, seed=seed, policy_kwargs=own["policy_kwargs"] | normalized, **own["learner"]
+    )
     net = BasicRewardNet(venv.observation_space, venv.action_space, normalize_input_layer=RunningNorm)
-    gail = trainer(venv, learner, transitions(demos), NormalizedRewardNet(net, RunningNorm), 8192, 8, 512)
-    evaluation = make_vec_env(ENV, n_envs=10)
-    seconds, steps, reached = 0.0, 0, -np.inf
-    while seconds < limit and reached < GOAL:
-        start = time.perf_counter()
-        gail.train(10 * 4096)
-        seconds, steps = seconds + time.perf_counter() - start, steps + 10 * 4096
+    gail = trainer(venv, learner, transitions(demos), NormalizedRewardNet(net, RunningNorm), *own["discriminator"])
+    evaluation = make_vec_env(task, n_envs=10)
+    seconds, steps, reached, every = 0.0, 0, -np.inf, own["round"] * max(1, 40_960 // own["round"])
+    while seconds < limit and reached < goal:
+        start = time.process_time()
+        gail.train(every)
+        seconds, steps = seconds + time.process_time() - start, steps + every
         evaluation.seed(10_000)
         reached = float(np.mean(evaluate_policy(learner, evaluation, n_eval_episodes=10, deterministic=True)[0]))
         print(json.dumps({"steps": steps, "seconds": seconds, "return": reached}), flush=True)
@@ -99,4 +123,4 @@ if __name__ == "__main__":
     if what == "overhead":
         overhead(Path(demos), int(rest[0]))
     else:
-        race(Path(demos), int(rest[0]), float(rest[1]))
+        race(Path(demos), int(rest[0]), float(rest[1]), rest[2], float(rest[3]))

@@ -221,15 +221,28 @@ def asked(document: dict[str, Any]) -> Table:
     return Table(["task", "states that the expert was asked about", "expert", "DAgger"], rows)
 
 
+def transferred(document: dict[str, Any]) -> Table:
+    """What each policy reaches in the task as it is and in the changed one: mean of ten episodes, one number a seed."""
+    seeds = list(document["seeds"].values())
+    rows = []
+    for arm in seeds[0]:
+        cells = [[f"{statistics.mean(found[arm][task]):,.0f}" for found in seeds if task in found[arm]] for task in TASKS_OF_TRANSFER]
+        rows.append([arm, *(", ".join(cell) or "–" for cell in cells)])
+    return Table(["", *TASKS_OF_TRANSFER], rows)
+
+
+TASKS_OF_TRANSFER = "same task", "changed task"
+
+
 def race(document: dict[str, Any]) -> Table:
     ratios = document.get("time_over_the_learner_alone", {})
     rows = [[f"time over the learner alone: {name}", ratio(found)] for name, found in ratios.items()]
-    found = document.get("race", {})
-    for name, curves in found.items():
-        if isinstance(curves, list):
-            ends = "; ".join(finish(curve, found["goal"]) for curve in curves)
-            rows.append([f"training until the return is {found['goal']:,.0f}: {name}", ends])
-    return Table(["HalfCheetah-v5, one torch thread a side", "measured"], rows)
+    for task, found in document.get("races", {}).items():
+        for name, curves in found.items():
+            if isinstance(curves, list):
+                ends = "; ".join(finish(curve, found["goal"]) for curve in curves)
+                rows.append([f"{task}, training until the return is {found['goal']:,.0f}: {name}", ends])
+    return Table(["one torch thread a side", "measured"], rows)
 
 
 def finish(curve: list[dict[str, float]], goal: float) -> str:
@@ -265,7 +278,9 @@ MADE_BY: dict[str, Callable[[], Table]] = {
     "imitation": of("imitation", imitation),
     "imitate": lambda: imitate("imitate_minutes", "imitate_steps", "imitate_humanoid", "imitate_classic"),
     "imitate_unseen": lambda: imitate("imitate_unseen", "imitate_unseen_steps"),
+    "imitate_one": lambda: imitate("imitate_one"),
     "imitate_methods": of("imitate_methods", rewards),
+    "transfer": of("imitate_transfer", transferred),
     "dagger": of("imitate_dagger", asked),
     "race": of("bench_imitation", race),
     "weak_mountain_car": of("weak_mountain_car", study, "first", "reaches", "training"),
