@@ -102,6 +102,17 @@ def test_a_run_of_cloning_alone_has_no_numbers_of_exploration():
     assert "first reward" in dict(_rows(nothing | done | {"steps": 1}))
 
 
+def test_an_imitation_tells_the_smallest_and_largest_episode_and_no_first_reward():
+    nothing = dict.fromkeys(("first_reward_step", "training_return", "bonus_mean", "coverage"))
+    known = {"expert_return": 9.0, "episodes": 1, "pairs": 50, "cloned_return": 2.0, "cloning": {"epochs": 4.0}}
+    done = {"steps": 100, "seconds": 8, "steps_per_second": 20.0, "episodes": 0, "evaluation_return": 5.0, "evaluation_returns": [1.0, 9.0]}
+    rows = dict(_rows(nothing | done | {"imitation": known, "averaged_return": 6.0, "averaged_returns": [5.0, 7.0]}))
+    assert "first reward" not in rows
+    assert rows["steps"] == "100 in 8 s, cloning included (20 steps/s)"
+    assert rows["evaluation return"] == "5 (2 deterministic episodes, 1 to 9)"
+    assert rows["the last policies' mean"] == "6 (2 deterministic episodes, 5 to 7)"
+
+
 def test_a_failed_evaluation_says_how_to_do_it_again(tmp_path, capsys, monkeypatch):
     out = tmp_path / "run"
     with monkeypatch.context() as patch:
