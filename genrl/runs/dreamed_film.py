@@ -16,7 +16,7 @@ from genrl.runs.directory import RunDirectory
 from genrl.runs.dream_config import DreamConfig
 from genrl.runs.dreams import LONGEST, Acting, kept_model
 from genrl.runs.play import trained
-from genrl.runs.rendering import make_drawn, rendered
+from genrl.runs.rendering import follow, make_drawn, rendered
 from genrl.worlds import DreamVecEnv
 
 __all__ = ["frames"]
@@ -34,6 +34,8 @@ def frames(run: RunDirectory, config: RunConfig, episodes: int, steps: int, seed
         raise RunError(f"{run.path} has no model of its task, in which to dream; make one with `genrl dream`, or leave --dream out")
     with trained(run, config) as session:
         shown = [make_drawn(config.env, config.env_kwargs) for _ in range(2)]
+        for env in shown:
+            follow(env)
         try:
             model = kept_model(run, config, session)
             for episode in range(episodes):

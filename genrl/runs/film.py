@@ -19,7 +19,7 @@ from genrl.runs.config import RunConfig
 from genrl.runs.directory import RunDirectory
 from genrl.runs.dreamed_film import frames as dreamed
 from genrl.runs.play import load_config, play, trained, with_model
-from genrl.runs.rendering import choose_backend, has_display, make_drawn, rendered
+from genrl.runs.rendering import choose_backend, follow, has_display, make_drawn, rendered
 from genrl.runs.session import Session
 
 __all__ = ["Film", "watch", "watch_live"]
@@ -161,6 +161,7 @@ def _frames(
     """The number of the episode, the reward and the picture of each step."""
     with trained(run, config) as session:
         env = make_drawn(config.env, config.env_kwargs)
+        follow(env)
         try:
             seen = session.eyes.wrap_one(env)
             for episode, reward in islice(_played(session, seen, episodes, seed, stochastic), steps):

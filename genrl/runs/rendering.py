@@ -14,7 +14,7 @@ import numpy as np
 from genrl.errors import RunError, one_line
 from genrl.runs.environments import make_env
 
-__all__ = ["choose_backend", "has_display", "make_drawn", "rendered"]
+__all__ = ["choose_backend", "follow", "has_display", "make_drawn", "rendered"]
 
 
 def make_drawn(env_id: str, env_kwargs: Mapping[str, Any], mode: str = "rgb_array") -> gymnasium.Env[Any, Any]:
@@ -33,6 +33,22 @@ def make_drawn(env_id: str, env_kwargs: Mapping[str, Any], mode: str = "rgb_arra
             f"a constructor that takes render_mode, and a render()"
         )
     return make_env(env_id, env_kwargs, render_mode=mode)
+
+
+def follow(env: gymnasium.Env[Any, Any]) -> None:
+    """Let the camera of a MuJoCo robot go with it, from where the task put it; a task that looks at a place goes on doing so."""
+    renderer = getattr(env.unwrapped, "mujoco_renderer", None)
+    if renderer is None or getattr(env.unwrapped, "camera_id", None) is not None or getattr(env.unwrapped, "camera_name", None) is not None:
+        return
+    chosen = dict(renderer.default_cam_config or {})
+    body = chosen.get("trackbodyid", 0 if "lookat" in chosen else 1)
+    if body < 1:  # the world
+        return
+    import mujoco
+
+    # gymnasium/envs/mujoco/mujoco_rendering.py: a camera that nobody named stands still in each frame; None keeps its type.
+    renderer.default_cam_config = chosen | {"type": mujoco.mjtCamera.mjCAMERA_TRACKING, "trackbodyid": body}
+    renderer.camera_id = None
 
 
 def rendered(env: Any, name: str, command: str) -> np.ndarray:

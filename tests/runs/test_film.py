@@ -2,6 +2,7 @@ from typing import ClassVar
 
 import gymnasium
 import imageio.v2 as imageio
+import mujoco
 import numpy as np
 import pytest
 from genrl_envs import SparseMountainCarEnv
@@ -88,6 +89,30 @@ def test_a_task_that_does_not_draw_with_mujoco_needs_no_renderer_of_it(monkeypat
     rendering.choose_backend("genrl/SparseMountainCar-v0", {}, "genrl watch RUN")
     with pytest.raises(RunError, match="neither EGL nor OSMesa"):
         rendering.choose_backend("genrl/SparseHalfCheetah-v0", {}, "genrl watch RUN")
+
+
+FOLLOWED = {"Hopper-v5": 2, "HalfCheetah-v5": 1, "genrl/SparseAnt-v0": 1}
+"""Bodies that the camera goes with: the one that the task names, else the torso."""
+
+
+@pytest.mark.parametrize("name", [*FOLLOWED, "InvertedPendulum-v5", "genrl/SwimmerGather-v0", "genrl/CartpoleSwingup-v0"])
+def test_the_camera_goes_with_a_robot_and_stays_at_a_place(name):
+    env = rendering.make_drawn(name, {})
+    renderer = env.unwrapped.mujoco_renderer
+    before = renderer.camera_id, dict(renderer.default_cam_config)
+    rendering.follow(env)
+    tracking = {"type": mujoco.mjtCamera.mjCAMERA_TRACKING, "trackbodyid": FOLLOWED.get(name)}
+    assert renderer.camera_id == (None if name in FOLLOWED else before[0])
+    assert renderer.default_cam_config == (before[1] | tracking if name in FOLLOWED else before[1])
+    env.close()
+
+
+def test_a_camera_that_somebody_chose_is_kept():
+    env = rendering.make_drawn("HalfCheetah-v5", {"camera_name": "track"})
+    chosen = env.unwrapped.mujoco_renderer.camera_id
+    rendering.follow(env)
+    assert env.unwrapped.mujoco_renderer.camera_id == chosen >= 0
+    rendering.follow(gymnasium.make("CartPole-v1"))  # a task without MuJoCo has no such camera
 
 
 class Blind(gymnasium.Env):
