@@ -24,8 +24,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import gymnasium
 import numpy as np
 import torch
-from dream_tasks import PPO_TASKS, SAC_TASKS
+from dream_tasks import OFF_POLICY_TASKS, PPO_TASKS
 from measured import read, write
+from sb3_contrib import CrossQ
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
@@ -33,10 +34,12 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecNormalize
 
 from genrl.models.dynamics import FitReport
+from genrl.sb3.learner import constructor_kwargs
 from genrl.transitions import Transitions
 from genrl.worlds import DreamVecEnv, Ensemble, Imagination, Practice, Record, measure_quality
 
 EPISODES, ROWS = 10, 256
+LEARNERS = {"SAC": SAC, "CrossQ": CrossQ}
 
 
 class Untrained(Ensemble):
@@ -99,14 +102,15 @@ def _episodes(learner: PPO, env_id: str, steps: int, seed: int) -> Record:
     return record
 
 
-def sac_with_imagination(task: dict[str, Any], seed: int) -> dict[str, Any]:
+def off_policy(task: dict[str, Any], seed: int) -> dict[str, Any]:
     """One run: the return every so many real steps."""
-    settings = {"learning_starts": 250, "learning_rate": 1e-3, "policy_kwargs": {"net_arch": [64, 64]}, **task.get("sac", {})}
     env = make_vec_env(task["env"], 1, seed=seed)
-    learner = SAC("MlpPolicy", env, gradient_steps=task["updates"], **settings, seed=seed, device="cpu")
+    settings = {"learning_starts": 250, "learning_rate": 1e-3, "net_arch": [64, 64], **task.get("settings", {})}
+    kwargs = constructor_kwargs({**settings, "gradient_steps": task["updates"]}, env.action_space)
+    learner = LEARNERS[task.get("learner", "SAC")]("MlpPolicy", env, **kwargs, seed=seed, device="cpu")
     look, callbacks, clock = _Curve(task, 250), [], [0.0]
     if task["imagination"]:
-        kind = {"shuffled": Shuffled, "untrained": Untrained, "untrained_believed": Untrained}.get(task["world"], Ensemble)
+        kind = {"shuffled": Shuffled, "untrained": Untrained, "untrained_believed": Untrained}.get(task.get("world", ""), Ensemble)
         world = kind(learner.observation_space, learner.action_space, seed=seed, **({"learning_rate": 1e-9} if kind is Untrained else {}))
         callbacks.append(Imagination(world, seed=seed, **task["imagination"]))
         clock = _timed(world)
@@ -229,7 +233,7 @@ def _rate(function: Callable[[], object], seconds: float) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="+", choices=["speed", *PPO_TASKS, *SAC_TASKS], metavar="NAME", help="what to measure")
+    parser.add_argument("names", nargs="+", choices=["speed", *PPO_TASKS, *OFF_POLICY_TASKS], metavar="NAME", help="what to measure")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="seeds of the runs (default: 0 1 2)")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -237,10 +241,10 @@ def main() -> None:
         if name == "speed":
             write("dream/speed", speed())
             continue
-        task = PPO_TASKS.get(name) or SAC_TASKS[name]
+        task = PPO_TASKS.get(name) or OFF_POLICY_TASKS[name]
         runs = (read(f"dream/{name}") or {}).get("runs", {})
         for seed in args.seeds:
-            runs[str(seed)] = ppo_in_dreams(task, seed) if name in PPO_TASKS else sac_with_imagination(task, seed)
+            runs[str(seed)] = ppo_in_dreams(task, seed) if name in PPO_TASKS else off_policy(task, seed)
             write(f"dream/{name}", {"task": task, "episodes": EPISODES, "runs": runs})
 
 

@@ -19,7 +19,7 @@ from genrl.runs.pictures import BLUE, GREY, ORANGE, drawing
 
 
 def colour(task: dict[str, Any]) -> str:
-    """Blue in dreams, grey alone; SAC is orange, and dark where it has Imagination."""
+    """Blue in dreams, grey alone; SAC and CrossQ are orange, and dark where they have Imagination."""
     if "updates" in task:
         return "#8a3b12" if task["imagination"] else ORANGE
     return BLUE if task["practice"] else GREY
@@ -32,7 +32,7 @@ def panel(axes: Any, documents: list[dict[str, Any]]) -> None:
         for index, run in enumerate(document["runs"].values()):
             steps, returns = ([point[key] for point in run["curve"]] for key in ("real_steps", "return"))
             axes.plot(steps, returns, color=colour(task), linewidth=1.2, alpha=0.8, label=None if index else learner(task))
-    axes.axhline(task["target"], color="black", linewidth=0.8, linestyle=":")
+    axes.axhline(documents[0]["task"]["target"], color="black", linewidth=0.8, linestyle=":")
     axes.set(title=task["env"].removeprefix("genrl/"), xlabel="real steps", ylabel="return")
     axes.xaxis.set_major_locator(MaxNLocator(5))
 
@@ -40,9 +40,9 @@ def panel(axes: Any, documents: list[dict[str, Any]]) -> None:
 def main() -> None:
     found = [documents for name in TASKS if (documents := runs_of(name))]
     with drawing():
-        columns = min(3, len(found) + 1)
-        rows = -(-(len(found) + 1) // columns)  # the last panel is the legend's
-        figure = Figure(figsize=(3.6 * columns, 2.9 * rows), layout="constrained")
+        columns = min(3, len(found))
+        rows = -(-len(found) // columns)
+        figure = Figure(figsize=(3.6 * columns, 2.9 * rows + 0.5), layout="constrained")
         FigureCanvasAgg(figure)
         panels = list(figure.subplots(rows, columns, squeeze=False).flat)
         for axes, documents in zip(panels, found, strict=False):
@@ -50,7 +50,7 @@ def main() -> None:
         for axes in panels[len(found) :]:
             axes.set_axis_off()
         lines = {label: line for axes in panels for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-        panels[len(found)].legend(lines.values(), lines.keys(), loc="center", fontsize=9)
+        figure.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=columns, fontsize=9)
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=110)
     write_whole(RESULTS / "dream_curves.png", buffer.getvalue())

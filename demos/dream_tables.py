@@ -24,7 +24,7 @@ def runs_of(task: str) -> list[dict[str, Any]]:
 def learner(task: dict[str, Any]) -> str:
     """The learner of a run in words."""
     if "updates" in task:
-        updates = f"SAC, {task['updates']} update{'s' if task['updates'] > 1 else ''} a step"
+        updates = f"{task.get('learner', 'SAC')}, {task['updates']} update{'s' if task['updates'] > 1 else ''} a step"
         return f"{updates}, Imagination" if task["imagination"] else updates
     return "PPO in dreams" if task["practice"] else "PPO alone"
 
@@ -54,7 +54,7 @@ def dreams() -> Table:
         rows.append(
             [
                 task["env"].removeprefix("genrl/"),
-                learner(task),
+                f"{learner(task)} of {task['practice']['horizon']} steps" if task.get("practice") else learner(task),
                 f"{len(met)} of {len(runs)} ≥ {task['target']:{form}}",
                 *to_it,
                 f"{score([point['return'] for point in last], form)} at {middle([point['real_steps'] for point in last])}",

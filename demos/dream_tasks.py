@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["PPO_TASKS", "SAC_TASKS"]
+__all__ = ["OFF_POLICY_TASKS", "PPO_TASKS"]
 
 ALONE = "_alone"
 """Ending of the name of a run whose learner has no dream."""
@@ -40,6 +40,15 @@ DREAMT: dict[str, dict[str, Any]] = {
         "ppo": {**CAREFUL, "gamma": 0.98, "gae_lambda": 0.92, "n_steps": 1000, "batch_size": 500, "policy_kwargs": {"log_std_init": -1.0}},
         "normalize": {"norm_obs": True, "norm_reward": True, "gamma": 0.98},
     },
+    "half_cheetah_60k": {
+        "env": "HalfCheetah-v5",
+        "target": 8000.0,
+        "steps": 60_000,
+        "look": 2000,
+        "practice": {"dreamed_steps": 300_000, "every": 1000, "horizon": 20, "fit": {"max_steps": 600}, **WIDE},
+        "ppo": {**CAREFUL, "gamma": 0.98, "gae_lambda": 0.92, "n_steps": 1000, "batch_size": 500, "policy_kwargs": {"log_std_init": -1.0}},
+        "normalize": {"norm_obs": True, "norm_reward": True, "gamma": 0.98},
+    },
     "cartpole_swingup": {
         "env": "genrl/CartpoleSwingup-v0",
         "target": 700.0,
@@ -60,7 +69,7 @@ DREAMT: dict[str, dict[str, Any]] = {
     },
     "reacher": {
         "env": "Reacher-v5",
-        "target": -6.0,
+        "target": -4.7,
         "steps": 10_000,
         "look": 1000,
         "practice": {"dreamed_steps": 200_000, "every": 1000, "horizon": 50, "fit": {"max_steps": 500}, **WIDE},
@@ -73,7 +82,11 @@ PPO_TASKS = {**DREAMT, **{f"{name}{ALONE}": task | {"practice": None, "look": ta
 
 IMAGINED: dict[str, Any] = {"share": 0.9, "every": 250, "start": 250, "branches": 5000, "fit": {"max_steps": 500}}
 PENDULUM: dict[str, Any] = {"env": "Pendulum-v1", "target": -200.0, "steps": 3000, "updates": 5}
-SAC_TASKS: dict[str, dict[str, Any]] = {
+CROSSQ: dict[str, Any] = {"learner": "CrossQ", "updates": 1, "look": 2000, "settings": {"learning_starts": 1000, "net_arch": [256, 256]}}
+HOPPER = {"env": "Hopper-v5", "target": 1000.0, "steps": 20_000, **CROSSQ}
+HALF_CHEETAH = {"env": "HalfCheetah-v5", "target": 8000.0, "steps": 60_000, **CROSSQ}
+BRANCHES = {"every": 500, "start": 1000, "branches": 10_000, "fit": {"max_steps": 500}}
+OFF_POLICY_TASKS: dict[str, dict[str, Any]] = {
     **{
         f"pendulum_sac_{name}": PENDULUM | {"world": name, "imagination": imagination}
         for name, imagination in {
@@ -92,7 +105,10 @@ SAC_TASKS: dict[str, dict[str, Any]] = {
         "look": 1000,
         "imagination": None,
     },
-    "reacher_sac": {"env": "Reacher-v5", "target": -6.0, "steps": 30_000, "updates": 1, "look": 2500, "imagination": None},
-    "hopper_sac": {"env": "Hopper-v5", "target": 1000.0, "steps": 40_000, "updates": 1, "look": 4000, "imagination": None},
+    "reacher_sac": {"env": "Reacher-v5", "target": -4.7, "steps": 30_000, "updates": 1, "look": 2500, "imagination": None},
+    "hopper_crossq": {**HOPPER, "imagination": None},
+    "hopper_crossq_imagination": {**HOPPER, "imagination": BRANCHES},
+    "half_cheetah_crossq": {**HALF_CHEETAH, "imagination": None},
+    "half_cheetah_crossq_imagination": {**HALF_CHEETAH, "imagination": BRANCHES | {"every": 1000}},
 }
-"""SAC, with a model's imagination in its batches or without; ``updates`` is the number of its updates a step."""
+"""SAC or CrossQ, with a model's imagination in its batches or without; ``updates`` is the number of its updates a step."""
