@@ -45,7 +45,7 @@ class Frozen(RewardModel):
     def __init__(self, trained: AdversarialReward, seen: Transitions) -> None:
         super().__init__(trained.observation_space, trained.action_space)
         self.trained = trained.eval()
-        self.centres_observations = trained.centres_observations  # type: ignore[misc]
+        self.centres_observations = trained.centres_observations
         scores = self._scores(seen)
         self.mean, self.std = float(scores.mean()), float(scores.std())
 
