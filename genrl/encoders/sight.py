@@ -62,7 +62,7 @@ class Sight:
         lost = [name for name, r2 in self.state.items() if max(r2, self.products.get(name, r2)) < BAD]
         if not lost:
             curved = [name for name, r2 in self.state.items() if r2 < BAD]
-            how = f"; {', '.join(curved)} is in products of codes alone, as a speed around a circle is" if curved else ""
+            how = f"; a linear probe misses {', '.join(curved)}, as it does a speed around a circle" if curved else ""
             return f"the codes of {self.history} frames tell the whole state; {name} is seen worst, R² {least:.2f}{by}{how}"
         gone = f"{', '.join(lost)} ({f'R² {least:.2f}{by}' if least > 0 else 'no better than their mean'} at worst)"
         if self.drawn is not None and self.drawn > GOOD:

@@ -183,7 +183,7 @@ class TestSight:
         assert sight.products["speed"] > 0.95
         assert sight.worst == ("speed", sight.products["speed"])
         assert f"speed is seen worst, R² {sight.products['speed']:.2f} by products of codes; " in sight.verdict
-        assert sight.verdict.endswith("; speed is in products of codes alone, as a speed around a circle is")
+        assert sight.verdict.endswith("; a linear probe misses speed, as it does a speed around a circle")
 
     def test_of_pictures_is_the_share_of_their_variance(self) -> None:
         sight = self.probed(0.0)
