@@ -17,7 +17,7 @@ from matplotlib import pyplot
 from genrl.runs.coverage import read_histogram
 from genrl.studies.results import read_study
 
-COLOURS = {"none": "#b0b0b0", "vime": "#2c7fb8", "vime-random-encoder": "#d95f0e", "vime-state": "#222222", "held-noise-16": "#31a354"}
+COLOURS = {"none": "#b0b0b0", "vime": "#2c7fb8", "vime-random-encoder": "#d95f0e", "vime-pca": "#31a354", "vime-state": "#222222"}
 GOAL, LAST = 0.45, 20
 
 
@@ -39,7 +39,7 @@ def main() -> None:
         right.plot(list(results.study.methods).index(method), positions.max(), "o", color=colour)
         named.add(method)
     left.set(xlabel="thousand environment steps", ylabel=f"share of the last {LAST} episodes", title="episodes that reach the goal")
-    left.legend(fontsize=8, frameon=False)
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower left", ncols=5, fontsize=8, frameon=False)
     right.axhline(GOAL, color="#999999", linewidth=0.8, linestyle="--")
     right.set(ylabel="position", title="furthest position of a run (dashed: goal)")
     right.set_xticks(range(len(results.study.methods)), list(results.study.methods), fontsize=7, rotation=20, ha="right")

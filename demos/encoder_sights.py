@@ -31,27 +31,26 @@ from genrl.reading import read_json
 HISTORY = 3
 PALETTES, EPISODES, SEED = (1, 2, 3), 5, 10_000
 COLOURS = {"jepa": "#2c7fb8", "vae": "#d95f0e", "pca": "#7a7a7a", "random": "#b0b0b0", "state": "#222222", "mae": "#31a354"}
-COLOURS |= {"vq-vae": "#756bb1", "finetuned": "#e7298a", "end-to-end": "#a6761d"}
-FINETUNED = {"jepa": "finetuned", "random": "end-to-end"}
-"""Encoders that are trained with the policy, and how such a run is called."""
+COLOURS |= {"mae16": "#31a354", "vq-vae": "#756bb1", "finetuned": "#e7298a", "end-to-end": "#a6761d"}
 
 
 def arm_of(config: Mapping[str, Any]) -> str:
+    """What a run looks through."""
     if config["encoder"] is None:
-        return "state"
-    name = str(config["encoder"]).rpartition("/")[2].removesuffix("-{seed}")
-    return FINETUNED[name] if config["finetune"] else name
+        return "state" if config["env_kwargs"].get("observe") == "state" else "end-to-end"
+    return "finetuned" if config["finetune"] else str(config["encoder"]).rpartition("/")[2].removesuffix("-{seed}")
 
 
 def recoloured(run: Path, config: Mapping[str, Any]) -> float | None:
     """Mean return of the policy over other palettes; ``None`` of one that sees no picture."""
-    if config["encoder"] is None:
+    if arm_of(config) == "state":
         return None
     loaded = genrl.load(run)
     returns = []
     for palette in PALETTES:
         env: Any = gymnasium.make(config["env"], **config["env_kwargs"], colours=palette)
-        env = StackedFrames(env, HISTORY) if config["finetune"] else EncodedEnv(env, loaded.encoder, HISTORY)
+        whole = config["finetune"] or config["encoder"] is None
+        env = StackedFrames(env, HISTORY) if whole else EncodedEnv(env, loaded.encoder, HISTORY)
         for episode in range(EPISODES):
             obs, _ = env.reset(seed=SEED + episode)
             total, done = 0.0, False
@@ -104,7 +103,7 @@ def draw(rows: list[dict[str, Any]], paths: Mapping[tuple[str, int], Path], titl
             right.plot(worst, row["return"], "o", color=colour, markersize=7)
             right.annotate(arm, (worst, row["return"]), xytext=(6, 4), textcoords="offset points", fontsize=8)
     left.set(xlabel="minutes of processor time, fit and frames counted", ylabel="return, mean of 5 episodes", title=title)
-    left.legend(fontsize=8, frameon=False)
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower left", ncols=9, fontsize=8, frameon=False)
     right.set(
         xlabel="R² of what is seen worst, before any learning", ylabel="return of the trained policy", title="what an encoder sees decides"
     )
