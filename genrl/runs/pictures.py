@@ -163,11 +163,12 @@ def _discriminator(run: RunDirectory, title: str) -> None:
     steps = column("time/total_timesteps")
     figure = Figure(figsize=(13, 3.8), layout="constrained")
     FigureCanvasAgg(figure)
+    figure.suptitle(title, x=0.005, ha="left", fontsize=10, fontweight="bold")
     loss, left, right = figure.subplots(1, 3)
-    loss.set_title(title)
+    points_too: Any = {"linewidth": 1.8, "marker": "." if len(rows) < 40 else None, "clip_on": False}
     for name, words, color in (("loss", "both, as it learns", BLUE), ("held_out_loss", "held-out demonstrations", GREY)):
         if np.isfinite(values := column(f"reward/{name}")).any():
-            loss.plot(steps, values, color=color, linewidth=1.8, label=words)
+            loss.plot(steps, values, color=color, label=words, **points_too)
     loss.axhline(2 * np.log(2), color=INK, linewidth=0.8, linestyle=":", label="of a guess")
     loss.set_ylabel("loss of the discriminator, nats")
     loss.set_ylim(bottom=0)
@@ -175,7 +176,7 @@ def _discriminator(run: RunDirectory, title: str) -> None:
     loss.legend()
     for name, words, color in (("expert", "demonstrations", BLUE), ("agent", "agent", ORANGE), ("held_out", "held out", GREY)):
         if np.isfinite(values := column(f"reward/{name}_accuracy")).any():
-            left.plot(steps, values, color=color, linewidth=1.8, label=words)
+            left.plot(steps, values, color=color, label=words, **points_too)
     left.axhline(0.5, color=INK, linewidth=0.8, linestyle=":")
     left.set_ylim(0, 1.02)
     left.set_ylabel("accuracy of the discriminator")

@@ -22,6 +22,7 @@ from genrl.runs import ExploreConfig, ImitateConfig, RunDirectory, explore, imit
 from genrl.runs.directory import read_csv
 from genrl.runs.environments import make_env
 from genrl.runs.imitation import completed, fingerprint, load
+from genrl.runs.pictures import draw
 from genrl.runs.session import Session
 from genrl.studies import InProcess, Study, read_study, run_study
 from tests.runs.same_directory import assert_same_directory
@@ -427,3 +428,11 @@ def test_the_steps_of_ppo_fall_linearly_to_zero(demos, tmp_path):
     rates = [float(row["train/learning_rate"]) for row in read_csv(tmp_path / "run" / "progress.csv") if row["train/learning_rate"]]
     rollouts = 8  # of 2 environments and 64 steps; the row of the last is written before it is learnt from
     assert rates == pytest.approx([6e-4 * (1 - (k + 1) / rollouts) for k in range(rollouts - 1)])
+
+
+def test_the_picture_of_a_discriminator_shows_what_a_short_run_has_measured_once(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    run.write_json(run.config, {"env": "a/Task-v0", "learner": "sac", "reward": "gail", "seed": 0})
+    run.progress.write_text("time/total_timesteps,reward/expert_accuracy,reward/agent_accuracy,reward/loss\n600,0.8,0.9,0.7\n")
+    draw(run)
+    assert "fill: #1f5fa8" in (tmp_path / "discriminator.svg").read_text()  # a point; a line of one point has no length
