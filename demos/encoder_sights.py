@@ -87,28 +87,39 @@ def minutes_of(arm: str, steps: list[int], cost: Mapping[str, Any]) -> list[floa
     return [(float(np.median(fitted or [0.0])) + step * each) / 60 for step in steps]
 
 
-def draw(rows: list[dict[str, Any]], paths: Mapping[tuple[str, int], Path], title: str, out: Path) -> None:
-    """Curves of the runs that are in ``paths``, and the return of all against what is seen worst."""
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+def draw_curves(axes: Any, rows: list[dict[str, Any]], paths: Mapping[tuple[str, int], Path], title: str) -> None:
+    """Learning curves of the runs that are in ``paths``, against minutes."""
     named: set[str] = set()
     cost = {"fit_seconds": {}, "step_seconds": {}} | read("encoders/cost")
     for row in rows:
-        arm, colour = row["arm"], COLOURS.get(row["arm"], "#888888")
-        if path := paths.get((arm, row["seed"])):
+        if path := paths.get((row["arm"], row["seed"])):
             steps, returns = curve(path)
-            left.plot(minutes_of(arm, steps, cost), returns, color=colour, label=None if arm in named else arm, linewidth=1.5)
-            named.add(arm)
+            words = None if row["arm"] in named else row["arm"]
+            axes.plot(minutes_of(row["arm"], steps, cost), returns, color=COLOURS.get(row["arm"], "#888888"), label=words, linewidth=1.5)
+            named.add(row["arm"])
+    axes.set(xlabel="minutes of processor time, fit and frames counted", ylabel="return, mean of 5 episodes", title=title)
+
+
+def draw_seen(axes: Any, rows: list[dict[str, Any]]) -> None:
+    """The return of each run against what its encoder sees worst."""
+    for row in rows:
         if row["sight"] is not None:
             worst = min(max(row["sight"]["products"][name], r2) for name, r2 in row["sight"]["linear"].items())
-            right.plot(worst, row["return"], "o", color=colour, markersize=7)
-            right.annotate(arm, (worst, row["return"]), xytext=(6, 4), textcoords="offset points", fontsize=8)
-    left.set(xlabel="minutes of processor time, fit and frames counted", ylabel="return, mean of 5 episodes", title=title)
-    figure.legend(*left.get_legend_handles_labels(), loc="outside lower left", ncols=9, fontsize=8, frameon=False)
-    right.set(
-        xlabel="R² of what is seen worst, before any learning", ylabel="return of the trained policy", title="what an encoder sees decides"
-    )
-    right.margins(0.15)
-    for axes in (left, right):
+            axes.plot(worst, row["return"], "o", color=COLOURS.get(row["arm"], "#888888"), markersize=7)
+            axes.annotate(row["arm"], (worst, row["return"]), xytext=(6, 4), textcoords="offset points", fontsize=8)
+    axes.set(xlabel="R² of what is seen worst, before any learning", ylabel="return of the trained policy")
+    axes.set_title("what an encoder sees decides")
+    axes.margins(0.15)
+
+
+def draw(rows: list[dict[str, Any]], paths: Mapping[tuple[str, int], Path], title: str, curves_alone: bool, out: Path) -> None:
+    """Curves of the runs that are in ``paths`` and, but for ``curves_alone``, the return of all against what is seen worst."""
+    figure, panels = pyplot.subplots(1, 1 if curves_alone else 2, figsize=(9, 3.8), layout="constrained", squeeze=False)
+    draw_curves(panels[0, 0], rows, paths, title)
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower left", ncols=9, fontsize=8, frameon=False)
+    if not curves_alone:
+        draw_seen(panels[0, 1], rows)
+    for axes in panels.flat:
         axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(out, dpi=110)
     pyplot.close(figure)
@@ -132,6 +143,7 @@ def main() -> None:
     parser.add_argument("study", type=Path, nargs="?", default=Path("runs/pixels_distractors"))
     parser.add_argument("--name", default="distractors", help="name of the files in demos/results/encoders; rows that they have stay")
     parser.add_argument("--title", default="SAC behind a new background in every frame")
+    parser.add_argument("--curves-alone", action="store_true", help="leave the panel out that has returns against probes")
     given = parser.parse_args()
     known = {(row["arm"], row["seed"]): row for row in read(f"encoders/{given.name}").get("runs", [])}
     paths: dict[tuple[str, int], Path] = {}
@@ -142,7 +154,7 @@ def main() -> None:
             print(row, flush=True)
     rows = sorted(known.values(), key=lambda row: (-row["return"], row["arm"]))
     write(f"encoders/{given.name}", {"study": given.study.name, "palettes": PALETTES, "episodes_a_palette": EPISODES, "runs": rows})
-    draw(rows, paths, given.title, Path(__file__).parent / "results" / "encoders" / f"{given.name}.png")
+    draw(rows, paths, given.title, given.curves_alone, Path(__file__).parent / "results" / "encoders" / f"{given.name}.png")
 
 
 if __name__ == "__main__":

@@ -298,6 +298,8 @@ MADE_BY: dict[str, Callable[[], Table]] = {
     "overhead": of("encoders/bench", overhead),
     "distractors": of("pixels_distractors", compared),
     "sights": of("encoders/distractors", sights),
+    "plain_sights": of("encoders/plain", sights),
+    "pixels_cartpole": of("pixels_cartpole", study, "runs", "training", "deterministic"),
     "imitate_images": of("encoders/imitate", imitate_images),
     "pixels": of("pixels", compared),
     "pixels_reacher": of("pixels_reacher", study, "training", "deterministic"),
