@@ -25,7 +25,7 @@ from genrl.encoders import load_encoder
 from genrl.runs.coverage import read_histogram
 from genrl.studies.results import read_study
 
-COLOURS = {"none": "#b0b0b0", "vime": "#2c7fb8", "vime-random-encoder": "#d95f0e", "vime-pca": "#31a354", "vime-state": "#222222"}
+COLOURS = {"none": "#b0b0b0", "vime": "#2c7fb8", "vime-random-encoder": "#d95f0e", "vime-state": "#222222"}
 GOAL, LAST = 0.45, 20
 TASK, APART = "genrl/PixelMountainCar-v0", 0.15
 EYES = {
