@@ -25,9 +25,9 @@ from genrl.encoders import load_encoder
 from genrl.runs.coverage import read_histogram
 from genrl.studies.results import read_study
 
-COLOURS = {"none": "#b0b0b0", "vime": "#2c7fb8", "vime-random-encoder": "#d95f0e", "vime-state": "#222222"}
+COLOURS = {"none": "#b0b0b0", "vime-vae2": "#2c7fb8", "vime-random-encoder": "#d95f0e", "vime-state": "#222222"}
 GOAL, LAST = 0.45, 20
-TASK, APART = "genrl/PixelMountainCar-v0", 0.15
+TASK, APART, SEED = "genrl/PixelMountainCar-v0", 0.15, 1
 EYES = {
     "pca, beginnings of episodes": ("mountain_car_beginnings", "pca", None, "#bbbbbb"),
     "pca": ("mountain_car", "pca", 4, "#31a354"),
@@ -71,14 +71,17 @@ def main() -> None:
     left.set(xlabel="thousand environment steps", ylabel=f"share of the last {LAST} episodes", title="episodes that reach the goal")
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower left", ncols=6, fontsize=8, frameon=False)
     right.axhline(GOAL, color="#999999", linewidth=0.8, linestyle="--")
-    right.set(ylabel="position", title="furthest position of a run (dashed: goal)")
+    right.set(ylabel="position", title="furthest position (dashed: goal)")
     right.set_xticks(range(len(results.study.methods)), list(results.study.methods), fontsize=7, rotation=20, ha="right")
     right.margins(0.2)
     for name, (folder, arm, every, colour) in EYES.items():
-        far.plot(*told_apart(load_encoder(eyes(Path("runs/eyes") / folder, arm, {}, TASK, 0, every=every))), color=colour, label=name)
+        far.plot(*told_apart(load_encoder(eyes(Path("runs/eyes") / folder, arm, {}, TASK, SEED, every=every))), color=colour, label=name)
     far.axvline(GOAL, color="#999999", linewidth=0.8, linestyle="--")
     far.set(
-        xlabel="position (dashed: goal)", ylabel=f"distance to the nearest code {APART} away", title="places that codes tell apart", ylim=0
+        xlabel="position (dashed: goal)",
+        ylabel="distance, in standard deviations",
+        title=f"least distance of codes of places {APART} apart",
+        ylim=0,
     )
     far.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     for axes in (left, right, far):
