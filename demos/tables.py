@@ -169,12 +169,12 @@ def large_study(document: dict[str, Any]) -> Table:
     return Table(["what", "processor time"], [*rows, ["the table on the terminal, 1,000 runs finished, 2 at work", board]])
 
 
-def score(entry: dict[str, Any] | None) -> str:
+def score(entry: dict[str, Any] | None, digits: int = 0) -> str:
     """Deterministic return: median of the runs, smallest and largest."""
     value = None if entry is None else entry["evaluation_return"]
     if value is None:
         return "–"
-    middle, low, high = (f"{value[key]:,.0f}" for key in ("median", "min", "max"))
+    middle, low, high = (f"{value[key]:,.{digits}f}" for key in ("median", "min", "max"))
     return middle if value["n"] == 1 else f"{middle} ({low} to {high})"
 
 
@@ -187,13 +187,15 @@ def imitate(*names: str) -> Table:
             controls = known.setdefault(task, about["methods"])
             for method, entry in about["methods"].items():
                 if method.startswith("gail") and entry["runs"]:
+                    expert = about["reference"][1]
+                    digits = int(abs(expert) < 10)
                     steps = max(about["steps"]) if isinstance(about["steps"], list) else about["steps"]  # cloning has none
                     rows.append(
                         [
                             task.replace("-", ", ", 1).replace("-", " "),
                             f"GAIL, {entry['learner'].upper()}",
-                            f"{about['reference'][1]:,.0f}",
-                            *map(score, (controls.get("cloned"), controls.get("constant"), entry)),
+                            f"{expert:,.{digits}f}",
+                            *(score(found, digits) for found in (controls.get("cloned"), controls.get("constant"), entry)),
                             f"{steps // 1000:,}k",
                             f"{entry['seconds'] / 60:.1f}",
                         ]
