@@ -28,7 +28,8 @@ from genrl.encoders import EncodedEnv, StackedFrames, load_encoder, what_it_sees
 from genrl.generation.frames_file import load_frames
 from genrl.reading import read_json
 
-HISTORY = 3
+HISTORY, STARTS = 3, 1_000
+"""Frames of an observation, and the step at which the studies' SAC begins to learn."""
 PALETTES, EPISODES, SEED = (1, 2, 3), 5, 10_000
 COLOURS = {"jepa": "#2c7fb8", "vae": "#d95f0e", "pca": "#7a7a7a", "random": "#b0b0b0", "state": "#222222", "mae": "#31a354"}
 COLOURS |= {"mae16": "#31a354", "vq-vae": "#756bb1", "finetuned": "#e7298a", "end-to-end": "#a6761d"}
@@ -77,14 +78,14 @@ def curve(run: Path) -> tuple[list[int], list[float]]:
 
 
 def minutes_of(arm: str, steps: list[int], cost: Mapping[str, Any]) -> list[float]:
-    """Minutes of processor time until each step, the fit of the encoder first."""
+    """Minutes of processor time until each step, the fit of the encoder first; steps before learning starts cost next to nothing."""
     fitted = [
         seconds for name, seconds in cost["fit_seconds"].items() if name.rpartition("-")[0] == ("jepa" if arm == "finetuned" else arm)
     ]
     if arm not in cost["step_seconds"]:
         raise SystemExit(f"the cost of {arm} is not known; measure it with: python demos/encoders.py cost runs/eyes/pendulum")
     each = cost["step_seconds"][arm]
-    return [(float(np.median(fitted or [0.0])) + step * each) / 60 for step in steps]
+    return [(float(np.median(fitted or [0.0])) + max(0, step - STARTS) * each) / 60 for step in steps]
 
 
 def draw_curves(axes: Any, rows: list[dict[str, Any]], paths: Mapping[tuple[str, int], Path], title: str) -> None:
