@@ -106,6 +106,17 @@ def overhead(document: dict[str, Any]) -> Table:
     return Table(["pixels", "environments", "a step of EncodedVecEnv over its encoder's own forward"], rows)
 
 
+def eyes_cost(document: dict[str, Any]) -> Table:
+    """Seconds of the processor for the fit of each encoder, the median of its seeds, and milliseconds for a step of SAC with its learning."""
+    rows = []
+    for name, each in sorted(document["step_seconds"].items(), key=lambda item: item[1]):
+        fits = [
+            value for run, value in document["fit_seconds"].items() if run.rpartition("-")[0] == ("jepa" if name == "finetuned" else name)
+        ]
+        rows.append([name, f"{statistics.median(fits):.0f}" if fits else "–", f"{1e3 * each:.1f}"])
+    return Table(["", "fit, s", "a step, ms"], rows)
+
+
 def sights(document: dict[str, Any]) -> Table:
     """A row for each run: what its encoder saw before any learning, and what the policy got, in these colours and in others."""
     rows = []
@@ -300,6 +311,7 @@ MADE_BY: dict[str, Callable[[], Table]] = {
     "overhead": of("encoders/bench", overhead),
     "distractors": of("pixels_distractors", compared),
     "sights": of("encoders/distractors", sights),
+    "eyes_cost": of("encoders/cost", eyes_cost),
     "plain_sights": of("encoders/plain", sights),
     "pixels_cartpole": of("pixels_cartpole", study, "runs", "training", "deterministic"),
     "imitate_images": of("encoders/imitate", imitate_images),
