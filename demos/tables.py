@@ -107,7 +107,7 @@ def overhead(document: dict[str, Any]) -> Table:
 
 
 def eyes_cost(document: dict[str, Any]) -> Table:
-    """Seconds of the processor for the fit of each encoder, the median of its seeds, and milliseconds for a step of SAC with its learning."""
+    """Seconds of the processor for the fit of each encoder, the median of its seeds; milliseconds for a step of SAC with its learning."""
     rows = []
     for name, each in sorted(document["step_seconds"].items(), key=lambda item: item[1]):
         fits = [
