@@ -313,7 +313,6 @@ MADE_BY: dict[str, Callable[[], Table]] = {
     "sights": of("encoders/distractors", sights),
     "eyes_cost": of("encoders/cost", eyes_cost),
     "plain_sights": of("encoders/plain", sights),
-    "pixels_cartpole": of("pixels_cartpole", study, "runs", "training", "deterministic"),
     "imitate_images": of("encoders/imitate", imitate_images),
     "pixels": of("pixels", compared),
     "pixels_reacher": of("pixels_reacher", study, "training", "deterministic"),
