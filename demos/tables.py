@@ -41,6 +41,19 @@ def milestones(*names: str) -> Table:
     return Table(header, rows)
 
 
+def several(document: dict[str, Any], *columns: str) -> Table:
+    """Columns of the score tables of a study's tasks, one below the other, without the methods that no run was made of."""
+    rows: list[list[str]] = []
+    header = ["task", "method", "runs", *columns]
+    for task in document["tasks"]:
+        scores = score_table(document, task)
+        for row in scores.rows:
+            cells = dict(zip(scores.header, row, strict=True))
+            if not cells["runs"].startswith("0 "):
+                rows.append([task, *(cells.get(name, "–") for name in header[1:])])
+    return Table(header, rows)
+
+
 def ratio(found: dict[str, Any], form: str = ".2f") -> str:
     """Median [smallest, largest]."""
     middle, low, high = (f"{value:{form}}" for value in (found["median"], *found["min_max"]))
@@ -300,6 +313,8 @@ MADE_BY: dict[str, Callable[[], Table]] = {
     "archive": of("archive", archived),
     "sparse_mountaincar": of("sparse_mountaincar", study, "first", "reaches", "training", "deterministic", "against"),
     "returns": lambda: milestones("half_cheetah", "half_cheetah_fine", "cartpole_swingup"),
+    "sparse_locomotion": of("sparse_locomotion", several, "first reward", "training return", "deterministic return", "against none"),
+    "sac_exploration": of("sac_exploration", several, "first reward", "training return", "deterministic return", "against none"),
     "sac": of("sac_mountain_car", study, "first", "training", "deterministic"),
     "speed": of("bench", speed),
     "studies": of("bench_studies", studies),
@@ -316,6 +331,7 @@ MADE_BY: dict[str, Callable[[], Table]] = {
     "imitate_images": of("encoders/imitate", imitate_images),
     "pixels": of("pixels", compared),
     "pixels_reacher": of("pixels_reacher", study, "training", "deterministic"),
+    "pixels_cartpole": of("pixels_cartpole", study, "training", "deterministic"),
     "pixels_mountain_car": of("pixels_mountain_car", study, "first", "reaches", "training", "against"),
     **image_tables.TABLES,
     **dream_tables.TABLES,

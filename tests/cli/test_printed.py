@@ -64,6 +64,7 @@ class Walk(gymnasium.Env):
 
 
 gymnasium.register("tests/Walk-v0", entry_point=Walk)
+gymnasium.register("tests/Stroll-v0", entry_point=Walk)
 '''
 SMALL = "--learner ppo --learner.n-steps 64 --learner.batch-size 32 --learner.n-epochs 1 --steps 64 --eval-episodes 1 --no-pictures"
 WALK = ["--env", "printed_walk:tests/Walk-v0", "--env.speed", "0.25", "--env.names", "a b", "c"]
@@ -241,6 +242,15 @@ def test_where_an_encoder_is_missing_or_not_measured_yet(capsys):
     assert main(explore) == 0
 
 
+def test_where_an_encoder_was_fitted_to_another_task(capsys):
+    small = ["--env.picture", "True", *WALK[2:], "--frames", "60", "--judge-images", "0", "--model.latent", "4"]
+    assert main(["generate", "--model", "pca", "--data", "frames:printed_walk:tests/Stroll-v0", *small, "--out", "my eyes"]) == 0
+    explore = ["explore", *WALK, "--env.picture", "True", "--encoder", "my eyes", "--reward", "none", *shlex.split(SMALL), "--out", "seen"]
+    assert main(explore) == 0
+    assert typed(last(capsys, "if that is not meant, type", "err"), shlex.join(small)) == 0
+    assert Path("my eyes-of-this-task/encoder.safetensors").is_file()
+
+
 def test_what_a_model_can_do_instead(capsys):
     assert main(["generate", "--data", "my images.npz", *shlex.split(TINY_MODEL), "--out", "my model"]) == 0
     assert main(["complete", "my model", "--images", "my images.npz", "--how", "inpaint"]) == 2
@@ -380,6 +390,7 @@ PLACES = {
     "generation/uses.py": 3,
     "runs/config.py": 1,
     "runs/directory.py": 1,
+    "runs/eyes.py": 1,
     "runs/imitation.py": 1,
     "runs/loading.py": 1,
     "runs/offline.py": 2,
