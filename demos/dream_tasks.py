@@ -13,6 +13,15 @@ WIDE: dict[str, Any] = {"n_envs": 512, "batch_size": 2048}
 """A wide dream, in which a gradient step has many rows, and so few steps are enough."""
 CAREFUL: dict[str, Any] = {"learning_rate": 1e-3, "n_epochs": 5, "target_kl": 0.03}
 """Large steps, of which a rollout takes no more once the policy has moved far."""
+CHEETAH: dict[str, Any] = {
+    "env": "HalfCheetah-v5",
+    "target": 3000.0,
+    "steps": 40_000,
+    "look": 2000,
+    "practice": {"dreamed_steps": 300_000, "every": 1000, "horizon": 50, "fit": {"max_steps": 600}, **WIDE},
+    "ppo": {**CAREFUL, "gamma": 0.98, "gae_lambda": 0.92, "n_steps": 1000, "batch_size": 500, "policy_kwargs": {"log_std_init": -1.0}},
+    "normalize": {"norm_obs": True, "norm_reward": True, "gamma": 0.98},
+}
 
 DREAMT: dict[str, dict[str, Any]] = {
     "inverted_pendulum": {
@@ -31,24 +40,8 @@ DREAMT: dict[str, dict[str, Any]] = {
         "ppo": {"learning_rate": 1e-3, "gamma": 0.95},
         "normalize": {"norm_obs": False, "norm_reward": True, "gamma": 0.95},
     },
-    "half_cheetah": {
-        "env": "HalfCheetah-v5",
-        "target": 3000.0,
-        "steps": 40_000,
-        "look": 2000,
-        "practice": {"dreamed_steps": 300_000, "every": 1000, "horizon": 50, "fit": {"max_steps": 600}, **WIDE},
-        "ppo": {**CAREFUL, "gamma": 0.98, "gae_lambda": 0.92, "n_steps": 1000, "batch_size": 500, "policy_kwargs": {"log_std_init": -1.0}},
-        "normalize": {"norm_obs": True, "norm_reward": True, "gamma": 0.98},
-    },
-    "half_cheetah_60k": {
-        "env": "HalfCheetah-v5",
-        "target": 8000.0,
-        "steps": 60_000,
-        "look": 2000,
-        "practice": {"dreamed_steps": 300_000, "every": 1000, "horizon": 20, "fit": {"max_steps": 600}, **WIDE},
-        "ppo": {**CAREFUL, "gamma": 0.98, "gae_lambda": 0.92, "n_steps": 1000, "batch_size": 500, "policy_kwargs": {"log_std_init": -1.0}},
-        "normalize": {"norm_obs": True, "norm_reward": True, "gamma": 0.98},
-    },
+    "half_cheetah": CHEETAH,
+    "half_cheetah_60k": CHEETAH | {"target": 8000.0, "steps": 60_000, "practice": CHEETAH["practice"] | {"horizon": 20}},
     "cartpole_swingup": {
         "env": "genrl/CartpoleSwingup-v0",
         "target": 700.0,
