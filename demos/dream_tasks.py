@@ -75,10 +75,15 @@ PPO_TASKS = {**DREAMT, **{f"{name}{ALONE}": task | {"practice": None, "look": ta
 
 IMAGINED: dict[str, Any] = {"share": 0.9, "every": 250, "start": 250, "branches": 5000, "fit": {"max_steps": 500}}
 PENDULUM: dict[str, Any] = {"env": "Pendulum-v1", "target": -200.0, "steps": 3000, "updates": 5}
-CROSSQ: dict[str, Any] = {"learner": "CrossQ", "updates": 1, "look": 2000, "settings": {"learning_starts": 1000, "net_arch": [256, 256]}}
-HOPPER = {"env": "Hopper-v5", "target": 1000.0, "steps": 20_000, **CROSSQ}
-HALF_CHEETAH = {"env": "HalfCheetah-v5", "target": 8000.0, "steps": 60_000, **CROSSQ}
-BRANCHES = {"every": 500, "start": 1000, "branches": 10_000, "fit": {"max_steps": 500}}
+HOPPER: dict[str, Any] = {
+    "env": "Hopper-v5",
+    "target": 1000.0,
+    "steps": 20_000,
+    "learner": "CrossQ",
+    "updates": 1,
+    "look": 2000,
+    "settings": {"learning_starts": 1000, "net_arch": [256, 256]},
+}
 OFF_POLICY_TASKS: dict[str, dict[str, Any]] = {
     **{
         f"pendulum_sac_{name}": PENDULUM | {"world": name, "imagination": imagination}
@@ -100,8 +105,6 @@ OFF_POLICY_TASKS: dict[str, dict[str, Any]] = {
     },
     "reacher_sac": {"env": "Reacher-v5", "target": -4.7, "steps": 30_000, "updates": 1, "look": 2500, "imagination": None},
     "hopper_crossq": {**HOPPER, "imagination": None},
-    "hopper_crossq_imagination": {**HOPPER, "imagination": BRANCHES},
-    "half_cheetah_crossq": {**HALF_CHEETAH, "imagination": None},
-    "half_cheetah_crossq_imagination": {**HALF_CHEETAH, "imagination": BRANCHES | {"every": 1000}},
+    "hopper_crossq_imagination": {**HOPPER, "imagination": {"every": 500, "start": 1000, "branches": 10_000, "fit": {"max_steps": 500}}},
 }
 """SAC or CrossQ, with a model's imagination in its batches or without; ``updates`` is the number of its updates a step."""

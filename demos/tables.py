@@ -26,6 +26,11 @@ def study(document: dict[str, Any], *columns: str) -> Table:
     return only(score_table(document, task), "method", *columns)
 
 
+def named(scores: Table) -> list[dict[str, str]]:
+    """The rows of a table, their cells by the names of its columns."""
+    return [dict(zip(scores.header, row, strict=True)) for row in scores.rows]
+
+
 def milestones(*names: str) -> Table:
     """Studies with the same milestones, one below the other."""
     rows: list[list[str]] = []
@@ -35,9 +40,8 @@ def milestones(*names: str) -> Table:
             scores = only(score_table(document, task), "method", "first", "at ", "deterministic")
             learner = next(iter(about["methods"].values()))["learner"]
             header = header or ["task", *scores.header]
-            for row in scores.rows:
-                cells = dict(zip(scores.header, row, strict=True))
-                rows.append([task, f"{learner} + {row[0]}", *(cells.get(name, "–") for name in header[2:])])
+            for cells in named(scores):
+                rows.append([task, f"{learner} + {cells['method']}", *(cells.get(name, "–") for name in header[2:])])
     return Table(header, rows)
 
 
@@ -46,9 +50,7 @@ def several(document: dict[str, Any], *columns: str) -> Table:
     rows: list[list[str]] = []
     header = ["task", "method", "runs", *columns]
     for task in document["tasks"]:
-        scores = score_table(document, task)
-        for row in scores.rows:
-            cells = dict(zip(scores.header, row, strict=True))
+        for cells in named(score_table(document, task)):
             if not cells["runs"].startswith("0 "):
                 rows.append([task, *(cells.get(name, "–") for name in header[1:])])
     return Table(header, rows)

@@ -20,7 +20,7 @@ from genrl.encoders.observations import flat_actions
 from genrl.errors import RunError, one_line
 from genrl.runs.directory import RunDirectory
 from genrl.runs.environments import getattr_or, make_env
-from genrl.runs.rendering import choose_backend, make_drawn, rendered
+from genrl.runs.rendering import check_draws, choose_backend, rendered
 
 __all__ = ["record_frames"]
 
@@ -175,7 +175,8 @@ def _environment(env_id: str, env_kwargs: Mapping[str, Any]) -> Iterator[_Watche
     observes = _is_picture(env.observation_space)
     if not observes:
         env.close()
-        env = make_drawn(env_id, env_kwargs)
+        check_draws(env, env_id)
+        env = make_env(env_id, env_kwargs, render_mode="rgb_array")
     watched = _Watched(env, env_id, observes)
     try:
         yield watched

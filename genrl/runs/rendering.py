@@ -14,7 +14,7 @@ import numpy as np
 from genrl.errors import RunError, one_line
 from genrl.runs.environments import make_env
 
-__all__ = ["choose_backend", "follow", "has_display", "make_drawn", "rendered"]
+__all__ = ["check_draws", "choose_backend", "follow", "has_display", "make_drawn", "rendered"]
 
 
 def make_drawn(env_id: str, env_kwargs: Mapping[str, Any], mode: str = "rgb_array") -> gymnasium.Env[Any, Any]:
@@ -24,15 +24,24 @@ def make_drawn(env_id: str, env_kwargs: Mapping[str, Any], mode: str = "rgb_arra
         RunError: it has no such mode, or can't be made.
     """
     plain = make_env(env_id, env_kwargs)
-    modes = plain.metadata.get("render_modes") or []
     plain.close()
+    check_draws(plain, env_id, mode)
+    return make_env(env_id, env_kwargs, render_mode=mode)
+
+
+def check_draws(env: gymnasium.Env[Any, Any], env_id: str, mode: str = "rgb_array") -> None:
+    """Refuse a task that can't draw itself in a render mode, before it is made to.
+
+    Raises:
+        RunError: says what it lacks.
+    """
+    modes = env.metadata.get("render_modes") or []
     if mode not in modes:
         has = f"its render modes are {', '.join(modes)}" if modes else "it has no render modes"
         raise RunError(
             f"{env_id} can't be drawn: {has}, and {mode} is needed; give its class metadata = {{'render_modes': ['{mode}']}}, "
             f"a constructor that takes render_mode, and a render()"
         )
-    return make_env(env_id, env_kwargs, render_mode=mode)
 
 
 def follow(env: gymnasium.Env[Any, Any]) -> None:
