@@ -17,6 +17,7 @@ from genrl.data import Images
 from genrl.encoders.preprocessing import Preprocessing
 from genrl.errors import command, one_line
 from genrl.files import load_state, save_state
+from genrl.generators import forked_generators
 from genrl.models.base import ImageModel, model_of, model_state
 from genrl.models.capabilities import Encoder
 from genrl.reading import FileError, read_json
@@ -111,7 +112,7 @@ class ImageEncoder(nn.Module):
             codes = torch.cat([model.encode(preprocessing.levelled(part)) for part in parts])  # type: ignore[operator]
         mean, basis = codes.mean(0), None
         if codes.shape[1] > most:
-            with torch.random.fork_rng(devices=[]):
+            with forked_generators():
                 torch.manual_seed(0)
                 rank = min(most + 8, *codes.shape)  # a few more, so that the last of them are exact too
                 basis = torch.svd_lowrank(codes - mean, q=rank, niter=16)[2][:, :most].contiguous()

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from genrl.encoders.encoder import ImageEncoder, encoder_of
 from genrl.encoders.observations import view_of
+from genrl.generators import forked_generators
 
 __all__ = ["EncoderExtractor", "pretrained"]
 
@@ -125,7 +126,7 @@ def _used(encoder: ImageEncoder) -> set[nn.Parameter]:
     parameters = list(encoder.model.parameters())
     for item in parameters:
         item.requires_grad_(True)
-    with torch.enable_grad(), torch.random.fork_rng(devices=[]):
+    with torch.enable_grad(), forked_generators():
         torch.manual_seed(0)
         shape = (2, *encoder.preprocessing.source)
         code = encoder.model.encode(encoder.preprocessing(torch.randint(256, shape, dtype=torch.uint8).to(encoder.std.device)))  # type: ignore[operator]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from genrl.generation.classifier import Classifier
+from genrl.generators import forked_generators
 
 __all__ = ["Balance", "CollapseWarning", "trouble"]
 
@@ -76,7 +77,7 @@ class Balance:
 
     def __call__(self, model: Any, row: dict[str, float]) -> None:
         """Draw, measure, and add the numbers to ``row``."""
-        with torch.random.fork_rng(devices=[]):
+        with forked_generators():
             torch.manual_seed(self.seed)
             images = model.sample(self.n)
         row["diversity"] = _spread(self._features(images)) / self.spread

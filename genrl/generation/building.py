@@ -14,6 +14,7 @@ from genrl.errors import RunError
 from genrl.generation.config import GenerateConfig, known
 from genrl.generation.images import RunImages
 from genrl.generation.recipes import Shape, recipe_of
+from genrl.generators import forked_generators
 from genrl.models.base import ImageModel
 from genrl.models.training import faster_precision
 from genrl.roles import MODELS
@@ -73,7 +74,7 @@ def _action_size(config: GenerateConfig, source: RunImages) -> int:
 
 def _made(config: GenerateConfig, shape: Shape, arguments: Mapping[str, Any]) -> ImageModel:
     rest = dict(arguments)
-    with torch.random.fork_rng(devices=[]):
+    with forked_generators():
         torch.manual_seed(config.seed)
         return _class(config)(rest.pop("first", shape), **rest)
 

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from genrl.errors import require
 from genrl.files import load_state, save_state
+from genrl.generators import forked_generators
 from genrl.models.capabilities import ImageSource
 from genrl.models.training import faster_precision, fit
 
@@ -133,7 +134,7 @@ def judge(
         "precision": faster_precision(),
         "seed": seed,
     }
-    with torch.random.fork_rng(devices=[]):
+    with forked_generators():
         torch.manual_seed(seed)
         fresh = Classifier((shape[0], shape[1], shape[2]), int(labels.max()) + 1)
     about = {"net": str(fresh), "fit": settings, "images": len(data), "checksum": "" if cache is None else _checksum(data)}

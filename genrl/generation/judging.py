@@ -17,6 +17,7 @@ from genrl.generation.classifier import Classifier, judge
 from genrl.generation.config import GenerateConfig
 from genrl.generation.images import RunImages
 from genrl.generation.metrics import compare_with_floor, inception_score
+from genrl.generators import forked_generators
 from genrl.models.base import ImageModel
 from genrl.models.capabilities import Completer, Density, Sampler
 from genrl.models.naive_bayes import NaiveBayes, PixelHistograms
@@ -60,7 +61,7 @@ def likelihood(config: GenerateConfig, source: RunImages, model: ImageModel) -> 
         return _completion(config, source, model, x)
     samples = draws(config, model)
     arguments = {} if samples is None else {"samples": samples}
-    with torch.random.fork_rng(devices=[]):
+    with forked_generators():
         torch.manual_seed(SEED)
         log_p = torch.cat([model.log_prob(part, **arguments) for part in x.split(BATCH if samples is None else 100)])
     return {
@@ -92,7 +93,7 @@ def _completion(config: GenerateConfig, source: RunImages, model: Any, x: Tensor
     assert source.corruption is not None
     generator, samples = torch.Generator().manual_seed(SEED), draws(config, model)
     parts = [source.corruption(part, generator) for part in x.split(BATCH)]
-    with torch.random.fork_rng(devices=[]):
+    with forked_generators():
         torch.manual_seed(SEED)
         log_p = torch.cat([model.log_prob(*part, samples=samples or 1) for part in parts])
     guess = torch.cat([model.log_prob_of_guess(*part) for part in parts])
@@ -135,7 +136,7 @@ def distances(config: GenerateConfig, source: RunImages, model: ImageModel) -> d
     test = judged_images(source, min(config.judge_images, len(train)))
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(SEED))
     known = train[order[: len(test)]]
-    with torch.random.fork_rng(devices=[]):
+    with forked_generators():
         torch.manual_seed(SEED)
         generated = torch.cat([model.sample(len(part)) for part in torch.arange(len(test)).split(500)])
     # Means are compared with the images themselves, samples of levels with images whose levels are drawn in the same way.

@@ -19,6 +19,7 @@ from genrl.generation.curves import balance_picture, curves_picture
 from genrl.generation.directory import GenerationDirectory
 from genrl.generation.images import RunImages
 from genrl.generation.judging import judged_images, verdict
+from genrl.generators import forked_generators
 from genrl.models.base import ImageModel
 from genrl.models.capabilities import ClassSampler, Completer, Decoder, Encoder, LatentSampler, Sampler
 from genrl.reading import open_arrays
@@ -45,7 +46,7 @@ def draw(config: GenerateConfig, run: GenerationDirectory, source: RunImages, mo
     else:
         curves_picture(config, run, result)
     album = _Album(run, f"{config.subject}, {config.model}, seed {config.seed}", verdict(result))
-    with torch.random.fork_rng(devices=[]):
+    with forked_generators():
         torch.manual_seed(config.seed)
         if isinstance(model, Sampler):
             album.add("samples", "samples", as_bytes(model.sample(config.samples)), columns=min(8, config.samples))
@@ -97,7 +98,7 @@ class SamplesOverTime:
         """Draw and write a row, if this epoch gets one."""
         if epoch not in self.shown or not isinstance(model, Sampler):
             return
-        with torch.random.fork_rng(devices=[]):
+        with forked_generators():
             torch.manual_seed(self.seed)
             images = as_bytes(model.sample(COLUMNS))
         epochs, before = self.read()

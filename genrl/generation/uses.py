@@ -19,6 +19,7 @@ from genrl.files import check_new, write_together
 from genrl.generation.config import GenerateConfig
 from genrl.generation.directory import GenerationDirectory
 from genrl.generation.pictures import COLUMNS, as_bytes, grid, png
+from genrl.generators import forked_generators
 from genrl.models.base import ImageModel
 from genrl.models.capabilities import ClassSampler, Completer, Decoder, Encoder, Enlarger, Inpainter, Sampler
 from genrl.models.corruptions import coarse, hole, quadrants
@@ -56,7 +57,7 @@ def write_samples(path: Path, out: Path | None, n: int, labels: Sequence[int] | 
     for file in _files(out or path, "drawn"):
         check_new(file)
     told = None if labels is None else _labels(path, model, n, labels)
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
+    with forked_generators(), torch.no_grad():
         torch.manual_seed(seed)
         parts = torch.arange(n).split(PART)
         drawn = [model.sample(len(part), **({} if told is None else {"labels": told[part]})) for part in parts]
@@ -88,7 +89,7 @@ def write_completions(path: Path, images: Images, out: Path | None, how: How | N
         raise RunError(f"{path} holds a {type(model).__name__}{asked}{_instead(can, path)}")
     for file in _files(out or path, how):
         check_new(file)
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
+    with forked_generators(), torch.no_grad():
         torch.manual_seed(seed)
         try:
             known, made = map(as_bytes, can[how](_seen(config, model, images, how, seed)))

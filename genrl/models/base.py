@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from genrl.errors import Check, one_line
 from genrl.files import load_state, save_state
+from genrl.generators import forked_generators
 from genrl.roles import image_models
 
 __all__ = [
@@ -182,7 +183,7 @@ def model_of(saved: Mapping[str, Any], path: str | Path) -> ImageModel:
     if not isinstance(name, str) or name not in known or not {"settings", "weights"} <= saved.keys():
         raise ValueError(f"{path} holds no image model; give a file that save_model wrote, such as model.safetensors of a run")
     try:
-        with torch.random.fork_rng(devices=[]):  # building draws weights that are replaced
+        with forked_generators():  # building draws weights that are replaced
             module, _, cls_name = known[name].partition(":")
             cls: type[ImageModel] = getattr(import_module(module), cls_name)
             _check_size(cls, saved)

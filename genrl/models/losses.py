@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from genrl.generators import forked_generators
 from genrl.models.capabilities import Measured, Model, Player, Source, Transform
 from genrl.models.nn import trainable
 from genrl.models.sources import as_source, parts
@@ -38,7 +39,7 @@ def held_out_loss(
     was_training = model.training
     model.eval()
     total = 0.0
-    with torch.random.fork_rng(devices=[]):
+    with forked_generators():
         torch.manual_seed(seed)
         for index in torch.arange(len(source)).tensor_split(math.ceil(len(source) / batch_size)):  # equal parts
             total += float(measured(loss(*arguments(source, index, transform, generator, model)))[0]) * len(index)

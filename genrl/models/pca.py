@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from genrl.errors import require
+from genrl.generators import forked_generators
 from genrl.models.base import ImageModel, shape_check
 
 __all__ = ["PCA"]
@@ -67,7 +68,7 @@ class PCA(ImageModel):
         self.mean.copy_(x.mean(0))
         x = x - self.mean
         rank = min(self.latent + 8, *x.shape)
-        with torch.random.fork_rng(devices=[]):
+        with forked_generators():
             torch.manual_seed(0)
             _, values, vectors = torch.svd_lowrank(x, q=rank, niter=self.POWERS)
         found = vectors[:, : self.latent].T

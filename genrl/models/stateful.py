@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from genrl.generators import forked_generators
+
 __all__ = ["Stateful"]
 
 
@@ -29,7 +31,7 @@ class Stateful(nn.Module):
     def own_randomness(self) -> Iterator[None]:
         """Within it, torch's global generator is seeded by this module and afterwards as if nothing had been drawn; for building
         networks."""
-        with torch.random.fork_rng(devices=[]):
+        with forked_generators():
             torch.manual_seed(self._seed)
             yield
 

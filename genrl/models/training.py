@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from genrl.generators import forked_generators, set_torch_generators, torch_generators
 from genrl.models.capabilities import Player, Source, Transform
 from genrl.models.fit_checkpoint import Checkpoint
 from genrl.models.losses import arguments, averaged, check_labels, copied, follow, held_out_loss, measured, own_transform, players_of
@@ -140,7 +141,7 @@ def fit(
     settings = FitSettings(epochs, batch_size, learning_rate, anneal, warmup, max_grad_norm, average, precision, seed)
     run = _Fit(model, images, held_out, transform, settings)
     file = None if checkpoint is None else Checkpoint(Path(checkpoint), run)
-    with torch.random.fork_rng(devices=[]):
+    with forked_generators():
         torch.manual_seed(seed)
         if file is not None:
             file.load(epochs)
@@ -160,7 +161,7 @@ def _told(on_epoch: Callable[..., None] | None, model: nn.Module, run: _Fit, row
     """Call ``on_epoch``; the interrupt that ended it, if one did."""
     try:
         if on_epoch is not None:
-            with averaged(model, run.average), torch.random.fork_rng(devices=[]):
+            with averaged(model, run.average), forked_generators():
                 on_epoch(model, row)
     except KeyboardInterrupt as interrupt:
         return interrupt
@@ -284,7 +285,7 @@ class _Fit:
             "average": self.average,
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "generator": self.generator.get_state(),
-            "torch": torch.get_rng_state(),
+            "generators": torch_generators(),
             "rows": self.rows,
             "step": self.step,
         }
@@ -297,7 +298,7 @@ class _Fit:
             optimizer.load_state_dict(values)
             _as_parameters(optimizer)
         self.generator.set_state(state["generator"])
-        torch.set_rng_state(state["torch"])
+        set_torch_generators(state["generators"])
         self.rows, self.step = list(state["rows"]), state["step"]
 
 

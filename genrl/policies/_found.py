@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
+
+from genrl.generators import forked_generators
 
 __all__ = ["left_as_found"]
 
@@ -16,9 +17,8 @@ def left_as_found(model: BaseAlgorithm) -> Iterator[None]:
     """Afterwards, the modes and gradients of the policy's networks and torch's generators are as before, also after an error."""
     modes = {module: module.training for module in model.policy.modules()}
     gradients = {parameter: parameter.grad for parameter in model.policy.parameters()}
-    devices = [model.device] if model.device.type == "cuda" else []
     try:
-        with torch.random.fork_rng(devices=devices):
+        with forked_generators():
             yield
     finally:
         for module, mode in modes.items():

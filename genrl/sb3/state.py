@@ -12,6 +12,8 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.vec_env import VecNormalize
 
+from genrl.generators import set_torch_generators, torch_generators
+
 __all__ = [
     "KeptStatistics",
     "generator_state",
@@ -73,7 +75,7 @@ def load_learner_state(learner: BaseAlgorithm, state: dict[str, Any]) -> None:
 def go_on(learner: BaseAlgorithm, state: dict[str, Any]) -> None:
     """After :func:`load_learner_state`: its environments are where they were, and their last observations are these."""
     for name, value in state["last"].items():
-        setattr(learner, name, _arrays(value, getattr(learner, name, None)))
+        setattr(learner, name, _arrays(value, getattr(learner, name, None), learner.device))
     if state["replay"] is not None:
         buffer: Any = learner.replay_buffer  # type: ignore[attr-defined]
         _fill(buffer.timeouts, state["replay"]["arrays"]["timeouts"])  # undoes the cut
@@ -81,7 +83,7 @@ def go_on(learner: BaseAlgorithm, state: dict[str, Any]) -> None:
 
 def restore_sde(learner: BaseAlgorithm, state: dict[str, Any]) -> None:
     """The exploration noise of gSDE, which a rollout draws before its callbacks can put the generators back."""
-    vars(_action_dist(learner)).update(state["sde"])
+    vars(_action_dist(learner)).update({name: value.to(learner.device) for name, value in state["sde"].items()})
 
 
 def _action_dist(learner: BaseAlgorithm) -> Any:
@@ -97,12 +99,12 @@ def _tensors(value: Any) -> Any:
     return value.clone() if isinstance(value, torch.Tensor) else torch.from_numpy(np.array(value))
 
 
-def _arrays(value: Any, like: Any) -> Any:
-    """The inverse of :func:`_tensors`; RecurrentPPO's states stay tensors, in tuples of the type of those that it has now."""
+def _arrays(value: Any, like: Any, device: torch.device | str = "cpu") -> Any:
+    """The inverse of :func:`_tensors`; RecurrentPPO's states stay tensors, on ``device``, in tuples of its type now."""
     if isinstance(value, dict):
         return {key: _arrays(item, None) for key, item in value.items()}
     if isinstance(value, list):
-        items = [tuple(pair) for pair in value]
+        items = [tuple(each.to(device) for each in pair) for pair in value]
         return type(like)(*items)
     return value.numpy().copy()
 
@@ -216,11 +218,11 @@ def _set_rms(rms: Any, state: dict[str, Any]) -> None:
 
 
 def generator_state() -> dict[str, Any]:
-    """The three global generators that SB3 seeds and draws from (common/utils.py, set_random_seed)."""
+    """The global generators that SB3 seeds and draws from: Python's, numpy's and torch's (common/utils.py, set_random_seed)."""
     version, words, gauss = random.getstate()
     kind, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002 (it is the one that SB3 uses)
     return {
-        "torch": torch.get_rng_state(),
+        **torch_generators(),
         "python": {"version": version, "words": torch.tensor(words, dtype=torch.int64), "gauss": gauss},
         "numpy": {
             "kind": kind,
@@ -232,7 +234,7 @@ def generator_state() -> dict[str, Any]:
 
 def set_generator_state(state: dict[str, Any]) -> None:
     """The inverse of :func:`generator_state`."""
-    torch.set_rng_state(state["torch"])
+    set_torch_generators(state)
     random.setstate((state["python"]["version"], tuple(state["python"]["words"].tolist()), state["python"]["gauss"]))
     position, has_gauss, cached = state["numpy"]["rest"]
     keys = state["numpy"]["keys"].numpy().astype(np.uint32)

@@ -13,6 +13,7 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from torch import Tensor
 
 from genrl.errors import at_least, require
+from genrl.generators import forked_generators
 from genrl.models.dynamics import Dynamics, FitReport
 from genrl.sb3.batches import Rows
 from genrl.sb3.hooks import LendingPart
@@ -212,7 +213,7 @@ class Imagination(PluggedCallback):
         """Dream one branch from each start, with the policy as it is now; the newest rows."""
         steps = []
         # The policy's own draws come from torch's global generator; the learner's must stay as they are.
-        with torch.random.fork_rng(devices=[]):
+        with forked_generators():
             torch.manual_seed(int(torch.randint(2**31, (), generator=self.generator)))
             obs = self.dream.reset()
             for _ in range(self.dream.horizon):
