@@ -28,6 +28,7 @@ from dream_tasks import OFF_POLICY_TASKS, PPO_TASKS
 from measured import read, write
 from sb3_contrib import CrossQ
 from stable_baselines3 import PPO, SAC
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
@@ -57,6 +58,13 @@ class Shuffled(Ensemble):
         return super().fit(transitions._replace(action=transitions.action[order]), reward, **kwargs)
 
 
+def _world(task: dict[str, Any], learner: BaseAlgorithm, seed: int) -> Ensemble:
+    """The model of a run, or the control that stands in its place."""
+    kind = {"shuffled": Shuffled, "untrained": Untrained}.get(task.get("world", ""), Ensemble)
+    settings: dict[str, Any] = {"learning_rate": 1e-9} if kind is Untrained else {}
+    return kind(learner.observation_space, learner.action_space, seed=seed, **settings)
+
+
 def ppo_in_dreams(task: dict[str, Any], seed: int) -> dict[str, Any]:
     """One run: the return after every so many real steps, until the target is met twice or the real steps are spent."""
     env = make_vec_env(task["env"], 1, seed=seed)
@@ -66,7 +74,7 @@ def ppo_in_dreams(task: dict[str, Any], seed: int) -> dict[str, Any]:
         look = _Curve(task, 500)
         learner.learn(task["steps"], callback=look)
         return look.result()
-    world = Ensemble(learner.observation_space, learner.action_space, seed=seed, **task.get("world", {}))
+    world = _world(task, learner, seed)
     practice = Practice(world, seed=seed, **task["practice"])
     look, clock = _Curve(task, 500, stops=True), _timed(world)
     learner.learn(task["steps"], callback=[practice, look])
@@ -110,8 +118,7 @@ def off_policy(task: dict[str, Any], seed: int) -> dict[str, Any]:
     learner = LEARNERS[task.get("learner", "SAC")]("MlpPolicy", env, **kwargs, seed=seed, device="cpu")
     look, callbacks, clock = _Curve(task, 250), [], [0.0]
     if task["imagination"]:
-        kind = {"shuffled": Shuffled, "untrained": Untrained, "untrained_believed": Untrained}.get(task.get("world", ""), Ensemble)
-        world = kind(learner.observation_space, learner.action_space, seed=seed, **({"learning_rate": 1e-9} if kind is Untrained else {}))
+        world = _world(task, learner, seed)
         callbacks.append(Imagination(world, seed=seed, **task["imagination"]))
         clock = _timed(world)
     learner.learn(task["steps"], callback=[*callbacks, look])

@@ -41,6 +41,7 @@ DREAMT: dict[str, dict[str, Any]] = {
         "normalize": {"norm_obs": False, "norm_reward": True, "gamma": 0.95},
     },
     "half_cheetah": CHEETAH,
+    "half_cheetah_20": CHEETAH | {"practice": CHEETAH["practice"] | {"horizon": 20}},
     "half_cheetah_60k": CHEETAH | {"target": 8000.0, "steps": 60_000, "practice": CHEETAH["practice"] | {"horizon": 20}},
     "cartpole_swingup": {
         "env": "genrl/CartpoleSwingup-v0",
@@ -70,8 +71,14 @@ DREAMT: dict[str, dict[str, Any]] = {
         "normalize": {"norm_obs": True, "norm_reward": True, "gamma": 0.95},
     },
 }
-PPO_TASKS = {**DREAMT, **{f"{name}{ALONE}": task | {"practice": None, "look": task.get("look", 500)} for name, task in DREAMT.items()}}
-"""PPO, in dreams between its real rollouts; and the same learner alone."""
+CONTROLS = ("shuffled", "untrained")
+"""Endings of the names of runs whose model is told the actions of other rows, or is not trained."""
+PPO_TASKS: dict[str, dict[str, Any]] = {
+    **DREAMT,
+    **{f"{name}{ALONE}": task | {"practice": None, "look": task.get("look", 500)} for name, task in DREAMT.items()},
+    **{f"pendulum_{world}": DREAMT["pendulum"] | {"world": world} for world in CONTROLS},
+}
+"""PPO, in dreams between its real rollouts; the same learner alone; and in the dreams of models that know nothing."""
 
 IMAGINED: dict[str, Any] = {"share": 0.9, "every": 250, "start": 250, "branches": 5000, "fit": {"max_steps": 500}}
 PENDULUM: dict[str, Any] = {"env": "Pendulum-v1", "target": -200.0, "steps": 3000, "updates": 5}
@@ -86,13 +93,13 @@ HOPPER: dict[str, Any] = {
 }
 OFF_POLICY_TASKS: dict[str, dict[str, Any]] = {
     **{
-        f"pendulum_sac_{name}": PENDULUM | {"world": name, "imagination": imagination}
-        for name, imagination in {
-            "alone": None,
-            "imagination": IMAGINED,
-            "shuffled": IMAGINED,
-            "untrained": IMAGINED,
-            "untrained_believed": IMAGINED | {"least_skill": None},
+        f"pendulum_sac_{name}": PENDULUM | settings
+        for name, settings in {
+            "alone": {"imagination": None},
+            "imagination": {"imagination": IMAGINED},
+            "shuffled": {"imagination": IMAGINED, "world": "shuffled"},
+            "untrained": {"imagination": IMAGINED, "world": "untrained"},
+            "untrained_believed": {"imagination": IMAGINED | {"least_skill": None}, "world": "untrained"},
         }.items()
     },
     "cartpole_swingup_sac": {
@@ -101,6 +108,15 @@ OFF_POLICY_TASKS: dict[str, dict[str, Any]] = {
         "steps": 10_000,
         "updates": 1,
         "look": 1000,
+        "imagination": None,
+    },
+    "half_cheetah_sac": {
+        "env": "HalfCheetah-v5",
+        "target": 3000.0,
+        "steps": 40_000,
+        "updates": 1,
+        "look": 2000,
+        "settings": {"learning_starts": 1000, "net_arch": [256, 256]},
         "imagination": None,
     },
     "reacher_sac": {"env": "Reacher-v5", "target": -4.7, "steps": 30_000, "updates": 1, "look": 2500, "imagination": None},
