@@ -116,7 +116,7 @@ def off_policy(task: dict[str, Any], seed: int) -> dict[str, Any]:
     settings = {"learning_starts": 250, "learning_rate": 1e-3, "net_arch": [64, 64], **task.get("settings", {})}
     kwargs = constructor_kwargs({**settings, "gradient_steps": task["updates"]}, env.action_space)
     learner = LEARNERS[task.get("learner", "SAC")]("MlpPolicy", env, **kwargs, seed=seed, device="cpu")
-    look, callbacks, clock = _Curve(task, 250), [], [0.0]
+    look, callbacks, clock = _Curve(task, 250, task.get("stops", False)), [], [0.0]
     if task["imagination"]:
         world = _world(task, learner, seed)
         callbacks.append(Imagination(world, seed=seed, **task["imagination"]))

@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from demos.dream_tables import TASKS, learner, runs_of
+from demos.dream_tables import TASKS, is_control, learner, runs_of
 from demos.measured import RESULTS
 from genrl.files import write_whole
 from genrl.runs.pictures import BLUE, GREY, ORANGE, drawing
@@ -29,6 +29,8 @@ def panel(axes: Any, documents: list[dict[str, Any]]) -> None:
     """One task: a line for each seed."""
     for document in documents:
         task = document["task"]
+        if is_control(task):
+            continue
         for index, run in enumerate(document["runs"].values()):
             steps, returns = ([point[key] for point in run["curve"]] for key in ("real_steps", "return"))
             axes.plot(steps, returns, color=colour(task), linewidth=1.2, alpha=0.8, label=None if index else learner(task))

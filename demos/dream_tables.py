@@ -14,11 +14,13 @@ TASKS = ("inverted_pendulum", "pendulum", "cartpole_swingup", "half_cheetah", "h
 """Of the names of runs, those that tell the task; others begin with one of them."""
 
 
+CONTROLS = {"shuffled": "shuffled actions", "untrained": "an untrained model"}
+"""Models that know nothing, the controls, in words."""
+
+
 def runs_of(task: str) -> list[dict[str, Any]]:
     """What was found of every learner of a task, the one that learns in dreams first."""
-    names = sorted(path.stem for path in (RESULTS / "dream").glob(f"{task}*.json"))
-    controls = ("shuffled", "untrained", "untrained_believed")
-    return [read(f"dream/{name}") for name in names if not name.endswith(controls)]
+    return [read(f"dream/{name}") for name in sorted(path.stem for path in (RESULTS / "dream").glob(f"{task}*.json"))]
 
 
 def learner(task: dict[str, Any]) -> str:
@@ -27,6 +29,17 @@ def learner(task: dict[str, Any]) -> str:
         updates = f"{task.get('learner', 'SAC')}, {task['updates']} update{'s' if task['updates'] > 1 else ''} a step"
         return f"{updates}, Imagination" if task["imagination"] else updates
     return "PPO in dreams" if task["practice"] else "PPO alone"
+
+
+def row_name(task: dict[str, Any]) -> str:
+    """The same with the length of the dreams, and what the model is where that is a control."""
+    length = f" of {task['practice']['horizon']} steps" if task.get("practice") else ""
+    return ", ".join([learner(task) + length, *([CONTROLS[task["world"]]] if is_control(task) else [])])
+
+
+def is_control(task: dict[str, Any]) -> bool:
+    """Whether the model of a run knows nothing."""
+    return task.get("world") in CONTROLS
 
 
 def middle(values: list[float], form: str = ",.0f") -> str:
@@ -54,7 +67,7 @@ def dreams() -> Table:
         rows.append(
             [
                 task["env"].removeprefix("genrl/"),
-                f"{learner(task)} of {task['practice']['horizon']} steps" if task.get("practice") else learner(task),
+                row_name(task),
                 f"{len(met)} of {len(runs)} ≥ {task['target']:{form}}",
                 *to_it,
                 f"{score([point['return'] for point in last], form)} at {middle([point['real_steps'] for point in last])}",
@@ -165,6 +178,7 @@ TABLES = {
     ),
     "ranking": of("demo", lambda document: ranking(document["policies"])),
     "gap": of("gap", gap),
-    "offline": of("offline", offline),
+    "offline": of("offline_pendulum", offline),
+    "offline_inverted_pendulum": of("offline_inverted_pendulum", offline),
     "dream_speed": of("speed", dream_speed),
 }

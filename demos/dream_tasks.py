@@ -116,6 +116,7 @@ OFF_POLICY_TASKS: dict[str, dict[str, Any]] = {
         "steps": 40_000,
         "updates": 1,
         "look": 2000,
+        "stops": True,
         "settings": {"learning_starts": 1000, "net_arch": [256, 256]},
         "imagination": None,
     },

@@ -1,12 +1,14 @@
 """Offline: what a policy learns from recorded steps alone, of three stages of a training, cautious and not, beside cloning them.
 
-SAC is trained on Pendulum-v1 for 100, 2,500 and 5,000 steps, and `genrl record` makes 25 episodes of each policy, 5,000 steps; the fourth
-data set, replay, mixes the three. On each of them PPO learns in a dream, with the model's uncertainty as a penalty and without, and
-behaviour cloning imitates it. The optimum is that of value iteration on the true equations.
+SAC is trained for three numbers of steps, and `genrl record` makes about 5,000 steps of each policy; the fourth data set, replay, mixes the
+three. On each of them PPO learns in a dream, with the model's uncertainty as a penalty and without, and behaviour cloning imitates it.
 
-    python demos/offline_dreams.py data                    # four minutes of one core; runs/offline/*.npz
-    python demos/offline_dreams.py learn --seeds 0 1 2     # about a minute a run; writes demos/results/dream/offline.json
-    python demos/offline_dreams.py gap                     # returns of eleven policies; writes demos/results/dream/gap.json
+    python demos/offline_dreams.py data                    # four minutes of one core; runs/offline/pendulum/*.npz
+    python demos/offline_dreams.py learn --seeds 0 1 2     # about a minute a run; writes demos/results/dream/offline_pendulum.json
+    python demos/offline_dreams.py learn --task inverted_pendulum   # another task, after `data --task inverted_pendulum`
+    python demos/offline_dreams.py gap                     # returns of eleven policies on Pendulum-v1; writes demos/results/dream/gap.json
+
+The optimum in the last is that of value iteration on the true equations.
 
 Seconds are those of the processor, one torch thread. What was measured before is kept.
 """
@@ -18,6 +20,7 @@ import os
 import shutil
 import time
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +38,20 @@ from genrl.runs.environments import make_env
 from genrl.runs.play import trained
 from genrl.worlds import blurred, measure_agreement
 
-ENV, OUT, DREAMED = "Pendulum-v1", Path("runs/offline"), 250_000
-STAGES = {"untrained": 100, "medium": 2500, "trained": 5000}
-"""Steps of SAC after which its policy is recorded."""
-EPISODES = 25
+OUT, DREAMED = Path("runs/offline"), 250_000
+TASKS: dict[str, dict[str, Any]] = {
+    "pendulum": {
+        "env": "Pendulum-v1",
+        "stages": {"untrained": (100, 25), "medium": (2500, 25), "trained": (5000, 25)},
+    },
+    "inverted_pendulum": {
+        "env": "InvertedPendulum-v5",
+        "stages": {"untrained": (100, 600), "medium": (1500, 60), "trained": (5000, 5)},
+        "dream": {"margin": 1.0},
+    },
+}
+"""For each task the steps of SAC after which its policy is recorded, the episodes that are, and what its dreams are given."""
+SETS = ("untrained", "medium", "trained", "replay")
 METHODS: dict[str, dict[str, Any] | None] = {
     "not cautious": {"eta": 0.0},
     "cautious": {},
@@ -49,28 +62,31 @@ METHODS: dict[str, dict[str, Any] | None] = {
 """What is given beside the defaults of an offline dream; ``None`` is no dream."""
 
 
-def make_data() -> None:
+def make_data(name: str) -> None:
     """Train, and record each stage; then mix them."""
-    for stage, steps in STAGES.items():
+    task, out = TASKS[name], OUT / name
+    for stage, (steps, episodes) in task["stages"].items():
         sac: dict[str, Any] = {"learner": "sac", "learner_kwargs": {"learning_rate": 1e-3}, "reward": "none", "n_envs": 1}
-        explore(ExploreConfig(env=ENV, steps=steps, pictures=False, out=OUT / f"sac-{stage}", **sac), quiet=True)
-        print(record(OUT / f"sac-{stage}", OUT / f"{stage}.npz", episodes=EPISODES, stochastic=True))
-    parts = [Demonstrations.load(OUT / f"{stage}.npz") for stage in STAGES]
-    mixed = [episode for group in zip(*(part.episodes for part in parts), strict=True) for episode in group][:EPISODES]
+        explore(ExploreConfig(env=task["env"], steps=steps, pictures=False, out=out / f"sac-{stage}", **sac), quiet=True)
+        print(record(out / f"sac-{stage}", out / f"{stage}.npz", episodes=episodes, stochastic=True))
+    parts = [Demonstrations.load(out / f"{stage}.npz") for stage in task["stages"]]
+    thirds = [part.episodes[: len(part.episodes[index :: len(parts)])] for index, part in enumerate(parts)]
+    mixed = [episode for third in zip_longest(*thirds) for episode in third if episode is not None]
     replay = Demonstrations.from_episodes(mixed, metadata=parts[0].metadata)
-    replay.save(OUT / "replay.npz")
+    replay.save(out / "replay.npz")
     print(replay)
 
 
-def learn(data: str, method: str, seed: int) -> dict[str, Any]:
+def learn(name: str, data: str, method: str, seed: int) -> dict[str, Any]:
     """One run, evaluated in the task with ten episodes of the same starts for all."""
-    demos, out, keywords = OUT / f"{data}.npz", OUT / f"{data}-{method.replace(' ', '-')}-{seed}", METHODS[method]
+    task, keywords = TASKS[name], METHODS[method]
+    demos, out = OUT / name / f"{data}.npz", OUT / name / f"{data}-{method.replace(' ', '-')}-{seed}"
     shutil.rmtree(out, ignore_errors=True)
-    start = time.process_time()
+    start, common = time.process_time(), {"demos": demos, "env": task["env"], "pictures": False, "seed": seed, "out": out}
     if keywords is None:
-        result = imitate(ImitateConfig(demos=demos, env=ENV, steps=0, pictures=False, seed=seed, out=out), quiet=True)
+        result = imitate(ImitateConfig(steps=0, **common), quiet=True)
     else:
-        result = dream(DreamConfig(demos=demos, env=ENV, steps=DREAMED, pictures=False, seed=seed, out=out, **keywords), quiet=True)
+        result = dream(DreamConfig(steps=DREAMED, **common, **task.get("dream", {}), **keywords), quiet=True)
     if result["status"] != "finished" or result["evaluation_error"]:
         raise SystemExit(f"{data}, {method}: {result['status']}, {result['error'] or result['evaluation_error']}")
     found = {"return": result["evaluation_return"], "returns": result["evaluation_returns"], "cpu_seconds": time.process_time() - start}
@@ -81,24 +97,25 @@ def learn(data: str, method: str, seed: int) -> dict[str, Any]:
     return found | kept | {"quality": {name: compared["quality"][name] for name in ("horizons", "error", "coverage", "reward_r2")}}
 
 
-def learn_all(seeds: list[int], sets: list[str], methods: list[str]) -> None:
+def learn_all(name: str, seeds: list[int], sets: list[str], methods: list[str]) -> None:
     """Every method on every data set that has no number yet."""
-    found = read("dream/offline") or {"env": ENV, "sets": {}, "runs": {}}
+    found = read(f"dream/offline_{name}") or {"env": TASKS[name]["env"], "sets": {}, "runs": {}}
     for data in sets:
-        demos = Demonstrations.load(OUT / f"{data}.npz")
+        demos = Demonstrations.load(OUT / name / f"{data}.npz")
         found["sets"][data] = {"steps": int(demos.lengths.sum()), "returns": [round(float(each), 1) for each in demos.returns]}
     for seed in seeds:
         for data in sets:
             for method in methods:
                 runs = found["runs"].setdefault(data, {}).setdefault(method, {})
                 if str(seed) not in runs:
-                    runs[str(seed)] = learn(data, method, seed)
-                    write("dream/offline", found)
+                    runs[str(seed)] = learn(name, data, method, seed)
+                    write(f"dream/offline_{name}", found)
 
 
 def measure_gap(data: str, seed: int, episodes: int) -> None:
     """Eleven policies between the trained one and chance, each from the same starts in the dream and in reality."""
-    run = RunDirectory.open(OUT / f"{data}-not-cautious-{seed}")
+    out = OUT / "pendulum"
+    run = RunDirectory.open(out / f"{data}-not-cautious-{seed}")
     content = run.read_json(run.config)
     content.pop("about", None)
     config = config_from(content)
@@ -108,9 +125,9 @@ def measure_gap(data: str, seed: int, episodes: int) -> None:
         policies = {f"{share:.0%} random": blurred(policy, env.action_space, share) for share in SHARES}
         agreement = measure_agreement(kept_model(run, config, session), policies, env, episodes=episodes, seed=SEED, longest=200)
     starts = [env.reset(seed=SEED + index)[0] for index in range(episodes)]
-    real_steps = int(Demonstrations.load(OUT / f"{data}.npz").lengths.sum())
+    real_steps = int(Demonstrations.load(out / f"{data}.npz").lengths.sum())
     env.close()
-    about = {"env": ENV, "data": data, "real_steps": real_steps, "episodes": episodes, "optimum": optimum(starts)}
+    about = {"env": config.env, "data": data, "real_steps": real_steps, "episodes": episodes, "optimum": optimum(starts)}
     write("dream/gap", about | agreement.to_dict())
 
 
@@ -150,15 +167,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=["data", "learn", "gap"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="seeds of the runs (default: 0 1 2)")
-    parser.add_argument("--sets", nargs="+", default=[*STAGES, "replay"], help="data sets (default: all four)")
+    parser.add_argument("--task", choices=TASKS, default="pendulum", help="task of data and learn (default: pendulum)")
+    parser.add_argument("--sets", nargs="+", default=SETS, choices=SETS, help="data sets (default: all four)")
     parser.add_argument("--methods", nargs="+", default=[*METHODS], choices=METHODS, help="ways to learn (default: all)")
     args = parser.parse_args()
     torch.set_num_threads(1)
     torch.set_float32_matmul_precision("medium")  # oneDNN's products, twice as fast on this processor
     if args.part == "data":
-        make_data()
+        make_data(args.task)
     elif args.part == "learn":
-        learn_all(args.seeds, args.sets, args.methods)
+        learn_all(args.task, args.seeds, args.sets, args.methods)
     else:
         measure_gap("replay", args.seeds[0], 10)
 
