@@ -82,6 +82,7 @@ PPO_TASKS: dict[str, dict[str, Any]] = {
 
 IMAGINED: dict[str, Any] = {"share": 0.9, "every": 250, "start": 250, "branches": 5000, "fit": {"max_steps": 500}}
 PENDULUM: dict[str, Any] = {"env": "Pendulum-v1", "target": -200.0, "steps": 3000, "updates": 5}
+INVERTED: dict[str, Any] = {"env": "InvertedPendulum-v5", "target": 1000.0, "steps": 5000, "updates": 5, "look": 250, "stops": True}
 HOPPER: dict[str, Any] = {
     "env": "Hopper-v5",
     "target": 1000.0,
@@ -102,6 +103,8 @@ OFF_POLICY_TASKS: dict[str, dict[str, Any]] = {
             "untrained_believed": {"imagination": IMAGINED | {"least_skill": None}, "world": "untrained"},
         }.items()
     },
+    "inverted_pendulum_sac": {**INVERTED, "imagination": None},
+    "inverted_pendulum_sac_imagination": {**INVERTED, "imagination": IMAGINED},
     "cartpole_swingup_sac": {
         "env": "genrl/CartpoleSwingup-v0",
         "target": 700.0,
