@@ -168,5 +168,5 @@ def _blank(plain: dict[str, Any]) -> dict[str, Any]:
 
 def _copied(state: Any) -> Any:
     if isinstance(state, Tensor):
-        return state.detach().clone()
+        return state.detach().to("cpu", copy=True)  # from where the learner moves its networks to its own device
     return {key: _copied(item) for key, item in state.items()} if isinstance(state, dict) else state

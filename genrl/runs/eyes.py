@@ -21,7 +21,7 @@ from genrl.reading import FileError, read_json
 from genrl.runs.config import RunConfig
 from genrl.runs.directory import RunDirectory
 from genrl.runs.imitation import Loaded
-from genrl.runs.options import FRAMES
+from genrl.runs.options import FRAMES, device_of
 from genrl.runs.sockets import Plug
 
 __all__ = ["Eyes", "kept_encoder", "open_eyes"]
@@ -114,7 +114,7 @@ def open_eyes(config: RunConfig) -> Eyes:
             f"--encoder {path} was fitted to frames of {fitted_to}, but --env is {config.env}; if that is not meant, type: {fit}",
             stacklevel=2,
         )
-    return Eyes(config, encoder.to(config.device))
+    return Eyes(config, encoder.to(device_of(config.device)))
 
 
 def _task_of_frames(path: Path) -> str | None:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal, Self, Union, get_args, get_origin, ge
 
 from genrl.errors import RunError
 
-__all__ = ["FRAMES", "Config", "check_device", "check_step_timeout", "fits", "in_words", "is_there"]
+__all__ = ["FRAMES", "Config", "check_device", "check_step_timeout", "device_of", "fits", "in_words", "is_there"]
 
 FRAMES = "frames:"
 """Prefix of the ``data`` of `genrl generate` where the images are frames of a task."""
@@ -120,6 +120,13 @@ def check_step_timeout(seconds: float | None) -> None:
     """
     if seconds is not None and not 0 < seconds < math.inf:
         raise RunError(f"--step-timeout is {seconds}, but must be positive and finite")
+
+
+def device_of(name: str) -> str:
+    """The device that a learner takes by this name: `auto` is a GPU, or the CPU where there is none."""
+    import torch
+
+    return name if name != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def is_there(device: str) -> bool:

@@ -80,6 +80,12 @@ def test_the_learner_sees_codes_and_the_run_keeps_its_encoder(eyes: Path, tmp_pa
     assert watch(run.path, steps=5).frames == 5
 
 
+def test_a_device_that_is_chosen_by_itself_is_the_encoders_too(eyes: Path, tmp_path: Path) -> None:
+    session = build(config(tmp_path / "run", env=TASK, encoder=eyes, steps=64, device="auto"))
+    assert session.learner.env is not None
+    assert session.learner.env.reset().shape == (1, 3 * 4)
+
+
 def test_a_seed_can_have_an_encoder_of_its_own(tmp_path: Path) -> None:
     for seed in (0, 1):
         saved(tmp_path / f"eyes-{seed}", seed)
