@@ -1,4 +1,4 @@
-"""On a GPU: every kind of run learns, stops and goes on there as if it had not stopped, and its policy acts on a CPU. Skipped without one."""
+"""On a GPU, every kind of run learns, stops and goes on as if it had not stopped, and its policy acts on a CPU. Skipped without one."""
 
 from __future__ import annotations
 
