@@ -216,6 +216,12 @@ _CONTINUOUS["defaults"] = {
     "dream": {"gradient_steps": 5, "learning_starts": 250, "net_arch": (64, 64)},
 }
 """As many updates as steps, also with several environments; in a dream five times as many, of networks that are cheap."""
+_SOFT = _CONTINUOUS | {
+    "defaults": _CONTINUOUS["defaults"]
+    | {"imitate": _CONTINUOUS["defaults"]["imitate"] | {"activation": "normed-relu", "ent_coef": "auto_0.1"}}
+}
+"""Critics that are asked about actions of no batch (Ball et al., "Efficient Online Reinforcement Learning with Offline Data", 2023), and an
+entropy coefficient that begins as small as the reward is weighted."""
 
 LEARNERS = Role(
     "learner",
@@ -233,9 +239,9 @@ LEARNERS = Role(
             actions=("Discrete", "MultiDiscrete", "MultiBinary"),
             defaults=_PPO,
         ),
-        Part("sac", "stable_baselines3:SAC", "soft actor-critic", **_CONTINUOUS),
+        Part("sac", "stable_baselines3:SAC", "soft actor-critic", **_SOFT),
         Part("td3", "stable_baselines3:TD3", "twin delayed deterministic policy gradient", **_CONTINUOUS),
-        Part("tqc", "sb3_contrib:TQC", "SAC with a distributional critic (truncated quantiles)", **_CONTINUOUS),
+        Part("tqc", "sb3_contrib:TQC", "SAC with a distributional critic (truncated quantiles)", **_SOFT),
         Part("crossq", "sb3_contrib:CrossQ", "SAC with batch normalisation, without target networks", **_CONTINUOUS),
         Part("ddpg", "stable_baselines3:DDPG", "deep deterministic policy gradient", **_CONTINUOUS),
         Part("dqn", "stable_baselines3:DQN", "deep Q network", **_DISCRETE),

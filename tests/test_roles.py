@@ -31,7 +31,7 @@ class TestEveryRow:
 
     @pytest.mark.parametrize(("role", "part"), ROWS, ids=lambda item: item.name)
     def test_gives_defaults_only_to_keywords_that_the_class_has(self, role, part):
-        known = {*inspect.signature(role.load(part.name)).parameters, "net_arch"}
+        known = {*inspect.signature(role.load(part.name)).parameters, "net_arch", "activation"}
         assert {name for values in part.defaults.values() for name in values} <= known
 
     def test_every_reward_that_the_package_exports_has_a_row(self):

@@ -13,7 +13,7 @@ from genrl.runs.config import RunConfig, is_off_policy
 __all__ = ["ImitateConfig"]
 
 ON_POLICY = {"steps": 300_000, "n_envs": 16, "clone": 500, "critic_warmup": 0, "expert_fraction": 0.0, "weight": 0.05}
-OFF_POLICY = {"steps": 50_000, "n_envs": 1, "clone": 0, "critic_warmup": 0, "expert_fraction": 0.5, "weight": 1.0}
+OFF_POLICY = {"steps": 50_000, "n_envs": 1, "clone": 0, "critic_warmup": 0, "expert_fraction": 0.5, "weight": 0.1}
 """What does well in an imitation, by the kind of learner."""
 
 
@@ -59,7 +59,7 @@ class ImitateConfig(RunConfig):
     """Share of the steps, at the end, over whose policies the parameters are averaged. The average is evaluated too, and kept as
     average.safetensors. By default there is none."""
     weight: float | None = None  # type: ignore[assignment]
-    """Weight of the reward. By default 0.05, so that the sums of rewards that a fresh critic must learn are small numbers, or 1 for a
+    """Weight of the reward. By default 0.05, so that the sums of rewards that a fresh critic must learn are small numbers, or 0.1 for a
     learner with a replay buffer."""
     memory_size: int = 20_000
     """Number of recent transitions that the reward can learn from, for a learner without a replay buffer: ten rollouts, since an agent
