@@ -11,7 +11,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecNormalize
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
 from genrl.encoders.encoder import ImageEncoder
-from genrl.encoders.observations import CodeStack
+from genrl.encoders.observations import CodeStack, batch_of_one
 
 __all__ = ["EncodedEnv", "EncodedVecEnv"]
 
@@ -98,17 +98,13 @@ class EncodedEnv(gymnasium.Wrapper[np.ndarray, Any, Any, Any]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
         """The first observation of an episode."""
         obs, info = self.env.reset(seed=seed, options=options)
-        return self.codes.begin(_batch_of(obs))[0], info
+        return self.codes.begin(batch_of_one(obs))[0], info
 
     def step(self, action: Any) -> tuple[np.ndarray, Any, bool, bool, dict[str, Any]]:
         """The observation after the action is codes."""
         self.codes.act(np.asarray(action)[None])
         obs, reward, terminated, truncated, info = self.env.step(action)
-        return self.codes.see(_batch_of(obs))[0], reward, terminated, truncated, info
-
-
-def _batch_of(obs: Any) -> Any:
-    return {key: np.asarray(item)[None] for key, item in obs.items()} if isinstance(obs, dict) else np.asarray(obs)[None]
+        return self.codes.see(batch_of_one(obs))[0], reward, terminated, truncated, info
 
 
 def _tensors(obs: Any) -> Any:

@@ -10,7 +10,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
 
 from genrl.encoders.encoder import ImageEncoder, encoder_of
-from genrl.encoders.observations import view_of
+from genrl.encoders.observations import ROUNDING, view_of
 from genrl.generators import forked_generators
 
 __all__ = ["EncoderExtractor", "pretrained"]
@@ -106,9 +106,9 @@ class EncoderExtractor(BaseFeaturesExtractor):
 
     def _frames(self, images: Tensor) -> Tensor:
         """Bytes of all frames, ``(batch * frames, channel, height, width)``."""
-        if len(images) and not (images.min() >= 0 and images.max() <= 1):
+        if len(images) and not (images.min() >= -ROUNDING and images.max() <= 1 + ROUNDING):
             raise ValueError(
-                f"the encoder needs images in [0, 1], but the policy gives {float(images.min()):.3g} to {float(images.max()):.3g}; "
+                f"the encoder needs images in [0, 1], but the policy gives {float(images.min()):.4g} to {float(images.max()):.4g}; "
                 "leave normalize_images as it is, and no VecNormalize over images"
             )
         if self.view.layout == "channels last":

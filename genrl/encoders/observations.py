@@ -13,7 +13,7 @@ from gymnasium import spaces
 from genrl.encoders.encoder import CLIP, ImageEncoder
 from genrl.spaces import brief
 
-__all__ = ["CodeStack", "View", "flat_actions", "view_of"]
+__all__ = ["CodeStack", "View", "batch_of_one", "flat_actions", "view_of"]
 
 
 @dataclass(frozen=True)
@@ -38,14 +38,22 @@ class View:
         """
         image = np.asarray(obs if self.key is None else obs[self.key])
         if self.floats:
-            if image.size and not (image.min() >= 0 and image.max() <= 1):
-                raise ValueError(
-                    f"float images must be in [0, 1], but have {image.min():.3g} to {image.max():.3g}; divide them by 255, or give bytes"
-                )
-            image = np.rint(255 * image).astype(np.uint8)
+            image = _bytes(image)
         if self.layout == "channels last":
             return image.transpose(0, 3, 1, 2)  # a view: the encoder makes floats of it anyway, and a copy of its own costs more than that
         return image[:, None] if self.layout == "no channels" else image
+
+
+ROUNDING = 1e-3
+"""How far a float may be outside of [0, 1]: less than half of a byte's step, so that it is the byte of 0 or 1."""
+
+
+def _bytes(image: np.ndarray) -> np.ndarray:
+    if image.size and not (image.min() >= -ROUNDING and image.max() <= 1 + ROUNDING):
+        low, high = float(image.min()), float(image.max())
+        cure = "divide them by 255" if high > 2 else "clip them" if high == high else "find out where the NaN comes from"
+        raise ValueError(f"float images must be in [0, 1], but have {low:.4g} to {high:.4g}; {cure}, or give bytes")
+    return np.rint(255 * image).astype(np.uint8)
 
 
 def view_of(space: spaces.Space[Any], source: tuple[int, int, int], stacked: bool = False) -> View:
@@ -207,7 +215,7 @@ class CodeStack:
             obs: what the environments gave: where an episode has ended, the first of the next one.
             last: for those, the last observation of the old episode.
         """
-        ended, final = list(last), {i: _batch_of_one(item) for i, item in last.items()}
+        ended, final = list(last), {i: batch_of_one(item) for i, item in last.items()}
         codes = self._encoded(np.concatenate([self.view.pixels(obs), *(self.view.pixels(final[i]) for i in ended)]))
         rows = self.rows
         rows[:, self._newest] = codes[: self.n]
@@ -293,7 +301,8 @@ def _flat(space: spaces.Space[Any], values: Any) -> np.ndarray:
     return np.stack([np.asarray(spaces.flatten(space, item)) for item in batch]).astype(np.float32)
 
 
-def _batch_of_one(obs: Any) -> Any:
+def batch_of_one(obs: Any) -> Any:
+    """An observation of one environment with a leading batch axis."""
     return {key: np.asarray(item)[None] for key, item in obs.items()} if isinstance(obs, Mapping) else np.asarray(obs)[None]
 
 

@@ -19,6 +19,7 @@ from gymnasium import spaces
 from genrl.errors import RunError, did_you_mean, one_line
 from genrl.roles import import_module_of_user
 from genrl.runs.config import RunConfig
+from genrl.runs.image_checks import with_checked_images
 from genrl.runs.step_limit import marks_path, share_marks, watched
 from genrl.spaces import leaves
 
@@ -48,7 +49,7 @@ def make_env(env_id: str, env_kwargs: Mapping[str, Any], number: int | None = No
         raise RunError(f"there is no task {name!r}{close or listing}")
     _hear_mujoco_once()
     try:
-        return watched(gymnasium.make(name, **env_kwargs, **render), number)
+        return with_checked_images(watched(gymnasium.make(name, **env_kwargs, **render), number))
     except gymnasium.error.DependencyNotInstalled as error:
         extra = re.search(r"gymnasium\[([\w-]+)\]", str(error))  # its own advice also asks for compilers that wheels do not need
         advice = f"type: pip install 'gymnasium[{extra[1]}]'" if extra else one_line(error)

@@ -15,16 +15,20 @@ from stable_baselines3.common.vec_env import VecEnv
 from genrl.encoders import EncodedEnv, EncodedVecEnv, ImageEncoder, StackedFrames, encoded_demonstrations, load_encoder, pretrained
 from genrl.encoders.demonstrations import stacked_demonstrations
 from genrl.encoders.encoder import FILE
-from genrl.encoders.observations import CodeStack, view_of
-from genrl.errors import RunError, command
+from genrl.encoders.observations import CodeStack, batch_of_one, view_of
+from genrl.errors import RunError, command, one_line
 from genrl.reading import FileError, read_json
 from genrl.runs.config import RunConfig
 from genrl.runs.directory import RunDirectory
+from genrl.runs.environments import shows_image
 from genrl.runs.imitation import Loaded
 from genrl.runs.options import FRAMES, device_of
 from genrl.runs.sockets import Plug
 
 __all__ = ["Eyes", "kept_encoder", "open_eyes"]
+
+LOOKED = 200
+"""Steps of random actions in which float images are looked at before anything is trained."""
 
 
 @dataclass
@@ -62,12 +66,35 @@ class Eyes:
             whose = f"--encoder {self.config.encoder} on " if self.encoder is not None else ""
             raise RunError(f"{whose}{self.config.env}: {error}") from error
 
+    def look_first(self, env: gymnasium.Env[Any, Any]) -> None:
+        """Look at the first images of the task itself, of floats in 200 steps of random actions, so that they are not refused later.
+
+        Raises:
+            RunError: an image that is not what its space says, or floats outside [0, 1].
+        """
+        view = None if self.encoder is None else view_of(env.observation_space, self.encoder.preprocessing.source, stacked=True)
+        if view is None and not shows_image(env.observation_space):
+            return
+        try:
+            obs, _ = env.reset(seed=self.config.seed)
+            env.action_space.seed(self.config.seed)
+            for _ in range(LOOKED if view is not None and view.floats else 0):
+                view.pixels(batch_of_one(obs))  # type: ignore[union-attr]
+                obs, _, terminated, truncated, _ = env.step(env.action_space.sample())
+                obs = env.reset()[0] if terminated or truncated else obs
+        except ValueError as error:
+            raise RunError(f"{self.config.env}: {one_line(error)}") from error
+
     def policy_kwargs(self) -> dict[str, Any]:
         """What the learner's policy is built with."""
         return pretrained(self.encoder, train=True) if self.encoder is not None and self.config.finetune else {}
 
     def demonstrations(self, loaded: Loaded, env: gymnasium.Env[Any, Any]) -> Loaded:
-        """Demonstrations as the learner sees them; ``env`` is the task itself."""
+        """Demonstrations as the learner sees them; ``env`` is the task itself.
+
+        Raises:
+            RunError: float images outside [0, 1].
+        """
         frames = self.config.frames
         if self.encoder is not None and self.config.observes_codes:
             stack = CodeStack(self.encoder, env.observation_space, env.action_space, 1, frames, self.config.past_actions)
@@ -76,7 +103,10 @@ class Eyes:
             seen = partial(stacked_demonstrations, frames=frames)
         else:
             return loaded
-        return Loaded(seen(loaded.demonstrations), None if loaded.held_out is None else seen(loaded.held_out))
+        try:
+            return Loaded(seen(loaded.demonstrations), None if loaded.held_out is None else seen(loaded.held_out))
+        except ValueError as error:
+            raise RunError(f"--demos: {one_line(error)}") from error
 
     def keep(self, run: RunDirectory) -> dict[str, Any]:
         """Copy the encoder into the run's directory; what the configuration says about it."""

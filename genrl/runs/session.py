@@ -191,6 +191,7 @@ def build(config: RunConfig) -> Session:
         look = eyes.wrap_one(probe)
         if isinstance(config, ImitateConfig) and shows_image(look.observation_space):
             config = replace(config, normalize_obs=False)
+        eyes.look_first(probe)
         names = coverage_names(probe, config.coverage)
         observation_names = () if config.observes_codes else tuple(getattr_or(probe, "observation_names", ()))
         _check_masks(config, probe)
