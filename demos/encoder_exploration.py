@@ -75,7 +75,7 @@ def main() -> None:
     right.set_xticks(range(len(results.study.methods)), list(results.study.methods), fontsize=7, rotation=20, ha="right")
     right.margins(0.2)
     for name, (folder, arm, every, colour) in EYES.items():
-        far.plot(*told_apart(load_encoder(eyes(Path("runs/eyes") / folder, arm, {}, TASK, SEED, every=every))), color=colour, label=name)
+        far.plot(*told_apart(load_encoder(eyes(Path("runs/eyes") / folder, arm, TASK, SEED, every=every))), color=colour, label=name)
     far.axvline(GOAL, color="#999999", linewidth=0.8, linestyle="--")
     far.set(
         xlabel="position (dashed: goal)",

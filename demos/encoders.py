@@ -169,8 +169,10 @@ def bench(only: str | None) -> None:
     write(f"{RESULTS}/bench", found)
 
 
-def eyes(folder: Path, arm: str, env_kwargs: dict[str, Any], task: str, seed: int, frames: int = FRAMES, every: int | None = None) -> Path:
+def eyes(folder: Path, arm: str, task: str, seed: int, frames: int = FRAMES, **recorded: Any) -> Path:
     """The run directory of an encoder, fitted if it is not there; `cpu_seconds.json` says what that took, frames and all.
+
+    ``recorded`` is how frames are recorded: env_kwargs, every and archive of `GenerateConfig`.
 
     An ``arm`` is a model's name, such as "vae", or "vae2" for codes of 2 numbers; a model without a size for its code keeps so many
     principal components.
@@ -183,7 +185,7 @@ def eyes(folder: Path, arm: str, env_kwargs: dict[str, Any], task: str, seed: in
             resume_generation(out, quiet=True)
         else:
             model = arm.rstrip("0123456789")
-            about: dict[str, Any] = {"data": f"frames:{task}", "frames": frames, "every": every, "env_kwargs": env_kwargs}
+            about: dict[str, Any] = {"data": f"frames:{task}", "frames": frames} | recorded
             if arm != model:
                 size = int(arm.removeprefix(model))
                 about |= {"code": size} if model in UNSIZED else {"model_kwargs": {"latent": size}}
@@ -233,7 +235,7 @@ def pilot(steps: int, arms: tuple[str, ...], out: Path) -> None:
         sight = None
         values: dict[str, Any] = {"env_kwargs": {"observe": "state"}}
         if arm != "state":
-            path = eyes(out / "eyes", arm, {}, TASK, 0)
+            path = eyes(out / "eyes", arm, TASK, 0)
             sight = load_sight(path)
             values = {"encoder": path}
         fitted = time.perf_counter() - start
@@ -257,16 +259,17 @@ def load_sight(path: Path) -> Any:
     return known["sight"]["state"] if known and known["sight"] else None
 
 
-def study(path: Path, frames: int, every: int | None, plain: bool, fit_only: bool) -> int:
+def study(path: Path, frames: int, recorded: dict[str, Any], plain: bool, fit_only: bool) -> int:
     """Fit every encoder that a cell of the study is still to use, to frames of its task, then run the study.
 
-    Each ``every``-th frame of an episode is kept. With ``plain``, frames are of the task without the study's keywords.
+    With ``plain``, frames are of the task without the study's keywords.
     """
     for cell in Study.load(path).cells:
         if cell.config.encoder is not None and not (cell.path / "result.json").is_file():
             out = Path(str(cell.config.encoder).replace("{seed}", str(cell.seed)))
             about = {} if plain else dict(cell.config.env_kwargs)
-            load_encoder(eyes(out.parent, out.name.rpartition("-")[0], about, cell.config.env, cell.seed, frames, every))
+            arm = out.name.rpartition("-")[0]
+            load_encoder(eyes(out.parent, arm, cell.config.env, cell.seed, frames, env_kwargs=about, **recorded))
     return 0 if fit_only else command(["study", str(path)])
 
 
@@ -276,6 +279,7 @@ if __name__ == "__main__":
     parser.add_argument("file", nargs="?", type=Path, default=Path("demos/studies/pixels.toml"))
     parser.add_argument("--frames", type=int, default=FRAMES, help="frames of a task that each encoder of a study is fitted to")
     parser.add_argument("--every", type=int, help="keep every so many-th frame of an episode, so that frames reach further into episodes")
+    parser.add_argument("--archive", type=int, help="steps of an archive, at whose places half of the frames begin")
     parser.add_argument("--plain-frames", action="store_true", help="fit to frames of the task without the study's keywords for it")
     parser.add_argument("--fit-only", action="store_true", help="fit the encoders of a study, and train nothing")
     parser.add_argument("--steps", type=int, default=8_000)
@@ -291,4 +295,5 @@ if __name__ == "__main__":
     elif given.what == "cost":
         cost(given.file)
     else:
-        raise SystemExit(study(given.file, given.frames, given.every, given.plain_frames, given.fit_only))
+        how = {"every": given.every, "archive": given.archive}
+        raise SystemExit(study(given.file, given.frames, how, given.plain_frames, given.fit_only))

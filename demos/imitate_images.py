@@ -94,7 +94,7 @@ def imitated(folder: Path, way: str, arm: str, seed: int) -> dict[str, Any]:
     run, known = folder / f"{way}-{arm}-{seed}", folder / f"{way}-{arm}-{seed}.json"
     if not known.is_file():
         state = arm == "state"
-        sees = ["--env.observe", "state"] if state else ["--encoder", str(eyes(Path("runs/eyes/pendulum"), arm, {}, TASK, seed))]
+        sees = ["--env.observe", "state"] if state else ["--encoder", str(eyes(Path("runs/eyes/pendulum"), arm, TASK, seed))]
         file = demonstrations(folder, seed, noise, "state" if state else "pixels")
         words = ["imitate", "--env", TASK, *sees, "--demos", str(file), "--seed", str(seed), "--out", str(run), *flags]
         start = time.process_time()

@@ -74,6 +74,9 @@ class GenerateConfig(Config):
     every: int | None = None
     """Keep every so many-th frame of an episode; by default each one where the task tells its state or the model learns from actions, and
     each fourth otherwise."""
+    archive: int | None = None
+    """Steps in which an archive explores the task before its frames are recorded, such as 20000: half of the frames then are of the places
+    that it has found, which random actions seldom reach. By default all are of random actions from the start."""
     moving: float = 0.0
     """Additional weight of a vae's error where a frame differs from the one before, so that small things that move are not lost."""
     history: int = 3
@@ -112,7 +115,7 @@ class GenerateConfig(Config):
         self.check_least(seed=0, samples=1, judge_images=0, threads=1, frames=20)
         self.check_most(threads=1024, samples=10_000, size=4096, frames=10_000_000)
         self.check_least(images=1, epochs=1, batch_size=1, size=0, levels=2, labels=1)
-        self.check_least(judge_samples=1, every=1, history=1, code=1, moving=0)
+        self.check_least(judge_samples=1, every=1, archive=1, history=1, code=1, moving=0)
         if self.learning_rate is not None and not 0 < self.learning_rate < math.inf:
             raise RunError(f"--learning-rate is {self.learning_rate}, but must be positive and finite")
         if self.size is not None and 0 < self.size < 4:
@@ -144,8 +147,15 @@ class GenerateConfig(Config):
                 raise RunError(f"--images is {self.images}, but --data {self.data} records frames; write --frames {self.images}")
             if recipe.needs_labels:
                 raise RunError(f"--model {self.model} needs labels, and frames have none; write another --model, or --data with labels")
+            if self.policy is not None and self.archive is not None:
+                raise RunError(f"--policy and --archive {self.archive} were given, but one of them acts; leave one out")
             return
-        for name, given in (("--policy", self.policy), ("--every", self.every), *((f"--env.{key}", True) for key in self.env_kwargs)):
+        for name, given in (
+            ("--policy", self.policy),
+            ("--every", self.every),
+            ("--archive", self.archive),
+            *((f"--env.{key}", True) for key in self.env_kwargs),
+        ):
             if given:
                 raise RunError(f"{name} was given, but --data {self.data} records nothing; write --data frames:TASK")
 

@@ -18,7 +18,7 @@ from genrl.data import ImageData, Images, Walk
 from genrl.encoders import Preprocessing
 from genrl.encoders.observations import flat_actions
 from genrl.errors import RunError, one_line
-from genrl.runs.directory import RunDirectory
+from genrl.generation.acting import at_random, by_policy, from_places
 from genrl.runs.environments import getattr_or, make_env
 from genrl.runs.rendering import check_draws, choose_backend, rendered
 
@@ -28,6 +28,8 @@ EPISODES = 20
 """Fewest episodes; none has more than its share of the frames."""
 HELD = 4
 """Steps for which a random action is held, so that what is steered gets somewhere."""
+STRETCHES = 200
+"""The same with an archive: many short ones, since each is of one place."""
 HELD_OUT = 0.1
 COMMAND = "genrl generate --data frames:TASK"
 
@@ -44,6 +46,7 @@ def record_frames(
     size: int = 64,
     only_larger: bool = False,
     every: int | None = None,
+    archive: int | None = None,
     quiet: bool = True,
 ) -> ImageData:
     """Record frames from the beginnings of at least 20 episodes; a tenth of the frames, of episodes of their own, are there to test on.
@@ -63,23 +66,30 @@ def record_frames(
         size: pixels a side of the square frames, each pixel the mean of those that it covers; 0 leaves frames as they are.
         only_larger: leave frames as they are whose sides are at most ``size``.
         every: number of steps from one frame that is kept to the next; by default 1 in a task that tells its state, and 4 in others.
+        archive: steps in which an :class:`~genrl.runs.archive.Archive` explores the task first. Frames then are 200 stretches of random
+            actions, every second of which begins at a place of the archive, so that they show what random actions seldom reach.
         quiet: show no progress on stderr.
 
     Returns:
         Images with three channels, or with one where the task observes such images.
 
     Raises:
-        RunError: there is no such task, it can't be drawn here, or the policy is of another task.
+        RunError: there is no such task, it can't be drawn here, or the policy is of another task; an archive of a task whose places are
+            not told apart, or whose actions are no bounded ``Box``.
     """
     if n < EPISODES:
         raise RunError(f"--frames is {n}, but must be at least {EPISODES}")
     env_kwargs = dict(env_kwargs or {})
     episodes: list[_Episode] = []
-    most, missing = n // EPISODES, n
+    most, missing = n // (EPISODES if archive is None else STRETCHES) or 1, n
     with ExitStack() as stack:
         env = stack.enter_context(_environment(env_id, env_kwargs))
         every = every or (1 if env.has_wrapper_attr("state_names") else HELD)
-        act = stack.enter_context(_policy(Path(policy), env_id, imports)) if policy is not None else _at_random(env, seed, max(every, HELD))
+        if policy is not None:
+            act = stack.enter_context(by_policy(Path(policy), env_id, imports))
+        else:
+            held = max(every, HELD)
+            act = at_random(env, seed, held) if archive is None else from_places(env, seed, held, archive)
         advance = stack.enter_context(_bar(n, f"frames of {env_id}", quiet))
         while missing:
             episode = _Episode(crop, size, only_larger)
@@ -193,39 +203,6 @@ def _is_picture(space: spaces.Space[Any]) -> bool:
     shape = space.shape or ()
     sized = (len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3))) and min(shape[:2]) >= 8
     return isinstance(space, spaces.Box) and space.dtype == np.uint8 and sized
-
-
-def _at_random(env: gymnasium.Env[Any, Any], seed: int, held: int) -> Any:
-    """Random actions, each held for some steps so that the task gets somewhere."""
-    from genrl.runs.play import LONGEST_EPISODE
-
-    env.action_space.seed(seed)
-
-    def act(env: gymnasium.Env[Any, Any], seed: int) -> Iterator[None]:
-        env.reset(seed=seed)
-        action: Any = None
-        for step in range(LONGEST_EPISODE):
-            if step % held == 0:
-                action = env.action_space.sample()
-            terminated, truncated = env.step(action)[2:4]
-            yield
-            if terminated or truncated:
-                return
-
-    return act
-
-
-@contextmanager
-def _policy(path: Path, env_id: str, imports: Collection[str]) -> Iterator[Any]:
-    from genrl.runs.play import load_config, play, trained, with_model
-
-    run = RunDirectory.open(path)
-    config = load_config(run, imports)
-    run = with_model(run, config)
-    if config.env.rpartition(":")[2] != env_id.rpartition(":")[2]:
-        raise RunError(f"the policy of {run.path} acts in {config.env}, not in {env_id}; write --data frames:{config.env}")
-    with trained(run, config) as session:
-        yield lambda env, seed: play(session.learner, session.normalize, session.eyes.wrap_one(env), seed)
 
 
 @contextmanager

@@ -14,6 +14,9 @@ from genrl.errors import RunError
 from genrl.generation import GenerateConfig, generate, record_frames, resume_generation
 from genrl.generation.images import images_of
 from genrl.runs import explore
+from genrl.runs.archive import Archive
+from genrl.runs.environments import make_env
+from genrl.runs.screening import Look
 from tests.runs.tiny import config
 
 
@@ -120,6 +123,46 @@ class TestFrames:
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
+class TestFramesOfAnArchive:
+    TASK = "genrl/PixelMountainCar-v0"
+
+    def first_states(self, data: Any) -> torch.Tensor:
+        """Of each episode that is learnt from."""
+        walk = data.train.walk
+        return torch.stack([walk.state[walk.episode == i][0] for i in range(int(walk.episode.max()) + 1)])
+
+    def test_begin_at_one_of_its_places_every_second_time(self):
+        data = record_frames(self.TASK, 400, seed=3, archive=3_000)
+        first = self.first_states(data)
+        assert len(first) == 180  # of 200 stretches of two frames, a tenth of which is there to test on
+        at_start, at_places = first[0::2, 0], first[1::2, 0]
+        assert ((at_start > -0.61) & (at_start < -0.39)).all()  # where an episode of the task begins
+        assert at_places.min() < -0.9
+        assert at_places.max() > 0
+        archive = Archive(make_env(self.TASK, {}), Look(make_env(self.TASK, {}), None), "held-8", 1.0, 3)
+        archive.explore(3_000)
+        places = np.array(list(archive.places.values()))
+        away = np.abs(places[None, :, 0] - at_places.numpy()[:, None])
+        assert (away.min(axis=1) < 0.08).all()  # a step further than the place
+
+    def test_come_back_from_the_same_seed(self):
+        one, other = (record_frames(self.TASK, 200, seed=4, archive=500) for _ in range(2))
+        assert torch.equal(one.train.pixels, other.train.pixels)
+        assert not torch.equal(one.train.pixels, record_frames(self.TASK, 200, seed=5, archive=500).train.pixels)
+
+    def test_need_two_numbers_that_tell_places_apart_and_actions_that_noise_can_take(self):
+        with pytest.raises(RunError, match="two numbers that tell its places apart, as coverage_names; use --policy RUN"):
+            record_frames(PAINTS, 50, env_kwargs={"what": "colour"}, archive=10)
+        with pytest.raises(RunError, match="noise needs bounded Box actions"):
+            record_frames(PAINTS, 50, archive=10)
+
+    def test_are_recorded_by_nobody_else(self):
+        with pytest.raises(RunError, match="--policy and --archive 100 were given, but one of them acts; leave one out"):
+            GenerateConfig(data=f"frames:{PAINTS}", policy="runs/expert", archive=100)
+        with pytest.raises(RunError, match="--archive was given, but --data mnist records nothing"):
+            GenerateConfig(data="mnist", archive=100)
+
+
 @pytest.mark.parametrize(
     ("env", "kwargs", "sentence"),
     [

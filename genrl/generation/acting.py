@@ -1,0 +1,102 @@
+"""Who acts while frames of a task are recorded: chance, a trained policy, or chance from places that an archive has found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from genrl.errors import RunError
+from genrl.runs.archive import Archive
+from genrl.runs.directory import RunDirectory
+from genrl.runs.screening import Look
+
+__all__ = ["Act", "at_random", "by_policy", "from_places"]
+
+Act = Callable[[gymnasium.Env[Any, Any], int], Iterator[None]]
+"""Acts in an environment for one episode that begins with a seed, and yields after each step whose frame counts."""
+NOISE = "held-8"
+"""How an archive leaves a place."""
+
+
+def at_random(env: gymnasium.Env[Any, Any], seed: int, held: int) -> Act:
+    """Random actions, each held for some steps so that the task gets somewhere."""
+    env.action_space.seed(seed)
+
+    def act(env: gymnasium.Env[Any, Any], seed: int) -> Iterator[None]:
+        env.reset(seed=seed)
+        yield from _random_steps(env, held)
+
+    return act
+
+
+def from_places(env: gymnasium.Env[Any, Any], seed: int, held: int, steps: int) -> Act:
+    """The same, but every second time from a place that an archive has reached: its way is gone first, of which no frame counts.
+
+    Args:
+        env: the task, whose archive is made here.
+        seed: of the archive and of the random actions.
+        held: steps for which a random action is held.
+        steps: environment steps of the archive.
+
+    Raises:
+        RunError: no two numbers tell places of the task apart, or its actions are no bounded ``Box``.
+    """
+    look = Look(env, None)
+    if len(look.names) < 2:
+        raise RunError(
+            "--archive needs a task that names two numbers that tell its places apart, as coverage_names; use --policy RUN instead"
+        )
+    archive = Archive(env, look, NOISE, 1.0, seed)
+    archive.explore(steps)
+    ways = [archive.ways[place] for place in sorted(archive.ways)]
+    order = np.random.default_rng(seed).permutation(len(ways))
+    from_start = at_random(env, seed, held)
+
+    def act(env: gymnasium.Env[Any, Any], number: int) -> Iterator[None]:
+        turn, begins_at_place = divmod(number - seed, 2)
+        if not (begins_at_place and len(ways)):
+            yield from from_start(env, number)
+            return
+        env.reset(seed=seed)
+        for action in ways[order[turn % len(ways)]]:
+            env.step(action)
+        yield from _random_steps(env, held)
+
+    return act
+
+
+def _random_steps(env: gymnasium.Env[Any, Any], held: int) -> Iterator[None]:
+    """Until the episode ends."""
+    from genrl.runs.play import LONGEST_EPISODE
+
+    action: Any = None
+    for step in range(LONGEST_EPISODE):
+        if step % held == 0:
+            action = env.action_space.sample()
+        terminated, truncated = env.step(action)[2:4]
+        yield
+        if terminated or truncated:
+            return
+
+
+@contextmanager
+def by_policy(path: Path, env_id: str, imports: Collection[str]) -> Iterator[Act]:
+    """The trained policy of a run, without noise.
+
+    Raises:
+        RunError: it acts in another task.
+    """
+    from genrl.runs.play import load_config, play, trained, with_model
+
+    run = RunDirectory.open(path)
+    config = load_config(run, imports)
+    run = with_model(run, config)
+    if config.env.rpartition(":")[2] != env_id.rpartition(":")[2]:
+        raise RunError(f"the policy of {run.path} acts in {config.env}, not in {env_id}; write --data frames:{config.env}")
+    with trained(run, config) as session:
+        yield lambda env, seed: play(session.learner, session.normalize, session.eyes.wrap_one(env), seed)
