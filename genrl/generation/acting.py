@@ -17,7 +17,7 @@ from genrl.runs.screening import Look
 
 __all__ = ["Act", "at_random", "by_policy", "from_places"]
 
-Act = Callable[[gymnasium.Env[Any, Any], int], Iterator[None]]
+Act = Callable[[gymnasium.Env[Any, Any], int], Iterator[Any]]
 """Acts in an environment for one episode that begins with a seed, and yields after each step whose frame counts."""
 NOISE = "held-8"
 """How an archive leaves a place."""
