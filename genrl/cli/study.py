@@ -115,13 +115,15 @@ def executor_of(flags: Where, threads: int) -> Executor:
 def _report(flags: StudyFlags, study: Study, decided: bool) -> int:
     from rich.console import Console
 
-    from genrl.studies.results import read_study
+    from genrl.studies.directory import holds
+    from genrl.studies.results import results_of
     from genrl.studies.summary import summarize, write_results
     from genrl.studies.tables import legend, only, rich_table, score_table
 
-    results = read_study(study.directory)
+    results = results_of(study)
     document = summarize(results)
-    write_results(results, document, study.directory / "results")
+    if ours := holds(study):
+        write_results(results, document, study.directory / "results")
     console = Console()
     names = ["method", "training" if document["score"] == "training_return" else "deterministic", "against"]
     names += ["runs", "first", "reaches"] if console.width >= WIDE else []
@@ -138,5 +140,8 @@ def _report(flags: StudyFlags, study: Study, decided: bool) -> int:
         return 130
     if document["failures"]:
         say(f"the failed cells are in no number above; try them again with: {again} --retry", sys.stderr)
+    if not ours:
+        say(f"another study was begun in {study.directory}, so the numbers of this one are not kept there; to keep them, type: {again}", sys.stderr)
+        return 1 if document["failures"] else 0
     say(f"see it: {command('report', study.directory)}")
     return 1 if document["failures"] else 0

@@ -14,7 +14,7 @@ from genrl.errors import RunError, did_you_mean
 from genrl.reading import FileError, read_json, read_text
 from genrl.studies.matrix import STUDY, Study
 
-__all__ = ["FORMAT", "open_directory", "open_study", "read_about"]
+__all__ = ["FORMAT", "holds", "open_directory", "open_study", "read_about"]
 
 
 FORMAT = 1
@@ -75,6 +75,14 @@ def _check_name(name: Any) -> None:
     """Refuse a study's name that is no name of a file: results are written under it."""
     if not isinstance(name, str) or not name.isprintable() or name.startswith(".") or not 0 < len(name) <= 150 or {"/", "\\"} & set(name):
         raise ValueError(f"{name!r} is no name")
+
+
+def holds(study: Study) -> bool:
+    """Whether its directory still holds it, and no other one that was begun there since, of which a page would tell."""
+    try:
+        return read_text(study.directory / "study.toml", STUDY) == study.text
+    except FileError:
+        return False
 
 
 def open_study(directory: str | Path) -> Study:

@@ -22,7 +22,7 @@ from genrl.studies.cells import CellState, is_finished
 from genrl.studies.directory import open_study
 from genrl.studies.matrix import Cell, Study
 
-__all__ = ["CellProgress", "CellResult", "Results", "cell_progress", "read_study"]
+__all__ = ["CellProgress", "CellResult", "Results", "cell_progress", "read_study", "results_of"]
 
 WINDOW = 20
 """Episodes of a trailing mean, as in the training return of a run."""
@@ -85,7 +85,11 @@ def read_study(directory: str | Path) -> Results:
     Raises:
         RunError: there is no study, or one of another version.
     """
-    study = open_study(directory)
+    return results_of(open_study(directory))
+
+
+def results_of(study: Study) -> Results:
+    """Every cell of a study at hand, whatever study its directory has begun since."""
     return Results(study, tuple(read_cell(cell, study.settings.tries) for cell in study.cells))
 
 

@@ -64,9 +64,9 @@ def run_study(
 
 def film_study(study: Study, executor: Executor, imports: Collection[str] = ()) -> None:
     """Film the median run of each task and method into its run directory, where that has not been done."""
-    from genrl.studies.results import read_study
+    from genrl.studies.results import results_of
 
-    results = read_study(study.directory)
+    results = results_of(study)
     chosen = []
     for task in study.tasks:
         for method in study.methods:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from genrl.cli import main
 from genrl.errors import RunError
 from genrl.runs import explore
 from genrl.studies import InProcess, Processes, Study, read_study, run_study
@@ -254,3 +255,23 @@ def test_a_cell_that_died_in_its_evaluation_is_not_finished(tmp_path, monkeypatc
     assert read_study(tmp_path / "study").cells[0].status != "finished"
     assert run_cell(job).status == "finished"
     assert read_study(tmp_path / "study").cells[0].result["evaluation_returns"]
+
+
+def test_a_study_tells_of_its_own_runs_though_another_was_begun_in_its_directory(tmp_path, monkeypatch, capsys):
+    text, directory = tiny.TOML.replace("1024", "128").replace("seeds = 2", "seeds = 1\nfilms = true"), tmp_path / "study"
+    (tmp_path / "tiny.toml").write_text(text)
+    other = tiny.study(directory, text.replace("tasks.pendulum", "tasks.other"))
+
+    def meanwhile(study: Study, *args: object, **keywords: object) -> bool:
+        decided = run_study(study, *args, **keywords)  # type: ignore[arg-type]
+        open_directory(other)
+        return decided
+
+    filmed: list[Path] = []
+    monkeypatch.setattr("genrl.studies.running.run_study", meanwhile)
+    monkeypatch.setattr("genrl.studies.running._film", lambda job: (filmed.append(job[0]), CellOutcome("finished"))[1])
+    assert main(["study", str(tmp_path / "tiny.toml"), "--out", str(directory), "--executor", "here"]) == 0
+    told = capsys.readouterr()
+    assert "pendulum" in told.out and "another study was begun in" in told.err
+    assert {path.name.split("-")[0] for path in filmed} == {"Pendulum"} and len(filmed) == 2
+    assert not (directory / "results.json").exists()  # which would be taken for the other's
