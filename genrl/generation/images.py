@@ -221,5 +221,6 @@ def _recorded(config: GenerateConfig, quiet: bool) -> ImageData:
         size=recipe_of(config.model).largest if config.size is None else config.size,
         only_larger=config.size is None,
         every=1 if config.every is None and getattr(MODELS.load(config.model), "pairs", False) else config.every,
+        archive=config.archive,
         quiet=quiet,
     )

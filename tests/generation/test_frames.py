@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import gymnasium
@@ -149,6 +150,12 @@ class TestFramesOfAnArchive:
         one, other = (record_frames(self.TASK, 200, seed=4, archive=500) for _ in range(2))
         assert torch.equal(one.train.pixels, other.train.pixels)
         assert not torch.equal(one.train.pixels, record_frames(self.TASK, 200, seed=5, archive=500).train.pixels)
+
+    def test_are_what_a_run_that_asks_for_them_learns_from(self):
+        config = GenerateConfig(model="pca", data=f"frames:{self.TASK}", frames=200, seed=4, archive=500)
+        asked = images_of(config, quiet=True)[0].data.train
+        assert torch.equal(asked.pixels, record_frames(self.TASK, 200, seed=4, size=0, archive=500).train.pixels)
+        assert not torch.equal(asked.pixels, images_of(replace(config, archive=None), quiet=True)[0].data.train.pixels)
 
     def test_need_two_numbers_that_tell_places_apart_and_actions_that_noise_can_take(self):
         with pytest.raises(RunError, match="two numbers that tell its places apart, as coverage_names; use --policy RUN"):
