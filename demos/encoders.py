@@ -259,15 +259,15 @@ def load_sight(path: Path) -> Any:
     return known["sight"]["state"] if known and known["sight"] else None
 
 
-def study(path: Path, frames: int, recorded: dict[str, Any], plain: bool, fit_only: bool) -> int:
+def study(path: Path, frames: int, recorded: dict[str, Any], env_kwargs: dict[str, Any], plain: bool, fit_only: bool) -> int:
     """Fit every encoder that a cell of the study is still to use, to frames of its task, then run the study.
 
-    With ``plain``, frames are of the task without the study's keywords.
+    Frames are of the task with ``env_kwargs`` and, unless ``plain``, the study's own keywords.
     """
     for cell in Study.load(path).cells:
         if cell.config.encoder is not None and not (cell.path / "result.json").is_file():
             out = Path(str(cell.config.encoder).replace("{seed}", str(cell.seed)))
-            about = {} if plain else dict(cell.config.env_kwargs)
+            about = ({} if plain else dict(cell.config.env_kwargs)) | env_kwargs
             arm = out.name.rpartition("-")[0]
             load_encoder(eyes(out.parent, arm, cell.config.env, cell.seed, frames, env_kwargs=about, **recorded))
     return 0 if fit_only else command(["study", str(path)])
@@ -280,6 +280,7 @@ if __name__ == "__main__":
     parser.add_argument("--frames", type=int, default=FRAMES, help="frames of a task that each encoder of a study is fitted to")
     parser.add_argument("--every", type=int, help="keep every so many-th frame of an episode, so that frames reach further into episodes")
     parser.add_argument("--archive", type=int, help="steps of an archive, at whose places half of the frames begin")
+    parser.add_argument("--frames-env", nargs="*", default=(), metavar="NAME=VALUE", help="keywords of the task while frames are recorded")
     parser.add_argument("--plain-frames", action="store_true", help="fit to frames of the task without the study's keywords for it")
     parser.add_argument("--fit-only", action="store_true", help="fit the encoders of a study, and train nothing")
     parser.add_argument("--steps", type=int, default=8_000)
@@ -296,4 +297,6 @@ if __name__ == "__main__":
         cost(given.file)
     else:
         how = {"every": given.every, "archive": given.archive}
-        raise SystemExit(study(given.file, given.frames, how, given.plain_frames, given.fit_only))
+        keywords = dict(keyword.split("=") for keyword in given.frames_env)
+        keywords = {name: int(value) if value.isdigit() else value for name, value in keywords.items()}
+        raise SystemExit(study(given.file, given.frames, how, keywords, given.plain_frames, given.fit_only))

@@ -132,6 +132,13 @@ def eyes_cost(document: dict[str, Any]) -> Table:
     return Table(["", "fit, s", "a step, ms"], rows)
 
 
+def blindness(document: dict[str, Any]) -> Table:
+    """What the probe with products reads of a pole that stands, by the frames of the encoder's fit."""
+    names = {"theta_dot": "angular velocity", "sin_theta": "sin of the angle", "x_dot": "velocity", "x": "position"}
+    rows = [[row["arm"], row["frames"], *(f"{row['products'][name]:.2f}" for name in names)] for row in document["encoders"]]
+    return Table(["encoder", "frames of", *names.values()], rows)
+
+
 def sights(document: dict[str, Any]) -> Table:
     """A row for each run: what its encoder saw before any learning, and what the policy got, in these colours and in others."""
     rows = []
@@ -333,6 +340,8 @@ MADE_BY: dict[str, Callable[[], Table]] = {
     "imitate_images": of("encoders/imitate", imitate_images),
     "pixels": of("pixels", compared),
     "pixels_reacher": of("pixels_reacher", study, "training", "deterministic"),
+    "blindness": of("encoders/blindness", blindness),
+    "pixels_cartpole_anywhere": of("pixels_cartpole_anywhere", study, "runs", "training", "deterministic"),
     "pixels_cartpole": of("pixels_cartpole", study, "training", "deterministic"),
     "pixels_mountain_car": of("pixels_mountain_car", study, "first", "reaches", "training", "against"),
     **image_tables.TABLES,

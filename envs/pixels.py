@@ -73,7 +73,7 @@ class PixelEnv(gymnasium.Env):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
         super().reset(seed=seed)
         self.task.np_random = self.np_random
-        state, info = self.task.reset(options=options)
+        state, info = self._begin(*self.task.reset(options=options))
         self._distraction = Distraction(self.distractors, np.random.Generator(self.np_random.bit_generator.jumped()))
         return self._observed(state), self._with_state(info, state)
 
@@ -103,6 +103,10 @@ class PixelEnv(gymnasium.Env):
         painter = Painter(size, self.centre, self.reach, self._colours)
         self._set_scene(painter)
         return painter
+
+    def _begin(self, state: np.ndarray, info: dict[str, Any]) -> tuple[np.ndarray, dict[str, Any]]:
+        """The first state of an episode and its info, from those of the task."""
+        return state, info
 
     def _set_scene(self, painter: Painter) -> None:
         """Put what never moves into the picture."""
@@ -174,23 +178,38 @@ class PixelCartPoleSwingUpEnv(PixelEnv):
     | action | `Box(-1, 1, (1,))`: force on the cart, in units of 10 N |
     | reward | (1 + cos θ) / 2; with a `threshold`, 1 while cos θ exceeds it, else 0 |
     | end | terminates when \\|x\\| > 3 m; registered with a limit of 500 steps of 0.05 s |
+    | start | `"hanging"`: as in the task's source; `"anywhere"`: uniform, \\|x\\| < 2.5 m, \\|ẋ\\| < 2 m/s, any θ, \\|θ̇\\| < 4 rad/s |
     | source | `genrl/SparseCartpoleSwingup-v0`, which random actions almost never see a reward of |
 
     Args:
         threshold: the least cos θ that pays, in (-1, 1); `None` pays everywhere.
+        start: where an episode begins. Random actions hardly ever show a pole that stands; an encoder needs frames of it.
         drawing: the keywords of `PixelEnv`.
+
+    Raises:
+        ValueError: a keyword outside of its range.
     """  # noqa: E501 (a table's row)
 
     state_names = SparseCartpoleSwingupEnv.observation_names
     coverage_names = SparseCartpoleSwingupEnv.coverage_names
     reach = 3.8
+    starts = "hanging", "anywhere"
 
-    def __init__(self, threshold: float | None = None, **drawing: Any):
-        self.threshold = threshold
+    def __init__(self, threshold: float | None = None, start: str = "hanging", **drawing: Any):
+        if start not in self.starts:
+            raise ValueError(f"start must be one of {', '.join(self.starts)}, got {start!r}.")
+        self.threshold, self.start = threshold, start
         super().__init__(SparseCartpoleSwingupEnv(**({} if threshold is None else {"threshold": threshold})), **drawing)
 
     def _set_scene(self, painter: Painter) -> None:
         painter.add_scenery(painter.coverage([Shape(-MAX_POSITION, 0, MAX_POSITION, 0, 0.08, "scenery")])[0], "scenery")
+
+    def _begin(self, state: np.ndarray, info: dict[str, Any]) -> tuple[np.ndarray, dict[str, Any]]:
+        if self.start == "hanging":
+            return state, info
+        low, high = np.array([(-2.5, 2.5), (-2, 2), (-math.pi, math.pi), (-4, 4)]).T
+        self.task.state = tuple(self.np_random.uniform(low, high).tolist())
+        return self.task._obs(), self.task._info()
 
     def _reward(self, reward: float) -> float:
         return reward if self.threshold is not None else (1 + math.cos(self.task.state[2])) / 2

@@ -106,6 +106,19 @@ class TestDynamics:
         np.testing.assert_allclose(pairs[:, 0], (1 + pairs[:, 1]) / 2, atol=1e-6)
         assert np.ptp(pairs[:, 0]) > 0.01
 
+    def test_the_cart_pole_can_begin_anywhere(self):
+        env = made(CART, observe="state", start="anywhere")
+        begun = [env.reset(seed=seed) for seed in range(400)]
+        x, x_dot, cos, _, theta_dot = np.array([obs for obs, _ in begun]).T
+        for values, most in ((x, 2.5), (x_dot, 2), (theta_dot, 4)):
+            assert abs(values).max() < most
+            assert values.std() == pytest.approx(most / np.sqrt(3), rel=0.1)  # uniform
+        assert np.mean(cos > 0.8) == pytest.approx(np.arccos(0.8) / np.pi, abs=0.05)
+        np.testing.assert_allclose([np.cos(info["theta"]) for _, info in begun], cos, atol=1e-6)
+        np.testing.assert_array_equal(env.reset(seed=7)[1]["state"], begun[7][0])
+        with pytest.raises(ValueError, match="start must be one of hanging, anywhere, got 'top'"):
+            made(CART, start="top")
+
     @pytest.mark.parametrize("task", TASKS)
     def test_coverage_is_in_info(self, task):
         env = made(task)
