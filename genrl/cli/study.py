@@ -141,7 +141,7 @@ def _report(flags: StudyFlags, study: Study, decided: bool) -> int:
     if document["failures"]:
         say(f"the failed cells are in no number above; try them again with: {again} --retry", sys.stderr)
     if not ours:
-        say(f"another study was begun in {study.directory}, so the numbers of this one are not kept there; to keep them, type: {again}", sys.stderr)
+        say(f"another study was begun in {study.directory}, which keeps no table of this one; to have one, type: {again}", sys.stderr)
         return 1 if document["failures"] else 0
     say(f"see it: {command('report', study.directory)}")
     return 1 if document["failures"] else 0
