@@ -120,7 +120,7 @@ OFF_POLICY_TASKS: dict[str, dict[str, Any]] = {
         "updates": 1,
         "look": 2000,
         "stops": True,
-        "settings": {"learning_starts": 1000, "net_arch": [256, 256]},
+        "settings": {"learning_starts": 1000},
         "imagination": None,
     },
     "reacher_sac": {"env": "Reacher-v5", "target": -4.7, "steps": 30_000, "updates": 1, "look": 2500, "imagination": None},
