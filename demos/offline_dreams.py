@@ -19,7 +19,6 @@ import argparse
 import os
 import shutil
 import time
-from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -33,7 +32,7 @@ from measured import read, write
 from genrl.data import Demonstrations
 from genrl.runs import DreamConfig, ExploreConfig, ImitateConfig, RunDirectory, dream, explore, imitate, record
 from genrl.runs.commands import config_from
-from genrl.runs.dreams import SEED, SHARES, act, kept_model
+from genrl.runs.dreams import SEED, SHARES, Acting, kept_model
 from genrl.runs.environments import make_env
 from genrl.runs.play import trained
 from genrl.worlds import blurred, measure_agreement
@@ -121,7 +120,7 @@ def measure_gap(data: str, seed: int, episodes: int) -> None:
     config = config_from(content)
     assert isinstance(config, DreamConfig)
     with trained(run, config) as session:
-        env, policy = make_env(config.env, config.env_kwargs), partial(act, session)
+        env, policy = make_env(config.env, config.env_kwargs), Acting(session)
         policies = {f"{share:.0%} random": blurred(policy, env.action_space, share) for share in SHARES}
         agreement = measure_agreement(kept_model(run, config, session), policies, env, episodes=episodes, seed=SEED, longest=200)
     starts = [env.reset(seed=SEED + index)[0] for index in range(episodes)]
