@@ -15,6 +15,8 @@ __all__ = ["balance_picture", "curves_picture"]
 
 FLOOR = "independent pixels"
 """Label of the floor."""
+WORDS = {"loss": "training", "held_out_loss": "test images"}
+"""Labels of the columns of the log that are the whole loss; the others are its parts."""
 PANELS: Sequence[tuple[str, Mapping[str, str]]] = (
     ("loss", {"discriminator": "discriminator", "generator": "generator"}),
     ("named right", {"accuracy_real": "real images", "accuracy_fake": "generated ones", "accuracy_labelled": "labels"}),
@@ -62,25 +64,39 @@ def _panel(axes: Any, what: str, columns: Mapping[str, str], rows: Sequence[Mapp
 
 
 def curves_picture(config: GenerateConfig, run: GenerationDirectory, result: Mapping[str, Any]) -> None:
-    """Draw the losses of every epoch and, where they are a likelihood, the floor."""
+    """Draw the losses of every epoch, beside them the parts of a loss that has some, and the floor of a likelihood."""
     rows = run.rows()
     names = [name for name in rows[0] if name not in ("epoch", "step", "seconds") and not name.endswith("_grad_norm")] if rows else []
     if "loss" not in names and len(rows) < 2:  # counted, so there is no curve
         return
-    unit, curves = _curves(config, rows, names, result)
+    unit, curves = _curves(config, rows, [name for name in names if name in WORDS], result)
+    panels = {unit: curves} | {name.replace("_", " "): {"training": [row[name] for row in rows]} for name in names if name not in WORDS}
     with drawing():
         figure, axes = new_figure(f"{config.subject}\n{config.model}, seed {config.seed}")
-        for (label, values), color in zip(curves.items(), (BLUE, ORANGE, GREY, INK), strict=False):
-            if label == FLOOR:
-                axes.axhline(values[0], color=INK, linewidth=1.2, linestyle=":", label=label)
-            else:
-                axes.plot([row["epoch"] for row in rows], values, color=color, linewidth=1.8, marker=_marker(rows), label=label)
-        _cut(axes, list(curves.values()))
-        axes.set_xlabel("epoch")
-        _whole_epochs(axes)
-        axes.set_ylabel(unit)
-        axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+        if len(panels) > 1:  # a part of a loss can be a hundred times the loss
+            axes.remove()
+            figure.set_size_inches(3.4 * len(panels), 3.8)
+            figure.suptitle(f"{config.subject}, {config.model}, seed {config.seed}", x=0.01, ha="left", fontsize=10, fontweight="bold")
+        for panel, (what, drawn) in zip(figure.axes or figure.subplots(1, len(panels)), panels.items(), strict=True):
+            _losses(panel, what, drawn, rows)
+        if len(panels) == 1:
+            axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+        else:
+            figure.axes[0].legend()
         save_figure(run, "curves", figure)
+
+
+def _losses(axes: Any, what: str, curves: Mapping[str, Sequence[float]], rows: Sequence[Mapping[str, float]]) -> None:
+    """One panel: the curves, named by their labels, over the epochs."""
+    for (label, values), color in zip(curves.items(), (BLUE, ORANGE, GREY, INK), strict=False):
+        if label == FLOOR:
+            axes.axhline(values[0], color=INK, linewidth=1.2, linestyle=":", label=label)
+        else:
+            axes.plot([row["epoch"] for row in rows], values, color=color, linewidth=1.8, marker=_marker(rows), label=label)
+    _cut(axes, list(curves.values()))
+    axes.set_xlabel("epoch")
+    _whole_epochs(axes)
+    axes.set_ylabel(what)
 
 
 def _curves(
@@ -91,10 +107,9 @@ def _curves(
     if names != ["loss", "held_out_loss"] or "floor_name" in (result.get("likelihood") or {}) or config.model_kwargs.get("free_bits"):
         floor = None
     in_bits = floor is not None and known(config.levels) > 2
-    words = {"loss": "training", "held_out_loss": "test images"}
     shape = tuple(result["shape"])
     curves = {
-        words.get(name, name.replace("_", " ")): [bits_per_dim(row[name], shape) if in_bits else row[name] for row in rows]
+        WORDS[name]: [bits_per_dim(row[name], shape) if in_bits else row[name] for row in rows]
         for name in names
     }
     if floor is None:

@@ -128,6 +128,8 @@ def _learning_curve(run: RunDirectory, title: str) -> None:
                 axes.axhline(known[key], color=INK, linewidth=1.2, linestyle=style, label=words)
     _steps_axis(axes, steps[-1])
     axes.set_ylabel("return of the task")
+    if np.ptp(returns) == 0:  # else the axis would be of hundredths
+        axes.set_ylim(returns[0] - 1, returns[0] + 1)
     axes.margins(y=0.08)
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
     save_figure(run, "learning_curve", figure)
@@ -142,7 +144,7 @@ def _bonus(run: RunDirectory, title: str) -> None:
     figure, axes = new_figure(title)
     low = np.maximum(mean - std, min(mean.min(), 0))
     axes.fill_between(steps, low, mean + std, color=ORANGE, alpha=0.18, linewidth=0, label="± one std")
-    axes.plot(steps, mean, color=ORANGE, linewidth=1.8, marker="." if len(steps) < 40 else None, label="mean")
+    axes.plot(steps, mean, color=ORANGE, linewidth=1.8, marker="." if len(steps) < 40 else None, label="mean", clip_on=False)
     _steps_axis(axes, steps[-1])
     axes.set_ylabel("bonus per step, before its weight")
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
@@ -166,22 +168,22 @@ def _discriminator(run: RunDirectory, title: str) -> None:
     figure.suptitle(title, x=0.005, ha="left", fontsize=10, fontweight="bold")
     loss, left, right = figure.subplots(1, 3)
     points_too: Any = {"linewidth": 1.8, "marker": "." if len(rows) < 40 else None, "clip_on": False}
-    for name, words, color in (("loss", "both, as it learns", BLUE), ("held_out_loss", "held-out demonstrations", GREY)):
+    for name, words, color in (("loss", "in training", BLUE), ("held_out_loss", "held-out demonstrations", GREY)):
         if np.isfinite(values := column(f"reward/{name}")).any():
             loss.plot(steps, values, color=color, label=words, **points_too)
-    loss.axhline(2 * np.log(2), color=INK, linewidth=0.8, linestyle=":", label="of a guess")
+    loss.axhline(2 * np.log(2), color=INK, linewidth=0.8, linestyle=":", label="a guess")
     loss.set_ylabel("loss of the discriminator, nats")
     loss.set_ylim(bottom=0)
     _steps_axis(loss, steps[-1])
-    loss.legend()
-    for name, words, color in (("expert", "demonstrations", BLUE), ("agent", "agent", ORANGE), ("held_out", "held out", GREY)):
+    _legend_above(loss)
+    for name, words, color in (("expert", "demonstrations", BLUE), ("agent", "agent", ORANGE), ("held_out", "held-out ones", GREY)):
         if np.isfinite(values := column(f"reward/{name}_accuracy")).any():
             left.plot(steps, values, color=color, label=words, **points_too)
     left.axhline(0.5, color=INK, linewidth=0.8, linestyle=":")
     left.set_ylim(0, 1.02)
     left.set_ylabel("accuracy of the discriminator")
     _steps_axis(left, steps[-1])
-    left.legend(loc="lower left")
+    _legend_above(left)
     points = right.scatter(column("reward/bonus_mean"), column("rollout/ep_rew_mean"), c=steps, cmap="viridis", s=12)
     figure.colorbar(points, ax=right, label="environment steps").outline.set_visible(False)
     right.set_xlabel("reward per step, mean of a rollout")
@@ -227,6 +229,11 @@ def trailing_mean(values: np.ndarray, window: int) -> np.ndarray:
     first = np.maximum(last - window, 0)
     mean: np.ndarray = (sums[last] - sums[first]) / (last - first)
     return mean
+
+
+def _legend_above(axes: Axes) -> None:
+    """In a row above the axes, where no curve can be."""
+    axes.legend(loc="lower left", bbox_to_anchor=(-0.1, 1), ncols=3, fontsize=8, borderaxespad=0.2, columnspacing=1.2, handlelength=1.4)
 
 
 def _steps_axis(axes: Axes, last: float) -> None:
