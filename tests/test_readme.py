@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from sb3_contrib import TRPO
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.buffers import ReplayBuffer, RolloutBuffer
 
@@ -20,12 +21,12 @@ BLOCKS = [block for page in PAGES for block in re.findall(r"```python\n(.*?)```"
 
 
 def test_the_one_line_integration_trains():
-    code = next(block for block in BLOCKS if "from stable_baselines3 import PPO" in block)
-    assert "1_000_000" in code
+    code = next(block for block in BLOCKS if "from sb3_contrib import TRPO" in block)
+    assert "100_000" in code
     names: dict[str, object] = {}
-    exec(code.replace("1_000_000", "2048"), names)
+    exec(code.replace("100_000", "2048"), names)
     model = names["model"]
-    assert isinstance(model, PPO)
+    assert isinstance(model, TRPO)
     assert model.num_timesteps == 2048
     assert type(model.rollout_buffer) is RolloutBuffer  # nothing is left behind
 

@@ -103,7 +103,7 @@ def _print(rows: list[tuple[str, str]]) -> None:
 
 
 def _rows_of_generation(result: dict[str, Any]) -> list[tuple[str, str]]:
-    training = "one pass of counting" if result["counted"] else f"{_epochs(result)} in {result['seconds']:,.0f} s"
+    training = "one pass over the images" if result["counted"] else f"{_epochs(result)} in {result['seconds']:,.0f} s"
     rows = [("images", result["images"]), ("training", f"{training}, {result['parameters']:,} parameters")]
     if named := result.get("trouble"):
         rows.append(("trouble", named))
@@ -134,8 +134,10 @@ def _rows_of_generation(result: dict[str, Any]) -> list[tuple[str, str]]:
         )
     if (known := result.get("encoder")) and known["sight"]:
         rows.extend(_sight(known["sight"]))
+    elif known and result["data"].startswith("frames:"):
+        rows.append(("what it sees", 'not measured: the task does not put its state, an array of numbers, into info["state"]'))
     if why := result.get("no_distances"):
-        rows.append(("no distances", why))
+        rows.append(("FID and KID", f"not measured: {why}"))
     return rows
 
 
@@ -178,7 +180,7 @@ def _rows(result: dict[str, Any]) -> list[tuple[str, str]]:
         rows.append(("best evaluation", f"{_number(known['return'])} at step {known['step']:,}, its model is best.zip"))
     if known := result.get("imitation"):
         whose = "the expert's, disturbed" if known.get("disturbed") else "the expert's"
-        rows.append((whose, f"{_number(known['expert_return'])} ({known['episodes']} episodes, {known['pairs']:,} pairs)"))
+        rows.append((whose, f"{_number(known['expert_return'], 'unknown')} ({known['episodes']} episodes, {known['pairs']:,} pairs)"))
         if known["cloned_return"] is not None:
             rows.append(("after cloning alone", f"{_number(known['cloned_return'])} ({known['cloning']['epochs']:.0f} epochs)"))
     if known := result.get("dream"):
@@ -216,5 +218,5 @@ def _axis(name: str) -> str:
     return f"observation {name}" if name.isdigit() else name
 
 
-def _number(value: float | None) -> str:
-    return "none" if value is None else f"{value:.4g}"
+def _number(value: float | None, missing: str = "none") -> str:
+    return missing if value is None else f"{value:,.4g}"

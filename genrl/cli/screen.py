@@ -90,9 +90,9 @@ def _show(env: str, reached: Mapping[str, Reach]) -> None:
     console.width = max(console.width, WIDTH)
     first = next(iter(reached.values()))
     table = Table(title=escape(f"{env}, {first.steps:,} steps of each noise"), box=None, padding=(0, 2, 0, 0), title_justify="left")
-    names = list(first.ranges)
-    progress = ["progress"] if first.best_progress is not None else []
-    for name in ("noise", "rewarded", "first at", "best return", *progress, *names, "visited"):
+    names = [f"observation {name}" if name.isdigit() else name for name in first.ranges]
+    progress = ["furthest"] if first.best_progress is not None else []
+    for name in ("noise", "rewarded", "first at", "best return", *progress, *names, "visited bins"):
         table.add_column(name, justify="left" if name == "noise" else "right", no_wrap=True)
     for noise, reach in reached.items():
         table.add_row(

@@ -69,7 +69,7 @@ def curves_picture(config: GenerateConfig, run: GenerationDirectory, result: Map
     names = [name for name in rows[0] if name not in ("epoch", "step", "seconds") and not name.endswith("_grad_norm")] if rows else []
     if "loss" not in names and len(rows) < 2:  # counted, so there is no curve
         return
-    unit, curves = _curves(config, rows, [name for name in names if name in WORDS], result)
+    unit, curves = _curves(config, rows, names, result)
     panels = {unit: curves} | {name.replace("_", " "): {"training": [row[name] for row in rows]} for name in names if name not in WORDS}
     with drawing():
         figure, axes = new_figure(f"{config.subject}\n{config.model}, seed {config.seed}")
@@ -108,10 +108,7 @@ def _curves(
         floor = None
     in_bits = floor is not None and known(config.levels) > 2
     shape = tuple(result["shape"])
-    curves = {
-        WORDS[name]: [bits_per_dim(row[name], shape) if in_bits else row[name] for row in rows]
-        for name in names
-    }
+    curves = {WORDS[name]: [bits_per_dim(row[name], shape) if in_bits else row[name] for row in rows] for name in names if name in WORDS}
     if floor is None:
         return "loss", curves
     unit, value = ("bits per dimension", floor["bits_per_dim"]) if in_bits else ("nats per image", floor["nats"])

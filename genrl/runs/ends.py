@@ -21,6 +21,7 @@ RANDOM_STEPS = 1000
 """Steps of random actions that show how soon a task ends an episode by itself."""
 FAR = 10.0
 """Standard deviations from the demonstrations' mean at which a first observation is of other units."""
+TELL = " (terminations in the file of the demonstrations would tell)"
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Ends:
     """Share of the demonstrated episodes that ended by themselves."""
     random: float | None
     """Ends per step of random actions; ``None`` if none could be tried."""
+    unsaid: bool = False
+    """Whether the demonstrations do not say why some of their episodes ended."""
 
     @property
     def kind(self) -> Literal["never", "survival", "goal"]:
@@ -50,7 +53,7 @@ class Ends:
     def words(self) -> str:
         """Why, for a person."""
         if self.kind == "never":
-            return "no episode was seen to end by itself"
+            return f"no episode {'is known' if self.unsaid else 'was seen'} to end by itself{TELL if self.unsaid else ''}"
         if self.kind == "goal":
             return "the demonstrations end by themselves, sooner than random actions do"
         return "episodes can end, and the demonstrations go on"
@@ -83,6 +86,12 @@ def suited(
     if not config.steps:
         return config, kept
     _warn_of_constant(config, demonstrations)
+    if config.clone and config.critic_warmup and config.steps <= config.critic_warmup:
+        warnings.warn(
+            f"in the first {config.critic_warmup:,} steps only the critic learns, so after {config.steps:,} the policy is as it was "
+            "cloned; take more --steps, or --critic-warmup 0",
+            stacklevel=2,
+        )
     cls = classes.get("reward")
     if cls is not None and {"form", "absorbing"} <= set(hyperparameters(cls)):
         config, words = choose_reward(config, given, look(demonstrations, env, config.seed))
@@ -106,7 +115,8 @@ def look(demonstrations: Demonstrations, env: gymnasium.Env[Any, Any], seed: int
     """
     ended = sum(episode.terminated for episode in demonstrations.episodes)
     by_chance = None if env.has_wrapper_attr("action_masks") else _random_ends(env, seed)
-    return Ends(ended / int(demonstrations.lengths.sum()), ended / demonstrations.n_episodes, by_chance)
+    unsaid = not all(episode.terminated or episode.truncated for episode in demonstrations.episodes)
+    return Ends(ended / int(demonstrations.lengths.sum()), ended / demonstrations.n_episodes, by_chance, unsaid)
 
 
 def _random_ends(env: gymnasium.Env[Any, Any], seed: int) -> float:

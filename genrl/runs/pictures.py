@@ -71,7 +71,10 @@ def draw_dream(run: RunDirectory, found: dict[str, Any]) -> None:
             left.plot(
                 quality["horizons"], [np.nan if value is None else value for value in values], "o-", label=name, color=colours.get(name)
             )
-        left.set(xscale="log", yscale="log", xlabel="steps without seeing reality", ylabel="error (std of observations)", title="the model")
+        left.set(xscale="log", yscale="log")
+        left.set_xticks(quality["horizons"], [str(k) for k in quality["horizons"]])
+        left.minorticks_off()
+        left.set(xlabel="steps without seeing reality", ylabel="error (std of observations)", title="the model")
         left.legend()
         real, dreamed, blurred = found["real_returns"], found["dream_returns"], found["policies"]
         ends = [min(*real, *dreamed, *blurred["real"]), max(*real, *dreamed, *blurred["real"])]

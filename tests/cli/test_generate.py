@@ -109,7 +109,7 @@ def test_the_title_of_a_grid_stands_above_its_images():
 
 def test_samples_without_numbers_say_why(capsys):
     assert main([*TINY.split(), "--no-pictures", "--judge-images", "5", "--out", "run"]) == 0
-    assert "no distances the images have no labels" in " ".join(capsys.readouterr().out.split())
+    assert "FID and KID not measured: the images have no labels" in " ".join(capsys.readouterr().out.split())
 
 
 def test_an_interrupt_says_how_to_go_on(capsys, monkeypatch):

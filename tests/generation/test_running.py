@@ -20,7 +20,7 @@ from genrl.data import Images
 from genrl.data.images import ImageData
 from genrl.errors import RunError
 from genrl.files import load_state
-from genrl.generation import GenerateConfig, generate, resume_generation
+from genrl.generation import GenerateConfig, curves, generate, resume_generation
 from genrl.generation.building import build
 from genrl.generation.images import RunImages, images_of
 from genrl.generation.judging import SEED, distances, judged_images, likelihood
@@ -618,9 +618,15 @@ class TestPictures:
 
     def test_of_two_players_that_are_no_gan_show_every_loss(self, config, monkeypatch):
         drawn = []
-        monkeypatch.setattr("genrl.generation.curves._cut", lambda axes, values: drawn.extend(line.get_label() for line in axes.lines))
+        draw = curves._losses
+
+        def spied(axes, what, found, rows):
+            drawn.append((what, *found))
+            draw(axes, what, found, rows)
+
+        monkeypatch.setattr(curves, "_losses", spied)
         generate(config("vq-vae", pictures=True, judge_images=6), quiet=True)
-        assert drawn == ["training", "loss of codes", "test images"]
+        assert drawn == [("loss", "training", "test images"), ("loss of codes", "training")]
 
     def test_of_a_film_come_from_the_same_noise(self, tmp_path):
         film = SamplesOverTime(tmp_path / "film.npz", 3, seed=0)

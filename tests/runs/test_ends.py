@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,12 @@ class TestTheLook:
         found = look(walked(20, ends=True), gymnasium.make("tests/Walk-v0"))
         assert (found.demonstrated, found.share, found.random) == (1 / 20, 1.0, 0.0)
 
+    def test_says_so_where_the_file_does_not_say_why_an_episode_ended(self):
+        assert look(walked(), gymnasium.make("tests/Walk-v0")).words == "no episode was seen to end by itself"
+        silent = replace(walked(), episodes=tuple(replace(episode, truncations=0 * episode.truncations) for episode in walked().episodes))
+        found = look(silent, gymnasium.make("tests/Walk-v0"))
+        assert found.words == "no episode is known to end by itself (terminations in the file of the demonstrations would tell)"
+
     def test_is_the_same_for_the_same_seed(self):
         assert look(walked(), Walk(cliff=True), seed=3) == look(walked(), Walk(cliff=True), seed=3)
 
@@ -119,6 +126,12 @@ class TestTheChoice:
         config, classes = resolve(ImitateConfig(demos=Path("d.npz"), env="tests/Walk-v0", learner="dqn", reward=reward))
         suited(config, classes, {}, walked(20, ends=ends), gymnasium.make("tests/Walk-v0"))
         assert any("if the end is the goal, type --reward gail" in str(item.message) for item in recwarn) is ends
+
+    @pytest.mark.parametrize("steps", [20_480, 20_481])
+    def test_tells_where_a_cloned_policy_is_held_still_to_the_end(self, recwarn, steps):
+        config, classes = resolve(ImitateConfig(demos=Path("d.npz"), env="tests/Walk-v0", steps=steps))
+        suited(config, classes, {}, walked(), gymnasium.make("tests/Walk-v0"))
+        assert any("the policy is as it was cloned" in str(item.message) for item in recwarn) is (steps == 20_480)
 
     @pytest.mark.parametrize(("paid", "told"), [(1.0, "--reward constant$"), (-1.0, "--reward constant --reward.value -1$"), (None, "")])
     def test_tells_where_the_control_would_do_as_well(self, recwarn, paid, told):
