@@ -111,6 +111,9 @@ def test_an_imitation_tells_the_smallest_and_largest_episode_and_no_first_reward
     assert rows["steps"] == "100 in 8 s, cloning included (20 steps/s)"
     assert rows["evaluation return"] == "5 (2 deterministic episodes, 1 to 9)"
     assert rows["the last policies' mean"] == "6 (2 deterministic episodes, 5 to 7)"
+    silent = dict(_rows(nothing | done | {"imitation": known | {"expert_return": None, "cloned_return": 1234.5}}))
+    assert silent["the expert's"] == "unknown (1 episodes, 50 pairs)"
+    assert silent["after cloning alone"].startswith("1,23")
 
 
 def test_a_failed_evaluation_says_how_to_do_it_again(tmp_path, capsys, monkeypatch):

@@ -112,6 +112,15 @@ def test_samples_without_numbers_say_why(capsys):
     assert "FID and KID not measured: the images have no labels" in " ".join(capsys.readouterr().out.split())
 
 
+def test_an_encoder_that_was_not_probed_says_what_its_task_lacks():
+    shown = {"images": "", "counted": True, "parameters": 1, "likelihood": None, "distances": None, "encoder": {"sight": None}}
+    assert (
+        'does not put its state, an array of numbers, into info["state"]'
+        in dict(_rows_of_generation(shown | {"data": "frames:A-v0"}))["what it sees"]
+    )
+    assert "what it sees" not in dict(_rows_of_generation(shown | {"data": "mnist"}))
+
+
 def test_an_interrupt_says_how_to_go_on(capsys, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(SamplesOverTime, "add", lambda film, model, epoch: os.kill(os.getpid(), signal.SIGINT) if epoch == 1 else None)
