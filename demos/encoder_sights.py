@@ -112,7 +112,7 @@ def draw_seen(axes: Any, rows: list[dict[str, Any]]) -> None:
             worst = min(max(row["sight"]["products"][name], r2) for name, r2 in row["sight"]["linear"].items())
             axes.plot(worst, row["return"], "o", color=COLOURS.get(row["arm"], "#888888"), markersize=7)
             if row["arm"] not in named:
-                axes.annotate(row["arm"], (worst, row["return"]), xytext=(6, 4), textcoords="offset points", fontsize=8)
+                axes.annotate(row["arm"], (worst, row["return"]), xytext=(-7, 4), textcoords="offset points", ha="right", fontsize=8)
             named.add(row["arm"])
     axes.set(xlabel="R² of what is seen worst, before any learning", ylabel="return of the trained policy")
     axes.set_title("what an encoder sees decides")
