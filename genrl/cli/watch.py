@@ -61,7 +61,7 @@ def main(argv: list[str]) -> int:
         if flags.live:
             say(f"return {_numbers(watch_live(flags.run, **settings))}")
             return 0
-        film = watch(flags.run, fps=flags.fps, size=flags.size, dream=flags.dream, **settings)
+        film = watch(flags.run, fps=flags.fps, size=flags.size, dream=flags.dream, quiet=False, **settings)
     say(f"{film.frames} frames, return {_numbers(film.returns)}: {' and '.join(str(path) for path in film.paths)}")
     return 0
 

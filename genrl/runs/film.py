@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
+import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ from genrl.runs.config import RunConfig
 from genrl.runs.directory import RunDirectory
 from genrl.runs.dreamed_film import frames as dreamed
 from genrl.runs.play import load_config, play, trained, with_model
+from genrl.runs.progress import SECONDS_BETWEEN_LINES
 from genrl.runs.rendering import choose_backend, follow, has_display, make_drawn, rendered
 from genrl.runs.session import Session
 
@@ -52,6 +55,7 @@ def watch(
     best: bool = False,
     dream: bool = False,
     imports: Collection[str] = (),
+    quiet: bool = True,
 ) -> Film:
     """Film ``episodes`` of the trained policy, ``steps`` at most, into watch.mp4 and watch.gif of the run directory.
 
@@ -66,6 +70,7 @@ def watch(
         best: take the model of the best evaluation, as in :func:`genrl.load`.
         dream: show the run's model beside reality, from the same starts, into watch-dream.mp4 and watch-dream.gif; twice as wide.
         imports: modules that the run may import, as in :func:`resume`.
+        quiet: show no progress on stderr.
 
     Raises:
         RunError: there is no run or no model, or the task can't be drawn here.
@@ -79,7 +84,7 @@ def watch(
     played = dreamed(run, config, episodes, steps, seed) if dream else _frames(run, config, episodes, steps, stochastic, seed)
     thumbnails, returns = _Thumbnails(), [0.0] * episodes
     with _whole(paths[0]) as temporary, _writer(temporary, fps) as writer:
-        for episode, reward, frame in played:
+        for episode, reward, frame in played if quiet else _told(played, steps):
             returns[episode] += reward
             picture = _resized(frame, 2 * size if dream else size)
             writer.append_data(np.asarray(picture))
@@ -168,6 +173,16 @@ def _frames(
                 yield episode, reward, rendered(env, config.env, "genrl watch RUN")
         finally:
             env.close()
+
+
+def _told(played: Iterator[tuple[int, float, np.ndarray]], steps: int) -> Iterator[tuple[int, float, np.ndarray]]:
+    """``played``, with a line on stderr for each ten seconds: a step of MuJoCo is soon made and slowly drawn."""
+    shown = time.perf_counter()
+    for made, step in enumerate(played):
+        if (now := time.perf_counter()) - shown >= SECONDS_BETWEEN_LINES:
+            shown = now
+            print(f"{made:,} frames, of at most {steps:,}", file=sys.stderr, flush=True)
+        yield step
 
 
 def _resized(frame: np.ndarray, width: int) -> Image.Image:

@@ -50,6 +50,15 @@ def test_a_long_film_is_a_small_gif(run):
     assert len(imageio.mimread(made.paths[1])) <= film.GIF_FRAMES
 
 
+def test_a_film_that_takes_long_tells_of_its_frames(monkeypatch, capsys):
+    monkeypatch.setattr(film, "SECONDS_BETWEEN_LINES", 0.0)
+    assert list(film._told(iter("abc"), 3)) == ["a", "b", "c"]
+    assert capsys.readouterr().err.splitlines() == ["0 frames, of at most 3", "1 frames, of at most 3", "2 frames, of at most 3"]
+    monkeypatch.setattr(film, "SECONDS_BETWEEN_LINES", 10.0)
+    assert list(film._told(iter("abc"), 3)) == ["a", "b", "c"]
+    assert not capsys.readouterr().err
+
+
 def test_a_film_keeps_every_nth_small_frame_for_its_gif():
     thumbnails = film._Thumbnails()
     for i in range(1000):
