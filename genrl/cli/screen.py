@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from genrl.cli._flags import env_words, parse, split_env, task_words
 from genrl.cli._words import say
-from genrl.errors import command
+from genrl.errors import RunError, command
 
 if TYPE_CHECKING:
     from genrl.runs.screening import Reach
@@ -56,6 +56,13 @@ def main(argv: list[str]) -> int:
 
     for file in filter(None, (flags.out, flags.archive)):
         check_new(file)
+    if flags.archive is not None:
+        from genrl.data import DemonstrationError, Demonstrations
+
+        try:
+            Demonstrations.check_path(flags.archive)
+        except DemonstrationError as error:
+            raise RunError(f"--archive: {error}") from error
     options: dict[str, Any] = {"std": flags.std, "seed": flags.seed, "env_kwargs": env_kwargs, "coverage": flags.coverage}
     with StepLimit(flags.step_timeout):
         reached = screen(flags.env, flags.steps, flags.noises, **options)

@@ -261,7 +261,7 @@ def _refuse(name: str, space: Any) -> None:
     if len(shape) == 3:
         raise ValueError(
             f"{name} takes observations of a flat Box, shape (n,), but was given images, {brief(space)}; "
-            "put an encoder before it: genrl.encoders.EncodedVecEnv(env, encoder)"
+            "put an encoder before it: genrl.encoders.EncodedVecEnv(env, encoder), or --encoder RUN without --finetune"
         )
     if len(shape) != 1 or not hasattr(space, "low"):
         raise ValueError(

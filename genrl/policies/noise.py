@@ -20,12 +20,9 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from torch import Tensor
 
-from genrl.policies.sequences import HeldSequence, NoiseSequence, PinkSequence
+from genrl.policies.sequences import HeldSequence, NoiseSequence, PinkSequence, pink_length
 
 __all__ = ["CorrelatedNoise", "HeldNoise", "PinkNoise"]
-
-LONGEST_EPISODE = 1000
-"""Steps of a sequence of pink noise for a task without a time limit."""
 
 
 class CorrelatedNoise(BaseCallback):
@@ -179,7 +176,7 @@ class PinkNoise(CorrelatedNoise):
         length = self.length
         if length is None:
             spec = self.training_env.get_attr("spec", [0])[0]
-            length = getattr(spec, "max_episode_steps", None) or LONGEST_EPISODE
+            length = pink_length(getattr(spec, "max_episode_steps", None))
         return PinkSequence(length, shape, self.beta, lambda: int(np.random.randint(2**31)))  # noqa: NPY002 (SB3 seeds and we save it)
 
 

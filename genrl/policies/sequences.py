@@ -7,7 +7,10 @@ from typing import Protocol
 
 import numpy as np
 
-__all__ = ["HeldSequence", "NoiseSequence", "PinkSequence", "coloured"]
+__all__ = ["HeldSequence", "NoiseSequence", "PinkSequence", "coloured", "pink_length"]
+
+USUAL, LONGEST = 1000, 2**16
+"""Steps of a sequence of pink noise for a task without a time limit, and of any at most: it is drawn, and kept, whole."""
 
 
 def coloured(length: int, channels: int, beta: float, rng: np.random.Generator) -> np.ndarray:
@@ -60,6 +63,11 @@ class NoiseSequence(Protocol):
     def state_dict(self) -> dict[str, np.ndarray]: ...
 
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None: ...
+
+
+def pink_length(limit: int | None) -> int:
+    """Steps of a sequence of pink noise for a task with this time limit: those of an episode, and 1,000 without a limit."""
+    return min(max(limit or USUAL, 2), LONGEST)
 
 
 class HeldSequence:

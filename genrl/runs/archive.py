@@ -12,9 +12,11 @@ from genrl.data import Demonstrations, Episode
 from genrl.errors import RunError
 from genrl.runs.coverage import Coverage
 from genrl.runs.environments import getattr_or, make_env
-from genrl.runs.screening import Look, Reach, count, noise_sequence, noisy_action, noisy_space
+from genrl.runs.screening import Look, Reach, begun, count, noise_sequence, noisy_action, noisy_space, stepped
 
 __all__ = ["Archive", "explore_by_archive"]
+
+NO_WAY_BACK = "the task does not repeat after a reset with the same seed, so an archive can't go back to what it found"
 
 
 def explore_by_archive(
@@ -86,9 +88,9 @@ class Archive:
 
     def explore(self, steps: int) -> None:
         """Go back and act, until so many steps were made."""
-        self._act([], steps)
+        self._act([], [], steps)
         while self.reach.steps < steps:
-            self._act(self._choose(), steps)
+            self._act(*self._choose(), steps)
 
     def best(self) -> list[np.ndarray]:
         """Actions of the episodes with the largest returns, ``(steps, *act)`` each."""
@@ -100,23 +102,28 @@ class Archive:
         Raises:
             RunError: it is another one than before: the task does not repeat.
         """
-        rows = [(self.env.reset(seed=self.seed)[0], 0.0, False, False)]
+        rows = [(begun(self.env, self.seed), 0.0, False, False)]
         rows += [self.env.step(action)[:4] for action in actions]  # type: ignore[misc]
         obs, rewards, terminations, truncations = (np.array(field) for field in zip(*rows, strict=True))
         if not (rewards > 0).any():
-            raise RunError("the task does not repeat after a reset with the same seed, so an archive can't go back to what it found")
+            raise RunError(NO_WAY_BACK)
         return Episode(obs, actions, rewards[1:].astype(float), terminations[1:], truncations[1:], seed=self.seed)
 
-    def _choose(self) -> list[np.ndarray]:
+    def _choose(self) -> tuple[list[np.ndarray], list[float]]:
+        """The way to a place, and the point where it ended."""
         places = sorted(self.ways)
         odds = np.array([1 / np.sqrt(1 + self.chosen.get(place, 0)) for place in places])
         place = places[int(self.rng.choice(len(places), p=odds / odds.sum()))]
         self.chosen[place] = self.chosen.get(place, 0) + 1
-        return self.ways[place]
+        return self.ways[place], self.places[place]
 
-    def _act(self, way: list[np.ndarray], steps: int) -> None:
-        """Go back, then act for a burst or until the episode ends."""
-        self.env.reset(seed=self.seed)
+    def _act(self, way: list[np.ndarray], there: list[float], steps: int) -> None:
+        """Go back, then act for a burst or until the episode ends.
+
+        Raises:
+            RunError: the way does not lead ``there`` again.
+        """
+        begun(self.env, self.seed)
         self.sequence.restart([0])
         self.reach.episodes += 1
         lived: list[np.ndarray] = []
@@ -125,16 +132,17 @@ class Archive:
         while not ended and self.reach.steps < steps and len(lived) < len(way) + self.burst:
             back = len(lived) < len(way)
             action = way[len(lived)] if back else noisy_action(self.env, self.std * self.sequence()[0])
-            obs, paid, terminated, truncated, info = self.env.step(action)
+            point, paid, ended = stepped(self.env, action, self.look, self.reach.steps)
             lived.append(action)
             self.reach.steps += 1
-            total, rewarded, ended = total + float(paid), rewarded or float(paid) > 0, bool(terminated or truncated)
-            if float(paid) > 0 and self.reach.first_reward is None:
+            total, rewarded = total + paid, rewarded or paid > 0
+            if paid > 0 and self.reach.first_reward is None:
                 self.reach.first_reward = self.reach.steps
             if progress is not None:
                 self.reach.best_progress = max(float(progress()), -np.inf if (best := self.reach.best_progress) is None else best)
-            point = self.look(obs, info)
             self.points.append(point)
+            if back and (ended or (len(lived) == len(way) and not np.allclose(point, there))):
+                raise RunError(NO_WAY_BACK)
             if not back and not ended:
                 self._remember(point, lived)
         self.reach.best_return = max(self.reach.best_return, total)

@@ -14,6 +14,9 @@ from genrl.runs.config import RunConfig, is_off_policy
 
 __all__ = ["DreamConfig"]
 
+LARGEST = 1e6
+"""Weight of the uncertainty from which on the task's own reward would be lost in a float32."""
+
 
 @dataclass(frozen=True)
 class DreamConfig(RunConfig):
@@ -78,6 +81,8 @@ class DreamConfig(RunConfig):
         self.check_most(rows=65_536)
         if self.margin is not None and not math.isfinite(self.margin):
             raise RunError(f"--margin is {self.margin}, but must be finite and at least 0")
+        if not abs(self.eta) < LARGEST:  # type: ignore[arg-type]  # also of NaN
+            raise RunError(f"--eta is {self.eta}, but must be between -{LARGEST:g} and {LARGEST:g}")
         self._check_dream(off_policy)
         if self.demos is not None:
             self._check_offline(off_policy)
@@ -112,7 +117,12 @@ class DreamConfig(RunConfig):
         return values | {"steps": 500_000, "n_envs": 256, "eta": -10.0, "fit_steps": 3000}
 
     def _check_dream(self, off_policy: bool) -> None:
-        """Refuse flags of a dream that the learner does not have."""
+        """Refuse flags of a dream that the learner does not have, and a branch that is longer than all that is dreamed."""
+        if off_policy and self.horizon > self.dreamed_steps:  # type: ignore[operator]
+            raise RunError(
+                f"--horizon is {self.horizon}, but --dreamed-steps is {self.dreamed_steps}, less than a single dream; "
+                "shorten the one or raise the other"
+            )
         for name in ("rows", "dream_batch", "margin"):
             value, flag = getattr(self, name), f"--{name.replace('_', '-')}"
             if value is None:

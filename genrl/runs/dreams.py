@@ -77,7 +77,7 @@ def _offline(setting: Setting, model: Dynamics, common: dict[str, Any]) -> Plug:
     """The dream of recorded steps that takes the place of the environments."""
     config = setting.config
     assert isinstance(config, DreamConfig)
-    rows, reward = recorded(config, setting.observation_space, setting.action_space)
+    rows, reward = recorded(config, setting.env)
     found = Offline(model, rows, reward, n_envs=config.n_envs, horizon=config.horizon, margin=config.margin, **common)
     return Plug(
         "world",

@@ -12,10 +12,11 @@ import numpy as np
 
 from genrl.data import Demonstrations
 from genrl.errors import RunError
+from genrl.runs.dream_config import DreamConfig
 from genrl.runs.hyperparameters import hyperparameters
 from genrl.runs.imitate_config import ImitateConfig
 
-__all__ = ["Ends", "choose_reward", "look", "suited"]
+__all__ = ["Ends", "check_units", "choose_reward", "look", "suited"]
 
 RANDOM_STEPS = 1000
 """Steps of random actions that show how soon a task ends an episode by itself."""
@@ -81,8 +82,8 @@ def suited(
     least, most = float(demonstrations.returns.min()), float(demonstrations.returns.max())
     returns = f"returns from {least:,.4g} to {most:,.4g}" if np.isfinite(least) else "returns unknown"
     kept = f"{demonstrations.n_steps:,} pairs of {demonstrations.n_episodes} episodes, {returns}"
-    if config.normalize_obs:
-        _check_units(config, demonstrations, env)
+    if config.normalize_obs and not config.any_task:
+        check_units(config, demonstrations, env, "these can't normalise them", ", or insist by --any-task")
     if not config.steps:
         return config, kept
     _warn_of_constant(config, demonstrations)
@@ -185,13 +186,24 @@ def _warn_of_constant(config: ImitateConfig, demonstrations: Demonstrations) -> 
         )
 
 
-def _check_units(config: ImitateConfig, demonstrations: Demonstrations, env: gymnasium.Env[Any, Any]) -> None:
-    """Refuse demonstrations whose statistics can't normalise the task's observations, such as ones that were normalised before.
+def check_units(
+    config: ImitateConfig | DreamConfig, demonstrations: Demonstrations, env: gymnasium.Env[Any, Any], therefore: str, cure: str = ""
+) -> None:
+    """Refuse demonstrations in other units than the task's observations, such as ones that were normalised before.
+
+    Args:
+        config: names the file and the task.
+        demonstrations: what is learnt from.
+        env: one environment of the task; it is reset.
+        therefore: what they can't do.
+        cure: what can be typed, beside other demonstrations.
 
     Raises:
-        RunError: most numbers of the task's first observation are more than ten standard deviations from the demonstrations' mean.
+        RunError: most numbers of the task's first observation are more than ten standard deviations from the demonstrations' mean, or most
+            demonstrated observations lie outside of the task's box by more than its width.
     """
-    if config.any_task or not isinstance(env.observation_space, gymnasium.spaces.Box) or len(demonstrations.obs_shape) != 1:
+    space = env.observation_space
+    if not isinstance(space, gymnasium.spaces.Box) or len(demonstrations.obs_shape) != 1:
         return
     obs = demonstrations.transitions(successors=False).obs.double()
     first = np.asarray(env.reset(seed=config.seed)[0], dtype=np.float64)
@@ -200,5 +212,13 @@ def _check_units(config: ImitateConfig, demonstrations: Demonstrations, env: gym
     if far.mean() > 0.5:
         raise RunError(
             f"{int(far.sum())} of the {len(far)} numbers that {config.env} begins with are more than {FAR:g} standard deviations from the "
-            f"mean of {config.demos}, so these can't normalise them; give demonstrations in the task's own units, or insist by --any-task"
+            f"mean of {config.demos}, so {therefore}; give demonstrations in the task's own units{cure}"
+        )
+    low, high = space.low.astype(np.float64), space.high.astype(np.float64)
+    seen: np.ndarray = obs.numpy()
+    outside = np.any((seen < low - (high - low)) | (seen > high + (high - low)), axis=1)  # nothing is where a bound is infinite
+    if outside.mean() > 0.5:
+        raise RunError(
+            f"{int(outside.sum()):,} of the {len(outside):,} observations of {config.demos} are far outside of the box of {config.env}, so "
+            f"{therefore}; give demonstrations in the task's own units{cure}"
         )

@@ -21,12 +21,12 @@ from genrl.roles import import_module_of_user
 from genrl.runs.config import RunConfig
 from genrl.runs.image_checks import with_checked_images
 from genrl.runs.step_limit import marks_path, share_marks, watched
-from genrl.spaces import leaves
+from genrl.spaces import brief, leaves
 
 if TYPE_CHECKING:
     from stable_baselines3.common.vec_env import VecEnv
 
-__all__ = ["MakeEnv", "column", "coverage_names", "is_image", "make_env", "make_vec_env", "shows_image"]
+__all__ = ["MakeEnv", "check_observations", "column", "coverage_names", "is_image", "make_env", "make_vec_env", "shows_image"]
 
 
 def make_env(env_id: str, env_kwargs: Mapping[str, Any], number: int | None = None, **render: Any) -> gymnasium.Env[Any, Any]:
@@ -152,6 +152,24 @@ def is_image(space: spaces.Space[Any]) -> bool:
 def shows_image(space: spaces.Space[Any]) -> bool:
     """Whether ``space`` is an image, or a Dict with one among its entries."""
     return any(map(is_image, leaves(space)))
+
+
+def check_observations(env_id: str, space: spaces.Space[Any]) -> None:
+    """Refuse observations that no learner of Stable-Baselines3 takes (common/preprocessing.py, get_obs_shape).
+
+    Raises:
+        RunError: a space inside a space inside another one, one whose items have no shape, or a number that is not in an array.
+    """
+    items = space.spaces.items() if isinstance(space, spaces.Dict) else [("", space)]
+    for key, item in items:
+        where = f"{env_id} observes {brief(item)}{f' as {key!r}' if key else ''}"
+        if isinstance(item, spaces.Box) and item.shape == ():
+            raise RunError(f"{where}, a number by itself; give it as a Box of shape (1,)")
+        if not isinstance(item, _TAKEN):
+            raise RunError(f"{where}, which no learner takes; wrap the task in gymnasium.wrappers.FlattenObservation")
+
+
+_TAKEN = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
 
 
 def coverage_names(env: gymnasium.Env[Any, Any], asked: tuple[str, str] | None) -> tuple[str, ...]:

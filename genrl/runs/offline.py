@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import gymnasium
 import numpy as np
 import torch
-from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
@@ -16,6 +16,7 @@ from genrl.data import DemonstrationError, Demonstrations
 from genrl.errors import RunError, command
 from genrl.models.dynamics import Dynamics, FitReport
 from genrl.runs.dream_config import DreamConfig
+from genrl.runs.ends import check_units
 from genrl.transitions import Transitions
 from genrl.worlds import DreamVecEnv
 
@@ -25,15 +26,15 @@ FEWEST = 200
 """Recorded steps without which nothing can be dreamed of."""
 
 
-def recorded(config: DreamConfig, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> tuple[Transitions, Tensor]:
-    """The recorded transitions of a run and their rewards, ``(batch,)``.
+def recorded(config: DreamConfig, env: gymnasium.Env[Any, Any]) -> tuple[Transitions, Tensor]:
+    """The recorded transitions of a run and their rewards, ``(batch,)``; ``env`` is one environment of the task, and is reset.
 
     Raises:
-        RunError: no file, one of another task, without rewards, or with too few steps.
+        RunError: no file, one of another task or in other units, without rewards, or with too few steps.
     """
     assert config.demos is not None
     try:
-        demos, _ = Demonstrations.load(config.demos).fitted(observation_space, action_space)
+        demos, _ = Demonstrations.load(config.demos).fitted(env.observation_space, env.action_space)
         demos.check_task(config.env)
     except FileNotFoundError as error:
         made = command("record", "--run", "RUN", "--out", config.demos)
@@ -45,11 +46,14 @@ def recorded(config: DreamConfig, observation_space: spaces.Space[Any], action_s
             f"{config.demos} has the actions that a policy meant, not those that its task executed (--disturb {disturb}), and a dream "
             "learns what actions do; record again without --disturb"
         )
+    check_units(config, demos, env, "a dream of them is none of this task")
     rows = demos.transitions()
     reward = torch.as_tensor(np.concatenate([episode.rewards[episode.steps] for episode in demos.episodes]), dtype=torch.float32)
-    if not reward.any():
+    unknown = int(reward.isnan().sum())
+    if unknown or not reward.any():
+        which = f"{unknown:,} of its {rows.batch_size:,} are unknown" if unknown else f"all of its {rows.batch_size:,} are 0"
         raise RunError(
-            f"{config.demos} has no rewards (all of its {rows.batch_size:,} are 0), and a dream has only those that it learned; "
+            f"{config.demos} has no rewards ({which}), and a dream has only those that it learned; "
             f"imitate it instead: {command('imitate', '--demos', config.demos, '--env', config.env)}"
         )
     if rows.batch_size < FEWEST:

@@ -11,12 +11,12 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from genrl.errors import RunError, did_you_mean
-from genrl.policies.sequences import HeldSequence, NoiseSequence, PinkSequence
+from genrl.errors import RunError, StepTimeout, did_you_mean, one_line
+from genrl.policies.sequences import HeldSequence, NoiseSequence, PinkSequence, pink_length
 from genrl.runs.coverage import Coverage
 from genrl.runs.environments import column, coverage_names, getattr_or, make_env
 
-__all__ = ["NOISES", "Look", "Reach", "count", "noise_sequence", "noisy_action", "noisy_space", "screen"]
+__all__ = ["NOISES", "Look", "Reach", "begun", "count", "noise_sequence", "noisy_action", "noisy_space", "screen", "stepped"]
 
 NOISES = ("white", "held-8", "held-16", "held-32", "pink")
 """Noises that a task is screened with."""
@@ -96,7 +96,7 @@ def screen(
 def noise_sequence(noise: str, env: gymnasium.Env[Any, Any], seed: int) -> NoiseSequence:
     rng, size = np.random.default_rng(seed), int(np.prod(env.action_space.shape or ()))
     if noise == "pink":
-        length = getattr(env.spec, "max_episode_steps", None) or 1000
+        length = pink_length(getattr(env.spec, "max_episode_steps", None))
         return PinkSequence(length, (1, size), 1.0, lambda: int(rng.integers(2**31)))
     if noise != "white" and not re.fullmatch(r"held-[1-9]\d*", noise):
         raise RunError(f"there is no noise {noise!r}{did_you_mean(noise, NOISES) or '; choose white, pink, or held-N, such as held-8'}")
@@ -132,6 +132,45 @@ class Look:
         return [float(np.ravel(obs)[key] if isinstance(key, int) else info[key]) for key in self.columns]
 
 
+def begun(env: gymnasium.Env[Any, Any], seed: int | None) -> Any:
+    """The first observation of a new episode.
+
+    Raises:
+        RunError: the task fails.
+    """
+    try:
+        return env.reset(seed=seed)[0]
+    except (RunError, StepTimeout):
+        raise
+    except Exception as error:
+        raise RunError(f"{_name(env)} can't begin an episode: {one_line(error)}") from error
+
+
+def stepped(env: gymnasium.Env[Any, Any], action: np.ndarray, look: Look, number: int) -> tuple[list[float], float, bool]:
+    """Where a step led, what it paid, and whether the episode ended.
+
+    Raises:
+        RunError: the task fails, or gives what is no number; the step has this ``number``.
+    """
+    try:
+        obs, paid, terminated, truncated, info = env.step(action)
+    except (RunError, StepTimeout):
+        raise
+    except Exception as error:
+        raise RunError(f"{_name(env)} failed at step {number}: {one_line(error)}") from error
+    point, reward = look(obs, info), float(paid)
+    for what, value in (("reward", reward), *zip(look.names, point, strict=True)):
+        if not np.isfinite(value):
+            raise RunError(
+                f"{_name(env)} gave {value} as its {what} at step {number}; check the task, or end its episode before"
+            )
+    return point, reward, bool(terminated or truncated)
+
+
+def _name(env: gymnasium.Env[Any, Any]) -> str:
+    return env.spec.id if env.spec is not None else str(env)
+
+
 class _Walk:
     """Episodes of one noise."""
 
@@ -150,20 +189,19 @@ class _Walk:
         return self.reach
 
     def _episode(self, steps: int) -> Iterator[float]:
-        self.env.reset(seed=None if self.reach.steps else self.seed)
+        begun(self.env, None if self.reach.steps else self.seed)
         self.sequence.restart([0])
         self.ended, progress = False, getattr_or(self.env, "progress", None)
         while not self.ended and self.reach.steps < steps:
-            obs, paid, terminated, truncated, info = self.env.step(noisy_action(self.env, self.std * self.sequence()[0]))
-            reward = float(paid)
+            action = noisy_action(self.env, self.std * self.sequence()[0])
+            point, reward, self.ended = stepped(self.env, action, self.look, self.reach.steps)
             self.reach.steps += 1
             if reward > 0 and self.reach.first_reward is None:
                 self.reach.first_reward = self.reach.steps
             if progress is not None:
                 best = self.reach.best_progress
                 self.reach.best_progress = float(progress()) if best is None else max(best, float(progress()))
-            self.points.append(self.look(obs, info))
-            self.ended = bool(terminated or truncated)
+            self.points.append(point)
             yield reward
 
 

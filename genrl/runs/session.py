@@ -18,7 +18,7 @@ from genrl.policies import PolicyAverage, clone, normalize_like
 from genrl.roles import LEARNERS, ROLES
 from genrl.runs.config import RunConfig, is_off_policy
 from genrl.runs.ends import suited
-from genrl.runs.environments import coverage_names, getattr_or, is_image, make_env, make_vec_env, shows_image
+from genrl.runs.environments import check_observations, coverage_names, getattr_or, is_image, make_env, make_vec_env, shows_image
 from genrl.runs.eyes import Eyes, open_eyes
 from genrl.runs.hyperparameters import hyperparameters, resolve_kwargs
 from genrl.runs.imitate_config import ImitateConfig
@@ -40,7 +40,7 @@ from genrl.sb3.state import (
 )
 from genrl.spaces import brief
 
-__all__ = ["Session", "build", "resolve"]
+__all__ = ["Session", "build", "resolve", "warn_of_idleness"]
 
 
 CLONE_PATIENCE = 50
@@ -188,6 +188,7 @@ def build(config: RunConfig) -> Session:
     eyes = open_eyes(config)
     probe = make_env(config.env, config.env_kwargs)
     try:
+        check_observations(config.env, probe.observation_space)
         look = eyes.wrap_one(probe)
         if isinstance(config, ImitateConfig) and shows_image(look.observation_space):
             config = replace(config, normalize_obs=False)
@@ -216,6 +217,29 @@ def build(config: RunConfig) -> Session:
         close(env)
         raise
     return Session(config, env, learner, brought, eyes, names, observation_names, loaded, choice)
+
+
+def warn_of_idleness(config: RunConfig) -> None:
+    """Tell of a run that is over before its learner, or its reward, has learned for the first time.
+
+    Args:
+        config: resolved: every hyperparameter has its value.
+    """
+    if not is_off_policy(config.learner):
+        return
+    begin = config.learner_kwargs.get("learning_starts", 0)
+    if 0 < config.steps <= begin:  # off_policy_algorithm.py, learn: it trains at later steps alone
+        warnings.warn(
+            f"--learner.learning-starts is {begin}, but --steps is {config.steps}, so {config.learner} learns nothing; "
+            f"type --learner.learning-starts {config.steps // 10}, or more --steps",
+            stacklevel=2,
+        )
+    elif 0 < config.steps < config.update_every and not ROLES["reward"].is_empty(config.reward):
+        warnings.warn(
+            f"--update-every is {config.update_every}, but --steps is {config.steps}, so the reward {config.reward} learns nothing; "
+            f"type --update-every {max(1, config.steps // 10)}, or more --steps",
+            stacklevel=2,
+        )
 
 
 def _policy(learner: type[Any], space: spaces.Space[Any], finetuned: bool) -> str:

@@ -38,7 +38,7 @@ from genrl.runs.result import (
     write_artefacts,
     write_result,
 )
-from genrl.runs.session import Session, build
+from genrl.runs.session import Session, build, warn_of_idleness
 from genrl.runs.step_limit import StepLimit
 from genrl.runs.tracking import check_tracker, trackers
 from genrl.sb3.learner import RunLogger, close, log_the_rest, parameters_are_finite
@@ -90,6 +90,7 @@ def train(config: RunConfig, *, quiet: bool = False) -> dict[str, Any]:
     torch.set_num_threads(config.threads)
     with StepLimit(config.step_timeout, config.n_envs) as limit:
         session, interrupt = evaluated(build(config), run), Interrupt()
+        warn_of_idleness(session.config)
         try:
             with interrupt, run.writing():  # before anything is written, so that a Ctrl-C leaves nothing behind or a run that goes on
                 run.check_new(config.imports)  # another process may have begun one in the meantime

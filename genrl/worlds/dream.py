@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from gymnasium import spaces
+from gymnasium.envs.registration import EnvSpec
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
@@ -101,6 +102,11 @@ class DreamVecEnv(VecEnv):
         if starts is not None:
             self.set_starts(starts)
 
+    @property
+    def spec(self) -> EnvSpec:
+        """What a task says of itself: callbacks, such as pink noise, look for the time limit here."""
+        return EnvSpec("Dream-v0", max_episode_steps=self.horizon)
+
     def set_starts(self, starts: Transitions | Tensor | np.ndarray) -> None:
         """Start episodes in these real observations from now on; the model may have learned since, so the stop is calibrated anew."""
         obs = torch.as_tensor(starts.obs if isinstance(starts, Transitions) else starts, device=self._like.device)
@@ -141,12 +147,13 @@ class DreamVecEnv(VecEnv):
         obs, action = self._obs, self._action
         outcome = self.dynamics.step(obs, action, self.generator if self.noise else None, together=self.together)
         next_obs, clipped = self._guarded(outcome.next_obs, obs)
-        clipped |= ~outcome.reward.isfinite()
-        reward, stopped = outcome.reward.nan_to_num(0.0, 0.0, 0.0), torch.zeros_like(clipped)
+        reward, stopped = outcome.reward, torch.zeros_like(clipped)
         if self.eta or self.stop_quantile is not None:
             uncertainty = self.dynamics.uncertainty(obs, action).nan_to_num(0.0, 0.0, 0.0)
             reward = reward + self.eta * uncertainty
             stopped = self._too_uncertain(uncertainty)
+        clipped |= ~reward.isfinite()
+        reward = reward.nan_to_num(0.0, 0.0, 0.0)
         self._time += 1
         done, truncated = self._ends(*(each.cpu().numpy() for each in (outcome.terminated, clipped, stopped, self._time)))
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]

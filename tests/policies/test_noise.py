@@ -18,7 +18,10 @@ from stable_baselines3.common.noise import NormalActionNoise
 from torch.distributions import Normal
 
 from genrl.policies import HeldNoise, PinkNoise, sequences
+from genrl.policies.sequences import pink_length
+from genrl.worlds import DreamVecEnv
 from tests.rewards.clock import N_STEPS, Spy, clock_learner, equal_parameters
+from tests.worlds.analytic import LinearGaussian
 
 ON_POLICY = ["PPO", "A2C", "TRPO", "RecurrentPPO"]
 OFF_POLICY = ["SAC", "TD3", "DDPG", "TQC", "CrossQ"]
@@ -263,6 +266,18 @@ def test_a_sequence_is_as_long_as_the_tasks_time_limit() -> None:
     callback = PinkNoise()
     clock_learner("PPO").learn(N_STEPS, callback=callback)
     assert callback._noise.sequence.length == 1000  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(("limit", "length"), [(1, 2), (2, 2), (300, 300), (10**9, 65_536), (None, 1000)])
+def test_a_sequence_is_neither_too_short_to_be_noise_nor_too_long_to_be_kept(limit: int | None, length: int) -> None:
+    assert pink_length(limit) == length
+
+
+def test_pink_noise_in_a_dream_lasts_to_its_horizon() -> None:
+    callback = PinkNoise()
+    env = DreamVecEnv(LinearGaussian(), np.zeros((1, 2), np.float32), n_envs=2, horizon=7)
+    PPO("MlpPolicy", env, n_steps=8, batch_size=8).learn(16, callback=callback)
+    assert callback._noise.sequence.length == 7  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("name", ["PPO", "SAC"])

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
+from genrl.cli import main
 from genrl.errors import RunError
 from genrl.runs.archive import Archive, explore_by_archive
 from genrl.runs.screening import Look, screen
@@ -21,22 +22,33 @@ class Corridor(gymnasium.Env[Any, Any]):
     action_space = spaces.Box(-1, 1, (1,))
     repeats = True
 
+    def __init__(self, trouble: str = "", goal: float = 130) -> None:
+        self.trouble, self.goal, self.began, self.steps = trouble, goal, 0, 0
+
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict[str, Any]]:
         super().reset(seed=seed if self.repeats else None)
+        self.began += 1
+        if self.trouble == "once" and self.began > 1:
+            raise RuntimeError("it begins once")
         self.x = float(self.np_random.normal() if self.repeats else self.np_random.integers(-120, 120))
         return np.array([self.x, 0.0], dtype=np.float32), {}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         self.x += float(action[0])
-        return np.array([self.x, 0.0], dtype=np.float32), float(self.x > 130), self.x > 130, False, {}
+        self.steps += 1
+        trouble = self.trouble if self.steps > 50 else ""
+        if trouble == "raises":
+            raise RuntimeError("the simulator broke")
+        obs = np.array([np.nan if trouble == "place" else self.x, 0.0], dtype=np.float32)
+        return obs, np.nan if trouble == "reward" else float(self.x > self.goal), self.x > 130, False, {}
 
 
 class Jumping(Corridor):
     repeats = False
 
 
-gymnasium.register("test/Corridor-v0", lambda **_: Corridor(), max_episode_steps=400)
-gymnasium.register("test/Jumping-v0", lambda **_: Jumping(), max_episode_steps=400)
+gymnasium.register("test/Corridor-v0", lambda **keywords: Corridor(**keywords), max_episode_steps=400)
+gymnasium.register("test/Jumping-v0", lambda **keywords: Jumping(**keywords), max_episode_steps=400)
 PLACES: Any = {"coverage": ("0", "1")}
 
 
@@ -85,6 +97,29 @@ class TestWhatIsRefused:
     def test_a_task_that_does_not_repeat(self):
         with pytest.raises(RunError, match="does not repeat"):
             explore_by_archive("test/Jumping-v0", 40_000, **PLACES)
+
+    def test_a_task_that_does_not_repeat_though_it_rewards_every_step(self):
+        with pytest.raises(RunError, match="does not repeat"):
+            explore_by_archive("test/Jumping-v0", 1000, env_kwargs={"goal": -1e9}, **PLACES)
+
+    @pytest.mark.parametrize(
+        ("trouble", "said"),
+        [
+            ("once", "Corridor-v0 can't begin an episode: it begins once"),
+            ("raises", "Corridor-v0 failed at step 50: the simulator broke"),
+            ("reward", "Corridor-v0 gave nan as its reward at step 50; check the task"),
+            ("place", "Corridor-v0 gave nan as its 0 at step 50; check the task"),
+        ],
+    )
+    @pytest.mark.parametrize("by", [screen, explore_by_archive])
+    def test_a_task_that_fails_is_one_sentence(self, by, trouble, said):
+        with pytest.raises(RunError, match=said):
+            by("test/Corridor-v0", 1000, env_kwargs={"trouble": trouble}, **PLACES)
+
+    def test_a_name_of_a_file_that_can_not_be_before_anything_is_explored(self, tmp_path, capsys, monkeypatch):
+        monkeypatch.setattr("genrl.runs.screening.screen", lambda *args, **keywords: pytest.fail("it was explored"))
+        assert main(["screen", "--env", "test/Corridor-v0", "--archive", str(tmp_path / "found.txt")]) == 2
+        assert "found.txt ends in .txt; save to .hdf5" in capsys.readouterr().err
 
     def test_discrete_actions(self):
         with pytest.raises(RunError, match="noise needs bounded Box actions, but CartPole-v1 has"):

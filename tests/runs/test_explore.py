@@ -3,15 +3,17 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 from stable_baselines3 import PPO, SAC
 
 from genrl.errors import RunError
 from genrl.files import load_state
 from genrl.policies import PinkNoise
-from genrl.runs import RunDirectory, explore, resume
+from genrl.runs import ExploreConfig, RunDirectory, explore, resume
 from genrl.runs.callbacks import Checkpointer
 from genrl.runs.commands import config_from
 from genrl.runs.directory import read_csv
@@ -274,3 +276,52 @@ def test_a_slow_checkpoint_makes_the_next_one_wait(monkeypatch, every, took, sav
         now = max(now, float(second))
         checkpointer._on_rollout_start()
     assert len(saved) == saves
+
+
+@pytest.mark.parametrize(
+    ("space", "said"),
+    [
+        (spaces.Dict({"a": spaces.Dict({"b": spaces.Box(0, 1, (2,))})}), "test/Observes-v0 observes Dict as 'a', which no learner takes"),
+        (
+            spaces.Tuple((spaces.Discrete(2), spaces.Discrete(3))),
+            "test/Observes-v0 observes Tuple, which no learner takes; wrap the task in",
+        ),
+        (spaces.Text(5), "test/Observes-v0 observes Text, which no learner takes"),
+        (spaces.Sequence(spaces.Box(0, 1, (2,))), "test/Observes-v0 observes Sequence, which no learner takes"),
+        (spaces.Box(0, 1, ()), r"test/Observes-v0 observes Box, a number by itself; give it as a Box of shape \(1,\)"),
+    ],
+    ids=lambda item: type(item).__name__,
+)
+@pytest.mark.parametrize("subproc", [False, True])
+def test_observations_that_no_learner_takes_are_refused_before_anything_is_written(space, said, subproc, tmp_path):
+    class Observes(gymnasium.Env):
+        observation_space, action_space = space, spaces.Box(-1, 1, (1,))
+
+    gymnasium.register("test/Observes-v0", Observes)
+    try:
+        with pytest.raises(RunError, match=said):
+            explore(config(tmp_path / "run", env="test/Observes-v0", reward="vime", subproc=subproc), quiet=True)
+    finally:
+        del gymnasium.registry["test/Observes-v0"]
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"steps": 32}, "--learner.learning-starts is 32, but --steps is 32, so sac learns nothing; type --learner.learning-starts 3"),
+        ({"steps": 40, "reward": "rnd", "update_every": 41}, "--update-every is 41, but --steps is 40, so the reward rnd learns nothing"),
+        ({"steps": 40, "reward": "rnd", "update_every": 40}, ""),
+        ({"steps": 40}, ""),
+    ],
+)
+def test_a_run_that_ends_before_it_has_learned_says_so(values, said, tmp_path, recwarn):
+    explore(config(tmp_path / "run", "sac", **{"eval_episodes": 0} | values), quiet=True)
+    told = [str(item.message) for item in recwarn if "learns nothing" in str(item.message)]
+    assert len(told) == bool(said)
+    assert said in "".join(told)
+
+
+def test_a_weight_that_is_held_against_a_reward_that_counts_for_nothing_is_refused():
+    with pytest.raises(RunError, match="--weight auto weighs the bonus against the task's own reward, but --extrinsic-weight is 0"):
+        ExploreConfig(weight="auto", extrinsic_weight=0.0)

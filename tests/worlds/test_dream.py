@@ -103,6 +103,14 @@ class TestEnds:
         assert infos[2]["terminal_observation"].tolist() == [4, 4]  # a quarter of the range beyond the highest
         assert env.counters["clipped"] == 3
 
+    def test_a_reward_that_overflows_by_its_uncertainty_is_truncated_too(self, monkeypatch):
+        env = dream(eta=1e38)
+        monkeypatch.setattr(env.dynamics, "uncertainty", lambda obs, action: torch.tensor([10.0, 10.0, 0.0, 0.0]))
+        _, reward, done, _ = env.step(PUSH)
+        assert np.isfinite(reward).all()
+        assert done.tolist() == [True, True, False, False]
+        assert env.counters["clipped"] == 2
+
     @pytest.mark.parametrize(("n_out", "truncated"), [(2, False), (3, True)])
     def test_a_tenth_of_the_entries_must_leave_what_was_seen(self, n_out, truncated):
         space = spaces.Box(-np.inf, np.inf, (25,), np.float32)
