@@ -161,9 +161,7 @@ def stepped(env: gymnasium.Env[Any, Any], action: np.ndarray, look: Look, number
     point, reward = look(obs, info), float(paid)
     for what, value in (("reward", reward), *zip(look.names, point, strict=True)):
         if not np.isfinite(value):
-            raise RunError(
-                f"{_name(env)} gave {value} as its {what} at step {number}; check the task, or end its episode before"
-            )
+            raise RunError(f"{_name(env)} gave {value} as its {what} at step {number}; check the task, or end its episode before")
     return point, reward, bool(terminated or truncated)
 
 
