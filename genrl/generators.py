@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -22,6 +23,13 @@ def set_torch_generators(state: dict[str, Any]) -> None:
         torch.cuda.set_rng_state(gpu.cpu(), index)
 
 
-def forked_generators() -> AbstractContextManager[None]:
-    """Within it torch draws as it likes; afterwards its generators are as they were."""
-    return torch.random.fork_rng(devices=range(torch.cuda.device_count()) if torch.cuda.is_initialized() else [])
+@contextmanager
+def forked_generators() -> Iterator[None]:
+    """Within it torch draws, and is seeded, as one likes; afterwards its generators are as they were."""
+    begun = torch.cuda.is_initialized()
+    try:
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if begun else []):
+            yield
+    finally:
+        if not begun:  # torch/cuda/random.py: GPUs begin with the seed that torch was given last, which was that of the block
+            torch.cuda.manual_seed_all(torch.initial_seed())

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from genrl.generators import forked_generators
 from genrl.models import GAN, VAE, PixelCNN
 from genrl.models.transformer import CausalTransformer
 from genrl.rewards import (
@@ -199,3 +200,13 @@ def test_the_socket_brings_transitions_to_the_reward() -> None:
     obs, no = np.zeros((4, 3)), np.zeros(4, dtype=bool)
     floats = Floats(torch.float32, exact=False, device=torch.device("meta"))
     assert {field.device.type for field in as_transitions(obs, np.zeros((4, 2)), obs, no, floats)} == {"meta"}
+
+
+def test_gpus_that_nothing_was_computed_on_yet_begin_with_the_seed_of_the_run(monkeypatch):
+    seeds: list[int] = []
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeds.append)
+    torch.manual_seed(3)
+    with forked_generators():
+        torch.manual_seed(0)
+    assert seeds == [3, 0, 3]
