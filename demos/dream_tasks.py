@@ -101,17 +101,15 @@ HOPPER: dict[str, Any] = {
     "look": 2000,
     "settings": {"learning_starts": 1000, "net_arch": [256, 256]},
 }
+WITH_IMAGINATION: dict[str, dict[str, Any]] = {
+    "alone": {"imagination": None},
+    "imagination": {"imagination": IMAGINED},
+    "shuffled": {"imagination": IMAGINED, "world": "shuffled"},
+    "untrained": {"imagination": IMAGINED, "world": "untrained"},
+    "untrained_believed": {"imagination": IMAGINED | {"least_skill": None}, "world": "untrained"},
+}
 OFF_POLICY_TASKS: dict[str, dict[str, Any]] = {
-    **{
-        f"pendulum_sac_{name}": PENDULUM | settings
-        for name, settings in {
-            "alone": {"imagination": None},
-            "imagination": {"imagination": IMAGINED},
-            "shuffled": {"imagination": IMAGINED, "world": "shuffled"},
-            "untrained": {"imagination": IMAGINED, "world": "untrained"},
-            "untrained_believed": {"imagination": IMAGINED | {"least_skill": None}, "world": "untrained"},
-        }.items()
-    },
+    **{f"pendulum_sac_{name}": PENDULUM | settings for name, settings in WITH_IMAGINATION.items()},
     "inverted_pendulum_sac": {**INVERTED, "imagination": None},
     "inverted_pendulum_sac_imagination": {**INVERTED, "imagination": IMAGINED},
     "cartpole_swingup_sac": {
