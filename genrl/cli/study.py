@@ -140,8 +140,8 @@ def _report(flags: StudyFlags, study: Study, decided: bool) -> int:
         return 130
     if document["failures"]:
         say(f"the failed cells are in no number above; try them again with: {again} --retry", sys.stderr)
-    if not ours:
+    if ours:
+        say(f"see it: {command('report', study.directory)}")
+    else:
         say(f"another study was begun in {study.directory}, which keeps no table of this one; to have one, type: {again}", sys.stderr)
-        return 1 if document["failures"] else 0
-    say(f"see it: {command('report', study.directory)}")
     return 1 if document["failures"] else 0
