@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 import genrl.models
 from genrl.errors import RunError
 from genrl.roles import LEARNERS, MODELS, REWARDS, ROLES, attribute, classes
+from genrl.runs import ImitateConfig
 
 ROOT = Path(__file__).parents[1]
 ROWS = [(role, part) for role in ROLES.values() for part in role.parts]
@@ -246,3 +248,11 @@ def test_a_new_socket_is_its_files_and_edits_of_two(copy):
 def test_what_the_models_offer_is_listed_before_it_is_imported() -> None:
     """As the tab key and the site's reference see them."""
     assert {"VAE", "JEPA", "fit", "load_model"} <= set(dir(genrl.models))
+
+
+@pytest.mark.parametrize("name", ["sac", "tqc"])
+def test_what_an_imitation_gives_these_learners_is_what_its_table_was_measured_with(name):
+    study = tomllib.loads((ROOT / "demos" / "studies" / "imitate_unseen_steps.toml").read_text())["run"]
+    given = LEARNERS.part(name).defaults["imitate"]
+    assert {key: given.get(key) for key in study["learner_kwargs"]} == study["learner_kwargs"]
+    assert ImitateConfig(learner=name).weight == study["weight"]
