@@ -20,7 +20,7 @@ from measured import read, write
 
 from genrl.data import Demonstrations
 from genrl.runs import ImitateConfig, imitate
-from genrl.runs.archive import explore_by_archive
+from genrl.runs.screening.archive import explore_by_archive
 
 TASKS = ("SparseHopper", "SparseWalker2d", "PointMaze", "SwimmerGather", "AntMaze", "SparseSwimmer")
 EPISODES = 20

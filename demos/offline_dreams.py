@@ -31,9 +31,10 @@ from measured import read, write
 
 from genrl.data import Demonstrations
 from genrl.runs import DreamConfig, ExploreConfig, ImitateConfig, RunDirectory, dream, explore, imitate, record
-from genrl.runs.commands import config_from
-from genrl.runs.dreams import SEED, SHARES, Acting, kept_model
-from genrl.runs.environments import make_env
+from genrl.runs.config.commands import config_from
+from genrl.runs.dreams.comparison import SEED, SHARES, Acting
+from genrl.runs.dreams.world import kept_model
+from genrl.runs.environments.make import make_env
 from genrl.runs.play import trained
 from genrl.worlds import blurred, measure_agreement
 

@@ -14,7 +14,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from measured import read, write
 
-from genrl.runs.screening import NOISES, screen
+from genrl.runs.screening.noise import NOISES, screen
 
 STEPS, STD, SEED = 20_000, 1.0, 0
 GYMNASIUMS: dict[str, tuple[str, dict[str, Any]]] = {"MountainCarContinuous": ("MountainCarContinuous-v0", {})}

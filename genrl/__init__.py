@@ -19,7 +19,7 @@ def __getattr__(name: str) -> Any:
     """Import :func:`genrl.load` when it is first used (PEP 562): it needs torch."""
     if name != "load":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return importlib.import_module("genrl.runs.loading").load
+    return importlib.import_module("genrl.runs.uses.load").load
 
 
 class _RegisterWithGymnasium(MetaPathFinder):

@@ -311,7 +311,7 @@ WORLDS = Role(
             also=("bnn",),
         ),
     ),
-    plug="genrl.runs.dreams:world",
+    plug="genrl.runs.dreams.world:world",
     optional=True,
 )
 

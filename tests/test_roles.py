@@ -231,11 +231,11 @@ def test_a_new_socket_is_its_files_and_edits_of_two(copy):
     copy.add("runs/guiding.py", GUIDING)
     copy.edit("roles.py", ("\nROLES: Mapping", ROLE), ("REWARDS, WORLDS", "REWARDS, GUIDES, WORLDS"))
     copy.edit(
-        "runs/config.py",
+        "runs/config/run.py",
         ('roles = ("learner", "reward")', 'roles = ("learner", "reward", "guide")'),
         ("\n    def __post_init__(self) -> None:", FIELDS),
     )
-    assert copy.edited == {"roles.py", "runs/config.py"}
+    assert copy.edited == {"roles.py", "runs/config/run.py"}
     assert "steps between two words." in copy.genrl("explore --guide patient --help")
     assert "patient" in copy.genrl("list guides")
     copy.genrl(f"{SHORT} --reward none --guide patient --guide.pace 3 --out run")

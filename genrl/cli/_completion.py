@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from genrl.roles import ROLES
-from genrl.runs.options import Config
+from genrl.runs.config.base import Config
 
 __all__ = ["completions"]
 

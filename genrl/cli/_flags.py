@@ -17,9 +17,9 @@ import tyro
 
 from genrl.errors import RunError, did_you_mean
 from genrl.roles import ROLES, is_own
-from genrl.runs.config import RunConfig, foreign
-from genrl.runs.imitate_config import ImitateConfig
-from genrl.runs.options import Config, fits
+from genrl.runs.config.base import Config, fits
+from genrl.runs.config.imitate import ImitateConfig
+from genrl.runs.config.run import RunConfig, foreign
 
 __all__ = ["check_seed", "env_words", "parse", "parse_run", "split_env", "task_words"]
 
@@ -111,7 +111,7 @@ def _of_file(config: type[Config], argv: list[str]) -> dict[str, Any]:
     path = _peek(argv, "config")
     if path is None or not issubclass(config, RunConfig):
         return {}
-    from genrl.runs.config_files import read_config_file
+    from genrl.runs.config.files import read_config_file
 
     typed = {name: value for name in config.fields() if (value := _peek(argv, name.replace("_", "-"))) is not None}
     return read_config_file(Path(path), config, typed, _peek_all(argv, "imports"))
@@ -163,7 +163,7 @@ def _defaults(config: type[Config], role: str, chosen: Mapping[str, str]) -> Map
         from genrl.generation.recipes import flag_defaults
 
         return flag_defaults(chosen["model"])
-    from genrl.runs.config import is_off_policy
+    from genrl.runs.config.run import is_off_policy
 
     part = ROLES[role].find(chosen[role])
     kind = config.kind(chosen.get("demos")) if issubclass(config, RunConfig) else config.command
@@ -171,7 +171,7 @@ def _defaults(config: type[Config], role: str, chosen: Mapping[str, str]) -> Map
 
 
 def _nested(role: str, name: str, own: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[str, Any, Any]:
-    from genrl.runs.hyperparameters import check_kwargs, hyperparameters
+    from genrl.runs.config.hyperparameters import check_kwargs, hyperparameters
 
     cls = ROLES[role].load(name)
     assert cls is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from genrl.cli._flags import parse_run
-from genrl.runs.dream_config import DreamConfig
+from genrl.runs.config.dream import DreamConfig
 
 __all__ = ["main"]
 
@@ -12,6 +12,6 @@ def main(argv: list[str]) -> int:
     """Parse, train, compare the dream with reality, report."""
     config = parse_run(DreamConfig, argv)
     from genrl.cli._ending import report
-    from genrl.runs.dreams import dream
+    from genrl.runs.dreams.comparison import dream
 
     return report(dream(config), config.directory)

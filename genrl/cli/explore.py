@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from genrl.cli._flags import parse_run
-from genrl.runs.config import ExploreConfig
+from genrl.runs.config.run import ExploreConfig
 
 __all__ = ["main"]
 

@@ -38,8 +38,8 @@ def main(argv: list[str]) -> int:
     if options.sb3 is None and options.torchscript is None and options.onnx is None:
         raise RunError("genrl export needs to know what to write: --sb3 DIR, --torchscript FILE or --onnx FILE")
     from genrl.files import check_new
-    from genrl.runs.exporting import export_onnx, export_sb3, export_torchscript
-    from genrl.runs.loading import LoadedRun, load
+    from genrl.runs.uses.export import export_onnx, export_sb3, export_torchscript
+    from genrl.runs.uses.load import LoadedRun, load
 
     for flag, file in (("--torchscript", options.torchscript), ("--onnx", options.onnx)):
         if file is not None:

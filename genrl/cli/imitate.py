@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from genrl.cli._flags import parse_run
-from genrl.runs.imitate_config import ImitateConfig
+from genrl.runs.config.imitate import ImitateConfig
 
 __all__ = ["main"]
 

@@ -31,7 +31,7 @@ def main(argv: list[str]) -> int:
     flags = parse(PullFlags, argv, "genrl pull")
     extra("huggingface_hub", "hub", "genrl pull")
     from genrl.reading import read_json
-    from genrl.runs.sharing import pull, used_by
+    from genrl.runs.uses.hub import pull, used_by
 
     path = pull(flags.repository, flags.out, flags.revision)
     used = used_by(read_json(path / "config.json"))

@@ -34,7 +34,7 @@ def main(argv: list[str]) -> int:
     """Parse, pack, send."""
     asked = parse(PushFlags, argv, "genrl push")
     extra("huggingface_hub", "hub", "genrl push")
-    from genrl.runs.sharing import push
+    from genrl.runs.uses.hub import push
 
     say(push(asked.run, asked.repository, public=asked.public, best=asked.best, imports=asked.imports))
     if not any((asked.run / name).is_file() for name in ("watch.gif", "model.safetensors")):

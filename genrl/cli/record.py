@@ -43,8 +43,8 @@ def main(argv: list[str]) -> int:
     if flags.episodes < 1:
         raise RunError(f"--episodes is {flags.episodes}, but must be at least 1")
     from genrl.runs import RunDirectory, record
+    from genrl.runs.environments.step_limit import StepLimit
     from genrl.runs.play import read_config
-    from genrl.runs.step_limit import StepLimit
 
     settings = {name: getattr(flags, name) for name in ("episodes", "stochastic", "seed", "best", "disturb", "imports")}
     with StepLimit(flags.step_timeout):

@@ -61,7 +61,7 @@ def main(argv: list[str]) -> int:
     asked = {name: getattr(flags, name) for name in LEARNERS}
     result = resume(flags.run, **asked)
     if run.read_json(run.config).get("command") == "dream":
-        from genrl.runs.dreams import compare
+        from genrl.runs.dreams.comparison import compare
 
         result = compare(flags.run, result)
     return report(result, flags.run)

@@ -13,7 +13,7 @@ from genrl.cli._words import say
 from genrl.errors import RunError, command
 
 if TYPE_CHECKING:
-    from genrl.runs.screening import Reach
+    from genrl.runs.screening.noise import Reach
 
 __all__ = ["main"]
 
@@ -51,8 +51,8 @@ def main(argv: list[str]) -> int:
     argv, env_kwargs = split_env(argv)
     flags = parse(Screen, argv, "genrl screen")
     from genrl.files import check_new, write_together
-    from genrl.runs.screening import screen
-    from genrl.runs.step_limit import StepLimit
+    from genrl.runs.environments.step_limit import StepLimit
+    from genrl.runs.screening.noise import screen
 
     for file in filter(None, (flags.out, flags.archive)):
         check_new(file)
@@ -68,7 +68,7 @@ def main(argv: list[str]) -> int:
         reached = screen(flags.env, flags.steps, flags.noises, **options)
         found = None
         if flags.archive is not None:
-            from genrl.runs.archive import explore_by_archive
+            from genrl.runs.screening.archive import explore_by_archive
 
             reached["archive"], found = explore_by_archive(flags.env, flags.steps, **options)
     _show(flags.env, reached)

@@ -48,8 +48,8 @@ def main(argv: list[str]) -> int:
     """Parse, film, say where it is."""
     flags = parse(WatchFlags, argv, "genrl watch")
     from genrl.errors import RunError
-    from genrl.runs.film import watch, watch_live
-    from genrl.runs.step_limit import StepLimit
+    from genrl.runs.environments.step_limit import StepLimit
+    from genrl.runs.uses.watch import watch, watch_live
 
     for name in ("episodes", "steps", "fps", "size"):
         if getattr(flags, name) < (16 if name == "size" else 1):

@@ -11,9 +11,9 @@ import gymnasium
 import numpy as np
 
 from genrl.errors import RunError
-from genrl.runs.archive import Archive
 from genrl.runs.directory import RunDirectory
-from genrl.runs.screening import Look
+from genrl.runs.screening.archive import Archive
+from genrl.runs.screening.noise import Look
 
 __all__ = ["Act", "at_random", "by_policy", "from_places"]
 

@@ -18,7 +18,7 @@ from genrl.generators import forked_generators
 from genrl.models.base import ImageModel
 from genrl.models.training import faster_precision
 from genrl.roles import MODELS
-from genrl.runs.hyperparameters import hyperparameters, resolve_kwargs
+from genrl.runs.config.hyperparameters import hyperparameters, resolve_kwargs
 
 __all__ = ["build"]
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 
 from genrl.errors import RunError
 from genrl.generation.recipes import Recipe, recipe_of
-from genrl.runs.options import FRAMES, Config
+from genrl.runs.config.base import FRAMES, Config
 
 __all__ = ["GenerateConfig", "known"]
 

@@ -19,8 +19,8 @@ from genrl.encoders import Preprocessing
 from genrl.encoders.observations import flat_actions
 from genrl.errors import RunError, one_line
 from genrl.generation.acting import at_random, by_policy, from_places
-from genrl.runs.environments import getattr_or, make_env
-from genrl.runs.rendering import check_draws, choose_backend, rendered
+from genrl.runs.environments.make import getattr_or, make_env
+from genrl.runs.uses.rendering import check_draws, choose_backend, rendered
 
 __all__ = ["record_frames"]
 
@@ -66,8 +66,8 @@ def record_frames(
         size: pixels a side of the square frames, each pixel the mean of those that it covers; 0 leaves frames as they are.
         only_larger: leave frames as they are whose sides are at most ``size``.
         every: number of steps from one frame that is kept to the next; by default 1 in a task that tells its state, and 4 in others.
-        archive: steps in which an :class:`~genrl.runs.archive.Archive` explores the task first. Frames then are 200 stretches of random
-            actions, every second of which begins at a place of the archive, so that they show what random actions seldom reach.
+        archive: steps in which an :class:`~genrl.runs.screening.archive.Archive` explores the task first. Frames then are 200 stretches of
+            random actions, every second of which begins at a place of the archive, so that they show what random actions seldom reach.
         quiet: show no progress on stderr.
 
     Returns:

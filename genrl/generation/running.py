@@ -29,9 +29,9 @@ from genrl.generation.sight import encodes, keep_encoder
 from genrl.models.base import ImageModel, save_model
 from genrl.models.capabilities import Density, Sampler
 from genrl.models.training import fit
+from genrl.runs.config.base import FRAMES
 from genrl.runs.directory import about
 from genrl.runs.interrupt import Interrupt, terminable
-from genrl.runs.options import FRAMES
 
 __all__ = ["generate", "resume_generation"]
 

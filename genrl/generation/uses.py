@@ -24,7 +24,7 @@ from genrl.models.base import ImageModel
 from genrl.models.capabilities import ClassSampler, Completer, Decoder, Encoder, Enlarger, Inpainter, Sampler
 from genrl.models.corruptions import coarse, hole, quadrants
 from genrl.models.pixels import to_levels
-from genrl.runs.loading import load
+from genrl.runs.uses.load import load
 
 __all__ = ["How", "ways", "write_completions", "write_samples"]
 

@@ -16,12 +16,12 @@ from genrl.errors import RunError, StepTimeout, one_line
 from genrl.files import save_state, write_whole
 from genrl.roles import WORLDS
 from genrl.runs import pictures
-from genrl.runs.best import kept_best
-from genrl.runs.callbacks import Recorder
-from genrl.runs.config import RunConfig
+from genrl.runs.callbacks.evaluations import kept_best
+from genrl.runs.callbacks.recorder import Recorder
+from genrl.runs.config.run import RunConfig
 from genrl.runs.coverage import Coverage
 from genrl.runs.directory import RunDirectory, read_csv
-from genrl.runs.imitation import fingerprint
+from genrl.runs.imitation.demonstrations import fingerprint
 from genrl.runs.interrupt import Interrupt
 from genrl.runs.play import evaluate
 from genrl.runs.session import Session

@@ -16,16 +16,16 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize, unwrap_vec_no
 from genrl.errors import RunError, one_line
 from genrl.policies import PolicyAverage, clone, normalize_like
 from genrl.roles import LEARNERS, ROLES
-from genrl.runs.config import RunConfig, is_off_policy
-from genrl.runs.ends import suited
-from genrl.runs.environments import check_observations, coverage_names, getattr_or, is_image, make_env, make_vec_env, shows_image
-from genrl.runs.eyes import Eyes, open_eyes
-from genrl.runs.hyperparameters import hyperparameters, resolve_kwargs
-from genrl.runs.imitate_config import ImitateConfig
-from genrl.runs.imitation import Loaded, load
-from genrl.runs.options import check_device
-from genrl.runs.rewind import episodes, lasting, load_lasting, rewind
+from genrl.runs.config.base import check_device
+from genrl.runs.config.hyperparameters import hyperparameters, resolve_kwargs
+from genrl.runs.config.imitate import ImitateConfig
+from genrl.runs.config.run import RunConfig, is_off_policy
+from genrl.runs.environments.make import check_observations, coverage_names, getattr_or, is_image, make_env, make_vec_env, shows_image
+from genrl.runs.environments.rewind import episodes, lasting, load_lasting, rewind
+from genrl.runs.imitation.demonstrations import Loaded, load
+from genrl.runs.imitation.reward_form import suited
 from genrl.runs.sockets import AVERAGE, Plug, Setting, plugs
+from genrl.runs.vision import Eyes, open_eyes
 from genrl.sb3.actions import refuse_spaces
 from genrl.sb3.learner import close, constructor_kwargs
 from genrl.sb3.state import (

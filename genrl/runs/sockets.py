@@ -22,12 +22,12 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from genrl.errors import RunError, command, one_line
 from genrl.roles import ROLES, attribute
-from genrl.runs.config import RunConfig
-from genrl.runs.imitate_config import ImitateConfig
+from genrl.runs.config.imitate import ImitateConfig
+from genrl.runs.config.run import RunConfig
 from genrl.sb3.observations import seen_by_learner
 
 if TYPE_CHECKING:
-    from genrl.runs.imitation import Loaded
+    from genrl.runs.imitation.demonstrations import Loaded
 
 __all__ = ["AVERAGE", "Plug", "Setting", "plugs"]
 

@@ -15,18 +15,22 @@ from stable_baselines3.common.callbacks import BaseCallback
 from genrl.errors import RunError, StepTimeout, one_line
 from genrl.files import load_state, save_state
 from genrl.reading import find_demonstrations
-from genrl.runs.best import evaluated
-from genrl.runs.callbacks import CheckFinite, Checkpointer, Recorder, Restore
-from genrl.runs.config import ExploreConfig, RunConfig
+from genrl.runs.callbacks.checkpoints import Checkpointer, Restore
+from genrl.runs.callbacks.evaluations import evaluated
+from genrl.runs.callbacks.finite import CheckFinite
+from genrl.runs.callbacks.progress import Progress
+from genrl.runs.callbacks.recorder import Recorder
+from genrl.runs.callbacks.tracking import check_tracker, trackers
+from genrl.runs.config.dream import DreamConfig
+from genrl.runs.config.imitate import ImitateConfig
+from genrl.runs.config.run import ExploreConfig, RunConfig
 from genrl.runs.coverage import Coverage
 from genrl.runs.directory import RunDirectory
 from genrl.runs.directory import about as _about
-from genrl.runs.dream_config import DreamConfig
-from genrl.runs.imitate_config import ImitateConfig
-from genrl.runs.imitation import completed
+from genrl.runs.environments.step_limit import StepLimit
+from genrl.runs.imitation.demonstrations import completed
 from genrl.runs.interrupt import Interrupt
 from genrl.runs.play import load_config
-from genrl.runs.progress import Progress
 from genrl.runs.result import (
     Ending,
     begin_imitation,
@@ -39,8 +43,6 @@ from genrl.runs.result import (
     write_result,
 )
 from genrl.runs.session import Session, build, warn_of_idleness
-from genrl.runs.step_limit import StepLimit
-from genrl.runs.tracking import check_tracker, trackers
 from genrl.sb3.learner import RunLogger, close, log_the_rest, parameters_are_finite
 
 __all__ = ["explore", "imitate", "resume", "train"]
@@ -121,8 +123,8 @@ def resume(
 
     A run with all its steps, but without its whole result (the evaluation failed, or was stopped), is evaluated and drawn again.
 
-    Exact: the environments live their running episodes again (see :mod:`genrl.runs.rewind`), and a run that was stopped gives what it would
-    have given without, number by number. A task that does not repeat an episode from its seed and actions begins new ones, with a warning.
+    This is exact: a run that was stopped gives the same numbers as one that was not. The environments repeat their running episodes from
+    the seed and the actions (see :mod:`genrl.runs.environments.rewind`); a task that does not repeat begins new ones, with a warning.
     Everything is loaded before anything in the directory is changed. A run that was stopped before its first checkpoint begins again.
 
     Args:

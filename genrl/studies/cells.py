@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 
 from genrl.errors import RunError, one_line
 from genrl.reading import open_appending, read_json
-from genrl.runs.config import RunConfig
+from genrl.runs.config.run import RunConfig
 from genrl.runs.directory import RunDirectory
 
 PRELOAD = (

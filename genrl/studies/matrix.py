@@ -17,9 +17,9 @@ from typing import Any
 
 from genrl.errors import RunError, did_you_mean
 from genrl.reading import DECODED, FileError, find_demonstrations, open_regular, parse_toml, read_text
-from genrl.runs.commands import COMMANDS, config_from
-from genrl.runs.config import RunConfig
-from genrl.runs.imitate_config import ImitateConfig
+from genrl.runs.config.commands import COMMANDS, config_from
+from genrl.runs.config.imitate import ImitateConfig
+from genrl.runs.config.run import RunConfig
 
 __all__ = ["Cell", "Study", "StudySettings", "Task"]
 
@@ -191,10 +191,10 @@ class Study:
             RunError: names the task and the method, or a module that is not among ``imports``: a file must not decide what is imported.
         """
         from genrl.runs.directory import RunDirectory
-        from genrl.runs.environments import make_env
-        from genrl.runs.eyes import open_eyes
-        from genrl.runs.imitation import completed
+        from genrl.runs.environments.make import make_env
+        from genrl.runs.imitation.demonstrations import completed
         from genrl.runs.session import resolve
+        from genrl.runs.vision import open_eyes
 
         made: set[str] = set()
         for cell in self.cells:

@@ -14,7 +14,7 @@ import numpy as np
 
 from genrl.errors import RunError, extra
 from genrl.reading import FileError, parse_toml, read_json, read_text
-from genrl.runs.commands import COMMANDS
+from genrl.runs.config.commands import COMMANDS
 from genrl.studies.cells import CellOutcome
 from genrl.studies.directory import open_directory
 from genrl.studies.executors import Executor

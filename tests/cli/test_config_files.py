@@ -15,7 +15,7 @@ import pytest
 from genrl.cli._flags import parse_run
 from genrl.errors import RunError
 from genrl.runs import DreamConfig, ExploreConfig, ImitateConfig, explore
-from genrl.runs.zoo import read_zoo
+from genrl.runs.config.zoo import read_zoo
 from tests.runs.same_directory import assert_same_directory
 from tests.runs.test_rewind import stopped_and_resumed
 from tests.runs.tiny import config

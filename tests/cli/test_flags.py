@@ -9,9 +9,9 @@ import tyro
 from genrl.cli import COMMANDS, main
 from genrl.cli._flags import parse_run
 from genrl.roles import ROLES
-from genrl.runs.hyperparameters import helps
-from genrl.runs.imitate_config import ImitateConfig
-from genrl.runs.options import Config
+from genrl.runs.config.base import Config
+from genrl.runs.config.hyperparameters import helps
+from genrl.runs.config.imitate import ImitateConfig
 
 pytestmark = pytest.mark.filterwarnings("ignore:get_parser")  # which tyro may remove; it lists flags without drawing boxes
 

@@ -10,7 +10,7 @@ import pytest
 from genrl_envs import _pixels, pixels, reacher
 from stable_baselines3.common.preprocessing import is_image_space
 
-from genrl.runs.rewind import Rewindable
+from genrl.runs.environments.rewind import Rewindable
 
 TASKS = [task for task in genrl_envs.TASKS if "Pixel" in task]
 PENDULUM, CART, REACHER, CAR = (f"genrl/Pixel{name}-v0" for name in ("Pendulum", "CartPoleSwingUp", "Reacher", "MountainCar"))

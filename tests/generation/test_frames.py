@@ -15,9 +15,9 @@ from genrl.errors import RunError
 from genrl.generation import GenerateConfig, generate, record_frames, resume_generation
 from genrl.generation.images import images_of
 from genrl.runs import explore
-from genrl.runs.archive import Archive
-from genrl.runs.environments import make_env
-from genrl.runs.screening import Look
+from genrl.runs.environments.make import make_env
+from genrl.runs.screening.archive import Archive
+from genrl.runs.screening.noise import Look
 from tests.runs.tiny import config
 
 

@@ -15,7 +15,7 @@ from genrl.generation.recipes import RECIPES
 from genrl.models import load_model
 from genrl.models.base import ImageModel
 from genrl.roles import MODELS, Part, image_models
-from genrl.runs.hyperparameters import hyperparameters
+from genrl.runs.config.hyperparameters import hyperparameters
 
 
 class Blurred(ImageModel):

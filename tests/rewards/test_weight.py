@@ -13,7 +13,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from genrl.files import load_state, save_state
 from genrl.rewards import AutoWeight, Constant, RewardCallback
 from genrl.runs import ExploreConfig
-from genrl.runs.commands import config_from
+from genrl.runs.config.commands import config_from
 from genrl.sb3.hooks import buffer_of
 
 ONES, COSTS = np.ones(4), np.full(4, -0.25)

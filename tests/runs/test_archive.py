@@ -11,8 +11,8 @@ from gymnasium import spaces
 
 from genrl.cli import main
 from genrl.errors import RunError
-from genrl.runs.archive import Archive, explore_by_archive
-from genrl.runs.screening import Look, screen
+from genrl.runs.screening.archive import Archive, explore_by_archive
+from genrl.runs.screening.noise import Look, screen
 
 
 class Corridor(gymnasium.Env[Any, Any]):
@@ -117,7 +117,7 @@ class TestWhatIsRefused:
             by("test/Corridor-v0", 1000, env_kwargs={"trouble": trouble}, **PLACES)
 
     def test_a_name_of_a_file_that_can_not_be_before_anything_is_explored(self, tmp_path, capsys, monkeypatch):
-        monkeypatch.setattr("genrl.runs.screening.screen", lambda *args, **keywords: pytest.fail("it was explored"))
+        monkeypatch.setattr("genrl.runs.screening.noise.screen", lambda *args, **keywords: pytest.fail("it was explored"))
         assert main(["screen", "--env", "test/Corridor-v0", "--archive", str(tmp_path / "found.txt")]) == 2
         assert "found.txt ends in .txt; save to .hdf5" in capsys.readouterr().err
 

@@ -12,7 +12,7 @@ from genrl.data import Demonstrations
 from genrl.errors import RunError
 from genrl.rewards import PWIL, Transitions
 from genrl.runs import ImitateConfig, explore, imitate, record, resume
-from genrl.runs.best import SEED
+from genrl.runs.callbacks.evaluations import SEED
 from genrl.runs.directory import RunDirectory
 from tests.runs.same_directory import assert_same_directory
 from tests.runs.tiny import SMALL, config
@@ -79,7 +79,7 @@ def test_it_changes_nothing_of_the_training(tmp_path, learner):
 @pytest.mark.parametrize("learner", ["ppo", "sac"])
 def test_a_resumed_run_has_the_evaluations_and_the_best_model_of_one_that_never_stopped(tmp_path, learner, monkeypatch):
     whole = begin(tmp_path / "whole", learner, eval_every=60)
-    from genrl.runs.callbacks import Checkpointer
+    from genrl.runs.callbacks.checkpoints import Checkpointer
 
     stop_at, begun = {"ppo": 128, "sac": 130}[learner], Checkpointer._on_rollout_start
 
@@ -129,7 +129,7 @@ class TestOfAnImitation:
 
     def test_the_best_is_the_first_of_the_least_cost_whatever_its_return(self, tmp_path, monkeypatch):
         told = iter([([5.0], [2.0]), ([9.0], [3.0]), ([1.0], [1.0]), ([8.0], [1.0])])
-        monkeypatch.setattr("genrl.runs.best.judged", lambda session, episodes, seed: next(told))
+        monkeypatch.setattr("genrl.runs.callbacks.evaluations.judged", lambda session, episodes, seed: next(told))
         result, run = self.begin(tmp_path)
         assert [(row["cost"], row["best"]) for row in csv.DictReader(run.evaluations.open())] == [
             ("2.0", "1"), ("3.0", "0"), ("1.0", "1"), ("1.0", "0"),

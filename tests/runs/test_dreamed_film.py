@@ -12,7 +12,7 @@ from PIL import Image
 
 from genrl.errors import RunError
 from genrl.runs import DreamConfig, dream, watch
-from genrl.runs.dreamed_film import Painter
+from genrl.runs.uses.watch_dream import Painter
 from tests.runs.test_dreams import PPO, SMALL
 
 

@@ -18,11 +18,12 @@ from genrl.cli._flags import parse_run
 from genrl.data import Demonstrations
 from genrl.errors import RunError
 from genrl.files import load_state
-from genrl.runs import DreamConfig, dream, dreams, resume, train
-from genrl.runs.commands import config_from
+from genrl.runs import DreamConfig, dream, resume, train
+from genrl.runs.config.commands import config_from
 from genrl.runs.directory import RunDirectory
+from genrl.runs.dreams import comparison
 from genrl.runs.play import episode_returns, load_config, trained
-from genrl.runs.recording import Recording
+from genrl.runs.uses.record import Recording
 from genrl.worlds import Practice
 
 SMALL: dict[str, Any] = {"fit_steps": 20, "world_kwargs": {"members": 2, "hidden": (8,)}, "eval_episodes": 1, "pictures": False}
@@ -34,9 +35,9 @@ SAC |= {"learner_kwargs": {"gradient_steps": 1, "learning_starts": 260, "batch_s
 @pytest.fixture(autouse=True)
 def few_policies(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two policies in place of eleven, for speed."""
-    monkeypatch.setattr(dreams, "SHARES", (0.0, 1.0))
-    monkeypatch.setattr(dreams, "BLURRED_LONGEST", 20)
-    monkeypatch.setattr(dreams, "JUDGED_EPISODES", 3)
+    monkeypatch.setattr(comparison, "SHARES", (0.0, 1.0))
+    monkeypatch.setattr(comparison, "BLURRED_LONGEST", 20)
+    monkeypatch.setattr(comparison, "JUDGED_EPISODES", 3)
 
 
 def run(path: Path, kind: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
@@ -270,7 +271,7 @@ def test_a_dream_is_as_wide_and_goes_as_far_as_the_flags_say(tmp_path: Path, mon
             super().__init__(*args, **kwargs)
             made.append(self)
 
-    monkeypatch.setattr("genrl.runs.dreams.Practice", Watched)
+    monkeypatch.setattr("genrl.runs.dreams.world.Practice", Watched)
     run(tmp_path / "run", PPO, steps=100, rows=3, dream_batch=24, margin=2.0)
     assert (made[0].dream.num_envs, made[0].batch_size, made[0].dream.margin) == (3, 24, 2.0)
 
@@ -280,5 +281,5 @@ def test_a_policy_with_a_memory_keeps_it_while_reality_and_dream_are_compared(tm
     run(out, PPO, steps=100, learner="recurrentppo")
     found = json.loads((out / "dream.json").read_text())
     with trained(RunDirectory(out), load_config(RunDirectory(out))) as session:
-        played = episode_returns(session, 3, dreams.SEED)
+        played = episode_returns(session, 3, comparison.SEED)
     np.testing.assert_allclose(found["real_returns"], played, rtol=1e-4)

@@ -15,7 +15,7 @@ from genrl.data import Demonstrations, Episode
 from genrl.errors import RunError
 from genrl.roles import REWARDS
 from genrl.runs import ImitateConfig, imitate
-from genrl.runs.ends import Ends, choose_reward, look, suited
+from genrl.runs.imitation.reward_form import Ends, choose_reward, look, suited
 from genrl.runs.session import resolve
 
 NEVER, SURVIVAL, GOAL = Ends(0.0, 0.0, 0.0), Ends(0.0, 0.0, 1 / 20), Ends(1 / 100, 1.0, 0.0)

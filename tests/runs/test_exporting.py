@@ -23,8 +23,8 @@ from genrl.errors import RunError
 from genrl.models import RandomNetwork
 from genrl.roles import LEARNERS
 from genrl.runs import ExploreConfig, explore
-from genrl.runs.exporting import export_onnx, export_sb3, export_torchscript
 from genrl.runs.play import EVALUATION_SEED
+from genrl.runs.uses.export import export_onnx, export_sb3, export_torchscript
 
 SIDE, STEPS = 36, 8
 DONE: dict[int, list[np.ndarray]] = {}

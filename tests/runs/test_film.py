@@ -11,7 +11,9 @@ from PIL import Image
 import genrl
 from genrl.cli import main
 from genrl.errors import RunError
-from genrl.runs import explore, film, rendering, watch
+from genrl.runs import explore, watch
+from genrl.runs.uses import rendering
+from genrl.runs.uses import watch as film
 from tests.runs.tiny import config
 
 

@@ -15,7 +15,7 @@ from genrl.data import Demonstrations, Episode
 from genrl.encoders.observations import view_of
 from genrl.errors import RunError
 from genrl.runs import ImitateConfig, explore, resume
-from genrl.runs.environments import make_env
+from genrl.runs.environments.make import make_env
 from genrl.runs.session import build
 from tests.runs.test_eyes import saved
 from tests.runs.tiny import SMALL, config

@@ -20,8 +20,8 @@ from genrl.errors import RunError
 from genrl.files import load_state
 from genrl.runs import ExploreConfig, ImitateConfig, RunDirectory, explore, imitate, record, resume
 from genrl.runs.directory import read_csv
-from genrl.runs.environments import make_env
-from genrl.runs.imitation import completed, fingerprint, load
+from genrl.runs.environments.make import make_env
+from genrl.runs.imitation.demonstrations import completed, fingerprint, load
 from genrl.runs.pictures import draw
 from genrl.runs.session import Session
 from genrl.studies import InProcess, Study, read_study, run_study
@@ -79,7 +79,7 @@ class TestRecord:
 
     @pytest.mark.parametrize("name", ["a.csv", "expert", "/proc/nowhere/a.hdf5"])
     def test_what_it_can_not_write_is_refused_before_it_records(self, expert, tmp_path, monkeypatch, name):
-        monkeypatch.setattr("genrl.runs.recording.play", lambda *arguments: pytest.fail("it has begun to record"))
+        monkeypatch.setattr("genrl.runs.uses.record.play", lambda *arguments: pytest.fail("it has begun to record"))
         with pytest.raises(RunError, match=r"a.csv ends in .csv|can't be a Minari data set|can't be written"):
             record(expert, tmp_path / name)
         assert not (tmp_path / name).exists()

@@ -15,9 +15,10 @@ import pytest
 
 from genrl.errors import RunError
 from genrl.files import load_state
-from genrl.runs import DreamConfig, ImitateConfig, RunDirectory, dream, dreams, imitate, resume
+from genrl.runs import DreamConfig, ImitateConfig, RunDirectory, dream, imitate, resume
 from genrl.runs import result as result_module
-from genrl.runs.dreams import compare
+from genrl.runs.dreams import comparison
+from genrl.runs.dreams.comparison import compare
 from genrl.runs.interrupt import Interrupt
 from tests.runs.same_directory import assert_same_directory
 from tests.runs.test_dreams import PPO
@@ -173,7 +174,7 @@ def test_a_comparison_of_dream_and_reality_that_was_stopped_is_done_by_the_resum
         def stopped(*arguments: Any) -> Any:
             raise stop
 
-        patch.setattr(dreams, "_compared", stopped)
+        patch.setattr(comparison, "_compared", stopped)
         result = dream(dreaming(tmp_path / "stopped"), quiet=True)
     said = "was interrupted" if stop is KeyboardInterrupt else "could not be compared: no display"
     assert said in result["evaluation_error"]
@@ -185,7 +186,7 @@ def test_a_comparison_of_dream_and_reality_that_was_stopped_is_done_by_the_resum
 def test_a_run_that_was_killed_before_its_comparison_is_not_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = dream(dreaming(tmp_path / "whole"), quiet=True)
     with monkeypatch.context() as patch:
-        patch.setattr(dreams, "compare", lambda path, result, quiet: result)
+        patch.setattr(comparison, "compare", lambda path, result, quiet: result)
         dream(dreaming(tmp_path / "killed"), quiet=True)
     assert compare(tmp_path / "killed", resume(tmp_path / "killed", quiet=True))["dream"] == whole["dream"]
     assert_same_directory(tmp_path / "whole", tmp_path / "killed")

@@ -119,7 +119,7 @@ def live(words: list[str], out: Path, said: Path) -> None:
 def start(words: list[str], out: Path) -> BaseProcess:
     """A process in which the libraries are imported already; but for that, it is a command's own."""
     context: Any = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["genrl.cli", "genrl.generation", "genrl.runs.dreams", "sb3_contrib"])
+    context.set_forkserver_preload(["genrl.cli", "genrl.generation", "genrl.runs.dreams.comparison", "sb3_contrib"])
     process: BaseProcess = context.Process(target=live, args=(words, out, out.with_suffix(".said")))
     process.start()
     return process

@@ -16,7 +16,7 @@ from genrl.generation import GenerateConfig, generate
 from genrl.models import VAE
 from genrl.rewards import RND
 from genrl.runs import explore
-from genrl.runs.exporting import export_sb3, export_torchscript
+from genrl.runs.uses.export import export_sb3, export_torchscript
 from tests.runs.tiny import SMALL, config
 
 CASES = {

@@ -25,10 +25,11 @@ import genrl.files as files
 from genrl.cli._words import in_one_sentence
 from genrl.errors import RunError
 from genrl.files import load_state, save_state, sweep, write_whole
-from genrl.runs import DreamConfig, RunConfig, RunDirectory, callbacks, dream, explore, resume, train
+from genrl.runs import DreamConfig, RunConfig, RunDirectory, dream, explore, resume, train
 from genrl.runs import training as training_module
+from genrl.runs.callbacks import recorder
 from genrl.runs.directory import LOCK
-from genrl.runs.dreams import compare
+from genrl.runs.dreams.comparison import compare
 from genrl.sb3 import learner
 from tests.runs.same_directory import assert_same_directory
 from tests.runs.test_dreams import PPO as PPO_DREAM
@@ -336,7 +337,7 @@ SLOW = {"sac", "imitation", "encoder", "dream"}
 def test_a_kill_inside_any_write_of_a_run_leaves_nothing_behind(
     case: str, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("genrl.runs.dreams.JUDGED_EPISODES", 1)
+    monkeypatch.setattr("genrl.runs.dreams.comparison.JUDGED_EPISODES", 1)
     cell = cell_of(case, tmp_path)
     with monkeypatch.context() as patch:
         writes = fail_at(patch, place, -1)
@@ -370,7 +371,7 @@ class FullDisk:
     def __init__(self, patch: pytest.MonkeyPatch, number: int) -> None:
         self.count, self.number = 0, number
         patch.setattr(files.os, "fsync", self._fsync)
-        for module in (callbacks, learner):
+        for module in (recorder, learner):
             patch.setattr(module, "open_appending", self._open)
 
     def _check(self, half: Any = lambda: None) -> None:
@@ -400,7 +401,7 @@ class FullDisk:
 def test_a_disk_that_is_full_at_any_of_twenty_moments_is_one_sentence_and_costs_nothing(
     case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("genrl.runs.dreams.JUDGED_EPISODES", 1)
+    monkeypatch.setattr("genrl.runs.dreams.comparison.JUDGED_EPISODES", 1)
     cell = cell_of(case, tmp_path)
     with monkeypatch.context() as patch:
         disk = FullDisk(patch, 0)
@@ -521,7 +522,7 @@ def test_a_second_ctrl_c_in_cloning_leaves_a_run_that_begins_again(tmp_path: Pat
 def test_no_worker_stays_that_does_not_listen(tmp_path: Path) -> None:
     from stable_baselines3.common.vec_env import SubprocVecEnv
 
-    from genrl.runs.environments import MakeEnv
+    from genrl.runs.environments.make import MakeEnv
     from genrl.sb3.learner import close
 
     env = SubprocVecEnv([MakeEnv("tests.runs.test_nothing_is_lost:tests/Hangs-v0", {"at": 1, "file": str(tmp_path / "hangs")}, True)])

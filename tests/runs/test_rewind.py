@@ -16,9 +16,9 @@ import genrl  # registers its tasks  # noqa: F401
 from genrl.files import load_state
 from genrl.runs import ExploreConfig, RunDirectory, explore, resume
 from genrl.runs import training as training_module
-from genrl.runs.environments import MakeEnv
+from genrl.runs.environments.make import MakeEnv
+from genrl.runs.environments.rewind import Rewindable, episodes, rewind
 from genrl.runs.interrupt import Interrupt
-from genrl.runs.rewind import Rewindable, episodes, rewind
 from tests.runs.same_directory import assert_same_directory
 from tests.runs.tiny import SMALL, config
 
@@ -232,7 +232,7 @@ def test_the_middle_of_an_episode_comes_back(task: str, kind: type) -> None:
 
 
 def test_an_episode_is_forgotten_when_it_grows_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("genrl.runs.rewind.LONGEST", 3)
+    monkeypatch.setattr("genrl.runs.environments.rewind.LONGEST", 3)
     env = Rewindable(gymnasium.make("Pendulum-v1"))
     env.reset(seed=0)
     for _ in range(3):

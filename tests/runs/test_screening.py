@@ -12,7 +12,7 @@ from gymnasium import spaces
 
 from genrl.cli import main
 from genrl.errors import RunError
-from genrl.runs.screening import NOISES, screen
+from genrl.runs.screening.noise import NOISES, screen
 
 
 class Line(gymnasium.Env[np.ndarray, np.ndarray]):
@@ -113,7 +113,7 @@ class TestCommand:
         assert content["noises"]["held-16"]["rewarded_episodes"] > 0
 
     def test_a_file_that_is_there_is_not_overwritten(self, tmp_path, capsys, monkeypatch) -> None:
-        monkeypatch.setattr("genrl.runs.screening.screen", lambda *arguments, **keywords: pytest.fail("it has begun to act"))
+        monkeypatch.setattr("genrl.runs.screening.noise.screen", lambda *arguments, **keywords: pytest.fail("it has begun to act"))
         (tmp_path / "screen.json").write_text("mine")
         assert main(["screen", "--out", str(tmp_path / "screen.json")]) == 2
         assert "screen.json exists; choose another --out" in capsys.readouterr().err

@@ -24,8 +24,8 @@ from genrl.generation import GenerateConfig, generate
 from genrl.models import VAE
 from genrl.roles import LEARNERS
 from genrl.runs import explore
-from genrl.runs.exporting import export_sb3
-from genrl.runs.sharing import BOUNDS, card, pull, push
+from genrl.runs.uses.export import export_sb3
+from genrl.runs.uses.hub import BOUNDS, card, pull, push
 from tests.runs.hub import SHA, Hub, hub
 from tests.runs.test_exporting import KWARGS, OFF_POLICY
 from tests.runs.test_eyes import saved

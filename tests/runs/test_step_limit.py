@@ -27,10 +27,10 @@ from genrl.cli import main
 from genrl.errors import RunError, StepTimeout
 from genrl.files import load_state
 from genrl.runs import DreamConfig, ExploreConfig, RunDirectory, dream, explore, resume
-from genrl.runs import step_limit as module
-from genrl.runs.environments import make_env
-from genrl.runs.overseer import GRACE
-from genrl.runs.step_limit import StepLimit
+from genrl.runs.environments import step_limit as module
+from genrl.runs.environments.make import make_env
+from genrl.runs.environments.overseer import GRACE
+from genrl.runs.environments.step_limit import StepLimit
 from tests.runs.same_directory import assert_same_directory
 from tests.runs.tiny import config
 
@@ -210,7 +210,7 @@ def test_steps_within_the_limit_and_time_between_steps_are_not_touched() -> None
 
 def test_a_run_that_is_stopped_by_ctrl_z_is_not_taken_for_one_that_hangs() -> None:
     code = (
-        "import time; from genrl.runs.step_limit import StepLimit; from genrl.runs.environments import make_env\n"
+        "import time; from genrl.runs.environments.step_limit import StepLimit; from genrl.runs.environments.make import make_env\n"
         f"with StepLimit(1.0):\n  env = make_env({TASK!r}, {{}}); env.reset()\n  print('on', flush=True)\n"
         "  for _ in range(300):\n    env.step(env.action_space.sample()); time.sleep(0.01)\n"
     )

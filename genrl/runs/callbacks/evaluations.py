@@ -1,0 +1,103 @@
+"""Deterministic evaluations while a run trains, and its best model."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from typing import Any
+
+import numpy as np
+from stable_baselines3.common.callbacks import BaseCallback
+
+from genrl.files import save_state, write_whole
+from genrl.runs.callbacks.imitation_cost import judged
+from genrl.runs.directory import RunDirectory, read_csv
+from genrl.runs.session import Session
+from genrl.runs.sockets import Plug
+from genrl.sb3.state import generator_state, set_generator_state, vecnormalize_state
+
+__all__ = ["evaluated", "kept_best"]
+
+SEED = 15_000
+"""Seed of the first episode. The evaluation at the end has others, so that the best model is not judged by what it was chosen by."""
+
+
+def evaluated(session: Session, run: RunDirectory) -> Session:
+    """``session`` with evaluations while it trains, if its configuration asks for them."""
+    if session.config.eval_every is not None:
+        callback = Evaluations(session, run)
+        session.plugs.append(Plug("evaluations", [callback], callback))
+    return session
+
+
+def kept_best(run: RunDirectory) -> dict[str, Any] | None:
+    """Step and mean return of the best evaluation while a run trained, and of an imitation its cost; ``None`` if there was none."""
+    rows = [row for row in read_csv(run.evaluations) if row["best"] == "1"]
+    numbers = {name: float(rows[-1][name]) for name in ("return", "cost") if rows and rows[-1].get(name)}
+    return {"step": int(rows[-1]["step"]), **numbers} if rows else None
+
+
+class Evaluations(BaseCallback):
+    """Evaluates the policy every ``config.eval_every`` steps, at the boundaries of rollouts and at the end, and keeps the best model.
+
+    The best one has the largest return. An imitation sees no return: its best one has the least cost, by which its episodes are carried to
+    the demonstrations that it learns from (:meth:`genrl.rewards.PWIL.cost`).
+
+    Each evaluation is of the same episodes, in an environment of its own, and leaves every generator as it was: the training gives the
+    same numbers with and without it. It writes evaluations.csv, best.zip as SB3 saves it, and the normalisation that belongs to that.
+
+    Args:
+        session: the learner and its normalisation.
+        run: where to write.
+    """
+
+    def __init__(self, session: Session, run: RunDirectory) -> None:
+        super().__init__()
+        self._session, self._run = session, run
+        self._every = session.config.eval_every or 1
+        self._rows: list[tuple[int, float, float | None, bool]] = []
+
+    def _on_rollout_start(self) -> None:
+        last = self._rows[-1][0] if self._rows else 0
+        if self.num_timesteps // self._every > last // self._every:
+            self._evaluate()
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_training_end(self) -> None:
+        if self.num_timesteps >= self._session.config.steps and (not self._rows or self._rows[-1][0] != self.num_timesteps):
+            self._evaluate()
+
+    def _evaluate(self) -> None:
+        before = generator_state()
+        returns, costs = judged(self._session, self._session.config.eval_episodes, SEED)
+        set_generator_state(before)
+        found, cost = float(np.mean(returns)), float(np.mean(costs)) if costs else None
+        best = _worth(found, cost) > max((_worth(*row[1:3]) for row in self._rows), default=-math.inf)
+        self._rows.append((self.num_timesteps, found, cost, best))
+        self.logger.record("eval/mean_reward", found)
+        if cost is not None:
+            self.logger.record("eval/cost", cost)
+        if best:
+            buffer = io.BytesIO()
+            self.model.save(buffer)
+            write_whole(self._run.best, buffer.getvalue())
+            if self._session.normalize is not None:
+                save_state(self._run.best_vecnormalize, vecnormalize_state(self._session.normalize))
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(
+            [("step", "return", "cost", "best"), *((*row[:3], int(row[3])) for row in self._rows)]
+        )
+        write_whole(self._run.evaluations, text.getvalue().encode())
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": [list(row) for row in self._rows]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._rows = [(step, value, cost, best) for step, value, cost, best in state["rows"]]
+
+
+def _worth(value: float, cost: float | None) -> float:
+    return value if cost is None else -cost

@@ -1,0 +1,137 @@
+"""Writes down the episodes of a run and the states that they visited, while SB3 trains."""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from typing import Any
+
+import numpy as np
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.vec_env import VecNormalize, unwrap_vec_normalize
+
+from genrl.reading import open_appending
+from genrl.runs.callbacks.finite import raw_rewards
+from genrl.runs.coverage import Coverage
+from genrl.runs.directory import RunDirectory
+from genrl.runs.environments.make import column
+
+__all__ = ["Recorder"]
+
+
+class Recorder(BaseCallback):
+    """Writes episodes.csv, and remembers the first reward and the visited states for the checkpoints.
+
+    ``task_coverage`` is the mean over environments of the newest ``info["coverage"]``, of tasks that count by themselves what was visited.
+
+    Args:
+        run: where to write.
+        coverage: counts visited states; ``None`` counts nothing.
+        observation_names: names of the columns of observations.
+    """
+
+    def __init__(self, run: RunDirectory, coverage: Coverage | None, observation_names: tuple[str, ...]) -> None:
+        super().__init__()
+        self.coverage = coverage
+        self.first_reward_step: int | None = None
+        self.task_coverage: float | None = None
+        self.seconds_before = 0.0
+        """Wall time of the run before this ``learn``."""
+        self.saved: tuple[int, dict[str, Any]] | None = None
+        """Environment steps and recorded state of the last checkpoint."""
+        self._episodes = 0
+        self._run = run
+        columns = [column(name, observation_names) for name in coverage.names] if coverage else []
+        self._in_obs = [(axis, index) for axis, index in enumerate(columns) if isinstance(index, int)]
+        self._in_info = [(axis, key) for axis, key in enumerate(columns) if isinstance(key, str)]
+        self._points: list[np.ndarray] = []
+        self._started = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of the run, in seconds."""
+        return self.seconds_before + time.perf_counter() - self._started
+
+    def spent(self, seconds: float) -> None:
+        """Add seconds that were spent before ``learn``, such as on cloning, and start the clock."""
+        self.seconds_before += seconds
+        self._started = time.perf_counter()
+
+    def _on_training_start(self) -> None:
+        self._started = time.perf_counter()
+
+    def _on_step(self) -> bool:
+        infos, dones = self.locals["infos"], self.locals["dones"]
+        normalize = unwrap_vec_normalize(self.training_env)
+        if self.first_reward_step is None and (raw_rewards(normalize, self.locals["rewards"]) > 0).any():
+            self.first_reward_step = self.num_timesteps
+        if dones.any():
+            self._write([(i, infos[i]["episode"]) for i in np.flatnonzero(dones) if "episode" in infos[i]])
+        if shares := [info["coverage"] for info in infos if isinstance(info.get("coverage"), int | float)]:
+            self.task_coverage = float(np.mean(shares))
+            self.logger.record("rollout/task_coverage", self.task_coverage)
+        if self.coverage is not None:
+            self._points.append(self._visited(normalize, dones, infos))
+            if len(self._points) >= 256:
+                self.flush()
+        return True
+
+    def _write(self, episodes: list[tuple[Any, dict[str, Any]]]) -> None:
+        rows = [(self.num_timesteps, int(i), episode["r"], episode["l"], round(self.seconds, 3)) for i, episode in episodes]
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(rows)
+        with open_appending(self._run.episodes) as file:
+            file.write(text.getvalue().encode())
+        self._episodes += len(rows)
+
+    def _visited(self, normalize: VecNormalize | None, dones: np.ndarray, infos: list[dict[str, Any]]) -> np.ndarray:
+        """The states that this step led to, ``(n_envs, axes)``; at an episode's end the last one, not the next episode's first.
+
+        What VecNormalize has clipped of a last one is lost: NaN, which is not counted.
+        """
+        obs = normalize.get_original_obs() if normalize is not None else self.locals["new_obs"]
+        points = np.empty((len(infos), len(self._in_obs) + len(self._in_info)))
+        for axis, key in self._in_info:
+            points[:, axis] = [float(info.get(key, np.nan)) for info in infos]
+        rows = np.asarray(obs).reshape(len(infos), -1) if self._in_obs else points
+        if dones.any() and self._in_obs:
+            rows = np.array(rows, dtype=np.result_type(rows, np.float32))  # which a NaN fits into
+            for i in np.flatnonzero(dones):
+                rows[i] = _last_observation(normalize, np.asarray(infos[i]["terminal_observation"])).reshape(-1)
+        for axis, index in self._in_obs:
+            points[:, axis] = rows[:, index]
+        return points
+
+    def flush(self) -> None:
+        """Count the states that are not counted yet."""
+        if self.coverage is not None and self._points:
+            self.coverage.add(np.concatenate(self._points))
+            self._points.clear()
+
+    def state_dict(self) -> dict[str, Any]:
+        self.flush()
+        return {
+            "first_reward_step": self.first_reward_step,
+            "task_coverage": self.task_coverage,
+            "seconds": self.seconds,
+            "episodes": self._episodes,
+            "coverage": self.coverage.state_dict() if self.coverage is not None else None,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.first_reward_step = state["first_reward_step"]
+        self.task_coverage = state["task_coverage"]
+        self.seconds_before, self._started = state["seconds"], time.perf_counter()
+        self._episodes = state["episodes"]
+        self._points.clear()
+        if self.coverage is not None and state["coverage"] is not None:
+            self.coverage.load_state_dict(state["coverage"])
+
+
+def _last_observation(normalize: VecNormalize | None, obs: np.ndarray) -> np.ndarray:
+    """A terminal observation as the environment gave it; NaN where VecNormalize has clipped it."""
+    if normalize is None or not normalize.norm_obs:
+        return obs
+    raw: Any = normalize.unnormalize_obs(obs)
+    return np.where(np.abs(obs) < normalize.clip_obs, raw, np.nan)

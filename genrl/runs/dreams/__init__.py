@@ -1,0 +1,1 @@
+"""What `genrl dream` adds: the socket of worlds, dreams of recorded steps, and dream against reality."""

@@ -1,0 +1,1 @@
+"""The environments of a run: how they are made, checked, watched and rewound."""

@@ -1,0 +1,215 @@
+"""Whether a task needs curiosity: how far action noise alone gets, without any learner."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from genrl.errors import RunError, StepTimeout, did_you_mean, one_line
+from genrl.policies.sequences import HeldSequence, NoiseSequence, PinkSequence, pink_length
+from genrl.runs.coverage import Coverage
+from genrl.runs.environments.make import column, coverage_names, getattr_or, make_env
+
+__all__ = ["NOISES", "Look", "Reach", "begun", "count", "noise_sequence", "noisy_action", "noisy_space", "screen", "stepped"]
+
+NOISES = ("white", "held-8", "held-16", "held-32", "pink")
+"""Noises that a task is screened with."""
+
+
+@dataclass
+class Reach:
+    """What one noise reached."""
+
+    steps: int = 0
+    episodes: int = 0
+    """Episodes, the last of which may not have ended."""
+    rewarded_episodes: int = 0
+    """Episodes with a reward above 0."""
+    first_reward: int | None = None
+    """The step of the first reward above 0, from 1."""
+    best_return: float = -np.inf
+    """The highest return of an episode; of the last one, which may not have ended, only if it is the only one."""
+    best_progress: float | None = None
+    """The highest `progress()` of a task that has it, in the units of its threshold."""
+    ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """Lowest and highest value of each of the two things whose visited area is counted."""
+    visited: int = 0
+    """Bins of that area, as wide for one noise as for another."""
+
+
+def screen(
+    env_id: str,
+    steps: int = 20_000,
+    noises: Sequence[str] = NOISES,
+    *,
+    std: float = 1.0,
+    seed: int = 0,
+    env_kwargs: Mapping[str, Any] | None = None,
+    coverage: tuple[str, str] | None = None,
+) -> dict[str, Reach]:
+    """Act by noise alone and see how far each noise gets.
+
+    An action is ``std`` times a noise of variance 1, clipped to [-1, 1] and scaled to the task's bounds: with the default, what a fresh
+    policy of PPO does. A noise that is rewarded often is a baseline that a bonus has to beat; a task on which none is rewarded, but a good
+    policy is, needs curiosity.
+
+    Args:
+        env_id: the task, as in `genrl explore --env`.
+        steps: environment steps for each noise.
+        noises: `white`, drawn anew at every step; `held-8`, held for 8 steps (or any number); `pink`, a sequence for each episode.
+        std: standard deviation of the noise, for actions in [-1, 1].
+        seed: of the noise and of the task; every noise has the same.
+        env_kwargs: keywords of the task.
+        coverage: two names of observations, indices or keys of ``info`` whose visited area is counted; by default the task's own.
+
+    Returns:
+        What each noise reached, by its name.
+
+    Raises:
+        RunError: no such task or noise, actions other than a bounded ``Box``, or numbers that can't be.
+
+    Example:
+        >>> reached = screen("genrl/SparseMountainCar-v0", steps=2000, noises=("white", "held-16"))
+        >>> reached["white"].rewarded_episodes, reached["held-16"].rewarded_episodes > 0
+        (0, True)
+    """
+    if steps < 1 or not (np.isfinite(std) and std > 0):
+        raise RunError(f"a screen needs at least one step and a positive, finite std, but was given steps {steps} and std {std}")
+    env = make_env(env_id, env_kwargs or {})
+    try:
+        noisy_space(env)
+        look = Look(env, coverage)
+        walks = {noise: _Walk(env, look, noise_sequence(noise, env, seed), std, seed) for noise in noises}
+        reached = {noise: walk.take(steps) for noise, walk in walks.items()}
+    finally:
+        env.close()
+    count(reached, {noise: np.array(walk.points) for noise, walk in walks.items()}, look.names)
+    return reached
+
+
+def noise_sequence(noise: str, env: gymnasium.Env[Any, Any], seed: int) -> NoiseSequence:
+    rng, size = np.random.default_rng(seed), int(np.prod(env.action_space.shape or ()))
+    if noise == "pink":
+        length = pink_length(getattr(env.spec, "max_episode_steps", None))
+        return PinkSequence(length, (1, size), 1.0, lambda: int(rng.integers(2**31)))
+    if noise != "white" and not re.fullmatch(r"held-[1-9]\d*", noise):
+        raise RunError(f"there is no noise {noise!r}{did_you_mean(noise, NOISES) or '; choose white, pink, or held-N, such as held-8'}")
+    return HeldSequence(1 if noise == "white" else int(noise.removeprefix("held-")), (1, size), rng.standard_normal)
+
+
+def noisy_space(env: gymnasium.Env[Any, Any]) -> None:
+    """Refuse a task on which no noise can act.
+
+    Raises:
+        RunError: its actions are no bounded ``Box``.
+    """
+    space = env.action_space
+    if not isinstance(space, spaces.Box) or not space.is_bounded():
+        raise RunError(f"noise needs bounded Box actions, but {env.spec.id if env.spec else env} has {space}")
+
+
+def noisy_action(env: gymnasium.Env[Any, Any], noise: np.ndarray) -> np.ndarray:
+    """``noise`` as an action: clipped to [-1, 1] and scaled to the task's bounds."""
+    space: Any = env.action_space
+    unit = np.clip(noise, -1, 1).reshape(space.shape)
+    return np.asarray((space.low + (unit + 1) / 2 * (space.high - space.low)).astype(space.dtype))
+
+
+class Look:
+    """Reads the two numbers whose visited area is counted."""
+
+    def __init__(self, env: gymnasium.Env[Any, Any], asked: tuple[str, str] | None) -> None:
+        self.names = coverage_names(env, asked)
+        self.columns = [column(name, getattr_or(env, "observation_names", ())) for name in self.names]
+
+    def __call__(self, obs: Any, info: Mapping[str, Any]) -> list[float]:
+        return [float(np.ravel(obs)[key] if isinstance(key, int) else info[key]) for key in self.columns]
+
+
+def begun(env: gymnasium.Env[Any, Any], seed: int | None) -> Any:
+    """The first observation of a new episode.
+
+    Raises:
+        RunError: the task fails.
+    """
+    try:
+        return env.reset(seed=seed)[0]
+    except (RunError, StepTimeout):
+        raise
+    except Exception as error:
+        raise RunError(f"{_name(env)} can't begin an episode: {one_line(error)}") from error
+
+
+def stepped(env: gymnasium.Env[Any, Any], action: np.ndarray, look: Look, number: int) -> tuple[list[float], float, bool]:
+    """Where a step led, what it paid, and whether the episode ended.
+
+    Raises:
+        RunError: the task fails, or gives what is no number; the step has this ``number``.
+    """
+    try:
+        obs, paid, terminated, truncated, info = env.step(action)
+    except (RunError, StepTimeout):
+        raise
+    except Exception as error:
+        raise RunError(f"{_name(env)} failed at step {number}: {one_line(error)}") from error
+    point, reward = look(obs, info), float(paid)
+    for what, value in (("reward", reward), *zip(look.names, point, strict=True)):
+        if not np.isfinite(value):
+            raise RunError(f"{_name(env)} gave {value} as its {what} at step {number}; check the task, or end its episode before")
+    return point, reward, bool(terminated or truncated)
+
+
+def _name(env: gymnasium.Env[Any, Any]) -> str:
+    return env.spec.id if env.spec is not None else str(env)
+
+
+class _Walk:
+    """Episodes of one noise."""
+
+    def __init__(self, env: gymnasium.Env[Any, Any], look: Look, sequence: NoiseSequence, std: float, seed: int) -> None:
+        self.env, self.look, self.sequence, self.std, self.seed = env, look, sequence, std, seed
+        self.points: list[list[float]] = []
+        self.reach, self.ended = Reach(), False
+
+    def take(self, steps: int) -> Reach:
+        while self.reach.steps < steps:
+            rewards = list(self._episode(steps))
+            self.reach.episodes += 1
+            self.reach.rewarded_episodes += any(reward > 0 for reward in rewards)
+            if self.ended or self.reach.episodes == 1:
+                self.reach.best_return = max(self.reach.best_return, sum(rewards))
+        return self.reach
+
+    def _episode(self, steps: int) -> Iterator[float]:
+        begun(self.env, None if self.reach.steps else self.seed)
+        self.sequence.restart([0])
+        self.ended, progress = False, getattr_or(self.env, "progress", None)
+        while not self.ended and self.reach.steps < steps:
+            action = noisy_action(self.env, self.std * self.sequence()[0])
+            point, reward, self.ended = stepped(self.env, action, self.look, self.reach.steps)
+            self.reach.steps += 1
+            if reward > 0 and self.reach.first_reward is None:
+                self.reach.first_reward = self.reach.steps
+            if progress is not None:
+                best = self.reach.best_progress
+                self.reach.best_progress = float(progress()) if best is None else max(best, float(progress()))
+            self.points.append(point)
+            yield reward
+
+
+def count(reached: Mapping[str, Reach], points: Mapping[str, np.ndarray], names: Sequence[str]) -> None:
+    """Ranges and visited bins, which are those of a map that holds what all noises reached."""
+    if not names:
+        return
+    everywhere = Coverage(tuple(names))
+    everywhere.add(np.concatenate(list(points.values())))
+    for noise, reach in reached.items():
+        reach.visited = len(np.unique(np.floor(points[noise] / everywhere.width), axis=0))
+        lows, highs = points[noise].min(axis=0).tolist(), points[noise].max(axis=0).tolist()
+        reach.ranges = {name: (low, high) for name, low, high in zip(names, lows, highs, strict=True)}
