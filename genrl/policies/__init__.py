@@ -5,6 +5,17 @@ from genrl.policies.cloning import clone, normalize_like
 from genrl.policies.dagger import dagger
 from genrl.policies.mixing import Mixing
 from genrl.policies.noise import HeldNoise, PinkNoise
+from genrl.policies.starts import DemonstratedStarts
 from genrl.policies.warmup import CriticWarmUp
 
-__all__ = ["CriticWarmUp", "HeldNoise", "Mixing", "PinkNoise", "PolicyAverage", "clone", "dagger", "normalize_like"]
+__all__ = [
+    "CriticWarmUp",
+    "DemonstratedStarts",
+    "HeldNoise",
+    "Mixing",
+    "PinkNoise",
+    "PolicyAverage",
+    "clone",
+    "dagger",
+    "normalize_like",
+]

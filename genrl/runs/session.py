@@ -208,7 +208,8 @@ def build(config: RunConfig) -> Session:
     finally:
         probe.close()
     task = next((plug.task for plug in brought if plug.task is not None), None)
-    env = make_vec_env(config, [plug.wrap for plug in brought if plug.wrap is not None], task)
+    each = [plug.wrap_each for plug in brought if plug.wrap_each is not None]
+    env = make_vec_env(config, [plug.wrap for plug in brought if plug.wrap is not None], task, each)
     try:
         learner = _learner(config, classes["learner"], env, eyes)
         for plug in brought:

@@ -11,6 +11,7 @@ import inspect
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import gymnasium
@@ -73,6 +74,8 @@ class Plug:
     """What must be kept so that a resumed run goes on exactly."""
     wrap: Callable[[VecEnv], VecEnv] | None = None
     """Puts a wrapper around the environments, inside the running normalisation."""
+    wrap_each: Callable[[gymnasium.Env[Any, Any]], gymnasium.Env[Any, Any]] | None = None
+    """Puts a wrapper around every single environment, next to the task; it must pickle, for processes of their own."""
     task: Callable[[], VecEnv] | None = None
     """Makes what takes the place of the environments."""
     observation_space: spaces.Space[Any] | None = None
@@ -93,7 +96,7 @@ def plugs(setting: Setting) -> list[Plug]:
     """
     roles = [attribute(role.plug) for name, role in ROLES.items() if role.plug and name in setting.config.roles]
     found = []
-    for socket in (exploration_noise, critic_warm_up, mixing, averaging, *roles):
+    for socket in (exploration_noise, critic_warm_up, starts, mixing, averaging, *roles):
         plug = socket(setting)
         if plug is not None:
             found.append(plug)
@@ -121,6 +124,22 @@ def critic_warm_up(setting: Setting) -> Plug | None:
     from genrl.policies import CriticWarmUp
 
     return Plug("warm-up", [CriticWarmUp(config.critic_warmup)])
+
+
+def starts(setting: Setting) -> Plug | None:
+    """Episodes that begin where a demonstration was."""
+    config = setting.config
+    if not isinstance(config, ImitateConfig) or not config.demonstrated_starts or setting.loaded is None:
+        return None
+    from genrl.policies import DemonstratedStarts
+
+    seen = setting.loaded.demonstrations.transitions(successors=False).obs.numpy()
+    wrap = partial(DemonstratedStarts, observations=seen, share=config.demonstrated_starts)
+    try:
+        wrap(setting.env).reset(seed=config.seed)
+    except ValueError as error:
+        raise RunError(f"--demonstrated-starts: {error}") from error
+    return Plug("starts", wrap_each=wrap)
 
 
 def mixing(setting: Setting) -> Plug | None:

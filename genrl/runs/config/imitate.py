@@ -55,6 +55,10 @@ class ImitateConfig(RunConfig):
     expert_fraction: float | None = None
     """Share of demonstrated transitions in each batch of a learner with a replay buffer (HyPER). By default 0.5, and 0 for other
     learners."""
+    demonstrated_starts: float = 0.0
+    """Share of the training episodes that begin at a demonstrated state, so that late parts of what an expert does are practised early. It
+    takes a MuJoCo task whose observations begin with positions and speeds. Returns in training are then of both kinds of episode;
+    evaluation begins where the task does."""
     average: float = 0.0
     """Share of the steps, at the end, over whose policies the parameters are averaged. The average is evaluated too, and kept as
     average.safetensors. By default there is none."""
@@ -96,6 +100,8 @@ class ImitateConfig(RunConfig):
         self.check_most(demos_seed=2**32 - 1)
         if not 0 <= self.average <= 1:
             raise RunError(f"--average is {self.average}, but must be a share of the steps, such as 0.2")
+        if not 0 <= self.demonstrated_starts <= 1:
+            raise RunError(f"--demonstrated-starts is {self.demonstrated_starts}, but must be a share of the episodes, such as 0.5")
         if self.reward.lower() == NONE:
             raise RunError("--reward is none, but an imitation has its reward from the demonstrations; for cloning alone type --steps 0")
         if not self.steps and not self.clone:

@@ -8,7 +8,7 @@ import re
 import signal
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -89,6 +89,8 @@ class MakeEnv:
     """Number of frames that its images have in their channels."""
     number: int = 0
     """Its own among those that are stepped together."""
+    wraps: Sequence[Callable[[gymnasium.Env[Any, Any]], gymnasium.Env[Any, Any]]] = ()
+    """Put around it, next to the task."""
     marks: str | None = field(default_factory=marks_path)
     """Where its steps are watched."""
 
@@ -102,6 +104,8 @@ class MakeEnv:
             threading.Thread(target=_end_with_parent, daemon=True).start()
             share_marks(self.marks)
         env = make_env(self.env_id, self.env_kwargs, self.number)
+        for wrap in self.wraps:
+            env = wrap(env)
         if self.frames > 1:
             from genrl.encoders import StackedFrames
 
@@ -116,16 +120,22 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def make_vec_env(config: RunConfig, wraps: Iterable[Callable[[VecEnv], VecEnv]] = (), task: Callable[[], VecEnv] | None = None) -> VecEnv:
+def make_vec_env(
+    config: RunConfig,
+    wraps: Iterable[Callable[[VecEnv], VecEnv]] = (),
+    task: Callable[[], VecEnv] | None = None,
+    each: Sequence[Callable[[gymnasium.Env[Any, Any]], gymnasium.Env[Any, Any]]] = (),
+) -> VecEnv:
     """The environments of ``config``: a Monitor each (the raw return), stepped together, then ``wraps``, then VecNormalize if asked for.
 
-    ``task`` makes what takes their place, in an offline dream. VecNormalize measures the scale of returns over the learner's discount.
+    ``each`` is put around every single task, inside its Monitor. ``task`` makes what takes their place, in an offline dream. VecNormalize
+    measures the scale of returns over the learner's discount.
     """
     from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecNormalize
 
     frames = 1 if config.observes_codes else config.frames
     makers: list[Callable[[], gymnasium.Env[Any, Any]]] = [
-        MakeEnv(config.env, dict(config.env_kwargs), config.subproc, frames, number) for number in range(config.n_envs)
+        MakeEnv(config.env, dict(config.env_kwargs), config.subproc, frames, number, each) for number in range(config.n_envs)
     ]
     env: VecEnv = task() if task is not None else SubprocVecEnv(makers) if config.subproc else DummyVecEnv(makers)
     try:

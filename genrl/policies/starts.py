@@ -1,0 +1,87 @@
+"""Episodes that begin where a demonstration was."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from genrl.errors import require
+
+__all__ = ["DemonstratedStarts"]
+
+
+class DemonstratedStarts(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Lets a share of the episodes begin at a demonstrated state, and the others where the task begins (reference state initialisation).
+
+    A policy that falls in its first steps sees little of what an expert does later; so it practises every part of it from the first
+    episode on. The task must be one of Gymnasium's MuJoCo whose observation begins with the positions, but for the first few, and goes on
+    with the speeds: the cheetah, the hopper, the walker, the swimmer, the ant, the humanoid and the inverted pendulum. Such a task begins
+    at ``init_qpos`` and ``init_qvel`` and adds noise of its own; both are a demonstrated state for that reset, so the noise comes to it
+    too. Hidden positions, such as how far it has come, stay those of the task.
+
+    The draws come from the task's own generator, after a reset, so the same seed gives the same episodes.
+
+    Args:
+        env: one environment.
+        observations: demonstrated observations ``(n, columns)``, in the task's units, such as ``demonstrations.transitions().obs``.
+        share: share of the episodes, in (0, 1].
+
+    Raises:
+        ValueError: a share outside (0, 1]; no observations; at the first reset, a task that can't be put there.
+
+    References:
+        Peng, Abbeel, Levine, van de Panne, "DeepMimic: Example-Guided Deep Reinforcement Learning of Physics-Based Character Skills", 2018,
+        arXiv:1804.02717.
+
+    Example:
+        >>> import gymnasium
+        >>> seen = np.array([[0.5, 0.1, -1.0, 2.0]])  # the cart's position, the pole's angle, and their speeds
+        >>> env = DemonstratedStarts(gymnasium.make("InvertedPendulum-v5", reset_noise_scale=0.0), seen, share=1.0)
+        >>> env.reset(seed=0)[0].tolist()
+        [0.5, 0.1, -1.0, 2.0]
+    """
+
+    def __init__(self, env: gymnasium.Env[Any, Any], observations: np.ndarray, share: float = 0.5) -> None:
+        super().__init__(env)
+        rows = np.asarray(observations, dtype=np.float64)
+        require(
+            DemonstratedStarts,
+            ("share", share, 0 < share <= 1, "in (0, 1]"),
+            ("observations", rows.shape, rows.ndim == 2 and len(rows) > 0, "at least one row"),
+        )
+        self.share, self._rows = share, rows
+        self._hidden: int | None = None
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Begin an episode, at a demonstrated state or where the task begins."""
+        obs, info = self.env.reset(seed=seed, options=options)
+        task: Any = self.unwrapped
+        if self._hidden is None:
+            self._hidden = self._find_hidden(obs)
+        if task.np_random.random() >= self.share:
+            return obs, info
+        row, shown = self._rows[task.np_random.integers(len(self._rows))], task.data.qpos.size - self._hidden
+        own = task.init_qpos, task.init_qvel
+        task.init_qpos = np.concatenate([task.init_qpos[: self._hidden], row[:shown]])
+        task.init_qvel = row[shown : shown + task.data.qvel.size]
+        try:
+            return self.env.reset(options=options)
+        finally:
+            task.init_qpos, task.init_qvel = own
+
+    def _find_hidden(self, obs: np.ndarray) -> int:
+        """How many of the first positions the observation leaves out."""
+        task: Any = self.unwrapped
+        if hasattr(task, "init_qpos") and np.shape(obs) == self._rows.shape[1:]:
+            positions, speeds = task.data.qpos, task.data.qvel
+            for hidden in range(len(positions)):
+                state = np.concatenate([positions[hidden:], speeds])
+                if len(state) <= len(obs) and np.allclose(obs[: len(state)], state, rtol=1e-5, atol=1e-5):
+                    return hidden
+        name = self.spec.id if self.spec is not None else type(task).__name__
+        raise ValueError(
+            f"{name} can't be put at a demonstrated state, which takes a MuJoCo task whose observations begin with positions and "
+            "speeds, and demonstrations of their size; let every episode begin where the task does"
+        )

@@ -1,0 +1,144 @@
+"""Episodes that begin where a demonstration was."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+
+from genrl.policies import DemonstratedStarts
+from genrl.runs import ImitateConfig, RunDirectory, imitate, resume
+from genrl.runs.directory import read_csv
+from tests.runs.same_directory import assert_same_directory
+
+ROOT = Path(__file__).parents[2]
+SHOWN = {
+    "InvertedPendulum-v5": 4,
+    "HalfCheetah-v5": 17,
+    "Hopper-v5": 11,
+    "Walker2d-v5": 17,
+    "Swimmer-v5": 8,
+    "Ant-v5": 27,
+    "Humanoid-v5": 45,
+}
+"""How many of an observation's first numbers are positions and speeds."""
+
+
+def seen(name: str, episodes: int = 3, steps: int = 12) -> np.ndarray:
+    """Observations on the way of random actions."""
+    env, rows = gymnasium.make(name), []
+    env.action_space.seed(0)
+    for episode in range(episodes):
+        env.reset(seed=episode)
+        rows += [env.step(env.action_space.sample())[0] for _ in range(steps)]
+    env.close()
+    return np.array(rows)
+
+
+def quiet(name: str) -> gymnasium.Env[Any, Any]:
+    """The task without the noise of its resets."""
+    return gymnasium.make(name, reset_noise_scale=0.0)
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_an_episode_begins_at_a_demonstrated_state_and_goes_on_as_from_there(name):
+    rows, shown = seen(name), SHOWN[name]
+    env, plain = DemonstratedStarts(quiet(name), rows, share=1.0), quiet(name)
+    obs, _ = env.reset(seed=7)
+    assert np.abs(rows[:, :shown] - obs[:shown]).max(axis=1).min() < 1e-6
+    plain.reset(seed=0)
+    task: Any = plain.unwrapped
+    task.set_state(env.unwrapped.data.qpos.copy(), env.unwrapped.data.qvel.copy())
+    action = np.full(env.action_space.shape, 0.1, np.float32)
+    for _ in range(3):
+        ours, theirs = env.step(action), plain.step(action)
+        np.testing.assert_allclose(ours[0][:shown], theirs[0][:shown], atol=1e-9)
+        assert ours[1] == pytest.approx(theirs[1])
+
+
+def test_the_tasks_own_noise_comes_to_it():
+    row = seen("HalfCheetah-v5")[:1]
+    env = DemonstratedStarts(gymnasium.make("HalfCheetah-v5", reset_noise_scale=0.1), row, share=1.0)
+    noise = np.array([env.reset(seed=seed)[0] - row[0] for seed in range(200)])
+    assert np.abs(noise[:, :8]).max() < 0.1 + 1e-6  # uniform on positions
+    assert 0.09 < noise[:, 8:].std() < 0.11  # normal on speeds
+
+
+def test_positions_that_no_observation_shows_are_the_tasks_own():
+    env = DemonstratedStarts(quiet("HalfCheetah-v5"), seen("HalfCheetah-v5"), share=1.0)
+    for seed in range(5):
+        env.reset(seed=seed)
+        assert env.unwrapped.data.qpos[0] == env.unwrapped.init_qpos[0]
+        assert env.unwrapped.data.qpos[1] != env.unwrapped.init_qpos[1]
+
+
+def test_the_others_begin_where_the_task_does():
+    rows = seen("InvertedPendulum-v5")
+    env, plain = DemonstratedStarts(quiet("InvertedPendulum-v5"), rows, share=0.3), quiet("InvertedPendulum-v5")
+    demonstrated = 0
+    for seed in range(400):
+        obs = env.reset(seed=seed)[0]
+        if np.abs(rows - obs).max(axis=1).min() < 1e-6:
+            demonstrated += 1
+        else:
+            np.testing.assert_array_equal(obs, plain.reset(seed=seed)[0])
+    assert 85 < demonstrated < 155  # binomial, 120 ± 9: four of its standard deviations
+
+
+def test_the_same_seed_gives_the_same_episodes():
+    rows = seen("Hopper-v5")
+    one, two = (DemonstratedStarts(gymnasium.make("Hopper-v5"), rows) for _ in range(2))
+    two.reset(seed=99), two.reset()
+    for seed in (3, None, None):
+        np.testing.assert_array_equal(one.reset(seed=seed)[0], two.reset(seed=seed)[0])
+
+
+def turned(env: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:
+    return gymnasium.wrappers.TransformObservation(env, lambda obs: -obs, gymnasium.spaces.Box(-9, 9, env.observation_space.shape))
+
+
+@pytest.mark.parametrize(
+    ("make", "rows", "sentence"),
+    [
+        (lambda: gymnasium.make("CartPole-v1"), np.zeros((3, 4)), "CartPole-v1 can't be put at a demonstrated state"),
+        (lambda: gymnasium.make("Pendulum-v1"), np.zeros((3, 3)), "Pendulum-v1 can't be put at a demonstrated state"),
+        (lambda: gymnasium.make("Reacher-v5"), np.full((3, 10), 0.3), "Reacher-v5 can't be put at a demonstrated state"),
+        (lambda: gymnasium.make("Hopper-v5"), np.zeros((3, 12)), "Hopper-v5 can't be put at a demonstrated state"),
+        (lambda: turned(gymnasium.make("Hopper-v5")), np.ones((3, 11)), "can't be put at a demonstrated state"),
+        (lambda: gymnasium.make("Hopper-v5"), np.zeros((0, 11)), "at least one row"),
+    ],
+)
+def test_a_task_that_can_not_be_put_there_is_refused(make, rows, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        DemonstratedStarts(make(), rows).reset(seed=0)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.5, float("nan"), -0.1])
+def test_a_share_that_is_none_is_refused(share):
+    with pytest.raises(ValueError, match=r"DemonstratedStarts needs share to be in \(0, 1\]"):
+        DemonstratedStarts(gymnasium.make("Hopper-v5"), np.ones((3, 11)), share)
+
+
+@pytest.mark.parametrize("subproc", [False, True])
+def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path, monkeypatch, subproc):
+    from tests.runs.test_rewind import StopAt, training_module
+
+    run = partial(
+        ImitateConfig, demos=ROOT / "demos" / "invertedpendulum.hdf5", every=20, steps=512, n_envs=2, clone=2, demonstrated_starts=0.5,
+        critic_warmup=0, eval_episodes=1, pictures=False, subproc=subproc,
+        learner_kwargs={"n_steps": 64, "batch_size": 32, "net_arch": (8,)}, reward_kwargs={"updates": 2, "batch_size": 16},
+    )  # fmt: skip
+    imitate(run(out=tmp_path / "whole"), quiet=True)
+    StopAt.step = 2
+    with monkeypatch.context() as patch:
+        patch.setattr(training_module, "Interrupt", StopAt)
+        imitate(run(out=tmp_path / "stopped"), quiet=True)
+    resume(tmp_path / "stopped", quiet=True)
+    assert_same_directory(tmp_path / "whole", tmp_path / "stopped")
+    imitate(run(out=tmp_path / "without", demonstrated_starts=0.0), quiet=True)
+    lengths = [[row["length"] for row in read_csv(RunDirectory(tmp_path / name).episodes)] for name in ("whole", "without")]
+    assert lengths[0] != lengths[1]
