@@ -165,7 +165,7 @@ class AcrobotSwingupSparseEnv(SwingUpEnv):
         return float(math.hypot(x, z - 2) < 0.2)
 
     def _angles(self) -> tuple[float, float]:
-        """Of the upper and of the lower arm to the vertical, 0 is up (rad)."""
+        """Angles of the upper and of the lower arm to the vertical; 0 is up (rad)."""
         shoulder, elbow = self.data.qpos
         return shoulder, shoulder + elbow
 

@@ -12,7 +12,7 @@ __all__ = ["forked_generators", "set_torch_generators", "torch_generators"]
 
 
 def torch_generators() -> dict[str, Any]:
-    """Their states: that of the CPU, and those of all GPUs once torch computes on one."""
+    """States of torch's generators: that of the CPU, and those of all GPUs once torch computes on one."""
     return {"torch": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []}
 
 

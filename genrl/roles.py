@@ -215,7 +215,7 @@ _CONTINUOUS["defaults"] = {
     "imitate": {"gradient_steps": -1, "learning_starts": 1000},
     "dream": {"gradient_steps": 5, "learning_starts": 250, "net_arch": (64, 64)},
 }
-"""As many updates as steps, also with several environments; in a dream five times as many, of networks that are cheap."""
+"""One update for each step, also with several environments; in a dream five, of networks that are cheap."""
 _SOFT = _CONTINUOUS | {
     "defaults": _CONTINUOUS["defaults"]
     | {"imitate": _CONTINUOUS["defaults"]["imitate"] | {"activation": "normed-relu", "ent_coef": "auto_0.1"}}
@@ -250,7 +250,8 @@ LEARNERS = Role(
 )
 
 _LOGIT = {"imitate off-policy": {"form": "logit", "normalize": False}}
-"""As in "Discriminator-Actor-Critic" (2018). The scale of an agent's first rewards, which are alike, would make those of an expert huge."""
+"""Form of "Discriminator-Actor-Critic" (2018). It is not normalised, since an agent's first rewards are all alike, and their standard
+deviation would make those of an expert huge."""
 
 REWARDS = Role(
     "reward",

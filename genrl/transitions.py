@@ -39,7 +39,7 @@ class Transitions(NamedTuple):
         return Transitions(*(field[index] for field in self))
 
     def to(self, device: torch.device | None) -> Transitions:
-        """The same transitions on a device."""
+        """These transitions on ``device``; as they are if it is ``None``."""
         return self if device is None else Transitions(*(field.to(device) for field in self))
 
     @classmethod
@@ -55,7 +55,7 @@ def exact(obs: np.ndarray) -> Tensor:
 
 @dataclass(frozen=True)
 class Floats:
-    """In which dtypes a model is given what is no whole number, and on which device."""
+    """The dtypes in which a model is given observations and other floats, and its device."""
 
     dtype: torch.dtype
     """Dtype of the model's parameters."""

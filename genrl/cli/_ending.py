@@ -21,6 +21,8 @@ __all__ = ["report", "report_generation"]
 
 LAST = 20
 """Episodes whose mean is the training return."""
+Rows = list[tuple[str, str]]
+"""Names and values of the table at the end."""
 EXIT_CODES = {"finished": 0, "failed": 1, "interrupted": 130}
 
 
@@ -79,7 +81,7 @@ def _learner_that_sees(config: GenerateConfig) -> tuple[str, ...]:
     return ("--learner", "sac", "--steps", "8000") if isinstance(env.action_space, Box) else ("--learner", "ppo")
 
 
-def _said(result: dict[str, Any], rows: list[tuple[str, str]], model: Path, where: str, left: str | None, again: str) -> int:
+def _said(result: dict[str, Any], rows: Rows, model: Path, where: str, left: str | None, again: str) -> int:
     """Print what became of a run, and what brings it to its end where it is not there; returns the exit code."""
     if result["status"] == "failed":
         kept = f"the last good model is {model}" if model.is_file() else "no model was saved"
@@ -95,45 +97,29 @@ def _said(result: dict[str, Any], rows: list[tuple[str, str]], model: Path, wher
     return EXIT_CODES[result["status"]]
 
 
-def _print(rows: list[tuple[str, str]]) -> None:
+def _print(rows: Rows) -> None:
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for name, value in rows:
         table.add_row(Text(name, style="dim"), Text(printable(value)))
     Console().print(table)
 
 
-def _rows_of_generation(result: dict[str, Any]) -> list[tuple[str, str]]:
+def _rows_of_generation(result: dict[str, Any]) -> Rows:
     training = "one pass over the images" if result["counted"] else f"{_epochs(result)} in {result['seconds']:,.0f} s"
     rows = [("images", result["images"]), ("training", f"{training}, {result['parameters']:,} parameters")]
     if named := result.get("trouble"):
         rows.append(("trouble", named))
     if known := result["likelihood"]:
-        unit, words, form = ("nats", "nats an image", ".2f") if result["levels"] == 2 else ("bits_per_dim", "bits per dimension", ".4f")
-        bound = "" if known["kind"] == "exact" else " at most, by a bound"
-        bound += f" with {known['samples']} samples" if known["samples"] else ""
-        for name, values, end in (
-            ("likelihood", known, f"{bound} ({known['images']:,} test images)"),
-            (known.get("floor_name", "independent pixels"), known["floor"], ", the trivial floor"),
-        ):
-            rows.append((name, f"{values[unit]:{form}} ± {values[f'{unit}_error']:{form}} {words}{end}"))
+        rows += _likelihood(known, black_and_white=result["levels"] == 2)
     if said := result.get("verdict"):
         rows.append(("verdict", said))
     if known := result.get("accuracy"):
         rows.append(("accuracy", f"{known['accuracy']:.2%} of {known['images']:,} test images, with {known['labels']:,} labels"))
         rows.append(("nearest neighbour", f"{known['floor']:.2%}, the trivial floor"))
     if known := result["distances"]:
-        for name, values, end in (
-            ("samples", known, f" ({known['images']:,} of each)"),
-            ("training images", known["floor"], ", as many real ones"),
-        ):
-            kid = f"KID {values['kid']:.3g} ± {values['kid_error']:.2g}"
-            rows.append((name, f"FID {values['fid']:.3g}, {kid}, precision {values['precision']:.2f}, recall {values['recall']:.2f}{end}"))
-        right = "" if known["judge_accuracy"] is None else f", by a judge that names {known['judge_accuracy']:.2%} of them right"
-        rows.append(
-            ("Inception score", f"{known['inception_score']:.3g}, of the test images {known['inception_score_of_test']:.3g}{right}")
-        )
+        rows += _distances(known)
     if (known := result.get("encoder")) and known["sight"]:
-        rows.extend(_sight(known["sight"]))
+        rows += _sight(known["sight"])
     elif known and result["data"].startswith("frames:"):
         rows.append(("what it sees", 'not measured: the task does not put its state, an array of numbers, into info["state"]'))
     if why := result.get("no_distances"):
@@ -141,7 +127,38 @@ def _rows_of_generation(result: dict[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
-def _sight(sight: dict[str, Any]) -> list[tuple[str, str]]:
+def _likelihood(known: dict[str, Any], black_and_white: bool) -> Rows:
+    """The likelihood of test images, and the floor that a model has to beat."""
+    unit, words, form = ("nats", "nats an image", ".2f") if black_and_white else ("bits_per_dim", "bits per dimension", ".4f")
+    bound = "" if known["kind"] == "exact" else " at most, by a bound"
+    bound += f" with {known['samples']} samples" if known["samples"] else ""
+    floor_name = known.get("floor_name", "independent pixels")
+
+    def row(name: str, values: dict[str, Any], end: str) -> tuple[str, str]:
+        return name, f"{values[unit]:{form}} ± {values[f'{unit}_error']:{form}} {words}{end}"
+
+    return [
+        row("likelihood", known, f"{bound} ({known['images']:,} test images)"),
+        row(floor_name, known["floor"], ", the trivial floor"),
+    ]
+
+
+def _distances(known: dict[str, Any]) -> Rows:
+    """FID, KID, precision and recall of samples and of as many real images, and the Inception score."""
+
+    def row(name: str, values: dict[str, Any], end: str) -> tuple[str, str]:
+        kid = f"KID {values['kid']:.3g} ± {values['kid_error']:.2g}"
+        return name, f"FID {values['fid']:.3g}, {kid}, precision {values['precision']:.2f}, recall {values['recall']:.2f}{end}"
+
+    right = "" if known["judge_accuracy"] is None else f", by a judge that names {known['judge_accuracy']:.2%} of them right"
+    return [
+        row("samples", known, f" ({known['images']:,} of each)"),
+        row("training images", known["floor"], ", as many real ones"),
+        ("Inception score", f"{known['inception_score']:.3g}, of the test images {known['inception_score_of_test']:.3g}{right}"),
+    ]
+
+
+def _sight(sight: dict[str, Any]) -> Rows:
     """R² of either probe, a row each, and the verdict; one row where products of codes tell no more."""
 
     def seen(found: dict[str, float]) -> str:
@@ -157,20 +174,25 @@ def _epochs(result: dict[str, Any]) -> str:
     return _count(result["epochs"], "epoch")
 
 
-def _rows(result: dict[str, Any]) -> list[tuple[str, str]]:
+def _rows(result: dict[str, Any]) -> Rows:
+    return [*_training(result), *_evaluation(result), *_imitation(result), *_dream(result), *_exploration(result)]
+
+
+def _training(result: dict[str, Any]) -> Rows:
+    if not result["steps"]:  # nothing but cloning, so there was no episode
+        return [("training", f"cloning alone, no steps, {result['seconds']:,.0f} s")]
     first = result["first_reward_step"]
     cloned = ", cloning included" if result.get("imitation", {}).get("cloning") else ""
     speed = f" ({result['steps_per_second']:,.0f} steps/s)" if result["steps_per_second"] is not None else ""
-    rows = [
-        ("steps", f"{result['steps']:,} in {result['seconds']:,.0f} s{cloned}{speed}"),
-        ("episodes", f"{result['episodes']:,}"),
-        ("first reward", f"step {first:,}" if first is not None else "none above 0 was found"),
-        ("training return", f"{_number(result['training_return'])}{_of_last(result['episodes'])}"),
-    ]
-    if first is None and (result.get("imitation") or (result["training_return"] or 0) < 0):  # or a task that pays nothing above 0
-        rows.pop(2)
-    if not result["steps"]:  # nothing but cloning, so there was no episode
-        rows = [("training", f"cloning alone, no steps, {result['seconds']:,.0f} s")]
+    rows = [("steps", f"{result['steps']:,} in {result['seconds']:,.0f} s{cloned}{speed}"), ("episodes", f"{result['episodes']:,}")]
+    pays_nothing_above_0 = result.get("imitation") or (result["training_return"] or 0) < 0
+    if first is not None or not pays_nothing_above_0:
+        rows.append(("first reward", f"step {first:,}" if first is not None else "none above 0 was found"))
+    return [*rows, ("training return", f"{_number(result['training_return'])}{_of_last(result['episodes'])}")]
+
+
+def _evaluation(result: dict[str, Any]) -> Rows:
+    rows = []
     for name, key in (("evaluation return", "evaluation_return"), ("the last policies' mean", "averaged_return")):
         if returns := result.get(f"{key}s"):
             evaluated = _count(len(returns), "deterministic episode")
@@ -178,20 +200,32 @@ def _rows(result: dict[str, Any]) -> list[tuple[str, str]]:
             rows.append((name, f"{_number(result[key])} ({evaluated}{spread})"))
     if known := result.get("best"):
         rows.append(("best evaluation", f"{_number(known['return'])} at step {known['step']:,}, its model is best.zip"))
-    if known := result.get("imitation"):
-        whose = "the expert's, disturbed" if known.get("disturbed") else "the expert's"
-        rows.append((whose, f"{_number(known['expert_return'], 'unknown')} ({known['episodes']} episodes, {known['pairs']:,} pairs)"))
-        if known["cloned_return"] is not None:
-            rows.append(("after cloning alone", f"{_number(known['cloned_return'])} ({known['cloning']['epochs']:.0f} epochs)"))
-    if known := result.get("dream"):
-        rows.append(
-            (
-                "return in the dream",
-                f"{_number(known['dream_return'])}, and {_number(known['real_return'])} in reality, from starts of its own",
-            )
-        )
-        if known.get("rank_correlation") is not None:
-            rows.append(("rank correlation", f"{known['rank_correlation']:.2f} of dream and reality, over policies from trained to random"))
+    return rows
+
+
+def _imitation(result: dict[str, Any]) -> Rows:
+    if not (known := result.get("imitation")):
+        return []
+    whose = "the expert's, disturbed" if known.get("disturbed") else "the expert's"
+    rows = [(whose, f"{_number(known['expert_return'], 'unknown')} ({known['episodes']} episodes, {known['pairs']:,} pairs)")]
+    if known["cloned_return"] is not None:
+        rows.append(("after cloning alone", f"{_number(known['cloned_return'])} ({known['cloning']['epochs']:.0f} epochs)"))
+    return rows
+
+
+def _dream(result: dict[str, Any]) -> Rows:
+    if not (known := result.get("dream")):
+        return []
+    returns = f"{_number(known['dream_return'])}, and {_number(known['real_return'])} in reality, from starts of its own"
+    rows = [("return in the dream", returns)]
+    if known.get("rank_correlation") is not None:
+        rows.append(("rank correlation", f"{known['rank_correlation']:.2f} of dream and reality, over policies from trained to random"))
+    return rows
+
+
+def _exploration(result: dict[str, Any]) -> Rows:
+    """What the reward model paid, and how much of the task was visited."""
+    rows = []
     if result["bonus_mean"] is not None:
         none_yet = "" if result["bonus_mean"] else "; the reward gave none before its first update"
         rows.append(("reward" if result.get("imitation") else "bonus", _number(result["bonus_mean"]) + none_yet))

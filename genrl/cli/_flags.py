@@ -1,4 +1,4 @@
-"""From words on the command line to a frozen dataclass, by tyro; what can't be is one sentence."""
+"""Parses words on the command line into a frozen dataclass, by tyro; what can't be is refused in one sentence."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from typing import Annotated, Any, TypeVar
 import docstring_parser
 import tyro
 
-from genrl.errors import RunError, did_you_mean
+from genrl.cli._refusals import one_sentence
+from genrl.errors import RunError
 from genrl.roles import ROLES, is_own
 from genrl.runs.config.base import Config, fits
 from genrl.runs.config.imitate import ImitateConfig
@@ -32,7 +33,7 @@ def parse(kind: Any, argv: list[str], prog: str, description: str | None = None)
     Raises:
         RunError: a flag or a value that ``kind`` does not take.
     """
-    with _one_sentence(kind, prog), _whole_paragraphs():
+    with one_sentence(kind, prog), _whole_paragraphs():
         return tyro.cli(kind, args=argv, prog=prog, description=description, registry=_REGISTRY)
 
 
@@ -274,25 +275,6 @@ def _python(value: str) -> Any:
 
 
 @contextmanager
-def _one_sentence(kind: Any, prog: str) -> Iterator[None]:
-    """Turn tyro's boxes into a RunError.
-
-    ``tyro._errors`` is tyro's unstable hook (tyro 1.0, _errors.py): where a version lacks it, tyro's own box appears instead.
-    """
-    errors = getattr(tyro, "_errors", None)
-    if errors is None:
-        yield
-        return
-
-    def refuse(event: Any) -> None:
-        if message := _sentence(event, errors, kind):
-            raise RunError(f"{message}; see `{prog} --help`")
-
-    with errors.on_parse_error(refuse):
-        yield
-
-
-@contextmanager
 def _whole_paragraphs() -> Iterator[None]:
     """Help without the line breaks of the source: docstring_parser keeps a field's indentation, which tyro takes for a new paragraph."""
     parse = docstring_parser.parse_from_object
@@ -308,51 +290,3 @@ def _whole_paragraphs() -> Iterator[None]:
         yield
     finally:
         docstring_parser.parse_from_object = parse
-
-
-def _sentence(event: Any, errors: Any, kind: Any) -> str | None:
-    if isinstance(event, errors.UnrecognizedArgs):
-        return _unknown(event.tokens[0].split("=")[0], _known_flags(kind))
-    if isinstance(event, errors.InvalidChoice):
-        return f"{_flag(event.argument)} takes one of {', '.join(event.choices)}, but was given {event.value!r}"
-    if isinstance(event, errors.BadValue):
-        return f"{_flag(event.argument)} needs a value of the form {_form(event.argument)}"
-    if isinstance(event, errors.InstantiationFailure):
-        if event.argument is None:
-            return str(event.message).split(": ", 1)[-1]
-        return f"{_flag(event.argument)} needs a value of the form {_form(event.argument)} ({event.message})"
-    if isinstance(event, errors.MissingArgs):
-        return f"{', '.join(_flag(item.arg) for item in event.missing_arguments)} must be given"
-    return None
-
-
-def _unknown(flag: str, known: list[str]) -> str:
-    if not flag.startswith("-"):
-        return f"nothing takes the word {flag!r}"
-    role = flag.removeprefix("--").split(".")[0]
-    owned = [name for name in known if name.startswith(f"--{role}.")] if "." in flag else known
-    if "." in flag and role in ROLES:
-        own = f"--{flag.partition('.')[2]}"
-        close = f"; did you mean {own}" if own in known else did_you_mean(flag, owned).rstrip("?")
-        return f"the chosen {role} has no {flag}{close}"
-    return f"there is no flag {flag}{did_you_mean(flag, owned).rstrip('?')}"
-
-
-def _flag(argument: Any) -> str:
-    return str(argument.display_name()).replace("run", "RUN") if argument.is_positional() else str(argument.display_name())
-
-
-def _form(argument: Any) -> str:
-    return str(argument.lowered.metavar or "VALUE").removeprefix("{None}|")
-
-
-def _known_flags(kind: Any) -> list[str]:
-    flags = []
-    for item in dataclasses.fields(kind):
-        nested = item.default_factory if dataclasses.is_dataclass(item.default_factory) else None
-        role = item.name.removesuffix("_kwargs")
-        if nested is not None:
-            flags += [f"--{role}.{inner.name}" for inner in dataclasses.fields(nested)]
-        elif role == item.name:
-            flags.append(f"--{item.name}")
-    return [flag.replace("_", "-") for flag in flags]

@@ -242,12 +242,12 @@ class Demonstrations:
         return part(~second), part(second)
 
     def paid(self, reward: float) -> Demonstrations:
-        """With the same reward for every step, as where the file has none and what uses them does not count them."""
+        """These demonstrations with ``reward`` at every step, for a file without rewards where something needs numbers in their place."""
         same = (replace(episode, rewards=read_only(np.full(len(episode), reward, np.float32))) for episode in self.episodes)
         return replace(self, episodes=tuple(same))
 
     def clipped(self, low: Any, high: Any) -> tuple[Demonstrations, int]:
-        """With all actions inside the box, and the number of components that were not.
+        """These demonstrations with all actions clipped to a box, and the number of action components that were outside.
 
         Args:
             low: bounds that broadcast to ``action_shape``.

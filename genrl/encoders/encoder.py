@@ -227,7 +227,7 @@ def _problem(result: Path) -> str | None:
 
 
 def _hash(state: Mapping[str, Any]) -> str:
-    """Of plain values as JSON, and of each tensor's name, type, shape and bytes."""
+    """Sixteen hex digits of SHA-256 over the plain values as JSON, and over each tensor's name, type, shape and bytes."""
     digest = hashlib.sha256()
 
     def add(name: str, value: Any) -> Any:

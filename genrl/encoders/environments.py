@@ -80,7 +80,7 @@ class EncodedVecEnv(VecEnvWrapper):
 
 
 class EncodedEnv(gymnasium.Wrapper[np.ndarray, Any, Any, Any]):
-    """The same for one environment: for evaluation and for films.
+    """An environment that observes the codes of its last frames, as :class:`EncodedVecEnv` does: for evaluation and for films.
 
     Args:
         env: observes an image, alone or in a Dict.

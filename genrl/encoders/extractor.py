@@ -117,7 +117,7 @@ class EncoderExtractor(BaseFeaturesExtractor):
         return pixels.reshape(-1, *self.view.shape)
 
     def apply(self, fn: Any) -> Self:
-        """Nothing: ``ortho_init`` would write over the weights (Stable-Baselines3, common/policies.py, ActorCriticPolicy._build)."""
+        """Do nothing: ``ortho_init`` would overwrite the weights (Stable-Baselines3, common/policies.py, ActorCriticPolicy._build)."""
         return self
 
 

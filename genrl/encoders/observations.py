@@ -28,7 +28,7 @@ class View:
     floats: bool
     """Whether it has floats in [0, 1] instead of bytes."""
     key: str | None = None
-    """Its name in a Dict."""
+    """The image's key in a Dict; ``None`` if the observation is the image."""
 
     def pixels(self, obs: Any) -> np.ndarray:
         """Bytes of observations with a leading batch axis, ``(batch, frames * channel, height, width)``.

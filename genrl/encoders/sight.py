@@ -35,7 +35,7 @@ class Sight:
     state: dict[str, float]
     """R² of a linear probe of the stacked codes for each number of the state, the worst first; 1 is perfect, 0 is its mean."""
     one_frame: dict[str, float]
-    """The same of the code of one frame: where it is bad and ``state`` is good, the number is a velocity."""
+    """R² of a linear probe of the code of one frame: where it is bad and ``state`` is good, the number is a velocity."""
     history: int
     """Number of codes that are stacked."""
     frames: int
@@ -43,7 +43,7 @@ class Sight:
     drawn: float | None
     """Share of the pixels' variance around the mean image that decoded codes explain; ``None`` of a model that decodes nothing."""
     moving: float | None
-    """The same of the pixels that have changed since the last frame."""
+    """Share of that variance in the pixels that changed since the last frame; ``None`` where nothing is decoded or changed."""
     products: Mapping[str, float] = field(default_factory=dict)
     """R² of the probe that is given the products of the last two codes as well: codes that go around a circle with an angle have its speed
     in products alone, cos θ · Δ sin θ − sin θ · Δ cos θ, which a learner's network finds and a linear probe can't."""

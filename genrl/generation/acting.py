@@ -35,7 +35,7 @@ def at_random(env: gymnasium.Env[Any, Any], seed: int, held: int) -> Act:
 
 
 def from_places(env: gymnasium.Env[Any, Any], seed: int, held: int, steps: int) -> Act:
-    """The same, but every second time from a place that an archive has reached: its way is gone first, of which no frame counts.
+    """Random actions that every second episode begin at a place that an archive has reached; frames on the way there do not count.
 
     Args:
         env: the task, whose archive is made here.

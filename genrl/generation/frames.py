@@ -29,7 +29,7 @@ EPISODES = 20
 HELD = 4
 """Steps for which a random action is held, so that what is steered gets somewhere."""
 STRETCHES = 200
-"""The same with an archive: many short ones, since each is of one place."""
+"""Number of episodes with an archive: many short ones, since each is of one place."""
 HELD_OUT = 0.1
 COMMAND = "genrl generate --data frames:TASK"
 

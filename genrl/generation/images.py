@@ -128,7 +128,7 @@ def images_of(config: GenerateConfig, frames: Path | None = None, *, quiet: bool
 
 
 def _some(config: GenerateConfig, data: ImageData) -> ImageData:
-    """As many of the images to learn from as are asked for."""
+    """The data with ``config.images`` of its training images, drawn at random; all of them by default."""
     if config.images is None:
         return data
     if config.images > (most := len(data.train)):

@@ -35,7 +35,7 @@ JUDGED_SIZES = range(8, 65)
 
 
 def judged_images(source: RunImages, n: int) -> Images:
-    """At most ``n`` images of the test set, drawn at random."""
+    """Draw ``n`` test images at random; all of them if there are fewer."""
     test = source.data.test
     order = torch.randperm(len(test), generator=torch.Generator().manual_seed(SEED))
     return test[order[:n]]

@@ -53,8 +53,8 @@ class Recipe:
     fit: Mapping[str, Any] = field(default_factory=lambda: {"anneal": True, "warmup": 100})
     """Further arguments of :func:`genrl.models.training.fit`."""
     sized: Callable[[Shape, int], dict[str, Any]] = lambda shape, levels: {"levels": levels}
-    """From the shape and the levels of the images to default arguments of the constructor (those that it does not have are left out);
-    ``first`` is the first argument, where that is not the shape."""
+    """Function from the shape and the levels of the images to default arguments of the constructor. Arguments that the constructor does not
+    have are left out; ``first`` is the first argument, where that is not the shape."""
     by_images: tuple[str, ...] = ()
     """Names of those arguments that differ from one kind of images to another."""
     completes: bool = False
@@ -104,7 +104,7 @@ _GAN: Mapping[str, Any] = {
 }
 
 _PACE: dict[str, Any] = {"generator_pace": 5.0}
-"""At an equal pace the discriminators of these sizes run ahead."""
+"""The generator learns faster than the discriminator, which runs ahead at an equal pace with networks of these sizes."""
 _CODES: dict[str, Any] = {"categories": (10,), "continuous": 2, "information": 0.5, "distortion": 1.0}
 
 RECIPES: Mapping[str, Recipe] = {

@@ -48,7 +48,7 @@ def keep_encoder(config: GenerateConfig, run: GenerationDirectory, source: RunIm
 
 
 def _draw(run: GenerationDirectory, source: RunImages, encoder: ImageEncoder, sight: Sight, title: str) -> None:
-    """For each number of the state, the worst first, what the probe says against what is true."""
+    """Draw the probe's value against the true one for each number of the state, the worst first."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

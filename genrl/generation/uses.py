@@ -35,7 +35,7 @@ HIDDEN = 0.35
 How = Literal["reconstruct", "interpolate", "inpaint", "denoise", "enlarge"]
 """What can be made of images."""
 Way = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""From images as the model sees them to what is given of them and what is made of that, both ``(batch, channel, height, width)``."""
+"""Function of images as the model sees them: what it is given of them and what it makes of that, ``(batch, channel, height, width)``."""
 
 
 def write_samples(path: Path, out: Path | None, n: int, labels: Sequence[int] | None, seed: int) -> list[Path]:
@@ -130,7 +130,7 @@ def _between(model: Any, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _inpainted(model: Inpainter, x: Tensor, given: str, seed: int) -> tuple[Tensor, Tensor]:
-    """The same pixels are unknown in all images, grey in what is given."""
+    """Inpaint the same unknown pixels in all images; in what is given they are grey."""
     _, _, wanted = _masking(given, x)(x[:1], _seeded(seed))
     known = wanted[0, 0] == 0
     return torch.where(known, x, HIDDEN), model.inpaint(x, known)

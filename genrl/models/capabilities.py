@@ -75,7 +75,7 @@ class LatentSampler(Protocol):
         ...
 
     def sweeps(self, rows: int, steps: int) -> dict[str, Tensor]:
-        """For each code by its name, rows of images in which that code alone changes."""
+        """Rows of images in which one code alone changes, by the name of the code."""
         ...
 
 
@@ -94,7 +94,7 @@ class Completer(Protocol):
         ...
 
     def log_prob_of_guess(self, target: Tensor, given: Tensor, wanted: Tensor) -> Tensor:
-        """The same by the plain part of the model, the floor that the whole has to beat."""
+        """Log probability by the plain part of the model alone, the floor that the whole model has to beat."""
         ...
 
 
@@ -137,8 +137,8 @@ class Decoder(Protocol):
 Batch = Tensor | tuple[Tensor, ...]
 """What a source gives for some rows: images, or several tensors whose rows belong together, such as frames and actions."""
 Transform = Callable[[Any, torch.Generator], Batch]
-"""From a source's batch to what a model learns, such as :func:`genrl.models.pixels.binarize` of grey levels. Where the result is several
-tensors, such as a target and what is given of it, each is an argument of the loss."""
+"""Function from a source's batch to what a model learns from, such as :func:`genrl.models.pixels.binarize` of grey levels. Where the result
+is several tensors, such as a target and what is given of it, each is an argument of the loss."""
 Measured = Tensor | tuple[Tensor, Mapping[str, Tensor]]
 """A loss, or a loss and numbers that were measured on the way; their means are in the log."""
 

@@ -14,8 +14,8 @@ from genrl.models.capabilities import Transform
 __all__ = ["Corruption", "coarse", "hole", "noisy", "quadrants"]
 
 Corruption = Callable[[Tensor, torch.Generator], tuple[Tensor, Tensor, Tensor]]
-"""From images ``(batch, channel, height, width)`` to three tensors: the target; what is given of it, ``(batch, 2 channel, height, width)``,
-which is the known values (zero elsewhere) followed by a mask of where they are known; and a mask of where the target is wanted."""
+"""Function from images ``(batch, channel, height, width)`` to three tensors: the target; what is given of it, ``(batch, 2 channel, height,
+width)``, which is the known values (zero elsewhere) followed by a mask of where they are known; and a mask of where it is wanted."""
 
 
 def quadrants(given: int, then: Transform | None = None) -> Corruption:

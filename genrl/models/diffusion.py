@@ -428,7 +428,7 @@ class Diffusion(ImageModel):
         return kept.sqrt().to(x.dtype), (1 - kept).sqrt().to(x.dtype)
 
     def _scales_at(self, t: int, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The same at one time for all images."""
+        """Scale and standard deviation of :meth:`_scales` at one time for all images, ``(1, 1, 1, 1)`` each."""
         return self._scales(torch.full((1,), t, device=x.device), x)
 
     def _time(self, t: Tensor, x: Tensor) -> Tensor:

@@ -31,9 +31,9 @@ FEWEST_TO_CALIBRATE = 20
 """Held-out rows without which nothing is calibrated by them."""
 
 RewardFunction = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""From ``obs (batch, obs)``, ``action (batch, …)`` and ``next_obs (batch, obs)`` to rewards ``(batch,)``."""
+"""Function of ``obs (batch, obs)``, ``action (batch, …)`` and ``next_obs (batch, obs)`` that gives rewards ``(batch,)``."""
 EndFunction = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""From the same to booleans ``(batch,)``: whether the episode terminates there."""
+"""Function of the same arguments that gives booleans ``(batch,)``: whether the episode terminates there."""
 
 
 class Prediction(NamedTuple):

@@ -329,7 +329,7 @@ class GAN(ImageModel):
 
     @torch.no_grad()
     def sweeps(self, rows: int, steps: int) -> dict[str, Tensor]:
-        """For each code by its name, rows of images in which that code alone changes: through all its classes, or from -2 to 2."""
+        """Rows of images in which one code alone changes, through all its classes or from -2 to 2; by the name of the code."""
         if self.codes is None:
             return {}
         found = {}

@@ -114,7 +114,7 @@ class Codes(nn.Module):
         return torch.cat([*classes, numbers], dim=1)
 
     def sweeps(self, rows: int, steps: int) -> Iterator[tuple[str, int, dict[str, Any]]]:
-        """For each code its name, a number of columns, and arguments of :meth:`replaced` that change it along each of ``rows`` rows."""
+        """Name of each code, its number of columns, and arguments of :meth:`replaced` that change it along each of ``rows`` rows."""
         for i, size in enumerate(self.categories):
             yield f"code_{i + 1}_classes", size, {"categorical": {i: torch.arange(size, device=self._device()).repeat(rows)}}
         for i in range(self.continuous):

@@ -68,7 +68,7 @@ def _affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def _weighted_square(activation: Tensor, delta: Tensor, factor: Tensor) -> Tensor:
-    r"""For every row, :math:`\sum_{ij} f_{ij} \left(\frac1K \sum_k a_{ki} \delta_{kj}\right)^2`, ``[batch]``.
+    r"""Weighted square of every row, :math:`\sum_{ij} f_{ij} \left(\frac1K \sum_k a_{ki} \delta_{kj}\right)^2`, ``[batch]``.
 
     Where all draws share the input, the bracket factorises and nothing of the size of the weights is formed for a row. Elsewhere the sum
     over draws does not, and is one batched product of the rows at hand.

@@ -120,7 +120,7 @@ class JEPA(ImageModel):
         return following
 
     def loss(self, x: Tensor, action: Tensor, next_x: Tensor) -> Measured:
-        """See above; and what its two parts are.
+        """The loss of the class's equation, and its two parts by name.
 
         Args:
             x, next_x: frames, ``(batch, channel, height, width)``.

@@ -132,5 +132,5 @@ class _Block(nn.Module):
 
 
 def _rows(patches: Tensor, index: Tensor) -> Tensor:
-    """Of each image those patches."""
+    """The patches at the given places, of each image its own."""
     return patches.gather(1, index[..., None].expand(-1, -1, patches.shape[2]))

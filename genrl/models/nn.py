@@ -86,7 +86,7 @@ def ensemble_mlp(members: int, sizes: Sequence[int], activation: type[nn.Module]
 
 
 def convolutions(inputs: int, channels: Sequence[int]) -> nn.Sequential:
-    """For each of ``channels``, a convolution that halves the image, batch norm and an activation.
+    """Convolutions that each halve the image, one for each of ``channels``, with batch norm and an activation behind it.
 
     Example:
         >>> convolutions(3, [8, 16])(torch.zeros(5, 3, 32, 32)).shape

@@ -280,7 +280,7 @@ class PixelCNN(ImageModel):
 
     @torch.no_grad()
     def sample_plainly(self, n: int, noise: Tensor | None = None) -> Tensor:
-        """The same images by the plain loop, the whole network for every pixel: :meth:`sample` is tested and timed against it."""
+        """The images of :meth:`sample` by the plain loop, the whole network for every pixel: the reference for tests and timings."""
         _, height, width = self.image_shape
         noise = self._noise(n, noise)
         x = torch.zeros(n, 1, height, width, dtype=self._dtype(), device=self._device())

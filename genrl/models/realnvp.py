@@ -244,7 +244,7 @@ class RealNVP(ImageModel):
         return y.to(dtype)
 
     def _fine(self, x: Tensor) -> Tensor:
-        """In evaluation mode, ``x`` in doubles: couplings then add no rounding of their own, and their networks cost the same."""
+        """``x`` in doubles in evaluation mode: couplings then add no rounding of their own, and their networks cost the same."""
         return x if self.training else x.double()
 
     def log_prob(self, x: Float[Tensor, "batch channel height width"], samples: int = 1) -> Float[Tensor, "batch"]:

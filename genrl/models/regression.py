@@ -66,7 +66,7 @@ class TargetScale(nn.Module):
         return torch.cat([next_obs - obs if self.delta else next_obs, *(other[:, None].to(obs) for other in others)], dim=1)
 
     def in_units(self, mean: Tensor, std: Tensor, obs: Tensor) -> tuple[Tensor, Tensor]:
-        """From standardised outputs ``(…, batch, output)`` to means and standard deviations in the environment's units."""
+        """Means and standard deviations in the environment's units, of standardised outputs ``(…, batch, output)``."""
         scale, offset = self.stats.std.to(mean.dtype), self.stats.mean.to(mean.dtype)
         mean, std = torch.addcmul(offset, mean, scale), std * scale
         if self.delta:

@@ -36,7 +36,7 @@ def _mixed(x: Tensor) -> Tensor:
 
 
 def _uniform(hashes: Tensor, salt: Tensor | int) -> Tensor:
-    """In [0, 1), one number for each hash and salt."""
+    """Uniform numbers in [0, 1), one for each hash and salt."""
     return ((_mixed(hashes + salt * _ODD) >> 11) & (2**53 - 1)).double() / 2**53
 
 
@@ -106,7 +106,7 @@ class BootstrapRows:
             self.held = self.held[torch.linspace(0, len(self.held) - 1, HELD_OUT_MOST).long()]
 
     def like(self, inputs: Tensor, targets: Tensor) -> BootstrapRows:
-        """The same rows and bootstraps in other units."""
+        """These rows and bootstraps in other units."""
         other: BootstrapRows = object.__new__(BootstrapRows)
         vars(other).update(vars(self) | {"inputs": inputs, "targets": targets})
         return other

@@ -187,7 +187,7 @@ class CausalTransformer(nn.Module):
         labels: Tensor | None = None,
         temperature: float = 1.0,
     ) -> Int[Tensor, "{n} {self.length}"]:
-        """The same sequences by the plain loop, the whole network for every code: :meth:`sample` is tested and timed against it."""
+        """The sequences of :meth:`sample` by the plain loop, the whole network for every code: the reference for tests and timings."""
         noise, codes = self._sampled(n, noise, given, labels, temperature)
         for place in range(codes.shape[1], self.length):
             codes = torch.cat([codes, _draw(self._logits(self._inputs(codes, labels))[:, -1], noise[:, place], temperature)], 1)

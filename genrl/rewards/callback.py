@@ -307,7 +307,7 @@ class RewardCallback(PluggedCallback):
         return {"weight": self.weight, "share": share}
 
     def _warn_of_lost_differences(self, obs: Tensor) -> None:
-        """Once, at the first transitions: what float32 has lost before the reward could centre it, nobody can give back."""
+        """Warn once, at the first transitions, if float32 has lost differences that the reward could have centred."""
         if not self._looked and obs.dtype == torch.float32 and (lost := lost_differences(obs.cpu().numpy())):
             cure = "give the environment a Box of float64" if self.reward.centres_observations else "give the reward centres_observations"
             name = type(self.reward).__name__

@@ -10,7 +10,7 @@ from torch import Tensor
 __all__ = ["Episodes"]
 
 MOST_EPISODES = 4096
-"""As many as a run may have environments."""
+"""Episodes that are remembered, at most: as many as a run may have environments."""
 MOST_NUMBERS = 16_000_000
 """Numbers that are remembered of all of them, 64 MB of floats."""
 

@@ -44,7 +44,7 @@ class SQIL(RewardModel):
 
 
 class Constant(RewardModel):
-    """The same reward for every step: the control of every imitation. What a learner reaches with it, it owes to no demonstration.
+    """Pays the same for every step: the control of every imitation. What a learner reaches with it, it owes to no demonstration.
 
     Args:
         observation_space, action_space, seed: see :class:`RewardModel`.

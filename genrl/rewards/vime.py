@@ -28,14 +28,14 @@ class VIMEPreset:
     gain: Literal["expected", "realised"]
     """Which information gain is paid: the one expected before the outcome is seen, or the outcome's own."""
     likelihood_std: float
-    """Of the Gaussian likelihood, in standard deviations of an observation; where it is learned, the least that it can become."""
+    """Standard deviation of the Gaussian likelihood, in those of an observation; where it is learned, the least that it can become."""
     learn_likelihood: bool
     """Whether each observation dimension's likelihood is as wide as the errors there, so that noise which can't be predicted gives no
     information."""
     kl_weight: float
     """Weight of KL(posterior ‖ prior) beside the mean negative log-likelihood of a row."""
     initial_std: float
-    """Of every weight's posterior at the start."""
+    """Standard deviation of every weight's posterior at the start."""
     fan_in: bool
     """Whether means start as N(0, 1/in) instead of N(0, 1)."""
     learning_rate: float

@@ -28,7 +28,7 @@ from genrl.reading import TABLE, read_bytes, read_json
 __all__ = ["POLICY", "RunDirectory", "about"]
 
 POLICY = "policy.safetensors"
-"""In place of model.zip in a run from the hub: the networks alone."""
+"""Name of the file that a run from the hub has in place of model.zip: the networks alone."""
 
 LOCK = ".run.lock"
 """Held by the one process that writes to a run directory; a study has a lock of another name."""
@@ -36,7 +36,7 @@ LOCK = ".run.lock"
 ROWS = 2_000_000
 """Lines of a CSV file, at most."""
 TORN = "\ufffd"
-"""In place of zeros and of bytes that are no text."""
+"""Character that stands for zeros and for bytes that are no text."""
 
 
 class RunDirectory:

@@ -235,7 +235,7 @@ def trailing_mean(values: np.ndarray, window: int) -> np.ndarray:
 
 
 def _legend_above(axes: Axes) -> None:
-    """In a row above the axes, where no curve can be."""
+    """Put the legend in a row above the axes, where no curve can be."""
     axes.legend(loc="lower left", bbox_to_anchor=(-0.1, 1), ncols=3, fontsize=8, borderaxespad=0.2, columnspacing=1.2, handlelength=1.4)
 
 

@@ -51,7 +51,7 @@ class Eyes:
         return self.encoded
 
     def wrap_one(self, env: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:
-        """The same for one environment.
+        """Put the same wrapper around one environment.
 
         Raises:
             RunError: it observes no image of the encoder's size.

@@ -56,7 +56,7 @@ class LendingPart:
     share: float
     """Share of each batch, in (0, 1)."""
     draw: Callable[[int], Rows | None]
-    """At most so many rows; ``None`` while there is nothing to lend."""
+    """Function that draws at most so many rows, or gives ``None`` while there is nothing to lend."""
     demonstrated: bool = False
     """Whether they are an expert's, for rewards that need such rows in each batch (SQIL)."""
 

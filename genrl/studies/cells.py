@@ -174,7 +174,7 @@ def _sees_the_study(job: Job) -> bool:
 
 
 def _run_elsewhere(job: Job) -> CellOutcome:
-    """On a machine without the study's directory: train in a directory of this one, and send its files."""
+    """Train on a machine without the study's directory: in a temporary directory, whose files are sent back."""
     with tempfile.TemporaryDirectory(prefix="genrl-") as folder:
         there = replace(job, config=replace(job.config, out=Path(folder) / job.path.name))
         outcome = _train(there)
@@ -193,7 +193,7 @@ def unpack(job: Job, files: Mapping[str, bytes]) -> None:
 
 @contextmanager
 def _output_to(path: Path) -> Iterator[None]:
-    """In a worker process, what a run prints goes to a file instead of into the table on the terminal; here it stays."""
+    """Send what a run prints in a worker process to a file instead of into the table on the terminal; in this process it stays."""
     if multiprocessing.parent_process() is None:
         yield
         return

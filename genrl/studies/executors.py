@@ -29,7 +29,7 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"
 
 @dataclass(frozen=True)
 class WorkerDied:
-    """In place of a result: the process of an item ended without one (killed, out of memory, a crash in C)."""
+    """Stands in place of a result: the process of an item ended without one (killed, out of memory, a crash in C)."""
 
     reason: str
 
@@ -52,7 +52,7 @@ class InProcess:
 
 
 class Processes:
-    """At most ``workers`` items at a time, each in a process of its own: a worker that dies takes one item with it, and no more.
+    """Maps at most ``workers`` items at a time, each in a process of its own: a worker that dies takes one item with it, and no more.
 
     A process is forked from a server that has imported ``preload``, and so starts in milliseconds and with clean memory. It has ``threads``
     threads of every numerical library, stops by itself when this process dies, and shares no lock with any other.

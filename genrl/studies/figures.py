@@ -31,7 +31,7 @@ __all__ = ["Map", "Style", "coverage_maps", "data_uri", "learning_curves", "meth
 COLORS = 6
 """Beside ink, the baseline's. The CSS variables --c0 … --c6 of the template are told apart by people with any one kind of cones missing."""
 DASHES = {"solid": "-", "dashed": (0, (4, 1.6)), "dotted": (0, (1, 1.2))}
-"""By their names in CSS; the next six methods have the next."""
+"""Dashes of lines, by their names in CSS: six methods have the first, the next six the second."""
 POINTS = 100
 INK, GRID, METHOD = "#010203", "#010204", "#01021{}"
 """Colours that stand for others until the figure is drawn: the text's, the grid's, and a method's."""

@@ -41,7 +41,7 @@ class StudySettings:
     title: str = ""
     """Heading of the report; by default the file's name."""
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
-    """In TOML a number of seeds, ``seeds = 10``, or a list of them."""
+    """Seeds of each task and method; in TOML their number, ``seeds = 10``, or a list."""
     tries: int = 3
     """A cell whose process died, or whose training failed, is tried this many times; one that met a NaN is not tried again."""
     score: str = "evaluation_return"
@@ -72,7 +72,7 @@ class Cell:
     task: str
     method: str
     config: RunConfig
-    """With the run directory as ``out``."""
+    """The run's configuration, with the run directory as ``out``."""
 
     @property
     def seed(self) -> int:

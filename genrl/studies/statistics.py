@@ -26,7 +26,7 @@ Scores: TypeAlias = Sequence[ArrayLike] | np.ndarray
 """One 1-d array of finite run scores per task; tasks may have different numbers of runs."""
 
 Statistic: TypeAlias = Callable[[list[np.ndarray]], Any]
-"""From one array ``(*batch, runs)`` per task to an array ``batch``: of many resamples at once."""
+"""Function from one array ``(*batch, runs)`` per task to an array ``batch``, so that many resamples are computed at once."""
 
 FEWEST_RUNS = 5
 """Runs of a task, of either method, below which there is no verdict. Of 3 against 3 runs no rank test can reach 5 %: the smallest two-sided

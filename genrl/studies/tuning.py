@@ -39,7 +39,7 @@ class Trial:
     """One point of the search space."""
 
     values: Mapping[str, Any]
-    """By name; those of a part's keywords are ``learner_kwargs.gamma`` and the like."""
+    """Values by name; keywords of a part have names such as ``learner_kwargs.gamma``."""
     score: float | None = None
     """Mean of its runs; ``None`` if one of them failed, or has not ended."""
 
@@ -71,7 +71,7 @@ class Tuning:
     run: Mapping[str, Any]
     """What all trials share."""
     search: Mapping[str, Space]
-    """For each name a list of choices, or a range: ``low``, ``high`` and ``log``."""
+    """What is searched, by name: a list of choices, or a range with ``low``, ``high`` and ``log``."""
     text: str = field(repr=False)
     command: str = "explore"
     trials: int = 30

@@ -23,7 +23,7 @@ DRAWS = 7
 """Dreamed episodes from each start, which differ in the noise."""
 
 Policy = Callable[[np.ndarray], np.ndarray]
-"""From observations ``(row, obs)`` to actions ``(row, …)``; one that has a memory forgets all by its method ``reset``."""
+"""Function from observations ``(row, obs)`` to actions ``(row, …)``; one with a memory has a method ``reset``, which clears it."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Agreement:
         return abs(self.dream[0] - self.real[0]) / max(abs(self.real[0]), 1e-12)
 
     def to_dict(self) -> dict[str, Any]:
-        """For a JSON file."""
+        """Plain values for a JSON file."""
         rho = self.rank_correlation
         return {
             "names": list(self.names),

@@ -107,7 +107,7 @@ class Imagination(PluggedCallback):
         self.generator = torch.Generator().manual_seed(seed)
         self.dream = DreamVecEnv(dynamics, None, branches, 1, eta=eta, stop_quantile=stop_quantile, stop_scale=stop_scale, seed=seed)
         self.report: FitReport | None = None
-        """Of the last fit."""
+        """Report of the last fit."""
         self._fitted_at = -1
         self._pool: Rows | None = None
 

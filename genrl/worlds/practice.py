@@ -95,7 +95,7 @@ class Practice(BaseCallback):
         self.dream = DreamVecEnv(dynamics, None, n_envs, horizon, eta=eta, margin=margin, seed=seed, **stop)
         self.record = Record()
         self.report: FitReport | None = None
-        """Of the last fit."""
+        """Report of the last fit."""
         self._practised_on, self._remaining = 0, 1.0
         self._raw: RawObservations | None = None
 

@@ -21,7 +21,8 @@ HORIZONS = (1, 2, 5, 10, 20, 50)
 MOST_WINDOWS = 2000
 
 Rollout = Callable[[Tensor, Tensor, Tensor, int], Tensor]
-"""From the observations before and at the start, ``(window, obs)``, actions ``(window, time, …)`` and k to what comes after k steps."""
+"""Function of the observations before and at the start, ``(window, obs)``, the actions ``(window, time, …)`` and k: the observations after
+k steps, ``(window, obs)``."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Quality:
     worst_entry: list[int]
     """Entry of the observation with the model's greatest error after each k; −1 where there is none."""
     worst_error: list[float]
-    """Its error."""
+    """Error of that entry after each k."""
     coverage: dict[str, float]
     """Share of next observations within the central 50 and 90 % intervals of the model's one-step prediction."""
     reward_r2: float
@@ -47,7 +48,7 @@ class Quality:
     """Test rows."""
 
     def to_dict(self) -> dict[str, Any]:
-        """For a JSON file; NaN becomes ``None``."""
+        """Plain values for a JSON file; NaN becomes ``None``."""
         return {name: _plain(value) for name, value in asdict(self).items()}
 
     def table(self) -> str:

@@ -88,9 +88,9 @@ class MakeEnv:
     frames: int = 1
     """Number of frames that its images have in their channels."""
     number: int = 0
-    """Its own among those that are stepped together."""
+    """Its number among the environments that are stepped together."""
     wraps: Sequence[Callable[[gymnasium.Env[Any, Any]], gymnasium.Env[Any, Any]]] = ()
-    """Put around it, next to the task."""
+    """Wrappers around the task itself, the innermost first."""
     marks: str | None = field(default_factory=marks_path)
     """Where its steps are watched."""
 

@@ -168,7 +168,7 @@ def _load(layer: Any, state: Any) -> None:
 
 
 def _tensors(value: Any) -> Any:
-    """For a checkpoint: numpy's arrays as tensors, its numbers as Python's."""
+    """``value`` as a checkpoint holds it: numpy's arrays as tensors, its numbers as Python's."""
     if isinstance(value, dict):
         return {key: _tensors(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

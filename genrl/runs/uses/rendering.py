@@ -94,7 +94,7 @@ def has_display() -> bool:
 
 
 def choose_backend(env: str, env_kwargs: Mapping[str, Any], command: str) -> None:
-    """On a machine without a display, pick MuJoCo's off-screen renderer that works: EGL, else OSMesa. Another task needs none.
+    """Pick MuJoCo's off-screen renderer that works on a machine without a display: EGL, else OSMesa. Another task needs none.
 
     Args:
         env: the task.

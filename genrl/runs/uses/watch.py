@@ -186,7 +186,7 @@ def _told(played: Iterator[tuple[int, float, np.ndarray]], steps: int) -> Iterat
 
 
 def _resized(frame: np.ndarray, width: int) -> Image.Image:
-    """To ``width``, with an even height, which H.264 needs."""
+    """The frame resized to ``width``, with an even height, which H.264 needs."""
     height = round(frame.shape[0] * width / frame.shape[1] / 2) * 2
     return Image.fromarray(frame).resize((width // 2 * 2, max(2, height)), Image.Resampling.LANCZOS)
 
@@ -211,7 +211,7 @@ def _writer(path: Path, fps: int) -> Any:
 
 
 def _write_gif(path: Path, thumbnails: _Thumbnails, fps: int) -> None:
-    """At most ``GIF_FRAMES`` frames, and as wide as ``GIF_BYTES`` lets it be."""
+    """Write at most ``GIF_FRAMES`` frames, as wide as ``GIF_BYTES`` lets them be."""
     stride = -(-len(thumbnails.pictures) // GIF_FRAMES)
     chosen = thumbnails.pictures[::stride]
     milliseconds = max(20, round(1000 * thumbnails.every * stride / fps))
