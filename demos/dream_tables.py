@@ -6,16 +6,13 @@ import statistics
 from collections.abc import Callable
 from typing import Any
 
+from demos.dream_tasks import CONTROLS
 from demos.measured import RESULTS, read
 from genrl.studies.statistics import estimate
 from genrl.studies.tables import Table
 
 TASKS = ("inverted_pendulum", "pendulum", "cartpole_swingup", "half_cheetah", "hopper", "reacher")
 """Of the names of runs, those that tell the task; others begin with one of them."""
-
-
-CONTROLS = {"shuffled": "shuffled actions", "untrained": "an untrained model"}
-"""Models that know nothing, the controls, in words."""
 
 
 def runs_of(task: str) -> list[dict[str, Any]]:

@@ -80,8 +80,8 @@ DREAMT: dict[str, dict[str, Any]] = {
         "normalize": {"norm_obs": True, "norm_reward": True, "gamma": 0.95},
     },
 }
-CONTROLS = ("shuffled", "untrained")
-"""Endings of the names of runs whose model is told the actions of other rows, or is not trained."""
+CONTROLS = {"shuffled": "shuffled actions", "untrained": "an untrained model"}
+"""Models that know nothing, by the endings of the names of their runs: one is told the actions of other rows, one is not trained."""
 PPO_TASKS: dict[str, dict[str, Any]] = {
     **DREAMT,
     **{f"{name}{ALONE}": task | {"practice": None, "look": task.get("look", 500)} for name, task in DREAMT.items()},

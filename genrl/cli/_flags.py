@@ -194,8 +194,8 @@ def _nested(role: str, name: str, own: Mapping[str, Any], given: Mapping[str, An
 
 
 def _peek(argv: list[str], name: str) -> str | None:
-    """The value of ``--name`` if it is there, before anything is parsed."""
-    for i, word in enumerate(argv):
+    """The value of ``--name`` if it is there, before anything is parsed; of several the last one, which is the one that tyro takes."""
+    for i, word in reversed([*enumerate(argv)]):
         if word == f"--{name}" and i + 1 < len(argv):
             return argv[i + 1]
         if word.startswith(f"--{name}="):
@@ -210,23 +210,25 @@ def _is_typed(argv: list[str], role: str, name: str) -> bool:
 
 
 def _peek_all(argv: list[str], name: str) -> list[str]:
-    """The values of ``--name``, up to the next flag."""
+    """The values of ``--name``, up to the next flag; of several the last one's."""
     if f"--{name}" not in argv:
         return []
-    rest = argv[argv.index(f"--{name}") + 1 :]
+    rest = argv[len(argv) - argv[::-1].index(f"--{name}") :]
     return rest[: next((i for i, word in enumerate(rest) if word.startswith("--")), len(rest))]
 
 
 def split_env(argv: list[str]) -> tuple[list[str], dict[str, Any]]:
-    """Take ``--env.NAME VALUE …`` out of ``argv``: the task's own constructor says what it knows, so no type is known here."""
+    """Take ``--env.NAME VALUE …`` out of ``argv``: the task's own constructor says what it knows, so no type is known here.
+
+    Of one that is there several times the last counts, as of every flag.
+    """
     rest: list[str] = []
     found: dict[str, list[str]] = {}
     current: list[str] | None = None
     for word in argv:
         if word.startswith("--env."):
             name, equals, value = word.removeprefix("--env.").partition("=")
-            current = found.setdefault(name.replace("-", "_"), [])
-            current += [value] if equals else []
+            current = found[name.replace("-", "_")] = [value] if equals else []
         elif current is not None and not word.startswith("--"):
             current.append(word)
         else:

@@ -109,7 +109,7 @@ class ImageEncoder(nn.Module):
         device = next(chain(model.parameters(), model.buffers())).device
         parts = (images[part].batch().to(device) for part in shown.split(250))
         with torch.no_grad():
-            codes = torch.cat([model.encode(preprocessing.levelled(part)) for part in parts])  # type: ignore[operator]
+            codes = torch.cat([model.encode(preprocessing.levelled(part).to(model.dtype)) for part in parts])  # type: ignore[operator]
         mean, basis = codes.mean(0), None
         if codes.shape[1] > most:
             with forked_generators():
@@ -138,7 +138,7 @@ class ImageEncoder(nn.Module):
         return self._scaled(self.preprocessing.levelled(x))
 
     def _scaled(self, x: Tensor) -> Tensor:
-        code: Tensor = self.model.encode(x) - self.mean  # type: ignore[operator]
+        code: Tensor = self.model.encode(x.to(self.model.dtype)) - self.mean  # type: ignore[operator]
         code = code if self.basis is None else code @ self.basis
         return (code / self.std).clamp(-CLIP, CLIP)
 

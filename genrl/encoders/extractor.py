@@ -99,7 +99,7 @@ class EncoderExtractor(BaseFeaturesExtractor):
             )
         images = observations if self.view.key is None else observations[self.view.key]
         with torch.set_grad_enabled(self.trained and torch.is_grad_enabled()):
-            codes = self.encoder(self._frames(images)).unflatten(0, (-1, self.view.frames)).flatten(1)
+            codes = self.encoder(self._frames(images)).unflatten(0, (-1, self.view.frames)).flatten(1).to(images.dtype)
         if self.view.key is None:
             return codes
         return torch.cat([codes, *(item.flatten(1).float() for key, item in observations.items() if key != self.view.key)], dim=1)
@@ -128,8 +128,9 @@ def _used(encoder: ImageEncoder) -> set[nn.Parameter]:
         item.requires_grad_(True)
     with torch.enable_grad(), forked_generators():
         torch.manual_seed(0)
-        shape = (2, *encoder.preprocessing.source)
-        code = encoder.model.encode(encoder.preprocessing(torch.randint(256, shape, dtype=torch.uint8).to(encoder.std.device)))  # type: ignore[operator]
+        pixels = torch.randint(256, (2, *encoder.preprocessing.source), dtype=torch.uint8)
+        x = encoder.preprocessing(pixels).to(encoder.std.device, encoder.model.dtype)
+        code = encoder.model.encode(x)  # type: ignore[operator]
         found = torch.autograd.grad(code.sum(), parameters, allow_unused=True) if code.requires_grad else [None] * len(parameters)
     used = {item for item, gradient in zip(parameters, found, strict=True) if gradient is not None}
     if not used:

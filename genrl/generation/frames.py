@@ -84,7 +84,7 @@ def record_frames(
     most, missing = n // (EPISODES if archive is None else STRETCHES) or 1, n
     with ExitStack() as stack:
         env = stack.enter_context(_environment(env_id, env_kwargs))
-        every = every or (1 if env.has_wrapper_attr("state_names") else HELD)
+        every = every or (HELD if env.reset(seed=seed)[1].get("state") is None else 1)
         if policy is not None:
             act = stack.enter_context(by_policy(Path(policy), env_id, imports))
         else:

@@ -82,6 +82,11 @@ class ImageModel(nn.Module):
         """Importance samples per image with which ``log_prob`` is reported; ``None`` for a model whose ``log_prob`` takes none."""
         return None
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Dtype in which it computes."""
+        return self._dtype()
+
     def _dtype(self, otherwise: torch.dtype = torch.float32) -> torch.dtype:
         """Dtype of the parameters, or ``otherwise`` for a model without any."""
         return next((item.dtype for item in chain(self.parameters(), self.buffers()) if item.is_floating_point()), otherwise)

@@ -22,7 +22,8 @@ class PolicyAverage(BaseCallback):
     .. math:: \bar\theta_n = \bar\theta_{n-1} + (\theta_n - \bar\theta_{n-1}) / n
 
     A reward that is learnt beside the policy keeps it moving, so that one policy imitates well and the next one does not. Their average
-    moves less, where they are near enough to each other that it is a policy at all: compare its return with that of the last one.
+    moves less, where they are near enough to each other that it is a policy at all: compare its return with that of the last one. A
+    ``learn`` that counts its steps from 0 again, as it does by default, or that of another learner, begins a new average.
 
     Args:
         since: environment steps after which policies count.
@@ -53,6 +54,10 @@ class PolicyAverage(BaseCallback):
         self.mean: dict[str, Tensor] = {}
         """The averaged ``state_dict`` of the policy; empty before the first."""
         self._last = -1
+
+    def _on_training_start(self) -> None:
+        if self.num_timesteps < self._last:
+            self.count, self.mean, self._last = 0, {}, -1
 
     def _on_rollout_start(self) -> None:
         if self.num_timesteps >= max(self.since, self._last + self.every if self.count else 0):

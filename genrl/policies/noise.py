@@ -67,6 +67,8 @@ class CorrelatedNoise(BaseCallback):
         self.check(self.model)
 
     def _on_training_start(self) -> None:
+        if (other := _noise_of(self.model)) is not None:
+            raise ValueError(f"{other} makes the noise of this learn already; give learn() {type(self).__name__} or the other, not both")
         shape = (self.model.n_envs, int(np.prod(self.model.action_space.shape or ())))
         sequence = self._sequence(shape)
         if self._restored:
@@ -265,6 +267,14 @@ class _ActionNoise(VectorizedActionNoise):
 
     def __repr__(self) -> str:
         return f"{type(self.sequence).__name__}, std {self.std}"
+
+
+def _noise_of(model: Any) -> str | None:
+    """The sequence that another callback of this ``learn`` has put in place."""
+    found: Any = model.action_noise if isinstance(model, OffPolicyAlgorithm) else model.policy.action_dist
+    if isinstance(found, _ActionNoise | _NoisyGaussian) and found.learn == model.start_time:
+        return type(found.sequence).__name__.replace("Sequence", "Noise")
+    return None
 
 
 def _refuse(model: Any, noise: str) -> None:

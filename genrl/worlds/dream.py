@@ -90,17 +90,26 @@ class DreamVecEnv(VecEnv):
         self.counters = dict.fromkeys(COUNTERS, 0)
         self.render_mode = None
         super().__init__(n_envs, dynamics.observation_space, dynamics.action_space)
-        self._like = next(item for item in dynamics.state_dict().values() if torch.is_tensor(item) and item.dtype.is_floating_point)
-        self._space_low, self._space_high = self._bounds(dynamics.observation_space)
-        self._action_bounds = self._bounds(dynamics.action_space) if isinstance(dynamics.action_space, spaces.Box) else ()
-        self._bounded = bool(self._space_low.isfinite().any() or self._space_high.isfinite().any())
         self._starts: Tensor | None = None
+        self._follow()
         self._threshold, self._calibrated_on = 0.0, 0
         self._obs = self._like.new_zeros((n_envs, dynamics.obs_dim))
         self._time = torch.zeros(n_envs, dtype=torch.long, device=self._like.device)
         self._action = self._like.new_zeros(0)
         if starts is not None:
             self.set_starts(starts)
+
+    def _follow(self) -> None:
+        """Take the model's dtype, device and range as they are now; it may have been moved, or have learned."""
+        model = self.dynamics
+        self._like = next(item for item in model.state_dict().values() if torch.is_tensor(item) and item.dtype.is_floating_point)
+        self._space_low, self._space_high = self._bounds(model.observation_space)
+        self._action_bounds = self._bounds(model.action_space) if isinstance(model.action_space, spaces.Box) else ()
+        self._bounded = bool(self._space_low.isfinite().any() or self._space_high.isfinite().any())
+        # An entry that never varied may move by rounding; a model that was not fitted has an infinite range, and no bounds.
+        reach = self.margin * (model.high - model.low).clamp_min(1e-3).nan_to_num(0.0, posinf=0.0)
+        self._low, self._high = model.low - reach, model.high + reach
+        self._starts = None if self._starts is None else self._starts.to(self._like)
 
     @property
     def spec(self) -> EnvSpec:
@@ -109,7 +118,7 @@ class DreamVecEnv(VecEnv):
 
     def set_starts(self, starts: Transitions | Tensor | np.ndarray) -> None:
         """Start episodes in these real observations from now on; the model may have learned since, so the stop is calibrated anew."""
-        obs = torch.as_tensor(starts.obs if isinstance(starts, Transitions) else starts, device=self._like.device)
+        obs = torch.as_tensor(starts.obs if isinstance(starts, Transitions) else starts)
         if obs.dim() != 2 or obs.shape[1] != self.dynamics.obs_dim or len(obs) == 0:
             raise ValueError(
                 f"a dream of {brief(self.observation_space)} needs starts of shape (rows, {self.dynamics.obs_dim}) with at least one row, "
@@ -117,11 +126,9 @@ class DreamVecEnv(VecEnv):
             )
         if not obs.isfinite().all():
             raise ValueError("a dream was given starts that are NaN or infinite; leave those rows out")
-        self._starts = obs.to(self._like)
+        self._starts = obs
         self._threshold, self._calibrated_on = 0.0, 0
-        # An entry that never varied may move by rounding; a model that was not fitted has an infinite range, and no bounds.
-        reach = self.margin * (self.dynamics.high - self.dynamics.low).clamp_min(1e-3).nan_to_num(0.0, posinf=0.0)
-        self._low, self._high = self.dynamics.low - reach, self.dynamics.high + reach
+        self._follow()
 
     @property
     def threshold(self) -> float | None:
@@ -132,8 +139,9 @@ class DreamVecEnv(VecEnv):
         return self._like.new_tensor(np.asarray(space.low)), self._like.new_tensor(np.asarray(space.high))
 
     def reset(self) -> np.ndarray:
+        self._follow()
         self._obs = self._draw_starts(self.num_envs)
-        self._time.zero_()
+        self._time = torch.zeros(self.num_envs, dtype=torch.long, device=self._like.device)
         return self._array(self._obs)
 
     def step_async(self, actions: np.ndarray) -> None:

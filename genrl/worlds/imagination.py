@@ -149,6 +149,8 @@ class Imagination(PluggedCallback):
 
     def _part(self) -> LendingPart:
         self.check(self.model)
+        if self.num_timesteps < self._fitted_at:  # another learner, or one that counts its steps from 0 again
+            self._fitted_at, self._pool = -1, None
         return LendingPart(self.name, self.share, self._draw)
 
     def _draw(self, n: int) -> Rows | None:

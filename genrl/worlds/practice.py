@@ -17,6 +17,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from genrl.errors import at_least, require
 from genrl.models.dynamics import Dynamics, FitReport
+from genrl.sb3.hooks import OnPolicyPart, attached, buffer_of
 from genrl.sb3.learner import remaining
 from genrl.sb3.observations import RawObservations
 from genrl.sb3.state import generator_state, set_generator_state
@@ -53,8 +54,9 @@ class Practice(BaseCallback):
         seed: of all draws.
 
     Raises:
-        ValueError: a value that can't be; when ``learn`` starts, before the first environment step, a learner with a replay buffer or of
-            another task than the model's.
+        ValueError: a value that can't be; when ``learn`` starts, before the first environment step, a learner with a replay buffer, of
+            another task than the model's or with another number of environments than in a ``learn`` before, or a ``RewardCallback`` beside
+            it, which its dreams would not pay.
 
     References:
         Kurutach, Clavera, Duan, Tamar, Abbeel, "Model-Ensemble Trust-Region Policy Optimization", 2018, arXiv:1802.10592.
@@ -135,6 +137,11 @@ class Practice(BaseCallback):
 
     def _on_training_start(self) -> None:
         self.check(self.model)
+        if self.record.n_envs not in (0, self.model.n_envs):
+            raise ValueError(
+                f"this Practice has recorded steps of {self.record.n_envs} environments, but {type(self.model).__name__} has "
+                f"{self.model.n_envs}; make a new one for it, with the same model of the task: Practice(practice.dynamics)"
+            )
         self._raw = RawObservations(self.model)
 
     def _on_step(self) -> bool:
@@ -150,6 +157,11 @@ class Practice(BaseCallback):
         return True
 
     def _on_rollout_start(self) -> None:
+        if any(isinstance(part, OnPolicyPart) for part in attached(buffer_of(self.model))):  # every callback of the list has started
+            raise ValueError(
+                "a RewardCallback pays in real rollouts alone, not in the dreams of Practice; give Practice eta=1 to explore by the "
+                "model's uncertainty, or let SAC learn from Imagination, whose rows are paid by every reward"
+            )
         self._remaining = remaining(self.model)
         if len(self.record) - self._practised_on >= self.every:  # and so not twice after a resume
             self._practise()

@@ -25,6 +25,11 @@ class Record:
         """Number of transitions."""
         return sum(len(row[-1]) for row in self._rows)
 
+    @property
+    def n_envs(self) -> int:
+        """Number of environments of each step; 0 before the first."""
+        return len(self._rows[0][-1]) if self._rows else 0
+
     def add(self, obs: np.ndarray, action: np.ndarray, next_obs: np.ndarray, terminated: np.ndarray, reward: np.ndarray) -> None:
         """Keep one step, ``(env, …)`` each: actions as executed, true successors."""
         self._rows.append((obs, action, next_obs, terminated, reward))

@@ -9,6 +9,7 @@ import tyro
 from genrl.cli import COMMANDS, main
 from genrl.cli._flags import parse_run
 from genrl.roles import ROLES
+from genrl.runs import ExploreConfig
 from genrl.runs.config.base import Config
 from genrl.runs.config.hyperparameters import helps
 from genrl.runs.config.imitate import ImitateConfig
@@ -123,3 +124,11 @@ class TestHelpOfKeywords:
 )
 def test_only_what_is_typed_is_asked_for_so_that_the_task_can_choose_the_rest(words, kept):
     assert parse_run(ImitateConfig, ["--demos", "demos.npz", *words.split()]).reward_kwargs == kept
+
+
+def test_of_a_flag_that_is_typed_twice_the_last_counts_wholly():
+    words = "--learner ppo --learner sac --reward vime --reward=rnd --env.power 1 --env.power 0.2 --env.goal 1 2 --env.goal 3"
+    found = parse_run(ExploreConfig, words.split())
+    assert (found.learner, found.reward, found.env_kwargs) == ("sac", "rnd", {"power": 0.2, "goal": 3})
+    assert "learning_starts" in found.learner_kwargs
+    assert found == parse_run(ExploreConfig, ["--learner", "sac", "--reward", "rnd", "--env.power", "0.2", "--env.goal", "3"])

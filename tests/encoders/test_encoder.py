@@ -82,6 +82,13 @@ class TestCodes:
         assert torch.allclose((encoder.basis.T @ expected.T).abs(), torch.eye(3), atol=1e-3)
         assert torch.allclose(encoder(images.pixels).std(0), torch.ones(3), atol=1e-3)
 
+    def test_of_a_model_in_float64_are_in_float64(self) -> None:
+        model, images = VAE((3, 16, 16), latent=2, hidden=(4,)), pictures()
+        single = ImageEncoder.of(model, Preprocessing((3, 16, 16)), images)(images.pixels)
+        double = ImageEncoder.of(model.double(), Preprocessing((3, 16, 16)), images)(images.pixels)
+        assert double.dtype == torch.float64
+        assert torch.allclose(double.float(), single, atol=1e-3)
+
     def test_of_a_constant_model_are_refused(self) -> None:
         model = VAE((3, 16, 16), latent=2, hidden=(4,))
         nn.init.zeros_(model.to_posterior.weight)

@@ -171,6 +171,14 @@ def test_features_are_the_codes_of_the_environment(kind: str) -> None:
     assert torch.allclose(features, torch.from_numpy(codes), atol=1e-6)
 
 
+@pytest.mark.parametrize("train", [False, True])
+def test_an_encoder_in_float64_gives_the_same_codes_to_networks_in_float32(train: bool) -> None:
+    single, double = EncodedVecEnv(picture_clocks(2), small_vae()).reset(), EncodedVecEnv(picture_clocks(2), small_vae().double()).reset()
+    assert double.dtype == np.float32
+    assert np.allclose(single, double, atol=1e-4)
+    built("PPO", small_vae().double(), train).learn(16)
+
+
 def test_stacked_frames_are_encoded_one_by_one_oldest_first() -> None:
     stacked = VecFrameStack(picture_clocks(2), 2, channels_order="last")
     model = learner("PPO", stacked, pretrained(reader()))

@@ -38,9 +38,7 @@ class Paints(gymnasium.Env[Any, Any]):
         self.observation_space = spaces.Box(-1, 1, (2,), np.float32) if shape is None else spaces.Box(0, 255, shape, np.uint8)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        super().reset(seed=seed)
-        self.episode, self.steps = seed or 0, 0
-        return self._observed(), {}
+        return _begun(self, seed), {}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         if self.what == "breaks" and self.steps == 5:
@@ -72,6 +70,12 @@ def no_display(request, monkeypatch):
         monkeypatch.setattr("genrl.generation.frames.choose_backend", lambda *args: None)
 
 
+def _begun(env: Paints, seed: int | None) -> Any:
+    gymnasium.Env.reset(env, seed=seed)
+    env.episode, env.steps = seed or 0, 0
+    return env._observed()
+
+
 def values(images: Any) -> list[tuple[int, ...]]:
     """The colour of each image, all of whose pixels are alike."""
     assert all(len(image.flatten(1).unique(dim=1)[0]) == 1 for image in images.pixels)
@@ -85,6 +89,14 @@ class TestFrames:
         assert (len(train), len(test)) == (44, 6)  # a tenth would cut an episode
         assert {episode for episode, _, _ in train} == set(range(7, 29)) and {episode for episode, _, _ in test} == {29, 30, 31}
         assert {step for _, step, _ in train + test} == {1, 5}  # 50 // 20 of each episode
+
+    def test_are_every_step_of_a_task_that_tells_its_state_with_names_or_without(self, monkeypatch):
+        step = Paints.step
+        monkeypatch.setattr(Paints, "reset", lambda env, seed=None, options=None: (_begun(env, seed), {"state": np.zeros(1)}))
+        monkeypatch.setattr(Paints, "step", lambda env, action: (*step(env, action)[:4], {"state": np.array([env.steps])}))
+        data = record_frames(PAINTS, 60)
+        assert {step for _, step, _ in values(data.train)} == {1, 2, 3}
+        assert data.train.walk.state[:3, 0].tolist() == [1, 2, 3]
 
     def test_are_squares_whose_pixels_are_means(self, monkeypatch):
         stripes = np.zeros((16, 12, 3), np.uint8)

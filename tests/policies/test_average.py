@@ -85,6 +85,17 @@ def test_goes_on_after_it_was_restored(tmp_path):
     assert all(torch.equal(average.mean[name], other.mean[name]) for name in average.mean)
 
 
+@pytest.mark.parametrize("other", [False, True])
+def test_of_a_learn_that_counts_its_steps_from_0_again_begins_anew(other):
+    model, average = made(PPO), PolicyAverage(since=64)
+    model.learn(192, callback=average)
+    second = made(PPO) if other else model
+    second.learn(128, callback=[kept := Keep(), average])
+    assert average.count == 2  # at 64 and 128 steps
+    mean = (kept.seen[64]["action_net.weight"] + kept.seen[128]["action_net.weight"]) / 2
+    assert torch.allclose(average.mean["action_net.weight"], mean, atol=1e-6)
+
+
 @pytest.mark.parametrize(("given", "name"), [({"since": -1}, "since"), ({"since": 0, "every": 0}, "every")])
 def test_of_numbers_that_can_not_be_is_refused(given, name):
     with pytest.raises(ValueError, match=f"PolicyAverage needs {name}"):

@@ -352,6 +352,16 @@ def _keep_position(positions: list[float], spy: Spy) -> None:
     positions.append(spy.locals["new_obs"][0, 0])
 
 
+@pytest.mark.parametrize("name", ["PPO", "SAC"])
+def test_two_noises_of_one_learn_are_refused_before_the_first_step(name: str) -> None:
+    model = clock_learner(name)
+    before = vars(model).get("action_noise"), getattr(model.policy, "action_dist", None)
+    with pytest.raises(ValueError, match="HeldNoise makes the noise of this learn already; give learn\\(\\) PinkNoise or the other"):
+        model.learn(10, callback=[HeldNoise(2), PinkNoise()])
+    model.learn(10, callback=PinkNoise())
+    assert (vars(model).get("action_noise"), getattr(model.policy, "action_dist", None)) == before
+
+
 def test_it_gets_further_up_the_hill_of_mountain_car_than_independent_noise() -> None:
     reached = {}
     for name, noise in {"independent": HeldNoise(1), "held": HeldNoise(8), "pink": PinkNoise()}.items():

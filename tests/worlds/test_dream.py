@@ -131,6 +131,18 @@ class TestEnds:
         _, _, done, _ = dream(model, torch.zeros(1, 2)).step(0 * PUSH)
         assert not done.any()
 
+    def test_a_model_that_learns_or_moves_after_its_dream_was_made_is_followed_from_the_next_reset(self):
+        world = LinearGaussian()
+        transitions, _ = world.rows(50)
+        dream = DreamVecEnv(world, transitions, n_envs=4, horizon=5, margin=0.0)
+        world.remember_range(transitions)
+        assert dream.reset().dtype == np.float32
+        torch.testing.assert_close((dream._low, dream._high), (world.low, world.high))
+        world.double()
+        dream.reset()
+        dream.step(np.zeros((4, 1), np.float32))
+        assert dream._obs.dtype == torch.float64
+
     def test_a_margin_of_0_is_no_bound_where_no_range_is_known(self):
         assert not dream(margin=0.0).step(PUSH)[2].any()
 

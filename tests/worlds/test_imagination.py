@@ -183,6 +183,18 @@ class TestCycle:
         _, imagination, _ = imagine(learner(), steps=120, every=30)
         assert imagination.dynamics.fitted == 3  # at 51, 81 and 111 steps
 
+    def test_a_learn_that_counts_its_steps_from_0_again_fits_and_dreams_anew(self):
+        model, imagination, _ = imagine(learner(), steps=60, every=30)
+        first = imagination._pool
+        model.learn(20, callback=imagination)
+        assert (imagination.dynamics.fitted, imagination._fitted_at) == (2, 1)
+        assert not torch.equal(imagination._pool.transitions.obs, first.transitions.obs)
+
+    def test_another_learner_is_lent_nothing_that_the_first_one_imagined(self):
+        _, imagination, _ = imagine(learner(), steps=60)
+        learner().learn(40, callback=imagination)
+        assert imagination._draw(8) is None
+
     def test_the_horizon_grows_with_its_schedule(self):
         _, imagination, _ = imagine(learner(), steps=120, every=30, horizon=(1, 5, 60, 100))
         assert imagination.dream.horizon == 5

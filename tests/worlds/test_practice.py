@@ -8,12 +8,14 @@ import torch
 from gymnasium import spaces
 from sb3_contrib import TRPO, MaskablePPO, RecurrentPPO
 from stable_baselines3 import A2C, PPO, SAC
+from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecNormalize
 
 from genrl.files import load_state, save_state
+from genrl.rewards import RND, RewardCallback
 from genrl.worlds import Ensemble, Practice, Record
 from tests.rewards.clock import Spy, equal_parameters, parameters
 from tests.worlds.test_imagination import WIDE, Known, Task
@@ -185,6 +187,24 @@ def test_a_world_of_another_task_is_refused_before_the_first_step() -> None:
     with pytest.raises(ValueError, match="Ensemble was made for observations"):
         model.learn(20, callback=Practice(Ensemble(spaces.Box(-1, 1, (5,)), WIDE, members=2, hidden=(8,)), **SMALL))
     assert model.num_timesteps == 0
+
+
+def test_a_learner_with_another_number_of_environments_is_refused_before_the_first_step() -> None:
+    added, other = practice(learner()), learner(n_envs=2)
+    learner().learn(60, callback=added)
+    with pytest.raises(ValueError, match="recorded steps of 1 environments, but PPO has 2"):
+        other.learn(60, callback=added)
+    assert other.num_timesteps == 0
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_reward_that_dreams_would_not_pay_is_refused_before_the_first_step(order: int) -> None:
+    model = learner()
+    reward = RewardCallback(RND(model.observation_space, model.action_space))
+    with pytest.raises(ValueError, match="not in the dreams of Practice; give Practice eta=1"):
+        model.learn(60, callback=[practice(model), reward][::order])
+    assert model.num_timesteps == 0
+    assert type(model.rollout_buffer) is RolloutBuffer
 
 
 def test_a_record_without_steps_says_so() -> None:

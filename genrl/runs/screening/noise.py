@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -138,12 +139,8 @@ def begun(env: gymnasium.Env[Any, Any], seed: int | None) -> Any:
     Raises:
         RunError: the task fails.
     """
-    try:
+    with _told(env, "can't begin an episode"):
         return env.reset(seed=seed)[0]
-    except (RunError, StepTimeout):
-        raise
-    except Exception as error:
-        raise RunError(f"{_name(env)} can't begin an episode: {one_line(error)}") from error
 
 
 def stepped(env: gymnasium.Env[Any, Any], action: np.ndarray, look: Look, number: int) -> tuple[list[float], float, bool]:
@@ -152,17 +149,24 @@ def stepped(env: gymnasium.Env[Any, Any], action: np.ndarray, look: Look, number
     Raises:
         RunError: the task fails, or gives what is no number; the step has this ``number``.
     """
-    try:
+    with _told(env, f"failed at step {number}"):
         obs, paid, terminated, truncated, info = env.step(action)
-    except (RunError, StepTimeout):
-        raise
-    except Exception as error:
-        raise RunError(f"{_name(env)} failed at step {number}: {one_line(error)}") from error
     point, reward = look(obs, info), float(paid)
     for what, value in (("reward", reward), *zip(look.names, point, strict=True)):
         if not np.isfinite(value):
             raise RunError(f"{_name(env)} gave {value} as its {what} at step {number}; check the task, or end its episode before")
     return point, reward, bool(terminated or truncated)
+
+
+@contextmanager
+def _told(env: gymnasium.Env[Any, Any], what: str) -> Iterator[None]:
+    """Whatever a task raises as one sentence."""
+    try:
+        yield
+    except (RunError, StepTimeout):
+        raise
+    except Exception as error:
+        raise RunError(f"{_name(env)} {what}: {one_line(error)}") from error
 
 
 def _name(env: gymnasium.Env[Any, Any]) -> str:
