@@ -26,6 +26,7 @@ from torch import nn
 from genrl.data import ImageData, load_images
 from genrl.models.base import ImageModel, load_model, save_model
 from genrl.models.capabilities import Transform
+from genrl.models.code_prior import CodePrior
 from genrl.models.conditional_vae import ConditionalVAE
 from genrl.models.corruptions import coarse, hole, noisy, quadrants
 from genrl.models.pixelcnn import PixelCNN
@@ -33,7 +34,7 @@ from genrl.models.pixels import binarize, bits_per_dim, quantize, resize
 from genrl.models.realnvp import RealNVP, dequantize_to_logits
 from genrl.models.training import faster_precision, fit, held_out_loss
 from genrl.models.vae import VAE
-from genrl.models.vqvae import VQVAE, CodePrior
+from genrl.models.vqvae import VQVAE
 
 MNIST = (1, 28, 28)
 

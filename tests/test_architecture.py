@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "genrl").rglob("*.py"))
 SHIPPED = [*FILES, *sorted((ROOT / "envs").rglob("*.py"))]
 
-GROUND = {"errors", "files", "generators", "lazy", "reading", "roles", "spaces", "transitions"}
+GROUND = {"arrays", "errors", "files", "generators", "lazy", "reading", "roles", "spaces", "transitions"}
 SOCKETS = {"rewards", "encoders", "worlds", "policies"}
 BENEATH: dict[str, set[str]] = dict.fromkeys(GROUND, GROUND) | {"models": GROUND, "data": GROUND | {"models"}}
 BENEATH["sb3"] = BENEATH["data"] | {"data"}

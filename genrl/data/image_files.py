@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from genrl.arrays import open_arrays
 from genrl.data._image_folders import read_folder, read_picture
 from genrl.data.images import ImageData, ImageError, Images
 from genrl.errors import one_line
-from genrl.reading import FileError, check_decoded, open_arrays, open_regular
+from genrl.reading import FileError, check_decoded, open_regular
 
 __all__ = ["images_at", "load_images"]
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from genrl.data import Demonstrations, Episode
-from genrl.encoders.observations import CodeStack
+from genrl.encoders.code_stack import CodeStack
 
 __all__ = ["encoded_demonstrations", "stacked_demonstrations"]
 

@@ -10,8 +10,9 @@ import torch
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecNormalize
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
+from genrl.encoders.code_stack import CodeStack
 from genrl.encoders.encoder import ImageEncoder
-from genrl.encoders.observations import CodeStack, batch_of_one
+from genrl.encoders.view import batch_of_one
 
 __all__ = ["EncodedEnv", "EncodedVecEnv"]
 
@@ -19,7 +20,7 @@ __all__ = ["EncodedEnv", "EncodedVecEnv"]
 class EncodedVecEnv(VecEnvWrapper):
     """Environments that observe the codes of their last frames in place of an image: one batched encode a step, in this process.
 
-    Observations are a flat Box, see :class:`genrl.encoders.observations.CodeStack`. ``terminal_observation`` is encoded too, with its
+    Observations are a flat Box, see :class:`genrl.encoders.code_stack.CodeStack`. ``terminal_observation`` is encoded too, with its
     history, and the history starts anew in each episode. A ``VecNormalize`` belongs around it.
 
     Args:

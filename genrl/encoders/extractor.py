@@ -10,7 +10,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
 
 from genrl.encoders.encoder import ImageEncoder, encoder_of
-from genrl.encoders.observations import ROUNDING, view_of
+from genrl.encoders.view import ROUNDING, view_of
 from genrl.generators import forked_generators
 
 __all__ = ["EncoderExtractor", "pretrained"]

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from genrl.data import ImageData, Images, Walk
 from genrl.encoders import Preprocessing
-from genrl.encoders.observations import flat_actions
+from genrl.encoders.code_stack import flat_actions
 from genrl.errors import RunError, one_line
 from genrl.generation.acting import at_random, by_policy, from_places
 from genrl.runs.environments.make import getattr_or, make_env

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from genrl.arrays import open_arrays
 from genrl.data import ImageData, ImageError, Images, Walk
 from genrl.files import write_whole
-from genrl.reading import open_arrays
 
 __all__ = ["load_frames", "save_frames"]
 

@@ -13,6 +13,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from genrl.arrays import open_arrays
 from genrl.files import write_whole
 from genrl.generation.config import GenerateConfig
 from genrl.generation.curves import balance_picture, curves_picture
@@ -22,7 +23,6 @@ from genrl.generation.judging import judged_images, verdict
 from genrl.generators import forked_generators
 from genrl.models.base import ImageModel
 from genrl.models.capabilities import ClassSampler, Completer, Decoder, Encoder, LatentSampler, Sampler
-from genrl.reading import open_arrays
 from genrl.runs.pictures import INK
 
 __all__ = ["SamplesOverTime", "as_bytes", "draw", "grid", "png"]

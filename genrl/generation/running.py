@@ -23,9 +23,9 @@ from genrl.generation.directory import GenerationDirectory
 from genrl.generation.frames_file import save_frames
 from genrl.generation.images import RunImages, images_of
 from genrl.generation.judging import SEED, accuracy, balance_of, distances, judged_images, likelihood, no_distances, verdict
+from genrl.generation.kept_encoder import encodes, keep_encoder
 from genrl.generation.pictures import SamplesOverTime, draw
 from genrl.generation.recipes import recipe_of
-from genrl.generation.sight import encodes, keep_encoder
 from genrl.models.base import ImageModel, save_model
 from genrl.models.capabilities import Density, Sampler
 from genrl.models.training import fit

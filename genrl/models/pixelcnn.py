@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Literal, get_args
 
 import torch
@@ -11,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genrl.errors import require
+from genrl.models._masked_convolutions import Gated, MaskedConv2d, Residual
+from genrl.models._pixelcnn_columns import GatedColumns, ResidualColumns
 from genrl.models.base import ImageModel
 from genrl.models.nn import in_full
 from genrl.models.pixels import level_of, log_logistic_mass, to_levels
@@ -18,71 +19,6 @@ from genrl.models.pixels import level_of, log_logistic_mass, to_levels
 __all__ = ["Blocks", "MaskedConv2d", "PixelCNN"]
 
 Blocks = Literal["residual", "gated"]
-
-
-class MaskedConv2d(nn.Conv2d):
-    """A convolution that sees only pixels before its own in reading order (mask A), or its own as well (mask B).
-
-    With ``rows`` it sees whole rows: those above (mask A), or its own as well (mask B). The mask is applied at every call.
-
-    Args:
-        inputs: channels that go in.
-        outputs: channels that come out.
-        size: height and width of the kernel, odd.
-        own: whether the pixel (or row) sees its own features: mask B.
-        rows: whether it sees whole rows.
-    """
-
-    mask: Tensor
-
-    def __init__(self, inputs: int, outputs: int, size: int, *, own: bool, rows: bool = False) -> None:
-        super().__init__(inputs, outputs, size, padding=size // 2)
-        middle = size // 2
-        self.register_buffer("mask", torch.zeros(size, size), persistent=False)
-        self.mask[:middle] = 1
-        self.mask[middle, : size if rows and own else 0 if rows else middle + own] = 1
-
-    def forward(self, x: Tensor) -> Tensor:
-        pad = self.kernel_size[0] // 2
-        return F.conv2d(F.pad(x, (pad, pad, pad, 0)), self.seen(), self.bias)
-
-    def seen(self) -> Tensor:
-        """The masked weights without the rows below the pixel, which are all zero, ``(outputs, inputs, size // 2 + 1, size)``."""
-        return (self.weight * self.mask)[:, :, : self.kernel_size[0] // 2 + 1]
-
-
-class _Residual(nn.Module):
-    """Convolutions of 1 × 1, masked 3 × 3 and 1 × 1 pixels, added to the input."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.down, self.up = nn.Conv2d(width, width // 2, 1), nn.Conv2d(width // 2, width, 1)
-        self.middle = MaskedConv2d(width // 2, width // 2, 3, own=True)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = x + self.up(F.relu(self.middle(F.relu(self.down(F.relu(x))))))
-        return out
-
-
-def _gate(x: Tensor) -> Tensor:
-    first, second = x.chunk(2, dim=1)
-    return first.tanh() * second.sigmoid()
-
-
-class _Gated(nn.Module):
-    """A stack that sees rows above and a stack that sees pixels to the left, so that there is no blind spot."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.above = MaskedConv2d(width, 2 * width, 3, own=True, rows=True)
-        self.across = nn.Conv2d(2 * width, 2 * width, 1)
-        self.left = MaskedConv2d(width, 2 * width, 3, own=True)
-        self.left.mask[:1] = 0  # the row itself only: what is above comes from the other stack
-        self.out = nn.Conv2d(width, width, 1)
-
-    def forward(self, v: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-        above = self.above(v)
-        return _gate(above), h + self.out(_gate(self.left(h) + self.across(above)))
 
 
 class PixelCNN(ImageModel):
@@ -145,7 +81,7 @@ class PixelCNN(ImageModel):
             self.first.mask[:3] = 0
             self.first_above = MaskedConv2d(1, width, 7, own=False, rows=True)
         self.place = nn.Parameter(torch.zeros(width, *image_shape[1:]))
-        self.blocks = nn.ModuleList(_Gated(width) if self.gated else _Residual(width) for _ in range(depth))
+        self.blocks = nn.ModuleList(Gated(width) if self.gated else Residual(width) for _ in range(depth))
         self.head = nn.Sequential(nn.ReLU(), nn.Conv2d(width, width, 1), nn.ReLU(), nn.Conv2d(width, 3 * mixture or levels, 1))
         if mixture:
             self._spread()
@@ -246,7 +182,7 @@ class PixelCNN(ImageModel):
             self._check_known(n, given, known)
         noise = self._noise(n, noise)
         x = torch.zeros(n, 1, height, width, dtype=self._dtype(), device=self._device())
-        pixel = _Stacks(self, x) if self.gated else _Plain(self, x)
+        pixel = GatedColumns(self, x) if self.gated else ResidualColumns(self, x)
         for row in range(height):
             pixel.start(row)
             for column in range(width):
@@ -294,92 +230,3 @@ class PixelCNN(ImageModel):
         p = self.log_levels(parameters[..., None, None])[..., 0, 0].exp()
         level = (p.cumsum(1) < noise[:, None]).sum(1, keepdim=True).clamp_max(self.levels - 1)
         return level.to(p.dtype) / (self.levels - 1)
-
-
-class _Column:
-    """A masked convolution at one pixel: its inputs so far, and its weights as a matrix."""
-
-    def __init__(self, conv: Any, n: int, height: int, width: int) -> None:
-        size = conv.kernel_size[0]
-        self.size, self.pad = size, size // 2
-        self.matrix, self.bias = conv.seen().flatten(1).T.contiguous(), conv.bias
-        self.seen = conv.weight.new_zeros(n, conv.in_channels, height + self.pad, width + 2 * self.pad)
-
-    def write(self, row: int, column: int, value: Tensor) -> None:
-        self.seen[:, :, row + self.pad, column + self.pad] = value
-
-    def at(self, row: int, column: int) -> Tensor:
-        patch = self.seen[:, :, row : row + self.pad + 1, column : column + self.size].flatten(1)
-        return torch.addmm(self.bias, patch, self.matrix)
-
-
-def _pointwise(conv: Any) -> Callable[[Tensor], Tensor]:
-    weight, bias = conv.weight[:, :, 0, 0], conv.bias
-    return lambda x: F.linear(x, weight, bias)
-
-
-class _Plain:
-    """The residual stack, one pixel at a time."""
-
-    def __init__(self, model: PixelCNN, x: Tensor) -> None:
-        n, _, height, width = x.shape
-        self.x, self.first, self.place = x, _Column(model.first, n, height, width), model.place
-        self.blocks = [(_pointwise(block.down), _Column(block.middle, n, height, width), _pointwise(block.up)) for block in model.blocks]
-        self.head = [_pointwise(model.head[1]), _pointwise(model.head[3])]
-
-    def start(self, row: int) -> None:
-        """Nothing to do for a new row."""
-
-    def at(self, row: int, column: int) -> Tensor:
-        h = self.first.at(row, column) + self.place[:, row, column]
-        for down, middle, up in self.blocks:
-            middle.write(row, column, F.relu(down(F.relu(h))))
-            h = h + up(F.relu(middle.at(row, column)))
-        return self.head[1](F.relu(self.head[0](F.relu(h))))
-
-    def saw(self, row: int, column: int) -> None:
-        self.first.write(row, column, 2 * self.x[:, :, row, column] - 1)
-
-
-class _Stacks:
-    """The gated stacks: rows above once for each row, pixels to the left one at a time."""
-
-    def __init__(self, model: PixelCNN, x: Tensor) -> None:
-        n, _, height, width = x.shape
-        self.x, self.first_above, self.place = x, model.first_above, model.place
-        self.blocks: Any = model.blocks
-        self.first = _Column(model.first, n, height, width)
-        channels = model.first.out_channels
-        self.rows = [torch.zeros_like(x), *(x.new_zeros(n, channels, height, width) for _ in self.blocks)]
-        self.lefts = [_Column(block.left, n, height, width) for block in self.blocks]
-        self.outs = [_pointwise(block.out) for block in self.blocks]
-        self.head = [_pointwise(model.head[1]), _pointwise(model.head[3])]
-        self.across: list[Tensor] = []
-
-    def start(self, row: int) -> None:
-        """What comes from above, for a whole row at once."""
-        self.across = []
-        v = self._row(self.first_above, self.rows[0], row)
-        for block, seen in zip(self.blocks, self.rows[1:], strict=True):
-            seen[:, :, row] = v
-            above = self._row(block.above, seen, row)
-            self.across.append(F.conv1d(above, block.across.weight[..., 0], block.across.bias))
-            v = _gate(above)
-
-    def _row(self, conv: MaskedConv2d, seen: Tensor, row: int) -> Tensor:
-        """One row of the convolution, ``(n, channel, width)``: of the rows down to this one."""
-        pad = conv.kernel_size[0] // 2
-        rows = F.pad(seen, (pad, pad, pad, 0))[:, :, row : row + pad + 1]
-        return F.conv2d(rows, conv.seen(), conv.bias)[:, :, 0]
-
-    def at(self, row: int, column: int) -> Tensor:
-        h = self.first.at(row, column) + self.place[:, row, column]
-        for left, across, out in zip(self.lefts, self.across, self.outs, strict=True):
-            left.write(row, column, h)
-            h = h + out(_gate(left.at(row, column) + across[:, :, column]))
-        return self.head[1](F.relu(self.head[0](F.relu(h))))
-
-    def saw(self, row: int, column: int) -> None:
-        signal = 2 * self.x[:, :, row, column] - 1
-        self.first.write(row, column, signal)
-        self.rows[0][:, :, row, column] = signal

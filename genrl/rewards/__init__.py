@@ -12,10 +12,10 @@ from genrl.rewards.gail import GAIL, GAIfO
 from genrl.rewards.icm import ICM
 from genrl.rewards.memory import TransitionPool
 from genrl.rewards.prediction_error import PredictionError
+from genrl.rewards.pwil import PWIL
 from genrl.rewards.rnd import RND
 from genrl.rewards.sqil import SQIL, Constant
 from genrl.rewards.state_entropy import StateEntropy
-from genrl.rewards.transport import PWIL
 from genrl.rewards.vail import VAIL
 from genrl.rewards.vime import VIME, VIMEPreset
 from genrl.rewards.weight import AutoWeight

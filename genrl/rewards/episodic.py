@@ -15,10 +15,10 @@ from genrl.errors import Check, at_least, positive, require
 from genrl.models.nn import gradient_step, minibatches, mlp
 from genrl.models.normalization import RunningMeanStd
 from genrl.rewards.base import Memory, RewardModel
-from genrl.rewards.episodes import Episodes
 from genrl.rewards.images import observation_network
 from genrl.rewards.inverse import inverse_loss
 from genrl.rewards.rnd import RND
+from genrl.rewards.running_episodes import Episodes
 from genrl.rewards.scale import BonusScale
 from genrl.transitions import Transitions
 
@@ -34,7 +34,7 @@ class EpisodicReward(RewardModel):
     observation remembered.
 
     What a step is paid depends on the steps before it in its episode, so it is scored once, in training mode, in the order of time; see
-    :class:`~genrl.rewards.episodes.Episodes`. In evaluation mode each transition counts as the first of an episode.
+    :class:`~genrl.rewards.running_episodes.Episodes`. In evaluation mode each transition counts as the first of an episode.
 
     Args:
         observation_space, action_space, seed: see :class:`RewardModel`.

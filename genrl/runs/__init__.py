@@ -10,6 +10,7 @@
 ``session.py``     all of these, built from the configuration; their state is the checkpoint
 ``callbacks/``     what SB3's ``learn`` is given beside the sockets: records, checkpoints, evaluations, progress, trackers
 ``training.py``    train and resume: the order in which the above is used
+``checkpoint.py``  what a stopped run goes on from
 ``directory.py``   what is in a run directory; ``result.py`` and ``pictures.py`` write most of it
 ``play.py``        episodes of a trained policy
 ``uses/``          what a trained run is used for: load, watch, record, export, push and pull
@@ -30,7 +31,13 @@ _MODULES = {
     "dream": "genrl.runs.dreams.comparison",
     "explore": "genrl.runs.training",
     "imitate": "genrl.runs.training",
+    "card": "genrl.runs.uses.hub",
+    "export_onnx": "genrl.runs.uses.export",
+    "export_sb3": "genrl.runs.uses.export",
+    "export_torchscript": "genrl.runs.uses.export",
     "load": "genrl.runs.uses.load",
+    "pull": "genrl.runs.uses.hub",
+    "push": "genrl.runs.uses.hub",
     "train": "genrl.runs.training",
     "record": "genrl.runs.uses.record",
     "resume": "genrl.runs.training",

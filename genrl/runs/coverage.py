@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from genrl.arrays import open_arrays
 from genrl.errors import RunError, one_line
-from genrl.reading import open_arrays
 
 __all__ = ["Coverage", "read_histogram"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,6 @@ import torch
 from stable_baselines3.common.callbacks import BaseCallback
 
 from genrl.errors import RunError, StepTimeout, one_line
-from genrl.files import load_state, save_state
 from genrl.reading import find_demonstrations
 from genrl.runs.callbacks.checkpoints import Checkpointer, Restore
 from genrl.runs.callbacks.evaluations import evaluated
@@ -21,6 +19,7 @@ from genrl.runs.callbacks.finite import CheckFinite
 from genrl.runs.callbacks.progress import Progress
 from genrl.runs.callbacks.recorder import Recorder
 from genrl.runs.callbacks.tracking import check_tracker, trackers
+from genrl.runs.checkpoint import keep_rows, last_checkpoint, load_checkpoint, save_checkpoint
 from genrl.runs.config.dream import DreamConfig
 from genrl.runs.config.imitate import ImitateConfig
 from genrl.runs.config.run import ExploreConfig, RunConfig
@@ -37,9 +36,7 @@ from genrl.runs.result import (
     check_same_demonstrations,
     evaluate_clone,
     finish_result,
-    is_complete,
     trained_result,
-    write_artefacts,
     write_result,
 )
 from genrl.runs.session import Session, build, warn_of_idleness
@@ -146,7 +143,7 @@ def resume(
     config = _as_asked(run, replace(load_config(run, imports), **changes), demos)
     check_tracker(config)
     with run.writing(), StepLimit(config.step_timeout, config.n_envs) as limit:
-        checkpoint = _last_checkpoint(run, config)
+        checkpoint = last_checkpoint(run, config)
         torch.set_num_threads(config.threads)
         session, interrupt = evaluated(build(config), run), Interrupt()
         try:
@@ -164,29 +161,6 @@ def _as_asked(run: RunDirectory, config: RunConfig, demos: str | Path | None) ->
     elif demos is not None:
         raise RunError(f"{run.path} imitates nothing; leave --demos out")
     return config
-
-
-def _last_checkpoint(run: RunDirectory, config: RunConfig) -> dict[str, Any] | None:
-    """``None`` of a run that has done nothing yet, so that it can begin again."""
-    try:
-        if run.checkpoint.is_file():
-            run.checkpoint.open("rb").close()  # safetensors does not say why it can't open a file
-        checkpoint = load_state(run.checkpoint)
-        done = int(checkpoint["learner"]["counters"]["num_timesteps"])
-    except FileNotFoundError as error:
-        if run.nothing_is_done() and "about" in run.read_json(run.config):  # a configuration that a run wrote down, whole
-            return None
-        advice = f"restore {run.checkpoint.name} from a copy, or delete the run and start again with `genrl {config.command}`"
-        raise RunError(f"{run.path} was stopped before its first checkpoint, or has lost it; {advice}") from error
-    except OSError as error:
-        raise RunError(f"{run.checkpoint} can't be opened ({error.strerror}); see whose file it is and what it permits") from error
-    except ValueError as error:
-        raise RunError(str(error)) from error
-    except (KeyError, TypeError, IndexError) as error:
-        raise RunError(f"{run.checkpoint} is no checkpoint of a learner (it lacks {one_line(error)}); restore it from a copy") from error
-    if done >= config.steps and is_complete(run, done, config):
-        raise RunError(f"{run.path} has all its {done:,} steps; go further with `{config.typed('resume', '--steps', 2 * done)}`")
-    return checkpoint
 
 
 def _demonstrations(config: ImitateConfig | DreamConfig, moved: str | Path | None) -> Path | None:
@@ -207,8 +181,8 @@ def _run(session: Session, run: RunDirectory, checkpoint: dict[str, Any] | None,
                 print(session.choice, file=sys.stderr, flush=True)
             recorder.spent(begin_imitation(session, run, interrupt))
         else:
-            _load(session, run, recorder, checkpoint)
-            _keep_rows(run, checkpoint["recorder"])
+            load_checkpoint(session, run, recorder, checkpoint)
+            keep_rows(run, checkpoint["recorder"])
             run.write_json(run.config, session.config.to_dict() | {"about": run.read_json(run.config).get("about")})
             evaluate_clone(session, run, interrupt)
         result = _train_the_rest(session, run, recorder, checkpoint, interrupt, quiet)
@@ -219,24 +193,6 @@ def _run(session: Session, run: RunDirectory, checkpoint: dict[str, Any] | None,
     except StepTimeout as failure:  # before the training: in the evaluation of a cloned policy
         return _stopped_now(session, run, recorder, "failed", one_line(failure))
     return finish_result(session, run, result, interrupt)
-
-
-def _load(session: Session, run: RunDirectory, recorder: Recorder, checkpoint: dict[str, Any]) -> None:
-    try:
-        exact = session.load_state_dict(checkpoint)
-        recorder.load_state_dict(checkpoint["recorder"])
-        recorder.saved = session.learner.num_timesteps, checkpoint["recorder"]
-    except Exception as error:  # whatever a part raises that is given the state of another one
-        raise RunError(f"{run.path} can't go on from its {run.checkpoint.name}: {type(error).__name__}: {one_line(error)}") from error
-    if not exact and session.learner.num_timesteps < session.config.steps:
-        words = "does not repeat an episode from its seed and actions, so new episodes begin here"
-        warnings.warn(f"{session.config.env} {words}", stacklevel=3)
-
-
-def _keep_rows(run: RunDirectory, state: dict[str, Any]) -> None:
-    """What a recorder's saved state says of the two CSV files."""
-    run.keep_rows(run.episodes, state["episodes"])
-    run.keep_rows(run.progress, state["log"]["rows"])
 
 
 def _train_the_rest(
@@ -262,7 +218,7 @@ def _stopped_now(session: Session, run: RunDirectory, recorder: Recorder, status
     if recorder.saved is not None:
         step, state = recorder.saved
         recorder.load_state_dict(state)
-        _keep_rows(run, state)
+        keep_rows(run, state)
     return write_result(session, run, recorder, Ending(status, step, error), 0)
 
 
@@ -300,24 +256,6 @@ def _train(
         progress.stop()
         log.close()
     return Ending("finished", learner.num_timesteps)
-
-
-def save_checkpoint(run: RunDirectory, session: Session, recorder: Recorder, log: RunLogger) -> None:
-    """The state as one file, written whole; then, for use without genrl's resume, the model and its companions.
-
-    The rows that it counts are on the disk before it is.
-
-    Raises:
-        FloatingPointError: the learner has diverged, so that its state is not worth keeping.
-    """
-    learner = session.learner
-    if not parameters_are_finite(learner):
-        raise FloatingPointError(f"the parameters of {type(learner).__name__} became NaN or infinite before step {learner.num_timesteps}")
-    state, recorded = session.state_dict(), recorder.state_dict() | {"log": log.state_dict()}
-    run.sync()
-    save_state(run.checkpoint, state | {"recorder": recorded})
-    recorder.saved = learner.num_timesteps, recorded
-    write_artefacts(session, run, recorder, state)
 
 
 def _explain(failure: Exception, session: Session) -> tuple[str, bool]:

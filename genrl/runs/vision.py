@@ -13,9 +13,10 @@ import gymnasium
 from stable_baselines3.common.vec_env import VecEnv
 
 from genrl.encoders import EncodedEnv, EncodedVecEnv, ImageEncoder, StackedFrames, encoded_demonstrations, load_encoder, pretrained
+from genrl.encoders.code_stack import CodeStack
 from genrl.encoders.demonstrations import stacked_demonstrations
 from genrl.encoders.encoder import FILE
-from genrl.encoders.observations import CodeStack, batch_of_one, view_of
+from genrl.encoders.view import batch_of_one, view_of
 from genrl.errors import RunError, command, one_line
 from genrl.reading import FileError, read_json
 from genrl.runs.config.base import FRAMES, device_of

@@ -21,8 +21,9 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvWrapper
 from torch import nn
 from torch.nn import functional as F
 
+from genrl.arrays import check_zip
 from genrl.files import load_state, write_whole
-from genrl.reading import FileError, check_zip, open_appending, open_regular
+from genrl.reading import FileError, open_appending, open_regular
 
 __all__ = [
     "NormedReLU",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
 import os
 import re
 from collections.abc import Collection, Iterable, Mapping
@@ -15,54 +14,20 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from genrl.errors import RunError, did_you_mean
+from genrl.errors import RunError
 from genrl.reading import DECODED, FileError, find_demonstrations, open_regular, parse_toml, read_text
 from genrl.runs.config.commands import COMMANDS, config_from
 from genrl.runs.config.imitate import ImitateConfig
 from genrl.runs.config.run import RunConfig
+from genrl.studies.settings import MOST, StudySettings, Task, check_keys, check_not_empty, read_settings, read_task, table_of
 
 __all__ = ["Cell", "Study", "StudySettings", "Task"]
 
 STUDY = 2**20
 """Bytes of a study's TOML, at most."""
-MOST = 10_000
-"""Cells of a study, and seeds, at most."""
 
 NO_DIFFERENCE = {"out", "pictures", "tensorboard", "checkpoint_every", "step_timeout", "eval_every", "track"}
 """Fields that change no number of a run, and so not which cell it is."""
-
-
-@dataclass(frozen=True)
-class StudySettings:
-    """The ``[study]`` table."""
-
-    command: str = "explore"
-    """What a cell is: a `genrl explore` or a `genrl imitate`; [run], tasks and methods say its flags."""
-    title: str = ""
-    """Heading of the report; by default the file's name."""
-    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
-    """Seeds of each task and method; in TOML their number, ``seeds = 10``, or a list."""
-    tries: int = 3
-    """A cell whose process died, or whose training failed, is tried this many times; one that met a NaN is not tried again."""
-    score: str = "evaluation_return"
-    """What a run is scored by: `evaluation_return` (deterministic episodes at the end) or `training_return` (its last 20 episodes)."""
-    baseline: str = ""
-    """The method that every other is compared with; by default the first."""
-    milestones: tuple[int, ...] = ()
-    """Environment steps at which the training return is reported too."""
-    films: bool = False
-    """Film the median run of each task and method when all have finished."""
-
-
-@dataclass(frozen=True)
-class Task:
-    """What a study knows of a task beside its configuration."""
-
-    name: str
-    threshold: float | None = None
-    """A return: solved when the mean of the last 20 episodes reaches it."""
-    reference: tuple[float, float] | None = None
-    """Returns that count as 0 and as 1 (a random policy's and an expert's), so that tasks can be averaged."""
 
 
 @dataclass(frozen=True)
@@ -161,17 +126,17 @@ class Study:
 
     @classmethod
     def _build(cls, content: Mapping[str, Any], text: str, name: str, directory: Path, source: str) -> Study:
-        _known("", content, ("study", "run", "tasks", "methods"))
-        run, task_tables, methods = (_tables(content, key, nested=key != "run") for key in ("run", "tasks", "methods"))
-        settings = _settings(_tables(content, "study", nested=False), methods)
+        check_keys("", content, ("study", "run", "tasks", "methods"))
+        run, task_tables, methods = (table_of(content, key, nested=key != "run") for key in ("run", "tasks", "methods"))
+        settings = read_settings(table_of(content, "study", nested=False), methods)
         kind = COMMANDS[settings.command]
         fields = set(kind.fields()) - {"out", "seed"}
-        _known("[run]", run, fields)
-        tasks = {key: _task(key, table, fields) for key, table in task_tables.items()}
+        check_keys("[run]", run, fields)
+        tasks = {key: read_task(key, table, fields) for key, table in task_tables.items()}
         for key, table in methods.items():
-            _known(f"[methods.{key}]", table, fields)
+            check_keys(f"[methods.{key}]", table, fields)
         task_runs = {key: {name: table[name] for name in table if name in fields} for key, table in task_tables.items()}
-        _not_empty(settings, tasks, methods)
+        check_not_empty(settings, tasks, methods)
         if (count := len(tasks) * len(methods) * len(settings.seeds)) > MOST:
             raise RunError(f"the matrix has {count:,} cells, but must have at most {MOST:,}; split it")
         cells = []
@@ -274,94 +239,9 @@ def _merged(kind: type[RunConfig], *tables: Mapping[str, Any]) -> dict[str, Any]
     return merged
 
 
-def _settings(table: Mapping[str, Any], methods: Collection[str]) -> StudySettings:
-    names = [item.name for item in dataclasses.fields(StudySettings)]
-    _known("[study]", table, names)
-    values = dict(table)
-    seeds = values.get("seeds", len(StudySettings.seeds))
-    if _is_int(seeds) and seeds > MOST:
-        raise RunError(f"[study] seeds is {seeds}, but must be at most {MOST:,}")
-    values["seeds"] = tuple(range(seeds)) if _is_int(seeds) else seeds
-    for key in ("seeds", "milestones"):
-        values[key] = _whole_numbers(key, values.get(key, ()))
-    for key, kind in (("command", str), ("title", str), ("score", str), ("baseline", str), ("films", bool)):
-        if not isinstance(values.get(key, kind()), kind):
-            raise RunError(f"[study] {key} is {values[key]!r}, but must be {'true or false' if kind is bool else 'a string'}")
-    if not values.get("title", "").isprintable():
-        raise RunError(f"[study] title is {values['title']!r}, which can't be printed; take letters, digits and spaces")
-    settings = StudySettings(**values)
-    if not _is_int(settings.tries) or settings.tries < 1:
-        raise RunError(f"[study] tries is {settings.tries!r}, but must be a whole number of at least 1")
-    if settings.command not in COMMANDS:
-        raise RunError(f"[study] command is {settings.command!r}, but must be {' or '.join(COMMANDS)}")
-    if settings.score not in (scores := ("evaluation_return", "training_return")):
-        raise RunError(f"[study] score is {settings.score!r}, but must be {' or '.join(scores)}")
-    if settings.baseline and settings.baseline not in methods:
-        raise RunError(f"[study] baseline is {settings.baseline!r}, but the methods are {', '.join(methods) or 'none'}")
-    return settings
-
-
-def _task(name: str, table: Mapping[str, Any], fields: set[str]) -> Task:
-    _known(f"[tasks.{name}]", table, fields | {"threshold", "reference"})
-    threshold, reference = table.get("threshold"), table.get("reference")
-    if threshold is not None and not _is_number(threshold):
-        raise RunError(f"[tasks.{name}] threshold is {threshold!r}, but must be a return, such as 0.9")
-    if reference is None:
-        return Task(name, threshold)
-    pair = isinstance(reference, list) and len(reference) == 2 and all(map(_is_number, reference))
-    if not pair or reference[0] == reference[1]:
-        raise RunError(f"[tasks.{name}] reference is {reference!r}, but must be two different returns, [random policy's, expert's]")
-    return Task(name, threshold, (float(reference[0]), float(reference[1])))
-
-
-def _tables(content: Mapping[str, Any], key: str, nested: bool) -> dict[str, Any]:
-    table = content.get(key, {})
-    if isinstance(table, dict) and nested and (odd := [name for name in table if not name.isprintable()]):
-        raise RunError(f"{key} has the name {odd[0]!r}, which can't be printed; take letters, digits and spaces")
-    if not isinstance(table, dict) or (nested and not all(isinstance(value, dict) for value in table.values())):
-        raise RunError(f"{key} must be {f'tables, such as [{key}.one]' if nested else f'a table, [{key}]'}")
-    return table
-
-
-def _known(where: str, table: Mapping[str, Any], known: Iterable[str]) -> None:
-    known = sorted(known)
-    for key in table:
-        if key not in known:
-            close = did_you_mean(key, known) or f"; it takes {', '.join(known)}"
-            raise RunError(f"{f'{where} has' if where else 'there is'} an unknown key {key!r}{close}")
-
-
-def _not_empty(settings: StudySettings, tasks: Collection[str], methods: Collection[str]) -> None:
-    for what, items, example in (
-        ("tasks", tasks, '[tasks.mine] with env = "genrl/SparseMountainCar-v0"'),
-        ("methods", methods, '[methods.vime] with reward = "vime"'),
-        ("seeds", settings.seeds, "seeds = 5 in [study]"),
-    ):
-        if not items:
-            raise RunError(f"the matrix is empty, there are no {what}; add {example}")
-
-
 def _distinct(cells: Iterable[Cell]) -> None:
     seen: dict[Path, Cell] = {}
     for cell in cells:
         if other := seen.get(cell.path):
             raise RunError(f"({other.label}) and ({cell.label}) are the same run; change or remove one of them")
         seen[cell.path] = cell
-
-
-def _whole_numbers(key: str, values: Any) -> tuple[int, ...]:
-    if not isinstance(values, list | tuple) or not all(_is_int(value) and value >= 0 for value in values):
-        raise RunError(
-            f"[study] {key} is {values!r}, but must be a list of whole numbers of at least 0{' or their number' * (key == 'seeds')}"
-        )
-    if len(set(values)) < len(values):
-        raise RunError(f"[study] {key} names a number twice: {values!r}")
-    return tuple(values)
-
-
-def _is_int(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

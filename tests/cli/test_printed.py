@@ -397,7 +397,8 @@ PLACES = {
     "runs/play.py": 1,
     "runs/uses/hub.py": 2,
     "runs/sockets.py": 2,
-    "runs/training.py": 2,
+    "runs/checkpoint.py": 1,
+    "runs/training.py": 1,
     "studies/report.py": 2,
     "studies/summary.py": 1,
 }

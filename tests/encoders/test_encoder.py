@@ -16,7 +16,7 @@ from genrl.encoders.encoder import CLIP, FLOOR
 from genrl.files import load_state, save_state
 from genrl.models import GAN, JEPA, MAE, PCA, VAE, Diffusion, EnergyModel, NaiveBayes, PixelCNN, RandomNetwork, RealNVP
 from genrl.models.base import ImageModel, save_model
-from genrl.models.vqvae import CodePrior
+from genrl.models.code_prior import CodePrior
 from tests.encoders.eyes import SHAPE, reader, small_vae
 
 

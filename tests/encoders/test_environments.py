@@ -14,7 +14,7 @@ from torch import Tensor
 
 from genrl.data import Images
 from genrl.encoders import EncodedEnv, EncodedVecEnv, ImageEncoder, Preprocessing
-from genrl.encoders.observations import flat_actions
+from genrl.encoders.code_stack import flat_actions
 from genrl.models import PCA
 from genrl.rewards import RewardCallback, RewardModel
 from genrl.transitions import Transitions

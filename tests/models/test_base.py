@@ -12,6 +12,7 @@ import torch
 from genrl.files import load_state, save_state
 from genrl.models.base import ImageModel, load_model, save_model
 from genrl.models.capabilities import Decoder, Density, Encoder, Sampler
+from genrl.models.code_prior import CodePrior
 from genrl.models.conditional_vae import ConditionalVAE
 from genrl.models.corruptions import quadrants
 from genrl.models.diffusion import Diffusion
@@ -20,7 +21,7 @@ from genrl.models.naive_bayes import NaiveBayes
 from genrl.models.pixelcnn import PixelCNN
 from genrl.models.realnvp import RealNVP
 from genrl.models.vae import VAE
-from genrl.models.vqvae import VQVAE, CodePrior
+from genrl.models.vqvae import VQVAE
 
 SHAPE = (1, 4, 4)
 MODELS = {

@@ -10,10 +10,11 @@ from torch.distributions import Bernoulli
 
 from genrl.data import Images
 from genrl.files import load_state, save_state
+from genrl.models.code_prior import CodePrior
 from genrl.models.codebook import Codebook
 from genrl.models.pixels import binarize, log_logistic_mass, mean_logistic
 from genrl.models.training import fit
-from genrl.models.vqvae import VQVAE, CodePrior
+from genrl.models.vqvae import VQVAE
 
 double = pytest.mark.usefixtures("double")
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from genrl.files import load_state, save_state
 from genrl.rewards import E3B, NGU, EpisodicReward, RewardCallback, TransitionPool, Transitions
-from genrl.rewards.episodes import Episodes
+from genrl.rewards.running_episodes import Episodes
 
 OBS, ACT = spaces.Box(-1, 1, (2,)), spaces.Discrete(2)
 LEFT, RIGHT = (1.0, 0.0), (0.0, 1.0)
@@ -185,14 +185,14 @@ class TestEpisodes:
 
 class TestTheBook:
     def test_those_that_were_not_gone_on_with_for_longest_are_forgotten_first(self, monkeypatch):
-        monkeypatch.setattr("genrl.rewards.episodes.MOST_EPISODES", 2)
+        monkeypatch.setattr("genrl.rewards.running_episodes.MOST_EPISODES", 2)
         episodes = Episodes()
         for place in (0.0, 1.0, 2.0):
             episodes.go_on(torch.tensor([place]), torch.tensor(place))
         assert [episodes.leave(torch.tensor([place])) for place in (0.0, 1.0, 2.0)] == [None, 1.0, 2.0]
 
     def test_what_is_remembered_of_all_is_bounded(self, monkeypatch):
-        monkeypatch.setattr("genrl.rewards.episodes.MOST_NUMBERS", 100)
+        monkeypatch.setattr("genrl.rewards.running_episodes.MOST_NUMBERS", 100)
         episodes = Episodes()
         for place in range(10):
             episodes.go_on(torch.tensor([place]), torch.zeros(30))

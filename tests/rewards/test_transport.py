@@ -19,7 +19,7 @@ from genrl.data import Demonstrations, Episode
 from genrl.files import load_state, save_state
 from genrl.policies import Mixing
 from genrl.rewards import PWIL, RewardCallback, Transitions
-from genrl.rewards.transport import couple
+from genrl.rewards.pwil import couple
 
 OBS, ACT = spaces.Box(-100, 100, (1,), np.float64), spaces.Box(-1, 1, (1,), np.float64)
 
@@ -114,7 +114,7 @@ class TestTheReward:
         assert reward.of_expert(path(50, 60)).tolist() == [5.0]
 
     def test_forgets_episodes_that_a_time_limit_ended(self, monkeypatch):
-        monkeypatch.setattr("genrl.rewards.episodes.MOST_EPISODES", 3)
+        monkeypatch.setattr("genrl.rewards.running_episodes.MOST_EPISODES", 3)
         reward = pwil()
         for x in range(10):
             reward(path(x, x + 0.5))

@@ -12,7 +12,7 @@ import pytest
 from gymnasium import spaces
 
 from genrl.data import Demonstrations, Episode
-from genrl.encoders.observations import view_of
+from genrl.encoders.view import view_of
 from genrl.errors import RunError
 from genrl.runs import ImitateConfig, explore, resume
 from genrl.runs.environments.make import make_env

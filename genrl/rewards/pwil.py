@@ -14,7 +14,7 @@ from genrl.data import Demonstrations
 from genrl.errors import at_least, positive, require
 from genrl.models.normalization import RunningMeanStd
 from genrl.rewards.base import RewardModel
-from genrl.rewards.episodes import Episodes
+from genrl.rewards.running_episodes import Episodes
 from genrl.transitions import Transitions
 
 __all__ = ["PWIL", "couple"]
