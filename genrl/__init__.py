@@ -1,5 +1,22 @@
 """Generative models as parts of reinforcement learning.
 
+===============  =====================================================================================================================
+``rewards/``     the reward socket: models that score transitions, and the callback that plugs one into a learner
+``encoders/``    the encoder socket: a pretrained image model turns observations into codes
+``worlds/``      the environment socket: a learned model of a task, and learners that train in it
+``policies/``    the data socket: cloning, demonstrations in batches, exploration noise
+``models/``      the generative models themselves, torch only, one family a file
+``data/``        demonstrations and images as arrays, from files
+``sb3/``         all that touches Stable-Baselines3's insides
+``runs/``        one training of a learner: configuration, directory, resume, and what a trained run is used for
+``generation/``  `genrl generate`: one training of an image model, and what is measured of it
+``studies/``     a matrix of runs, its statistics and its report
+``cli/``         the `genrl` command
+===============  =====================================================================================================================
+
+``roles.py`` is the table of everything that is chosen by a name. The other files beside it are what all folders stand on:
+``transitions.py``, ``spaces.py``, ``errors.py``, ``reading.py``, ``arrays.py``, ``files.py``, ``generators.py``, ``lazy.py``.
+
 Importing the package registers its tasks with Gymnasium as ``genrl/<Name>-v0``: at once if Gymnasium is imported already, else as soon as
 it is. The package itself imports neither Gymnasium nor torch nor MuJoCo, so that ``genrl --help`` comes at once.
 """

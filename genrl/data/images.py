@@ -106,7 +106,7 @@ class Images:
         return f"Images({len(self):,} of {size(self.shape)}{classes})"
 
     def __getitem__(self, index: Tensor | slice | Sequence[int]) -> Images:
-        """Some of them."""
+        """The images at ``index``."""
         return Images(self.pixels[index], None if self.labels is None else self.labels[index])
 
     def batch(self, index: Tensor | slice = slice(None)) -> Tensor:
@@ -121,7 +121,7 @@ class Images:
         return replace(self, pixels=torch.cat(parts))
 
     def cropped(self, top: int, bottom: int, left: int, right: int) -> Images:
-        """Without so many pixels at each edge."""
+        """The images without so many pixels at each edge."""
         height, width = self.shape[1:]
         return replace(self, pixels=self.pixels[:, :, top : height - bottom, left : width - right])
 
@@ -148,7 +148,7 @@ class Images:
 
 @dataclass(frozen=True, eq=False)
 class ImageData:
-    """A named data set: what is learnt from, and what only measures."""
+    """A named data set: images to learn from, and images to test on."""
 
     name: str
     train: Images
@@ -166,7 +166,7 @@ class ImageData:
 
 
 def size(shape: tuple[int, ...]) -> str:
-    """Such as 1 × 28 × 28."""
+    """A shape in words, such as 1 × 28 × 28."""
     return " × ".join(map(str, shape))
 
 

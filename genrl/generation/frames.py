@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -80,8 +80,7 @@ def record_frames(
     if n < EPISODES:
         raise RunError(f"--frames is {n}, but must be at least {EPISODES}")
     env_kwargs = dict(env_kwargs or {})
-    episodes: list[_Episode] = []
-    most, missing = n // (EPISODES if archive is None else STRETCHES) or 1, n
+    longest = n // (EPISODES if archive is None else STRETCHES) or 1
     with ExitStack() as stack:
         env = stack.enter_context(_environment(env_id, env_kwargs))
         every = every or (HELD if env.reset(seed=seed)[1].get("state") is None else 1)
@@ -91,18 +90,13 @@ def record_frames(
             held = max(every, HELD)
             act = at_random(env, seed, held) if archive is None else from_places(env, seed, held, archive)
         advance = stack.enter_context(_bar(n, f"frames of {env_id}", quiet))
-        while missing:
+        episodes: list[_Episode] = []
+        while missing := n - sum(len(episode.frames) for episode in episodes):
             episode = _Episode(crop, size, only_larger)
-            for step, _ in enumerate(act(env, seed + len(episodes))):
-                if step % every == 0:
-                    episode.add(env)
-                    advance()
-                if len(episode.frames) == min(most, missing):
-                    break
+            episode.fill(env, act(env, seed + len(episodes)), every, min(longest, missing), advance)
             if not episode.frames:
                 raise RunError(f"an episode of {env_id} has no step; choose another task")
             episodes.append(episode)
-            missing -= len(episode.frames)
         names = tuple(getattr_or(env, "state_names", ()))
     return _split(env_id, episodes, n, names)
 
@@ -118,7 +112,17 @@ class _Episode:
         self.states: list[Tensor] = []
         self.source: tuple[int, int, int] = (0, 0, 0)
 
+    def fill(self, env: _Watched, steps: Iterator[Any], every: int, most: int, advance: Callable[[], object]) -> None:
+        """Keep the frame of each ``every``-th step, ``most`` of them at most; no step is made after the last one."""
+        for step, _ in enumerate(steps):
+            if step % every == 0:
+                self.add(env)
+                advance()
+            if len(self.frames) == most:
+                return
+
     def add(self, env: _Watched) -> None:
+        """Keep the present frame, the action that led to it, and the state."""
         frame = Images(env.frame()[None])
         self.source = frame.shape
         small = self.only_larger and max(Preprocessing(frame.shape, self.crop).shape[1:]) <= self.size

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -165,33 +165,38 @@ def _discriminator(run: RunDirectory, title: str) -> None:
     def column(name: str) -> np.ndarray:
         return np.array([float(row.get(name) or "nan") for row in rows])
 
-    steps = column("time/total_timesteps")
     figure = Figure(figsize=(13, 3.8), layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title, x=0.005, ha="left", fontsize=10, fontweight="bold")
-    loss, left, right = figure.subplots(1, 3)
-    points_too: Any = {"linewidth": 1.8, "marker": "." if len(rows) < 40 else None, "clip_on": False}
-    for name, words, color in (("loss", "in training", BLUE), ("held_out_loss", "held-out demonstrations", GREY)):
-        if np.isfinite(values := column(f"reward/{name}")).any():
-            loss.plot(steps, values, color=color, label=words, **points_too)
+    loss, accuracy, reward = figure.subplots(1, 3)
+    names = {"loss": "in training", "held_out_loss": "held-out demonstrations"}
+    _over_steps(loss, column, {f"reward/{name}": words for name, words in names.items()}, (BLUE, GREY))
     loss.axhline(2 * np.log(2), color=INK, linewidth=0.8, linestyle=":", label="a guess")
-    loss.set_ylabel("loss of the discriminator, nats")
     loss.set_ylim(bottom=0)
-    _steps_axis(loss, steps[-1])
+    loss.set_ylabel("loss of the discriminator, nats")
     _legend_above(loss)
-    for name, words, color in (("expert", "demonstrations", BLUE), ("agent", "agent", ORANGE), ("held_out", "held-out ones", GREY)):
-        if np.isfinite(values := column(f"reward/{name}_accuracy")).any():
-            left.plot(steps, values, color=color, label=words, **points_too)
-    left.axhline(0.5, color=INK, linewidth=0.8, linestyle=":")
-    left.set_ylim(0, 1.02)
-    left.set_ylabel("accuracy of the discriminator")
-    _steps_axis(left, steps[-1])
-    _legend_above(left)
-    points = right.scatter(column("reward/bonus_mean"), column("rollout/ep_rew_mean"), c=steps, cmap="viridis", s=12)
-    figure.colorbar(points, ax=right, label="environment steps").outline.set_visible(False)
-    right.set_xlabel("reward per step, mean of a rollout")
-    right.set_ylabel("return of the task")
+    names = {"expert": "demonstrations", "agent": "agent", "held_out": "held-out ones"}
+    _over_steps(accuracy, column, {f"reward/{name}_accuracy": words for name, words in names.items()}, (BLUE, ORANGE, GREY))
+    accuracy.axhline(0.5, color=INK, linewidth=0.8, linestyle=":")
+    accuracy.set_ylim(0, 1.02)
+    accuracy.set_ylabel("accuracy of the discriminator")
+    _legend_above(accuracy)
+    steps = column("time/total_timesteps")
+    points = reward.scatter(column("reward/bonus_mean"), column("rollout/ep_rew_mean"), c=steps, cmap="viridis", s=12)
+    figure.colorbar(points, ax=reward, label="environment steps").outline.set_visible(False)
+    reward.set_xlabel("reward per step, mean of a rollout")
+    reward.set_ylabel("return of the task")
     save_figure(run, "discriminator", figure)
+
+
+def _over_steps(axes: Axes, column: Callable[[str], np.ndarray], names: Mapping[str, str], colors: Sequence[str]) -> None:
+    """Columns of the log over environment steps, named by their labels; one without a number is left out."""
+    steps = column("time/total_timesteps")
+    style: Any = {"linewidth": 1.8, "marker": "." if len(steps) < 40 else None, "clip_on": False}
+    for (name, words), color in zip(names.items(), colors, strict=True):
+        if np.isfinite(values := column(name)).any():
+            axes.plot(steps, values, color=color, label=words, **style)
+    _steps_axis(axes, steps[-1])
 
 
 def _coverage(run: RunDirectory, title: str) -> None:

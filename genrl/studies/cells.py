@@ -75,11 +75,11 @@ class CellState:
 
     @property
     def lock(self) -> FileLock:
-        """Held by who trains the cell."""
+        """The lock that the process holds which trains the cell."""
         return FileLock(self._lock)
 
     def read(self) -> dict[str, Any]:
-        """``failures``: errors, oldest first; ``refused``: no try will help; ``runner``: host and process that train it, or trained it."""
+        """``failures`` (errors, oldest first), ``refused`` (no try will help) and ``runner`` (host and process that train it or did)."""
         content = read_json(self.path) if self.path.is_file() else {}
         known = {"failures": [], "refused": False, "runner": None} | content
         failures, runner = known["failures"], known["runner"]

@@ -78,7 +78,7 @@ def _check_name(name: Any) -> None:
 
 
 def holds(study: Study) -> bool:
-    """Whether its directory still holds it, and no other one that was begun there since, of which a page would tell."""
+    """Whether the study's directory still holds this study, and not another one that was begun there since."""
     try:
         return read_text(study.directory / "study.toml", STUDY) == study.text
     except FileError:

@@ -111,7 +111,7 @@ def _work(connection: Connection, function: Callable[[Any], Any], item: Any) -> 
 
 
 def _end_with_parent(connection: Connection) -> None:
-    """The parent never sends: there is only its death to wait for. First as a request, so that a run is saved; then for good."""
+    """End this process when its parent dies: first by a request, so that a run is saved, then for good. The parent never sends anything."""
     connection.poll(None)
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(SECONDS_TO_SAVE)
@@ -191,7 +191,7 @@ class Ray:
             raise RunError(f"no Ray cluster {where} ({one_line(error)}); start one with `ray start --head`") from error
 
     def _start(self, options: dict[str, Any]) -> None:
-        """A cluster of this machine alone. Ray gives 127.0.0.1 up for an address that others can reach unless it knows no clusters."""
+        """Start a cluster of this machine alone. Ray replaces 127.0.0.1 by an address that others can reach unless it knows no clusters."""
         from ray._private import ray_constants  # _private/services.py, get_node_ip_address, asks this constant
 
         before = ray_constants.ENABLE_RAY_CLUSTER, os.environ.get(ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR)

@@ -174,7 +174,7 @@ def _curve(runs: Sequence[CellResult], grid: np.ndarray) -> statistics.Curve:
 
 
 def _baseline_last(methods: Mapping[str, Any], styles: Mapping[str, Style]) -> list[str]:
-    """What is drawn last is on top."""
+    """The methods with the baseline last, so that it is drawn on top."""
     return sorted(methods, key=lambda method: styles[method].color == 0)
 
 

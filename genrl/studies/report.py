@@ -326,7 +326,7 @@ def _facts(results: Results, document: Mapping[str, Any]) -> list[tuple[str, str
 
 
 def _parts(cell: str) -> tuple[str, str]:
-    """The number that counts, and what is said about it."""
+    """The number of a cell of a table, and the rest of its text."""
     main, _, detail = re.sub(r", | (?=[\[(])", "\0", cell, count=1).partition("\0")
     return main, detail
 

@@ -49,7 +49,7 @@ class CellResult:
 
     @cached_property
     def smooth(self) -> np.ndarray:
-        """``(episodes,)``: mean of each return and the at most 19 before it."""
+        """Mean of each return and of at most 19 returns before it, ``(episodes,)``."""
         return trailing_mean(self.episodes[:, 1], WINDOW)
 
     def return_at(self, step: int) -> float | None:

@@ -99,7 +99,7 @@ def _is_open(cell: Cell, tries: int) -> bool:
 
 
 def _round(cells: dict[Path, Cell], jobs: list[Job], executor: Executor, ended: Callable[[Cell, CellOutcome], None]) -> bool:
-    """Every job once; whether nobody interrupted."""
+    """Run every job once; returns whether nobody interrupted."""
     with closing(executor.map(run_cell, jobs)) as outcomes:
         for job, outcome in outcomes:
             if isinstance(outcome, WorkerDied):

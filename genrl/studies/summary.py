@@ -138,7 +138,7 @@ def _comparison(ours: list[list[float]], theirs: list[list[float]]) -> dict[str,
 
 
 def _all_tasks(results: Results) -> dict[str, Any] | None:
-    """Over all tasks, where there is more than one: every method that has a run on each."""
+    """Scores over all tasks, where there is more than one, of every method that has a run on each."""
     study = results.study
     if len(study.tasks) < 2:
         return None
