@@ -68,8 +68,12 @@ def as_the_task_gives(where: str, observations: np.ndarray, space: Any) -> np.nd
 
 
 def as_the_task_takes(where: str, actions: np.ndarray, space: Any) -> np.ndarray:
-    """Convert actions of a discrete space to integers, since some recorders write 1.0; other actions are returned unchanged."""
-    if numbers(space) is None or actions.dtype.kind in "iu":
+    """Convert actions of a discrete space to integers, since some recorders write 1.0 or [1.0]; others are returned unchanged."""
+    if numbers(space) is None:
+        return actions
+    if space.shape == () and actions.shape[1:] == (1,):
+        actions = actions[:, 0]
+    if actions.dtype.kind in "iu":
         return actions
     if actions.dtype.kind == "f" and not (actions == np.round(actions)).all():
         raise DemonstrationError(f"{where} has actions that are not whole numbers, but the task takes {space}; give demonstrations of it")
@@ -105,7 +109,9 @@ def check_actions(where: str, episodes: Sequence[Episode], shape: tuple[int, ...
     if is_discrete(first) != discrete or first.shape[1:] != shape or (bounds is not None and first.dtype.kind not in "iu"):
         given = "discrete actions" if is_discrete(first) else f"actions of size {_size(first.shape[1:])}"
         needed = f"one of {_count(bounds)} discrete ones" if bounds and discrete else f"actions of size {_size(shape)}"
-        raise DemonstrationError(f"{where} has {given}, but the task takes {needed}; give demonstrations of this task")
+        one_hot = bounds is not None and discrete and first.shape[1:] == (_count(bounds),)
+        advice = "if these are one-hot, save actions.argmax(1)" if one_hot else "give demonstrations of this task"
+        raise DemonstrationError(f"{where} has {given}, but the task takes {needed}; {advice}")
     if bounds is None:
         return
     lowest, highest = (getattr(np, side)([getattr(e.actions, side)(0) for e in episodes], axis=0) for side in ("min", "max"))

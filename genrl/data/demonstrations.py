@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -214,7 +215,10 @@ class Demonstrations:
         drawn = np.random.RandomState(seed).randint(0, every, size=n)  # the generator of the paper's code: the same pairs
         offsets = drawn if offset is None else np.full(n, offset)
         kept = tuple(replace(episode, kept=episode.steps[first::every]) for episode, first in zip(self.episodes, offsets, strict=False))
-        return self._with_some(kept, f"with every={every} no step is kept; take a smaller every")
+        advice = f"with every={every} no step is kept; take a smaller every"
+        if not self.n_steps:
+            advice = "there is no step of which it is known what followed; add next_observations, which each episode's last step needs"
+        return self._with_some(kept, advice)
 
     def split(self, held_out: float = 0.3, seed: int = 0) -> tuple[Demonstrations, Demonstrations]:
         """Two disjoint parts of the kept pairs, drawn at random: to train on, and to hold out.
@@ -267,8 +271,8 @@ class Demonstrations:
     def fitted(self, observation_space: Any, action_space: Any) -> tuple[Demonstrations, int]:
         """The demonstrations as a task with these spaces gives and takes them, and the number of action components that were clipped.
 
-        Observations get the dtype of the task, and pictures the place of their channels; actions are moved into a ``Box``, and a discrete
-        task's are whole numbers.
+        Observations get the dtype of the task, and pictures the place of their channels; actions are moved into a ``Box``, with a warning,
+        and a discrete task's are whole numbers.
 
         Args:
             observation_space: the task's or its learner's, of Gymnasium.
@@ -292,6 +296,10 @@ class Demonstrations:
         if numbers(action_space) is not None:
             return demos, 0
         demos, count = demos.clipped(action_space.low, action_space.high)
+        if count:
+            total = sum(episode.actions.size for episode in episodes)
+            said = f"{self._name} has {count:,} of {total:,} components of actions outside the task's box, which are clipped"
+            warnings.warn(said + "; are they in its units?" * (2 * count > total), stacklevel=2)
         dtype = np.result_type(action_space.dtype, np.float16)
         cast = (replace(episode, actions=read_only(episode.actions.astype(dtype, copy=False))) for episode in demos.episodes)
         return replace(demos, episodes=tuple(cast)), count

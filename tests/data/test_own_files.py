@@ -219,3 +219,20 @@ def test_a_reward_that_is_missing_here_and_there_is_refused(tmp_path: Path) -> N
     rewards = np.where(LAST, np.nan, 1.0)
     with pytest.raises(DemonstrationError, match=r"has nan in rewards at step 3, which is not a finite float32"):
         Demonstrations.load(saved(tmp_path / "x.npz", {"obs": OBS, "actions": ACTIONS, "dones": LAST, "rewards": rewards}))
+
+
+def test_discrete_actions_are_taken_in_a_column_of_floats_too_and_one_hot_ones_are_told_how(tmp_path: Path) -> None:
+    env, last = gymnasium.make("CartPole-v1"), np.arange(6) % 3 == 2
+    obs, actions = np.zeros((6, 4), np.float32), np.array([0, 1, 1, 0, 1, 0])
+    column = Demonstrations.load(saved(tmp_path / "a.npz", {"obs": obs, "acts": actions[:, None].astype(np.float32), "dones": last}))
+    taken = column.fitted(env.observation_space, env.action_space)[0].transitions(successors=False).action
+    assert taken.tolist() == [0, 1, 0, 1]  # the last step of each episode has no successor
+    one_hot = Demonstrations.load(saved(tmp_path / "b.npz", {"obs": obs, "acts": np.eye(2)[actions], "dones": last}))
+    with pytest.raises(DemonstrationError, match=r"if these are one-hot, save actions.argmax\(1\)"):
+        one_hot.fitted(env.observation_space, env.action_space)
+
+
+def test_episodes_of_one_step_without_a_successor_say_what_is_missing(tmp_path: Path) -> None:
+    rows = {"obs": np.zeros((6, 4)), "acts": np.zeros(6, int), "episode_starts": np.ones(6, bool)}
+    with pytest.raises(DemonstrationError, match="no step of which it is known what followed; add next_observations"):
+        Demonstrations.load(saved(tmp_path / "a.npz", rows)).subsample()

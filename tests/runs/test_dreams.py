@@ -153,7 +153,7 @@ def test_an_offline_dream_is_cautious_by_default_and_has_short_rollouts_of_many_
         ({"scale": 100.0}, [], "observations of STEPS are far outside of the box of Pendulum-v1, so a dream of them is none of this task"),
         ({"shift": 100.0}, [], "of the 3 numbers that Pendulum-v1 begins with are more than 10 standard deviations from the mean"),
         ({}, ["--eta", "nan"], "--eta is nan, but must be between -1e+06 and 1e+06"),
-        ({"episodes": 1}, [], "has 150 steps, but a dream needs at least 200"),
+        ({"episodes": 1}, [], "genrl: STEPS has 150 steps, but a dream needs at least 200"),
         ({"disturb": 0.5}, [], "has the actions that a policy meant, not those that its task executed (--disturb 0.5)"),
         ({"env_id": "Swimmer-v5"}, [], "Swimmer-v5"),
         ({}, ["--env", "Hopper-v5"], "steps.npz"),

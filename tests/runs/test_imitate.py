@@ -266,7 +266,9 @@ class TestTheDemonstrationsOfARun:
         episode = Episode(np.zeros((4, 3), np.float32), actions, np.zeros(3), np.zeros(3, bool), np.arange(3) == 2)
         Demonstrations.from_episodes([episode], "Pendulum-v1").save(tmp_path / "a.npz")
         env = make_env("Pendulum-v1", {})
-        with pytest.warns(UserWarning, match="2 components of actions were outside the box of Pendulum-v1, and were clipped"):
+        with pytest.warns(
+            UserWarning, match="a.npz has 2 of 3 components of actions outside the task's box, which are clipped; are they in"
+        ):
             found = load(ImitateConfig(demos=tmp_path / "a.npz", env="Pendulum-v1"), env.observation_space, env.action_space)
         assert found.demonstrations.transitions().action.flatten().tolist() == [2.0, 0.0, -2.0]
 

@@ -39,6 +39,8 @@ def world(setting: Setting) -> Plug | None:
         else:
             common |= {"n_envs": config.rows, "batch_size": config.dream_batch, "margin": config.margin}
             callback = Practice(model, config.dreamed_steps, horizon=config.horizon, **common)  # type: ignore[arg-type]
+    except RunError:
+        raise
     except ValueError as error:
         raise RunError(f"--world {config.world} on {config.env}: {one_line(error)}") from error
     return Plug(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -59,13 +58,9 @@ def load(config: ImitateConfig, observation_space: spaces.Space[Any], action_spa
     """
     whole = _read(config)
     try:
-        whole, count = whole.fitted(observation_space, action_space)
+        whole, _ = whole.fitted(observation_space, action_space)
         if not config.any_task:
             whole.check_task(config.env)
-        if count:
-            warnings.warn(
-                f"{config.demos}: {count:,} components of actions were outside the box of {config.env}, and were clipped", stacklevel=2
-            )
         whole = _drawn(config, whole)
         used = whole.subsample(config.episodes, config.every, seed=config.seed_of_demos)
     except DemonstrationError as error:
