@@ -15,14 +15,15 @@
 | `genrl/SwimmerGather-v0` | apples and bombs, seen by range sensors | ±1 for each one caught |
 | `genrl/NoisyTVMountainCar-v0` | SparseMountainCar with a television | 1 at the goal |
 | `genrl/PointMaze-v0`, `genrl/AntMaze-v0` | a fixed start and a far goal (`pip install "genrl-toolkit[mazes]"`) | 1 at the goal |
+| `genrl/MiniGrid-v0` | rooms of cells with doors and keys, seen as a picture (`pip install "genrl-toolkit[grids]"`) | up to 1 at the goal |
 | `genrl/PixelPendulum-v0` | Gymnasium's pendulum, drawn | Pendulum-v1's |
 | `genrl/PixelCartPoleSwingUp-v0` | a pole that starts hanging down, drawn | (1 + cos θ) / 2 |
 | `genrl/PixelReacher-v0` | an arm and a random target, drawn | Reacher-v5's |
 | `genrl/PixelMountainCar-v0` | SparseMountainCar, drawn | 1 at the goal |
 
-An episode lasts 500 steps at most (PixelPendulum 200, PixelReacher 50); the time limit truncates. Every task has `coverage_names`
-(the two names, of an observation dimension or of a key of `info`, that make the best map of where an agent has been) and, unless it
-observes pixels, `observation_names` (one name per observation dimension). A pixel task has the true state in `info["state"]` and its
+An episode lasts 500 steps at most (PixelPendulum 200, PixelReacher 50); the time limit truncates. Every task has `coverage_names` (the
+two names, of an observation dimension or of a key of `info`, that make the best map of where an agent has been) and, unless it observes
+pixels, `observation_names` (one name per observation dimension). A pixel task and a grid have the true state in `info["state"]` and its
 names in `state_names`. Read them with `env.get_wrapper_attr("observation_names")`, which also sees the dimensions a `NoisyTV` adds.
 
 Example:
@@ -56,6 +57,7 @@ _ENTRY_POINTS = {
     "genrl/NoisyTVMountainCar-v0": "noisy_tv:noisy_tv_mountain_car",
     "genrl/PointMaze-v0": "mazes:point_maze",
     "genrl/AntMaze-v0": "mazes:ant_maze",
+    "genrl/MiniGrid-v0": "grids:MiniGridEnv",
     "genrl/PixelPendulum-v0": "pixels:PixelPendulumEnv",
     "genrl/PixelCartPoleSwingUp-v0": "pixels:PixelCartPoleSwingUpEnv",
     "genrl/PixelReacher-v0": "pixels:PixelReacherEnv",
@@ -86,7 +88,7 @@ for _id, _entry_point in _ENTRY_POINTS.items():
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used: `import genrl_envs` itself loads neither MuJoCo nor the mazes (PEP 562)."""
+    """Import a public name when it is first used: `import genrl_envs` itself loads neither MuJoCo nor mazes and grids (PEP 562)."""
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f".{_MODULES[name]}", __name__), name)

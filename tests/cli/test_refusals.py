@@ -1,5 +1,8 @@
 """What can't be is one sentence on stderr: what was given, what is needed, what to type. Exit code 2, and nothing is written."""
 
+import sys
+
+import gymnasium
 import pytest
 
 from genrl.cli import main
@@ -69,6 +72,26 @@ def test_one_sentence_and_exit_code_2(words, sentence, tmp_path, monkeypatch, ca
     assert captured.err == f"genrl: {sentence}\n"
     assert captured.out == ""
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("explore --env minigrid:MiniGrid-Empty-5x5-v0", "type: pip install 'genrl-toolkit[grids]'"),
+        ("explore --env vizdoom.gymnasium_wrapper:VizdoomTakeCover-v1", "type: pip install 'genrl-toolkit[doom]'"),
+        ("explore --env genrl/MiniGrid-v0", 'The grid task needs minigrid: pip install "genrl-toolkit[grids]"'),
+        ("explore --env MiniGrid-Empty-5x5-v0", "type --env genrl/MiniGrid-v0 --env.grid MiniGrid-Empty-5x5-v0"),
+    ],
+)
+def test_a_task_of_a_package_that_is_not_installed_says_which_extra_brings_it(words, sentence, monkeypatch, capsys):
+    for module in ("minigrid", "vizdoom"):
+        monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.delitem(sys.modules, "genrl_envs.grids", raising=False)
+    monkeypatch.delitem(gymnasium.registry, "MiniGrid-Empty-5x5-v0", raising=False)
+    assert main(words.split()) == 2
+    printed = capsys.readouterr().err
+    assert sentence in printed
+    assert printed.count("\n") == 1
 
 
 def test_a_directory_that_cannot_be_written_is_refused(capsys):

@@ -1,7 +1,7 @@
 """What holds for every task: Gymnasium's contract, determinism, names, documentation, errors, cheap registration."""
 
 import copy
-import importlib
+import importlib.util
 import os
 import subprocess
 import sys
@@ -14,7 +14,8 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 MAZES = ("genrl/PointMaze-v0", "genrl/AntMaze-v0")
-PIXELS = tuple(task for task in genrl_envs.TASKS if "Pixel" in task)
+GRIDS = ("genrl/MiniGrid-v0",)
+PIXELS = (*GRIDS, *(task for task in genrl_envs.TASKS if "Pixel" in task))
 SPARSE_ROBOTS = ("HalfCheetah", "HalfCheetahFine", "Walker2d", "Hopper", "Swimmer", "Ant", "Humanoid")
 
 
@@ -23,6 +24,8 @@ def task(request):
     """An environment of each task, as `gymnasium.make` returns it."""
     if request.param in MAZES:
         pytest.importorskip("gymnasium_robotics")
+    if request.param in GRIDS:
+        pytest.importorskip("minigrid")
     env = gymnasium.make(request.param)
     yield env
     env.close()
@@ -120,19 +123,26 @@ class TestRegistration:
 
     def test_every_public_name_can_be_imported(self):
         pytest.importorskip("gymnasium_robotics")
-        for name in genrl_envs.__all__:
+        for name in set(genrl_envs.__all__) - ({"MiniGridEnv"} if importlib.util.find_spec("minigrid") is None else set()):
             assert getattr(genrl_envs, name) is not None
         with pytest.raises(AttributeError, match="no attribute 'Sparse'"):
             genrl_envs.Sparse  # noqa: B018 (it is the look-up that raises)
 
-    def test_missing_mazes_say_what_to_install(self):
+    @pytest.mark.parametrize(
+        ("module", "task_id", "sentence"),
+        [
+            ("gymnasium_robotics", "genrl/PointMaze-v0", 'The maze tasks need gymnasium-robotics: pip install "genrl-toolkit[mazes]".'),
+            ("minigrid", "genrl/MiniGrid-v0", 'The grid task needs minigrid: pip install "genrl-toolkit[grids]".'),
+        ],
+    )
+    def test_a_missing_package_says_what_to_install(self, module, task_id, sentence):
         code = (
-            "import sys; sys.modules['gymnasium_robotics'] = None\n"
+            f"import sys; sys.modules['{module}'] = None\n"
             "import gymnasium, genrl_envs\n"
-            "try: gymnasium.make('genrl/PointMaze-v0')\n"
+            f"try: gymnasium.make('{task_id}')\n"
             "except ImportError as error: print(error)"
         )
-        assert run(code) == 'The maze tasks need gymnasium-robotics: pip install "genrl-toolkit[mazes]".'
+        assert run(code) == sentence
 
 
 @pytest.mark.parametrize(

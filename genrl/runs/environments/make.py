@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 __all__ = ["MakeEnv", "check_observations", "column", "coverage_names", "is_image", "make_env", "make_vec_env", "shows_image"]
 
 
+EXTRAS = {"gymnasium_robotics": "mazes", "minigrid": "grids", "vizdoom": "doom"}
+"""Extras of this package that bring a module of tasks."""
+
+
 def make_env(env_id: str, env_kwargs: Mapping[str, Any], number: int | None = None, **render: Any) -> gymnasium.Env[Any, Any]:
     """``gymnasium.make`` whose refusals are one sentence, under the limit of steps in force; ``number`` tells it from those beside it.
 
@@ -40,12 +44,17 @@ def make_env(env_id: str, env_kwargs: Mapping[str, Any], number: int | None = No
         try:
             import_module_of_user(module)
         except ImportError as error:
-            advice = "run genrl from the folder that holds it"
+            bringing = EXTRAS.get(module.partition(".")[0])
+            advice = f"type: pip install 'genrl-toolkit[{bringing}]'" if bringing else "run genrl from the folder that holds it"
             raise RunError(f"the module of --env {env_id} could not be imported ({error}); {advice}") from error
     if name not in gymnasium.registry:
         latest = {re.sub(r"-v\d+$", "", known): known for known in gymnasium.registry}
         close = did_you_mean(name, gymnasium.registry) or did_you_mean(name.split("/")[-1], latest.values())
-        listing = "; `genrl list tasks` has those of genrl, and my_module:Id imports the module that registers one of your own"
+        listing = (
+            f"; type --env genrl/MiniGrid-v0 --env.grid {name}"
+            if name.startswith("MiniGrid-")
+            else "; `genrl list tasks` has those of genrl, and my_module:Id imports the module that registers one of your own"
+        )
         raise RunError(f"there is no task {name!r}{close or listing}")
     _hear_mujoco_once()
     try:
