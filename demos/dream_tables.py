@@ -176,5 +176,6 @@ TABLES = {
     "ranking": of("demo", lambda document: ranking(document["policies"])),
     "gap": of("gap", gap),
     "offline": of("offline_pendulum", offline),
+    "offline_inverted_pendulum": of("offline_inverted_pendulum", offline),
     "dream_speed": of("speed", dream_speed),
 }
