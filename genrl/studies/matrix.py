@@ -12,14 +12,16 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from genrl.errors import RunError
 from genrl.reading import DECODED, FileError, find_demonstrations, open_regular, parse_toml, read_text
 from genrl.runs.config.commands import COMMANDS, config_from
-from genrl.runs.config.imitate import ImitateConfig
 from genrl.runs.config.run import RunConfig
 from genrl.studies.settings import MOST, StudySettings, Task, check_keys, check_not_empty, read_settings, read_task, table_of
+
+if TYPE_CHECKING:
+    from genrl.runs.directory import RunDirectory
 
 __all__ = ["Cell", "Study", "StudySettings", "Task"]
 
@@ -150,7 +152,7 @@ class Study:
 
     def check(self, imports: Collection[str] = ()) -> None:
         """Refuse what can be refused without training: tasks, learners, rewards, hyperparameters and encoders that do not exist, and
-        encoders of other images than the task's. A cell that has its result needs no encoder.
+        encoders of other images than the task's. A cell that has its result needs no encoder, but where there is one it must be the same.
 
         Raises:
             RunError: names the task and the method, or a module that is not among ``imports``: a file must not decide what is imported.
@@ -165,9 +167,10 @@ class Study:
         for cell in self.cells:
             if cell.seed != self.settings.seeds[0] and "{seed}" not in str(cell.config.encoder):
                 continue
-            if cell.config.encoder is not None and RunDirectory(cell.path).result.is_file():
-                continue
             try:
+                if cell.config.encoder is not None and (run := RunDirectory(cell.path)).result.is_file():
+                    _check_same_eyes(run, cell.config)
+                    continue
                 cell.config.check_imports(imports)
                 config = completed(cell.config)
                 config.check_imports(imports)
@@ -188,7 +191,8 @@ def identity(config: RunConfig) -> str:
     Values that are the default are left out, so that a version of genrl with one more field finds the runs of an older one.
     """
     default = _defaults(type(config))  # type: ignore[arg-type]
-    content = _digest(config.demos) if isinstance(config, ImitateConfig) and config.demos is not None else None
+    demos = getattr(config, "demos", None)
+    content = None if demos is None else _digest(demos)
     values = {key: value for key, value in config.to_dict().items() if key not in NO_DIFFERENCE and value != default.get(key)}
     if content is not None:
         values["demos"] = content  # other demonstrations under the same name are other runs
@@ -215,6 +219,19 @@ def _digest(demos: Path) -> str | None:
         while part := content.read(2**20):
             digest.update(part)
     return digest.hexdigest()
+
+
+def _check_same_eyes(run: RunDirectory, config: RunConfig) -> None:
+    """Refuse the results of an encoder in whose place there is another one now; one that is gone is not missed."""
+    from genrl.encoders import load_encoder
+
+    path = str(config.encoder).replace("{seed}", str(config.seed))
+    try:
+        now = load_encoder(path).hash
+    except (FileNotFoundError, ValueError):
+        return
+    if run.read_json(run.config).get("about", {}).get("encoder", now) != now:
+        raise RunError(f"{run.path} has the result of another encoder than the one that {path} has now; delete it, or choose another --out")
 
 
 def _cell(task: str, method: str, values: Mapping[str, Any], seed: int, directory: Path) -> Cell:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
+from genrl.encoders import load_encoder
 from genrl.errors import RunError
-from genrl.runs import ExploreConfig
+from genrl.runs import DreamConfig, ExploreConfig
 from genrl.studies import Study
-from genrl.studies.matrix import identity
+from genrl.studies.matrix import _digest, identity
 from tests.runs.test_eyes import saved
 
 MATRIX = """
@@ -122,6 +125,30 @@ class TestTheMatrix:
             assert re.search(words, refusal(pixels, check=True))
             saved(tmp_path / f"eyes-{seed}", seed, side)
         assert re.search("method 'eyes': .*fitted to images of 3 × 16 × 16.*, but the task gives 32 × 32 × 3", refusal(pixels, check=True))
+
+    def test_a_result_of_another_encoder_than_the_one_that_is_there_now_is_refused(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        study = parse(PIXELS.replace("EYES", f"{tmp_path}/eyes"))
+        (cell,) = (cell for cell in study.cells if cell.method == "eyes" and cell.seed == 0)
+        saved(tmp_path / "eyes", seed=0)
+        cell.path.mkdir(parents=True)
+        (cell.path / "config.json").write_text(json.dumps({"about": {"encoder": load_encoder(tmp_path / "eyes").hash}}))
+        (cell.path / "result.json").write_text("{}")
+        study.check()
+        shutil.rmtree(tmp_path / "eyes")
+        saved(tmp_path / "eyes", seed=1)
+        with pytest.raises(RunError, match=r"method 'eyes': .* has the result of another encoder than the one that .*eyes has now; delete"):
+            study.check()
+
+    def test_other_recorded_steps_of_a_dream_are_other_runs(self, tmp_path):
+        found = set()
+        for content in (b"first", b"second"):
+            (path := tmp_path / content.decode()).write_bytes(content)
+            found.add(identity(DreamConfig(demos=path)))
+            path.rename(tmp_path / "steps.npz")
+            _digest.cache_clear()
+            found.add(identity(DreamConfig(demos=tmp_path / "steps.npz")))
+        assert len(found) == 2  # whatever they are called
 
     def test_a_cell_that_has_its_result_needs_no_encoder(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
