@@ -26,7 +26,17 @@ from genrl.runs.vision import kept_encoder
 from genrl.sb3.learner import load_parameters
 from genrl.sb3.state import load_vecnormalize_state
 
-__all__ = ["EVALUATION_SEED", "alone", "episode_returns", "evaluate", "load_config", "play", "read_config", "trained", "with_model"]
+__all__ = [
+    "EVALUATION_SEED",
+    "episode_returns",
+    "evaluate",
+    "for_one_environment",
+    "load_config",
+    "play",
+    "read_config",
+    "trained",
+    "with_model",
+]
 
 EVALUATION_SEED = 10_000
 """Seed of the first episode of an evaluation; each further episode has the next one."""
@@ -54,7 +64,7 @@ def play(
             return
 
 
-def alone(config: RunConfig) -> dict[str, Any]:
+def for_one_environment(config: RunConfig) -> dict[str, Any]:
     """What changes in ``config`` for a look at its policy: one environment, a device that is here, no replay memory."""
     small = {"buffer_size": 1} if "buffer_size" in config.learner_kwargs else {}
     return {
@@ -69,7 +79,7 @@ def alone(config: RunConfig) -> dict[str, Any]:
 @contextmanager
 def trained(run: RunDirectory, config: RunConfig) -> Iterator[Session]:
     """The learner and the normalisation of a run as they were saved last, on one environment; only tensors are loaded."""
-    changes = alone(config)
+    changes = for_one_environment(config)
     for role in (ROLES[name] for name in ExploreConfig.roles):
         changes |= {role.name: NONE, f"{role.name}_kwargs": {}} if role.optional else {}
     session = build(ExploreConfig(**{name: getattr(config, name) for name in ExploreConfig.fields()} | changes))

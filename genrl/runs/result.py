@@ -16,7 +16,7 @@ from genrl.errors import RunError, StepTimeout, one_line
 from genrl.files import save_state, write_whole
 from genrl.roles import WORLDS
 from genrl.runs import pictures
-from genrl.runs.callbacks.evaluations import kept_best
+from genrl.runs.callbacks.evaluations import best_evaluation
 from genrl.runs.callbacks.recorder import Recorder
 from genrl.runs.config.run import RunConfig
 from genrl.runs.coverage import Coverage
@@ -161,7 +161,7 @@ def write_result(session: Session, run: RunDirectory, recorder: Recorder, ending
         "evaluation_return": None,
         "evaluation_returns": [],
         "evaluation_error": "it is not evaluated yet" if ending.status == "finished" and session.config.eval_episodes else None,
-        "best": kept_best(run),
+        "best": best_evaluation(run),
         "bonus_mean": _bonus_mean(run),
         "coverage": _coverage(recorder.coverage),
         "task_coverage": recorder.task_coverage,

@@ -23,7 +23,7 @@ from genrl.runs.config.run import RunConfig, is_off_policy
 from genrl.runs.environments.make import check_observations, coverage_names, getattr_or, is_image, make_env, make_vec_env, shows_image
 from genrl.runs.environments.rewind import episodes, lasting, load_lasting, rewind
 from genrl.runs.imitation.demonstrations import Loaded, load
-from genrl.runs.imitation.reward_form import suited
+from genrl.runs.imitation.reward_form import with_suitable_reward
 from genrl.runs.sockets import AVERAGE, Plug, Setting, plugs
 from genrl.runs.vision import Eyes, open_eyes
 from genrl.sb3.actions import refuse_spaces
@@ -199,7 +199,7 @@ def build(config: RunConfig) -> Session:
         loaded, choice = None, ""
         if isinstance(config, ImitateConfig):
             loaded = load(config, probe.observation_space, probe.action_space)
-            config, choice = suited(config, classes, given, loaded.demonstrations, probe)
+            config, choice = with_suitable_reward(config, classes, given, loaded.demonstrations, probe)
             loaded = eyes.demonstrations(loaded, probe)
         brought = [*eyes.plugs, *plugs(Setting(config, classes, look, look.observation_space, look.action_space, loaded))]
         seen = next((plug.observation_space for plug in reversed(brought) if plug.observation_space is not None), look.observation_space)

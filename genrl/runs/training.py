@@ -14,7 +14,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from genrl.errors import RunError, StepTimeout, one_line
 from genrl.reading import find_demonstrations
 from genrl.runs.callbacks.checkpoints import Checkpointer, Restore
-from genrl.runs.callbacks.evaluations import evaluated
+from genrl.runs.callbacks.evaluations import with_evaluations
 from genrl.runs.callbacks.finite import CheckFinite
 from genrl.runs.callbacks.progress import Progress
 from genrl.runs.callbacks.recorder import Recorder
@@ -27,7 +27,7 @@ from genrl.runs.coverage import Coverage
 from genrl.runs.directory import RunDirectory
 from genrl.runs.directory import about as _about
 from genrl.runs.environments.step_limit import StepLimit
-from genrl.runs.imitation.demonstrations import completed
+from genrl.runs.imitation.demonstrations import with_task
 from genrl.runs.interrupt import Interrupt
 from genrl.runs.play import load_config
 from genrl.runs.result import (
@@ -82,13 +82,13 @@ def train(config: RunConfig, *, quiet: bool = False) -> dict[str, Any]:
     Raises:
         RunError: a run that can't be; nothing was trained and nothing written.
     """
-    config = completed(config)
+    config = with_task(config)
     run = RunDirectory(config.directory)
     run.check_new(config.imports)
     check_tracker(config)
     torch.set_num_threads(config.threads)
     with StepLimit(config.step_timeout, config.n_envs) as limit:
-        session, interrupt = evaluated(build(config), run), Interrupt()
+        session, interrupt = with_evaluations(build(config), run), Interrupt()
         warn_of_idleness(session.config)
         try:
             with interrupt, run.writing():  # before anything is written, so that a Ctrl-C leaves nothing behind or a run that goes on
@@ -145,7 +145,7 @@ def resume(
     with run.writing(), StepLimit(config.step_timeout, config.n_envs) as limit:
         checkpoint = last_checkpoint(run, config)
         torch.set_num_threads(config.threads)
-        session, interrupt = evaluated(build(config), run), Interrupt()
+        session, interrupt = with_evaluations(build(config), run), Interrupt()
         try:
             check_same_demonstrations(session, run)
             with interrupt:

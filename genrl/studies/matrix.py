@@ -159,7 +159,7 @@ class Study:
         """
         from genrl.runs.directory import RunDirectory
         from genrl.runs.environments.make import make_env
-        from genrl.runs.imitation.demonstrations import completed
+        from genrl.runs.imitation.demonstrations import with_task
         from genrl.runs.session import resolve
         from genrl.runs.vision import open_eyes
 
@@ -172,7 +172,7 @@ class Study:
                     _check_same_eyes(run, cell.config)
                     continue
                 cell.config.check_imports(imports)
-                config = completed(cell.config)
+                config = with_task(cell.config)
                 config.check_imports(imports)
                 resolve(config)
                 eyes = [str(config.encoder).replace("{seed}", str(config.seed)), config.finetune, config.frames, config.past_actions]

@@ -129,7 +129,7 @@ class TestOfAnImitation:
 
     def test_the_best_is_the_first_of_the_least_cost_whatever_its_return(self, tmp_path, monkeypatch):
         told = iter([([5.0], [2.0]), ([9.0], [3.0]), ([1.0], [1.0]), ([8.0], [1.0])])
-        monkeypatch.setattr("genrl.runs.callbacks.evaluations.judged", lambda session, episodes, seed: next(told))
+        monkeypatch.setattr("genrl.runs.callbacks.evaluations.returns_and_costs", lambda session, episodes, seed: next(told))
         result, run = self.begin(tmp_path)
         assert [(row["cost"], row["best"]) for row in csv.DictReader(run.evaluations.open())] == [
             ("2.0", "1"), ("3.0", "0"), ("1.0", "1"), ("1.0", "0"),

@@ -15,7 +15,7 @@ from genrl.data import Demonstrations, Episode
 from genrl.errors import RunError
 from genrl.roles import REWARDS
 from genrl.runs import ImitateConfig, imitate
-from genrl.runs.imitation.reward_form import Ends, choose_reward, look, suited
+from genrl.runs.imitation.reward_form import Ends, choose_reward, observe_ends, with_suitable_reward
 from genrl.runs.session import resolve
 
 NEVER, SURVIVAL, GOAL = Ends(0.0, 0.0, 0.0), Ends(0.0, 0.0, 1 / 20), Ends(1 / 100, 1.0, 0.0)
@@ -69,20 +69,20 @@ class TestTheLook:
         ],
     )
     def test_tells_what_an_end_means(self, kwargs, demonstrations, kind):
-        assert look(demonstrations, gymnasium.make("tests/Walk-v0", **kwargs)).kind == kind
+        assert observe_ends(demonstrations, gymnasium.make("tests/Walk-v0", **kwargs)).kind == kind
 
     def test_counts_ends_per_step_and_no_time_limits(self):
-        found = look(walked(20, ends=True), gymnasium.make("tests/Walk-v0"))
+        found = observe_ends(walked(20, ends=True), gymnasium.make("tests/Walk-v0"))
         assert (found.demonstrated, found.share, found.random) == (1 / 20, 1.0, 0.0)
 
     def test_says_so_where_the_file_does_not_say_why_an_episode_ended(self):
-        assert look(walked(), gymnasium.make("tests/Walk-v0")).words == "no episode was seen to end by itself"
+        assert observe_ends(walked(), gymnasium.make("tests/Walk-v0")).words == "no episode was seen to end by itself"
         silent = replace(walked(), episodes=tuple(replace(episode, truncations=0 * episode.truncations) for episode in walked().episodes))
-        found = look(silent, gymnasium.make("tests/Walk-v0"))
+        found = observe_ends(silent, gymnasium.make("tests/Walk-v0"))
         assert found.words == "no episode is known to end by itself (terminations in the file of the demonstrations would tell)"
 
     def test_is_the_same_for_the_same_seed(self):
-        assert look(walked(), Walk(cliff=True), seed=3) == look(walked(), Walk(cliff=True), seed=3)
+        assert observe_ends(walked(), Walk(cliff=True), seed=3) == observe_ends(walked(), Walk(cliff=True), seed=3)
 
 
 class TestTheChoice:
@@ -124,13 +124,13 @@ class TestTheChoice:
     @pytest.mark.parametrize("ends", [True, False])
     def test_warns_of_a_reward_that_can_only_pay_for_going_on_where_the_end_is_the_goal(self, recwarn, reward, ends):
         config, classes = resolve(ImitateConfig(demos=Path("d.npz"), env="tests/Walk-v0", learner="dqn", reward=reward))
-        suited(config, classes, {}, walked(20, ends=ends), gymnasium.make("tests/Walk-v0"))
+        with_suitable_reward(config, classes, {}, walked(20, ends=ends), gymnasium.make("tests/Walk-v0"))
         assert any("if the end is the goal, type --reward gail" in str(item.message) for item in recwarn) is ends
 
     @pytest.mark.parametrize("steps", [20_480, 20_481])
     def test_tells_where_a_cloned_policy_is_held_still_to_the_end(self, recwarn, steps):
         config, classes = resolve(ImitateConfig(demos=Path("d.npz"), env="tests/Walk-v0", steps=steps))
-        suited(config, classes, {}, walked(), gymnasium.make("tests/Walk-v0"))
+        with_suitable_reward(config, classes, {}, walked(), gymnasium.make("tests/Walk-v0"))
         assert any("the policy is as it was cloned" in str(item.message) for item in recwarn) is (steps == 20_480)
 
     @pytest.mark.parametrize(("paid", "told"), [(1.0, "--reward constant$"), (-1.0, "--reward constant --reward.value -1$"), (None, "")])
@@ -138,9 +138,9 @@ class TestTheChoice:
         config, classes = resolve(ImitateConfig(demos=Path("d.npz"), env="tests/Walk-v0"))
         if told:
             with pytest.warns(UserWarning, match=told):
-                suited(config, classes, {}, walked(paid=paid), Walk())
+                with_suitable_reward(config, classes, {}, walked(paid=paid), Walk())
         else:
-            suited(config, classes, {}, walked(paid=paid), Walk())
+            with_suitable_reward(config, classes, {}, walked(paid=paid), Walk())
             assert not list(recwarn)
 
 
@@ -174,10 +174,10 @@ class TestARun:
         with pytest.raises(
             RunError, match=r"1 of the 1 numbers that tests/Walk-v0 begins with .* so these can't normalise them; .*--any-task"
         ):
-            suited(config, classes, {}, demonstrations, wide)
+            with_suitable_reward(config, classes, {}, demonstrations, wide)
         for values in ({"any_task": True}, {"normalize_obs": False}):
             allowed, classes = resolve(ImitateConfig(demos=Path("d.npz"), env="tests/Walk-v0", **values))
-            suited(allowed, classes, {}, demonstrations, wide)
+            with_suitable_reward(allowed, classes, {}, demonstrations, wide)
 
 
 def test_the_rewards_with_forms_are_those_of_a_discriminator():
@@ -203,4 +203,4 @@ def test_the_rewards_with_forms_are_those_of_a_discriminator():
 def test_what_an_end_means_on_the_tasks_of_the_gail_paper(shared, task, kind):
     folder = next((shared / "data" / "demonstrations" / "experts" / task).glob("*-v0"))
     demonstrations = Demonstrations.load(folder).subsample(episodes=4)
-    assert look(demonstrations, gymnasium.make(demonstrations.env_id or "", **demonstrations.env_kwargs)).kind == kind
+    assert observe_ends(demonstrations, gymnasium.make(demonstrations.env_id or "", **demonstrations.env_kwargs)).kind == kind

@@ -21,7 +21,7 @@ from genrl.files import load_state
 from genrl.runs import ExploreConfig, ImitateConfig, RunDirectory, explore, imitate, record, resume
 from genrl.runs.directory import read_csv
 from genrl.runs.environments.make import make_env
-from genrl.runs.imitation.demonstrations import completed, fingerprint, load
+from genrl.runs.imitation.demonstrations import fingerprint, load, with_task
 from genrl.runs.pictures import draw
 from genrl.runs.session import Session
 from genrl.studies import InProcess, Study, read_study, run_study
@@ -233,7 +233,7 @@ class TestTheDemonstrationsOfARun:
     def test_say_which_task_it_is(self, tmp_path):
         episode = Episode(np.zeros((4, 3)), np.zeros((3, 1)), np.zeros(3), np.zeros(3, bool), np.arange(3) == 2)
         Demonstrations.from_episodes([episode], "Pendulum-v1", {"g": 5.0}).save(tmp_path / "a.hdf5")
-        found = completed(ImitateConfig(demos=tmp_path / "a.hdf5", env_kwargs={"render_mode": None}))
+        found = with_task(ImitateConfig(demos=tmp_path / "a.hdf5", env_kwargs={"render_mode": None}))
         assert (found.env, found.env_kwargs) == ("Pendulum-v1", {"g": 5.0, "render_mode": None})
         assert found.directory == Path("runs/a-ppo-gail-seed0")
 
@@ -241,7 +241,7 @@ class TestTheDemonstrationsOfARun:
         episode = Episode(np.zeros((4, 3)), np.zeros((3, 1)), np.zeros(3), np.zeros(3, bool), np.arange(3) == 2)
         Demonstrations.from_episodes([episode], "evil:Pendulum-v1").save(tmp_path / "a.npz")
         with pytest.raises(RunError, match="names the task evil:Pendulum-v1, which would import a module; name the task by --env yourself"):
-            completed(ImitateConfig(demos=tmp_path / "a.npz"))
+            with_task(ImitateConfig(demos=tmp_path / "a.npz"))
 
     def test_are_part_of_what_a_cell_of_a_study_is(self, demos, tmp_path):
         from genrl.studies.matrix import _digest, identity

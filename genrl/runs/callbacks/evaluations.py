@@ -11,19 +11,19 @@ import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 
 from genrl.files import save_state, write_whole
-from genrl.runs.callbacks.imitation_cost import judged
+from genrl.runs.callbacks.imitation_cost import returns_and_costs
 from genrl.runs.directory import RunDirectory, read_csv
 from genrl.runs.session import Session
 from genrl.runs.sockets import Plug
 from genrl.sb3.state import generator_state, set_generator_state, vecnormalize_state
 
-__all__ = ["evaluated", "kept_best"]
+__all__ = ["best_evaluation", "with_evaluations"]
 
 SEED = 15_000
 """Seed of the first episode. The evaluation at the end has others, so that the best model is not judged by what it was chosen by."""
 
 
-def evaluated(session: Session, run: RunDirectory) -> Session:
+def with_evaluations(session: Session, run: RunDirectory) -> Session:
     """``session`` with evaluations while it trains, if its configuration asks for them."""
     if session.config.eval_every is not None:
         callback = Evaluations(session, run)
@@ -31,7 +31,7 @@ def evaluated(session: Session, run: RunDirectory) -> Session:
     return session
 
 
-def kept_best(run: RunDirectory) -> dict[str, Any] | None:
+def best_evaluation(run: RunDirectory) -> dict[str, Any] | None:
     """Step and mean return of the best evaluation while a run trained, and of an imitation its cost; ``None`` if there was none."""
     rows = [row for row in read_csv(run.evaluations) if row["best"] == "1"]
     numbers = {name: float(rows[-1][name]) for name in ("return", "cost") if rows and rows[-1].get(name)}
@@ -72,7 +72,7 @@ class Evaluations(BaseCallback):
 
     def _evaluate(self) -> None:
         before = generator_state()
-        returns, costs = judged(self._session, self._session.config.eval_episodes, SEED)
+        returns, costs = returns_and_costs(self._session, self._session.config.eval_episodes, SEED)
         set_generator_state(before)
         found, cost = float(np.mean(returns)), float(np.mean(costs)) if costs else None
         best = _worth(found, cost) > max((_worth(*row[1:3]) for row in self._rows), default=-math.inf)

@@ -15,7 +15,7 @@ from genrl.runs.session import Session
 from genrl.sb3.observations import seen_by_learner
 from genrl.transitions import Transitions, exact
 
-__all__ = ["judged"]
+__all__ = ["returns_and_costs"]
 
 
 class KeptPairs(gymnasium.Wrapper[Any, Any, Any, Any]):
@@ -39,7 +39,7 @@ class KeptPairs(gymnasium.Wrapper[Any, Any, Any, Any]):
         return Transitions(obs[:-1], action, obs[1:], torch.zeros(len(action), dtype=torch.bool))
 
 
-def judged(session: Session, episodes: int, seed: int) -> tuple[list[float], list[float]]:
+def returns_and_costs(session: Session, episodes: int, seed: int) -> tuple[list[float], list[float]]:
     """Returns of deterministic episodes, and of an imitation what it costs to carry each to the demonstrations, in standard deviations.
 
     An episode that ends early can't carry its mass to all that the expert does later, so it costs more.

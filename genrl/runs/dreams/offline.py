@@ -20,13 +20,13 @@ from genrl.runs.imitation.reward_form import check_units
 from genrl.transitions import Transitions
 from genrl.worlds import DreamVecEnv
 
-__all__ = ["FEWEST", "DreamedTask", "Offline", "recorded"]
+__all__ = ["FEWEST", "DreamedTask", "Offline", "recorded_steps"]
 
 FEWEST = 200
 """Recorded steps without which nothing can be dreamed of."""
 
 
-def recorded(config: DreamConfig, env: gymnasium.Env[Any, Any]) -> tuple[Transitions, Tensor]:
+def recorded_steps(config: DreamConfig, env: gymnasium.Env[Any, Any]) -> tuple[Transitions, Tensor]:
     """The recorded transitions of a run and their rewards, ``(batch,)``; ``env`` is one environment of the task, and is reset.
 
     Raises:

@@ -11,7 +11,7 @@ from genrl.roles import WORLDS
 from genrl.runs.config.dream import DreamConfig
 from genrl.runs.config.run import is_off_policy
 from genrl.runs.directory import RunDirectory
-from genrl.runs.dreams.offline import Offline, recorded
+from genrl.runs.dreams.offline import Offline, recorded_steps
 from genrl.runs.session import Session
 from genrl.runs.sockets import Plug, Setting
 from genrl.worlds import Imagination, Practice
@@ -57,7 +57,7 @@ def _offline(setting: Setting, model: Dynamics, common: dict[str, Any]) -> Plug:
     """The dream of recorded steps that takes the place of the environments."""
     config = setting.config
     assert isinstance(config, DreamConfig)
-    rows, reward = recorded(config, setting.env)
+    rows, reward = recorded_steps(config, setting.env)
     found = Offline(model, rows, reward, n_envs=config.n_envs, horizon=config.horizon, margin=config.margin, **common)
     return Plug(
         "world",

@@ -14,7 +14,7 @@ from genrl.errors import RunError, command
 from genrl.runs.config.imitate import ImitateConfig
 from genrl.runs.config.run import RunConfig, foreign
 
-__all__ = ["Loaded", "completed", "fingerprint", "load"]
+__all__ = ["Loaded", "fingerprint", "load", "with_task"]
 
 
 class Loaded(NamedTuple):
@@ -26,7 +26,7 @@ class Loaded(NamedTuple):
     """Episodes, or else steps between those, that are not learnt from; ``None`` if all are."""
 
 
-def completed(config: RunConfig) -> RunConfig:
+def with_task(config: RunConfig) -> RunConfig:
     """An imitation's configuration with its task, and the keywords that it was recorded with.
 
     Raises:

@@ -16,7 +16,7 @@ from genrl.runs.config.dream import DreamConfig
 from genrl.runs.config.hyperparameters import hyperparameters
 from genrl.runs.config.imitate import ImitateConfig
 
-__all__ = ["Ends", "check_units", "choose_reward", "look", "suited"]
+__all__ = ["Ends", "check_units", "choose_reward", "observe_ends", "with_suitable_reward"]
 
 RANDOM_STEPS = 1000
 """Steps of random actions that show how soon a task ends an episode by itself."""
@@ -60,7 +60,7 @@ class Ends:
         return "episodes can end, and the demonstrations go on"
 
 
-def suited(
+def with_suitable_reward(
     config: ImitateConfig,
     classes: Mapping[str, type[Any]],
     given: Mapping[str, Any],
@@ -95,9 +95,9 @@ def suited(
         )
     cls = classes.get("reward")
     if cls is not None and {"form", "absorbing"} <= set(hyperparameters(cls)):
-        config, words = choose_reward(config, given, look(demonstrations, env, config.seed))
+        config, words = choose_reward(config, given, observe_ends(demonstrations, env, config.seed))
         return config, f"{kept}; {words}"
-    if cls is not None and cls.pays_for_going_on and look(demonstrations, env, config.seed).kind == "goal":
+    if cls is not None and cls.pays_for_going_on and observe_ends(demonstrations, env, config.seed).kind == "goal":
         warnings.warn(
             f"the demonstrations of {config.demos} end by themselves, and the reward {config.reward} pays for each further step; "
             "if the end is the goal, type --reward gail",
@@ -106,7 +106,7 @@ def suited(
     return config, kept
 
 
-def look(demonstrations: Demonstrations, env: gymnasium.Env[Any, Any], seed: int = 0) -> Ends:
+def observe_ends(demonstrations: Demonstrations, env: gymnasium.Env[Any, Any], seed: int = 0) -> Ends:
     """How the demonstrations end, and how a thousand random actions in ``env`` do.
 
     Args:

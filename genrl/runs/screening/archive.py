@@ -12,7 +12,16 @@ from genrl.data import Demonstrations, Episode
 from genrl.errors import RunError
 from genrl.runs.coverage import Coverage
 from genrl.runs.environments.make import getattr_or, make_env
-from genrl.runs.screening.noise import Look, Reach, begun, count, noise_sequence, noisy_action, noisy_space, stepped
+from genrl.runs.screening.noise import (
+    Look,
+    Reach,
+    begin_episode,
+    check_noise_can_act,
+    count_visits,
+    make_step,
+    noise_sequence,
+    noisy_action,
+)
 
 __all__ = ["Archive", "explore_by_archive"]
 
@@ -47,7 +56,7 @@ def explore_by_archive(
     try:
         archive = Archive(env, Look(env, coverage), noise, std, seed)
         archive.explore(steps)
-        count({"archive": archive.reach}, {"archive": np.array(archive.points)}, archive.look.names)
+        count_visits({"archive": archive.reach}, {"archive": np.array(archive.points)}, archive.look.names)
         episodes = [archive.live(actions) for actions in archive.best()]
     finally:
         env.close()
@@ -75,7 +84,7 @@ class Archive:
     def __init__(self, env: gymnasium.Env[Any, Any], look: Look, noise: str, std: float, seed: int) -> None:
         if not look.names:
             raise RunError("an archive needs two numbers that tell places apart; name them: --coverage NAME NAME")
-        noisy_space(env)
+        check_noise_can_act(env)
         self.env, self.look, self.std, self.seed = env, look, std, seed
         self.sequence, self.rng = noise_sequence(noise, env, seed), np.random.default_rng(seed)
         self.reach, self.points = Reach(), list[list[float]]()
@@ -102,7 +111,7 @@ class Archive:
         Raises:
             RunError: it is another one than before: the task does not repeat.
         """
-        rows = [(begun(self.env, self.seed), 0.0, False, False)]
+        rows = [(begin_episode(self.env, self.seed), 0.0, False, False)]
         rows += [self.env.step(action)[:4] for action in actions]  # type: ignore[misc]
         obs, rewards, terminations, truncations = (np.array(field) for field in zip(*rows, strict=True))
         if not (rewards > 0).any():
@@ -123,7 +132,7 @@ class Archive:
         Raises:
             RunError: the way does not lead ``there`` again.
         """
-        begun(self.env, self.seed)
+        begin_episode(self.env, self.seed)
         self.sequence.restart([0])
         self.reach.episodes += 1
         lived: list[np.ndarray] = []
@@ -132,7 +141,7 @@ class Archive:
         while not ended and self.reach.steps < steps and len(lived) < len(way) + self.burst:
             back = len(lived) < len(way)
             action = way[len(lived)] if back else noisy_action(self.env, self.std * self.sequence()[0])
-            point, paid, ended = stepped(self.env, action, self.look, self.reach.steps)
+            point, paid, ended = make_step(self.env, action, self.look, self.reach.steps)
             lived.append(action)
             self.reach.steps += 1
             total, rewarded = total + paid, rewarded or paid > 0

@@ -17,7 +17,18 @@ from genrl.policies.sequences import HeldSequence, NoiseSequence, PinkSequence, 
 from genrl.runs.coverage import Coverage
 from genrl.runs.environments.make import column, coverage_names, getattr_or, make_env
 
-__all__ = ["NOISES", "Look", "Reach", "begun", "count", "noise_sequence", "noisy_action", "noisy_space", "screen", "stepped"]
+__all__ = [
+    "NOISES",
+    "Look",
+    "Reach",
+    "begin_episode",
+    "check_noise_can_act",
+    "count_visits",
+    "make_step",
+    "noise_sequence",
+    "noisy_action",
+    "screen",
+]
 
 NOISES = ("white", "held-8", "held-16", "held-32", "pink")
 """Noises that a task is screened with."""
@@ -84,13 +95,13 @@ def screen(
         raise RunError(f"a screen needs at least one step and a positive, finite std, but was given steps {steps} and std {std}")
     env = make_env(env_id, env_kwargs or {})
     try:
-        noisy_space(env)
+        check_noise_can_act(env)
         look = Look(env, coverage)
         walks = {noise: _Walk(env, look, noise_sequence(noise, env, seed), std, seed) for noise in noises}
         reached = {noise: walk.take(steps) for noise, walk in walks.items()}
     finally:
         env.close()
-    count(reached, {noise: np.array(walk.points) for noise, walk in walks.items()}, look.names)
+    count_visits(reached, {noise: np.array(walk.points) for noise, walk in walks.items()}, look.names)
     return reached
 
 
@@ -104,7 +115,7 @@ def noise_sequence(noise: str, env: gymnasium.Env[Any, Any], seed: int) -> Noise
     return HeldSequence(1 if noise == "white" else int(noise.removeprefix("held-")), (1, size), rng.standard_normal)
 
 
-def noisy_space(env: gymnasium.Env[Any, Any]) -> None:
+def check_noise_can_act(env: gymnasium.Env[Any, Any]) -> None:
     """Refuse a task on which no noise can act.
 
     Raises:
@@ -133,7 +144,7 @@ class Look:
         return [float(np.ravel(obs)[key] if isinstance(key, int) else info[key]) for key in self.columns]
 
 
-def begun(env: gymnasium.Env[Any, Any], seed: int | None) -> Any:
+def begin_episode(env: gymnasium.Env[Any, Any], seed: int | None) -> Any:
     """The first observation of a new episode.
 
     Raises:
@@ -143,7 +154,7 @@ def begun(env: gymnasium.Env[Any, Any], seed: int | None) -> Any:
         return env.reset(seed=seed)[0]
 
 
-def stepped(env: gymnasium.Env[Any, Any], action: np.ndarray, look: Look, number: int) -> tuple[list[float], float, bool]:
+def make_step(env: gymnasium.Env[Any, Any], action: np.ndarray, look: Look, number: int) -> tuple[list[float], float, bool]:
     """Where a step led, what it paid, and whether the episode ended.
 
     Raises:
@@ -191,12 +202,12 @@ class _Walk:
         return self.reach
 
     def _episode(self, steps: int) -> Iterator[float]:
-        begun(self.env, None if self.reach.steps else self.seed)
+        begin_episode(self.env, None if self.reach.steps else self.seed)
         self.sequence.restart([0])
         self.ended, progress = False, getattr_or(self.env, "progress", None)
         while not self.ended and self.reach.steps < steps:
             action = noisy_action(self.env, self.std * self.sequence()[0])
-            point, reward, self.ended = stepped(self.env, action, self.look, self.reach.steps)
+            point, reward, self.ended = make_step(self.env, action, self.look, self.reach.steps)
             self.reach.steps += 1
             if reward > 0 and self.reach.first_reward is None:
                 self.reach.first_reward = self.reach.steps
@@ -207,7 +218,7 @@ class _Walk:
             yield reward
 
 
-def count(reached: Mapping[str, Reach], points: Mapping[str, np.ndarray], names: Sequence[str]) -> None:
+def count_visits(reached: Mapping[str, Reach], points: Mapping[str, np.ndarray], names: Sequence[str]) -> None:
     """Ranges and visited bins, which are those of a map that holds what all noises reached."""
     if not names:
         return

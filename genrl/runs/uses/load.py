@@ -17,7 +17,7 @@ from genrl.files import load_state
 from genrl.runs.config.run import RunConfig
 from genrl.runs.directory import RunDirectory
 from genrl.runs.environments.make import make_env
-from genrl.runs.play import EVALUATION_SEED, alone, episode_returns, load_config, trained, with_model
+from genrl.runs.play import EVALUATION_SEED, episode_returns, for_one_environment, load_config, trained, with_model
 from genrl.runs.session import Session, build
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class LoadedRun:
         """
         if "reward" not in self.config.roles or not (self.path / REWARD).is_file():
             return None
-        session = build(replace(self.config, **alone(self.config)))
+        session = build(replace(self.config, **for_one_environment(self.config)))
         session.env.close()
         callback: Any = next(plug.state for plug in session.plugs if plug.name == "reward")
         reward: RewardModel = callback.reward
