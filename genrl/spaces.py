@@ -78,6 +78,9 @@ def flat(space: Space, value: Tensor | Mapping[str, Any]) -> Tensor:
     Returns:
         Floating numbers in their dtype, whole ones in float32.
 
+    Raises:
+        ValueError: items of another size.
+
     Example:
         >>> both = spaces.Dict({"place": spaces.Box(-1, 1, (2,)), "turn": spaces.Discrete(3)})
         >>> flat(both, {"place": torch.tensor([[0.5, -0.5]]), "turn": torch.tensor([2])})
@@ -93,7 +96,9 @@ def flat(space: Space, value: Tensor | Mapping[str, Any]) -> Tensor:
         start = torch.as_tensor(space.start, device=value.device).reshape(-1)
         columns = (value.long().reshape(-1, len(sizes)) - start).unbind(1)
         return torch.cat([F.one_hot(column, size) for column, size in zip(columns, sizes, strict=True)], dim=1).to(dtype)
-    return value.reshape(value.shape[0], -1).to(dtype)
+    if value.shape[1:].numel() != flat_size(space):
+        raise ValueError(f"items of {brief(space)} have {flat_size(space)} numbers each, but these are of shape {tuple(value.shape)}")
+    return value.reshape(len(value), flat_size(space)).to(dtype)
 
 
 def unflat(space: Space, rows: np.ndarray) -> Any:

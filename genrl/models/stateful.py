@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import nn
@@ -34,6 +34,13 @@ class Stateful(nn.Module):
         with forked_generators():
             torch.manual_seed(self._seed)
             yield
+
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Self:
+        """Where ``to`` and its like move the parameters, the moments of the optimisers follow."""
+        super()._apply(fn, recurse)
+        for optimizer in [value for value in vars(self).values() if isinstance(value, torch.optim.Optimizer)]:
+            optimizer.load_state_dict(optimizer.state_dict())  # optim/optimizer.py: moves and casts what belongs to a parameter
+        return self
 
     def get_extra_state(self) -> dict[str, Any]:
         """State of the generators and optimisers among the attributes."""

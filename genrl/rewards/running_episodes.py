@@ -45,7 +45,7 @@ class Episodes:
         if not self._kept[key]:
             del self._kept[key]
         self._episodes, self._numbers = self._episodes - 1, self._numbers - found.numel()
-        return found
+        return found.to(obs.device)  # where the reward may have been moved since
 
     def go_on(self, next_obs: Tensor, remembered: Tensor) -> None:
         """Remember this of an episode that now stands at ``next_obs``."""

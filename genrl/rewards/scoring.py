@@ -33,7 +33,7 @@ def scores(reward: RewardModel, transitions: Transitions, where: Callable[[int],
         ValueError: the model gave another shape.
         FloatingPointError: a score is NaN or infinite.
     """
-    found: np.ndarray = _one_each(reward, transitions, demonstrated).cpu().numpy().astype(np.float32)
+    found: np.ndarray = _one_each(reward, transitions, demonstrated).float().cpu().numpy()
     if not np.isfinite(found).all():
         row = int(np.flatnonzero(~np.isfinite(found))[0])
         raise FloatingPointError(

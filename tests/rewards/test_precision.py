@@ -95,6 +95,35 @@ def test_a_bonus_is_the_same_however_far_from_zero_the_world_is(name: str) -> No
     torch.testing.assert_close(far, near, rtol=2e-2, atol=2e-3)
 
 
+@pytest.mark.parametrize("name", REWARDS)
+def test_a_reward_that_was_moved_after_it_had_learned_learns_on(name: str) -> None:
+    space = copy.deepcopy(SPACES[0])
+    space.offset = np.zeros(3)
+    reward, pool = REWARDS[name](space, SPACES[1]), TransitionPool(200)
+    reward.train()
+    for k, dtype in enumerate((torch.float32, torch.float64, torch.float32)):
+        reward.to(dtype)
+        batch = transitions(np.zeros(3), k)
+        pool.add(batch._replace(obs=batch.obs.to(dtype), next_obs=batch.next_obs.to(dtype)))
+        reward(pool.latest)
+        reward.update(pool)
+        optimizers = [value for module in reward.modules() for value in vars(module).values() if isinstance(value, torch.optim.Optimizer)]
+        moments = [item for optimizer in optimizers for state in optimizer.state.values() for item in state.values() if item.numel() > 1]
+        assert {item.dtype for item in moments} <= {dtype}
+
+
+def test_scores_in_half_precision_are_taken_too() -> None:
+    model = PPO("MlpPolicy", Far(np.float32, np.zeros(3)), n_steps=16, batch_size=16, n_epochs=1, device="cpu")
+    model.learn(16, callback=RewardCallback(RND(model.observation_space, model.action_space).bfloat16()))
+
+
+def test_observations_of_another_size_are_refused() -> None:
+    batch = transitions(np.zeros(3))
+    with pytest.raises(ValueError, match=r"have 4 numbers each, but these are of shape \(64, 3\)"):
+        RND(spaces.Box(-1, 1, (4,)), SPACES[1])(batch)
+    assert RND(*SPACES)(batch.rows(slice(0, 0))).shape == (0,)
+
+
 class Far(gymnasium.Env[np.ndarray, Any]):
     """A walk on a map, with the time."""
 
