@@ -30,7 +30,7 @@ from genrl.data import Demonstrations
 from genrl.policies import Mixing
 from genrl.rewards import GAIL, RewardCallback
 from genrl.runs import ImitateConfig
-from genrl.runs.session import build
+from genrl.runs.building import build
 
 DEMOS = Path(__file__).parent / "halfcheetah.hdf5"
 PEER = Path(__file__).parent / "peer_imitation.py"

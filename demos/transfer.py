@@ -32,7 +32,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 from genrl.rewards import AIRL, RewardCallback, RewardModel
 from genrl.rewards.adversarial import AdversarialReward
 from genrl.runs import ImitateConfig
-from genrl.runs.session import build
+from genrl.runs.building import build
 from genrl.transitions import Transitions
 
 TASK, WEIGHT = "HalfCheetah-v5", 0.05

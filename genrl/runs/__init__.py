@@ -7,7 +7,8 @@
 ``vision.py``      how the learner sees images
 ``imitation/``     what `genrl imitate` adds: demonstrations, and the form of the reward that suits them
 ``dreams/``        what `genrl dream` adds: the model of the task, dreams of recorded steps, dream against reality
-``session.py``     all of these, built from the configuration; their state is the checkpoint
+``building.py``    all of these, built from the configuration
+``session.py``     what was built, while it trains; its state is the checkpoint
 ``callbacks/``     what SB3's ``learn`` is given beside the sockets: records, checkpoints, evaluations, progress, trackers
 ``training.py``    train and resume: the order in which the above is used
 ``checkpoint.py``  what a stopped run goes on from

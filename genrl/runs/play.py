@@ -15,13 +15,14 @@ from stable_baselines3.common.vec_env import VecNormalize
 from genrl.errors import RunError
 from genrl.files import load_state
 from genrl.roles import NONE, ROLES
+from genrl.runs.building import build
 from genrl.runs.config.base import is_there
 from genrl.runs.config.commands import config_from
 from genrl.runs.config.run import ExploreConfig, RunConfig
 from genrl.runs.directory import RunDirectory
 from genrl.runs.environments.make import make_env
 from genrl.runs.interrupt import Interrupt
-from genrl.runs.session import Session, build
+from genrl.runs.session import Session
 from genrl.runs.vision import kept_encoder
 from genrl.sb3.learner import load_parameters
 from genrl.sb3.state import load_vecnormalize_state

@@ -13,6 +13,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from genrl.errors import RunError, StepTimeout, one_line
 from genrl.reading import find_demonstrations
+from genrl.runs.building import build, warn_of_idleness
 from genrl.runs.callbacks.checkpoints import Checkpointer, Restore
 from genrl.runs.callbacks.evaluations import with_evaluations
 from genrl.runs.callbacks.finite import CheckFinite
@@ -39,7 +40,7 @@ from genrl.runs.result import (
     trained_result,
     write_result,
 )
-from genrl.runs.session import Session, build, warn_of_idleness
+from genrl.runs.session import Session
 from genrl.sb3.learner import RunLogger, close, log_the_rest, parameters_are_finite
 
 __all__ = ["explore", "imitate", "resume", "train"]

@@ -157,10 +157,10 @@ class Study:
         Raises:
             RunError: names the task and the method, or a module that is not among ``imports``: a file must not decide what is imported.
         """
+        from genrl.runs.building import resolve
         from genrl.runs.directory import RunDirectory
         from genrl.runs.environments.make import make_env
         from genrl.runs.imitation.demonstrations import with_task
-        from genrl.runs.session import resolve
         from genrl.runs.vision import open_eyes
 
         made: set[str] = set()

@@ -20,9 +20,9 @@ from genrl.data import Demonstrations, load_images
 from genrl.encoders import load_encoder
 from genrl.files import load_state
 from genrl.models.base import load_model
+from genrl.runs.building import build
 from genrl.runs.directory import RunDirectory
 from genrl.runs.play import load_config
-from genrl.runs.session import build
 from genrl.sb3.learner import close
 from tests.hostile.corpus import Case, Corpus
 

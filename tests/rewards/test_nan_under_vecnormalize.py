@@ -13,7 +13,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from genrl.models.ensemble import Ensemble
 from genrl.rewards import RND, RewardCallback
 from genrl.runs import explore, training
-from genrl.runs.session import build
+from genrl.runs.building import build
 from genrl.worlds import Practice
 from tests.runs.tiny import Breaks, config
 

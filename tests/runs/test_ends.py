@@ -15,8 +15,8 @@ from genrl.data import Demonstrations, Episode
 from genrl.errors import RunError
 from genrl.roles import REWARDS
 from genrl.runs import ImitateConfig, imitate
+from genrl.runs.building import resolve
 from genrl.runs.imitation.reward_form import Ends, choose_reward, observe_ends, with_suitable_reward
-from genrl.runs.session import resolve
 
 NEVER, SURVIVAL, GOAL = Ends(0.0, 0.0, 0.0), Ends(0.0, 0.0, 1 / 20), Ends(1 / 100, 1.0, 0.0)
 

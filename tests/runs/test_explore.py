@@ -14,12 +14,12 @@ from genrl.errors import RunError
 from genrl.files import load_state
 from genrl.policies import PinkNoise
 from genrl.runs import ExploreConfig, RunDirectory, explore, resume
+from genrl.runs.building import build
 from genrl.runs.callbacks.checkpoints import Checkpointer
 from genrl.runs.config.commands import config_from
 from genrl.runs.directory import read_csv
 from genrl.runs.interrupt import Interrupt
 from genrl.runs.play import load_config
-from genrl.runs.session import build
 from tests.runs.tiny import assert_equal, config
 
 MACHINE = ("seconds", "steps_per_second", "peak_rss_mb")

@@ -18,7 +18,7 @@ from genrl.encoders import ImageEncoder, Preprocessing, load_encoder
 from genrl.errors import RunError
 from genrl.models import RandomNetwork
 from genrl.runs import ExploreConfig, ImitateConfig, RunDirectory, explore, imitate, resume, watch
-from genrl.runs.session import build
+from genrl.runs.building import build
 from tests.runs.same_directory import assert_same_directory
 from tests.runs.test_rewind import stopped_and_resumed
 from tests.runs.tiny import SMALL, config

@@ -15,8 +15,8 @@ from genrl.data import Demonstrations, Episode
 from genrl.encoders.view import view_of
 from genrl.errors import RunError
 from genrl.runs import ImitateConfig, explore, resume
+from genrl.runs.building import build
 from genrl.runs.environments.make import make_env
-from genrl.runs.session import build
 from tests.runs.test_eyes import saved
 from tests.runs.tiny import SMALL, config
 

@@ -14,11 +14,12 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 from genrl.errors import RunError, command
 from genrl.files import load_state
+from genrl.runs.building import build
 from genrl.runs.config.run import RunConfig
 from genrl.runs.directory import RunDirectory
 from genrl.runs.environments.make import make_env
 from genrl.runs.play import EVALUATION_SEED, episode_returns, for_one_environment, load_config, trained, with_model
-from genrl.runs.session import Session, build
+from genrl.runs.session import Session
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
