@@ -18,7 +18,7 @@ from genrl.generators import forked_generators, set_torch_generators, torch_gene
 from genrl.models.training import fit
 from genrl.runs import explore
 from tests.models.test_base import MODELS, SHAPE
-from tests.runs import test_eyes, test_rewind
+from tests.runs import test_rewind, test_vision
 from tests.runs.same_directory import assert_same_directory
 from tests.runs.test_kills import RUNS, prepared
 from tests.runs.test_rewind import stopped_and_resumed
@@ -47,11 +47,11 @@ def test_a_run_on_a_gpu_that_was_stopped_ends_as_one_that_was_not(case: str, tmp
     assert_same_directory(tmp_path / "whole", tmp_path / "stopped")
 
 
-@pytest.mark.parametrize("case", test_eyes.CASES)
+@pytest.mark.parametrize("case", test_vision.CASES)
 def test_a_run_with_an_encoder_on_a_gpu_that_was_stopped_ends_as_one_that_was_not(
     case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    values = {"steps": 320, "env": test_eyes.TASK, "encoder": test_eyes.saved(tmp_path / "eyes")} | test_eyes.CASES[case]
+    values = {"steps": 320, "env": test_vision.TASK, "encoder": test_vision.saved(tmp_path / "eyes")} | test_vision.CASES[case]
     cell = replace(config(tmp_path / "whole", values.pop("learner", "ppo"), **values), checkpoint_every=60.0, device=DEVICE)
     explore(cell, quiet=True)
     stopped_and_resumed(replace(cell, out=tmp_path / "stopped"), 101 if cell.learner == "sac" else 2, monkeypatch)

@@ -17,7 +17,7 @@ from genrl.errors import RunError
 from genrl.runs import ImitateConfig, explore, resume
 from genrl.runs.building import build
 from genrl.runs.environments.make import make_env
-from tests.runs.test_eyes import saved
+from tests.runs.test_vision import saved
 from tests.runs.tiny import SMALL, config
 
 

@@ -98,7 +98,7 @@ def prepared(command: str, folder: Path) -> list[str]:
         made: Any = np.random.default_rng(0).integers(0, 256, (400, 8, 8), dtype=np.uint8)
         np.savez(folder / "images.npz", images=made)
     if "EYES" in command:
-        from tests.runs.test_eyes import saved
+        from tests.runs.test_vision import saved
 
         saved(folder / "eyes")
     return [{"IMAGES": str(folder / "images.npz"), "EYES": str(folder / "eyes")}.get(word, word) for word in command.split()]

@@ -34,9 +34,9 @@ from genrl.sb3 import learner
 from tests.runs.same_directory import assert_same_directory
 from tests.runs.test_dreams import PPO as PPO_DREAM
 from tests.runs.test_dreams import SMALL as SMALL_DREAM
-from tests.runs.test_eyes import TASK as PIXELS
-from tests.runs.test_eyes import saved
 from tests.runs.test_impatience import imitation
+from tests.runs.test_vision import TASK as PIXELS
+from tests.runs.test_vision import saved
 from tests.runs.tiny import config
 
 TINY = ("tests.runs.tiny", "tests.runs.test_nothing_is_lost")

@@ -15,7 +15,7 @@ from genrl.errors import RunError
 from genrl.runs import DreamConfig, ExploreConfig
 from genrl.studies import Study
 from genrl.studies.matrix import _digest, identity
-from tests.runs.test_eyes import saved
+from tests.runs.test_vision import saved
 
 MATRIX = """
 [study]

@@ -27,8 +27,8 @@ from genrl.runs import explore
 from genrl.runs.uses.export import export_sb3
 from genrl.runs.uses.hub import BOUNDS, card, pull, push
 from tests.runs.hub import SHA, Hub, hub
-from tests.runs.test_exporting import KWARGS, OFF_POLICY
-from tests.runs.test_eyes import saved
+from tests.runs.test_export import KWARGS, OFF_POLICY
+from tests.runs.test_vision import saved
 from tests.runs.tiny import config
 
 

@@ -13,7 +13,7 @@ from genrl.cli import main
 from genrl.errors import RunError
 from genrl.runs import explore, watch
 from genrl.runs.uses import rendering
-from genrl.runs.uses import watch as film
+from genrl.runs.uses import watch as watch_module
 from tests.runs.tiny import config
 
 
@@ -48,24 +48,24 @@ def test_a_missing_pygame_has_one_remedy():
 
 def test_a_long_film_is_a_small_gif(run):
     made = watch(run, steps=300, size=160)
-    assert made.paths[1].stat().st_size < film.GIF_BYTES
-    assert len(imageio.mimread(made.paths[1])) <= film.GIF_FRAMES
+    assert made.paths[1].stat().st_size < watch_module.GIF_BYTES
+    assert len(imageio.mimread(made.paths[1])) <= watch_module.GIF_FRAMES
 
 
 def test_a_film_that_takes_long_tells_of_its_frames(monkeypatch, capsys):
-    monkeypatch.setattr(film, "SECONDS_BETWEEN_LINES", 0.0)
-    assert list(film._told(iter("abc"), 3)) == ["a", "b", "c"]
+    monkeypatch.setattr(watch_module, "SECONDS_BETWEEN_LINES", 0.0)
+    assert list(watch_module._told(iter("abc"), 3)) == ["a", "b", "c"]
     assert capsys.readouterr().err.splitlines() == ["0 frames, of at most 3", "1 frames, of at most 3", "2 frames, of at most 3"]
-    monkeypatch.setattr(film, "SECONDS_BETWEEN_LINES", 10.0)
-    assert list(film._told(iter("abc"), 3)) == ["a", "b", "c"]
+    monkeypatch.setattr(watch_module, "SECONDS_BETWEEN_LINES", 10.0)
+    assert list(watch_module._told(iter("abc"), 3)) == ["a", "b", "c"]
     assert not capsys.readouterr().err
 
 
 def test_a_film_keeps_every_nth_small_frame_for_its_gif():
-    thumbnails = film._Thumbnails()
+    thumbnails = watch_module._Thumbnails()
     for i in range(1000):
         thumbnails.add(Image.new("L", (640, 480), i * 255 // 1000))
-        assert len(thumbnails.pictures) <= 2 * film.GIF_FRAMES
+        assert len(thumbnails.pictures) <= 2 * watch_module.GIF_FRAMES
     assert (thumbnails.seen, thumbnails.every) == (1000, 4)
     assert [picture.getpixel((0, 0)) for picture in thumbnails.pictures] == [i * 255 // 1000 for i in range(0, 1000, 4)]
     assert thumbnails.pictures[0].size == (320, 240)
@@ -184,16 +184,16 @@ class TestLive:
     def windowed(self, tmp_path, monkeypatch):
         monkeypatch.setenv("DISPLAY", ":7")
         monkeypatch.setattr(Windowed, "shown", [])
-        explore(config(tmp_path / "run", env="tests.runs.test_film:tests/Windowed-v0", steps=64, eval_episodes=0), quiet=True)
+        explore(config(tmp_path / "run", env="tests.runs.test_watch:tests/Windowed-v0", steps=64, eval_episodes=0), quiet=True)
         return tmp_path / "run"
 
     def test_each_step_is_shown_and_nothing_is_written(self, windowed, capsys):
         before = sorted(windowed.iterdir())
-        assert main(["watch", str(windowed), "--live", "--steps", "70", "--episodes", "2", "--imports", "tests.runs.test_film"]) == 0
+        assert main(["watch", str(windowed), "--live", "--steps", "70", "--episodes", "2", "--imports", "tests.runs.test_watch"]) == 0
         assert len(Windowed.shown) == 70
         returns = capsys.readouterr().out.removeprefix("return ").split(", ")
         assert len(returns) == 2
-        assert float(returns[0]) == pytest.approx(genrl.load(windowed, ["tests.runs.test_film"]).evaluate(1, seed=20_000)[0], abs=1e-3)
+        assert float(returns[0]) == pytest.approx(genrl.load(windowed, ["tests.runs.test_watch"]).evaluate(1, seed=20_000)[0], abs=1e-3)
         assert sorted(windowed.iterdir()) == before
 
     def test_where_there_is_no_display_nothing_is_made(self, windowed, monkeypatch):
@@ -201,10 +201,10 @@ class TestLive:
         monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
         monkeypatch.setattr("sys.platform", "linux")
         with pytest.raises(RunError, match="there is no display here, so no window can be opened; leave --live out to film it"):
-            film.watch_live(windowed, imports=["tests.runs.test_film"])
+            watch_module.watch_live(windowed, imports=["tests.runs.test_watch"])
         assert not Windowed.shown
 
     def test_a_display_that_cannot_be_used_is_one_sentence(self, windowed, monkeypatch):
         monkeypatch.setattr(Windowed, "broken", True)
         with pytest.raises(RunError, match=r"can't be shown in a window here \(can't open display :7\); leave --live out to film it"):
-            film.watch_live(windowed, imports=["tests.runs.test_film"])
+            watch_module.watch_live(windowed, imports=["tests.runs.test_watch"])
