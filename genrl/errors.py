@@ -21,6 +21,7 @@ __all__ = [
     "command",
     "did_you_mean",
     "extra",
+    "flag_of",
     "flags",
     "one_line",
     "positive",
@@ -145,6 +146,16 @@ def command(*words: object) -> str:
     return " ".join(map(_quoted, ["genrl", *typed]))
 
 
+def flag_of(name: str, part: str = "") -> str:
+    """The flag of a field of a configuration, or of a keyword of a part or of the task.
+
+    Example:
+        >>> flag_of("n_envs"), flag_of("learning_rate", "learner")
+        ('--n-envs', '--learner.learning-rate')
+    """
+    return f"--{f'{part}.' if part else ''}{name.replace('_', '-')}"
+
+
 def flags(**given: Any) -> list[object]:
     """Words of a command for flags and what they are given; a flag that is given nothing is left out.
 
@@ -156,7 +167,7 @@ def flags(**given: Any) -> list[object]:
     for name, value in given.items():
         if value not in (None, False, ()):
             values = () if value is True else value if isinstance(value, tuple) else (value,)
-            words += [f"--{name.replace('_', '-')}", *values]
+            words += [flag_of(name), *values]
     return words
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from types import ModuleType
 from typing import Any
 
+from genrl.errors import flag_of
 from genrl.roles import ROLES
 from genrl.runs.config.base import Config
 
@@ -39,7 +40,7 @@ def completions(words: Sequence[str], commands: Iterable[str]) -> list[str]:
     elif flag == "env":
         known = _tasks()
     elif word.startswith("-"):
-        known = [f"--{name.replace('_', '-')}" for name in _flags(importlib.import_module(f"genrl.cli.{before[0]}"))]
+        known = [flag_of(name) for name in _flags(importlib.import_module(f"genrl.cli.{before[0]}"))]
     else:
         known = _kinds() if before == ["list"] else []
     return [name for name in known if name.startswith(word)]

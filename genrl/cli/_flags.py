@@ -16,7 +16,7 @@ import docstring_parser
 import tyro
 
 from genrl.cli._refusals import one_sentence
-from genrl.errors import RunError
+from genrl.errors import RunError, flag_of
 from genrl.roles import ROLES, is_own
 from genrl.runs.config.base import Config, fits
 from genrl.runs.config.imitate import ImitateConfig
@@ -247,7 +247,7 @@ def env_words(env_kwargs: Mapping[str, Any]) -> list[str]:
     words = []
     for name, value in env_kwargs.items():
         plain = isinstance(value, str) and _python(value) == value and not value.startswith("--")
-        words += [f"--env.{name.replace('_', '-')}", value if plain else repr(value)]
+        words += [flag_of(name, "env"), value if plain else repr(value)]
     return words
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import tyro
 
 from genrl.cli._flags import parse
-from genrl.errors import RunError
+from genrl.errors import RunError, flag_of
 
 __all__ = ["main"]
 
@@ -70,9 +70,5 @@ def main(argv: list[str]) -> int:
 def _refuse(flags: ResumeFlags, names: tuple[str, ...], others: tuple[str, ...], kind: str) -> None:
     for name in names:
         if getattr(flags, name) not in (None, ()):
-            known = ", ".join(_flag(other) for other in others)
-            raise RunError(f"{flags.run} is the run of {kind}, which has no {_flag(name)}; it has {known}")
-
-
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
+            known = ", ".join(flag_of(other) for other in others)
+            raise RunError(f"{flags.run} is the run of {kind}, which has no {flag_of(name)}; it has {known}")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from genrl.data._episode import DemonstrationError, Episode, is_discrete, read_only
+from genrl.errors import flag_of
 from genrl.spaces import brief, cure, numbers
 
 __all__ = ["as_the_task_gives", "as_the_task_takes", "check_actions", "check_bounds", "check_observations", "check_shapes", "flags"]
@@ -145,7 +146,7 @@ def check_bounds(where: str, episodes: Sequence[Episode], low: Any, high: Any) -
 
 def flags(env_kwargs: Mapping[str, Any]) -> str:
     """Write keywords of a task as flags of the command."""
-    return " ".join(f"--env.{name.replace('_', '-')} {_words(value)}" for name, value in env_kwargs.items())
+    return " ".join(f"{flag_of(name, 'env')} {_words(value)}" for name, value in env_kwargs.items())
 
 
 def _words(value: Any) -> str:

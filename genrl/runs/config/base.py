@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, Union, get_args, get_origin, get_type_hints
 
-from genrl.errors import RunError
+from genrl.errors import RunError, flag_of
 
 __all__ = ["FRAMES", "Config", "check_device", "check_step_timeout", "device_of", "fits", "in_words", "is_there"]
 
@@ -65,9 +65,9 @@ class Config:
             if isinstance(values.get(name), str) and fits(Path(), hint):
                 values[name] = Path(values[name])
             if isinstance(values.get(name), float) and not math.isfinite(values[name]):
-                raise RunError(f"{_flag(name)} is {values[name]}, but must be finite")
+                raise RunError(f"{flag_of(name)} is {values[name]}, but must be finite")
             if name in values and not fits(values[name], hint):
-                raise RunError(f"{_flag(name)} is {values[name]!r}, but must be {in_words(hint)}")
+                raise RunError(f"{flag_of(name)} is {values[name]!r}, but must be {in_words(hint)}")
             if isinstance(values.get(name), list):
                 values[name] = tuple(values[name])
         return cls(**values)
@@ -81,7 +81,7 @@ class Config:
         for name, value in least.items():
             given = getattr(self, name)
             if given is not None and given < value:
-                raise RunError(f"{_flag(name)} is {given}, but must be at least {value}")
+                raise RunError(f"{flag_of(name)} is {given}, but must be at least {value}")
 
     def check_most(self, **most: int) -> None:
         """Refuse a field above its largest value; ``None`` is decided later.
@@ -92,7 +92,7 @@ class Config:
         for name, value in most.items():
             given = getattr(self, name)
             if given is not None and given > value:
-                raise RunError(f"{_flag(name)} is {given}, but must be at most {value:,}")
+                raise RunError(f"{flag_of(name)} is {given}, but must be at most {value:,}")
 
 
 @lru_cache
@@ -144,10 +144,6 @@ def is_there(device: str) -> bool:
     backend = getattr(torch, known.type, None) if known.type != "mps" else torch.backends.mps
     count = getattr(backend, "device_count", lambda: 1)
     return known.type == "cpu" or (backend is not None and backend.is_available() and (known.index or 0) < count())
-
-
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
 
 
 def _plain(value: Any) -> Any:

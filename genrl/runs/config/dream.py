@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from genrl.errors import RunError
+from genrl.errors import RunError, flag_of
 from genrl.roles import ROLES
 from genrl.runs.config.run import RunConfig, is_off_policy
 
@@ -124,7 +124,7 @@ class DreamConfig(RunConfig):
                 "shorten the one or raise the other"
             )
         for name in ("rows", "dream_batch", "margin"):
-            value, flag = getattr(self, name), f"--{name.replace('_', '-')}"
+            value, flag = getattr(self, name), flag_of(name)
             if value is None:
                 continue
             if off_policy:

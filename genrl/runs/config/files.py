@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from genrl.errors import RunError, did_you_mean
+from genrl.errors import RunError, did_you_mean, flag_of
 from genrl.reading import FileError, parse_toml, read_json, read_text
 from genrl.roles import is_own
 from genrl.runs.config.base import fits, in_words
@@ -96,5 +96,4 @@ def _check_trust(values: Mapping[str, Any], kind: type[RunConfig], imports: Coll
             raise RunError(f"its --env.{name}, {value}, could import or read what is not in it; if you trust it, add --imports {value}")
     for name, hint in kind.fields().items():
         if isinstance(values.get(name), str) and fits(Path(), hint) and not Path(values[name]).resolve().is_relative_to(Path.cwd()):
-            flag = f"--{name.replace('_', '-')}"
-            raise RunError(f"its {name}, {values[name]}, is not in this folder; if you trust it, type {flag} {values[name]}")
+            raise RunError(f"its {name}, {values[name]}, is not in this folder; if you trust it, type {flag_of(name)} {values[name]}")

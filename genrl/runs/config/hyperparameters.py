@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Union, get_args, get_origin
 
-from genrl.errors import RunError, did_you_mean
+from genrl.errors import RunError, did_you_mean, flag_of
 from genrl.runs.config.base import fits, in_words
 
 __all__ = ["SCHEDULE", "Hyperparameter", "check_kwargs", "helps", "hyperparameters", "resolve_kwargs"]
@@ -104,7 +104,7 @@ def resolve_kwargs(cls: type, given: Mapping[str, Any], role: str) -> dict[str, 
     resolved = {name: given.get(name, item.default) for name, item in hyperparameters(cls).items()}
     for name, value in resolved.items():
         if value is inspect.Parameter.empty:
-            raise RunError(f"{cls.__name__} needs {name}; give it with --{role}.{_flag(name)}")
+            raise RunError(f"{cls.__name__} needs {name}; give it with {flag_of(name, role)}")
     return resolved
 
 
@@ -116,7 +116,7 @@ def check_kwargs(cls: type, given: Mapping[str, Any], role: str) -> None:
     """
     known = hyperparameters(cls)
     for name, value in given.items():
-        flag = f"--{role}.{_flag(name)}"
+        flag = flag_of(name, role)
         if name not in known:
             raise RunError(f"{cls.__name__} has no {flag}{did_you_mean(name, known) or f'; it has {_flags(known)}'}")
         if not fits(value, known[name].type):
@@ -127,12 +127,8 @@ def check_kwargs(cls: type, given: Mapping[str, Any], role: str) -> None:
             raise RunError(f"{flag} is {value!r}, but must be a number, or lin_ and a number, such as lin_3e-4")
 
 
-def _flag(name: str) -> str:
-    return name.replace("_", "-")
-
-
 def _flags(known: Mapping[str, Hyperparameter]) -> str:
-    return ", ".join(_flag(name) for name in known) or "none"
+    return ", ".join(name.replace("_", "-") for name in known) or "none"
 
 
 def _hints(cls: type) -> dict[str, Any]:
