@@ -81,7 +81,13 @@ class PolicyAverage(BaseCallback):
 
     @contextmanager
     def applied(self, model: BaseAlgorithm) -> Iterator[None]:
-        """Within it, the average is the policy of ``model``."""
+        """Within it, the average is the policy of ``model``.
+
+        Raises:
+            ValueError: no policy was averaged yet.
+        """
+        if not self.count:
+            raise ValueError(f"PolicyAverage has averaged no policy yet, but begins after {self.since:,} steps; lower since, or go on")
         kept = {name: value.clone() for name, value in model.policy.state_dict().items()}
         model.policy.load_state_dict({**kept, **self.mean})
         try:

@@ -14,7 +14,7 @@ from torch import Tensor
 from genrl.errors import at_least, positive, require
 from genrl.rewards.base import Memory, RewardModel
 from genrl.rewards.memory import TransitionPool
-from genrl.rewards.scoring import check_spaces, probe, scores
+from genrl.rewards.scoring import check_spaces, probe, scores, warn_of_idleness
 from genrl.rewards.weight import AutoWeight
 from genrl.sb3.actions import refuse_spaces
 from genrl.sb3.hooks import LendingPart, OffPolicyPart, OnPolicyPart, attached, buffer_of
@@ -165,6 +165,9 @@ class RewardCallback(PluggedCallback):
             self._replay = None
             return OnPolicyPart(self.name, self._rollout_env_rewards, self._score_rollout, lambda: self.extrinsic_weight)
         self._replay = memory = self._memory_of_replay(self.model, self._raw)
+        if not self._metrics:
+            left = self.locals["total_timesteps"] - self.num_timesteps
+            warn_of_idleness(self.reward, self.update_every, memory.unseen * self.model.n_envs, left)
         return OffPolicyPart(self.name, self._score_cells, memory.stored, self._score_lent, lambda: self.extrinsic_weight)
 
     def _on_rollout_start(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,7 @@ from genrl.sb3.replay import as_transitions
 from genrl.spaces import alike, flat_size, unflat
 from genrl.transitions import Transitions
 
-__all__ = ["check_spaces", "probe", "scores"]
+__all__ = ["check_spaces", "probe", "scores", "warn_of_idleness"]
 
 
 @torch.no_grad()
@@ -67,6 +68,23 @@ def check_spaces(reward: RewardModel, model: Any) -> None:
                 f"{name} was made for {kind} space {own} but {learner} has {given}; "
                 f"make it with the learner's: {name}(model.observation_space, model.action_space)"
             )
+
+
+def warn_of_idleness(reward: RewardModel, update_every: int, waiting: int, left: int) -> None:
+    """Tell of a ``learn`` that is over before the reward has learned for the first time.
+
+    Args:
+        reward: one that has not learned yet.
+        update_every: environment steps between two updates.
+        waiting: environment steps since the last one.
+        left: environment steps that this ``learn`` makes.
+    """
+    if waiting + left < update_every and type(reward).update is not RewardModel.update:
+        warnings.warn(
+            f"{type(reward).__name__} learns every {update_every:,} environment steps, but there are {left:,}, so it learns nothing; "
+            f"take update_every={max(1, left // 10)} (--update-every {max(1, left // 10)}), or more steps",
+            stacklevel=2,
+        )
 
 
 def _one_each(reward: RewardModel, transitions: Transitions, demonstrated: bool) -> Tensor:

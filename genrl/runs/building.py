@@ -135,7 +135,7 @@ def _environments(config: RunConfig, brought: Sequence[Plug]) -> VecEnv:
 
 
 def warn_of_idleness(config: RunConfig) -> None:
-    """Tell of a run that is over before its learner, or its reward, has learned for the first time.
+    """Tell of a run that is over before its learner has learned for the first time.
 
     Args:
         config: resolved: every hyperparameter has its value.
@@ -147,12 +147,6 @@ def warn_of_idleness(config: RunConfig) -> None:
         warnings.warn(
             f"--learner.learning-starts is {begin}, but --steps is {config.steps}, so {config.learner} learns nothing; "
             f"type --learner.learning-starts {config.steps // 10}, or more --steps",
-            stacklevel=2,
-        )
-    elif 0 < config.steps < config.update_every and not ROLES["reward"].is_empty(config.reward):
-        warnings.warn(
-            f"--update-every is {config.update_every}, but --steps is {config.steps}, so the reward {config.reward} learns nothing; "
-            f"type --update-every {max(1, config.steps // 10)}, or more --steps",
             stacklevel=2,
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -125,6 +126,11 @@ class Imagination(PluggedCallback):
             )
         check_readable(model)
         check_world(self.dynamics, model)
+        if (most := model.replay_buffer.buffer_size * model.n_envs) < self.start:  # type: ignore[union-attr]
+            raise ValueError(
+                f"Imagination fits its model when the replay buffer holds start={self.start} transitions, but that of {learner} holds "
+                f"at most {most}; lower start, or give the learner a larger buffer_size"
+            )
 
     def state_dict(self) -> dict[str, Any]:
         """The model, the imagined rows and the generators, for :func:`genrl.files.save_state`."""
@@ -151,6 +157,12 @@ class Imagination(PluggedCallback):
         self.check(self.model)
         if self.num_timesteps < self._fitted_at:  # another learner, or one that counts its steps from 0 again
             self._fitted_at, self._pool = -1, None
+        if self._fitted_at < 0 and (seen := _held(self.model) + self.locals["total_timesteps"] - self.num_timesteps) <= self.start:
+            warnings.warn(
+                f"Imagination fits its model after start={self.start} steps, but there are {seen}, so nothing is imagined; lower start, or "
+                "make more steps",
+                stacklevel=2,
+            )
         return LendingPart(self.name, self.share, self._draw)
 
     def _draw(self, n: int) -> Rows | None:
@@ -163,8 +175,7 @@ class Imagination(PluggedCallback):
     def _on_step(self) -> bool:
         model: Any = self.model
         # off_policy_algorithm.py, collect_rollouts: on_step comes before the row is stored, so what is read is whole.
-        held = model.replay_buffer.size() * model.n_envs
-        if held >= self.start and (self._fitted_at < 0 or self.num_timesteps - self._fitted_at >= self.every):
+        if _held(model) >= self.start and (self._fitted_at < 0 or self.num_timesteps - self._fitted_at >= self.every):
             self._fitted_at = self.num_timesteps
             self._cycle()
         return True
@@ -232,6 +243,11 @@ class Imagination(PluggedCallback):
         normalize = self.model.get_vec_normalize_env()
         action, _ = self.model.predict(normalize.normalize_obs(obs) if normalize else obs, deterministic=False)
         return action
+
+
+def _held(model: Any) -> int:
+    """Transitions in a learner's replay buffer."""
+    return int(model.replay_buffer.size() * model.n_envs)
 
 
 def _rows(fields: list[Tensor], done: Tensor, n_steps: int) -> Rows:

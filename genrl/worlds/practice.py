@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import time
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -143,6 +144,15 @@ class Practice(BaseCallback):
                 f"{self.model.n_envs}; make a new one for it, with the same model of the task: Practice(practice.dynamics)"
             )
         self._raw = RawObservations(self.model)
+        model: Any = self.model
+        rollout = model.n_steps * model.n_envs  # of which the last one is finished
+        left, least = -(-(self.locals["total_timesteps"] - self.num_timesteps) // rollout) * rollout, max(50, self.every // 2)
+        if not self._practised_on and len(self.record) + left < least:
+            warnings.warn(
+                f"Practice needs {least} real steps, half of every={self.every} and at least 50, but there are {left}, so nothing is "
+                "practised; lower every, or make more steps",
+                stacklevel=2,
+            )
 
     def _on_step(self) -> bool:
         assert self._raw is not None

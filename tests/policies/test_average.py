@@ -96,6 +96,12 @@ def test_of_a_learn_that_counts_its_steps_from_0_again_begins_anew(other):
     assert torch.allclose(average.mean["action_net.weight"], mean, atol=1e-6)
 
 
+def test_of_no_policy_is_not_applied():
+    model = made(PPO)
+    with pytest.raises(ValueError, match="averaged no policy yet, but begins after 500 steps"), PolicyAverage(since=500).applied(model):
+        pass
+
+
 @pytest.mark.parametrize(("given", "name"), [({"since": -1}, "since"), ({"since": 0, "every": 0}, "every")])
 def test_of_numbers_that_can_not_be_is_refused(given, name):
     with pytest.raises(ValueError, match=f"PolicyAverage needs {name}"):

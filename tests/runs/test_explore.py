@@ -310,7 +310,10 @@ def test_observations_that_no_learner_takes_are_refused_before_anything_is_writt
     ("values", "said"),
     [
         ({"steps": 32}, "--learner.learning-starts is 32, but --steps is 32, so sac learns nothing; type --learner.learning-starts 3"),
-        ({"steps": 40, "reward": "rnd", "update_every": 41}, "--update-every is 41, but --steps is 40, so the reward rnd learns nothing"),
+        (
+            {"steps": 40, "reward": "rnd", "update_every": 41},
+            "RND learns every 41 environment steps, but there are 40, so it learns nothing; take update_every=4 (--update-every 4)",
+        ),
         ({"steps": 40, "reward": "rnd", "update_every": 40}, ""),
         ({"steps": 40}, ""),
     ],

@@ -242,6 +242,19 @@ class TestCycle:
 
 
 class TestRefusals:
+    def test_a_buffer_that_never_holds_enough_to_begin_is_refused_before_the_first_step(self):
+        model = learner(n_envs=2, buffer_size=90)
+        with pytest.raises(ValueError, match="holds start=100 transitions, but that of SAC holds at most 90; lower start"):
+            model.learn(200, callback=Imagination(known(model), start=100))
+        assert model.num_timesteps == 0
+
+    @pytest.mark.parametrize(("steps", "told"), [(60, True), (61, False)])
+    def test_a_learn_that_ends_before_the_first_fit_is_told_of(self, recwarn, steps, told):
+        model = learner()
+        imagination = Imagination(known(model), start=60, branches=8)
+        model.learn(steps, callback=imagination)
+        assert (imagination.report is None) == told == any("so nothing is imagined" in str(item.message) for item in recwarn)
+
     def test_an_on_policy_learner_is_told_to_learn_inside_the_dream(self):
         model = PPO("MlpPolicy", make_vec_env(Task, 1), n_steps=8, batch_size=8)
         with pytest.raises(ValueError, match="let it practise in the dream"):

@@ -207,6 +207,14 @@ def test_a_reward_that_dreams_would_not_pay_is_refused_before_the_first_step(ord
     assert type(model.rollout_buffer) is RolloutBuffer
 
 
+@pytest.mark.parametrize(("every", "told"), [(360, False), (362, True)])
+def test_a_learn_that_ends_before_the_first_practice_is_told_of(recwarn: Any, every: int, told: bool) -> None:
+    model = learner()
+    added = practice(model, every=every)
+    model.learn(150, callback=added)  # three rollouts, 180 steps
+    assert (not hasattr(added.dynamics, "fitted")) == told == any("so nothing is practised" in str(item.message) for item in recwarn)
+
+
 def test_a_record_without_steps_says_so() -> None:
     with pytest.raises(ValueError, match="no real steps were taken yet"):
         Record().transitions()
