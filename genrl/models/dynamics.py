@@ -185,9 +185,20 @@ class Dynamics(Stateful):
         next_obs = own.mean[0]
         if generator is not None:
             next_obs = torch.addcmul(next_obs, own.std[0], torch.randn(next_obs.shape, generator=generator).to(next_obs))
-        reward = self.reward(obs, action, next_obs) if callable(self.reward) else own.reward[0]
-        ends = self.termination(obs, action, next_obs) if callable(self.termination) else own.continuation[0] < 0.5
-        return Outcome(next_obs, reward, ends)
+        reward = self._said("reward", self.reward, obs, action, next_obs) if callable(self.reward) else own.reward[0]
+        if callable(self.termination):
+            return Outcome(next_obs, reward, self._said("termination", self.termination, obs, action, next_obs).bool())
+        return Outcome(next_obs, reward, own.continuation[0] < 0.5)
+
+    def _said(self, name: str, function: RewardFunction | EndFunction, obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
+        """What a function of the user's gives, one value each row."""
+        found: Any = function(obs, action, next_obs)
+        if not (isinstance(found, Tensor) and found.shape == (len(obs),)):
+            given = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else f"a {type(found).__name__}"
+            raise ValueError(
+                f"the {name} function of {type(self).__name__} gave {given} for {len(obs)} rows; it needs a tensor of shape ({len(obs)},)"
+            )
+        return found
 
     def fit(self, transitions: Transitions, reward: Tensor | None = None) -> FitReport:
         """Learn from all transitions so far, in the order of time; ``reward`` is ``(batch,)``, and only needed where it is learned."""
@@ -216,7 +227,7 @@ class Dynamics(Stateful):
         like = next(self.parameters())
         obs, action, next_obs, terminated = transitions
         action = action.to(like) if action.is_floating_point() else action.to(like.device)
-        rows = Transitions(obs.to(like), action, next_obs.to(like), terminated.to(like.device))
+        rows = Transitions(obs.to(like), action, next_obs.to(like), terminated.to(like.device, torch.bool))
         return rows, None if reward is None else reward.to(like)
 
     def _inputs(self, obs: Tensor, action: Tensor) -> Tensor:
@@ -287,6 +298,7 @@ def check_rows(model: Dynamics, transitions: Transitions, reward: Tensor | None)
         )
     if reward is not None and reward.shape != (n,):
         raise ValueError(f"{name} needs one reward for each of {n} transitions, shape ({n},), but was given {tuple(reward.shape)}")
-    for what, values in (("observations", transitions.obs), ("next observations", transitions.next_obs), ("rewards", reward)):
+    parts = (transitions.obs, transitions.action, transitions.next_obs, reward)
+    for what, values in zip(("observations", "actions", "next observations", "rewards"), parts, strict=True):
         if values is not None and not values.isfinite().all():
             raise ValueError(f"{name} was given {what} that are NaN or infinite; remove those rows before the fit")

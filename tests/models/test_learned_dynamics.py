@@ -48,3 +48,20 @@ def test_rows_are_taken_to_the_models_dtype(kind: Any) -> None:
     report = model.fit(rows, obs[:, 0], max_steps=2)
     assert report.rows + report.held_out_rows == 200
     assert model.predict(obs.double(), rows.action.double()).mean.dtype == torch.float64
+
+
+@pytest.mark.parametrize("name", ["reward", "termination"])
+@pytest.mark.parametrize(("given", "said"), [(lambda n: torch.ones(n, 1), r"shape \(4, 1\)"), (lambda n: 1.0, "a float")])
+def test_a_function_that_gives_no_value_for_each_row_is_refused(name: str, given: Any, said: str) -> None:
+    model: Any = Ensemble(spaces.Box(-1, 1, (3,)), spaces.Box(-1, 1, (2,)), members=2, hidden=(8,), **{name: lambda s, a, n: given(len(s))})
+    with pytest.raises(ValueError, match=rf"the {name} function of Ensemble gave {said} for 4 rows; it needs a tensor of shape \(4,\)"):
+        model.step(torch.zeros(4, 3), torch.zeros(4, 2))
+
+
+def test_ends_are_taken_as_numbers_too_and_actions_that_are_none_are_named() -> None:
+    obs, action, ends = torch.randn(60, 3, generator=torch.Generator().manual_seed(0)), torch.zeros(60, 2), torch.zeros(60)
+    model = Ensemble(spaces.Box(-1, 1, (3,)), spaces.Box(-1, 1, (2,)), members=2, hidden=(8,), termination=lambda s, a, n: 0 * n[:, 0] + 1)
+    model.fit(Transitions(obs, action, obs, ends), obs[:, 0], max_steps=2)  # type: ignore[arg-type]
+    assert model.step(obs, action).terminated.all()
+    with pytest.raises(ValueError, match="given actions that are NaN or infinite"):
+        model.fit(Transitions(obs, action / 0, obs, ends.bool()), obs[:, 0])
