@@ -18,7 +18,19 @@ from genrl.reading import RATIO, ROOM, FileError, open_regular, parse_json
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["LEFT_OVER", "check_new", "check_writable", "load_state", "new_folder", "save_state", "sweep", "write_together", "write_whole"]
+__all__ = [
+    "LEFT_OVER",
+    "as_state",
+    "check_new",
+    "check_writable",
+    "from_state",
+    "load_state",
+    "new_folder",
+    "save_state",
+    "sweep",
+    "write_together",
+    "write_whole",
+]
 
 LEFT_OVER = re.compile(r"\..+\.\w+\.[a-z0-9_]{8}")
 """Names of the temporary files of :func:`write_whole`: a dot, the name of the file, and eight letters of ``tempfile.mkstemp``."""
@@ -240,3 +252,34 @@ def _unpack(value: Any, tensors: dict[str, Tensor]) -> Any:
     if isinstance(value, list):
         return [_unpack(item, tensors) for item in value]
     return value
+
+
+def as_state(value: Any) -> Any:
+    """``value`` as a state holds it: NumPy's arrays as tensors of their own, its numbers as Python's, tuples as lists.
+
+    Example:
+        >>> import numpy as np
+        >>> as_state({"obs": np.zeros(2), "count": np.int64(3)})
+        {'obs': tensor([0., 0.], dtype=torch.float64), 'count': 3}
+    """
+    import numpy as np  # here, as in save_state
+    import torch
+
+    if isinstance(value, dict):
+        return {key: as_state(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_state(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return torch.from_numpy(value.copy())
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def from_state(value: Any) -> Any:
+    """The inverse of :func:`as_state`: arrays that their reader may change."""
+    import torch
+
+    if isinstance(value, dict):
+        return {key: from_state(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [from_state(item) for item in value]
+    return value.numpy().copy() if isinstance(value, torch.Tensor) else value

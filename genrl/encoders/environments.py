@@ -13,6 +13,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepR
 from genrl.encoders.code_stack import CodeStack
 from genrl.encoders.encoder import ImageEncoder
 from genrl.encoders.view import batch_of_one
+from genrl.files import as_state, from_state
 
 __all__ = ["EncodedEnv", "EncodedVecEnv"]
 
@@ -71,13 +72,13 @@ class EncodedVecEnv(VecEnvWrapper):
 
     def state_dict(self) -> dict[str, Any]:
         """The history of codes, and the observations of the environments that it ends with; no such ones before the first reset."""
-        seen = {} if self._seen is None else {"seen": _tensors(self._seen)}
+        seen = {} if self._seen is None else {"seen": as_state(self._seen)}
         return {"rows": torch.from_numpy(self.codes.rows.copy()), **seen}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The inverse, for environments that stand where they stood."""
         self.codes.rows = state["rows"].numpy().copy()
-        self._seen = _arrays(state["seen"]) if "seen" in state else None
+        self._seen = from_state(state["seen"]) if "seen" in state else None
 
 
 class EncodedEnv(gymnasium.Wrapper[np.ndarray, Any, Any, Any]):
@@ -106,13 +107,3 @@ class EncodedEnv(gymnasium.Wrapper[np.ndarray, Any, Any, Any]):
         self.codes.act(np.asarray(action)[None])
         obs, reward, terminated, truncated, info = self.env.step(action)
         return self.codes.see(batch_of_one(obs))[0], reward, terminated, truncated, info
-
-
-def _tensors(obs: Any) -> Any:
-    return (
-        {key: torch.from_numpy(np.array(item)) for key, item in obs.items()} if isinstance(obs, dict) else torch.from_numpy(np.array(obs))
-    )
-
-
-def _arrays(obs: Any) -> Any:
-    return {key: item.numpy() for key, item in obs.items()} if isinstance(obs, dict) else obs.numpy()

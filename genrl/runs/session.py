@@ -11,6 +11,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize, unwrap_vec_normalize
 
 from genrl.errors import RunError
+from genrl.files import from_state
 from genrl.policies import PolicyAverage, clone, normalize_like
 from genrl.runs.config.imitate import ImitateConfig
 from genrl.runs.config.run import RunConfig
@@ -133,8 +134,4 @@ class Session:
             seen = state["plugs"]["encoder"].get("seen")  # what the environments themselves gave
         if state["episodes"] is None or seen is None:
             return False
-        return rewind(self.env, state["episodes"], _numpy(seen))
-
-
-def _numpy(value: Any) -> Any:
-    return {key: _numpy(item) for key, item in value.items()} if isinstance(value, dict) else value.numpy()
+        return rewind(self.env, state["episodes"], from_state(seen))

@@ -13,10 +13,10 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-import torch
 from gymnasium.wrappers import NormalizeObservation, NormalizeReward
 from stable_baselines3.common.vec_env import VecEnv
 
+from genrl.files import as_state, from_state
 from genrl.runs.environments.step_limit import Watched
 
 __all__ = ["Rewindable", "episodes", "lasting", "load_lasting", "rewind"]
@@ -97,7 +97,7 @@ class Rewindable(gymnasium.Wrapper[Any, Any, Any, Any]):
 def episodes(env: VecEnv) -> list[dict[str, Any]] | None:
     """The running episode of each environment; ``None`` if one of them can't be lived again."""
     found = env.env_method("episode")
-    return None if any(item is None for item in found) else [_tensors(item) for item in found]
+    return None if any(item is None for item in found) else [as_state(item) for item in found]
 
 
 def rewind(env: VecEnv, states: list[dict[str, Any]], last_obs: Any) -> bool:
@@ -105,7 +105,7 @@ def rewind(env: VecEnv, states: list[dict[str, Any]], last_obs: Any) -> bool:
 
     Warns of a task that tells something else than the first time, as one does that keeps a count across episodes and does not offer it.
     """
-    plain = [_arrays(state) for state in states]
+    plain = [from_state(state) for state in states]
     found = [env.env_method("rewind", state, indices=[i])[0] for i, state in enumerate(plain)]
     same = all(_ends_as(obs, last_obs, i) for i, obs in enumerate(found))
     other = {name for state, told in zip(plain, env.env_method("told"), strict=True) for name in _differences(state["told"], told)}
@@ -120,13 +120,13 @@ def rewind(env: VecEnv, states: list[dict[str, Any]], last_obs: Any) -> bool:
 
 def lasting(env: VecEnv) -> list[dict[str, Any]]:
     """What each environment keeps across episodes."""
-    return [_tensors(state) for state in env.env_method("lasting")]
+    return [as_state(state) for state in env.env_method("lasting")]
 
 
 def load_lasting(env: VecEnv, states: list[dict[str, Any]]) -> None:
     """The inverse of :func:`lasting`."""
     for i, state in enumerate(states):
-        env.env_method("load_lasting", _arrays(state), indices=[i])
+        env.env_method("load_lasting", from_state(state), indices=[i])
 
 
 def _layers(env: gymnasium.Env[Any, Any]) -> Iterator[gymnasium.Env[Any, Any]]:
@@ -165,26 +165,6 @@ def _load(layer: Any, state: Any) -> None:
             vars(getattr(layer, name)).update(value)
         else:
             setattr(layer, name, value)
-
-
-def _tensors(value: Any) -> Any:
-    """``value`` as a checkpoint holds it: numpy's arrays as tensors, its numbers as Python's."""
-    if isinstance(value, dict):
-        return {key: _tensors(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_tensors(item) for item in value]
-    if isinstance(value, np.ndarray):
-        return torch.from_numpy(value.copy())
-    return value.item() if isinstance(value, np.generic) else value
-
-
-def _arrays(value: Any) -> Any:
-    """The inverse of :func:`_tensors`; arrays that a reader may change."""
-    if isinstance(value, dict):
-        return {key: _arrays(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_arrays(item) for item in value]
-    return value.numpy().copy() if isinstance(value, torch.Tensor) else value
 
 
 def _differences(first: dict[str, float], second: dict[str, float]) -> set[str]:
