@@ -69,7 +69,8 @@ class Sight:
             small = "" if self.moving is None else f", but {max(self.moving, 0):.0%} of what moves"
             return (
                 f"the pictures are good ({self.drawn:.0%} of their variance{small}) and yet the codes lose {gone}: something small that "
-                "matters is lost; weigh the error by where frames change, by --moving 20, or type --model jepa, which draws nothing"
+                "matters is lost; type --model vae --moving 20, which weighs its error by where frames change, or --model jepa, which "
+                "draws nothing"
             )
         slow = [name for name in lost if self.one_frame[name] < BAD <= GOOD < max(self.state.values())]
         if slow and all(self.state[other] >= BAD for other in self.state if other not in slow):

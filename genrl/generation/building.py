@@ -45,6 +45,17 @@ def build(config: GenerateConfig, source: RunImages) -> tuple[ImageModel, Genera
     return model, config
 
 
+def check_weighted(config: GenerateConfig) -> None:
+    """Refuse to weigh the error of a model that has no weights, before its images are read or recorded.
+
+    Raises:
+        RunError: ``moving`` is not 0, and the model's loss takes no ``weight``.
+    """
+    loss = getattr(_class(config), "loss", None)  # principal components and naive Bayes have none
+    if config.moving and (loss is None or "weight" not in inspect.signature(loss).parameters):
+        raise RunError(f"--moving is {config.moving}, but the error of --model {config.model} has no weights; write --model vae")
+
+
 def _arguments(config: GenerateConfig, source: RunImages, shape: Shape) -> dict[str, Any]:
     """Arguments of the model's constructor for images of that shape: its flags, and what the images decide."""
     recipe, cls = recipe_of(config.model), _class(config)
@@ -53,8 +64,6 @@ def _arguments(config: GenerateConfig, source: RunImages, shape: Shape) -> dict[
         _ = source.data.train.needed_labels
     if source.data.train.labels is not None and recipe.classes:
         decided["n_classes"] = _classes(source)
-    if config.moving and "weight" not in inspect.signature(cls.loss).parameters:
-        raise RunError(f"--moving is {config.moving}, but the error of --model {config.model} has no weights; write --model vae")
     if config.moving and source.data.train.walk is None:
         raise RunError(f"--moving is {config.moving}, but --data {config.data} has no frames in a row; write --data frames:TASK")
     if cls.pairs:

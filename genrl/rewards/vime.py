@@ -92,10 +92,11 @@ class VIME(RewardModel):
     .. math:: r_{\text{int}}(s, a, s') = \frac{D_{\text{KL}}\left[q(\theta; \phi') \,\|\, q(\theta; \phi)\right]}{\text{running median}},
 
     q the posterior over the weights of a Bayesian network that predicts s′ from (s, a), φ′ what the transition makes of φ. By default the
-    numerator is the divergence that is expected before s′ is seen, :func:`~genrl.models.bayesian.expected_information_gain`; with ``gain``
-    "realised", as in the paper's code, that of one natural-gradient step on the transition,
-    :func:`~genrl.models.bayesian.information_gain`. The denominator is the mean of the last ten batches' medians, so that a typical bonus
-    is about 1 (while a learned likelihood still narrows, gains grow, and it is up to a few).
+    numerator is the divergence that is expected before s′ is seen,
+    :func:`~genrl.models.information_gain.expected_information_gain`; with ``gain`` "realised", as in the paper's code, that of one
+    natural-gradient step on the transition, :func:`~genrl.models.information_gain.information_gain`. The denominator is the mean of the
+    last ten batches' medians, so that a typical bonus is about 1 (while a learned likelihood still narrows, gains grow, and it is up to
+    a few).
     The bonus comes from the posterior and the input statistics *before* the transition is learned from, and is zero until the first
     update.
 

@@ -15,7 +15,7 @@ from genrl.cli import main
 from genrl.data import Images, Walk
 from genrl.encoders import EncodedEnv, ImageEncoder, Preprocessing, Sight, load_encoder, what_it_sees
 from genrl.errors import RunError
-from genrl.generation import GenerateConfig, generate, record_frames, resume_generation
+from genrl.generation import GenerateConfig, generate, record_frames, resume_generation, running
 from genrl.generation.frames_file import load_frames, save_frames
 from genrl.generation.images import images_of
 from genrl.models import JEPA, PCA, load_model
@@ -123,12 +123,15 @@ class TestARun:
         r2 = result["encoder"]["sight"]["state"].values() if result["encoder"] else []
         assert "gives every image the same code" in str(result["judging_error"]) or min(r2) < 0.5
 
-    def test_refuses_what_a_model_can_not_learn_from(self, tmp_path: Path) -> None:
+    def test_refuses_what_a_model_can_not_learn_from(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         np.savez(tmp_path / "images.npz", images=np.zeros((30, 8, 8), np.uint8))
         with pytest.raises(RunError, match="--model jepa learns from frames and the actions between them; write --data frames:TASK"):
             generate(GenerateConfig(model="jepa", data=str(tmp_path / "images.npz"), out=tmp_path / "a"), quiet=True)
-        with pytest.raises(RunError, match=r"--moving is 5.0, but the error of --model mae has no weights; write --model vae"):
-            generate(made(tmp_path / "b", "mae", moving=5.0), quiet=True)
+        for model in ("mae", "pca", "random"):
+            with monkeypatch.context() as patch:
+                patch.setattr(running, "images_of", lambda *_, **__: pytest.fail("it recorded frames"))
+                with pytest.raises(RunError, match=rf"--moving is 5.0, but the error of --model {model} has no weights; write --model vae"):
+                    generate(made(tmp_path / model, model, moving=5.0), quiet=True)
         with pytest.raises(RunError, match="--every was given, but --data mnist records nothing"):
             GenerateConfig(every=2)
 
@@ -196,8 +199,8 @@ class TestSight:
         lost = Sight({"ball": 0.1, "cart": 0.9}, {"ball": 0.1, "cart": 0.9}, 3, 100, drawn=0.97, moving=0.2)
         assert lost.verdict == (
             "the pictures are good (97% of their variance, but 20% of what moves) and yet the codes lose ball (R² 0.10 at worst): "
-            "something small that matters is lost; weigh the error by where frames change, by --moving 20, or type --model jepa, "
-            "which draws nothing"
+            "something small that matters is lost; type --model vae --moving 20, which weighs its error by where frames change, or "
+            "--model jepa, which draws nothing"
         )
         still = Sight({"speed": 0.1, "x": 0.9}, {"speed": 0.0, "x": 0.9}, 3, 100, None, None)
         assert "one frame does not show; stack more of them, by --history 5" in still.verdict

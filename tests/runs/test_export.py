@@ -22,9 +22,11 @@ from genrl.encoders import ImageEncoder, Preprocessing
 from genrl.errors import RunError
 from genrl.models import RandomNetwork
 from genrl.roles import LEARNERS
-from genrl.runs import ExploreConfig, explore
+from genrl.runs import ExploreConfig, explore, record
 from genrl.runs.play import EVALUATION_SEED
 from genrl.runs.uses.export import export_onnx, export_sb3, export_torchscript
+from tests.runs import test_rewind
+from tests.runs.tiny import config
 
 SIDE, STEPS = 36, 8
 DONE: dict[int, list[np.ndarray]] = {}
@@ -101,6 +103,18 @@ def evaluated(learner: str, normalize: bool, sees: str, eyes: Path, out: Path) -
     seen += [env.step(action if np.ndim(action) else action.item())[0] for action in actions[:-1]]
     assert len(actions) == STEPS
     return run, np.stack(seen), np.stack(actions)
+
+
+def test_observations_of_several_parts_are_refused_by_what_is_one_graph(tmp_path: Path):
+    assert test_rewind.Dictionaries  # its module registers the task
+    out = tmp_path / "run"
+    explore(config(out, env="tests/Dictionaries-v0", steps=64, eval_episodes=0), quiet=True)
+    run = genrl.load(out)
+    for export, flag in ((export_torchscript, "--torchscript"), (export_onnx, "--onnx")):
+        with pytest.raises(RunError, match=f"{flag} needs observations that are one tensor, but .* observes a Dict; use --sb3 DIR"):
+            export(run, tmp_path / "policy")
+    with pytest.raises(RunError, match="tests/Dictionaries-v0 observes a Dict, but demonstrations are rows of numbers or images"):
+        record(out, tmp_path / "demos.npz")
 
 
 def masks() -> np.ndarray:

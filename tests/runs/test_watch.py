@@ -46,6 +46,11 @@ def test_a_missing_pygame_has_one_remedy():
     assert str(refused.value) == f"CartPole-v1 can't be drawn here (pygame is not installed); {remedy}"
 
 
+def test_a_task_that_never_draws_is_told_so():
+    with pytest.raises(RunError, match=r"X-v0 can't be drawn here \(NotImplementedError\); give its class a render\(\)"):
+        rendering.rendered(gymnasium.Env(), "X-v0", "genrl watch RUN")
+
+
 def test_a_long_film_is_a_small_gif(run):
     made = watch(run, steps=300, size=160)
     assert made.paths[1].stat().st_size < watch_module.GIF_BYTES

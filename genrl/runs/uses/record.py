@@ -63,6 +63,7 @@ def record(
         raise RunError(str(error)) from error
     env = Recording(make_env(config.env, config.env_kwargs), disturb)
     try:
+        _check_observations(config.env, env.observation_space)
         _check_disturb(disturb, config.env, env.action_space)
         with trained(run, config) as session:
             seen = session.eyes.wrap_one(env)
@@ -81,6 +82,14 @@ def record(
     finally:
         env.close()
     return demonstrations
+
+
+def _check_observations(env_id: str, space: gymnasium.spaces.Space[Any]) -> None:
+    if isinstance(space, gymnasium.spaces.Dict | gymnasium.spaces.Tuple):
+        raise RunError(
+            f"{env_id} observes a {type(space).__name__}, but demonstrations are rows of numbers or images; train on the task in "
+            "gymnasium.wrappers.FlattenObservation"
+        )
 
 
 def _check_disturb(disturb: float, env_id: str, space: gymnasium.spaces.Space[Any]) -> None:

@@ -82,6 +82,8 @@ def rendered(env: Any, name: str, command: str) -> np.ndarray:
 
 
 def _install_hint(error: BaseException, command: str) -> str:
+    if isinstance(error, NotImplementedError):  # gymnasium/core.py, Env.render
+        return "give its class a render()"
     text = str(error).lower()
     if "pygame" in text or "no module" in text:
         return "type: pip install 'gymnasium[classic-control]'"
