@@ -165,10 +165,12 @@ def _discriminator(run: RunDirectory, title: str) -> None:
     def column(name: str) -> np.ndarray:
         return np.array([float(row.get(name) or "nan") for row in rows])
 
-    figure = Figure(figsize=(13, 3.8), layout="constrained")
+    returns = column("rollout/ep_rew_mean")
+    panels = 2 + bool(np.isfinite(returns).any())  # before an episode has ended, there is no return to compare with
+    figure = Figure(figsize=(13 * panels / 3, 3.8), layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title, x=0.005, ha="left", fontsize=10, fontweight="bold")
-    loss, accuracy, reward = figure.subplots(1, 3)
+    loss, accuracy, *others = figure.subplots(1, panels)
     names = {"loss": "in training", "held_out_loss": "held-out demonstrations"}
     _over_steps(loss, column, {f"reward/{name}": words for name, words in names.items()}, (BLUE, GREY))
     loss.axhline(2 * np.log(2), color=INK, linewidth=0.8, linestyle=":", label="a guess")
@@ -181,11 +183,11 @@ def _discriminator(run: RunDirectory, title: str) -> None:
     accuracy.set_ylim(0, 1.02)
     accuracy.set_ylabel("accuracy of the discriminator")
     _legend_above(accuracy)
-    steps = column("time/total_timesteps")
-    points = reward.scatter(column("reward/bonus_mean"), column("rollout/ep_rew_mean"), c=steps, cmap="viridis", s=12)
-    figure.colorbar(points, ax=reward, label="environment steps").outline.set_visible(False)
-    reward.set_xlabel("reward per step, mean of a rollout")
-    reward.set_ylabel("return of the task")
+    for reward in others:
+        points = reward.scatter(column("reward/bonus_mean"), returns, c=column("time/total_timesteps"), cmap="viridis", s=12)
+        figure.colorbar(points, ax=reward, label="environment steps").outline.set_visible(False)
+        reward.set_xlabel("reward per step, mean of a rollout")
+        reward.set_ylabel("return of the task")
     save_figure(run, "discriminator", figure)
 
 

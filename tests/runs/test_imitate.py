@@ -18,7 +18,7 @@ from genrl.cli import main
 from genrl.data import Demonstrations, Episode
 from genrl.errors import RunError
 from genrl.files import load_state
-from genrl.runs import ExploreConfig, ImitateConfig, RunDirectory, explore, imitate, record, resume
+from genrl.runs import ExploreConfig, ImitateConfig, RunDirectory, explore, imitate, pictures, record, resume
 from genrl.runs.directory import read_csv
 from genrl.runs.environments.make import make_env
 from genrl.runs.imitation.demonstrations import fingerprint, load, with_task
@@ -440,3 +440,16 @@ def test_the_picture_of_a_discriminator_shows_what_a_short_run_has_measured_once
     run.progress.write_text("time/total_timesteps,reward/expert_accuracy,reward/agent_accuracy,reward/loss\n600,0.8,0.9,0.7\n")
     draw(run)
     assert "fill: #1f5fa8" in (tmp_path / "discriminator.svg").read_text()  # a point; a line of one point has no length
+
+
+@pytest.mark.parametrize(("returned", "panels"), [("", 2), ("-3.5", 3)])
+def test_the_discriminators_picture_compares_with_the_return_where_there_is_one(expert, tmp_path, monkeypatch, returned, panels):
+    run = RunDirectory(tmp_path)
+    run.config.write_bytes(RunDirectory(expert).config.read_bytes())
+    names = "time/total_timesteps,reward/expert_accuracy,reward/agent_accuracy,reward/loss,reward/bonus_mean,rollout/ep_rew_mean"
+    run.progress.write_text("\n".join([names, f"100,0.6,0.7,1.2,0.5,{returned}", f"200,0.7,0.8,1.1,0.6,{returned}", ""]))
+    drawn = {}
+    monkeypatch.setattr(pictures, "save_figure", lambda run, name, figure: drawn.update({name: figure}))
+    draw(run)
+    axes = [axes for axes in drawn["discriminator"].axes if axes.get_label() != "<colorbar>"]
+    assert len(axes) == panels
