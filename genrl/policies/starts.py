@@ -45,7 +45,7 @@ class DemonstratedStarts(gymnasium.Wrapper[Any, Any, Any, Any]):
 
     def __init__(self, env: gymnasium.Env[Any, Any], observations: np.ndarray, share: float = 0.5) -> None:
         super().__init__(env)
-        rows = np.asarray(observations, dtype=np.float64)
+        rows = np.asarray(observations)  # shared by all environments of a run, not copied
         require(
             DemonstratedStarts,
             ("share", share, 0 < share <= 1, "in (0, 1]"),
@@ -62,7 +62,8 @@ class DemonstratedStarts(gymnasium.Wrapper[Any, Any, Any, Any]):
             self._hidden = self._find_hidden(obs)
         if task.np_random.random() >= self.share:
             return obs, info
-        row, shown = self._rows[task.np_random.integers(len(self._rows))], task.data.qpos.size - self._hidden
+        row = self._rows[task.np_random.integers(len(self._rows))].astype(np.float64)
+        shown = task.data.qpos.size - self._hidden
         own = task.init_qpos, task.init_qvel
         task.init_qpos = np.concatenate([task.init_qpos[: self._hidden], row[:shown]])
         task.init_qvel = row[shown : shown + task.data.qvel.size]

@@ -123,6 +123,14 @@ def test_a_share_that_is_none_is_refused(share):
         DemonstratedStarts(gymnasium.make("Hopper-v5"), np.ones((3, 11)), share)
 
 
+def test_environments_share_the_demonstrated_observations():
+    rows = seen("Hopper-v5").astype(np.float32)
+    env = DemonstratedStarts(quiet("Hopper-v5"), rows, share=1.0)
+    env.reset(seed=0)
+    assert any(kept is rows for kept in vars(env).values())
+    assert env.unwrapped.data.qpos.dtype == np.float64
+
+
 @pytest.mark.parametrize("subproc", [False, True])
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path, monkeypatch, subproc):
     from tests.runs.test_rewind import StopAt, training_module
