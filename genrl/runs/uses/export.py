@@ -90,12 +90,11 @@ def export_onnx(run: LoadedRun, file: str | Path) -> Path:
     Raises:
         RunError: as :func:`export_torchscript`; or onnx and onnxruntime are not installed; or what onnxruntime computes differs.
     """
-    _check_traceable(run, "--onnx")
     check_new(file, "--onnx")
     extra("onnx", "onnx", "--onnx")
     runtime = extra("onnxruntime", "onnx", "--onnx")
-    names = [*_inputs(run, 1), "action"]
     traced, buffer = _traced(run, "--onnx"), io.BytesIO()
+    names = [*_inputs(run, 1), "action"]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch advises its newer exporter, which fails on the policies of SAC
         torch.onnx.export(
@@ -116,18 +115,13 @@ def export_onnx(run: LoadedRun, file: str | Path) -> Path:
     return Path(file)
 
 
-def _check_traceable(run: LoadedRun, flag: str) -> None:
-    """Refuse a policy that is no graph of tensors."""
+def _traced(run: LoadedRun, flag: str) -> Any:
+    """The policy as one graph of tensors."""
     space = run.observation_space
     if not isinstance(space, spaces.Box):
         raise RunError(f"{flag} needs observations that are one tensor, but {run.path} observes a {type(space).__name__}; use --sb3 DIR")
     if type(run.learner).__name__ == "RecurrentPPO":
         raise RunError(f"the policy of {run.path} has a memory, which {flag} would freeze; use --sb3 DIR")
-
-
-def _traced(run: LoadedRun, flag: str) -> Any:
-    """The policy as one graph of tensors."""
-    _check_traceable(run, flag)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracer warns of every Python branch on a shape, and shapes are fixed but for the batch
         return torch.jit.trace(_Policy(run).eval(), tuple(_inputs(run, 2).values()), check_trace=False)
