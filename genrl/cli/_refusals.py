@@ -9,7 +9,7 @@ from typing import Any
 
 import tyro
 
-from genrl.errors import RunError, did_you_mean
+from genrl.errors import RunError, did_you_mean, flag_of
 from genrl.roles import ROLES
 
 __all__ = ["one_sentence"]
@@ -76,7 +76,7 @@ def _known_flags(kind: Any) -> list[str]:
         nested = item.default_factory if dataclasses.is_dataclass(item.default_factory) else None
         role = item.name.removesuffix("_kwargs")
         if nested is not None:
-            flags += [f"--{role}.{inner.name}" for inner in dataclasses.fields(nested)]
+            flags += [flag_of(inner.name, role) for inner in dataclasses.fields(nested)]
         elif role == item.name:
-            flags.append(f"--{item.name}")
-    return [flag.replace("_", "-") for flag in flags]
+            flags.append(flag_of(item.name))
+    return flags
