@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from genrl.errors import flag_of
+
 __all__ = ["as_toml", "flags_of"]
 
 
@@ -57,14 +59,13 @@ def flags_of(values: Mapping[str, Any]) -> list[object]:
         if isinstance(value, Mapping):
             owner = name.removesuffix("_kwargs")
             for key, item in value.items():
-                words += _words(f"{owner}.", key, item, plain=owner == "env")
+                words += _words(key, item, owner)
         else:
-            words += _words("", name, value)
+            words += _words(name, value)
     return words
 
 
-def _words(owner: str, name: str, value: Any, plain: bool = False) -> list[object]:
-    flag = name.replace("_", "-")
-    if isinstance(value, bool) and not plain:
-        return [f"--{owner}{'' if value else 'no-'}{flag}"]
-    return [f"--{owner}{flag}", *(value if isinstance(value, list | tuple) else [value])]
+def _words(name: str, value: Any, owner: str = "") -> list[object]:
+    if isinstance(value, bool) and owner != "env":  # a task's keywords are of no known type, so each is followed by its value
+        return [flag_of(name if value else f"no_{name}", owner)]
+    return [flag_of(name, owner), *(value if isinstance(value, list | tuple) else [value])]
