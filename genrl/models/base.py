@@ -157,7 +157,7 @@ def save_model(path: str | Path, model: ImageModel) -> None:
 
 
 def load_model(path: str | Path) -> ImageModel:
-    """The model that :func:`save_model` saved, in evaluation mode; no code runs, and only genrl's own classes are built.
+    """The model that :func:`save_model` saved, of its dtype and in evaluation mode; no code runs, and only genrl's own classes are built.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -193,10 +193,15 @@ def model_of(saved: Mapping[str, Any], path: str | Path) -> ImageModel:
             cls: type[ImageModel] = getattr(import_module(module), cls_name)
             _check_size(cls, saved)
             model = cls(**saved["settings"])
-        model.load_state_dict(saved["weights"])
+        model.to(_dtype_of(saved["weights"])).load_state_dict(saved["weights"])
     except (RuntimeError, TypeError, AttributeError, ValueError, MemoryError) as error:
         raise ValueError(f"{path} holds a {name} of another version ({one_line(error)[:200]}); fit it again") from error
     return model.eval()
+
+
+def _dtype_of(weights: Mapping[str, Tensor]) -> torch.dtype:
+    """Dtype in which a model of these weights computes."""
+    return next((value.dtype for value in weights.values() if value.is_floating_point()), torch.float32)
 
 
 def _check_size(cls: type[ImageModel], saved: Mapping[str, Any]) -> None:

@@ -97,7 +97,7 @@ class TestCodes:
 
 
 class TestFile:
-    @pytest.mark.parametrize("make", [reader, small_vae])
+    @pytest.mark.parametrize("make", [reader, small_vae, lambda: small_vae().double()], ids=["of bytes", "vae", "in float64"])
     def test_gives_the_same_codes_bit_for_bit(self, make: type, tmp_path: Path) -> None:
         encoder = make()
         encoder.save(tmp_path / "encoder.safetensors")
