@@ -164,6 +164,8 @@ def _sight(sight: dict[str, Any]) -> Rows:
     def seen(found: dict[str, float]) -> str:
         return ", ".join(f"{name} {r2:.2f}" for name, r2 in found.items())
 
+    if not sight["state"]:
+        return [("what it sees", sight["verdict"])]
     rows = [("what it sees", f"R² of a linear probe: {seen(sight['state'])}")]
     if sight.get("products") not in (None, {}, sight["state"]):
         rows.append(("", f"R² where it is given products of codes, too: {seen(sight['products'])}"))

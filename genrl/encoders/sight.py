@@ -47,16 +47,24 @@ class Sight:
     products: Mapping[str, float] = field(default_factory=dict)
     """R² of the probe that is given the products of the last two codes as well: codes that go around a circle with an angle have its speed
     in products alone, cos θ · Δ sin θ − sin θ · Δ cos θ, which a learner's network finds and a linear probe can't."""
+    still: tuple[str, ...] = ()
+    """Numbers of the state that never change in these episodes, of which no probe can say anything."""
 
     @property
     def worst(self) -> tuple[str, float]:
-        """Name and R² of what is seen worst, by the better of the two probes."""
+        """Name and R² of what is seen worst, by the better of the two probes; something of the state must change."""
         best = {name: max(r2, self.products.get(name, r2)) for name, r2 in self.state.items()}
         return min(best.items(), key=lambda item: item[1])
 
     @property
     def verdict(self) -> str:
         """One sentence: what is seen, what is lost, and what to type against it."""
+        if not self.state:
+            return "nothing of the state changes in the frames that were kept back, so nothing is known of what the codes see"
+        still = f"; {', '.join(self.still)} never changes in the frames that were kept back" if self.still else ""
+        return self._seen() + still
+
+    def _seen(self) -> str:
         name, least = self.worst
         by = " by products of codes" if self.products.get(name, -math.inf) > self.state[name] else ""
         lost = [name for name, r2 in self.state.items() if max(r2, self.products.get(name, r2)) < BAD]
@@ -115,7 +123,8 @@ def what_it_sees(encoder: ImageEncoder, train: Images, test: Images, *, history:
     order = [i for i in found.argsort().tolist() if not found[i].isnan()]
     each = [found, probed(1), probed(history, True) if history > 1 else found]
     stacked, single, products = ({walks[0].state_names[i]: round(float(r2[i]), 4) for i in order} for r2 in each)
-    return Sight(stacked, single, history, len(rows[1]), *_drawn(encoder, train, test), products)
+    still = tuple(walks[0].state_names[i] for i in found.isnan().nonzero().flatten().tolist())
+    return Sight(stacked, single, history, len(rows[1]), *_drawn(encoder, train, test), products, still)
 
 
 def _products(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:

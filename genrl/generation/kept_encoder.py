@@ -42,7 +42,7 @@ def keep_encoder(config: GenerateConfig, run: GenerationDirectory, source: RunIm
     if walk is None or walk.state is None:
         return known
     sight = what_it_sees(encoder, source.data.train, source.data.test, history=config.history)
-    if config.pictures:
+    if config.pictures and sight.state:
         _draw(run, source, encoder, sight, f"{config.subject}: what {config.model} sees")
     return known | {"sight": sight.to_dict()}
 

@@ -164,7 +164,14 @@ class TestSight:
         assert sight.state["speed"] > 0.98
         assert sight.one_frame["x"] > 0.99
         assert sight.one_frame["speed"] < 0.7
+
+    def test_of_a_number_that_never_changes_says_so(self) -> None:
+        sight = self.probed(5.0)
         assert "constant" not in sight.state
+        assert sight.still == ("constant",)
+        assert sight.verdict.endswith("; constant never changes in the frames that were kept back")
+        nothing = Sight({}, {}, 3, 100, 0.9, None, {}, ("x",))
+        assert nothing.verdict.startswith("nothing of the state changes in the frames that were kept back")
 
     def test_of_a_speed_around_a_circle_is_in_products_of_codes_alone(self) -> None:
         generator = torch.Generator().manual_seed(0)
