@@ -13,10 +13,13 @@ __all__ = ["DemonstratedStarts"]
 
 
 class DemonstratedStarts(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Lets a share of the episodes begin at a demonstrated state, and the others where the task begins (reference state initialisation).
+    """Begins episodes at demonstrated states, for a share of the steps, and the others where the task begins (reference state initialisation).
 
     A policy that falls in its first steps sees little of what an expert does later; so it practises every part of it from the first
-    episode on. The task must be one of Gymnasium's MuJoCo whose observation begins with the positions, but for the first few, and goes on
+    episode on. The share is one of steps, not of episodes: once it goes on from a demonstrated state to the time limit, but still falls
+    after a start of the task's own, many such starts follow each of those long episodes.
+
+    The task must be one of Gymnasium's MuJoCo whose observation begins with the positions, but for the first few, and goes on
     with the speeds: the cheetah, the hopper, the walker, the swimmer, the ant, the humanoid and the inverted pendulum. Such a task begins
     at ``init_qpos`` and ``init_qvel`` and adds noise of its own; both are a demonstrated state for that reset, so the noise comes to it
     too. Hidden positions, such as how far it has come, stay those of the task.
@@ -26,7 +29,7 @@ class DemonstratedStarts(gymnasium.Wrapper[Any, Any, Any, Any]):
     Args:
         env: one environment.
         observations: demonstrated observations ``(n, columns)``, in the task's units, such as ``demonstrations.transitions().obs``.
-        share: share of the episodes, in (0, 1].
+        share: share of the steps that are made in episodes from a demonstrated state, in (0, 1].
 
     Raises:
         ValueError: a share outside (0, 1]; no observations; at the first reset, a task that can't be put there.
@@ -53,6 +56,14 @@ class DemonstratedStarts(gymnasium.Wrapper[Any, Any, Any, Any]):
         )
         self.share, self._rows = share, rows
         self._hidden: int | None = None
+        self._demonstrated = False
+        self._steps = {"own": 0, "demonstrated": 0}
+        """Steps of finished and running episodes from either start."""
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Step the task, and count the step for the start of its episode."""
+        self._steps["demonstrated" if self._demonstrated else "own"] += 1
+        return self.env.step(action)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin an episode, at a demonstrated state or where the task begins."""
@@ -60,7 +71,8 @@ class DemonstratedStarts(gymnasium.Wrapper[Any, Any, Any, Any]):
         task: Any = self.unwrapped
         if self._hidden is None:
             self._hidden = self._find_hidden(obs)
-        if task.np_random.random() >= self.share:
+        self._demonstrated = self._steps["demonstrated"] <= self.share * sum(self._steps.values())
+        if not self._demonstrated:
             return obs, info
         row = self._rows[task.np_random.integers(len(self._rows))].astype(np.float64)
         shown = task.data.qpos.size - self._hidden
@@ -71,6 +83,13 @@ class DemonstratedStarts(gymnasium.Wrapper[Any, Any, Any, Any]):
             return self.env.reset(options=options)
         finally:
             task.init_qpos, task.init_qvel = own
+
+    def state_dict(self) -> dict[str, Any]:
+        """What it keeps across episodes: the steps from either start."""
+        return dict(self._steps)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._steps = {name: int(state[name]) for name in self._steps}
 
     def _find_hidden(self, obs: np.ndarray) -> int:
         """How many of the first positions the observation leaves out."""

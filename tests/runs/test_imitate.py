@@ -346,7 +346,7 @@ def test_a_reward_without_the_demonstrated_batches_that_it_needs_is_refused_befo
         ("--demos {demos} --critic-warmup -2", "--critic-warmup is -2, but must be at least 0"),
         ("--demos {demos} --learner trpo --critic-warmup 64", "TRPO can't learn its critic alone"),
         ("--demos {demos} --expert-fraction 1", "--expert-fraction is 1"),
-        ("--demos {demos} --demonstrated-starts 1.5", "--demonstrated-starts is 1.5, but must be a share of the episodes, such as 0.5"),
+        ("--demos {demos} --demonstrated-starts 1.5", "--demonstrated-starts is 1.5, but must be a share of the steps, such as 0.5"),
         ("--demos {demos} --demonstrated-starts 0.5", "--demonstrated-starts: Pendulum-v1 can't be put at a demonstrated state"),
         ("--demos {demos} --average 1.5", "--average is 1.5, but must be a share of the steps, such as 0.2"),
     ],

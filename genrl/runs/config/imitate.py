@@ -101,7 +101,7 @@ class ImitateConfig(RunConfig):
         if not 0 <= self.average <= 1:
             raise RunError(f"--average is {self.average}, but must be a share of the steps, such as 0.2")
         if not 0 <= self.demonstrated_starts <= 1:
-            raise RunError(f"--demonstrated-starts is {self.demonstrated_starts}, but must be a share of the episodes, such as 0.5")
+            raise RunError(f"--demonstrated-starts is {self.demonstrated_starts}, but must be a share of the steps, such as 0.5")
         if self.reward.lower() == NONE:
             raise RunError("--reward is none, but an imitation has its reward from the demonstrations; for cloning alone type --steps 0")
         if not self.steps and not self.clone:
