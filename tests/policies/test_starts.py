@@ -79,14 +79,40 @@ def test_positions_that_no_observation_shows_are_the_tasks_own():
 def test_the_others_begin_where_the_task_does():
     rows = seen("InvertedPendulum-v5")
     env, plain = DemonstratedStarts(quiet("InvertedPendulum-v5"), rows, share=0.3), quiet("InvertedPendulum-v5")
-    demonstrated = 0
-    for seed in range(400):
+    own = 0
+    for seed in range(40):
         obs = env.reset(seed=seed)[0]
-        if np.abs(rows - obs).max(axis=1).min() < 1e-6:
-            demonstrated += 1
-        else:
+        env.step(np.zeros(1, np.float32))
+        if np.abs(rows - obs).max(axis=1).min() > 1e-6:
+            own += 1
             np.testing.assert_array_equal(obs, plain.reset(seed=seed)[0])
-    assert 85 < demonstrated < 155  # binomial, 120 ± 9: four of its standard deviations
+    assert own == 28
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_the_share_is_one_of_steps_whatever_the_lengths_of_episodes(share):
+    rows = seen("InvertedPendulum-v5")
+    env = DemonstratedStarts(quiet("InvertedPendulum-v5"), rows, share)
+    steps = {True: 0, False: 0}
+    for seed in range(200):
+        demonstrated = bool(np.abs(rows - env.reset(seed=seed)[0]).max(axis=1).min() < 1e-6)
+        for _ in range(20 if demonstrated else 3):
+            env.step(np.zeros(1, np.float32))
+            steps[demonstrated] += 1
+    assert abs(steps[True] - share * sum(steps.values())) < 20
+
+
+def test_the_steps_of_either_start_outlive_an_episode_and_a_stop():
+    rows = seen("InvertedPendulum-v5")
+    env, again = (DemonstratedStarts(quiet("InvertedPendulum-v5"), rows, share=0.3) for _ in range(2))
+    env.reset(seed=0)
+    for _ in range(5):
+        env.step(np.zeros(1, np.float32))
+    assert env.state_dict() == {"own": 0, "demonstrated": 5}
+    again.load_state_dict(env.state_dict())
+    obs = [layer.reset(seed=3)[0] for layer in (env, again)]
+    np.testing.assert_array_equal(*obs)
+    assert np.abs(rows - obs[0]).max(axis=1).min() > 1e-6
 
 
 def test_the_same_seed_gives_the_same_episodes():
@@ -136,7 +162,7 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path, monkeypa
     from tests.runs.test_rewind import StopAt, training_module
 
     run = partial(
-        ImitateConfig, demos=ROOT / "demos" / "invertedpendulum.hdf5", every=20, steps=512, n_envs=2, clone=2, demonstrated_starts=0.5,
+        ImitateConfig, demos=ROOT / "demos" / "invertedpendulum.hdf5", every=20, steps=512, n_envs=2, clone=0, demonstrated_starts=0.1,
         critic_warmup=0, eval_episodes=1, pictures=False, subproc=subproc,
         learner_kwargs={"n_steps": 64, "batch_size": 32, "net_arch": (8,)}, reward_kwargs={"updates": 2, "batch_size": 16},
     )  # fmt: skip
@@ -144,7 +170,7 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path, monkeypa
     StopAt.step = 2
     with monkeypatch.context() as patch:
         patch.setattr(training_module, "Interrupt", StopAt)
-        imitate(run(out=tmp_path / "stopped"), quiet=True)
+        assert 0 < imitate(run(out=tmp_path / "stopped"), quiet=True)["steps"] < 512
     resume(tmp_path / "stopped", quiet=True)
     assert_same_directory(tmp_path / "whole", tmp_path / "stopped")
     imitate(run(out=tmp_path / "without", demonstrated_starts=0.0), quiet=True)

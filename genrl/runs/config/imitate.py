@@ -56,9 +56,9 @@ class ImitateConfig(RunConfig):
     """Share of demonstrated transitions in each batch of a learner with a replay buffer (HyPER). By default 0.5, and 0 for other
     learners."""
     demonstrated_starts: float = 0.0
-    """Share of the training episodes that begin at a demonstrated state, so that late parts of what an expert does are practised early. It
-    takes a MuJoCo task whose observations begin with positions and speeds. Returns in training are then of both kinds of episode;
-    evaluation begins where the task does."""
+    """Share of the training's steps that are made in episodes from a demonstrated state, so that late parts of what an expert does are
+    practised early. It takes a MuJoCo task whose observations begin with positions and speeds. Returns in training are then of both kinds
+    of episode; evaluation begins where the task does."""
     average: float = 0.0
     """Share of the steps, at the end, over whose policies the parameters are averaged. The average is evaluated too, and kept as
     average.safetensors. By default there is none."""
