@@ -202,9 +202,9 @@ def large_study(document: dict[str, Any]) -> Table:
     return Table(["what", "processor time"], [*rows, ["the table on the terminal, 1,000 runs finished, 2 at work", board]])
 
 
-def score(entry: dict[str, Any] | None, digits: int = 0) -> str:
-    """Deterministic return: median of the runs, smallest and largest."""
-    value = None if entry is None else entry["evaluation_return"]
+def score(entry: dict[str, Any] | None, digits: int = 0, key: str = "evaluation_return") -> str:
+    """A return, by default the deterministic one: median of the runs, smallest and largest."""
+    value = None if entry is None else entry.get(key)
     if value is None:
         return "–"
     middle, low, high = (f"{value[key]:,.{digits}f}" for key in ("median", "min", "max"))
@@ -223,10 +223,11 @@ def imitate(*names: str) -> Table:
                     expert = about["reference"][1]
                     digits = int(abs(expert) < 10)
                     steps = max(about["steps"]) if isinstance(about["steps"], list) else about["steps"]  # cloning has none
+                    starts = ", demonstrated starts" if method.endswith("starts") else ""
                     rows.append(
                         [
                             task.replace("-", ", ", 1).replace("-", " "),
-                            f"GAIL, {entry['learner'].upper()}",
+                            f"GAIL, {entry['learner'].upper()}{starts}",
                             f"{expert:,.{digits}f}",
                             *(score(found, digits) for found in (controls.get("cloned"), controls.get("constant"), entry)),
                             f"{steps // 1000:,}k",
@@ -234,6 +235,21 @@ def imitate(*names: str) -> Table:
                         ]
                     )
     return Table(["task", "reward, learner", "expert", "cloning alone", "constant reward", "imitation", "steps", "minutes"], rows)
+
+
+def averages(document: dict[str, Any]) -> Table:
+    """A row for each method that ran: what the last policy earns, and the mean of the last policies."""
+    ((task, about),) = document["tasks"].items()
+    rows = [
+        [
+            method,
+            f"{entry['runs']} of {entry['planned']}",
+            *(score(entry, key=key) for key in ("training_return", "evaluation_return", "averaged_return")),
+        ]
+        for method, entry in about["methods"].items()
+        if entry["runs"]
+    ]
+    return Table([f"{task}, expert {about['reference'][1]:,.0f}", "runs", "training", "last policy", "mean of the last policies"], rows)
 
 
 def rewards(document: dict[str, Any]) -> Table:
@@ -312,7 +328,8 @@ def of(name: str, make: Callable[..., Table], *columns: str) -> Callable[[], Tab
 MADE_BY: dict[str, Callable[[], Table]] = {
     "imitation": of("imitation", imitation),
     "imitate": lambda: imitate("imitate_minutes", "imitate_steps", "imitate_humanoid", "imitate_classic"),
-    "imitate_unseen": lambda: imitate("imitate_unseen", "imitate_unseen_steps"),
+    "imitate_unseen": lambda: imitate("imitate_unseen", "imitate_unseen_steps", "imitate_unseen_starts"),
+    "imitate_humanoid_subsampled": of("imitate_humanoid_subsampled", averages),
     "imitate_one": lambda: imitate("imitate_one"),
     "imitate_methods": of("imitate_methods", rewards),
     "transfer": of("imitate_transfer", transferred),

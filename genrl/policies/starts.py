@@ -13,7 +13,7 @@ __all__ = ["DemonstratedStarts"]
 
 
 class DemonstratedStarts(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Begins episodes at demonstrated states, for a share of the steps, and the others where the task begins (reference state initialisation).
+    """Begins episodes at demonstrated states for a share of the steps, and the others where the task does (reference state initialisation).
 
     A policy that falls in its first steps sees little of what an expert does later; so it practises every part of it from the first
     episode on. The share is one of steps, not of episodes: once it goes on from a demonstrated state to the time limit, but still falls

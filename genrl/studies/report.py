@@ -23,7 +23,7 @@ from genrl.studies.matrix import Task
 from genrl.studies.results import CellResult, Results, finite, read_study
 from genrl.studies.statistics import FEWEST_RUNS
 from genrl.studies.summary import normalized_scores, summarize
-from genrl.studies.tables import all_tasks_table, legend, number, score_table, steps
+from genrl.studies.tables import SCORES, all_tasks_table, legend, number, score_table, steps
 
 __all__ = ["write_report"]
 
@@ -34,8 +34,6 @@ FILM_BYTES = 750_000
 FILMS_BYTES = 3_000_000
 """Most bytes of all films in a page; the smallest come first."""
 STILL_WIDTH = 200
-
-SCORES = {"training_return": "training return", "evaluation_return": "deterministic return"}
 
 
 def write_report(directory: str | Path, out: str | Path | None = None) -> Path:

@@ -26,7 +26,7 @@ __all__ = ["summarize", "visited_bins", "write_results"]
 
 BINS = 2**22
 """Bins of several histograms together, at most."""
-SCORES = ("evaluation_return", "training_return")
+SCORES = ("evaluation_return", "training_return", "averaged_return")
 
 
 def summarize(results: Results) -> dict[str, Any]:
@@ -85,7 +85,7 @@ def _method(results: Results, task: Task, method: str, bins: list[float | None])
         "runs": len(runs),
         "planned": len(planned),
         "failed": sum(item.status == "failed" for item in planned),
-        **{key: _interval([item.result[key] for item in runs]) for key in SCORES},
+        **{key: _interval([item.result.get(key) for item in runs]) for key in SCORES},
         "at": {str(step): _interval([item.return_at(step) for item in runs]) for step in settings.milestones},
         "first_reward": _times([item.result["first_reward_step"] for item in runs]),
         "coverage": _interval(bins),
@@ -96,7 +96,7 @@ def _method(results: Results, task: Task, method: str, bins: list[float | None])
     if task.threshold is not None:
         entry["threshold"] = _times([item.time_to(task.threshold) for item in runs])
         for key in SCORES:
-            entry[f"{key}_reaches"] = sum(value >= task.threshold for value in finite([item.result[key] for item in runs]))
+            entry[f"{key}_reaches"] = sum(value >= task.threshold for value in finite([item.result.get(key) for item in runs]))
     if method != results.study.baseline:
         entry["against_baseline"] = _comparison(
             [_scores(results, task.name, method)], [_scores(results, task.name, results.study.baseline)]
@@ -269,6 +269,8 @@ def _columns(results: Results) -> dict[str, Callable[[CellResult], Any]]:
         "training_return": lambda item: item.result["training_return"],
         "evaluation_return": lambda item: item.result["evaluation_return"],
     }
+    if any("averaged_return" in item.result for item in results.cells if item.finished):
+        columns["averaged_return"] = lambda item: item.result.get("averaged_return")
     columns |= {f"return_at_{step}": partial(CellResult.return_at, step=step) for step in study.settings.milestones}
     columns["visited_bins"] = lambda item: item.result["coverage"]["bins"] if item.result["coverage"] else None
     return columns | {name: lambda item, name=name: item.result[name] for name in ("steps", "seconds", "steps_per_second", "peak_rss_mb")}

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     import rich.table
 
-__all__ = ["Table", "all_tasks_table", "legend", "markdown", "number", "only", "rich_table", "score_table", "steps"]
+__all__ = ["SCORES", "Table", "all_tasks_table", "legend", "markdown", "number", "only", "rich_table", "score_table", "steps"]
 
 NOTHING, TOO_FEW = "–", "too few runs"
+
+SCORES = {"training_return": "training return", "evaluation_return": "deterministic return", "averaged_return": "mean of last policies"}
+"""What a run is measured by, in the words of a table; the last is the deterministic return of the average of its last policies."""
 
 Entry = Mapping[str, Any]
 """What :func:`genrl.studies.summary.summarize` says of a task and a method."""
@@ -35,7 +38,7 @@ def score_table(document: Mapping[str, Any], task: str) -> Table:
     columns: dict[str, Callable[[Entry], str]] = {"runs": _runs, "first reward": lambda entry: _times(entry["first_reward"])}
     if about["threshold"] is not None:
         columns[f"reaches {about['threshold']:g}"] = lambda entry: _times(entry.get("threshold"))
-    for name, key in (("training return", "training_return"), ("deterministic return", "evaluation_return")):
+    for key, name in SCORES.items():
         columns[name] = lambda entry, key=key: _score(entry, key, about["threshold"])  # type: ignore[misc]
     for step in _milestones(about):
         columns[f"at {steps(int(step))}"] = lambda entry, step=step: _interval(entry["at"][step])  # type: ignore[misc]
@@ -81,7 +84,7 @@ def legend(document: Mapping[str, Any], task: str) -> str:
     """What brackets, parentheses and counts in :func:`score_table` mean; only those that it has."""
     about = document["tasks"][task]
     methods = about["methods"].values()
-    intervals = [entry[key] for entry in methods for key in ("training_return", "evaluation_return", "coverage") if entry[key]]
+    intervals = [entry[key] for entry in methods for key in (*SCORES, "coverage") if entry.get(key)]
     timed = any(entry.get(key) and entry[key]["solved"] for entry in methods for key in ("first_reward", "threshold"))
     score = "deterministic" if document["score"] == "evaluation_return" else "training"
     sentences = (
@@ -178,7 +181,7 @@ def _times(times: Mapping[str, Any] | None) -> str:
 
 
 def _score(entry: Entry, key: str, threshold: float | None) -> str:
-    found = entry[key]
+    found = entry.get(key)
     if found is None:
         return NOTHING
     reaches = f", {entry[f'{key}_reaches']} of {found['n']} ≥ {threshold:g}" if threshold is not None else ""
