@@ -193,15 +193,20 @@ def model_of(saved: Mapping[str, Any], path: str | Path) -> ImageModel:
             cls: type[ImageModel] = getattr(import_module(module), cls_name)
             _check_size(cls, saved)
             model = cls(**saved["settings"])
-        model.to(_dtype_of(saved["weights"])).load_state_dict(saved["weights"])
+        _as_precise(model, saved["weights"]).load_state_dict(saved["weights"])
     except (RuntimeError, TypeError, AttributeError, ValueError, MemoryError) as error:
         raise ValueError(f"{path} holds a {name} of another version ({one_line(error)[:200]}); fit it again") from error
     return model.eval()
 
 
-def _dtype_of(weights: Mapping[str, Tensor]) -> torch.dtype:
-    """Dtype in which a model of these weights computes."""
-    return next((value.dtype for value in weights.values() if value.is_floating_point()), torch.float32)
+def _as_precise(model: ImageModel, weights: Mapping[str, Tensor]) -> ImageModel:
+    """The model in the dtype of its weights, if that is another; what it computes in float64 anyway stays so."""
+    own = model.state_dict()
+    others = (
+        value.dtype for name, value in weights.items() if value.is_floating_point() and name in own and value.dtype != own[name].dtype
+    )
+    dtype = next(others, None)
+    return model if dtype is None else model.to(dtype)
 
 
 def _check_size(cls: type[ImageModel], saved: Mapping[str, Any]) -> None:

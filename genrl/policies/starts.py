@@ -24,7 +24,7 @@ class DemonstratedStarts(gymnasium.Wrapper[Any, Any, Any, Any]):
     at ``init_qpos`` and ``init_qvel`` and adds noise of its own; both are a demonstrated state for that reset, so the noise comes to it
     too. Hidden positions, such as how far it has come, stay those of the task.
 
-    The draws come from the task's own generator, after a reset, so the same seed gives the same episodes.
+    The draws come from the task's own generator, after a reset, so the same seed and steps give the same episodes.
 
     Args:
         env: one environment.

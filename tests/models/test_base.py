@@ -45,15 +45,18 @@ def moved(model: ImageModel) -> ImageModel:
 
 @pytest.mark.parametrize("name", MODELS)
 class TestFiles:
-    def test_a_saved_model_comes_back(self, name, tmp_path):
-        model = MODELS[name]()
+    @pytest.mark.parametrize("dtype", [None, torch.float64])
+    def test_a_saved_model_comes_back(self, name, dtype, tmp_path):
+        model = MODELS[name]() if dtype is None else MODELS[name]().to(dtype)
         save_model(tmp_path / "model.safetensors", model)
         before = torch.get_rng_state()
         back = load_model(tmp_path / "model.safetensors")
         assert torch.equal(torch.get_rng_state(), before)  # reading draws nothing
         assert type(back) is type(model) and back.settings == model.settings and not back.training
-        for key, value in model.state_dict().items():
-            assert torch.equal(back.state_dict()[key], value)
+        kept, found = (dict([*part.named_parameters(), *part.named_buffers()]) for part in (model, back))  # those that no file holds, too
+        assert kept.keys() == found.keys()
+        for key, value in kept.items():
+            assert found[key].dtype == value.dtype and torch.equal(found[key], value), key
 
     def test_it_knows_its_settings_and_so_does_a_copy(self, name, tmp_path):
         model = MODELS[name]()
