@@ -202,10 +202,8 @@ def model_of(saved: Mapping[str, Any], path: str | Path) -> ImageModel:
 def _as_precise(model: ImageModel, weights: Mapping[str, Tensor]) -> ImageModel:
     """The model in the dtype of its weights, if that is another; what it computes in float64 anyway stays so."""
     own = model.state_dict()
-    others = (
-        value.dtype for name, value in weights.items() if value.is_floating_point() and name in own and value.dtype != own[name].dtype
-    )
-    dtype = next(others, None)
+    here = [(value.dtype, own[name].dtype) for name, value in weights.items() if name in own and value.is_floating_point()]
+    dtype = next((saved for saved, built in here if saved != built), None)
     return model if dtype is None else model.to(dtype)
 
 
