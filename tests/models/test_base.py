@@ -65,6 +65,14 @@ class TestFiles:
         assert type(model)(**model.settings).state_dict().keys() == model.state_dict().keys()
 
 
+def test_what_a_model_computes_in_float64_anyway_stays_so(tmp_path):
+    model = Diffusion((1, 8, 8), steps=20, width=32)
+    save_model(tmp_path / "model.safetensors", model)
+    back = load_model(tmp_path / "model.safetensors")
+    assert (back.dtype, back.alpha_bar.dtype) == (torch.float32, torch.float64)
+    assert torch.equal(back.alpha_bar, model.alpha_bar)
+
+
 def test_a_prior_comes_back_with_the_vq_vae_that_it_is_of(tmp_path):
     prior = CodePrior(MODELS["vq-vae"](), width=8, depth=1, heads=1, n_classes=3)
     save_model(tmp_path / "prior.safetensors", prior)

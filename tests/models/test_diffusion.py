@@ -362,14 +362,6 @@ class TestFits:
         assert back.settings == model.settings and back.conditional == (n_classes > 0)
         assert torch.equal(back.sample(3, noise=noise), model.sample(3, noise=noise))
 
-    def test_a_model_in_float32_comes_back_with_its_schedule_in_float64(self, tmp_path):
-        model = model_of().float()
-        schedule = type(model)(**model.settings).alpha_bar
-        save_model(tmp_path / "model.safetensors", model)
-        back = load_model(tmp_path / "model.safetensors")
-        assert back.dtype == torch.float32
-        assert back.alpha_bar.dtype == torch.float64 and torch.equal(back.alpha_bar, schedule)
-
 
 class TestRefusals:
     @pytest.mark.parametrize(
