@@ -207,7 +207,7 @@ def score(entry: dict[str, Any] | None, digits: int = 0, key: str = "evaluation_
     value = None if entry is None else entry.get(key)
     if value is None:
         return "–"
-    middle, low, high = (f"{value[key]:,.{digits}f}" for key in ("median", "min", "max"))
+    middle, low, high = (f"{value[name]:,.{digits}f}" for name in ("median", "min", "max"))
     return middle if value["n"] == 1 else f"{middle} ({low} to {high})"
 
 

@@ -21,12 +21,12 @@ from genrl.studies import statistics
 from genrl.studies.directory import FORMAT
 from genrl.studies.matrix import Task
 from genrl.studies.results import CellResult, Results, finite
+from genrl.studies.tables import SCORES
 
 __all__ = ["summarize", "visited_bins", "write_results"]
 
 BINS = 2**22
 """Bins of several histograms together, at most."""
-SCORES = ("evaluation_return", "training_return", "averaged_return")
 
 
 def summarize(results: Results) -> dict[str, Any]:
