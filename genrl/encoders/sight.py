@@ -61,8 +61,10 @@ class Sight:
         """One sentence: what is seen, what is lost, and what to type against it."""
         if not self.state:
             return "nothing of the state changes in the frames that were kept back, so nothing is known of what the codes see"
-        still = f"; {', '.join(self.still)} never changes in the frames that were kept back" if self.still else ""
-        return self._seen() + still
+        if not self.still:
+            return self._seen()
+        verb = "changes" if len(self.still) == 1 else "change"
+        return f"{self._seen()}; {', '.join(self.still)} never {verb} in the frames that were kept back"
 
     def _seen(self) -> str:
         name, least = self.worst

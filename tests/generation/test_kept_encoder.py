@@ -29,6 +29,24 @@ def made(out: Path, model: str, **changes: Any) -> GenerateConfig:
     return GenerateConfig(model=model, data=f"frames:{TASK}", out=out, **values | changes)  # type: ignore[arg-type]
 
 
+class StillState(gymnasium.Env[np.ndarray, int]):
+    """Pictures of noise, and a state of two zeros."""
+
+    observation_space = gymnasium.spaces.Box(0, 255, (32, 32, 3), np.uint8)
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def _seen(self) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        return self.np_random.integers(0, 256, (32, 32, 3), dtype=np.uint8), {"state": np.zeros(2)}
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        super().reset(seed=seed)
+        return self._seen()
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, np.ndarray]]:
+        obs, info = self._seen()
+        return obs, 0.0, False, False, info
+
+
 class TestAWalk:
     def test_has_the_states_and_the_actions_that_lead_from_frame_to_frame(self) -> None:
         walk = record_frames(TASK, 200, only_larger=True).train.walk
@@ -118,6 +136,17 @@ class TestARun:
         assert f"genrl explore --env {TASK} --encoder {tmp_path / 'eyes'} --learner sac --steps 8000 --reward none" in out
         assert (tmp_path / "eyes" / "sight.png").is_file()
 
+    def test_of_a_state_that_never_changes_ends_well_and_says_so(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        gymnasium.register("StillState-v0", StillState, max_episode_steps=20)
+        try:
+            words = ["generate", "--model", "pca", "--data", "frames:StillState-v0", "--frames", "200", "--judge-images", "20"]
+            assert main([*words, "--out", str(tmp_path / "eyes")]) == 0
+        finally:
+            del gymnasium.registry["StillState-v0"]
+        out = " ".join(capsys.readouterr().out.split())
+        assert "what it sees nothing of the state changes in the frames that were kept back" in out
+        assert not (tmp_path / "eyes" / "sight.png").exists()
+
     def test_that_has_collapsed_says_so(self, tmp_path: Path) -> None:
         result = generate(made(tmp_path / "eyes", "jepa", epochs=60, model_kwargs={"weight": 0.0}, learning_rate=0.01), quiet=True)
         r2 = result["encoder"]["sight"]["state"].values() if result["encoder"] else []
@@ -171,6 +200,9 @@ class TestSight:
         assert sight.still == ("constant",)
         assert sight.verdict.endswith("; constant never changes in the frames that were kept back")
         nothing = Sight({}, {}, 3, 100, 0.9, None, {}, ("x",))
+        assert Sight({"x": 0.9}, {"x": 0.9}, 3, 100, 0.9, None, {}, ("y", "z")).verdict.endswith(
+            "; y, z never change in the frames that were kept back"
+        )
         assert nothing.verdict.startswith("nothing of the state changes in the frames that were kept back")
 
     def test_of_a_speed_around_a_circle_is_in_products_of_codes_alone(self) -> None:
