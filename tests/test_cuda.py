@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,9 +16,13 @@ from genrl.cli import main
 from genrl.data import Images
 from genrl.encoders import ImageEncoder, Preprocessing
 from genrl.files import load_state
+from genrl.generation import GenerateConfig, generate, resume_generation
+from genrl.generation.directory import GenerationDirectory
 from genrl.generators import forked_generators, set_torch_generators, torch_generators
-from genrl.models.training import fit
+from genrl.models.base import load_model
+from genrl.models.training import fit, held_out_loss
 from genrl.runs import explore
+from tests.generation.test_running import SMALL, bars
 from tests.models.test_base import MODELS, SHAPE
 from tests.runs import test_rewind, test_vision
 from tests.runs.same_directory import assert_same_directory
@@ -83,6 +89,42 @@ def test_every_image_model_learns_on_a_gpu_and_goes_on_there(name: str, tmp_path
 
     whole, resumed = fitted(tmp_path / "a.safetensors", 4), fitted(tmp_path / "b.safetensors", 2, 4)
     assert_equal(whole, resumed)
+
+
+NETWORKS = {name: kwargs for name, kwargs in SMALL.items() if name != "naive-bayes"} | {
+    "mae": {"width": 16, "depth": 1, "decoder_width": 16},
+    "jepa": {"width": 4, "latent": 4},
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_generative_run_on_a_gpu_that_was_stopped_ends_as_one_that_was_not(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("genrl.generation.classifier.STEPS", 6)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    np.savez(tmp_path / "bars.npz", **bars())
+    data = {"data": "frames:genrl/PixelPendulum-v0", "frames": 60, "size": 16} if name == "jepa" else {"data": str(tmp_path / "bars.npz")}
+    fitted = {"epochs": 3, "batch_size": 16, "judge_images": 9, "samples": 9, "model_kwargs": NETWORKS[name], "device": DEVICE}
+    cell = GenerateConfig(model=name, out=tmp_path / "whole", **data, **fitted)
+    assert generate(cell, quiet=True)["judging_error"] is None
+    assert all(value.device.type == "cpu" for value in load_model(tmp_path / "whole" / "model.safetensors").state_dict().values())
+    write = GenerationDirectory.write_log
+    with monkeypatch.context() as patch:
+        patch.setattr(GenerationDirectory, "write_log", lambda run, rows: (os.kill(os.getpid(), signal.SIGTERM), write(run, rows)))
+        result = generate(replace(cell, out=tmp_path / "stopped"), quiet=True)
+    assert (result["status"], result["epochs"]) == ("interrupted", 1)
+    assert resume_generation(tmp_path / "stopped", quiet=True)["status"] == "finished"
+    if name != "infogan":  # whose grid_sample torch can't repeat bit for bit on a GPU
+        assert_same_directory(tmp_path / "whole", tmp_path / "stopped")
+
+
+@pytest.mark.parametrize("where", ["cpu", DEVICE])
+def test_images_are_learnt_from_wherever_they_lie(where: str) -> None:
+    torch.manual_seed(0)
+    model, images = MODELS["vae"]().to(DEVICE), torch.rand(40, *SHAPE)
+    rows = fit(model, images.to(where), epochs=1, batch_size=10, held_out=images.to(where))
+    assert rows[0]["held_out_loss"] == held_out_loss(model, images.to(where), batch_size=10)
 
 
 def test_a_generator_of_a_gpu_is_kept_and_left_alone() -> None:

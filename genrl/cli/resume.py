@@ -26,7 +26,7 @@ class ResumeFlags:
     demos: Path | None = None
     """Where the demonstrations of an imitation are now, if no longer where they were."""
     device: str | None = None
-    """Device of the learner from now on; by default the one that the run was started with."""
+    """Device of the learner, or of the model, from now on; by default the one that the run was started with."""
     step_timeout: float | None = None
     """Seconds that a step of an environment may take from now on; by default as the run was started."""
     data: Path | None = None
@@ -37,7 +37,7 @@ class ResumeFlags:
     """Modules of your own that the run may import, where its task, learner or reward is a `module:Name`."""
 
 
-LEARNERS, GENERATORS = ("steps", "demos", "device", "step_timeout", "imports"), ("epochs", "data", "data_root")
+LEARNERS, GENERATORS = ("steps", "demos", "device", "step_timeout", "imports"), ("epochs", "data", "data_root", "device")
 """Flags of the two kinds of runs."""
 
 
@@ -52,7 +52,7 @@ def main(argv: list[str]) -> int:
         from genrl.cli._ending import report_generation
         from genrl.generation import resume_generation
 
-        result = resume_generation(flags.run, epochs=flags.epochs, data=flags.data, data_root=flags.data_root)
+        result = resume_generation(flags.run, **{name: getattr(flags, name) for name in GENERATORS})
         return report_generation(result, flags.run)
     _refuse(flags, GENERATORS, LEARNERS, "a learner")
     from genrl.cli._ending import report
@@ -68,7 +68,7 @@ def main(argv: list[str]) -> int:
 
 
 def _refuse(flags: ResumeFlags, names: tuple[str, ...], others: tuple[str, ...], kind: str) -> None:
-    for name in names:
+    for name in [name for name in names if name not in others]:
         if getattr(flags, name) not in (None, ()):
             known = ", ".join(flag_of(other) for other in others)
             raise RunError(f"{flags.run} is the run of {kind}, which has no {flag_of(name)}; it has {known}")

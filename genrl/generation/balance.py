@@ -79,7 +79,7 @@ class Balance:
         """Draw, measure, and add the numbers to ``row``."""
         with forked_generators():
             torch.manual_seed(self.seed)
-            images = model.sample(self.n)
+            images = model.sample(self.n).cpu()
         row["diversity"] = _spread(self._features(images)) / self.spread
         if self.there is not None:
             row["modes"] = modes(self._shares(self._classes(images)), self.there, self.n)

@@ -18,6 +18,7 @@ from genrl.generators import forked_generators
 from genrl.models.base import ImageModel
 from genrl.models.training import faster_precision
 from genrl.roles import MODELS
+from genrl.runs.config.base import device_of
 from genrl.runs.config.hyperparameters import hyperparameters, resolve_kwargs
 
 __all__ = ["build"]
@@ -121,7 +122,7 @@ def _classes(source: RunImages) -> int:
 
 def _planned(config: GenerateConfig, images: int) -> GenerateConfig:
     """``config`` with the numbers of the fit."""
-    config = replace(config, precision=faster_precision(config.precision))
+    config = replace(config, precision=faster_precision(config.precision, torch.device(device_of(config.device)).type))
     recipe = recipe_of(config.model)
     if recipe.counts:
         return replace(config, epochs=1)

@@ -93,6 +93,8 @@ class GenerateConfig(Config):
     """Importance samples per image in the bound; by default 500 for a VAE (100 for large images), and 10 for RealNVP."""
     threads: int = 1
     """Threads of torch; more are faster for convolutions."""
+    device: str = "cpu"
+    """Device on which the model learns, such as cpu, cuda or cuda:1; it is measured on the CPU. A device that is not there is refused."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Precision of training: `bfloat16` computes in half the bits; `auto` does so where the processor is made for it."""
     pictures: bool = True

@@ -100,7 +100,7 @@ class SamplesOverTime:
             return
         with forked_generators():
             torch.manual_seed(self.seed)
-            images = as_bytes(model.sample(COLUMNS))
+            images = as_bytes(model.sample(COLUMNS)).cpu()
         epochs, before = self.read()
         kept = [row for row, when in zip(before, epochs, strict=True) if when < epoch]
         buffer = io.BytesIO()

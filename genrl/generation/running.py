@@ -29,7 +29,7 @@ from genrl.generation.recipes import recipe_of
 from genrl.models.base import ImageModel, save_model
 from genrl.models.capabilities import Density, Sampler
 from genrl.models.training import fit
-from genrl.runs.config.base import FRAMES
+from genrl.runs.config.base import FRAMES, check_device, device_of
 from genrl.runs.directory import about
 from genrl.runs.interrupt import Interrupt, terminable
 
@@ -59,6 +59,7 @@ def generate(config: GenerateConfig, *, quiet: bool = False) -> dict[str, Any]:
     run = GenerationDirectory(config.directory)
     run.check_new()
     check_weighted(config)
+    check_device(config.device)
     torch.set_num_threads(config.threads)
     source, config = images_of(config, quiet=quiet)
     model, config = build(config, source)
@@ -84,6 +85,7 @@ def resume_generation(
     epochs: int | None = None,
     data: str | Path | None = None,
     data_root: str | Path | None = None,
+    device: str | None = None,
     quiet: bool = False,
 ) -> dict[str, Any]:
     """Go on with a run from its last epoch to the end, as if it had never stopped.
@@ -96,6 +98,7 @@ def resume_generation(
         epochs: go on until there are this many passes over the images.
         data: new place of an npz or a folder of images, if it moved.
         data_root: new folder of the named data sets, if they moved.
+        device: where the model learns from now on; by default as before.
         quiet: show no progress on stderr.
 
     Raises:
@@ -104,7 +107,7 @@ def resume_generation(
     """
     run = GenerationDirectory.open(path)
     with run.writing():
-        config = _as_asked(run, epochs, data, data_root)
+        config = _as_asked(run, epochs, data, data_root, device)
         _check_unfinished(run, config)
         torch.set_num_threads(config.threads)
         source, config = images_of(config, run.frames if config.task is not None else None, quiet=quiet)
@@ -131,9 +134,14 @@ def _check_checkpoint(config: GenerateConfig, run: GenerationDirectory, source: 
         fit(**_of_fit(config, run, source, model) | {"epochs": len(run.rows()), "progress": False})
 
 
-def _as_asked(run: GenerationDirectory, epochs: int | None, data: str | Path | None, data_root: str | Path | None) -> GenerateConfig:
+def _as_asked(
+    run: GenerationDirectory, epochs: int | None, data: str | Path | None, data_root: str | Path | None, device: str | None
+) -> GenerateConfig:
     """The configuration of the rest of a run."""
     config, done = run.read_config(), len(run.rows())
+    if device is not None:
+        config = replace(config, device=device)
+    check_device(config.device)
     if epochs is not None:
         if epochs < done:
             raise RunError(f"--epochs is {epochs}, but {run.path} has {done} already; give more, or leave it out")
@@ -206,7 +214,11 @@ def _fit(config: GenerateConfig, run: GenerationDirectory, source: RunImages, mo
             losses = ", ".join(f"{name} {value:.5g}" for name, value in row.items() if name not in ("epoch", "step", "seconds"))
             print(f"epoch {row['epoch']} of {config.epochs}: {losses}, {row['seconds']:.0f} s", file=sys.stderr, flush=True)
 
-    fit(**_of_fit(config, run, source, model), on_epoch=on_epoch, progress=not quiet and sys.stderr.isatty())
+    model.to(device_of(config.device))
+    try:
+        fit(**_of_fit(config, run, source, model), on_epoch=on_epoch, progress=not quiet and sys.stderr.isatty())
+    finally:
+        model.cpu()
     save_model(run.model, model)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ __all__ = [
     "averaged",
     "check_labels",
     "copied",
+    "device_of",
     "follow",
     "held_out_loss",
     "is_conditional",
@@ -91,6 +93,11 @@ def check_labels(model: nn.Module, images: Source, whose: str) -> None:
         raise ValueError(f"this {name} has {classes} classes, but {whose} have label {most}; build it with n_classes={most + 1}")
 
 
+def device_of(model: nn.Module) -> torch.device:
+    """Where the model computes: the device of its weights, or of its buffers; the CPU for a model without any."""
+    return next((item.device for item in chain(model.parameters(), model.buffers())), torch.device("cpu"))
+
+
 def arguments(
     images: Source,
     index: Tensor,
@@ -98,11 +105,12 @@ def arguments(
     generator: torch.Generator,
     model: nn.Module,
 ) -> tuple[Tensor, ...]:
-    """The arguments of a loss."""
-    drawn = images.batch(index)
+    """The arguments of a loss, on the model's device; what is drawn for the images is drawn where they are."""
+    drawn, device = images.batch(index), device_of(model)
     made = parts(drawn if transform is None else transform(drawn, generator))
     labels = (images.needed_labels[index],) if is_conditional(model) else ()
-    return (*(part.contiguous(memory_format=torch.channels_last) if part.ndim == 4 else part for part in made), *labels)
+    moved = (part.to(device) for part in (*made, *labels))
+    return tuple(part.contiguous(memory_format=torch.channels_last) if part.ndim == 4 else part for part in moved)
 
 
 def measured(loss: Measured) -> tuple[Tensor, Mapping[str, Tensor]]:

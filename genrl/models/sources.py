@@ -151,7 +151,7 @@ def as_source(images: Any, dtype: torch.dtype = torch.float32) -> Source:
     if images.ndim != 4 or not len(images):
         raise ValueError(f"fit needs images of shape (image, channel, height, width), at least one, but was given {tuple(images.shape)}")
     _check_values(images)
-    return TensorSource(images if images.dtype == torch.uint8 else images.to(dtype))
+    return TensorSource(images.cpu() if images.dtype == torch.uint8 else images.to("cpu", dtype))
 
 
 def _check_values(images: Tensor) -> None:

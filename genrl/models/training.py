@@ -20,7 +20,18 @@ from torch.utils.data import DataLoader, Dataset
 from genrl.generators import forked_generators, set_torch_generators, torch_generators
 from genrl.models.capabilities import Player, Source, Transform
 from genrl.models.fit_checkpoint import Checkpoint
-from genrl.models.losses import arguments, averaged, check_labels, copied, follow, held_out_loss, measured, own_transform, players_of
+from genrl.models.losses import (
+    arguments,
+    averaged,
+    check_labels,
+    copied,
+    device_of,
+    follow,
+    held_out_loss,
+    measured,
+    own_transform,
+    players_of,
+)
 from genrl.models.nn import minibatches
 from genrl.models.sources import as_source, parts
 
@@ -100,9 +111,10 @@ def fit(
     on_epoch: Callable[[nn.Module, dict[str, float]], None] | None = None,
     progress: bool = True,
 ) -> list[dict[str, float]]:
-    """Fit ``model`` to ``images`` by Adam; at the end the model has its averaged weights.
+    """Fit ``model`` to ``images`` by Adam, on the device of its weights; at the end the model has its averaged weights.
 
-    The same seed, threads and machine repeat a fit bit for bit, stopped and resumed or not; the caller's random numbers stay as they are.
+    The same seed, threads and machine repeat a fit bit for bit, stopped and resumed or not (an InfoGAN's on a GPU to rounding errors); the
+    caller's random numbers stay as they are.
 
     Args:
         model: a :class:`~genrl.models.capabilities.Model`; it changes in place.
@@ -141,7 +153,7 @@ def fit(
     settings = FitSettings(epochs, batch_size, learning_rate, anneal, warmup, max_grad_norm, average, precision, seed)
     run = _Fit(model, images, held_out, transform, settings)
     file = None if checkpoint is None else Checkpoint(Path(checkpoint), run)
-    with forked_generators():
+    with forked_generators(), _repeatable_convolutions():
         torch.manual_seed(seed)
         if file is not None:
             file.load(epochs)
@@ -181,7 +193,8 @@ class _Fit:
         if self.held_out is not None:
             check_labels(model, self.held_out, "held_out")
         self._check_batches()
-        self.half = faster_precision(settings.precision) == "bfloat16"
+        self.device = device_of(model)
+        self.half = faster_precision(settings.precision, self.device.type) == "bfloat16"
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # in which convolutions are fast
         self.optimizers = [
             torch.optim.Adam(player.parameters, player.pace * settings.learning_rate, betas=player.betas, fused=True)
@@ -227,7 +240,7 @@ class _Fit:
         share, seen = self.settings.rate(self.step, self.steps), {}
         for player, optimizer in zip(self.players, self.optimizers, strict=True):
             optimizer.param_groups[0]["lr"] = share * player.pace * self.settings.learning_rate
-            with torch.autocast("cpu", torch.bfloat16, enabled=self.half):
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
                 loss, numbers = measured(player.loss(*batch))
             seen[player.name] = self._finite(float(loss.detach()), f"{player.name} of a batch")
             seen |= {name: float(value) for name, value in numbers.items()}
@@ -274,7 +287,7 @@ class _Fit:
         """What a checkpoint says of its fit: it goes on only where all of this is the same."""
         first = 0
         for part in parts(self.images.batch(torch.arange(min(len(self.images), 64)))):
-            first = zlib.crc32(part.contiguous().numpy().tobytes(), first)
+            first = zlib.crc32(part.contiguous().cpu().numpy().tobytes(), first)
         model = json.dumps([type(self.model).__name__, getattr(self.model, "settings", {})])  # where lists and tuples are the same
         images = {"images": len(self.images), "first_images": first}
         return {"model": model, **images, **self.settings.fixed(), "players": [player.name for player in self.players]}
@@ -292,7 +305,7 @@ class _Fit:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.model.load_state_dict(state["average"])  # refused here, if it is another model's
-        self.average = dict(state["average"])
+        self.average = copied(self.model)
         self.model.load_state_dict(state["model"])
         for optimizer, values in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(values)
@@ -302,15 +315,33 @@ class _Fit:
         self.rows, self.step = list(state["rows"]), state["step"]
 
 
-def faster_precision(wanted: Precision = "auto") -> Literal["float32", "bfloat16"]:
-    """What ``auto`` is on this machine: ``bfloat16`` where Linux says that the processor is made for it; any other wish is itself."""
+def faster_precision(wanted: Precision = "auto", device: str = "cpu") -> Literal["float32", "bfloat16"]:
+    """What ``auto`` is here: ``bfloat16`` where Linux says that the processor is made for it; any other wish is itself.
+
+    Args:
+        wanted: the wish.
+        device: kind of the device that computes; on any but the CPU, ``auto`` is ``float32``.
+    """
     if wanted != "auto":
         return wanted
+    if device != "cpu":
+        return "float32"
     try:
         words = set(Path("/proc/cpuinfo").read_text().split())
     except OSError:
         return "float32"
     return "bfloat16" if {"avx512_bf16", "amx_bf16", "bf16"} & words else "float32"
+
+
+@contextmanager
+def _repeatable_convolutions() -> Iterator[None]:
+    """On a GPU cuDNN takes the algorithms that give the same bits every time; on a CPU nothing changes."""
+    before = torch.backends.cudnn.deterministic
+    torch.backends.cudnn.deterministic = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.deterministic = before
 
 
 def _as_parameters(optimizer: torch.optim.Optimizer) -> None:

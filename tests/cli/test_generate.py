@@ -225,7 +225,7 @@ def test_flags_of_learners_are_refused_for_a_generative_model(capsys):
     assert main([*TINY.split(), "--no-pictures", "--out", "run"]) == 0
     capsys.readouterr()
     assert main(["resume", "run", "--steps", "9"]) == 2
-    known = "it has --epochs, --data, --data-root"
+    known = "it has --epochs, --data, --data-root, --device"
     assert capsys.readouterr().err == f"genrl: run is the run of a generative model, which has no --steps; {known}\n"
     assert main(["resume", "taken", "--epochs", "9"]) == 2
     assert (
@@ -236,3 +236,20 @@ def test_flags_of_learners_are_refused_for_a_generative_model(capsys):
     assert (
         capsys.readouterr().err == "genrl: run is the run of a generative model, which has no learner and no policy; look at its pictures\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("device", "said"),
+    [
+        ("cuda:7", "--device is cuda:7, but torch finds no such device here; type --device cpu"),
+        ("gpu", "--device is 'gpu', which torch does not know; type cpu, cuda, cuda:1, mps or auto"),
+    ],
+)
+def test_a_device_that_is_not_there_is_refused_before_anything_is_written(capsys, device, said):
+    assert main([*TINY.split(), "--device", device, "--out", "run"]) == 2
+    assert capsys.readouterr().err == f"genrl: {said}\n"
+    assert not Path("run").exists()
+    assert main([*TINY.split(), "--no-pictures", "--device", "auto", "--out", "run"]) == 0
+    capsys.readouterr()
+    assert main(["resume", "run", "--epochs", "9", "--device", device]) == 2
+    assert capsys.readouterr().err == f"genrl: {said}\n"

@@ -99,7 +99,7 @@ class TestSample:
         assert list(Path("new").iterdir()) == []
 
     @pytest.mark.parametrize("device", ["cuda", "cuda:7", "mps", "gpu"])
-    @pytest.mark.parametrize("words", [["sample", "run"], ["complete", "run", "--images", "images.npz"], ["generate", "--model", "vae"]])
+    @pytest.mark.parametrize("words", [["sample", "run"], ["complete", "run", "--images", "images.npz"]])
     def test_a_device_is_refused_in_one_sentence(self, run, capsys, words, device):
         run("vae")
         assert main([*words, "--device", device]) == 2

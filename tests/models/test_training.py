@@ -15,6 +15,7 @@ from genrl.models.capabilities import Player
 from genrl.models.conditional_vae import ConditionalVAE
 from genrl.models.corruptions import quadrants
 from genrl.models.gan import GAN
+from genrl.models.losses import arguments
 from genrl.models.pixelcnn import PixelCNN
 from genrl.models.pixels import binarize, bits_per_dim, quantize, resize
 from genrl.models.sources import TensorSource
@@ -493,3 +494,28 @@ class TestPixels:
 
     def test_a_bit_is_a_bit(self):
         assert bits_per_dim(544.0, (1, 28, 28)) == pytest.approx(544 / 784 / 0.6931471805599453)
+
+
+class TestADevice:
+    """That of the weights is where a fit computes; the tests of a GPU are in tests/test_cuda.py."""
+
+    def test_batches_go_to_the_weights_whatever_the_images_are_on(self):
+        """On torch's device without values, which refuses what lies elsewhere as a GPU does."""
+        model = torch.nn.Conv2d(1, 2, 3, device="meta")
+        (x,) = arguments(TensorSource(torch.rand(5, 1, 8, 8)), torch.tensor([0, 3]), None, torch.Generator(), model)
+        assert x.device.type == "meta" and model(x).shape == (2, 2, 6, 6)
+
+    def test_labels_go_there_too(self):
+        model = torch.nn.Conv2d(1, 2, 3, device="meta")
+        model.conditional = True
+        source = TensorSource(torch.rand(5, 1, 8, 8), labels=torch.arange(5))
+        found = arguments(source, torch.tensor([0, 3]), None, torch.Generator(), model)
+        assert [part.device.type for part in found] == ["meta", "meta"]
+
+    def test_the_faster_precision_of_a_gpu_is_float32(self):
+        assert faster_precision("auto", "cuda") == "float32" and faster_precision("bfloat16", "cuda") == "bfloat16"
+
+    def test_convolutions_repeat_within_a_fit_and_are_left_as_they_were(self):
+        seen = []
+        fit(Pixels(), torch.rand(8, 1, 4, 4), epochs=1, on_epoch=lambda *_: seen.append(torch.backends.cudnn.deterministic), progress=False)
+        assert seen == [True] and not torch.backends.cudnn.deterministic
