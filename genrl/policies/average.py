@@ -23,7 +23,8 @@ class PolicyAverage(BaseCallback):
 
     A reward that is learnt beside the policy keeps it moving, so that one policy imitates well and the next one does not. Their average
     moves less, where they are near enough to each other that it is a policy at all: compare its return with that of the last one. A
-    ``learn`` that counts its steps from 0 again, as it does by default, or that of another learner, begins a new average.
+    ``learn`` that counts its steps from 0 again, as it does by default, or that of another learner, begins a new average; so does a state
+    from before ``since``, such as that of a run which was to be shorter.
 
     Args:
         since: environment steps after which policies count.
@@ -54,9 +55,11 @@ class PolicyAverage(BaseCallback):
         self.mean: dict[str, Tensor] = {}
         """The averaged ``state_dict`` of the policy; empty before the first."""
         self._last = -1
+        self._learner: BaseAlgorithm | None = None
+        """Whose policies are averaged, where it is known."""
 
     def _on_training_start(self) -> None:
-        if self.num_timesteps < self._last:
+        if self._learner not in (None, self.model) or not self.since <= self._last <= self.num_timesteps:
             self.count, self.mean, self._last = 0, {}, -1
 
     def _on_rollout_start(self) -> None:
@@ -72,10 +75,11 @@ class PolicyAverage(BaseCallback):
 
     @torch.no_grad()
     def _add(self) -> None:
-        self.count, self._last = self.count + 1, self.num_timesteps
+        self.count, self._last, self._learner = self.count + 1, self.num_timesteps, self.model
         for name, value in self.model.policy.state_dict().items():
             if name in self.mean and value.is_floating_point():
-                self.mean[name] += (value - self.mean[name]) / self.count
+                before = self.mean[name].to(value.device)  # a restored one is on the CPU
+                self.mean[name] = before + (value - before) / self.count
             else:  # the first one, or a count of batches
                 self.mean[name] = value.clone()
 
@@ -101,5 +105,5 @@ class PolicyAverage(BaseCallback):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what ``state_dict`` gave."""
-        self.count, self._last = state["count"], state["last"]
+        self.count, self._last, self._learner = state["count"], state["last"], None
         self.mean = {name: value.clone() for name, value in state["mean"].items()}

@@ -182,7 +182,10 @@ def finish_result(session: Session, run: RunDirectory, result: dict[str, Any], i
             if len(evaluation) < session.config.eval_episodes:
                 errors.append(f"{EVALUATION_INTERRUPTED} after {len(evaluation)} of {session.config.eval_episodes} episodes")
             else:
-                result = result | _averaged(session, interrupt)
+                averaged = _averaged(session, interrupt)
+                result = result | averaged
+                if len(averaged.get("averaged_returns", evaluation)) < session.config.eval_episodes:
+                    errors.append(f"{EVALUATION_INTERRUPTED} at the last policies' mean")
         except KeyboardInterrupt:  # the second one; the first is honoured at the next step
             return _add(run, result, [], [EVALUATION_INTERRUPTED])
         except Exception as failure:  # whatever a task or a policy may raise: the training is done and must be kept

@@ -96,6 +96,36 @@ def test_of_a_learn_that_counts_its_steps_from_0_again_begins_anew(other):
     assert torch.allclose(average.mean["action_net.weight"], mean, atol=1e-6)
 
 
+def test_of_another_learner_that_is_further_begins_anew():
+    first, second, average = made(PPO), made(PPO).learn(256), PolicyAverage(since=0)
+    first.learn(64, callback=average)
+    second.learn(64, callback=[kept := Keep(), average], reset_num_timesteps=False)
+    assert average.count == 2  # at 256 and 320 steps
+    mean = (kept.seen[256]["action_net.weight"] + kept.seen[320]["action_net.weight"]) / 2
+    assert torch.allclose(average.mean["action_net.weight"], mean, atol=1e-6)
+
+
+def test_of_a_state_from_before_its_first_step_begins_anew():
+    """A run of 128 steps goes on to 256: the last half of these is another one."""
+    model, shorter, longer = made(PPO), PolicyAverage(since=64), PolicyAverage(since=192)
+    model.learn(128, callback=shorter)
+    longer.load_state_dict(shorter.state_dict())
+    model.learn(128, callback=[kept := Keep(), longer], reset_num_timesteps=False)
+    assert longer.count == 2  # at 192 and 256 steps
+    mean = (kept.seen[192]["action_net.weight"] + kept.seen[256]["action_net.weight"]) / 2
+    assert torch.allclose(longer.mean["action_net.weight"], mean, atol=1e-6)
+
+
+def test_that_was_restored_follows_the_learner_to_its_device():
+    """A state is read on the CPU; torch's device without values refuses what lies elsewhere, as a GPU does."""
+    model, average = made(PPO), PolicyAverage(since=0)
+    model.learn(64, callback=average)
+    average.load_state_dict(average.state_dict())
+    model.policy.to("meta")
+    average._add()
+    assert {value.device.type for value in average.mean.values()} == {"meta"}
+
+
 def test_of_no_policy_is_not_applied():
     model = made(PPO)
     with pytest.raises(ValueError, match="averaged no policy yet, but begins after 500 steps"), PolicyAverage(since=500).applied(model):

@@ -19,6 +19,7 @@ from genrl.data import Demonstrations, Episode
 from genrl.errors import RunError
 from genrl.files import load_state
 from genrl.runs import ExploreConfig, ImitateConfig, RunDirectory, explore, imitate, pictures, record, resume
+from genrl.runs import result as result_module
 from genrl.runs.directory import read_csv
 from genrl.runs.environments.make import make_env
 from genrl.runs.imitation.demonstrations import fingerprint, load, with_task
@@ -218,6 +219,17 @@ class TestAnImitation:
             assert 0 < imitate(replace(cell, out=tmp_path / "stopped"), quiet=True)["steps"] < 512
         assert resume(tmp_path / "stopped", quiet=True)["averaged_returns"] == result["averaged_returns"]
         assert_same_directory(tmp_path / "whole", tmp_path / "stopped")
+
+    def test_evaluates_the_average_again_where_that_was_interrupted(self, demos, tmp_path, monkeypatch):
+        cell = imitation(demos, tmp_path / "whole", steps=512, average=0.75, clone=0)
+        whole = imitate(cell, quiet=True)
+        asked = iter([False, True])
+        with monkeypatch.context() as patch:
+            patch.setattr(result_module, "evaluate", lambda *_: [] if next(asked) else [-1.0])
+            stopped = imitate(replace(cell, out=tmp_path / "stopped"), quiet=True)
+        assert (stopped["status"], stopped["averaged_return"]) == ("finished", None)
+        assert stopped["evaluation_error"] == "the evaluation was interrupted at the last policies' mean"
+        assert resume(tmp_path / "stopped", quiet=True)["averaged_returns"] == whole["averaged_returns"]
 
     def test_normalises_by_the_demonstrations_where_they_are_in_the_batches(self, demos, tmp_path):
         """A running statistic would begin with what an untrained agent sees, and move under the demonstrations of every batch."""
