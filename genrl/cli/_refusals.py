@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -44,7 +45,9 @@ def _sentence(event: Any, errors: Any, kind: Any) -> str | None:
     if isinstance(event, errors.InstantiationFailure):
         if event.argument is None:
             return str(event.message).split(": ", 1)[-1]
-        return f"{_flag(event.argument)} needs a value of the form {_form(event.argument)} ({event.message})"
+        given = re.fullmatch(r"no type matching .* could be instantiated from \[(.*?)\]\..*", str(event.message), re.DOTALL)
+        said = f", but was given {given[1]}" if given else f" ({event.message})"
+        return f"{_flag(event.argument)} needs a value of the form {_form(event.argument)}{said}"
     if isinstance(event, errors.MissingArgs):
         return f"{', '.join(_flag(item.arg) for item in event.missing_arguments)} must be given"
     return None

@@ -57,6 +57,8 @@ def main(argv: list[str]) -> int:
     for file in filter(None, (flags.out, flags.archive)):
         check_new(file)
     if flags.archive is not None:
+        if flags.out is not None and flags.out.resolve() == flags.archive.resolve():
+            raise RunError(f"--out and --archive are both {flags.out}; give each a file of its own")
         from genrl.data import DemonstrationError, Demonstrations
 
         try:

@@ -125,8 +125,8 @@ class HeldNoise(CorrelatedNoise):
 
     def __init__(self, steps: int, std: float | None = None) -> None:
         super().__init__(std)
-        if steps < 1:
-            raise ValueError(f"HeldNoise needs steps of at least 1, but was given {steps}")
+        if not isinstance(steps, int | np.integer) or steps < 1:
+            raise ValueError(f"HeldNoise needs steps of at least 1, a whole number, but was given {steps!r}")
         self.steps = steps
 
     def _sequence(self, shape: tuple[int, int]) -> NoiseSequence:
@@ -170,8 +170,8 @@ class PinkNoise(CorrelatedNoise):
         super().__init__(std)
         if not (math.isfinite(beta) and beta >= 0):
             raise ValueError(f"PinkNoise needs a beta of at least 0, but was given {beta}; pink noise is 1")
-        if length is not None and length < 2:
-            raise ValueError(f"PinkNoise needs a length of at least 2 steps, but was given {length}")
+        if length is not None and (not isinstance(length, int | np.integer) or length < 2):
+            raise ValueError(f"PinkNoise needs a length of at least 2 steps, a whole number, but was given {length!r}")
         self.beta, self.length = beta, length
 
     def _sequence(self, shape: tuple[int, int]) -> NoiseSequence:

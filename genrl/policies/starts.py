@@ -32,7 +32,7 @@ class DemonstratedStarts(gymnasium.Wrapper[Any, Any, Any, Any]):
         share: share of the steps that are made in episodes from a demonstrated state, in (0, 1].
 
     Raises:
-        ValueError: a share outside (0, 1]; no observations; at the first reset, a task that can't be put there.
+        ValueError: a share outside (0, 1]; no observations, or such that are not finite; at the first reset, a task that can't be put there.
 
     References:
         Peng, Abbeel, Levine, van de Panne, "DeepMimic: Example-Guided Deep Reinforcement Learning of Physics-Based Character Skills", 2018,
@@ -54,6 +54,8 @@ class DemonstratedStarts(gymnasium.Wrapper[Any, Any, Any, Any]):
             ("share", share, 0 < share <= 1, "in (0, 1]"),
             ("observations", rows.shape, rows.ndim == 2 and len(rows) > 0, "at least one row"),
         )
+        if not np.isfinite(rows).all():  # MuJoCo would put the whole state back to zeros, with a warning
+            raise ValueError("DemonstratedStarts needs finite observations, but was given NaN or infinite ones; leave those rows out")
         self.share, self._rows = share, rows
         self._hidden: int | None = None
         self._demonstrated = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from copy import copy
 from typing import Any, Literal
 
 import numpy as np
@@ -27,7 +28,7 @@ __all__ = ["RewardCallback"]
 
 
 class _Weight:
-    """An attribute of a callback that takes finite numbers only."""
+    """An attribute of a callback that takes finite numbers only, and none below 0 where it tunes itself."""
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
@@ -36,7 +37,14 @@ class _Weight:
         return float(vars(callback)[self.name])
 
     def __set__(self, callback: RewardCallback, value: float) -> None:
-        require(RewardCallback, (self.name, value, math.isfinite(value), "finite"))
+        weighs = self.name == "weight"
+        number, tuned = hasattr(value, "__float__"), weighs and callback.auto is not None
+        require(
+            RewardCallback,
+            (self.name, value, number, "a number" + (", or 'auto' where the callback is made" if weighs else "")),
+            (self.name, value, number and math.isfinite(value), "finite"),
+            (self.name, value, number and (value >= 0 or not tuned), "at least 0, as one that tunes itself"),
+        )
         vars(callback)[self.name] = value
 
 
@@ -94,8 +102,8 @@ class RewardCallback(PluggedCallback):
     ) -> None:
         super().__init__()
         require(RewardCallback, *at_least(1, update_every=update_every), *([] if half_life is None else positive(half_life=half_life)))
-        self.auto = AutoWeight() if weight == "auto" else weight if isinstance(weight, AutoWeight) else None
-        """What tunes the weight, if anything does."""
+        self.auto = AutoWeight() if weight == "auto" else copy(weight) if isinstance(weight, AutoWeight) else None
+        """What tunes the weight, if anything does: its own, so that two callbacks may be given the same."""
         self.reward, self.extrinsic_weight, self.half_life = reward, extrinsic_weight, half_life
         self.weight = self.auto.value if self.auto else weight  # type: ignore[assignment]  # "auto" and AutoWeight are behind `auto`
         self.update_every, self.name = update_every, name
@@ -156,6 +164,10 @@ class RewardCallback(PluggedCallback):
     def _part(self) -> OnPolicyPart | OffPolicyPart | None:
         if not self.active:
             return None
+        if self.auto and not self.extrinsic_weight:
+            raise ValueError(
+                "a weight that tunes itself weighs the bonus against the environment's reward, but extrinsic_weight is 0; take weight=1.0"
+            )
         check_readable(self.model)
         refuse_spaces(self.model)
         check_spaces(self.reward, self.model)

@@ -30,6 +30,8 @@ BAD = {
     f"(could not convert string to float: 'high'){SEE}",
     "explore --learner ppo --learner.n-steps 1.5": "--learner.n-steps needs a value of the form INT "
     f"(invalid literal for int() with base 10: '1.5'){SEE}",
+    "explore --weight Auto": f"--weight needs a value of the form FLOAT|{{auto}}, but was given 'Auto'{SEE}",
+    "imitate --weight auto": f"--weight needs a value of the form FLOAT, but was given 'auto'; see `genrl imitate --help`",
     "explore --seed": f"--seed needs a value of the form INT{SEE}",
     "explore fast": f"nothing takes the word 'fast'{SEE}",
     "explore --steps 0": f"--steps is 0, but must be at least 1{SEE}",
@@ -49,6 +51,7 @@ BAD = {
     "explore --device gpu": "--device is 'gpu', which torch does not know; type cpu, cuda, cuda:1, mps or auto",
     "explore --device cuda:63": "--device is cuda:63, but torch finds no such device here; type --device cpu",
     "explore --coverage x y": "--coverage x is no observation and no key of info; it has position, velocity and the indices below 2",
+    "explore --env Pendulum-v1 --coverage x y": "--coverage x is no observation and no key of info; it has the indices below 3",
     "explore --out taken": "taken already holds a run; go on with it by `genrl resume taken`, or choose another --out",
     "explore --out full": "full exists and is not empty; choose another --out",
     "resume take": "take holds no run; did you mean taken?",

@@ -309,10 +309,10 @@ def test_a_model_saved_during_or_after_learn_knows_nothing_of_it(name: str, tmp_
             assert not any(b"genrl" in archive.read(member) for member in archive.namelist())
 
 
-@pytest.mark.parametrize("steps", [0, -3])
-def test_less_than_one_step_is_refused(steps: int) -> None:
+@pytest.mark.parametrize("steps", [0, -3, 1.5, "8"])  # 1.5 would hold for 3
+def test_steps_that_are_no_whole_number_from_1_are_refused(steps: object) -> None:
     with pytest.raises(ValueError, match="steps of at least 1"):
-        HeldNoise(steps)
+        HeldNoise(steps)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("std", [0.0, -1.0, float("nan"), float("inf")])

@@ -136,6 +136,7 @@ def turned(env: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:
         (lambda: gymnasium.make("Hopper-v5"), np.zeros((3, 12)), "Hopper-v5 can't be put at a demonstrated state"),
         (lambda: turned(gymnasium.make("Hopper-v5")), np.ones((3, 11)), "can't be put at a demonstrated state"),
         (lambda: gymnasium.make("Hopper-v5"), np.zeros((0, 11)), "at least one row"),
+        (lambda: gymnasium.make("Hopper-v5"), np.full((3, 11), np.nan), "needs finite observations"),
     ],
 )
 def test_a_task_that_can_not_be_put_there_is_refused(make, rows, sentence):

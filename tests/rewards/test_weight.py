@@ -170,6 +170,34 @@ class TestInALearner:
         assert second.weight == first.weight != 2.0
         assert second.auto.update(ONES) == first.auto.update(ONES)
 
+    def test_two_callbacks_that_are_given_the_same_hold_a_share_each(self):
+        """As two that are given one each; with one between them, the second would see none of what the environment paid."""
+        found = []
+        for first, second in ((given := AutoWeight(), given), (AutoWeight(), AutoWeight())):
+            model = PPO("MlpPolicy", "Pendulum-v1", n_steps=32, seed=0)
+            callbacks = [RewardCallback(Constant(*PENDULUM), auto, name=name) for auto, name in ((first, "one"), (second, "other"))]
+            model.learn(96, callback=callbacks)
+            found.append([callback.weight for callback in callbacks])
+        assert found[0] == found[1] and 0.1 not in found[0]
+        assert given.value == 0.1
+
+    def test_beside_no_reward_of_the_environment_is_refused(self):
+        model = PPO("MlpPolicy", "Pendulum-v1", n_steps=32)
+        with pytest.raises(ValueError, match=r"but extrinsic_weight is 0; take weight=1\.0"):
+            model.learn(32, callback=RewardCallback(Constant(*PENDULUM), "auto", extrinsic_weight=0.0))
+
+    @pytest.mark.parametrize("weight", ["Auto", None])
+    def test_a_weight_that_is_no_number_is_refused(self, weight):
+        with pytest.raises(ValueError, match=f"RewardCallback needs weight to be a number, or 'auto'.*, but was given {weight!r}"):
+            RewardCallback(Constant(*PENDULUM), weight)
+
+    def test_one_that_tunes_itself_is_not_set_below_0(self):
+        callback = RewardCallback(Constant(*PENDULUM), "auto")
+        with pytest.raises(ValueError, match="RewardCallback needs weight to be at least 0, as one that tunes itself, but was given -1"):
+            callback.weight = -1.0
+        callback.extrinsic_weight = -1.0
+        RewardCallback(Constant(*PENDULUM), 1.0).weight = -1.0
+
     @pytest.mark.parametrize("half_life", [0, -1.0, math.nan])
     def test_a_half_life_that_cannot_be_is_refused(self, half_life):
         with pytest.raises(ValueError, match="half_life"):

@@ -40,7 +40,17 @@ class Line(gymnasium.Env[np.ndarray, np.ndarray]):
         return np.array([self.x], np.float32), 1.0 if self.x > self.goal else -1.0, False, False, {"last": float(action[0])}
 
 
+class Forgetful(Line):
+    """Tells of its action in the first step of an episode alone."""
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        begun = abs(self.x) > 1e-3
+        *found, info = super().step(action)
+        return *found, {} if begun else info  # type: ignore[return-value]
+
+
 gymnasium.register("tests/Line-v0", entry_point=Line, max_episode_steps=50)
+gymnasium.register("tests/Forgetful-v0", entry_point=Forgetful, max_episode_steps=50)
 
 
 def test_noise_that_is_held_longer_gets_further() -> None:
@@ -91,6 +101,9 @@ def test_the_same_seed_gives_the_same_numbers_whatever_else_is_screened() -> Non
         ("CartPole-v1", {}, r"noise needs bounded Box actions, but CartPole-v1 has Discrete\(2\)"),
         ("tests/Line-v0", {"noises": ("brown",)}, "there is no noise 'brown'; choose white, pink, or held-N"),
         ("tests/Line-v0", {"steps": 0}, "at least one step"),
+        ("tests/Line-v0", {"noises": ()}, "at least one noise and a seed from 0 on, but was given 0 noises and seed 0"),
+        ("tests/Line-v0", {"seed": -1}, "a seed from 0 on"),
+        ("tests/Forgetful-v0", {"coverage": ("0", "last")}, "tests/Forgetful-v0 failed at step 1: 'last'"),
         ("tests/Line-v0", {"std": float("nan")}, "positive, finite std"),
         ("tests/Lin-v0", {}, "there is no task"),
     ],
@@ -118,6 +131,12 @@ class TestCommand:
         assert main(["screen", "--out", str(tmp_path / "screen.json")]) == 2
         assert "screen.json exists; choose another --out" in capsys.readouterr().err
         assert (tmp_path / "screen.json").read_text() == "mine"
+
+    def test_one_file_for_the_numbers_and_the_episodes_is_refused(self, tmp_path, capsys) -> None:
+        file = str(tmp_path / "both.hdf5")
+        assert main(["screen", "--steps", "300", "--noises", "white", "--out", file, "--archive", file]) == 2
+        assert f"--out and --archive are both {file}; give each a file of its own" in capsys.readouterr().err
+        assert list(tmp_path.iterdir()) == []
 
     def test_where_no_noise_is_rewarded_it_says_to_try_a_bonus(self, capsys) -> None:
         assert main(["screen", "--steps", "300", "--noises", "white"]) == 0

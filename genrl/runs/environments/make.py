@@ -208,7 +208,8 @@ def coverage_names(env: gymnasium.Env[Any, Any], asked: tuple[str, str] | None) 
         if name not in known:
             keys = keys or _info_keys(env)
             if name not in keys:
-                options = f"; it has {', '.join([*getattr_or(env, 'observation_names', ()), *keys])} and the indices below {columns}"
+                there = ", ".join([*getattr_or(env, "observation_names", ()), *keys])
+                options = f"; it has {f'{there} and ' if there else ''}the indices below {columns}"
                 raise RunError(f"--coverage {name} is no observation and no key of info{did_you_mean(name, [*known, *keys]) or options}")
     return asked
 

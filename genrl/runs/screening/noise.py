@@ -93,6 +93,8 @@ def screen(
     """
     if steps < 1 or not (np.isfinite(std) and std > 0):
         raise RunError(f"a screen needs at least one step and a positive, finite std, but was given steps {steps} and std {std}")
+    if not noises or seed < 0:
+        raise RunError(f"a screen needs at least one noise and a seed from 0 on, but was given {len(noises)} noises and seed {seed}")
     env = make_env(env_id, env_kwargs or {})
     try:
         check_noise_can_act(env)
@@ -162,7 +164,7 @@ def make_step(env: gymnasium.Env[Any, Any], action: np.ndarray, look: Look, numb
     """
     with _told(env, f"failed at step {number}"):
         obs, paid, terminated, truncated, info = env.step(action)
-    point, reward = look(obs, info), float(paid)
+        point, reward = look(obs, info), float(paid)
     for what, value in (("reward", reward), *zip(look.names, point, strict=True)):
         if not np.isfinite(value):
             raise RunError(f"{_name(env)} gave {value} as its {what} at step {number}; check the task, or end its episode before")
