@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from genrl.generators import forked_generators
-from genrl.models import GAN, VAE, PixelCNN
+from genrl.models import GAN, VAE, NaiveBayes, PixelCNN
 from genrl.models.transformer import CausalTransformer
 from genrl.rewards import (
     AIRL,
@@ -194,6 +194,16 @@ DRAWING: dict[str, Callable[[], Any]] = {
 @pytest.mark.parametrize("name", DRAWING)
 def test_an_image_model_that_moves_draws_where_it_is(name: str) -> None:
     assert DRAWING[name]().to("meta").sample(2).device.type == "meta"
+
+
+def test_a_model_that_counts_takes_the_class_of_images_without_labels_to_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Up to the first look at a number, which torch's device without memory has not."""
+    asked: list[Any] = []
+    monkeypatch.setattr(NaiveBayes, "checked", lambda self, grey: grey)
+    monkeypatch.setattr("genrl.models.naive_bayes.checked_labels", lambda *arguments: asked.extend(arguments) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        NaiveBayes(SHAPE).to("meta").count([(torch.rand(3, *SHAPE, device="meta"), None)])
+    assert asked[-1] == torch.device("meta")
 
 
 def test_the_socket_brings_transitions_to_the_reward() -> None:

@@ -78,7 +78,7 @@ class NaiveBayes(ImageModel):
         images, white = torch.zeros_like(self.prior), torch.zeros_like(self.logits)
         for grey, labels in batches:
             n_classes = len(self.prior)
-            classes = checked_labels(0 if labels is None else labels, len(self.checked(grey)), n_classes, "NaiveBayes")
+            classes = checked_labels(0 if labels is None else labels, len(self.checked(grey)), n_classes, "NaiveBayes", grey.device)
             one_hot = F.one_hot(classes, n_classes).to(grey.dtype)  # (batch, class)
             images += one_hot.sum(0)
             white += (one_hot.T @ grey.flatten(1)).unflatten(1, self.image_shape)

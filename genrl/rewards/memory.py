@@ -48,6 +48,7 @@ class TransitionPool:
         kept = transitions.rows(slice(-self.capacity, None))
         if self._ring is None:
             self._ring = Transitions(*(field.new_zeros((self.capacity, *field.shape[1:])) for field in kept))
+        self._ring = self._ring.to(kept.obs.device)  # where a reward was moved since, or its pool was restored, which is on the CPU
         index = (self._position + torch.arange(kept.batch_size, device="cpu")) % self.capacity
         for ring, field in zip(self._ring, kept, strict=True):
             ring[index] = field.to(ring.dtype)

@@ -101,3 +101,12 @@ def test_a_saved_state_is_a_copy() -> None:
     state: dict[str, Any] = pool.state_dict()
     pool.add(batch(50, 4))
     assert state["transitions"][1].tolist() == [0, 1, 2, 3]
+
+
+def test_follows_a_reward_to_another_device(tmp_path: Path) -> None:
+    """As where it was restored, on the CPU, for a reward on a GPU; torch's device without values refuses what lies elsewhere."""
+    pool = TransitionPool(8)
+    pool.load_state_dict(filled(8, 5).state_dict())
+    pool.add(batch(5, 3).to(torch.device("meta")))
+    assert len(pool) == 8
+    assert {field.device.type for field in pool.sample(4)} == {"meta"}

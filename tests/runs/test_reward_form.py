@@ -120,6 +120,14 @@ class TestTheChoice:
         with pytest.warns(UserWarning, match=cure):
             chosen(ends, **given)
 
+    @pytest.mark.parametrize("learner", ["ppo", "sac"])
+    @pytest.mark.parametrize("ends", [NEVER, SURVIVAL, GOAL], ids=["never", "survival", "goal"])
+    def test_does_not_warn_of_its_own_choice_where_a_run_goes_on(self, recwarn, learner, ends):
+        """A run's configuration has all keywords, those that were asked for and those that were chosen."""
+        found = chosen(ends, learner)
+        assert chosen(ends, learner, **found) == found
+        assert not list(recwarn)
+
     @pytest.mark.parametrize("reward", ["pwil", "sqil"])
     @pytest.mark.parametrize("ends", [True, False])
     def test_warns_of_a_reward_that_can_only_pay_for_going_on_where_the_end_is_the_goal(self, recwarn, reward, ends):

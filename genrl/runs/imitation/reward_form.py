@@ -149,7 +149,7 @@ def choose_reward(config: ImitateConfig, given: Mapping[str, Any], ends: Ends) -
         chosen["form"] = "log-d"
     if "absorbing" not in given:
         chosen["absorbing"] = chosen["form"] == "logit"  # also where no end was seen: an ant hardly ever falls by random actions
-    elif given["absorbing"] and ends.kind == "never":
+    elif given["absorbing"] and chosen["form"] != "logit" and ends.kind == "never":  # nor of what was chosen here, where a run goes on
         warnings.warn(
             f"--reward.absorbing was given, but {ends.words} on {config.env}; it changes nothing but the sign of rewards", stacklevel=3
         )
