@@ -32,7 +32,7 @@ class DemonstratedStarts(gymnasium.Wrapper[Any, Any, Any, Any]):
         share: share of the steps that are made in episodes from a demonstrated state, in (0, 1].
 
     Raises:
-        ValueError: a share outside (0, 1]; no observations, or such that are not finite; at the first reset, a task that can't be put there.
+        ValueError: a share outside (0, 1]; no observations, or not finite ones; at the first reset, a task that can't be put there.
 
     References:
         Peng, Abbeel, Levine, van de Panne, "DeepMimic: Example-Guided Deep Reinforcement Learning of Physics-Based Character Skills", 2018,

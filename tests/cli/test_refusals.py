@@ -31,7 +31,7 @@ BAD = {
     "explore --learner ppo --learner.n-steps 1.5": "--learner.n-steps needs a value of the form INT "
     f"(invalid literal for int() with base 10: '1.5'){SEE}",
     "explore --weight Auto": f"--weight needs a value of the form FLOAT|{{auto}}, but was given 'Auto'{SEE}",
-    "imitate --weight auto": f"--weight needs a value of the form FLOAT, but was given 'auto'; see `genrl imitate --help`",
+    "imitate --weight auto": "--weight needs a value of the form FLOAT, but was given 'auto'; see `genrl imitate --help`",
     "explore --seed": f"--seed needs a value of the form INT{SEE}",
     "explore fast": f"nothing takes the word 'fast'{SEE}",
     "explore --steps 0": f"--steps is 0, but must be at least 1{SEE}",
