@@ -40,6 +40,8 @@ def report(result: dict[str, Any], directory: Path) -> int:
     code = _said(result, _rows(result), directory / "model.zip", f"at step {result['steps']:,}", result["evaluation_error"], again)
     if code == EXIT_CODES["finished"]:
         say(f"watch it: {config.typed('watch')}")
+        if result.get("averaged_returns"):
+            say(f"watch the last policies' mean: {config.typed('watch', '--average')}")
     return code
 
 

@@ -28,6 +28,8 @@ class ExportFlags:
     """File for the same as ONNX: what onnxruntime can load. It is checked with onnxruntime before it is written."""
     best: bool = False
     """Write the policy of the best evaluation, of a run with --eval-every, instead of the last one."""
+    average: bool = False
+    """Write the mean of the last policies, of an imitation with --average, instead of the last one."""
     imports: tuple[str, ...] = ()
     """Modules of your own that the run may import, where its task, learner or reward is a `module:Name`."""
 
@@ -44,7 +46,7 @@ def main(argv: list[str]) -> int:
     for flag, file in (("--torchscript", options.torchscript), ("--onnx", options.onnx)):
         if file is not None:
             check_new(file, flag)  # all of them before the first is written
-    run = load(options.run, options.imports, options.best)
+    run = load(options.run, options.imports, options.best, options.average)
     if not isinstance(run, LoadedRun):
         use = f"in Python, genrl.load({str(options.run)!r}) is its model, a torch module"
         raise RunError(f"{options.run} is the run of a generative model, which has no policy to export; {use}")

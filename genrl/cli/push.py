@@ -26,6 +26,8 @@ class PushFlags:
     """Let everybody see a repository that is made now; by default it is private."""
     best: bool = False
     """Send the best model of a run that was started with --eval-every, instead of the last one."""
+    average: bool = False
+    """Send the mean of the last policies, of an imitation with --average, instead of the last one."""
     imports: tuple[str, ...] = ()
     """Modules of your own that the run may import, where its task, learner or reward is a `module:Name`."""
 
@@ -36,7 +38,7 @@ def main(argv: list[str]) -> int:
     extra("huggingface_hub", "hub", "genrl push")
     from genrl.runs.uses.hub import push
 
-    say(push(asked.run, asked.repository, public=asked.public, best=asked.best, imports=asked.imports))
+    say(push(asked.run, asked.repository, public=asked.public, best=asked.best, average=asked.average, imports=asked.imports))
     if not any((asked.run / name).is_file() for name in ("watch.gif", "model.safetensors")):
         say(f"it has no film; make one, and push again: {command('watch', asked.run, *flags(imports=asked.imports))}")
     return 0

@@ -30,6 +30,8 @@ class RecordFlags:
     """Seconds that a step or a reset of the task may take. By default it is waited for."""
     best: bool = False
     """Record the policy of the best evaluation, of a run with --eval-every, instead of the last one."""
+    average: bool = False
+    """Record the mean of the last policies, of an imitation with --average, instead of the last one."""
     disturb: float = 0.0
     """Standard deviation of noise on the actions that the task executes, as a share of half their range, such as 0.5; recorded is what the
     policy meant. Few episodes then show what to do off the policy's path, and can be cloned."""
@@ -46,7 +48,7 @@ def main(argv: list[str]) -> int:
     from genrl.runs.environments.step_limit import StepLimit
     from genrl.runs.play import read_config
 
-    settings = {name: getattr(flags, name) for name in ("episodes", "stochastic", "seed", "best", "disturb", "imports")}
+    settings = {name: getattr(flags, name) for name in ("episodes", "stochastic", "seed", "best", "average", "disturb", "imports")}
     with StepLimit(flags.step_timeout):
         made = record(flags.run, flags.out, **settings)
     say(str(made))

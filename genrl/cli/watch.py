@@ -40,6 +40,8 @@ class WatchFlags:
     """Seconds that a step or a reset of the task may take. By default it is waited for."""
     best: bool = False
     """Film the policy of the best evaluation, of a run with --eval-every, instead of the last one."""
+    average: bool = False
+    """Film the mean of the last policies, of an imitation with --average, instead of the last one."""
     imports: tuple[str, ...] = ()
     """Modules of your own that the run may import, where its task, learner or reward is a `module:Name`."""
 
@@ -56,7 +58,7 @@ def main(argv: list[str]) -> int:
             raise RunError(f"--{name} is {getattr(flags, name)}, but must be at least {16 if name == 'size' else 1}")
     if flags.live and flags.dream:
         raise RunError("--live and --dream were given, but reality and the dream are filmed side by side; leave one of them out")
-    settings = {name: getattr(flags, name) for name in ("episodes", "steps", "stochastic", "seed", "best", "imports")}
+    settings = {name: getattr(flags, name) for name in ("episodes", "steps", "stochastic", "seed", "best", "average", "imports")}
     with StepLimit(flags.step_timeout):
         if flags.live:
             say(f"return {_numbers(watch_live(flags.run, **settings))}")

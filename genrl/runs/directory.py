@@ -64,6 +64,7 @@ class RunDirectory:
         self.evaluations = self.path / "evaluations.csv"
         self.best = self.path / "best.zip"
         self.best_vecnormalize = self.path / "best_vecnormalize.safetensors"
+        self.average = self.path / "average.safetensors"
         self.checkpoint = self.path / "checkpoint.safetensors"
         self.tensorboard = self.path / "tensorboard"
 
@@ -157,6 +158,19 @@ class RunDirectory:
             raise RunError(f"{self.path} has no {self.best.name}; a run that is started with --eval-every STEPS keeps its best model")
         run = copy.copy(self)
         run.model, run.vecnormalize = self.best, self.best_vecnormalize
+        return run
+
+    def with_average(self) -> RunDirectory:
+        """This run with the mean of its last policies in place of the last one.
+
+        Raises:
+            RunError: it has kept none.
+        """
+        if not self.average.is_file():
+            advice = "a `genrl imitate` that is started with --average SHARE keeps the mean of its last policies"
+            raise RunError(f"{self.path} has no {self.average.name}; {advice}")
+        run = copy.copy(self)
+        run.model = self.average
         return run
 
     def read_json(self, path: Path) -> dict[str, Any]:

@@ -139,14 +139,18 @@ def read_config(run: RunDirectory) -> RunConfig:
     return _read(run)[0]
 
 
-def with_model(run: RunDirectory, config: RunConfig, best: bool = False) -> RunDirectory:
-    """The run with the model that is asked for, its last one or its best one.
+def with_model(run: RunDirectory, config: RunConfig, best: bool = False, average: bool = False) -> RunDirectory:
+    """The run with the model that is asked for: its last one, its best one, or the mean of its last policies.
 
     Raises:
-        RunError: it has none yet.
+        RunError: it has none yet, or two were asked for.
     """
+    if best and average:
+        raise RunError("the best policy and the average of the last ones were asked for; leave out --best or --average")
     if best:
         return run.with_best()
+    if average:
+        return run.with_average()
     if not run.model.is_file():
         raise RunError(f"{run.path} has no {run.model.name} yet; let it train for a moment, or go on with `{config.typed('resume')}`")
     return run

@@ -173,7 +173,7 @@ def averaging(setting: Setting) -> Plug | None:
     from genrl.policies import PolicyAverage
 
     average = PolicyAverage(since=int((1 - config.average) * config.steps))
-    return Plug(AVERAGE, [average], average, files=lambda: {"average.safetensors": dict(average.mean)} if average.count else {})
+    return Plug(AVERAGE, [average], average, files=lambda: {"average.safetensors": {"policy": dict(average.mean)}} if average.count else {})
 
 
 def _expert_fraction(config: RunConfig) -> float:

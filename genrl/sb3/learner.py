@@ -237,7 +237,8 @@ def load_parameters(learner: BaseAlgorithm, path: Path) -> None:
         try:
             learner.policy.load_state_dict(load_state(path)["policy"])
         except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
-            raise FileError(f"{path} is not a whole policy of this {type(learner).__name__} and its task; pull it again") from error
+            name, advice = type(learner).__name__, "restore it from a copy, or pull it again"
+            raise FileError(f"{path} is not a whole policy of this {name} and its task; {advice}") from error
     else:
         _load_zip_parameters(learner, path)
 

@@ -187,7 +187,9 @@ class TestAStranger:
 
     def test_weights_of_something_else_are_one_sentence(self, folder: Path) -> None:
         shutil.copy(folder / "vecnormalize.safetensors", folder / "policy.safetensors")
-        with pytest.raises(RunError, match=r"policy.safetensors is not a whole policy of this PPO and its task; pull it again"):
+        with pytest.raises(
+            RunError, match=r"policy.safetensors is not a whole policy of this PPO and its task; restore it from a copy, or pull it again"
+        ):
             genrl.load(pull("me/it"))
 
     def test_a_directory_that_exists_is_left_alone(self, folder: Path) -> None:

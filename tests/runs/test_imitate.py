@@ -208,7 +208,7 @@ class TestAnImitation:
 
         cell = imitation(demos, tmp_path / "whole", learner, steps=512, average=0.75, clone=0)
         result = imitate(cell, quiet=True)
-        kept = load_state(tmp_path / "whole" / "average.safetensors")
+        kept = load_state(tmp_path / "whole" / "average.safetensors")["policy"]
         model = {"ppo": PPO, "sac": SAC}[learner].load(RunDirectory(tmp_path / "whole").model)
         assert kept.keys() == model.policy.state_dict().keys()
         assert any(not torch.equal(kept[name], value) for name, value in model.policy.state_dict().items())

@@ -48,7 +48,7 @@ def export_sb3(run: LoadedRun, folder: str | Path) -> list[Path]:
     with new_folder(target) as whole:
         if run.model_file.suffix == ".zip":
             shutil.copyfile(run.model_file, whole / "model.zip")
-        else:  # of a run from the hub
+        else:  # of a run from the hub, or the mean of the last policies
             run.learner.save(whole / "model.zip")
         if run.normalize is not None:
             run.normalize.training = False  # a policy that is used does not move its statistics

@@ -46,7 +46,15 @@ LISTED = 10_000
 """Files of a repository, at most."""
 
 
-def push(path: str | Path, repository: str, *, public: bool = False, best: bool = False, imports: Collection[str] = ()) -> str:
+def push(
+    path: str | Path,
+    repository: str,
+    *,
+    public: bool = False,
+    best: bool = False,
+    average: bool = False,
+    imports: Collection[str] = (),
+) -> str:
     """Send a run to the hub: weights and statistics as safetensors, configuration, numbers, pictures, film, and a card.
 
     The repository is private unless ``public``. Paths (but in keywords of the task), the machine and the command of the run stay here.
@@ -56,6 +64,7 @@ def push(path: str | Path, repository: str, *, public: bool = False, best: bool 
         repository: where to, ``user/name``.
         public: whether everybody may see a repository that is made now.
         best: send the model of the best evaluation instead of the last one.
+        average: send the mean of the last policies instead of the last one.
         imports: modules that the run may import.
 
     Returns:
@@ -67,7 +76,7 @@ def push(path: str | Path, repository: str, *, public: bool = False, best: bool 
     hub = extra("huggingface_hub", "hub", "genrl push")
     _check_repository(repository)
     run = RunDirectory.open(path)
-    model = load(path, imports, best)
+    model = load(path, imports, best, average)
     with tempfile.TemporaryDirectory(prefix="genrl-") as folder:
         _pack(run, model, Path(folder), repository)
         with _in_one_sentence(repository):
@@ -150,6 +159,8 @@ def _pack(run: RunDirectory, model: Any, folder: Path, repository: str) -> None:
     """What is sent, in ``folder``."""
     config = run.read_json(run.config)
     result = run.read_json(run.result) if run.result.is_file() else {}
+    if isinstance(model, LoadedRun):
+        result |= {"evaluation_return": _return_of(model, run, result)}
     own = {"config.json", POLICY, "vecnormalize.safetensors", "README.md"}
     for path in sorted(run.path.iterdir()):
         if path.is_file() and not path.is_symlink() and path.name not in own and 0 < path.stat().st_size <= _bound(path.name):
@@ -162,6 +173,13 @@ def _pack(run: RunDirectory, model: Any, folder: Path, repository: str) -> None:
     write_whole(folder / "config.json", (json.dumps(_without_this_machine(config), indent=2) + "\n").encode())
     films = sorted(path.name for path in folder.glob("*.gif"))
     write_whole(folder / "README.md", card(repository, config, result, films[0] if films else None).encode())
+
+
+def _return_of(model: LoadedRun, run: RunDirectory, result: Mapping[str, Any]) -> float | None:
+    """Mean return of the deterministic episodes of the policy that is sent: the last one, the best one, or the mean of the last ones."""
+    if model.model_file == run.best:
+        return (result.get("best") or {}).get("return")
+    return result.get("averaged_return" if model.model_file == run.average else "evaluation_return")
 
 
 def _without_this_machine(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -33,16 +33,17 @@ __all__ = ["LoadedRun", "load"]
 REWARD = "reward.safetensors"
 
 
-def load(path: str | Path, imports: Collection[str] = (), best: bool = False) -> LoadedRun | ImageModel:
+def load(path: str | Path, imports: Collection[str] = (), best: bool = False, average: bool = False) -> LoadedRun | ImageModel:
     """The trained policy of a run, or the model of a run of `genrl generate`; only tensors are loaded, no code runs.
 
     Args:
         path: the run directory.
         imports: modules that the run may import for a task, learner or reward of your own; a file alone imports nothing.
         best: take the model of the best evaluation, of a run that was trained with ``eval_every``, instead of the last one.
+        average: take the mean of the last policies, of an imitation that was trained with ``average``, instead of the last one.
 
     Raises:
-        RunError: there is no run, it has no model yet, or it names a module that is not among ``imports``.
+        RunError: there is no run, it has no such model, or it names a module that is not among ``imports``.
 
     Example:
         >>> import genrl
@@ -61,7 +62,7 @@ def load(path: str | Path, imports: Collection[str] = (), best: bool = False) ->
             raise RunError(f"{run.path} has no model yet; go on with: {command('resume', run.path)}")
         return load_model(weights)
     config = load_config(run, imports)
-    return LoadedRun(with_model(run, config, best), config)
+    return LoadedRun(with_model(run, config, best, average), config)
 
 
 class LoadedRun:

@@ -31,6 +31,7 @@ def record(
     stochastic: bool = False,
     seed: int = 1000,
     best: bool = False,
+    average: bool = False,
     disturb: float = 0.0,
     imports: Collection[str] = (),
 ) -> Demonstrations:
@@ -43,6 +44,7 @@ def record(
         stochastic: draw actions instead of taking the most likely ones.
         seed: seed of the first episode.
         best: take the model of the best evaluation, as in :func:`genrl.load`.
+        average: take the mean of the last policies, as in :func:`genrl.load`.
         disturb: standard deviation of Gaussian noise on the executed actions, as a share of half the width of the task's box. Recorded is
             what the policy meant, so the episodes show what to do off its path, which cloning needs.
         imports: modules that the run may import, as in :func:`genrl.runs.resume`.
@@ -55,7 +57,7 @@ def record(
     """
     run, out = RunDirectory.open(path), Path(out)
     config = load_config(run, imports)
-    run = with_model(run, config, best)
+    run = with_model(run, config, best, average)
     check_new(out)
     try:
         Demonstrations.check_path(out)

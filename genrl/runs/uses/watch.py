@@ -53,6 +53,7 @@ def watch(
     stochastic: bool = False,
     seed: int = 20_000,
     best: bool = False,
+    average: bool = False,
     dream: bool = False,
     imports: Collection[str] = (),
     quiet: bool = True,
@@ -68,6 +69,7 @@ def watch(
         stochastic: draw actions instead of the most likely ones.
         seed: seed of the first episode.
         best: take the model of the best evaluation, as in :func:`genrl.load`.
+        average: take the mean of the last policies, as in :func:`genrl.load`.
         dream: show the run's model beside reality, from the same starts, into watch-dream.mp4 and watch-dream.gif; twice as wide.
         imports: modules that the run may import, as in :func:`resume`.
         quiet: show no progress on stderr.
@@ -77,7 +79,7 @@ def watch(
     """
     run = RunDirectory.open(path)
     config = load_config(run, imports)
-    run = with_model(run, config, best)
+    run = with_model(run, config, best, average)
     choose_backend(config.env, config.env_kwargs, "genrl watch RUN")
     name = "watch-dream" if dream else "watch"
     paths = (run.path / f"{name}.mp4", run.path / f"{name}.gif")
@@ -101,6 +103,7 @@ def watch_live(
     stochastic: bool = False,
     seed: int = 20_000,
     best: bool = False,
+    average: bool = False,
     imports: Collection[str] = (),
 ) -> tuple[float, ...]:
     """Show ``episodes`` of the trained policy in a window that the task opens; nothing is written. Arguments are those of :func:`watch`.
@@ -115,7 +118,7 @@ def watch_live(
     config = load_config(run, imports)
     if not has_display():
         raise RunError("there is no display here, so no window can be opened; leave --live out to film it")
-    run = with_model(run, config, best)
+    run = with_model(run, config, best, average)
     returns = [0.0] * episodes
     with trained(run, config) as session, _window(config) as env:
         seen = session.eyes.wrap_one(env)
