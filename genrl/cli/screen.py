@@ -49,7 +49,7 @@ class Screen:
 def main(argv: list[str]) -> int:
     """Parse, act, show a table and what to do next."""
     argv, env_kwargs = split_env(argv)
-    flags = parse(Screen, argv, "genrl screen")
+    flags = parse(Screen, argv, "genrl screen", f"{Screen.__doc__}\n\nKeywords of the task itself: --env.NAME VALUE.")
     from genrl.files import check_new, write_together
     from genrl.runs.environments.step_limit import StepLimit
     from genrl.runs.screening.noise import screen
@@ -120,6 +120,10 @@ def _advice(explore: str, reached: Mapping[str, Reach]) -> str:
     best = max(reached, key=lambda noise: reached[noise].rewarded_episodes / reached[noise].episodes)
     share = reached[best].rewarded_episodes / reached[best].episodes
     if share == 0:
-        return f"no noise was rewarded; try a bonus: {explore}"
+        charged = any(reach.best_return < 0 for reach in reached.values())
+        alone = (
+            f"rewards were below 0: where they lead to the goal, a learner alone may do: {explore} --reward none; where they only charge"
+        )
+        return f"no noise was rewarded above 0; {f'{alone} for acting, ' if charged else ''}try a bonus: {explore}"
     own = "own" if best == "white" else best
-    return f"{best} is rewarded in {share:.0%} of its episodes; the baseline of a bonus: {explore} --reward none --noise {own}"
+    return f"{best} is rewarded in {share:.0%} of its episodes; try it before a bonus: {explore} --reward none --noise {own}"

@@ -132,7 +132,7 @@ def _report(flags: StudyFlags, study: Study, decided: bool) -> int:
     console.print(legend(document, next(iter(study.tasks))), style="dim", markup=False)
     for failure in document["failures"]:
         where = f"{failure['task']}, {failure['method']}, seed {failure['seed']}"
-        say(f"genrl: {where} failed after {failure['tries']} tries: {failure['error']}", sys.stderr)
+        say(f"genrl: {where} failed after {failure['tries']} {'try' if failure['tries'] == 1 else 'tries'}: {failure['error']}", sys.stderr)
     again = command("study", flags.file, *_given(flags))
     if not decided:
         left = sum(not item.finished for item in results.cells)

@@ -22,7 +22,7 @@ class StudySettings:
     """The ``[study]`` table."""
 
     command: str = "explore"
-    """What a cell is: a `genrl explore` or a `genrl imitate`; [run], tasks and methods say its flags."""
+    """What a cell is: a `genrl explore`, `genrl imitate` or `genrl dream`; [run], tasks and methods say its flags."""
     title: str = ""
     """Heading of the report; by default the file's name."""
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)

@@ -249,6 +249,17 @@ class TestTheDemonstrationsOfARun:
         assert (found.env, found.env_kwargs) == ("Pendulum-v1", {"g": 5.0, "render_mode": None})
         assert found.directory == Path("runs/a-ppo-gail-seed0")
 
+    def test_two_data_sets_of_one_version_name_have_a_directory_each(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        for given, name in (
+            ("walker2d/stochastic-v0", "walker2d-stochastic-v0"),
+            ("D4RL/door/human-v2", "door-human-v2"),
+            ("stochastic-v0", f"{tmp_path.name}-stochastic-v0"),
+            ("walker2d/a.hdf5", "a"),
+        ):
+            assert ImitateConfig(demos=Path(given)).directory == Path(f"runs/{name}-ppo-gail-seed0")
+        assert ImitateConfig(demos=Path("walker2d/stochastic-v0"), env="Walker2d-v5").directory == Path("runs/Walker2d-v5-ppo-gail-seed0")
+
     def test_do_not_decide_what_is_imported(self, tmp_path):
         episode = Episode(np.zeros((4, 3)), np.zeros((3, 1)), np.zeros(3), np.zeros(3, bool), np.arange(3) == 2)
         Demonstrations.from_episodes([episode], "evil:Pendulum-v1").save(tmp_path / "a.npz")

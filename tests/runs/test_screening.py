@@ -125,6 +125,11 @@ class TestCommand:
         assert content["noises"]["white"]["first_reward"] is None
         assert content["noises"]["held-16"]["rewarded_episodes"] > 0
 
+    def test_its_help_says_how_the_task_is_given_keywords(self, capsys) -> None:
+        with pytest.raises(SystemExit):
+            main(["screen", "--help"])
+        assert "Keywords of the task itself: --env.NAME VALUE." in capsys.readouterr().out
+
     def test_a_file_that_is_there_is_not_overwritten(self, tmp_path, capsys, monkeypatch) -> None:
         monkeypatch.setattr("genrl.runs.screening.noise.screen", lambda *arguments, **keywords: pytest.fail("it has begun to act"))
         (tmp_path / "screen.json").write_text("mine")
@@ -140,4 +145,12 @@ class TestCommand:
 
     def test_where_no_noise_is_rewarded_it_says_to_try_a_bonus(self, capsys) -> None:
         assert main(["screen", "--steps", "300", "--noises", "white"]) == 0
-        assert "no noise was rewarded; try a bonus: genrl explore --env genrl/SparseMountainCar-v0" in capsys.readouterr().out
+        assert "no noise was rewarded above 0; try a bonus: genrl explore --env genrl/SparseMountainCar-v0" in capsys.readouterr().out
+
+    def test_a_reward_that_is_never_above_0_is_not_called_sparse(self, capsys) -> None:
+        assert main(["screen", "--env", "Pendulum-v1", "--steps", "200", "--noises", "white"]) == 0
+        said = capsys.readouterr().out
+        assert (
+            "rewards were below 0: where they lead to the goal, a learner alone may do: genrl explore --env Pendulum-v1 --reward none"
+            in said
+        )

@@ -15,6 +15,8 @@ __all__ = ["ImitateConfig"]
 ON_POLICY = {"steps": 300_000, "n_envs": 16, "clone": 500, "critic_warmup": 0, "expert_fraction": 0.0, "weight": 0.05}
 OFF_POLICY = {"steps": 50_000, "n_envs": 1, "clone": 0, "critic_warmup": 0, "expert_fraction": 0.5, "weight": 0.1}
 """What does well in an imitation, by the kind of learner."""
+FILES = (".hdf5", ".h5", ".npz")
+"""Endings of demonstrations in one file."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,14 @@ class ImitateConfig(RunConfig):
     def subject(self) -> str:
         """The task; where only the demonstrations will tell it, the name of their file."""
         return self.env or (self.demos.stem if self.demos is not None else "")
+
+    @property
+    def directory(self) -> Path:
+        """Where the run is kept. The folder of a Minari data set is often named by its version alone, so the one above it is named too."""
+        folder = super().directory
+        if self.out is not None or self.env or self.demos is None or self.demos.suffix in FILES:
+            return folder
+        return folder.with_name(f"{self.demos.absolute().parent.name}-{folder.name}")
 
     def __post_init__(self) -> None:
         for name, value in self._by_default().items():
