@@ -179,7 +179,8 @@ def test_after_recording_a_task_of_ones_own(capsys, out):
     assert main(["record", "--run", "my run", "--out", out, "--episodes", "2", "--imports", "printed_walk", MAP[1]]) == 0
     line = last(capsys, "imitate it")
     assert "--env printed_walk:tests/Walk-v0" in line
-    assert typed(line, SMALL, "--n-envs 1 --clone 1 --critic-warmup 0 --out imitated") == 0
+    assert typed(line, SMALL, "--n-envs 1 --clone 1 --critic-warmup 0 --average 1 --out imitated") == 0
+    assert typed(last(capsys, "watch the last policies' mean"), "--steps 3") == 0
     assert json.loads(Path("imitated/config.json").read_text())["env_kwargs"] == {
         "speed": 0.25, "names": ["a b", "c"], "map_file": MAP[1]
     }  # fmt: skip
@@ -378,7 +379,7 @@ def test_after_sending_and_fetching_a_run(capsys, monkeypatch, folder):
 
 
 PLACES = {
-    "cli/_ending.py": 5,
+    "cli/_ending.py": 6,
     "cli/pull.py": 1,
     "cli/push.py": 1,
     "cli/record.py": 1,
