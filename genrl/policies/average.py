@@ -12,6 +12,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from torch import Tensor
 
 from genrl.errors import at_least, require
+from genrl.sb3.plugged import refuse_events
 
 __all__ = ["PolicyAverage"]
 
@@ -31,7 +32,7 @@ class PolicyAverage(BaseCallback):
         every: environment steps between two of them; on-policy it is at least a rollout.
 
     Raises:
-        ValueError: ``since`` below 0 or ``every`` below 1.
+        ValueError: ``since`` below 0 or ``every`` below 1; when it is given to another callback than a list.
 
     References:
         Izmailov et al., "Averaging Weights Leads to Wider Optima and Better Generalization", 2018, arXiv:1803.05407.
@@ -59,6 +60,7 @@ class PolicyAverage(BaseCallback):
         """Whose policies are averaged, where it is known."""
 
     def _on_training_start(self) -> None:
+        refuse_events(self, self.parent)
         if self._learner not in (None, self.model) or not self.since <= self._last <= self.num_timesteps:
             self.count, self.mean, self._last = 0, {}, -1
 

@@ -21,6 +21,8 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from torch import Tensor
 
 from genrl.policies.sequences import HeldSequence, NoiseSequence, PinkSequence, pink_length
+from genrl.sb3.plugged import refuse_events
+from genrl.sb3.running import is_lent
 
 __all__ = ["CorrelatedNoise", "HeldNoise", "PinkNoise"]
 
@@ -28,16 +30,16 @@ __all__ = ["CorrelatedNoise", "HeldNoise", "PinkNoise"]
 class CorrelatedNoise(BaseCallback):
     """What :class:`HeldNoise` and :class:`PinkNoise` share: a learner's exploration noise comes from a sequence, for one ``learn``.
 
-    Only what the learner does in its training environments changes: ``predict`` draws anew every time, and saved files are as without the
-    callback.
+    Only what the learner does in its training environments changes: ``predict`` draws anew every time, as does a learner that dreams with
+    its policy (``Practice``), and saved files are as without the callback.
 
     Args:
         std: σ; on-policy in the environment's units, by default the policy's own, learned one (a given σ takes its place for this
             ``learn``, also in the loss); off-policy in actions scaled to [-1, 1], by default 0.5.
 
     Raises:
-        ValueError: at construction, a ``std`` that is not positive; when ``learn`` starts, a learner with actions other than ``Box`` or
-            with state-dependent exploration.
+        ValueError: at construction, a ``std`` that is not positive; when it is given to another callback than a list; when ``learn``
+            starts, a learner with actions other than ``Box`` or with state-dependent exploration.
     """
 
     def __init__(self, std: float | None = None) -> None:
@@ -67,6 +69,7 @@ class CorrelatedNoise(BaseCallback):
         self.check(self.model)
 
     def _on_training_start(self) -> None:
+        refuse_events(self, self.parent)
         if (other := _noise_of(self.model)) is not None:
             raise ValueError(f"{other} makes the noise of this learn already; give learn() {type(self).__name__} or the other, not both")
         shape = (self.model.n_envs, int(np.prod(self.model.action_space.shape or ())))
@@ -212,7 +215,7 @@ class _NoisyGaussian(DiagGaussianDistribution):
 
     def _enter(self, *_: Any) -> None:
         if self.model.start_time == self.learn:
-            self.in_rollout = True
+            self.in_rollout = not is_lent(self.policy)
         else:
             self.detach()
 

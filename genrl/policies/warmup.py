@@ -7,6 +7,8 @@ from typing import Any
 from stable_baselines3.common.callbacks import BaseCallback
 from torch import Tensor
 
+from genrl.sb3.plugged import refuse_events
+
 __all__ = ["CriticWarmUp"]
 
 
@@ -21,8 +23,8 @@ class CriticWarmUp(BaseCallback):
         steps: number of environment steps, counted from the learner's first.
 
     Raises:
-        ValueError: ``steps`` below zero; when ``learn`` starts, a learner without a critic of its own (DQN, QRDQN), or that needs the
-            policy's gradient for its step (TRPO).
+        ValueError: ``steps`` below zero; when it is given to another callback than a list; when ``learn`` starts, a learner without a
+            critic of its own (DQN, QRDQN), or that needs the policy's gradient for its step (TRPO).
 
     Example:
         >>> from stable_baselines3 import PPO
@@ -38,6 +40,9 @@ class CriticWarmUp(BaseCallback):
 
     def _init_callback(self) -> None:
         _of_the_policy(self.model)
+
+    def _on_training_start(self) -> None:
+        refuse_events(self, self.parent)
 
     def _on_step(self) -> bool:
         return True

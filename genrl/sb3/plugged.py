@@ -7,7 +7,20 @@ from stable_baselines3.common.callbacks import BaseCallback, EventCallback
 from genrl.sb3.hooks import Part, attach, detach
 from genrl.sb3.running import finish
 
-__all__ = ["PluggedCallback"]
+__all__ = ["PluggedCallback", "refuse_events"]
+
+
+def refuse_events(callback: BaseCallback, parent: BaseCallback | None) -> None:
+    """Refuse a callback that would not hear of every step and rollout, when ``learn`` starts: a list passes its parent on just before.
+
+    Raises:
+        ValueError: it is given to one of SB3's callbacks for events.
+    """
+    if isinstance(parent, EventCallback):  # callbacks.py: it passes on the start of a `learn` and some steps, nothing else
+        name = type(callback).__name__
+        raise ValueError(
+            f"{name} is inside {type(parent).__name__} and would miss steps; give it to learn() itself, or in a list beside it"
+        )
 
 
 class PluggedCallback(BaseCallback):
@@ -27,11 +40,7 @@ class PluggedCallback(BaseCallback):
     @parent.setter
     def parent(self, parent: BaseCallback | None) -> None:
         # callbacks.py: EventCallback sets itself when it is made, and CallbackList passes its own on before the first step.
-        if isinstance(parent, EventCallback):
-            name = type(self).__name__
-            raise ValueError(
-                f"{name} is inside {type(parent).__name__} and would miss steps; give it to learn() itself, or in a list beside it"
-            )
+        refuse_events(self, parent)
         self._parent = parent
 
     def _part(self) -> Part | None:

@@ -1,16 +1,17 @@
-"""Whether a ``learn`` still runs, and what is done at once when it ends, however it ends."""
+"""Whether a ``learn`` still runs, what is done at once when it ends, however it ends, and whether another learner acts by its policy."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-__all__ = ["Running", "finish"]
+__all__ = ["Running", "finish", "is_lent", "lent"]
 
 # on_policy_algorithm.py and off_policy_algorithm.py, learn: all that it does between callbacks, so all that an exception can come from.
 PHASES = ("collect_rollouts", "train")
@@ -91,3 +92,21 @@ def _watched(model: BaseAlgorithm, phase: Callable[..., Any]) -> Callable[..., A
 def _forget(model: BaseAlgorithm) -> None:
     for name in (*PHASES, LEFT_OUT):
         vars(model).pop(name, None)
+
+
+_LENT: WeakSet[Any] = WeakSet()
+
+
+@contextmanager
+def lent(policy: Any) -> Iterator[None]:
+    """Within it another learner acts by this policy, and what changes the rollouts of the policy's own learner rests."""
+    _LENT.add(policy)
+    try:
+        yield
+    finally:
+        _LENT.discard(policy)
+
+
+def is_lent(policy: Any) -> bool:
+    """Whether another learner acts by this policy now."""
+    return policy in _LENT

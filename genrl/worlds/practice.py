@@ -21,6 +21,8 @@ from genrl.models.dynamics import Dynamics, FitReport
 from genrl.sb3.hooks import OnPolicyPart, attached, buffer_of
 from genrl.sb3.learner import remaining
 from genrl.sb3.observations import RawObservations
+from genrl.sb3.plugged import refuse_events
+from genrl.sb3.running import lent
 from genrl.sb3.state import generator_state, set_generator_state
 from genrl.worlds.dream import DreamVecEnv
 from genrl.worlds.real import Record, check_world
@@ -55,9 +57,9 @@ class Practice(BaseCallback):
         seed: of all draws.
 
     Raises:
-        ValueError: a value that can't be; when ``learn`` starts, before the first environment step, a learner with a replay buffer, of
-            another task than the model's or with another number of environments than in a ``learn`` before, or a ``RewardCallback`` beside
-            it, which its dreams would not pay.
+        ValueError: a value that can't be; when it is given to another callback than a list; when ``learn`` starts, before the first
+            environment step, a learner with a replay buffer, of another task than the model's or with another number of environments than
+            in a ``learn`` before, or a ``RewardCallback`` beside it, which its dreams would not pay.
 
     References:
         Kurutach, Clavera, Duan, Tamar, Abbeel, "Model-Ensemble Trust-Region Policy Optimization", 2018, arXiv:1802.10592.
@@ -137,6 +139,7 @@ class Practice(BaseCallback):
     # --- Stable-Baselines3's events ---
 
     def _on_training_start(self) -> None:
+        refuse_events(self, self.parent)
         self.check(self.model)
         if self.record.n_envs not in (0, self.model.n_envs):
             raise ValueError(
@@ -195,7 +198,8 @@ class Practice(BaseCallback):
         try:  # the learner's own draws stay as they are
             inner = self._second(int(torch.randint(2**31, (), generator=self.generator)))
             inner.policy = model.policy
-            inner.learn(self.dreamed_steps)
+            with lent(model.policy):
+                inner.learn(self.dreamed_steps)
         finally:
             set_generator_state(generators)
         # on_policy_algorithm.py, collect_rollouts: sets this, and draws gSDE's noise, before `on_rollout_start`.

@@ -12,12 +12,12 @@ import pytest
 import torch
 from gymnasium import spaces
 from stable_baselines3 import PPO
-from stable_baselines3.common.callbacks import CheckpointCallback
+from stable_baselines3.common.callbacks import CallbackList, CheckpointCallback, EveryNTimesteps
 from stable_baselines3.common.distributions import DiagGaussianDistribution
 from stable_baselines3.common.noise import NormalActionNoise
 from torch.distributions import Normal
 
-from genrl.policies import HeldNoise, PinkNoise, sequences
+from genrl.policies import CriticWarmUp, HeldNoise, PinkNoise, PolicyAverage, sequences
 from genrl.policies.sequences import pink_length
 from genrl.worlds import DreamVecEnv
 from tests.rewards.clock import N_STEPS, Spy, clock_learner, equal_parameters
@@ -380,3 +380,12 @@ def test_it_gets_further_up_the_hill_of_mountain_car_than_independent_noise() ->
         reached[name] = max(positions)
     assert reached["held"] > reached["independent"] + 0.2
     assert reached["pink"] > reached["independent"] + 0.1
+
+
+@pytest.mark.parametrize("make", [lambda: HeldNoise(8), PinkNoise, lambda: PolicyAverage(0), lambda: CriticWarmUp(8)])
+@pytest.mark.parametrize("wrap", [lambda callback: callback, lambda callback: CallbackList([callback])])
+def test_what_needs_every_rollout_is_refused_inside_a_callback_that_leaves_some_out(make: Any, wrap: Any) -> None:
+    model = PPO("MlpPolicy", "Pendulum-v1", n_steps=64)
+    with pytest.raises(ValueError, match=r"is inside EveryNTimesteps and would miss steps; give it to learn\(\) itself"):
+        model.learn(64, callback=EveryNTimesteps(10, wrap(make())))
+    assert model.num_timesteps == 0

@@ -9,12 +9,14 @@ from gymnasium import spaces
 from sb3_contrib import TRPO, MaskablePPO, RecurrentPPO
 from stable_baselines3 import A2C, PPO, SAC
 from stable_baselines3.common.buffers import RolloutBuffer
+from stable_baselines3.common.callbacks import EveryNTimesteps
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecNormalize
 
 from genrl.files import load_state, save_state
+from genrl.policies import HeldNoise
 from genrl.rewards import RND, RewardCallback
 from genrl.worlds import Ensemble, Practice, Record
 from tests.rewards.clock import Spy, equal_parameters, parameters
@@ -167,6 +169,22 @@ def test_practising_repeats_bit_for_bit_and_goes_on_from_its_state(tmp_path: Any
     runs[0].policy.optimizer.load_state_dict(runs[1].policy.optimizer.state_dict())
     other._practise()
     assert all(torch.equal(a, b) for a, b in zip(ours, parameters(runs[0]), strict=True))
+
+
+@pytest.mark.parametrize("n_envs", [1, 2])
+@pytest.mark.parametrize("first", [True, False])
+def test_noise_that_is_held_in_the_task_is_not_held_in_the_dream(first: bool, n_envs: int) -> None:
+    """One sequence of the task's environments would move all rows of a dream alike, or would not fit them; and the dream would age it."""
+    model, held, ages = learner(n_envs=n_envs), HeldNoise(4), []
+    callbacks = [held, practice(model)] if first else [practice(model), held]
+    model.learn(180 * n_envs, callback=[*callbacks, Spy(lambda spy: ages.append(held._noise.sequence.age))])
+    assert ages == [*range(1, 61)] * 3
+
+
+def test_inside_a_callback_that_leaves_steps_out_is_refused() -> None:
+    model = learner()
+    with pytest.raises(ValueError, match="Practice is inside EveryNTimesteps and would miss steps"):
+        model.learn(60, callback=EveryNTimesteps(10, practice(model)))
 
 
 def test_an_off_policy_learner_is_told_to_imagine() -> None:
