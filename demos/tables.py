@@ -52,6 +52,7 @@ def several(document: dict[str, Any], *columns: str) -> Table:
     for task in document["tasks"]:
         for cells in named(score_table(document, task)):
             if not cells["runs"].startswith("0 "):
+                cells.setdefault("first reward", f"0 of {cells['runs'].split()[0]}")  # which a task without one has no column for
                 rows.append([task, *(cells.get(name, "–") for name in header[1:])])
     return Table(header, rows)
 
