@@ -81,7 +81,8 @@ def main(argv: list[str]) -> int:
         found.save(str(flags.archive))
         say(f"the archive found a reward; a policy from its episodes: {_imitate(flags, env_kwargs)}")
         return 0
-    reached.pop("archive", None)
+    if reached.pop("archive", None) is not None:
+        say(f"the archive found no reward, so {flags.archive} was not written")
     say(_advice(command("explore", "--env", flags.env, *env_words(env_kwargs)), reached))
     return 0
 

@@ -105,5 +105,5 @@ class DemonstratedStarts(gymnasium.Wrapper[Any, Any, Any, Any]):
         name = self.spec.id if self.spec is not None else type(task).__name__
         raise ValueError(
             f"{name} can't be put at a demonstrated state, which takes a MuJoCo task whose observations begin with positions and "
-            "speeds, and demonstrations of their size; let every episode begin where the task does"
+            "speeds, and demonstrations of their size; leave demonstrated starts out"
         )

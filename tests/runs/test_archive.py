@@ -121,6 +121,13 @@ class TestWhatIsRefused:
         assert main(["screen", "--env", "test/Corridor-v0", "--archive", str(tmp_path / "found.txt")]) == 2
         assert "found.txt ends in .txt; save to .hdf5" in capsys.readouterr().err
 
+    def test_an_archive_that_found_nothing_says_that_it_wrote_nothing(self, tmp_path, capsys):
+        file = tmp_path / "found.npz"
+        words = ["--steps", "100", "--noises", "white", "--env.goal", "1e9", "--coverage", "0", "1", "--archive", str(file)]
+        assert main(["screen", "--env", "test/Corridor-v0", *words]) == 0
+        assert f"the archive found no reward, so {file} was not written\n" in capsys.readouterr().out
+        assert not file.exists()
+
     def test_discrete_actions(self):
         with pytest.raises(RunError, match="noise needs bounded Box actions, but CartPole-v1 has"):
             explore_by_archive("CartPole-v1", 100, **PLACES)
