@@ -63,7 +63,10 @@ def write_artefacts(session: Session, run: RunDirectory, recorder: Recorder, sta
     session.learner.save(buffer)
     write_whole(run.model, buffer.getvalue())
     for name, content in (item for plug in session.plugs for item in plug.files().items()):
-        save_state(run.path / name, content)
+        if content is None:
+            (run.path / name).unlink(missing_ok=True)
+        else:
+            save_state(run.path / name, content)
     if state["vecnormalize"] is not None:
         save_state(run.vecnormalize, state["vecnormalize"])
     if recorder.coverage is not None:

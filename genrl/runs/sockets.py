@@ -82,8 +82,9 @@ class Plug:
     """What comes out of the wrapper, if it changes observations."""
     check: Callable[[BaseAlgorithm], None] | None = None
     """Raises a ValueError for a learner that does not fit, before anything is trained."""
-    files: Callable[[], Mapping[str, Mapping[str, Any]]] = dict
-    """States that the run directory keeps beside the checkpoint, by file name, for use without genrl's resume."""
+    files: Callable[[], Mapping[str, Mapping[str, Any] | None]] = dict
+    """States that the run directory keeps beside the checkpoint, by file name, for use without genrl's resume; ``None`` takes away what a
+    shorter run has left."""
     words: Callable[[], str] = str
     """A few words for the line of progress."""
 
@@ -173,7 +174,7 @@ def averaging(setting: Setting) -> Plug | None:
     from genrl.policies import PolicyAverage
 
     average = PolicyAverage(since=int((1 - config.average) * config.steps))
-    return Plug(AVERAGE, [average], average, files=lambda: {"average.safetensors": {"policy": dict(average.mean)}} if average.count else {})
+    return Plug(AVERAGE, [average], average, files=lambda: {"average.safetensors": {"policy": average.mean} if average.count else None})
 
 
 def _expert_fraction(config: RunConfig) -> float:

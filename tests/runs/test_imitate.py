@@ -220,6 +220,19 @@ class TestAnImitation:
         assert resume(tmp_path / "stopped", quiet=True)["averaged_returns"] == result["averaged_returns"]
         assert_same_directory(tmp_path / "whole", tmp_path / "stopped")
 
+    def test_that_goes_on_beyond_its_end_leaves_no_average_of_before(self, demos, tmp_path, monkeypatch):
+        from tests.runs.test_rewind import StopAt, training_module
+
+        run = RunDirectory(tmp_path / "run")
+        imitate(imitation(demos, run.path, steps=256, average=0.5, clone=0), quiet=True)
+        assert run.average.is_file()
+        StopAt.step = 2
+        with monkeypatch.context() as patch:
+            patch.setattr(training_module, "Interrupt", StopAt)
+            assert 256 < resume(run.path, steps=2048, quiet=True)["steps"] < 1024
+        assert not run.average.is_file()
+        assert resume(run.path, quiet=True)["averaged_returns"] and run.average.is_file()
+
     def test_evaluates_the_average_again_where_that_was_interrupted(self, demos, tmp_path, monkeypatch):
         cell = imitation(demos, tmp_path / "whole", steps=512, average=0.75, clone=0)
         whole = imitate(cell, quiet=True)
