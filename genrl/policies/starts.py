@@ -52,7 +52,7 @@ class DemonstratedStarts(gymnasium.Wrapper[Any, Any, Any, Any]):
         require(
             DemonstratedStarts,
             ("share", share, 0 < share <= 1, "in (0, 1]"),
-            ("observations", rows.shape, rows.ndim == 2 and len(rows) > 0, "at least one row"),
+            ("observations", rows.shape, rows.ndim == 2 and len(rows) > 0, "at least one row of numbers, (n, columns)"),
         )
         if not np.isfinite(rows).all():  # MuJoCo would put the whole state back to zeros, with a warning
             raise ValueError("DemonstratedStarts needs finite observations, but was given NaN or infinite ones; leave those rows out")

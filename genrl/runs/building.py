@@ -19,7 +19,7 @@ from genrl.runs.config.base import check_device
 from genrl.runs.config.hyperparameters import hyperparameters, resolve_kwargs
 from genrl.runs.config.imitate import ImitateConfig
 from genrl.runs.config.run import RunConfig, is_off_policy
-from genrl.runs.environments.make import check_observations, coverage_names, getattr_or, is_image, make_env, make_vec_env, shows_image
+from genrl.runs.environments.make import can_be_normalized, check_observations, coverage_names, getattr_or, is_image, make_env, make_vec_env
 from genrl.runs.imitation.demonstrations import Loaded, load
 from genrl.runs.imitation.reward_form import with_suitable_reward
 from genrl.runs.session import Session
@@ -109,7 +109,7 @@ def _parts(
     """
     check_observations(config.env, probe.observation_space)
     seen = eyes.wrap_one(probe)
-    if isinstance(config, ImitateConfig) and shows_image(seen.observation_space):
+    if isinstance(config, ImitateConfig) and not can_be_normalized(seen.observation_space):
         config = replace(config, normalize_obs=False)
     eyes.look_first(probe)
     names = coverage_names(probe, config.coverage)

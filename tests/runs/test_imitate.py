@@ -430,7 +430,7 @@ def test_a_task_of_discrete_observations_can_be_cloned_by_the_command(learner, t
     obs = np.arange(n + 1) % 16
     episode = Episode(obs, obs[:-1] % 4, np.zeros(n), np.zeros(n, bool), np.arange(n) == n - 1)
     Demonstrations.from_episodes([episode], "FrozenLake-v1").save(tmp_path / "lake.npz")
-    words = f"imitate --demos {tmp_path / 'lake.npz'} --learner {learner} --steps 0 --clone 300 --no-normalize-obs --no-pictures"
+    words = f"imitate --demos {tmp_path / 'lake.npz'} --learner {learner} --steps 0 --clone 300 --no-pictures"
     assert main([*words.split(), "--eval-episodes", "1", "--out", str(tmp_path / "run")]) == 0
     policy = {"ppo": PPO, "dqn": DQN}[learner].load(RunDirectory(tmp_path / "run").model)
     assert [int(policy.predict(np.array(state), deterministic=True)[0]) for state in range(16)] == [state % 4 for state in range(16)]

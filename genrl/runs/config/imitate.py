@@ -76,7 +76,7 @@ class ImitateConfig(RunConfig):
     """Number of environments that are stepped together. By default 16, or 1 for a learner with a replay buffer."""
     normalize_obs: bool = True
     """Normalise the observations that the learner sees (VecNormalize), by the demonstrations' statistics where a policy is cloned or
-    demonstrations are in the batches. Images stay as they are."""
+    demonstrations are in the batches. Images and discrete observations stay as they are."""
     update_every: int = 250
     """Environment steps between two updates of the discriminator, for a learner with a replay buffer. Other learners update it after each
     rollout."""

@@ -26,7 +26,17 @@ from genrl.spaces import brief, leaves
 if TYPE_CHECKING:
     from stable_baselines3.common.vec_env import VecEnv
 
-__all__ = ["MakeEnv", "check_observations", "column", "coverage_names", "is_image", "make_env", "make_vec_env", "shows_image"]
+__all__ = [
+    "MakeEnv",
+    "can_be_normalized",
+    "check_observations",
+    "column",
+    "coverage_names",
+    "is_image",
+    "make_env",
+    "make_vec_env",
+    "shows_image",
+]
 
 
 EXTRAS = {"gymnasium_robotics": "mazes", "minigrid": "grids", "vizdoom": "doom"}
@@ -152,6 +162,8 @@ def make_vec_env(
             env = wrap(env)
         if config.normalize_obs and shows_image(env.observation_space):
             raise ValueError("it would normalise images; type --no-normalize-obs, or see them as codes, by --encoder")
+        if config.normalize_obs and not can_be_normalized(env.observation_space):
+            raise ValueError(f"there is no mean of {brief(env.observation_space)}; type --no-normalize-obs")
         if config.normalize_obs or config.normalize_reward:
             gamma = config.learner_kwargs.get("gamma", 0.99)
             return VecNormalize(env, norm_obs=config.normalize_obs, norm_reward=config.normalize_reward, gamma=gamma)
@@ -171,6 +183,11 @@ def is_image(space: spaces.Space[Any]) -> bool:
 def shows_image(space: spaces.Space[Any]) -> bool:
     """Whether ``space`` is an image, or a Dict with one among its entries."""
     return any(map(is_image, leaves(space)))
+
+
+def can_be_normalized(space: spaces.Space[Any]) -> bool:
+    """Whether observations have a mean that VecNormalize should keep: numbers have one, images and discrete observations do not."""
+    return not shows_image(space) and all(isinstance(leaf, spaces.Box) for leaf in leaves(space))
 
 
 def check_observations(env_id: str, space: spaces.Space[Any]) -> None:
