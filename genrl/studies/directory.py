@@ -94,6 +94,8 @@ def open_study(directory: str | Path) -> Study:
     directory = Path(directory)
     about = read_about(directory)
     if about is None:
+        if directory.is_file():
+            raise RunError(f"{directory} is a file; give the directory of the study, by default runs/{directory.stem}")
         others = [str(path.parent) for path in directory.parent.glob("*/study.json")] if directory.parent.is_dir() else []
         raise RunError(f"{directory} holds no study{did_you_mean(str(directory), others) or '; train one with `genrl study FILE.toml`'}")
     path = directory / "study.toml"

@@ -110,7 +110,7 @@ class Study:
             text = read_text(path, STUDY)
         except FileError as error:
             reason = str(error).partition("; ")[0]
-            raise RunError(f"{reason}; give the TOML file of a study, such as demos/studies/quick.toml") from error
+            raise RunError(f"{reason}; give the TOML file of a study, such as demos/studies/sparse_mountaincar.toml") from error
         return cls.parse(text, path.stem, Path(out) if out is not None else Path("runs") / path.stem, str(path))
 
     @classmethod

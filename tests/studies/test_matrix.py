@@ -241,5 +241,7 @@ def test_what_does_not_exist_is_refused_before_anything_runs(old: str, new: str,
 
 
 def test_a_missing_file_is_refused(tmp_path: Path):
-    with pytest.raises(RunError, match=r"none\.toml can't be read \(No such file or directory\); give the TOML file of a study"):
+    with pytest.raises(RunError, match=r"none\.toml can't be read \(No such file or directory\); give the TOML file of a study") as refused:
         Study.load(tmp_path / "none.toml")
+    example = str(refused.value).rpartition("such as ")[2]
+    assert (Path(__file__).parents[2] / example).is_file()

@@ -147,6 +147,11 @@ class TestPage:
         with pytest.raises(RunError, match="holds no study"):
             write_report(tmp_path)
 
+    def test_the_file_of_a_study_in_place_of_its_directory_says_where_that_is(self, tmp_path: Path) -> None:
+        (tmp_path / "mine.toml").write_text("[study]")
+        with pytest.raises(RunError, match=r"mine.toml is a file; give the directory of the study, by default runs/mine"):
+            write_report(tmp_path / "mine.toml")
+
     def test_a_page_that_cannot_be_written_is_refused(self, tmp_path: Path) -> None:
         make_study(tmp_path / "study", tasks=("car",), seeds=1)
         (tmp_path / "file").write_text("")
