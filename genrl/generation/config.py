@@ -131,6 +131,8 @@ class GenerateConfig(Config):
             for name, value in (("epochs", self.epochs), ("batch-size", self.batch_size), ("learning-rate", self.learning_rate)):
                 if value is not None and (name, value) != ("epochs", 1):
                     raise RunError(f"--{name} is {value}, but --model {self.model} counts once; leave --{name} out")
+            if self.device not in ("cpu", "auto"):
+                raise RunError(f"--device is {self.device}, but --model {self.model} counts on the CPU; leave --device out")
         low, high = recipe.fewest_levels, recipe.most_levels
         if self.levels is not None and not low <= self.levels <= high:
             need = f"{low}" if low == high else f"between {low} and {high}"

@@ -166,6 +166,7 @@ BAD = {
     "generate --model naive-bayes --levels 4": f"--levels is 4, but must be 2 for --model naive-bayes{SEE}",
     "generate --model naive-bayes --epochs 4": f"--epochs is 4, but --model naive-bayes counts once; leave --epochs out{SEE}",
     "generate --model naive-bayes --batch-size 7": f"--batch-size is 7, but --model naive-bayes counts once; leave --batch-size out{SEE}",
+    "generate --model pca --device cuda": f"--device is cuda, but --model pca counts on the CPU; leave --device out{SEE}",
     "generate --seed 9999999999999999999": f"--seed is 9999999999999999999, but must be below 2 to the 63{SEE}",
     "generate --data bars.npz --model energy --model.clip inf": "--model.clip is inf, but must be finite",
     "generate --data frames:CartPole-v1 --model conditional-gan": "--model conditional-gan needs labels, and frames have none; write "
