@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from torch import Tensor
 
@@ -38,8 +39,13 @@ class CriticWarmUp(BaseCallback):
             raise ValueError(f"CriticWarmUp needs steps of at least 0, but was given {steps}")
         self.steps = steps
 
+    @staticmethod
+    def check(model: BaseAlgorithm) -> None:
+        """Raise a ValueError for a learner whose critic can't learn alone, as ``learn`` would."""
+        _of_the_policy(model)
+
     def _init_callback(self) -> None:
-        _of_the_policy(self.model)
+        self.check(self.model)
 
     def _on_training_start(self) -> None:
         refuse_events(self, self.parent)

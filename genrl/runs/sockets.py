@@ -124,7 +124,7 @@ def critic_warm_up(setting: Setting) -> Plug | None:
         return None
     from genrl.policies import CriticWarmUp
 
-    return Plug("warm-up", [CriticWarmUp(config.critic_warmup)])
+    return Plug("warm-up", [CriticWarmUp(config.critic_warmup)], check=CriticWarmUp.check)
 
 
 def starts(setting: Setting) -> Plug | None:

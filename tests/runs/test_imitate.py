@@ -387,7 +387,8 @@ def test_a_reward_without_the_demonstrated_batches_that_it_needs_is_refused_befo
         ("--demos {demos} --average 1.5", "--average is 1.5, but must be a share of the steps, such as 0.2"),
     ],
 )
-def test_what_can_not_be_imitated_is_refused(demos, tmp_path, capsys, words, sentence):
+def test_what_can_not_be_imitated_is_refused_before_it_is_cloned(demos, tmp_path, capsys, monkeypatch, words, sentence):
+    monkeypatch.setattr("genrl.policies.cloning._best", lambda *_: pytest.fail("it has begun to clone"))
     out = tmp_path / "run"
     assert main(["imitate", *words.format(demos=demos).split(), "--out", str(out), "--steps", "100"]) == 2
     printed = capsys.readouterr().err.splitlines()
