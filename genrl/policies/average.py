@@ -24,8 +24,8 @@ class PolicyAverage(BaseCallback):
 
     A reward that is learnt beside the policy keeps it moving, so that one policy imitates well and the next one does not. Their average
     moves less, where they are near enough to each other that it is a policy at all: compare its return with that of the last one. A
-    ``learn`` that counts its steps from 0 again, as it does by default, or that of another learner, begins a new average; so does a state
-    from before ``since``, such as that of a run which was to be shorter.
+    ``learn`` that counts its steps from 0 again, as it does by default, or that of another learner, begins a new average; so does one
+    that holds policies from before ``since``, such as that of a run which was to be shorter.
 
     Args:
         since: environment steps after which policies count.
@@ -55,14 +55,15 @@ class PolicyAverage(BaseCallback):
         """Number of policies that were averaged."""
         self.mean: dict[str, Tensor] = {}
         """The averaged ``state_dict`` of the policy; empty before the first."""
-        self._last = -1
+        self._first = self._last = -1
+        """Environment steps of the first and the last of them."""
         self._learner: BaseAlgorithm | None = None
         """Whose policies are averaged, where it is known."""
 
     def _on_training_start(self) -> None:
         refuse_events(self, self.parent)
-        if self._learner not in (None, self.model) or not self.since <= self._last <= self.num_timesteps:
-            self.count, self.mean, self._last = 0, {}, -1
+        if self._learner not in (None, self.model) or self._first < self.since or self.num_timesteps < self._last:
+            self.count, self.mean, self._first, self._last = 0, {}, -1, -1
 
     def _on_rollout_start(self) -> None:
         if self.num_timesteps >= max(self.since, self._last + self.every if self.count else 0):
@@ -77,6 +78,7 @@ class PolicyAverage(BaseCallback):
 
     @torch.no_grad()
     def _add(self) -> None:
+        self._first = self._first if self.count else self.num_timesteps
         self.count, self._last, self._learner = self.count + 1, self.num_timesteps, self.model
         for name, value in self.model.policy.state_dict().items():
             if name in self.mean and value.is_floating_point():
@@ -103,9 +105,9 @@ class PolicyAverage(BaseCallback):
 
     def state_dict(self) -> dict[str, Any]:
         """The average so far, for :func:`genrl.files.save_state`."""
-        return {"count": self.count, "last": self._last, "mean": dict(self.mean)}
+        return {"count": self.count, "first": self._first, "last": self._last, "mean": dict(self.mean)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what ``state_dict`` gave."""
-        self.count, self._last, self._learner = state["count"], state["last"], None
+        self.count, self._first, self._last, self._learner = state["count"], state["first"], state["last"], None
         self.mean = {name: value.clone() for name, value in state["mean"].items()}

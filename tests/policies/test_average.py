@@ -105,14 +105,15 @@ def test_of_another_learner_that_is_further_begins_anew():
     assert torch.allclose(average.mean["action_net.weight"], mean, atol=1e-6)
 
 
-def test_of_a_state_from_before_its_first_step_begins_anew():
-    """A run of 128 steps goes on to 256: the last half of these is another one."""
-    model, shorter, longer = made(PPO), PolicyAverage(since=64), PolicyAverage(since=192)
+@pytest.mark.parametrize(("since", "counted"), [(192, [192, 256]), (100, [128, 192, 256])])
+def test_of_a_state_with_policies_from_before_its_first_step_begins_anew(since, counted):
+    """A run of 128 steps, whose policies of 64 and 128 steps were averaged, goes on to 256."""
+    model, shorter, longer = made(PPO), PolicyAverage(since=64, every=1), PolicyAverage(since=since, every=1)
     model.learn(128, callback=shorter)
     longer.load_state_dict(shorter.state_dict())
     model.learn(128, callback=[kept := Keep(), longer], reset_num_timesteps=False)
-    assert longer.count == 2  # at 192 and 256 steps
-    mean = (kept.seen[192]["action_net.weight"] + kept.seen[256]["action_net.weight"]) / 2
+    assert longer.count == len(counted)
+    mean = torch.stack([kept.seen[step]["action_net.weight"] for step in counted]).mean(0)
     assert torch.allclose(longer.mean["action_net.weight"], mean, atol=1e-6)
 
 
