@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import inspect
 import json
 import os
 import re
@@ -174,7 +175,7 @@ class Study:
                 cell.config.check_imports(imports)
                 config = with_task(cell.config)
                 config.check_imports(imports)
-                resolve(config)
+                _check_demonstrations(config, resolve(config)[1].get("reward"))
                 eyes = [str(config.encoder).replace("{seed}", str(config.seed)), config.finetune, config.frames, config.past_actions]
                 task = json.dumps([config.env, config.to_dict()["env_kwargs"], *eyes])
                 if task not in made:
@@ -219,6 +220,15 @@ def _digest(demos: Path) -> str | None:
         while part := content.read(2**20):
             digest.update(part)
     return digest.hexdigest()
+
+
+def _check_demonstrations(config: RunConfig, reward: type[Any] | None) -> None:
+    """Refuse a reward that learns from demonstrations where the study's command has none."""
+    learns = reward is not None and "demonstrations" in inspect.signature(reward).parameters
+    if learns and getattr(config, "demos", None) is None:
+        raise RunError(
+            f'reward {config.reward!r} learns from demonstrations; write command = "imitate" under [study], and demos under the task'
+        )
 
 
 def _check_same_eyes(run: RunDirectory, config: RunConfig) -> None:

@@ -232,6 +232,11 @@ def test_an_empty_matrix_is_refused(part: str):
         ('"rnd"', '"rndd"', "task 'swing' with method 'rnd': there is no reward 'rndd'; did you mean rnd"),
         ("gamma = 0.9 ", "gama = 0.9 ", "PPO has no --learner.gama; did you mean gamma"),
         ("gamma = 0.9 ", 'gamma = "high" ', "--learner.gamma is 'high', but must be a number"),
+        (
+            'reward = "rnd"',
+            'reward = "gail"',
+            "task 'swing' with method 'rnd': reward 'gail' learns from demonstrations; write command = \"imitate\" under [study]",
+        ),
         ('reward = "rnd"', 'reward = "evil:Reward"', "evil:Reward would import evil; if you trust it, add --imports evil"),
     ],
 )
