@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import statistics
 import sys
@@ -25,13 +26,25 @@ def read(name: str) -> dict[str, Any]:
 
 def write(name: str, found: Mapping[str, Any]) -> None:
     """Write demos/results/NAME.json with the command, the versions and the machine that found it, and print it."""
-    command = shlex.join(["python", f"demos/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+    command = shlex.join(["python", f"demos/{Path(sys.argv[0]).name}", *map(without_this_machine, sys.argv[1:])])
     made_by = {"command": command, **{key: about()[key] for key in ("versions", "machine")}}
     text = json.dumps({**found, "about": made_by}, indent=1) + "\n"
     path = RESULTS / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, text.encode())
     print(text)
+
+
+def without_this_machine(word: str) -> str:
+    """A word of a command, in which a path from the root is one from the project's root, or its last name where it leads elsewhere.
+
+    Example:
+        >>> without_this_machine(str(RESULTS)), without_this_machine("/usr/bin/python"), without_this_machine("--peer")
+        ('demos/results', 'python', '--peer')
+    """
+    path, root = Path(word), RESULTS.parents[1]
+    near = path.is_absolute() and any(path.is_relative_to(folder) for folder in (root, root.parent / "shared"))
+    return os.path.relpath(path, root) if near else path.name if path.is_absolute() else word
 
 
 def spread(values: Sequence[float]) -> dict[str, Any]:

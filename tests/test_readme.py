@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -78,6 +79,31 @@ def test_every_table_is_filled_from_a_results_file():
         found = re.search(rf"<!-- {name} -->\n(.*?)<!-- /{name} -->", text, flags=re.S)
         assert found, name
         assert found[1].strip() == "\n".join(make()).strip(), f"run python -m demos.tables: the table {name} is not what demos/results says"
+
+
+def test_no_result_names_a_path_of_the_machine_that_found_it():
+    results = [path for path in (README.parent / "demos/results").iterdir() if path.suffix in (".json", ".csv")]
+    named = {path.name: re.findall(r"""(?:^|[\s"'=,])(/[\w.-]+/[^\s"']*)""", path.read_text(), flags=re.M) for path in results}
+    assert results and not {name: paths for name, paths in named.items() if paths}
+
+
+def test_the_command_of_a_result_has_no_path_of_the_machine(monkeypatch, tmp_path):
+    from demos import measured
+
+    monkeypatch.setattr(measured, "RESULTS", tmp_path / "project" / "demos" / "results")
+    given = [
+        "demos/x.py",
+        "--demos",
+        str(tmp_path / "shared" / "walker" / "v0"),
+        "--peer",
+        str(tmp_path / "venv/bin/python"),
+        "--minutes",
+        "5",
+    ]
+    monkeypatch.setattr("sys.argv", given)
+    measured.write("found", {"n": 1})
+    command = json.loads((measured.RESULTS / "found.json").read_text())["about"]["command"]
+    assert command == "python demos/x.py --demos ../shared/walker/v0 --peer python --minutes 5"
 
 
 def test_the_readme_is_read_in_one_sitting():
