@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from importlib import import_module
-from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,6 +19,7 @@ from genrl.files import load_state, save_state
 from genrl.generators import forked_generators
 from genrl.models.base import ImageModel, model_of, model_state
 from genrl.models.capabilities import Encoder
+from genrl.models.nn import device_of
 from genrl.reading import FileError, read_json
 from genrl.roles import image_models
 
@@ -106,7 +106,7 @@ class ImageEncoder(nn.Module):
         if images.shape != preprocessing.shape:
             raise ValueError(f"these images are {images.shape}, but the preprocessing leaves {preprocessing.shape}; give what it made")
         shown = torch.linspace(0, len(images) - 1, min(MEASURED, len(images))).long()
-        device = next(chain(model.parameters(), model.buffers())).device
+        device = device_of(model)
         parts = (images[part].batch().to(device) for part in shown.split(250))
         with torch.no_grad():
             codes = torch.cat([model.encode(preprocessing.levelled(part).to(model.dtype)) for part in parts])  # type: ignore[operator]

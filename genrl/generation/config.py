@@ -96,7 +96,7 @@ class GenerateConfig(Config):
     device: str = "cpu"
     """Device on which the model learns, such as cpu, cuda or cuda:1; it is measured on the CPU. A device that is not there is refused."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Precision of training: `bfloat16` computes in half the bits; `auto` does so where the processor is made for it."""
+    """Precision of training: `bfloat16` computes in half the bits; `auto` does so where the processor is made for it, and not on a GPU."""
     pictures: bool = True
     """Draw the curves, samples, reconstructions and interpolations."""
     imports: tuple[str, ...] = ()

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from genrl.errors import Check, one_line
 from genrl.files import load_state, save_state
 from genrl.generators import forked_generators
+from genrl.models.nn import device_of
 from genrl.roles import image_models
 
 __all__ = [
@@ -93,7 +94,7 @@ class ImageModel(nn.Module):
 
     def _device(self) -> torch.device:
         """Device of the parameters; torch's default one for a model without any."""
-        return next((item.device for item in chain(self.parameters(), self.buffers())), torch.get_default_device())
+        return device_of(self)
 
     def _require_batch(self, x: Tensor) -> None:
         """Refuse a batch of training that is too small."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from itertools import chain
 
 import numpy as np
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 
 from genrl.generators import forked_generators
 from genrl.models.capabilities import Measured, Model, Player, Source, Transform
-from genrl.models.nn import trainable
+from genrl.models.nn import device_of, trainable
 from genrl.models.sources import as_source, parts
 
 __all__ = [
@@ -21,7 +20,6 @@ __all__ = [
     "averaged",
     "check_labels",
     "copied",
-    "device_of",
     "follow",
     "held_out_loss",
     "is_conditional",
@@ -91,11 +89,6 @@ def check_labels(model: nn.Module, images: Source, whose: str) -> None:
     if classes is not None and most >= classes:
         name = type(model).__name__
         raise ValueError(f"this {name} has {classes} classes, but {whose} have label {most}; build it with n_classes={most + 1}")
-
-
-def device_of(model: nn.Module) -> torch.device:
-    """Where the model computes: the device of its weights, or of its buffers; the CPU for a model without any."""
-    return next((item.device for item in chain(model.parameters(), model.buffers())), torch.device("cpu"))
 
 
 def arguments(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 __all__ = [
     "EnsembleLinear",
     "convolutions",
+    "device_of",
     "ensemble_mlp",
     "gradient_step",
     "in_full",
@@ -39,6 +40,11 @@ def mlp(sizes: Sequence[int], activation: type[nn.Module] = nn.ReLU, norm: type[
     for inputs, outputs in pairwise(sizes):
         layers += [nn.Linear(inputs, outputs), *([norm(outputs)] if norm else []), activation()]
     return nn.Sequential(*layers[: -2 if norm else -1])
+
+
+def device_of(module: nn.Module) -> torch.device:
+    """Where a module computes: the device of its parameters, or of its buffers; torch's default one for a module without any."""
+    return next((item.device for item in chain(module.parameters(), module.buffers())), torch.get_default_device())
 
 
 def in_full(layer: nn.Module, x: Tensor) -> Tensor:

@@ -25,14 +25,13 @@ from genrl.models.losses import (
     averaged,
     check_labels,
     copied,
-    device_of,
     follow,
     held_out_loss,
     measured,
     own_transform,
     players_of,
 )
-from genrl.models.nn import minibatches
+from genrl.models.nn import device_of, minibatches
 from genrl.models.sources import as_source, parts
 
 __all__ = ["FitSettings", "Precision", "averaged", "faster_precision", "fit", "held_out_loss"]

@@ -229,11 +229,16 @@ def _bonus(newest: np.ndarray) -> str:
     return f"bonus {newest.mean():.3g}" if newest.any() else "no bonus yet"
 
 
+def learns_from_demonstrations(reward: type[Any]) -> bool:
+    """Whether a reward is made with demonstrations, which a run without them does not have."""
+    return "demonstrations" in inspect.signature(reward.__init__).parameters
+
+
 def _reward_kwargs(setting: Setting, cls: type[Any]) -> dict[str, Any]:
     """Keywords of the configuration, with what only the run knows: its seed and its demonstrations."""
     config, names = setting.config, inspect.signature(cls.__init__).parameters
     kwargs = dict(config.reward_kwargs) | ({"seed": config.seed} if "seed" in names else {})
-    if "demonstrations" not in names:
+    if not learns_from_demonstrations(cls):
         return kwargs
     if setting.loaded is None:
         needed = command("imitate", "--reward", config.reward, "--env", config.env, "--demos", "FILE")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import inspect
 import json
 import os
 import re
@@ -224,8 +223,9 @@ def _digest(demos: Path) -> str | None:
 
 def _check_demonstrations(config: RunConfig, reward: type[Any] | None) -> None:
     """Refuse a reward that learns from demonstrations where the study's command has none."""
-    learns = reward is not None and "demonstrations" in inspect.signature(reward).parameters
-    if learns and getattr(config, "demos", None) is None:
+    from genrl.runs.sockets import learns_from_demonstrations
+
+    if reward is not None and learns_from_demonstrations(reward) and getattr(config, "demos", None) is None:
         raise RunError(
             f'reward {config.reward!r} learns from demonstrations; write command = "imitate" under [study], and demos under the task'
         )
