@@ -197,13 +197,15 @@ def _training(result: dict[str, Any]) -> Rows:
 
 def _evaluation(result: dict[str, Any]) -> Rows:
     rows = []
-    for name, key in (("evaluation return", "evaluation_return"), ("the last policies' mean", "averaged_return")):
+    names = {"evaluation_return": "evaluation return", "averaged_return": "the last policies' mean", "best_return": "the best model"}
+    for key, name in names.items():
         if returns := result.get(f"{key}s"):
             evaluated = _count(len(returns), "deterministic episode")
             spread = f", {_number(min(returns))} to {_number(max(returns))}" if len(returns) > 1 else ""
             rows.append((name, f"{_number(result[key])} ({evaluated}{spread})"))
     if known := result.get("best"):
-        rows.append(("best evaluation", f"{_number(known['return'])} at step {known['step']:,}, its model is best.zip"))
+        why = "nearest to the demonstrations" if "cost" in known else f"{_number(known['return'])}"
+        rows.append(("best evaluation", f"{why} at step {known['step']:,}, its model is best.zip"))
     return rows
 
 

@@ -7,6 +7,7 @@ import resource
 import sys
 import time
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +24,7 @@ from genrl.runs.coverage import Coverage
 from genrl.runs.directory import RunDirectory, read_csv
 from genrl.runs.imitation.demonstrations import fingerprint
 from genrl.runs.interrupt import Interrupt
-from genrl.runs.play import evaluate
+from genrl.runs.play import evaluate, trained
 from genrl.runs.session import Session
 
 __all__ = [
@@ -185,10 +186,11 @@ def finish_result(session: Session, run: RunDirectory, result: dict[str, Any], i
             if len(evaluation) < session.config.eval_episodes:
                 errors.append(f"{EVALUATION_INTERRUPTED} after {len(evaluation)} of {session.config.eval_episodes} episodes")
             else:
-                averaged = _averaged(session, interrupt)
-                result = result | averaged
-                if len(averaged.get("averaged_returns", evaluation)) < session.config.eval_episodes:
-                    errors.append(f"{EVALUATION_INTERRUPTED} at the last policies' mean")
+                for whose, found in _of_others(session, run, interrupt):
+                    result = result | {f"{whose}_return": _mean(found), f"{whose}_returns": found}
+                    if len(found) < session.config.eval_episodes:
+                        errors.append(f"{EVALUATION_INTERRUPTED} at the {whose} policy")
+                        break
         except KeyboardInterrupt:  # the second one; the first is honoured at the next step
             return _add(run, result, [], [EVALUATION_INTERRUPTED])
         except Exception as failure:  # whatever a task or a policy may raise: the training is done and must be kept
@@ -203,13 +205,18 @@ def finish_result(session: Session, run: RunDirectory, result: dict[str, Any], i
     return _add(run, result, evaluation, errors)
 
 
-def _averaged(session: Session, interrupt: Interrupt) -> dict[str, Any]:
-    """Returns of the mean of the last policies, where a run has one."""
-    if session.average is None or not session.config.eval_episodes:
-        return {}
-    with session.average.applied(session.learner):
-        returns = evaluate(session, interrupt)
-    return {"averaged_return": _mean(returns), "averaged_returns": returns}
+def _of_others(session: Session, run: RunDirectory, interrupt: Interrupt) -> Iterator[tuple[str, list[float]]]:
+    """Returns of the mean of the last policies, and of the policy of the best evaluation, where a run has them: in the episodes of the last
+    one, by which none was chosen.
+    """
+    if session.average is not None and session.config.eval_episodes:
+        with session.average.applied(session.learner):
+            returns = evaluate(session, interrupt)
+        yield "averaged", returns
+    if run.best.is_file() and session.config.eval_episodes:
+        with trained(run.with_best(), session.config) as best:
+            returns = evaluate(best, interrupt)
+        yield "best", returns
 
 
 def _add(run: RunDirectory, result: dict[str, Any], evaluation: list[float], errors: list[str]) -> dict[str, Any]:

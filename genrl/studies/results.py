@@ -127,8 +127,8 @@ _OF_RESULT: dict[str, Any] = {
     "coverage": Mapping | None,
     "peak_rss_mb": float,
 }
-_OF_AVERAGE: dict[str, Any] = {"averaged_return": float | None}
-"""What the result of a run with ``--average`` has beside."""
+_OF_OTHERS: dict[str, Any] = {"averaged_return": float | None, "best_return": float | None}
+"""What the result of a run with ``--average`` has beside, and one with ``--eval-every``."""
 _OF_COVERAGE: dict[str, Any] = {"names": tuple[str, ...], "bins": int, "bin_widths": tuple[float, ...]}
 
 
@@ -140,8 +140,8 @@ def checked_result(run: RunDirectory) -> dict[str, Any]:
     """
     result = run.read_json(run.result)
     coverage = result.get("coverage") or {}
-    average = _OF_AVERAGE if "averaged_return" in result else {}
-    for values, hints in ((result, _OF_RESULT | average), (coverage, _OF_COVERAGE if coverage else {})):
+    others = {name: hint for name, hint in _OF_OTHERS.items() if name in result}
+    for values, hints in ((result, _OF_RESULT | others), (coverage, _OF_COVERAGE if coverage else {})):
         for name, hint in hints.items():
             if name not in values or not fits(values[name], hint) or not _is_ordinary(values[name]):
                 raise RunError(f"{run.result} has no {name} as a run writes it; restore it from a copy")

@@ -269,8 +269,9 @@ def _columns(results: Results) -> dict[str, Callable[[CellResult], Any]]:
         "training_return": lambda item: item.result["training_return"],
         "evaluation_return": lambda item: item.result["evaluation_return"],
     }
-    if any("averaged_return" in item.result for item in results.cells if item.finished):
-        columns["averaged_return"] = lambda item: item.result.get("averaged_return")
+    for name in ("averaged_return", "best_return"):
+        if any(name in item.result for item in results.cells if item.finished):
+            columns[name] = lambda item, name=name: item.result.get(name)
     columns |= {f"return_at_{step}": partial(CellResult.return_at, step=step) for step in study.settings.milestones}
     columns["visited_bins"] = lambda item: item.result["coverage"]["bins"] if item.result["coverage"] else None
     return columns | {name: lambda item, name=name: item.result[name] for name in ("steps", "seconds", "steps_per_second", "peak_rss_mb")}

@@ -13,8 +13,14 @@ __all__ = ["SCORES", "Table", "all_tasks_table", "legend", "markdown", "number",
 
 NOTHING, TOO_FEW = "–", "too few runs"
 
-SCORES = {"training_return": "training return", "evaluation_return": "deterministic return", "averaged_return": "mean of last policies"}
-"""What a run is measured by, in the words of a table; the last is the deterministic return of the average of its last policies."""
+SCORES = {
+    "training_return": "training return",
+    "evaluation_return": "deterministic return",
+    "averaged_return": "mean of last policies",
+    "best_return": "best model",
+}
+"""What a run is measured by, in the words of a table; the last two are deterministic returns of the average of its last policies, and of the
+model that ``--eval-every`` kept, in other episodes than it was chosen by."""
 
 Entry = Mapping[str, Any]
 """What :func:`genrl.studies.summary.summarize` says of a task and a method."""

@@ -60,6 +60,12 @@ def test_the_kept_model_gives_the_return_that_it_was_chosen_for(run):
     assert np.mean(best.evaluate(2, seed=SEED)) == pytest.approx(run.read_json(run.result)["best"]["return"], abs=1e-12)
 
 
+def test_the_kept_model_is_judged_at_the_end_by_other_episodes_than_it_was_chosen_by(run):
+    result = run.read_json(run.result)
+    assert result["best_returns"] == genrl.load(run.path, best=True).evaluate(2)
+    assert result["best_return"] == np.mean(result["best_returns"]) != result["best"]["return"]
+
+
 @pytest.mark.parametrize("learner", list(STEPS))
 def test_it_changes_nothing_of_the_training(tmp_path, learner):
     with_it, without = (begin(tmp_path / str(every), learner, eval_every=every) for every in (50, None))
@@ -70,7 +76,7 @@ def test_it_changes_nothing_of_the_training(tmp_path, learner):
     place = header.index("eval/mean_reward")
     with_it.progress.write_text("\n".join(",".join(row[:place] + row[place + 1 :]) for row in (header, *values)) + "\n")
     for run in (with_it, without):
-        for path, names in ((run.result, ["best"]), (run.config, ["eval_every"])):
+        for path, names in ((run.result, ["best", "best_return", "best_returns"]), (run.config, ["eval_every"])):
             run.write_json(path, {key: value for key, value in run.read_json(path).items() if key not in names})
         (run.path / "checkpoint.safetensors").unlink()  # which also has the evaluations; the model is compared
     assert_same_directory(with_it.path, without.path)
@@ -135,6 +141,7 @@ class TestOfAnImitation:
             ("2.0", "1"), ("3.0", "0"), ("1.0", "1"), ("1.0", "0"),
         ]  # fmt: skip
         assert (result["best"]["return"], result["best"]["cost"]) == (1.0, 1.0)
+        assert result["best_returns"] == genrl.load(run.path, best=True).evaluate(2)
 
     def test_the_cost_is_that_of_the_kept_models_own_episodes(self, tmp_path):
         result, run = self.begin(tmp_path)

@@ -109,24 +109,25 @@ class TestTheSummary:
         assert entries["vime"]["training_return_reaches"] == 8
         assert entries["none"]["training_return_reaches"] == 2  # of 0.9
 
-    def test_the_mean_of_the_last_policies_has_a_column_where_runs_have_one(self, tmp_path):
+    @pytest.mark.parametrize(("key", "name"), [("averaged_return", "mean of last policies"), ("best_return", "best model")])
+    def test_another_policy_of_a_run_has_a_column_where_runs_have_one(self, tmp_path, key, name):
         make_study(tmp_path / "study", ("car",), ("none", "vime"), 3)
         results = read_study(tmp_path / "study")
         write_results(results, summarize(results), tmp_path / "plain")
-        assert "averaged_return" not in (tmp_path / "plain.csv").read_text()
+        assert key not in (tmp_path / "plain.csv").read_text()
         for item in results.cells:
             if item.cell.method == "vime":
                 path = item.cell.path / "result.json"
-                path.write_text(json.dumps(json.loads(path.read_text()) | {"averaged_return": float(item.cell.seed + 1)}))
+                path.write_text(json.dumps(json.loads(path.read_text()) | {key: float(item.cell.seed + 1)}))
         results = read_study(tmp_path / "study")
         entries = summarize(results)["tasks"]["car"]["methods"]
-        assert entries["none"]["averaged_return"] is None
-        assert entries["vime"]["averaged_return"] == {"n": 3, "median": 2.0, "min": 1.0, "max": 3.0}
-        assert entries["vime"]["averaged_return_reaches"] == 3
+        assert entries["none"][key] is None
+        assert entries["vime"][key] == {"n": 3, "median": 2.0, "min": 1.0, "max": 3.0}
+        assert entries["vime"][f"{key}_reaches"] == 3
         write_results(results, summarize(results), tmp_path / "with")
         rows = list(csv.DictReader((tmp_path / "with.csv").open()))
-        assert [row["averaged_return"] for row in rows] == ["", "1.0", "", "2.0", "", "3.0"]
-        assert score_table(summarize(results), "car").header.count("mean of last policies") == 1
+        assert [row[key] for row in rows] == ["", "1.0", "", "2.0", "", "3.0"]
+        assert score_table(summarize(results), "car").header.count(name) == 1
 
     def test_a_method_is_compared_with_the_baseline_only(self, tmp_path):
         make_study(tmp_path / "study", ("car",), ("none", "vime"), 8)

@@ -177,9 +177,8 @@ def _pack(run: RunDirectory, model: Any, folder: Path, repository: str) -> None:
 
 def _return_of(model: LoadedRun, run: RunDirectory, result: Mapping[str, Any]) -> float | None:
     """Mean return of the deterministic episodes of the policy that is sent: the last one, the best one, or the mean of the last ones."""
-    if model.model_file == run.best:
-        return (result.get("best") or {}).get("return")
-    return result.get("averaged_return" if model.model_file == run.average else "evaluation_return")
+    whose = {run.best: "best", run.average: "averaged"}.get(model.model_file, "evaluation")
+    return result.get(f"{whose}_return")
 
 
 def _without_this_machine(config: Mapping[str, Any]) -> dict[str, Any]:
