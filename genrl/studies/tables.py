@@ -19,8 +19,8 @@ SCORES = {
     "averaged_return": "mean of last policies",
     "best_return": "best model",
 }
-"""What a run is measured by, in the words of a table; the last two are deterministic returns of the average of its last policies, and of the
-model that ``--eval-every`` kept, in other episodes than it was chosen by."""
+"""What a run is measured by, in the words of a table; the last two are deterministic returns of the average of its last policies, and of
+the model that ``--eval-every`` kept, in other episodes than it was chosen by."""
 
 Entry = Mapping[str, Any]
 """What :func:`genrl.studies.summary.summarize` says of a task and a method."""
