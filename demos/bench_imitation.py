@@ -13,6 +13,7 @@ import json
 import os
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -151,14 +152,16 @@ def ours(demos: Path, task: str, cloned: bool, seed: int) -> list[dict[str, floa
     return race.curve
 
 
-def race(demos: Path, task: str, peer: str | None, seeds: int, minutes: float) -> dict[str, Any]:
-    """Learning curves until the mean of ten deterministic episodes reaches the goal; all sides have the same demonstrations."""
+def race(demos: Path, task: str, peer: str | None, seeds: Sequence[int], minutes: float, known: dict[str, Any]) -> dict[str, Any]:
+    """Learning curves until the mean of ten deterministic episodes reaches the goal, added to those that are ``known``; all sides have the
+    same demonstrations.
+    """
     demonstrations = Demonstrations.load(demos)
-    results: dict[str, Any] = {
+    results = known | {
         "goal": GOALS[task],
         "demonstrations": f"{demonstrations.n_episodes} trajectories, {demonstrations.n_steps} pairs",
     }
-    for seed in range(seeds):
+    for seed in seeds:
         for name, cloned in {"genrl": True, "genrl, not cloned": False}.items():
             results.setdefault(name, []).append(ours(demos, task, cloned, seed))
         if peer:
@@ -177,7 +180,8 @@ def main() -> None:
     parser.add_argument("--peer", help="a python that can import imitation; without one the library is not measured")
     parser.add_argument("--only", choices=["overhead", "race"], help="measure one of the two, and keep what the file says of the other")
     parser.add_argument("--repeats", type=int, default=5, help="times that the overhead is measured (default: 5)")
-    parser.add_argument("--seeds", type=int, default=1, help="races of each side (default: 1)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="a race of each side for each of them (default: 0)")
+    parser.add_argument("--add", action="store_true", help="add these races to those of the task that the file has")
     parser.add_argument("--minutes", type=float, default=60.0, help="minutes after which the peer's race ends (default: 60)")
     flags = parser.parse_args()
     torch.set_num_threads(1)
@@ -185,7 +189,9 @@ def main() -> None:
     if flags.only != "race":
         found.setdefault("time_over_the_learner_alone", {}).update(overhead(flags.demos, flags.peer, flags.repeats))
     if flags.only != "overhead":
-        found.setdefault("races", {})[flags.task] = race(flags.demos, flags.task, flags.peer, flags.seeds, flags.minutes)
+        races = found.setdefault("races", {})
+        known = races.get(flags.task, {}) if flags.add else {}
+        races[flags.task] = race(flags.demos, flags.task, flags.peer, flags.seeds, flags.minutes, known)
     write("bench_imitation", found)
 
 

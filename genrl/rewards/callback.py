@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from torch import Tensor
 
@@ -155,6 +156,23 @@ class RewardCallback(PluggedCallback):
             self.auto.load_state_dict(state["weight"])
             self.weight = self.auto.value
 
+    def check(self, model: BaseAlgorithm) -> None:
+        """Refuse a learner that the reward can't serve, by a made-up batch too; ``learn`` does so as well, before its first step.
+
+        Raises:
+            ValueError: a learner, buffer, wrapper or space that does not fit, or a reward whose ``forward`` returns another shape.
+        """
+        if not self.active:
+            return
+        if self.auto and not self.extrinsic_weight:
+            raise ValueError(
+                "a weight that tunes itself weighs the bonus against the environment's reward, but extrinsic_weight is 0; take weight=1.0"
+            )
+        check_readable(model)
+        refuse_spaces(model)
+        check_spaces(self.reward, model)
+        probe(self.reward, model)
+
     # --- Stable-Baselines3's events ---
 
     def _init_callback(self) -> None:
@@ -164,14 +182,7 @@ class RewardCallback(PluggedCallback):
     def _part(self) -> OnPolicyPart | OffPolicyPart | None:
         if not self.active:
             return None
-        if self.auto and not self.extrinsic_weight:
-            raise ValueError(
-                "a weight that tunes itself weighs the bonus against the environment's reward, but extrinsic_weight is 0; take weight=1.0"
-            )
-        check_readable(self.model)
-        refuse_spaces(self.model)
-        check_spaces(self.reward, self.model)
-        probe(self.reward, self.model)
+        self.check(self.model)
         self._raw = RawObservations(self.model)
         if not isinstance(self.model, OffPolicyAlgorithm):
             self._replay = None

@@ -10,7 +10,7 @@ import numpy as np
 from genrl.arrays import open_arrays
 from genrl.errors import RunError, one_line
 
-__all__ = ["Coverage", "read_histogram"]
+__all__ = ["Coverage", "read_histogram", "without_gaps"]
 
 MOST = 2**20
 """Bins of a histogram that is read, at most; a run writes up to 64 along an axis."""
@@ -114,3 +114,25 @@ def read_histogram(path: Path) -> tuple[np.ndarray, list[np.ndarray], list[str]]
     if not fits:
         raise RunError(f"{path} is no histogram of a run; restore it from a copy")
     return counts, edges, names
+
+
+def without_gaps(counts: np.ndarray, edges: list[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The same histogram with bins so wide that those of a grid touch, such as the cells of a maze; of other tasks it stays as it is.
+
+    Example:
+        >>> counts, (edges,) = without_gaps(np.array([3, 0, 0, 0, 5, 0]), [np.arange(7) / 4])
+        >>> counts.tolist(), edges.tolist()
+        ([3, 5], [0.0, 1.0, 2.0])
+    """
+    edges = list(edges)
+    for axis in range(counts.ndim):
+        visited = np.flatnonzero(counts.any(axis=tuple(other for other in range(counts.ndim) if other != axis)))
+        apart = int(np.gcd.reduce(np.diff(visited))) if len(visited) > 1 else 1
+        wider = apart & -apart  # the power of two in it
+        width = edges[axis][1] - edges[axis][0]
+        first = round(edges[axis][0] / width)  # bins start at multiples of their width
+        before, after = first % wider, -(first + counts.shape[axis]) % wider
+        padded = np.pad(counts, [(before, after) if other == axis else (0, 0) for other in range(counts.ndim)])
+        counts = np.add.reduceat(padded, np.arange(0, padded.shape[axis], wider), axis=axis)
+        edges[axis] = (first - before + wider * np.arange(counts.shape[axis] + 1)) * width
+    return counts, edges

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from genrl.files import write_whole
-from genrl.runs.coverage import read_histogram
+from genrl.runs.coverage import read_histogram, without_gaps
 from genrl.runs.directory import RunDirectory, read_csv
 
 if TYPE_CHECKING:
@@ -207,6 +207,7 @@ def _coverage(run: RunDirectory, title: str) -> None:
     counts, edges, names = read_histogram(run.coverage)
     if not counts.size:
         return
+    counts, edges = without_gaps(counts, edges)
     figure, axes = new_figure(title, width=5.6, height=4.4)
     if len(names) == 1:
         axes.stairs(counts, edges[0], fill=True, color=BLUE)

@@ -40,6 +40,8 @@ __all__ = [
 
 EVALUATION_INTERRUPTED = "the evaluation was interrupted"
 DRAWING_INTERRUPTED = "the drawing was interrupted"
+OTHERS = {"averaged": "the last policies' mean", "best": "the best model"}
+"""What else of a run is evaluated at its end."""
 
 
 class Ending(NamedTuple):
@@ -189,7 +191,7 @@ def finish_result(session: Session, run: RunDirectory, result: dict[str, Any], i
                 for whose, found in _of_others(session, run, interrupt):
                     result = result | {f"{whose}_return": _mean(found), f"{whose}_returns": found}
                     if len(found) < session.config.eval_episodes:
-                        errors.append(f"{EVALUATION_INTERRUPTED} at the {whose} policy")
+                        errors.append(f"{EVALUATION_INTERRUPTED} at {OTHERS[whose]}")
                         break
         except KeyboardInterrupt:  # the second one; the first is honoured at the next step
             return _add(run, result, [], [EVALUATION_INTERRUPTED])

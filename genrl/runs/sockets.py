@@ -219,6 +219,7 @@ def reward(setting: Setting) -> Plug | None:
         callback,
         files=lambda: {"reward.safetensors": callback.reward.state_dict()},
         words=lambda: _bonus(callback.last_bonus),
+        check=callback.check if config.steps else None,  # cloning alone asks no reward
     )
 
 

@@ -258,6 +258,10 @@ def write_results(results: Results, document: dict[str, Any], path: Path) -> tup
     return paths
 
 
+def _of_result(name: str, item: CellResult) -> Any:
+    return item.result.get(name)
+
+
 def _columns(results: Results) -> dict[str, Callable[[CellResult], Any]]:
     study = results.study
     columns: dict[str, Callable[[CellResult], Any]] = {
@@ -269,9 +273,14 @@ def _columns(results: Results) -> dict[str, Callable[[CellResult], Any]]:
         "training_return": lambda item: item.result["training_return"],
         "evaluation_return": lambda item: item.result["evaluation_return"],
     }
-    for name in ("averaged_return", "best_return"):
-        if any(name in item.result for item in results.cells if item.finished):
-            columns[name] = lambda item, name=name: item.result.get(name)
+    others = [name for name in ("averaged_return", "best_return") if any(name in item.result for item in results.cells if item.finished)]
+    columns |= {name: partial(_of_result, name) for name in others}
     columns |= {f"return_at_{step}": partial(CellResult.return_at, step=step) for step in study.settings.milestones}
-    columns["visited_bins"] = lambda item: item.result["coverage"]["bins"] if item.result["coverage"] else None
+    bins = {
+        item.cell.path: found
+        for task in study.tasks
+        for method, counts in visited_bins(results, task).items()
+        for item, found in zip(results.finished(task, method), counts, strict=True)
+    }
+    columns["visited_bins"] = lambda item: None if (found := bins.get(item.cell.path)) is None else int(found)
     return columns | {name: lambda item, name=name: item.result[name] for name in ("steps", "seconds", "steps_per_second", "peak_rss_mb")}

@@ -138,8 +138,13 @@ class Practice(BaseCallback):
 
     # --- Stable-Baselines3's events ---
 
+    def _init_callback(self) -> None:
+        self._raw = None  # of a learn that an exception ended
+
     def _on_training_start(self) -> None:
         refuse_events(self, self.parent)
+        if self._raw is not None:
+            raise ValueError("the same Practice is twice in the list, and would record every step twice; leave one of them out")
         self.check(self.model)
         if self.record.n_envs not in (0, self.model.n_envs):
             raise ValueError(

@@ -1,6 +1,6 @@
 import numpy as np
 
-from genrl.runs.coverage import Coverage
+from genrl.runs.coverage import Coverage, without_gaps
 
 
 def test_a_count_is_never_lost_while_the_range_grows():
@@ -46,3 +46,19 @@ def test_state_round_trips():
     coverage.add(extra)
     other.add(extra)
     np.testing.assert_array_equal(coverage.counts, other.counts)
+
+
+def test_the_cells_of_a_maze_touch_and_keep_their_counts():
+    coverage = Coverage(("x", "y"))
+    coverage.add(np.array([(x, y) for x in range(-3, 9) for y in range(1, 6) for _ in range(x + y + 3)], float))
+    counts, (x, y) = without_gaps(coverage.counts, coverage.edges())
+    assert (x.tolist(), y.tolist()) == (list(range(-3, 10)), list(range(1, 7)))
+    np.testing.assert_array_equal(counts, [[x + y + 3 for y in range(1, 6)] for x in range(-3, 9)])
+
+
+def test_the_bins_of_a_continuous_task_stay_as_they_are():
+    coverage = Coverage(("x", "y"))
+    coverage.add(np.random.default_rng(3).normal(size=(1000, 2)))
+    counts, edges = without_gaps(coverage.counts, coverage.edges())
+    np.testing.assert_array_equal(counts, coverage.counts)
+    assert all(np.array_equal(*pair) for pair in zip(edges, coverage.edges(), strict=True))

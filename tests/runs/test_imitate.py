@@ -26,8 +26,9 @@ from genrl.runs.imitation.demonstrations import fingerprint, load, with_task
 from genrl.runs.pictures import draw
 from genrl.runs.session import Session
 from genrl.studies import InProcess, Study, read_study, run_study
+from genrl.transitions import Transitions
 from tests.runs.same_directory import assert_same_directory
-from tests.runs.tiny import SMALL, config
+from tests.runs.tiny import SMALL, Surprise, config
 
 
 @pytest.fixture(scope="module")
@@ -364,6 +365,32 @@ def test_a_reward_without_the_demonstrated_batches_that_it_needs_is_refused_befo
     monkeypatch.setattr(Session, "clone", lambda session: pytest.fail("it cloned"))
     with pytest.raises(RunError, match="SQIL needs demonstrations in the batches of an off-policy learner"):
         imitate(imitation(demos, tmp_path / "run", reward="sqil", reward_kwargs={}), quiet=True)
+
+
+class Column(Surprise):
+    """A reward whose shape is wrong."""
+
+    def forward(self, transitions: Transitions) -> torch.Tensor:
+        return super().forward(transitions)[:, None]
+
+
+def test_a_reward_of_a_wrong_shape_is_refused_before_anything_is_cloned(demos, tmp_path, monkeypatch):
+    monkeypatch.setattr(Session, "clone", lambda session: pytest.fail("it cloned"))
+    with pytest.raises(RunError, match=r"gave shape \(64, 1\) for 64 transitions"):
+        imitate(imitation(demos, tmp_path / "run", reward="tests.runs.test_imitate:Column", reward_kwargs={}), quiet=True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_weight_that_tunes_itself_beside_the_tasks_own_reward_goes_on(demos, tmp_path):
+    tuned = imitation(demos, tmp_path / "run", weight="auto", extrinsic_weight=1.0)
+    imitate(tuned, quiet=True)
+    assert resume(tmp_path / "run", steps=512, quiet=True)["status"] == "finished"
+    assert float(read_csv(RunDirectory(tmp_path / "run").progress)[-1]["reward/share"]) > 0
+
+
+def test_a_run_of_cloning_alone_is_named_after_what_it_does():
+    assert ImitateConfig(env="Pendulum-v1", steps=0).name == "Pendulum-v1-ppo-cloned-seed0"
+    assert ImitateConfig(env="Pendulum-v1").name == "Pendulum-v1-ppo-gail-seed0"
 
 
 @pytest.mark.parametrize(

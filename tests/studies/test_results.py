@@ -109,6 +109,20 @@ class TestTheSummary:
         assert entries["vime"]["training_return_reaches"] == 8
         assert entries["none"]["training_return_reaches"] == 2  # of 0.9
 
+    def test_its_table_of_runs_counts_the_same_bins_as_the_document(self, tmp_path):
+        study = make_study(tmp_path / "study", ("car",), ("none",), 2)
+        for cell, width, counts in zip(study.cells, (0.5, 1.0), ([3, 9, 0, 1], [2, 0]), strict=True):
+            edges = np.arange(len(counts) + 1) * width
+            np.savez_compressed(cell.path / "coverage.npz", counts=np.array(counts), names=np.array(["x"]), edges_x=edges)
+            coverage = {"names": ["x"], "bins": int(np.count_nonzero(counts)), "bin_widths": [width]}
+            path = cell.path / "result.json"
+            path.write_text(json.dumps(json.loads(path.read_text()) | {"coverage": coverage}))
+        results = read_study(tmp_path / "study")
+        document = summarize(results)
+        write_results(results, document, tmp_path / "out")
+        assert [row["visited_bins"] for row in csv.DictReader((tmp_path / "out.csv").open())] == ["2", "1"]  # of 1, not of 0.5
+        assert document["tasks"]["car"]["methods"]["none"]["coverage"]["max"] == 2
+
     @pytest.mark.parametrize(("key", "name"), [("averaged_return", "mean of last policies"), ("best_return", "best model")])
     def test_another_policy_of_a_run_has_a_column_where_runs_have_one(self, tmp_path, key, name):
         make_study(tmp_path / "study", ("car",), ("none", "vime"), 3)

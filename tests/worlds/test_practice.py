@@ -187,6 +187,15 @@ def test_inside_a_callback_that_leaves_steps_out_is_refused() -> None:
         model.learn(60, callback=EveryNTimesteps(10, practice(model)))
 
 
+def test_one_that_is_twice_in_a_list_is_refused_before_the_first_step_and_serves_a_learn_after_it() -> None:
+    model = learner()
+    added = practice(model)
+    with pytest.raises(ValueError, match="the same Practice is twice in the list"):
+        model.learn(120, callback=[added, added])
+    model.learn(120, callback=added)
+    assert len(added.record) == model.num_timesteps == 120
+
+
 def test_an_off_policy_learner_is_told_to_imagine() -> None:
     model = SAC("MlpPolicy", make_vec_env(Task, 1), seed=0)
     with pytest.raises(ValueError, match="use Imagination in place of Practice"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from genrl.errors import RunError
 from genrl.roles import NONE, plain_name
@@ -64,9 +64,10 @@ class ImitateConfig(RunConfig):
     average: float = 0.0
     """Share of the steps, at the end, over whose policies the parameters are averaged. The average is evaluated too, and kept as
     average.safetensors. By default there is none."""
-    weight: float | None = None  # type: ignore[assignment]
+    weight: float | Literal["auto"] | None = None  # type: ignore[assignment]
     """Weight of the reward. By default 0.05, so that the sums of rewards that a fresh critic must learn are small numbers, or 0.1 for a
-    learner with a replay buffer."""
+    learner with a replay buffer. `auto` holds it at half of what the learner is paid, beside the task's own reward
+    (`--extrinsic-weight`)."""
     memory_size: int = 20_000
     """Number of recent transitions that the reward can learn from, for a learner without a replay buffer: ten rollouts, since an agent
     that is long past teaches nothing of how it differs from the expert now."""
@@ -90,6 +91,11 @@ class ImitateConfig(RunConfig):
     def subject(self) -> str:
         """The task; where only the demonstrations will tell it, the name of their file."""
         return self.env or (self.demos.stem if self.demos is not None else "")
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The reward of cloning alone is never asked."""
+        return super().labels | ({} if self.steps else {"reward": "cloned"})
 
     @property
     def directory(self) -> Path:

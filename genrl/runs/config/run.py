@@ -191,10 +191,15 @@ class RunConfig(Config):
         return self.env
 
     @property
+    def labels(self) -> dict[str, str]:
+        """What stands for each part, by role, in the run's name."""
+        return {role: getattr(self, role) for role in self.roles}
+
+    @property
     def name(self) -> str:
         """The run in words that a file name can hold."""
-        chosen = {role: getattr(self, role) for role in self.roles}
-        parts = [name.split(":")[-1].lower() for role, name in chosen.items() if role == "reward" or not ROLES[role].is_empty(name)]
+        chosen = self.labels.items()
+        parts = [name.split(":")[-1].lower() for role, name in chosen if role == "reward" or not ROLES[role].is_empty(name)]
         return "-".join([self.subject.split(":")[-1].split("/")[-1], *parts, f"seed{self.seed}"])
 
 
