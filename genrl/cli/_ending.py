@@ -42,6 +42,8 @@ def report(result: dict[str, Any], directory: Path) -> int:
         say(f"watch it: {config.typed('watch')}")
         if result.get("averaged_returns"):
             say(f"watch the last policies' mean: {config.typed('watch', '--average')}")
+        if result.get("best_returns"):
+            say(f"watch the best model: {config.typed('watch', '--best')}")
     return code
 
 

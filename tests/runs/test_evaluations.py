@@ -113,6 +113,18 @@ def test_watch_export_and_record_take_it(run, tmp_path, capsys):
     assert counts == pytest.approx([step + 1 for step in steps], abs=1e-3)  # and the first reset
 
 
+def test_the_end_of_a_run_tells_what_it_is_worth_and_how_to_take_it(run, capsys):
+    from genrl.cli._ending import report
+
+    result = run.read_json(run.result)
+    report(result, run.path)
+    said = capsys.readouterr().out.splitlines()
+    assert said[-2:] == [f"watch it: genrl watch {run.path}", f"watch the best model: genrl watch {run.path} --best"]
+    low, high = (f"{value:.4g}" for value in (min(result["best_returns"]), max(result["best_returns"])))
+    row = next(" ".join(line.split()) for line in said if line.startswith("the best model"))
+    assert row == f"the best model {result['best_return']:.4g} (2 deterministic episodes, {low} to {high})"
+
+
 def test_a_run_without_it_says_what_keeps_it(tmp_path):
     begin(tmp_path / "run", "ppo", steps=64)
     with pytest.raises(RunError, match=r"has no best.zip; a run that is started with --eval-every STEPS keeps its best model"):
