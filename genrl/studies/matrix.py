@@ -247,7 +247,7 @@ def _check_same_eyes(run: RunDirectory, config: RunConfig) -> None:
 def _cell(task: str, method: str, values: Mapping[str, Any], seed: int, directory: Path) -> Cell:
     try:
         config = config_from({**values, "seed": seed})
-        name = re.sub(r"[^\w.-]+", "_", config.name)
+        name = re.sub(r"[^\w.-]+", "_", config.named({role: getattr(config, role) for role in config.roles}))
         return Cell(task, method, dataclasses.replace(config, out=directory / "cells" / f"{name}-{identity(config)}"))
     except RunError as error:
         raise RunError(f"task {task!r} with method {method!r}: {error}") from error

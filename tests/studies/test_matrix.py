@@ -183,6 +183,10 @@ class TestTheIdentityOfACell:
         before = {cell.path for cell in parse(MATRIX).cells}
         assert {cell.path for cell in parse(MATRIX.replace("[methods.none]", "[methods.bare]")).cells} == before
 
+    def test_keeps_the_directory_that_cloning_alone_has_always_had(self):
+        text = '[study]\ncommand = "imitate"\nseeds = 1\n[tasks.swing]\nenv = "Pendulum-v1"\n[methods.cloning]\nsteps = 0\n'
+        assert parse(text).cells[0].path.name.startswith("Pendulum-v1-ppo-gail-seed0-")
+
     def test_is_a_directory_that_any_name_can_have(self):
         study = parse(MATRIX.replace("[tasks.swing]", '[tasks."<script>/../x"]'))
         assert all(cell.path.parent == Path("runs/mine/cells") for cell in study.cells)

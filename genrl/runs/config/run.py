@@ -198,8 +198,11 @@ class RunConfig(Config):
     @property
     def name(self) -> str:
         """The run in words that a file name can hold."""
-        chosen = self.labels.items()
-        parts = [name.split(":")[-1].lower() for role, name in chosen if role == "reward" or not ROLES[role].is_empty(name)]
+        return self.named(self.labels)
+
+    def named(self, labels: Mapping[str, str]) -> str:
+        """The run in words, with these for its parts."""
+        parts = [name.split(":")[-1].lower() for role, name in labels.items() if role == "reward" or not ROLES[role].is_empty(name)]
         return "-".join([self.subject.split(":")[-1].split("/")[-1], *parts, f"seed{self.seed}"])
 
 
