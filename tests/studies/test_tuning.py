@@ -19,7 +19,7 @@ from genrl.runs import ExploreConfig
 from genrl.studies import InProcess, Processes, read_study
 from genrl.studies import tuning as tuning_module
 from genrl.studies.cells import PRELOAD
-from genrl.studies.tuning import Tuning, best, tune
+from genrl.studies.tuning import Trial, Tuning, best, tune
 from genrl.studies.wording import as_toml, flags_of
 from tests.runs import tiny as tasks
 
@@ -180,6 +180,25 @@ def test_what_no_run_would_take_is_refused_before_the_first_one(space: str, sent
         search(tmp_path, TOML.partition("[search]")[0] + f"[search]\n{space}\n").check()
     assert sentence in str(refusal.value)
     assert "evil_module" not in sys.modules
+
+
+def test_a_search_whose_runs_would_have_no_score_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="eval_episodes is 0, so the run has no evaluation_return to be scored by"):
+        search(tmp_path, TOML.replace("eval_episodes = 1", "eval_episodes = 0")).check()
+
+
+def test_trials_have_what_they_share_and_the_best_one_is_told_as_it_was_run(tmp_path: Path) -> None:
+    text = TOML.replace("[search]", "env_kwargs = { g = 1.0 }\n[search]").partition("[search]")[0] + "[search]\nlearner = ['ppo', 'sac']\n"
+    tuning = search(tmp_path, text)
+    tuning.check()
+    for trial in (Trial({"learner": "ppo"}), Trial({"learner": "sac"})):
+        config = tuning.study([trial]).cells[0].config
+        assert config.env_kwargs == {"g": 1.0}
+        told = tuning.values(trial)
+        assert {name: told.get(name, {}) for name in ("learner", "env_kwargs", "learner_kwargs")} == {
+            "learner": config.learner, "env_kwargs": config.env_kwargs, "learner_kwargs": config.learner_kwargs
+        }  # fmt: skip
+        assert told.keys() <= {*tuning.run, "learner"}
 
 
 def test_a_directory_of_something_else_is_left_alone(tmp_path: Path) -> None:
