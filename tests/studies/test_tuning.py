@@ -14,8 +14,9 @@ import pytest
 
 from genrl.cli import main
 from genrl.cli._flags import parse_run
+from genrl.cli.tune import _report
 from genrl.errors import RunError
-from genrl.runs import ExploreConfig
+from genrl.runs import ExploreConfig, ImitateConfig
 from genrl.studies import InProcess, Processes, read_study
 from genrl.studies import tuning as tuning_module
 from genrl.studies.cells import PRELOAD
@@ -222,6 +223,21 @@ def test_the_last_lines_of_the_command_can_be_pasted(tmp_path: Path, monkeypatch
     searched = json.loads(Path("runs/swing/trials.json").read_text())["trials"][returns.index(max(returns))]
     assert one.learner_kwargs["learning_rate"] == searched["learner_kwargs.learning_rate"]
     assert main(["report", "runs/swing"]) == 0
+
+
+def test_a_best_trial_of_files_elsewhere_is_told_so_that_it_can_be_pasted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    text = TOML.replace("[tune]", '[tune]\ncommand = "imitate"').replace('reward = "none"', f'demos = "{tmp_path}/mine.npz"')
+    tuning = Tuning.parse(text.partition("[search]")[0] + "[search]\nevery = [5, 20]\n", "swing", Path("runs/swing"))
+    Path("runs/swing").mkdir(parents=True)
+    _report(tuning, [Trial({"every": 5}, 1.0)], ("mine",))
+    line = next(line for line in capsys.readouterr().out.splitlines() if "--config" in line)
+    words = shlex.split(line.partition(": ")[2])
+    assert words[words.index("--demos") + 1 :] == [f"{tmp_path}/mine.npz", "--imports", "mine"]
+    assert parse_run(ImitateConfig, words[2:]).every == 5
 
 
 def test_without_optuna_one_sentence_says_what_to_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
