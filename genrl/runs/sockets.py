@@ -169,7 +169,7 @@ def mixing(setting: Setting) -> Plug | None:
 def averaging(setting: Setting) -> Plug | None:
     """The mean of the last policies."""
     config = setting.config
-    if not isinstance(config, ImitateConfig) or not config.average or not config.steps:
+    if not isinstance(config, ImitateConfig) or not config.average:
         return None
     from genrl.policies import PolicyAverage
 
