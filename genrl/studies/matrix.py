@@ -193,17 +193,20 @@ class Study:
     def _check_given(self) -> None:
         """Refuse hyperparameters that no run takes, since each names another part than the one that they are of."""
         content = parse_toml(self.text, self.source)
-        tables = {("run",): content.get("run", {})}
-        tables |= {(key, name): table for key in ("tasks", "methods") for name, table in content.get(key, {}).items()}
-        for place, table in tables.items():
-            cells = [cell for cell in self.cells if place[-1] == {"run": "run", "tasks": cell.task, "methods": cell.method}[place[0]]]
-            for role in ("env", *COMMANDS[self.settings.command].roles):
+        run, kind = content.get("run", {}), COMMANDS[self.settings.command]
+        tables = [("[run]", run, list(self.cells))]
+        for key, names in (("tasks", self.tasks), ("methods", self.methods)):
+            for name in names:
+                own = [cell for cell in self.cells if name == (cell.task if key == "tasks" else cell.method)]
+                tables.append((f"[{key}.{name}]", content[key][name], own))
+        for place, table, cells in tables:
+            for role in ("env", *kind.roles):
                 given = table.get(f"{role}_kwargs", {})
                 if given and not any(given.keys() & getattr(cell.config, f"{role}_kwargs").keys() for cell in cells):
-                    whose = table.get(role, getattr(COMMANDS[self.settings.command], role))
+                    whose = table.get(role, run.get(role, getattr(kind, role)))
                     raise RunError(
-                        f"[{'.'.join(place)}] {role}_kwargs has {', '.join(given)}, which no run takes, since {role} is {whose} there and "
-                        f"another one in each run; write {role} beside it, or {role}_kwargs where {role} is named"
+                        f"{place} {role}_kwargs has {', '.join(given)}, which no run takes, since {role} is {whose} there and another one "
+                        f"in each run; write {role} beside it, or {role}_kwargs where {role} is named"
                     )
 
 
