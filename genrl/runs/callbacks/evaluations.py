@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import warnings
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from genrl.files import save_state, write_whole
 from genrl.runs.callbacks.imitation_cost import returns_and_costs
 from genrl.runs.directory import RunDirectory, read_csv
+from genrl.runs.environments.make import shows_image
 from genrl.runs.session import Session
 from genrl.runs.sockets import Plug
 from genrl.sb3.state import generator_state, set_generator_state, vecnormalize_state
@@ -26,6 +28,12 @@ SEED = 15_000
 def with_evaluations(session: Session, run: RunDirectory) -> Session:
     """``session`` with evaluations while it trains, if its configuration asks for them."""
     if session.config.eval_every is not None:
+        if session.loaded is not None and shows_image(session.learner.observation_space):
+            warnings.warn(
+                f"episodes of images can't be compared with demonstrations, so the best model of {run.path} will be that of the largest "
+                "return, which an imitation does not see; take --average 0.2 in place of --eval-every, or let it see codes, by --encoder",
+                stacklevel=2,
+            )
         callback = Evaluations(session, run)
         session.plugs.append(Plug("evaluations", [callback], callback))
     return session
@@ -42,7 +50,7 @@ class Evaluations(BaseCallback):
     """Evaluates the policy every ``config.eval_every`` steps, at the boundaries of rollouts and at the end, and keeps the best model.
 
     The best one has the largest return. An imitation sees no return: its best one has the least cost, by which its episodes are carried to
-    the demonstrations that it learns from (:meth:`genrl.rewards.PWIL.cost`).
+    the demonstrations that it learns from (:meth:`genrl.rewards.PWIL.cost`). Of images, which have no such cost, it has the largest return.
 
     Each evaluation is of the same episodes, in an environment of its own, and leaves every generator as it was: the training gives the
     same numbers with and without it. It writes evaluations.csv, best.zip as SB3 saves it, and the normalisation that belongs to that.
