@@ -120,7 +120,8 @@ class RunConfig(Config):
         if self.weight_half_life is not None and not 0 < self.weight_half_life < math.inf:
             raise RunError(f"--weight-half-life is {self.weight_half_life}, but must be positive and finite")
         if self.weight == "auto" and self.extrinsic_weight == 0:
-            raise RunError("--weight auto weighs the bonus against the task's own reward, but --extrinsic-weight is 0; type --weight 1")
+            cure = "leave --weight out, or type --extrinsic-weight 1"
+            raise RunError(f"--weight auto weighs the bonus against the task's own reward, but --extrinsic-weight is 0; {cure}")
 
     def _check_noise(self) -> None:
         if not NOISE.fullmatch(self.noise):
