@@ -65,6 +65,13 @@ class Evaluations(BaseCallback):
         self._session, self._run = session, run
         self._every = session.config.eval_every or 1
         self._rows: list[tuple[int, float, float | None, bool]] = []
+        self._lost: tuple[int, float, float | None, bool] | None = None
+        """The best evaluation of what a kill has undone, while its model is in best.zip."""
+
+    def _on_training_start(self) -> None:
+        done = self._rows[-1][0] if self._rows else 0
+        found = [_numbers(row) for row in read_csv(self._run.evaluations) if row["best"] == "1"]
+        self._lost = next((row for row in reversed(found) if row[0] > done), None)
 
     def _on_rollout_start(self) -> None:
         last = self._rows[-1][0] if self._rows else 0
@@ -83,12 +90,16 @@ class Evaluations(BaseCallback):
         returns, costs = returns_and_costs(self._session, self._session.config.eval_episodes, SEED)
         set_generator_state(before)
         found, cost = float(np.mean(returns)), float(np.mean(costs)) if costs else None
+        if self._lost is not None and self.num_timesteps >= self._lost[0] and self._lost[:3] != (self.num_timesteps, found, cost):
+            self._rows.append(self._lost)  # the run has taken another course since the kill
+            self._lost = None
         best = _worth(found, cost) > max((_worth(*row[1:3]) for row in self._rows), default=-math.inf)
         self._rows.append((self.num_timesteps, found, cost, best))
         self.logger.record("eval/mean_reward", found)
         if cost is not None:
             self.logger.record("eval/cost", cost)
         if best:
+            self._lost = None
             buffer = io.BytesIO()
             self.model.save(buffer)
             write_whole(self._run.best, buffer.getvalue())
@@ -105,6 +116,11 @@ class Evaluations(BaseCallback):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._rows = [(step, value, cost, best) for step, value, cost, best in state["rows"]]
+
+
+def _numbers(row: dict[str, str]) -> tuple[int, float, float | None, bool]:
+    """A row of evaluations.csv."""
+    return int(row["step"]), float(row["return"]), float(row["cost"]) if row.get("cost") else None, row["best"] == "1"
 
 
 def _worth(value: float, cost: float | None) -> float:
