@@ -14,6 +14,7 @@ from genrl.rewards import PWIL, Transitions
 from genrl.runs import ImitateConfig, explore, imitate, record, resume
 from genrl.runs.callbacks.evaluations import SEED
 from genrl.runs.directory import RunDirectory
+from genrl.runs.play import with_model
 from tests.runs.same_directory import assert_same_directory
 from tests.runs.tiny import SMALL, config
 
@@ -141,6 +142,15 @@ def test_a_run_without_it_says_what_keeps_it(tmp_path):
         genrl.load(tmp_path / "run", best=True)
     with pytest.raises(RunError, match="--eval-every was given, but --eval-episodes is 0"):
         config(tmp_path, eval_every=100, eval_episodes=0)
+
+
+def test_a_run_that_has_not_come_so_far_says_when_it_will(tmp_path):
+    run = RunDirectory(tmp_path / "run")
+    with pytest.raises(RunError, match=r"has no best.zip yet, which begins at step 100; let it train, or go on with `genrl resume .*run`"):
+        with_model(run, config(run.path, eval_every=100), best=True)
+    averaged = ImitateConfig(demos=tmp_path / "x.npz", steps=1000, average=0.25, out=run.path)
+    with pytest.raises(RunError, match=r"has no average.safetensors yet, which begins at step 750"):
+        with_model(run, averaged, average=True)
 
 
 class TestOfAnImitation:
