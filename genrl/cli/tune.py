@@ -61,11 +61,13 @@ def main(argv: list[str]) -> int:
         again = flags(**{name: value for name, value in given.items() if value != getattr(TuneFlags, name)})
         say(f"interrupted; go on with: {command('tune', asked.file, *again)}", sys.stderr)
         return 130
-    return _report(tuning, trials)
+    return _report(tuning, trials, asked.imports)
 
 
-def _report(tuning: Tuning, trials: list[Trial]) -> int:
+def _report(tuning: Tuning, trials: list[Trial], imports: tuple[str, ...]) -> int:
     from genrl.files import write_whole
+    from genrl.runs.config.commands import COMMANDS
+    from genrl.runs.config.files import outside
     from genrl.studies.tuning import best
     from genrl.studies.wording import as_toml, flags_of
 
@@ -77,6 +79,7 @@ def _report(tuning: Tuning, trials: list[Trial]) -> int:
     values = tuning.values(ranked[0])
     write_whole(tuning.directory / BEST, (as_toml(values) + "\n").encode())
     say(f"see every trial: {command('report', tuning.directory)}")
-    say(f"the best one, longer or with other seeds: {command(tuning.command, '--config', tuning.directory / BEST)}")
+    trusted = flags(**outside(values, COMMANDS[tuning.command]), imports=imports)
+    say(f"the best one, longer or with other seeds: {command(tuning.command, '--config', tuning.directory / BEST, *trusted)}")
     say(f"or, with all that is set: {command(tuning.command, *flags_of(values))}")
     return 0

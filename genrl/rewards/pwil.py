@@ -72,7 +72,7 @@ class PWIL(RewardModel):
         observation_space, action_space, seed: see :class:`RewardModel`.
         alpha: scale α of the reward; 5 in the paper.
         beta: how fast it falls with the cost, β; 5 in the paper.
-        horizon: steps T of an episode; by default those of the longest demonstration.
+        horizon: steps T of an episode; by default those of the longest demonstration. Demonstrations that are single pairs need it.
         std_floor: smallest standard deviation that a number is divided by, in the task's units.
         clip: standardised numbers are clipped to plus or minus this.
 
@@ -107,7 +107,7 @@ class PWIL(RewardModel):
         expert = demonstrations.fitted(observation_space, action_space)[0]
         self.alpha, self.beta = alpha, beta
         self.horizon = int(expert.lengths.max()) if horizon is None else horizon
-        raw = self._raw(expert.transitions())
+        raw = self._raw(expert.transitions(successors=horizon is None))  # without an order there is no longest demonstration
         self.stats = RunningMeanStd((raw.shape[1],), std_floor=std_floor, clip=clip)
         self.stats.update(raw)
         self.expert = nn.Buffer(self.stats(raw), persistent=False)

@@ -58,7 +58,8 @@ def last_checkpoint(run: RunDirectory, config: RunConfig) -> dict[str, Any] | No
     except (KeyError, TypeError, IndexError) as error:
         raise RunError(f"{run.checkpoint} is no checkpoint of a learner (it lacks {one_line(error)}); restore it from a copy") from error
     if done >= config.steps and is_complete(run, done, config):
-        raise RunError(f"{run.path} has all its {done:,} steps; go further with `{config.typed('resume', '--steps', 2 * done)}`")
+        further = config.typed("resume", "--steps", 2 * done or type(config)(learner=config.learner).steps)  # of cloning alone: the default
+        raise RunError(f"{run.path} has all its {done:,} steps; go further with `{further}`")
     return checkpoint
 
 
@@ -74,7 +75,7 @@ def load_checkpoint(session: Session, run: RunDirectory, recorder: Recorder, che
         recorder.saved = session.learner.num_timesteps, checkpoint["recorder"]
     except Exception as error:  # whatever a part raises that is given the state of another one
         raise RunError(f"{run.path} can't go on from its {run.checkpoint.name}: {type(error).__name__}: {one_line(error)}") from error
-    if not exact and session.learner.num_timesteps < session.config.steps:
+    if not exact and 0 < session.learner.num_timesteps < session.config.steps:
         words = "does not repeat an episode from its seed and actions, so new episodes begin here"
         warnings.warn(f"{session.config.env} {words}", stacklevel=3)
 

@@ -147,12 +147,19 @@ def with_model(run: RunDirectory, config: RunConfig, best: bool = False, average
     """
     if best and average:
         raise RunError("the best policy and the average of the last ones were asked for; leave out --best or --average")
+    share, every, again = getattr(config, "average", 0.0), config.eval_every, config.typed("resume")
+    trains = run.model.suffix == ".zip"  # one from the hub does not
+    if average and share and trains and not run.average.is_file():
+        since = int((1 - share) * config.steps)
+        raise RunError(f"{run.path} has no {run.average.name} yet, which begins at step {since:,}; let it train, or go on with `{again}`")
+    if best and every is not None and trains and not run.best.is_file():
+        raise RunError(f"{run.path} has no {run.best.name} yet, which begins at step {every:,}; let it train, or go on with `{again}`")
     if best:
         return run.with_best()
     if average:
         return run.with_average()
     if not run.model.is_file():
-        raise RunError(f"{run.path} has no {run.model.name} yet; let it train for a moment, or go on with `{config.typed('resume')}`")
+        raise RunError(f"{run.path} has no {run.model.name} yet; let it train for a moment, or go on with `{again}`")
     return run
 
 

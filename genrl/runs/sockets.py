@@ -21,6 +21,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv
 
+from genrl.data import DemonstrationError
 from genrl.errors import RunError, command, one_line
 from genrl.roles import ROLES, attribute
 from genrl.runs.config.imitate import ImitateConfig
@@ -157,6 +158,11 @@ def mixing(setting: Setting) -> Plug | None:
             "came of others; type --expert-fraction 0, or record without --disturb",
             stacklevel=2,
         )
+    if config.steps:
+        try:
+            demonstrations.transitions()
+        except DemonstrationError as error:  # as Mixing would, but before the policy is cloned
+            raise RunError(str(error)) from error
     if not all(episode.has_rewards for episode in demonstrations.episodes):
         if config.extrinsic_weight:
             needs = f"--extrinsic-weight {config.extrinsic_weight} needs; leave it out, or type --expert-fraction 0"
@@ -169,7 +175,7 @@ def mixing(setting: Setting) -> Plug | None:
 def averaging(setting: Setting) -> Plug | None:
     """The mean of the last policies."""
     config = setting.config
-    if not isinstance(config, ImitateConfig) or not config.average or not config.steps:
+    if not isinstance(config, ImitateConfig) or not config.average:
         return None
     from genrl.policies import PolicyAverage
 

@@ -141,7 +141,10 @@ def resume(
     run = RunDirectory.open(path)
     asked = {"steps": steps, "device": device, "step_timeout": step_timeout}
     changes: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
-    config = _as_asked(run, replace(load_config(run, imports), **changes), demos)
+    known = load_config(run, imports)
+    if isinstance(known, ImitateConfig) and not known.steps:
+        changes["critic_warmup"] = known.critic_warmup or None  # the default, which is another one where cloning is not all
+    config = _as_asked(run, replace(known, **changes), demos)
     check_tracker(config)
     with run.writing(), StepLimit(config.step_timeout, config.n_envs) as limit:
         checkpoint = last_checkpoint(run, config)

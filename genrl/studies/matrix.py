@@ -23,7 +23,7 @@ from genrl.studies.settings import MOST, StudySettings, Task, check_keys, check_
 if TYPE_CHECKING:
     from genrl.runs.directory import RunDirectory
 
-__all__ = ["Cell", "Study", "StudySettings", "Task"]
+__all__ = ["Cell", "Study", "StudySettings", "Task", "merged_tables"]
 
 STUDY = 2**20
 """Bytes of a study's TOML, at most."""
@@ -145,7 +145,8 @@ class Study:
         for seed in settings.seeds:
             for task, of_task in task_runs.items():
                 cells += [
-                    _cell(task, method, _merged(kind, run, of_task, of_method), seed, directory) for method, of_method in methods.items()
+                    _cell(task, method, merged_tables(kind, run, of_task, of_method), seed, directory)
+                    for method, of_method in methods.items()
                 ]
         _distinct(cells)
         return cls(name, directory, settings, tasks, dict(methods), tuple(cells), text, source)
@@ -163,11 +164,16 @@ class Study:
         from genrl.runs.imitation.demonstrations import with_task
         from genrl.runs.vision import open_eyes
 
+        self._check_given()
         made: set[str] = set()
+        most = max(cell.config.steps for cell in self.cells)
+        if late := [step for step in self.settings.milestones if step > most]:
+            raise RunError(f"[study] milestones has {late[0]:,}, but no run makes more than {most:,} steps; leave it out, or raise steps")
         for cell in self.cells:
             if cell.seed != self.settings.seeds[0] and "{seed}" not in str(cell.config.encoder):
                 continue
             try:
+                _check_score(cell.config, self.settings.score)
                 if cell.config.encoder is not None and (run := RunDirectory(cell.path)).result.is_file():
                     _check_same_eyes(run, cell.config)
                     continue
@@ -183,6 +189,25 @@ class Study:
                     made.add(task)
             except RunError as error:
                 raise RunError(f"task {cell.task!r} with method {cell.method!r}: {error}") from error
+
+    def _check_given(self) -> None:
+        """Refuse hyperparameters that no run takes, since each names another part than the one that they are of."""
+        content = parse_toml(self.text, self.source)
+        run, kind = content.get("run", {}), COMMANDS[self.settings.command]
+        tables = [("[run]", run, list(self.cells))]
+        for key, names in (("tasks", self.tasks), ("methods", self.methods)):
+            for name in names:
+                own = [cell for cell in self.cells if name == (cell.task if key == "tasks" else cell.method)]
+                tables.append((f"[{key}.{name}]", content[key][name], own))
+        for place, table, cells in tables:
+            for role in ("env", *kind.roles):
+                given = table.get(f"{role}_kwargs", {})
+                if given and not any(given.keys() & getattr(cell.config, f"{role}_kwargs").keys() for cell in cells):
+                    whose = table.get(role, run.get(role, getattr(kind, role)))
+                    raise RunError(
+                        f"{place} {role}_kwargs has {', '.join(given)}, which no run takes, since {role} is {whose} there and another one "
+                        f"in each run; write {role} beside it, or {role}_kwargs where {role} is named"
+                    )
 
 
 def identity(config: RunConfig) -> str:
@@ -221,6 +246,16 @@ def _digest(demos: Path) -> str | None:
     return digest.hexdigest()
 
 
+def _check_score(config: RunConfig, score: str) -> None:
+    """Refuse runs that will have no score."""
+    if score == "evaluation_return" and not config.eval_episodes:
+        raise RunError(
+            'eval_episodes is 0, so the run has no evaluation_return to be scored by; leave it out, or write score = "training_return"'
+        )
+    if score == "training_return" and not config.steps:
+        raise RunError('steps is 0, so the run has no training_return to be scored by; write score = "evaluation_return"')
+
+
 def _check_demonstrations(config: RunConfig, reward: type[Any] | None) -> None:
     """Refuse a reward that learns from demonstrations where the study's command has none."""
     from genrl.runs.sockets import learns_from_demonstrations
@@ -247,13 +282,13 @@ def _check_same_eyes(run: RunDirectory, config: RunConfig) -> None:
 def _cell(task: str, method: str, values: Mapping[str, Any], seed: int, directory: Path) -> Cell:
     try:
         config = config_from({**values, "seed": seed})
-        name = re.sub(r"[^\w.-]+", "_", config.name)
+        name = re.sub(r"[^\w.-]+", "_", config.named({role: getattr(config, role) for role in config.roles}))
         return Cell(task, method, dataclasses.replace(config, out=directory / "cells" / f"{name}-{identity(config)}"))
     except RunError as error:
         raise RunError(f"task {task!r} with method {method!r}: {error}") from error
 
 
-def _merged(kind: type[RunConfig], *tables: Mapping[str, Any]) -> dict[str, Any]:
+def merged_tables(kind: type[RunConfig], *tables: Mapping[str, Any]) -> dict[str, Any]:
     """Later tables win; hyperparameters are merged one by one, unless a table names another learner, reward or task."""
     merged: dict[str, Any] = {"command": kind.command, "pictures": False}
     for table in tables:

@@ -53,7 +53,9 @@ class CellResult:
         return trailing_mean(self.episodes[:, 1], WINDOW)
 
     def return_at(self, step: int) -> float | None:
-        """Mean return of the last 20 episodes that ended by ``step``; ``None`` if there was none."""
+        """Mean return of the last 20 episodes that ended by ``step``; ``None`` if there was none, or if the run ended before."""
+        if step > self.result.get("steps", step):
+            return None
         ended = int(np.searchsorted(self.episodes[:, 0], step, side="right"))
         return float(self.smooth[ended - 1]) if ended else None
 
@@ -107,7 +109,7 @@ def _read_cell(cell: Cell, tries: int) -> CellResult:
     known = state.read()
     episodes = _episodes(run.episodes)
     if is_finished(run):
-        result = checked_result(run)
+        result = _asked(checked_result(run), run, cell)
         if error := _not_finite(result, episodes):
             return CellResult(cell, "failed", error, len(known["failures"]), episodes=episodes)
         return CellResult(cell, "finished", None, len(known["failures"]), result, episodes)
@@ -148,6 +150,15 @@ def checked_result(run: RunDirectory) -> dict[str, Any]:
     if coverage and (len(coverage["names"]) != len(coverage["bin_widths"]) or not all(coverage["bin_widths"])):
         raise RunError(f"{run.result} has no coverage as a run writes it; restore it from a copy")
     return result
+
+
+def _asked(result: dict[str, Any], run: RunDirectory, cell: Cell) -> dict[str, Any]:
+    """The result without a best model that was chosen among other evaluations than the study asks for now: ``eval_every`` makes no other
+    cell, since it changes nothing else.
+    """
+    if "best_return" not in result or run.read_json(run.config).get("eval_every") == cell.config.eval_every:
+        return result
+    return {name: value for name, value in result.items() if name != "best_return"}
 
 
 def _is_ordinary(value: Any) -> bool:

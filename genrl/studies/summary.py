@@ -171,12 +171,14 @@ def normalized_scores(tasks: Any, scores: Sequence[Sequence[float]]) -> list[np.
 
 
 def visited_bins(results: Results, task: str) -> dict[str, list[float | None]]:
-    """Visited bins of each run by method, counted with bins of one width for all runs of the task; see :func:`common_bins`."""
+    """Visited bins of each run by method, counted with bins of one width for all runs of the task; see :func:`common_bins`. None where the
+    runs of the task have counted along different axes.
+    """
     runs = {method: results.finished(task, method) for method in results.study.methods}
-    widths = [item.result["coverage"]["bin_widths"] for items in runs.values() for item in items if item.result["coverage"]]
-    if not widths or len({len(width) for width in widths}) > 1:
+    counted = [item.result["coverage"] for items in runs.values() for item in items if item.result["coverage"]]
+    if len({tuple(coverage["names"]) for coverage in counted}) != 1:  # of several, bins of one are no bins of another
         return {}
-    width = np.max(widths, axis=0)
+    width = np.max([coverage["bin_widths"] for coverage in counted], axis=0)
     return {method: [_bins(item, width) for item in items] for method, items in runs.items()}
 
 

@@ -47,9 +47,9 @@ def score_table(document: Mapping[str, Any], task: str) -> Table:
     for key, name in SCORES.items():
         columns[name] = lambda entry, key=key: _score(entry, key, about["threshold"])  # type: ignore[misc]
     for step in _milestones(about):
-        columns[f"at {steps(int(step))}"] = lambda entry, step=step: _interval(entry["at"][step])  # type: ignore[misc]
+        columns[f"at {steps(int(step))}"] = lambda entry, step=step: _interval(entry["at"][step], entry["runs"])  # type: ignore[misc]
     columns[f"against {document['baseline']}"] = lambda entry: _verdict(entry.get("against_baseline"))
-    columns["visited bins"] = lambda entry: _interval(entry["coverage"])
+    columns["visited bins"] = lambda entry: _interval(entry["coverage"], entry["runs"])
     columns["steps/s"] = lambda entry: NOTHING if entry["steps_per_second"] is None else f"{entry['steps_per_second']:,.0f}"
     methods = about["methods"]
     cells = {name: [column(entry) for entry in methods.values()] for name, column in columns.items()}

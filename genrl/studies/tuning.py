@@ -18,7 +18,7 @@ from genrl.runs.config.commands import COMMANDS
 from genrl.studies.cells import CellOutcome
 from genrl.studies.directory import open_directory
 from genrl.studies.executors import Executor
-from genrl.studies.matrix import STUDY, Cell, Study
+from genrl.studies.matrix import STUDY, Cell, Study, merged_tables
 from genrl.studies.results import read_cell
 from genrl.studies.running import run_study
 from genrl.studies.search_space import Space, distribution, key_of, nested, points, read_spaces, value_of
@@ -124,18 +124,15 @@ class Tuning:
             RunError: a value that a run does not take.
         """
         settings = {"command": self.command, "seeds": self.seeds, "score": self.score, "title": self.name}
-        own = {name: value for name, value in self.run.items() if name != "env"}
         task = {"env": self.run.get("env", COMMANDS[self.command].env)}
         methods = {_name(i): nested(trial.values) for i, trial in enumerate(trials) if _first(trials, trial) == i}
-        text = as_toml({"study": settings, "run": own, "tasks": {"task": task}, "methods": methods})
+        text = as_toml({"study": settings, "run": self.run, "tasks": {"task": task}, "methods": methods})
         return Study.parse(text, self.name, self.directory, f"{self.name}.toml")
 
     def values(self, trial: Trial) -> dict[str, Any]:
         """All that a command is told for a trial: what the trials share, and the trial's own."""
-        values = dict(self.run)
-        for name, value in nested(trial.values).items():
-            values[name] = {**values.get(name, {}), **value} if isinstance(value, dict) else value
-        return values
+        merged = merged_tables(COMMANDS[self.command], self.run, nested(trial.values))
+        return {name: value for name, value in merged.items() if name in self.run or name in nested(trial.values)}
 
     def check(self, imports: Collection[str] = ()) -> None:
         """Refuse every value that a run would not take: the ends of the ranges and all choices are tried on a configuration.
@@ -144,8 +141,8 @@ class Tuning:
             RunError: names the value.
         """
         count = max(len(points(values)) for values in self.search.values())
-        for i in range(count):
-            self.study([Trial({name: points(values)[i % len(points(values))] for name, values in self.search.items()})]).check(imports)
+        ends = [{name: points(values)[i % len(points(values))] for name, values in self.search.items()} for i in range(count)]
+        self.study([Trial(values) for values in ends]).check(imports)
 
     def read(self) -> list[Trial]:
         """The trials that were asked for until now, with their scores.

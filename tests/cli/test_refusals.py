@@ -31,7 +31,8 @@ BAD = {
     "explore --learner ppo --learner.n-steps 1.5": "--learner.n-steps needs a value of the form INT "
     f"(invalid literal for int() with base 10: '1.5'){SEE}",
     "explore --weight Auto": f"--weight needs a value of the form FLOAT|{{auto}}, but was given 'Auto'{SEE}",
-    "imitate --weight auto": "--weight needs a value of the form FLOAT, but was given 'auto'; see `genrl imitate --help`",
+    "imitate --weight auto": "--weight auto weighs the bonus against the task's own reward, but --extrinsic-weight is 0; "
+    "leave --weight out, or type --extrinsic-weight 1; see `genrl imitate --help`",
     "explore --seed": f"--seed needs a value of the form INT{SEE}",
     "explore fast": f"nothing takes the word 'fast'{SEE}",
     "explore --steps 0": f"--steps is 0, but must be at least 1{SEE}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import gymnasium
@@ -20,6 +21,8 @@ from genrl.files import load_state, save_state
 from genrl.policies import Mixing
 from genrl.rewards import PWIL, RewardCallback, Transitions
 from genrl.rewards.pwil import couple
+from genrl.runs.callbacks.imitation_cost import _judge
+from genrl.runs.imitation.demonstrations import Loaded
 
 OBS, ACT = spaces.Box(-100, 100, (1,), np.float64), spaces.Box(-1, 1, (1,), np.float64)
 
@@ -214,3 +217,25 @@ class TestInALearner:
         model.learn(10)
         with pytest.raises(ValueError, match="the replay buffer holds 10 that it has not seen; begin with an empty buffer"):
             model.learn(10, callback=[RewardCallback(self.reward())], reset_num_timesteps=False)
+
+
+class TestSinglePairs:
+    """Of which nobody knows in which order they came."""
+
+    def pairs(self) -> Demonstrations:
+        (episode,), no = demonstrations().episodes, np.zeros(4, dtype=bool)
+        return Demonstrations.from_episodes(
+            [Episode(episode.observations[:4], episode.actions, episode.rewards, no, no, last_successor=False, ordered=False)]
+        )
+
+    def test_have_the_cost_of_the_same_pairs_in_an_episode(self):
+        one, other = PWIL(demonstrations(), OBS, ACT), PWIL(self.pairs(), OBS, ACT, horizon=4)
+        assert one.cost(path(0.0, 2.5, 7.0, 9.0)) == other.cost(path(0.0, 2.5, 7.0, 9.0)) > 0
+
+    def test_have_no_longest_episode(self):
+        with pytest.raises(ValueError, match="does not tell what followed an action"):
+            PWIL(self.pairs(), OBS, ACT)
+
+    def test_judge_an_imitation_of_them(self):
+        session, env = SimpleNamespace(loaded=Loaded(self.pairs(), None)), SimpleNamespace(observation_space=OBS, action_space=ACT)
+        assert _judge(session, env).cost(path(0.0, 9.0)) > 0  # and so its best model is not chosen by the task's return

@@ -14,6 +14,7 @@ from genrl.rewards import PWIL, Transitions
 from genrl.runs import ImitateConfig, explore, imitate, record, resume
 from genrl.runs.callbacks.evaluations import SEED
 from genrl.runs.directory import RunDirectory
+from genrl.runs.play import with_model
 from tests.runs.same_directory import assert_same_directory
 from tests.runs.tiny import SMALL, config
 
@@ -101,6 +102,28 @@ def test_a_resumed_run_has_the_evaluations_and_the_best_model_of_one_that_never_
     assert_same_directory(stopped.path, whole.path)
 
 
+def test_a_run_that_takes_another_course_after_a_kill_says_which_model_it_has_kept(tmp_path, monkeypatch):
+    from genrl.runs.callbacks.checkpoints import Checkpointer
+
+    begun = Checkpointer._on_rollout_start
+
+    def stopping(self):
+        self._interrupt.requested = self._interrupt.requested or self.num_timesteps >= 64
+        begun(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpointer, "_on_rollout_start", stopping)
+        run = begin(tmp_path / "run", "ppo", steps=192, eval_every=60, normalize_obs=False)
+    with run.evaluations.open("a") as file:
+        file.write("128,1000.0,,1\n")  # it had gone on, without another checkpoint
+    run.best.write_bytes(b"of step 128")
+    monkeypatch.setattr("genrl.runs.result._of_others", lambda session, run, interrupt: iter(()))
+    result = resume(run.path, quiet=True)
+    assert run.best.read_bytes() == b"of step 128"
+    assert [(step, best) for step, _, best in rows(run)] == [(64, "1"), (128, "1"), (128, "0"), (192, "0")]
+    assert result["best"] == {"step": 128, "return": 1000.0}
+
+
 def test_watch_export_and_record_take_it(run, tmp_path, capsys):
     assert main(["export", str(run.path), "--best", "--sb3", str(tmp_path / "sb3")]) == 0
     assert (tmp_path / "sb3/model.zip").read_bytes() == run.best.read_bytes()
@@ -131,6 +154,15 @@ def test_a_run_without_it_says_what_keeps_it(tmp_path):
         genrl.load(tmp_path / "run", best=True)
     with pytest.raises(RunError, match="--eval-every was given, but --eval-episodes is 0"):
         config(tmp_path, eval_every=100, eval_episodes=0)
+
+
+def test_a_run_that_has_not_come_so_far_says_when_it_will(tmp_path):
+    run = RunDirectory(tmp_path / "run")
+    with pytest.raises(RunError, match=r"has no best.zip yet, which begins at step 100; let it train, or go on with `genrl resume .*run`"):
+        with_model(run, config(run.path, eval_every=100), best=True)
+    averaged = ImitateConfig(demos=tmp_path / "x.npz", steps=1000, average=0.25, out=run.path)
+    with pytest.raises(RunError, match=r"has no average.safetensors yet, which begins at step 750"):
+        with_model(run, averaged, average=True)
 
 
 class TestOfAnImitation:

@@ -161,6 +161,24 @@ class TestAnImitation:
         assert result["evaluation_returns"] == [pytest.approx(result["imitation"]["cloned_return"])]
         assert record(tmp_path / "run", tmp_path / "cloned.npz", episodes=1).n_episodes == 1
 
+    def test_of_no_steps_goes_on_as_one_that_was_to_train(self, demos, tmp_path):
+        imitate(imitation(demos, tmp_path / "run", steps=0, clone=1, average=0.5, reward="airl"), quiet=True)
+        with pytest.raises(RunError, match=r"has all its 0 steps; go further with `genrl resume .* --steps 300000`"):
+            resume(tmp_path / "run")
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", message=".*does not repeat an episode")
+            assert resume(tmp_path / "run", steps=64, quiet=True)["status"] == "finished"
+        found = RunDirectory(tmp_path / "run").read_json(tmp_path / "run/config.json")
+        assert found["critic_warmup"] == imitation(demos, tmp_path, reward="airl").critic_warmup == 20_480
+        assert found["reward_kwargs"]["absorbing"]  # as for any logit of a task that never ends
+
+    def test_of_single_pairs_in_its_batches_is_refused_before_its_policy_is_cloned(self, demos, tmp_path, monkeypatch):
+        recorded = Demonstrations.load(demos).transitions()
+        np.savez(tmp_path / "pairs.npz", observations=recorded.obs.numpy(), actions=recorded.action.numpy())
+        monkeypatch.setattr(Session, "clone", lambda session: pytest.fail("it was cloned"))
+        with pytest.raises(RunError, match=r"does not tell what followed an action.*--expert-fraction 0"):
+            imitate(imitation(tmp_path / "pairs.npz", tmp_path / "run", "sac", env="Pendulum-v1", n_envs=1), quiet=True)
+
     def test_logs_the_accuracy_on_demonstrations_that_it_has_not_learnt_from(self, demos, tmp_path):
         imitate(imitation(demos, tmp_path / "run", every=20), quiet=True)
         header = RunDirectory(tmp_path / "run").progress.read_text().splitlines()[0]

@@ -183,6 +183,10 @@ class TestTheIdentityOfACell:
         before = {cell.path for cell in parse(MATRIX).cells}
         assert {cell.path for cell in parse(MATRIX.replace("[methods.none]", "[methods.bare]")).cells} == before
 
+    def test_keeps_the_directory_that_cloning_alone_has_always_had(self):
+        text = '[study]\ncommand = "imitate"\nseeds = 1\n[tasks.swing]\nenv = "Pendulum-v1"\n[methods.cloning]\nsteps = 0\n'
+        assert parse(text).cells[0].path.name.startswith("Pendulum-v1-ppo-gail-seed0-")
+
     def test_is_a_directory_that_any_name_can_have(self):
         study = parse(MATRIX.replace("[tasks.swing]", '[tasks."<script>/../x"]'))
         assert all(cell.path.parent == Path("runs/mine/cells") for cell in study.cells)
@@ -237,12 +241,27 @@ def test_an_empty_matrix_is_refused(part: str):
             'reward = "gail"',
             "task 'swing' with method 'rnd': reward 'gail' learns from demonstrations; write command = \"imitate\" under [study]",
         ),
+        ("seeds = 2", "seeds = 2\nmilestones = [700, 701]", "[study] milestones has 701, but no run makes more than 700 steps"),
+        (
+            "steps = 500",
+            "steps = 500\neval_episodes = 0",
+            "task 'swing' with method 'none': eval_episodes is 0, so the run has no evaluation_return",
+        ),
         ('reward = "rnd"', 'reward = "evil:Reward"', "evil:Reward would import evil; if you trust it, add --imports evil"),
     ],
 )
 def test_what_does_not_exist_is_refused_before_anything_runs(old: str, new: str, sentence: str):
     assert old in MATRIX
     assert sentence in refusal(MATRIX.replace(old, new), check=True)
+
+
+def test_keywords_of_a_task_that_no_run_has_are_refused():
+    text = MATRIX.replace("steps = 500", "steps = 500\nenv_kwargs = { g = 1.0 }")
+    parse(text)._check_given()  # the car is the default task, to which they belong
+    message = refusal(text.replace('"genrl/SparseMountainCar-v0"', '"CartPole-v1"'), check=True)
+    assert message.startswith(
+        "[run] env_kwargs has g, which no run takes, since env is genrl/SparseMountainCar-v0 there and another one in"
+    )
 
 
 def test_a_missing_file_is_refused(tmp_path: Path):

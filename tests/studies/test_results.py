@@ -39,6 +39,19 @@ class TestARun:
         assert item.return_at(59) == pytest.approx(np.mean(range(5)))
         assert item.return_at(10**9) == pytest.approx(np.mean(range(10, 30)))
 
+    def test_has_no_return_at_a_step_that_it_never_came_to(self, one):
+        steps = one.result["steps"]
+        assert one.return_at(steps) == pytest.approx(one.result["training_return"], abs=1e-6)
+        assert one.return_at(steps + 1) is None
+
+    def test_has_no_best_model_of_other_evaluations_than_the_study_asks_for(self, one):
+        run = RunDirectory(one.cell.path)
+        run.write_json(run.result, run.read_json(run.result) | {"best_return": 7.0})
+        folder = one.cell.path.parent.parent
+        assert read_study(folder).cells[0].result["best_return"] == 7.0
+        run.write_json(run.config, run.read_json(run.config) | {"eval_every": 10})
+        assert "best_return" not in read_study(folder).cells[0].result
+
     def test_its_time_to_a_threshold_needs_20_episodes(self, one):
         assert with_returns(one, [1.0] * 19).time_to(0.9) is None
         assert with_returns(one, [1.0] * 20).time_to(0.9) == 200
@@ -122,6 +135,14 @@ class TestTheSummary:
         write_results(results, document, tmp_path / "out")
         assert [row["visited_bins"] for row in csv.DictReader((tmp_path / "out.csv").open())] == ["2", "1"]  # of 1, not of 0.5
         assert document["tasks"]["car"]["methods"]["none"]["coverage"]["max"] == 2
+
+    def test_bins_along_other_axes_are_not_compared(self, tmp_path):
+        study = make_study(tmp_path / "study", ("car",), ("none", "vime"), 2)
+        assert summarize(read_study(tmp_path / "study"))["tasks"]["car"]["methods"]["vime"]["coverage"] is not None
+        path = study.cells[0].path / "result.json"
+        result = json.loads(path.read_text())
+        path.write_text(json.dumps(result | {"coverage": result["coverage"] | {"names": ["x", "speed"]}}))
+        assert summarize(read_study(tmp_path / "study"))["tasks"]["car"]["methods"]["vime"]["coverage"] is None
 
     @pytest.mark.parametrize(("key", "name"), [("averaged_return", "mean of last policies"), ("best_return", "best model")])
     def test_another_policy_of_a_run_has_a_column_where_runs_have_one(self, tmp_path, key, name):

@@ -61,7 +61,10 @@ class TestScoreTable:
         assert column(content, "deterministic return") == ["0.95 [0.70, 1.00], 7 of 10 ≥ 0.9"]
 
     def test_says_where_a_number_is_of_fewer_runs(self) -> None:
-        assert column(document(a=entry(training_return=TEN | {"n": 8})), "training return") == ["0.95 [0.70, 1.00], of 8 runs"]
+        fewer = TEN | {"n": 8}
+        content = document(a=entry(training_return=fewer, at={"10000": fewer}, coverage=fewer))
+        for name in ("training return", "at 10k", "visited bins"):
+            assert column(content, name) == ["0.95 [0.70, 1.00], of 8 runs"]
 
     def test_milestones_have_a_column_each(self) -> None:
         table = score_table(document(a=entry(at={"10000": TEN, "250000": None})), "car")
@@ -74,7 +77,7 @@ class TestScoreTable:
         assert column(content, "against none") == ["–", "better, P = 0.85 [0.70, 1.00]", "too few runs", "–"]
 
     def test_numbers_are_short(self) -> None:
-        content = document(a=entry(coverage={"n": 3, "median": 1580.5, "min": 246.0, "max": 1625.0}, steps_per_second=3391.23))
+        content = document(a=entry(runs=3, coverage={"n": 3, "median": 1580.5, "min": 246.0, "max": 1625.0}, steps_per_second=3391.23))
         assert (column(content, "visited bins"), column(content, "steps/s")) == (["1,580 (246 … 1,625)"], ["3,391"])
 
 

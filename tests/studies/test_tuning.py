@@ -14,12 +14,13 @@ import pytest
 
 from genrl.cli import main
 from genrl.cli._flags import parse_run
+from genrl.cli.tune import _report
 from genrl.errors import RunError
-from genrl.runs import ExploreConfig
+from genrl.runs import ExploreConfig, ImitateConfig
 from genrl.studies import InProcess, Processes, read_study
 from genrl.studies import tuning as tuning_module
 from genrl.studies.cells import PRELOAD
-from genrl.studies.tuning import Tuning, best, tune
+from genrl.studies.tuning import Trial, Tuning, best, tune
 from genrl.studies.wording import as_toml, flags_of
 from tests.runs import tiny as tasks
 
@@ -182,6 +183,25 @@ def test_what_no_run_would_take_is_refused_before_the_first_one(space: str, sent
     assert "evil_module" not in sys.modules
 
 
+def test_a_search_whose_runs_would_have_no_score_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="eval_episodes is 0, so the run has no evaluation_return to be scored by"):
+        search(tmp_path, TOML.replace("eval_episodes = 1", "eval_episodes = 0")).check()
+
+
+def test_trials_have_what_they_share_and_the_best_one_is_told_as_it_was_run(tmp_path: Path) -> None:
+    text = TOML.replace("[search]", "env_kwargs = { g = 1.0 }\n[search]").partition("[search]")[0] + "[search]\nlearner = ['ppo', 'sac']\n"
+    tuning = search(tmp_path, text)
+    tuning.check()
+    for trial in (Trial({"learner": "ppo"}), Trial({"learner": "sac"})):
+        config = tuning.study([trial]).cells[0].config
+        assert config.env_kwargs == {"g": 1.0}
+        told = tuning.values(trial)
+        assert {name: told.get(name, {}) for name in ("learner", "env_kwargs", "learner_kwargs")} == {
+            "learner": config.learner, "env_kwargs": config.env_kwargs, "learner_kwargs": config.learner_kwargs
+        }  # fmt: skip
+        assert told.keys() <= {*tuning.run, "learner"}
+
+
 def test_a_directory_of_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(RunError, match="holds something that is no study"):
@@ -203,6 +223,21 @@ def test_the_last_lines_of_the_command_can_be_pasted(tmp_path: Path, monkeypatch
     searched = json.loads(Path("runs/swing/trials.json").read_text())["trials"][returns.index(max(returns))]
     assert one.learner_kwargs["learning_rate"] == searched["learner_kwargs.learning_rate"]
     assert main(["report", "runs/swing"]) == 0
+
+
+def test_a_best_trial_of_files_elsewhere_is_told_so_that_it_can_be_pasted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    text = TOML.replace("[tune]", '[tune]\ncommand = "imitate"').replace('reward = "none"', f'demos = "{tmp_path}/mine.npz"')
+    tuning = Tuning.parse(text.partition("[search]")[0] + "[search]\nevery = [5, 20]\n", "swing", Path("runs/swing"))
+    Path("runs/swing").mkdir(parents=True)
+    _report(tuning, [Trial({"every": 5}, 1.0)], ("mine",))
+    line = next(line for line in capsys.readouterr().out.splitlines() if "--config" in line)
+    words = shlex.split(line.partition(": ")[2])
+    assert words[words.index("--demos") + 1 :] == [f"{tmp_path}/mine.npz", "--imports", "mine"]
+    assert parse_run(ImitateConfig, words[2:]).every == 5
 
 
 def test_without_optuna_one_sentence_says_what_to_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:

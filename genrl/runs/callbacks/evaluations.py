@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import warnings
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from genrl.files import save_state, write_whole
 from genrl.runs.callbacks.imitation_cost import returns_and_costs
 from genrl.runs.directory import RunDirectory, read_csv
+from genrl.runs.environments.make import shows_image
 from genrl.runs.session import Session
 from genrl.runs.sockets import Plug
 from genrl.sb3.state import generator_state, set_generator_state, vecnormalize_state
@@ -26,6 +28,12 @@ SEED = 15_000
 def with_evaluations(session: Session, run: RunDirectory) -> Session:
     """``session`` with evaluations while it trains, if its configuration asks for them."""
     if session.config.eval_every is not None:
+        if session.loaded is not None and shows_image(session.learner.observation_space):
+            warnings.warn(
+                f"episodes of images can't be compared with demonstrations, so the best model of {run.path} will be that of the largest "
+                "return, which an imitation does not see; take --average 0.2 in place of --eval-every, or let it see codes, by --encoder",
+                stacklevel=2,
+            )
         callback = Evaluations(session, run)
         session.plugs.append(Plug("evaluations", [callback], callback))
     return session
@@ -42,7 +50,7 @@ class Evaluations(BaseCallback):
     """Evaluates the policy every ``config.eval_every`` steps, at the boundaries of rollouts and at the end, and keeps the best model.
 
     The best one has the largest return. An imitation sees no return: its best one has the least cost, by which its episodes are carried to
-    the demonstrations that it learns from (:meth:`genrl.rewards.PWIL.cost`).
+    the demonstrations that it learns from (:meth:`genrl.rewards.PWIL.cost`). Of images, which have no such cost, it has the largest return.
 
     Each evaluation is of the same episodes, in an environment of its own, and leaves every generator as it was: the training gives the
     same numbers with and without it. It writes evaluations.csv, best.zip as SB3 saves it, and the normalisation that belongs to that.
@@ -57,6 +65,13 @@ class Evaluations(BaseCallback):
         self._session, self._run = session, run
         self._every = session.config.eval_every or 1
         self._rows: list[tuple[int, float, float | None, bool]] = []
+        self._lost: tuple[int, float, float | None, bool] | None = None
+        """The best evaluation of what a kill has undone, while its model is in best.zip."""
+
+    def _on_training_start(self) -> None:
+        done = self._rows[-1][0] if self._rows else 0
+        found = [_numbers(row) for row in read_csv(self._run.evaluations) if row["best"] == "1"]
+        self._lost = next((row for row in reversed(found) if row[0] > done), None)
 
     def _on_rollout_start(self) -> None:
         last = self._rows[-1][0] if self._rows else 0
@@ -75,12 +90,16 @@ class Evaluations(BaseCallback):
         returns, costs = returns_and_costs(self._session, self._session.config.eval_episodes, SEED)
         set_generator_state(before)
         found, cost = float(np.mean(returns)), float(np.mean(costs)) if costs else None
+        if self._lost is not None and self.num_timesteps >= self._lost[0] and self._lost[:3] != (self.num_timesteps, found, cost):
+            self._rows.append(self._lost)  # the run has taken another course since the kill
+            self._lost = None
         best = _worth(found, cost) > max((_worth(*row[1:3]) for row in self._rows), default=-math.inf)
         self._rows.append((self.num_timesteps, found, cost, best))
         self.logger.record("eval/mean_reward", found)
         if cost is not None:
             self.logger.record("eval/cost", cost)
         if best:
+            self._lost = None
             buffer = io.BytesIO()
             self.model.save(buffer)
             write_whole(self._run.best, buffer.getvalue())
@@ -97,6 +116,11 @@ class Evaluations(BaseCallback):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._rows = [(step, value, cost, best) for step, value, cost, best in state["rows"]]
+
+
+def _numbers(row: dict[str, str]) -> tuple[int, float, float | None, bool]:
+    """A row of evaluations.csv."""
+    return int(row["step"]), float(row["return"]), float(row["cost"]) if row.get("cost") else None, row["best"] == "1"
 
 
 def _worth(value: float, cost: float | None) -> float:

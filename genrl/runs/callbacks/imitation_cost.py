@@ -66,6 +66,7 @@ def _judge(session: Session, env: gymnasium.Env[Any, Any]) -> PWIL | None:
     if session.loaded is None:
         return None
     try:
-        return PWIL(session.loaded.demonstrations, seen_by_learner(env.observation_space), env.action_space)
+        space = seen_by_learner(env.observation_space)
+        return PWIL(session.loaded.demonstrations, space, env.action_space, horizon=1)  # which a cost does not read; pairs have none
     except ValueError:
         return None

@@ -13,7 +13,7 @@ from genrl.roles import is_own
 from genrl.runs.config.base import fits, in_words
 from genrl.runs.config.run import RunConfig, foreign
 
-__all__ = ["read_config_file"]
+__all__ = ["outside", "read_config_file"]
 
 MOST = 2**18
 """Bytes of a TOML or YAML file, at most."""
@@ -94,6 +94,11 @@ def _check_trust(values: Mapping[str, Any], kind: type[RunConfig], imports: Coll
     for name, value in foreign(values.get("env_kwargs", {})):
         if value not in imports and value.rpartition(":")[0] not in imports:
             raise RunError(f"its --env.{name}, {value}, could import or read what is not in it; if you trust it, add --imports {value}")
-    for name, hint in kind.fields().items():
-        if isinstance(values.get(name), str) and fits(Path(), hint) and not Path(values[name]).resolve().is_relative_to(Path.cwd()):
-            raise RunError(f"its {name}, {values[name]}, is not in this folder; if you trust it, type {flag_of(name)} {values[name]}")
+    for name, value in outside(values, kind).items():
+        raise RunError(f"its {name}, {value}, is not in this folder; if you trust it, type {flag_of(name)} {value}")
+
+
+def outside(values: Mapping[str, Any], kind: type[RunConfig]) -> dict[str, str]:
+    """Paths that lie outside of the current folder, by name: a file that names them does not decide that they are read or written."""
+    paths = [name for name, hint in kind.fields().items() if isinstance(values.get(name), str) and fits(Path(), hint)]
+    return {name: values[name] for name in paths if not Path(values[name]).resolve().is_relative_to(Path.cwd())}

@@ -120,7 +120,8 @@ class RunConfig(Config):
         if self.weight_half_life is not None and not 0 < self.weight_half_life < math.inf:
             raise RunError(f"--weight-half-life is {self.weight_half_life}, but must be positive and finite")
         if self.weight == "auto" and self.extrinsic_weight == 0:
-            raise RunError("--weight auto weighs the bonus against the task's own reward, but --extrinsic-weight is 0; type --weight 1")
+            cure = "leave --weight out, or type --extrinsic-weight 1"
+            raise RunError(f"--weight auto weighs the bonus against the task's own reward, but --extrinsic-weight is 0; {cure}")
 
     def _check_noise(self) -> None:
         if not NOISE.fullmatch(self.noise):
@@ -198,8 +199,11 @@ class RunConfig(Config):
     @property
     def name(self) -> str:
         """The run in words that a file name can hold."""
-        chosen = self.labels.items()
-        parts = [name.split(":")[-1].lower() for role, name in chosen if role == "reward" or not ROLES[role].is_empty(name)]
+        return self.named(self.labels)
+
+    def named(self, labels: Mapping[str, str]) -> str:
+        """The run in words, with these for its parts."""
+        parts = [name.split(":")[-1].lower() for role, name in labels.items() if role == "reward" or not ROLES[role].is_empty(name)]
         return "-".join([self.subject.split(":")[-1].split("/")[-1], *parts, f"seed{self.seed}"])
 
 

@@ -84,8 +84,12 @@ def with_suitable_reward(
     kept = f"{demonstrations.n_steps:,} pairs of {demonstrations.n_episodes} episodes, {returns}"
     if config.normalize_obs and not config.any_task:
         check_units(config, demonstrations, env, "these can't normalise them", ", or insist by --any-task")
+    cls = classes.get("reward")
+    has_form = cls is not None and {"form", "absorbing"} <= set(hyperparameters(cls))
     if not config.steps:
-        return config, kept
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it is for a run that goes on from here: cloning alone asks no reward
+            return choose_reward(config, given, observe_ends(demonstrations, env, config.seed))[0] if has_form else config, kept
     _warn_of_constant(config, demonstrations)
     if config.clone and config.critic_warmup and config.steps <= config.critic_warmup:
         warnings.warn(
@@ -93,8 +97,7 @@ def with_suitable_reward(
             "cloned; take more --steps, or --critic-warmup 0",
             stacklevel=2,
         )
-    cls = classes.get("reward")
-    if cls is not None and {"form", "absorbing"} <= set(hyperparameters(cls)):
+    if has_form:
         config, words = choose_reward(config, given, observe_ends(demonstrations, env, config.seed))
         return config, f"{kept}; {words}"
     if cls is not None and cls.pays_for_going_on and observe_ends(demonstrations, env, config.seed).kind == "goal":
