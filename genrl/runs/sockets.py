@@ -179,7 +179,7 @@ def averaging(setting: Setting) -> Plug | None:
         return None
     from genrl.policies import PolicyAverage
 
-    average = PolicyAverage(since=int((1 - config.average) * config.steps))
+    average = PolicyAverage(since=int((1 - config.average) * (config.steps or 0)))
     return Plug(AVERAGE, [average], average, files=lambda: {"average.safetensors": {"policy": average.mean} if average.count else None})
 
 
