@@ -32,7 +32,8 @@ class Screen:
     noises: tuple[str, ...] = ("white", "held-8", "held-16", "held-32", "pink")
     """`white` is drawn anew at every step, `held-8` is held for 8 steps (or any other number), `pink` is a sequence for each episode."""
     std: float = 1.0
-    """Standard deviation of the noise, for actions scaled to [-1, 1]. The default is what a fresh policy of PPO has."""
+    """Standard deviation of the noise, for actions scaled to [-1, 1]. The default is what a fresh policy of PPO has on a task whose actions
+    go from -1 to 1; where they go to 0.4, 2.5 is."""
     seed: int = 0
     """Seed of the noise and of the task."""
     coverage: tuple[str, str] | None = None

@@ -68,7 +68,8 @@ def screen(
     """Act by noise alone and see how far each noise gets.
 
     An action is ``std`` times a noise of variance 1, clipped to [-1, 1] and scaled to the task's bounds: with the default, what a fresh
-    policy of PPO does. A noise that is rewarded often is a baseline that a bonus has to beat; a task on which none is rewarded, but a good
+    policy of PPO does where these bounds are -1 and 1 (its noise is in the task's units: with bounds of ±0.4 it is that of ``std=2.5``).
+    A noise that is rewarded often is a baseline that a bonus has to beat; a task on which none is rewarded, but a good
     policy is, needs curiosity.
 
     Args:
