@@ -46,7 +46,8 @@ class Reach:
     first_reward: int | None = None
     """The step of the first reward above 0, from 1."""
     best_return: float = -np.inf
-    """The highest return of an episode; of the last one, which may not have ended, only if it is the only one."""
+    """The highest return of an episode; of one that has not ended only if no step of it was charged for (an archive leaves its episodes
+    early), or if none has ended."""
     best_progress: float | None = None
     """The highest `progress()` of a task that has it, in the units of its threshold."""
     ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
