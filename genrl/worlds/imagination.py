@@ -14,12 +14,12 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from torch import Tensor
 
 from genrl.errors import at_least, require
-from genrl.generators import forked_generators
 from genrl.models.dynamics import Dynamics, FitReport
 from genrl.sb3.batches import Rows
 from genrl.sb3.hooks import LendingPart
 from genrl.sb3.plugged import PluggedCallback
 from genrl.sb3.replay import check_readable, stored
+from genrl.sb3.state import own_draws
 from genrl.transitions import Transitions, true_next_obs
 from genrl.worlds.dream import DreamVecEnv
 from genrl.worlds.real import check_world
@@ -225,9 +225,8 @@ class Imagination(PluggedCallback):
     def _branches(self) -> Rows:
         """Dream one branch from each start, with the policy as it is now; the newest rows."""
         steps = []
-        # The policy's own draws come from torch's global generator; the learner's must stay as they are.
-        with forked_generators():
-            torch.manual_seed(int(torch.randint(2**31, (), generator=self.generator)))
+        # A policy draws from the generators that its learner and its replay buffer draw from, whose own draws must stay as they are.
+        with own_draws(self.model, int(torch.randint(2**31, (), generator=self.generator))):
             obs = self.dream.reset()
             for _ in range(self.dream.horizon):
                 action = self._act(obs)

@@ -106,6 +106,19 @@ class TestRows:
         assert torch.equal(drawn(8, 50, imagination()), drawn(8, 50))  # nothing to lend yet
         assert torch.equal(drawn(8, 51, imagination())[:2], drawn(2, 51))
 
+    def test_a_learner_that_explores_by_other_generators_keeps_its_own_draws(self):
+        """DQN decides by numpy's whether to explore, from which its batches are drawn too, and draws from its space of actions."""
+
+        def drawn(*callbacks: Any) -> tuple[Any, ...]:
+            model, found = learner(DQN, exploration_initial_eps=1.0, exploration_final_eps=1.0), []
+            spy = Spy(lambda spy: found.append((np.random.random(), model.action_space.sample())) if spy.n_calls == 51 else None)  # noqa: NPY002
+            model.learn(51, callback=[*callbacks, spy])
+            return tuple(found)
+
+        imagination = Imagination(known(learner(DQN)), start=50, branches=32)
+        assert drawn(imagination) == drawn()
+        assert imagination.report is not None
+
     def test_longer_branches_go_on_from_imagined_states_and_shorter_ones_do_not(self):
         _, one, _ = imagine(learner(), horizon=1)
         _, three, _ = imagine(learner(), horizon=3)
