@@ -287,6 +287,8 @@ class TestRefusals:
         [
             ({"horizon": 0}, "horizon to be at least 1"),
             ({"horizon": (0, 5, 1, 2)}, "horizon to be at least 1"),
+            ({"horizon": (1, 5, 100)}, "horizon to be one number, or four"),
+            ({"horizon": (1, 5, 100, 60)}, "horizon to be one number, or four"),
             ({"share": 1.0}, "share to be in"),
             ({"n_steps": 3, "horizon": 2}, "n_steps to be from 1 to the horizon"),
             ({"least_skill": 1.0}, "least_skill to be below 1"),
@@ -296,3 +298,9 @@ class TestRefusals:
     def test_values_that_cannot_be_are_one_sentence(self, kwargs, said):
         with pytest.raises(ValueError, match=said):
             Imagination(Known(), **kwargs)
+
+    def test_a_keyword_that_the_fit_does_not_take_is_refused_when_it_is_made(self):
+        with pytest.raises(
+            ValueError, match=r"LinearGaussian.fit can't be called with fit=\{'max_steps': 5\}.*; it takes none; leave fit out"
+        ):
+            Imagination(LinearGaussian(), fit={"max_steps": 5})
