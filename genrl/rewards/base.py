@@ -93,6 +93,12 @@ class RewardModel(Stateful):
         dtype = next((parameter.dtype for parameter in self.parameters()), torch.float32)
         return Floats(dtype, exact=self.centres_observations, device=self.device)
 
+    @classmethod
+    def pays_lent(cls, demonstrated: bool) -> bool:
+        """Whether it can pay transitions that did not come with their episode: those that were lent to a learner's batch, or demonstrated
+        ones."""
+        return not cls.scored_once or (demonstrated and cls.of_expert is not RewardModel.of_expert)
+
     def forward(self, transitions: Transitions) -> Float[Tensor, "batch"]:
         """Reward per transition, ``(batch,)``."""
         raise NotImplementedError

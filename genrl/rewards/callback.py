@@ -18,7 +18,7 @@ from genrl.rewards.memory import TransitionPool
 from genrl.rewards.scoring import check_spaces, probe, scores, warn_of_idleness
 from genrl.rewards.weight import AutoWeight
 from genrl.sb3.actions import refuse_spaces
-from genrl.sb3.hooks import LendingPart, OffPolicyPart, OnPolicyPart, attached, buffer_of
+from genrl.sb3.hooks import LendingPart, OffPolicyPart, OnPolicyPart, Part, attached, buffer_of, extrinsic_weight
 from genrl.sb3.observations import RawObservations
 from genrl.sb3.plugged import PluggedCallback
 from genrl.sb3.replay import ReplayMemory, as_transitions, check_readable
@@ -112,7 +112,7 @@ class RewardCallback(PluggedCallback):
         """Unweighted bonus of the newest transitions, ``(time, env)``."""
         self._generator = torch.Generator().manual_seed(seed)
         self._steps: list[tuple[np.ndarray, ...]] = []
-        self._looked = False
+        self._looked = self._met = False
         self._metrics: dict[str, float] = {}
         """What the newest update said."""
         self._raw: RawObservations | None = None
@@ -164,10 +164,7 @@ class RewardCallback(PluggedCallback):
     def _part(self) -> OnPolicyPart | OffPolicyPart | None:
         if not self.active:
             return None
-        if self.auto and not self.extrinsic_weight:
-            raise ValueError(
-                "a weight that tunes itself weighs the bonus against the environment's reward, but extrinsic_weight is 0; take weight=1.0"
-            )
+        self._met = False
         check_readable(self.model)
         refuse_spaces(self.model)
         check_spaces(self.reward, self.model)
@@ -184,13 +181,29 @@ class RewardCallback(PluggedCallback):
 
     def _on_rollout_start(self) -> None:
         self._steps.clear()
-        if self._plugged is not None and self.reward.needs_expert_batches:
-            lenders = [part for part in attached(buffer_of(self.model)) if isinstance(part, LendingPart) and part.demonstrated]
-            if not lenders:  # no step was made yet: every callback of the list has started
-                raise ValueError(
-                    f"{type(self.reward).__name__} needs demonstrations in the batches of an off-policy learner; use SAC or another one "
-                    "with a replay buffer, and callback=[RewardCallback(…), Mixing(demonstrations, share=0.5)]"
-                )
+        if self._plugged is not None and not self._met:
+            self._meet(attached(buffer_of(self.model)))
+
+    def _meet(self, parts: list[Part]) -> None:
+        """Refuse what the reward can't stand beside, before the first step: every callback of the list has started."""
+        self._met, name = True, type(self.reward).__name__
+        lenders = [part for part in parts if isinstance(part, LendingPart)]
+        if self.reward.needs_expert_batches and not any(part.demonstrated for part in lenders):
+            raise ValueError(
+                f"{name} needs demonstrations in the batches of an off-policy learner; use SAC or another one "
+                "with a replay buffer, and callback=[RewardCallback(…), Mixing(demonstrations, share=0.5)]"
+            )
+        if self.auto and not extrinsic_weight(parts):
+            where = " in another callback of this learn" if self.extrinsic_weight else ""
+            raise ValueError(
+                f"a weight that tunes itself weighs the bonus against the environment's reward, but extrinsic_weight is 0{where}; "
+                "take weight=1.0"
+            )
+        if unpaid := [part.name for part in lenders if not self.reward.pays_lent(part.demonstrated)]:
+            raise ValueError(
+                f"{name} pays a step by those before it in its episode, which the rows that {unpaid[0]!r} lends have not, so that it would "
+                "pay each as an episode's first; leave one of the two out, or take a reward of single transitions, such as RND"
+            )
 
     def _on_step(self) -> bool:
         if self._plugged is None or self._raw is None:
@@ -203,7 +216,7 @@ class RewardCallback(PluggedCallback):
         obs, next_obs = self._raw.step(new_obs, dones, infos)
         self._raw.check_finite(next_obs, self._raw.rewards(rewards))
         if self.auto:
-            self.auto.paid(self.extrinsic_weight * rewards)
+            self.auto.paid(extrinsic_weight(attached(buffer_of(self.model))) * rewards)
         terminated = np.array(dones, dtype=bool)
         if next_obs is not self._raw.obs:  # somewhere an episode has ended and another begun
             terminated &= [not info.get("TimeLimit.truncated", False) for info in infos]
