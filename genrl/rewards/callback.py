@@ -224,7 +224,7 @@ class RewardCallback(PluggedCallback):
             # on_policy_algorithm.py, collect_rollouts: the environment got `clipped_actions`; ppo_mask.py has only discrete `actions`.
             action = self.locals.get("clipped_actions", self.locals["actions"])
             # `rewards` is changed in place by the bootstrap of truncated episodes, after this.
-            self._steps.append((obs, np.array(action), next_obs, terminated, np.array(rewards, dtype=np.float32)))
+            self._steps.append((obs, np.array(action), next_obs, terminated, np.array(dones), np.array(rewards, dtype=np.float32)))
         elif dones.any():
             self._log()  # off_policy_algorithm.py, collect_rollouts: a row is written, and forgotten, where an episode ends
         return True
@@ -276,10 +276,10 @@ class RewardCallback(PluggedCallback):
             raise RuntimeError(
                 f"RewardCallback saw {len(self._steps)} of the rollout's {n_steps} steps; give it to learn() itself, or in a list"
             )
-        obs, action, next_obs, terminated, _ = (np.concatenate(field) for field in zip(*self._steps, strict=True))
+        obs, action, next_obs, terminated, ended, _ = (np.concatenate(field) for field in zip(*self._steps, strict=True))
         rollout = as_transitions(obs, action, next_obs, terminated, self.reward.floats)
         self.pool.add(rollout)
-        self.last_bonus = self._learn_and_score(rollout, self.pool).reshape(n_steps, -1)
+        self.last_bonus = self._learn_and_score(rollout, self.pool, ended).reshape(n_steps, -1)
         return self.applied_weight * self.last_bonus
 
     def _score_cells(self, rows: np.ndarray, envs: np.ndarray) -> np.ndarray:
@@ -296,14 +296,20 @@ class RewardCallback(PluggedCallback):
         transitions = transitions._replace(obs=floats(transitions.obs), next_obs=floats(transitions.next_obs))
         return self.applied_weight * scores(self.reward, transitions, lambda row: f"the {kind} transition {row} of a batch", demonstrated)
 
-    def _learn_and_score(self, latest: Transitions, memory: Memory) -> np.ndarray:
-        """Score new transitions and update the reward, in the order that it asks for."""
+    def _learn_and_score(self, latest: Transitions, memory: Memory, ended: np.ndarray | None = None) -> np.ndarray:
+        """Score new transitions and update the reward, in the order that it asks for.
+
+        Args:
+            ended: whether an episode ended at each of ``latest``; not needed where those that are scored once have their scores.
+        """
         once = self._replay.once[self._replay.latest_cells] if self._replay is not None and self._replay.once is not None else None
         self._warn_of_lost_differences(latest.obs)
         self.reward.train()
         n_envs = self.model.n_envs
         n_steps = latest.batch_size // n_envs
         envs, steps = np.tile(np.arange(n_envs), n_steps), self.num_timesteps - np.repeat(np.arange(n_steps)[::-1] * n_envs, n_envs)
+        if ended is not None:
+            self.reward.tell(envs, ended)
         if self.reward.learns_first:
             metrics = self.reward.update(memory)
             bonus = self._score(latest, envs, steps)
@@ -315,11 +321,13 @@ class RewardCallback(PluggedCallback):
         self._log()
         return bonus
 
-    def _score_new(self, latest: Transitions) -> np.ndarray:
+    def _score_new(self, latest: Transitions, ended: np.ndarray) -> np.ndarray:
         """Score what was just stored, by a reward that scores once."""
         n_envs, n_steps = self.model.n_envs, latest.batch_size // self.model.n_envs
+        envs = np.tile(np.arange(n_envs), n_steps)
         self.reward.train()
-        return self._score(latest, np.tile(np.arange(n_envs), n_steps), np.full(latest.batch_size, self.num_timesteps))
+        self.reward.tell(envs, ended)
+        return self._score(latest, envs, np.full(latest.batch_size, self.num_timesteps))
 
     def _log(self) -> None:
         for key, value in self._metrics.items():
