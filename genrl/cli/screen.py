@@ -32,7 +32,8 @@ class Screen:
     noises: tuple[str, ...] = ("white", "held-8", "held-16", "held-32", "pink")
     """`white` is drawn anew at every step, `held-8` is held for 8 steps (or any other number), `pink` is a sequence for each episode."""
     std: float = 1.0
-    """Standard deviation of the noise, for actions scaled to [-1, 1]. The default is what a fresh policy of PPO has."""
+    """Standard deviation of the noise, for actions scaled to [-1, 1]. The default is what a fresh policy of PPO has on a task whose actions
+    go from -1 to 1; where they go to 0.4, 2.5 is."""
     seed: int = 0
     """Seed of the noise and of the task."""
     coverage: tuple[str, str] | None = None
@@ -67,12 +68,18 @@ def main(argv: list[str]) -> int:
             raise RunError(f"--archive: {error}") from error
     options: dict[str, Any] = {"std": flags.std, "seed": flags.seed, "env_kwargs": env_kwargs, "coverage": flags.coverage}
     with StepLimit(flags.step_timeout):
+        if flags.archive is not None:
+            from genrl.runs.screening.archive import check_task, explore_by_archive
+
+            check_task(flags.env, env_kwargs, flags.coverage)
         reached = screen(flags.env, flags.steps, flags.noises, **options)
         found = None
         if flags.archive is not None:
-            from genrl.runs.screening.archive import explore_by_archive
-
-            reached["archive"], found = explore_by_archive(flags.env, flags.steps, **options)
+            try:
+                reached["archive"], found = explore_by_archive(flags.env, flags.steps, **options)
+            except RunError:
+                _show(flags.env, reached)
+                raise
     _show(flags.env, reached)
     if flags.out is not None:
         content = {"env": flags.env, "steps": flags.steps, **options, "noises": {name: asdict(reach) for name, reach in reached.items()}}

@@ -8,7 +8,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from torch import Tensor
 
-from genrl.sb3.plugged import refuse_events
+from genrl.sb3.plugged import companions, refuse_events
 
 __all__ = ["CriticWarmUp"]
 
@@ -25,7 +25,8 @@ class CriticWarmUp(BaseCallback):
 
     Raises:
         ValueError: ``steps`` below zero; when it is given to another callback than a list; when ``learn`` starts, a learner without a
-            critic of its own (DQN, QRDQN), or that needs the policy's gradient for its step (TRPO).
+            critic of its own (DQN, QRDQN), or that needs the policy's gradient for its step (TRPO), or a callback beside it that trains
+            the policy (``Practice``).
 
     Example:
         >>> from stable_baselines3 import PPO
@@ -49,6 +50,12 @@ class CriticWarmUp(BaseCallback):
 
     def _on_training_start(self) -> None:
         refuse_events(self, self.parent)
+        others = [type(other).__name__ for other in companions(self) if getattr(other, "trains_policy", False)]
+        if others and self.num_timesteps < self.steps:
+            raise ValueError(
+                f"CriticWarmUp holds the policy still for {self.steps} steps, but {others[0]} trains it in its dreams; "
+                "leave one of the two out"
+            )
 
     def _on_step(self) -> bool:
         return True

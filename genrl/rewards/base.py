@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import chain
 from typing import Any, ClassVar, Protocol
 
+import numpy as np
 import torch
 from gymnasium import spaces
 from jaxtyping import Float, Shaped
@@ -68,7 +69,7 @@ class RewardModel(Stateful):
 
     scored_once: ClassVar[bool] = False
     """Whether a transition's reward depends on those before it in its episode, so that it is scored when it is made, in the order of time,
-    and never again, also by a learner with a replay buffer."""
+    and never again, also by a learner with a replay buffer. It is told before whose steps they are (``tell``)."""
 
     takes_images: ClassVar[bool] = False
     """Whether it has convolutions for observations that are images."""
@@ -93,6 +94,12 @@ class RewardModel(Stateful):
         dtype = next((parameter.dtype for parameter in self.parameters()), torch.float32)
         return Floats(dtype, exact=self.centres_observations, device=self.device)
 
+    @classmethod
+    def pays_lent(cls, demonstrated: bool) -> bool:
+        """Whether it can pay transitions that did not come with their episode: those that were lent to a learner's batch, or demonstrated
+        ones."""
+        return not cls.scored_once or (demonstrated and cls.of_expert is not RewardModel.of_expert)
+
     def forward(self, transitions: Transitions) -> Float[Tensor, "batch"]:
         """Reward per transition, ``(batch,)``."""
         raise NotImplementedError
@@ -101,6 +108,14 @@ class RewardModel(Stateful):
         """Reward of demonstrated transitions in a learner's batch, ``(batch,)``; that of any other, unless a subclass knows better."""
         reward: Tensor = self(transitions)
         return reward
+
+    def tell(self, envs: np.ndarray, ended: np.ndarray) -> None:
+        """Say of the new transitions that are scored next who made them; for a reward that is ``scored_once``, others have no use for it.
+
+        Args:
+            envs: number of the environment, ``(batch,)``.
+            ended: whether the episode ended there, by a time limit too, ``(batch,)``.
+        """
 
     def update(self, memory: Memory) -> dict[str, float]:
         """Learn from ``memory``; returns numbers for the log."""

@@ -19,7 +19,7 @@ from genrl.rewards.memory import TransitionPool
 from genrl.rewards.scoring import check_spaces, probe, scores, warn_of_idleness
 from genrl.rewards.weight import AutoWeight
 from genrl.sb3.actions import refuse_spaces
-from genrl.sb3.hooks import LendingPart, OffPolicyPart, OnPolicyPart, attached, buffer_of
+from genrl.sb3.hooks import LendingPart, OffPolicyPart, OnPolicyPart, Part, attached, buffer_of, extrinsic_weight
 from genrl.sb3.observations import RawObservations
 from genrl.sb3.plugged import PluggedCallback
 from genrl.sb3.replay import ReplayMemory, as_transitions, check_readable
@@ -113,7 +113,7 @@ class RewardCallback(PluggedCallback):
         """Unweighted bonus of the newest transitions, ``(time, env)``."""
         self._generator = torch.Generator().manual_seed(seed)
         self._steps: list[tuple[np.ndarray, ...]] = []
-        self._looked = False
+        self._looked = self._met = False
         self._metrics: dict[str, float] = {}
         """What the newest update said."""
         self._raw: RawObservations | None = None
@@ -164,10 +164,6 @@ class RewardCallback(PluggedCallback):
         """
         if not self.active:
             return
-        if self.auto and not self.extrinsic_weight:
-            raise ValueError(
-                "a weight that tunes itself weighs the bonus against the environment's reward, but extrinsic_weight is 0; take weight=1.0"
-            )
         check_readable(model)
         refuse_spaces(model)
         check_spaces(self.reward, model)
@@ -182,6 +178,7 @@ class RewardCallback(PluggedCallback):
     def _part(self) -> OnPolicyPart | OffPolicyPart | None:
         if not self.active:
             return None
+        self._met = False
         self.check(self.model)
         self._raw = RawObservations(self.model)
         if not isinstance(self.model, OffPolicyAlgorithm):
@@ -195,13 +192,29 @@ class RewardCallback(PluggedCallback):
 
     def _on_rollout_start(self) -> None:
         self._steps.clear()
-        if self._plugged is not None and self.reward.needs_expert_batches:
-            lenders = [part for part in attached(buffer_of(self.model)) if isinstance(part, LendingPart) and part.demonstrated]
-            if not lenders:  # no step was made yet: every callback of the list has started
-                raise ValueError(
-                    f"{type(self.reward).__name__} needs demonstrations in the batches of an off-policy learner; use SAC or another one "
-                    "with a replay buffer, and callback=[RewardCallback(…), Mixing(demonstrations, share=0.5)]"
-                )
+        if self._plugged is not None and not self._met:
+            self._meet(attached(buffer_of(self.model)))
+
+    def _meet(self, parts: list[Part]) -> None:
+        """Refuse what the reward can't stand beside, before the first step: every callback of the list has started."""
+        self._met, name = True, type(self.reward).__name__
+        lenders = [part for part in parts if isinstance(part, LendingPart)]
+        if self.reward.needs_expert_batches and not any(part.demonstrated for part in lenders):
+            raise ValueError(
+                f"{name} needs demonstrations in the batches of an off-policy learner; use SAC or another one "
+                "with a replay buffer, and callback=[RewardCallback(…), Mixing(demonstrations, share=0.5)]"
+            )
+        if self.auto and not extrinsic_weight(parts):
+            where = " in another callback of this learn" if self.extrinsic_weight else ""
+            raise ValueError(
+                f"a weight that tunes itself weighs the bonus against the environment's reward, but extrinsic_weight is 0{where}; "
+                "take weight=1.0"
+            )
+        if unpaid := [part.name for part in lenders if not self.reward.pays_lent(part.demonstrated)]:
+            raise ValueError(
+                f"{name} pays a step by those before it in its episode, which the rows that {unpaid[0]!r} lends have not, so that it would "
+                "pay each as an episode's first; leave one of the two out, or take a reward of single transitions, such as RND"
+            )
 
     def _on_step(self) -> bool:
         if self._plugged is None or self._raw is None:
@@ -214,7 +227,7 @@ class RewardCallback(PluggedCallback):
         obs, next_obs = self._raw.step(new_obs, dones, infos)
         self._raw.check_finite(next_obs, self._raw.rewards(rewards))
         if self.auto:
-            self.auto.paid(self.extrinsic_weight * rewards)
+            self.auto.paid(extrinsic_weight(attached(buffer_of(self.model))) * rewards)
         terminated = np.array(dones, dtype=bool)
         if next_obs is not self._raw.obs:  # somewhere an episode has ended and another begun
             terminated &= [not info.get("TimeLimit.truncated", False) for info in infos]
@@ -222,7 +235,7 @@ class RewardCallback(PluggedCallback):
             # on_policy_algorithm.py, collect_rollouts: the environment got `clipped_actions`; ppo_mask.py has only discrete `actions`.
             action = self.locals.get("clipped_actions", self.locals["actions"])
             # `rewards` is changed in place by the bootstrap of truncated episodes, after this.
-            self._steps.append((obs, np.array(action), next_obs, terminated, np.array(rewards, dtype=np.float32)))
+            self._steps.append((obs, np.array(action), next_obs, terminated, np.array(dones), np.array(rewards, dtype=np.float32)))
         elif dones.any():
             self._log()  # off_policy_algorithm.py, collect_rollouts: a row is written, and forgotten, where an episode ends
         return True
@@ -274,10 +287,10 @@ class RewardCallback(PluggedCallback):
             raise RuntimeError(
                 f"RewardCallback saw {len(self._steps)} of the rollout's {n_steps} steps; give it to learn() itself, or in a list"
             )
-        obs, action, next_obs, terminated, _ = (np.concatenate(field) for field in zip(*self._steps, strict=True))
+        obs, action, next_obs, terminated, ended, _ = (np.concatenate(field) for field in zip(*self._steps, strict=True))
         rollout = as_transitions(obs, action, next_obs, terminated, self.reward.floats)
         self.pool.add(rollout)
-        self.last_bonus = self._learn_and_score(rollout, self.pool).reshape(n_steps, -1)
+        self.last_bonus = self._learn_and_score(rollout, self.pool, ended).reshape(n_steps, -1)
         return self.applied_weight * self.last_bonus
 
     def _score_cells(self, rows: np.ndarray, envs: np.ndarray) -> np.ndarray:
@@ -294,14 +307,20 @@ class RewardCallback(PluggedCallback):
         transitions = transitions._replace(obs=floats(transitions.obs), next_obs=floats(transitions.next_obs))
         return self.applied_weight * scores(self.reward, transitions, lambda row: f"the {kind} transition {row} of a batch", demonstrated)
 
-    def _learn_and_score(self, latest: Transitions, memory: Memory) -> np.ndarray:
-        """Score new transitions and update the reward, in the order that it asks for."""
+    def _learn_and_score(self, latest: Transitions, memory: Memory, ended: np.ndarray | None = None) -> np.ndarray:
+        """Score new transitions and update the reward, in the order that it asks for.
+
+        Args:
+            ended: whether an episode ended at each of ``latest``; not needed where those that are scored once have their scores.
+        """
         once = self._replay.once[self._replay.latest_cells] if self._replay is not None and self._replay.once is not None else None
         self._warn_of_lost_differences(latest.obs)
         self.reward.train()
         n_envs = self.model.n_envs
         n_steps = latest.batch_size // n_envs
         envs, steps = np.tile(np.arange(n_envs), n_steps), self.num_timesteps - np.repeat(np.arange(n_steps)[::-1] * n_envs, n_envs)
+        if ended is not None:
+            self.reward.tell(envs, ended)
         if self.reward.learns_first:
             metrics = self.reward.update(memory)
             bonus = self._score(latest, envs, steps)
@@ -313,11 +332,13 @@ class RewardCallback(PluggedCallback):
         self._log()
         return bonus
 
-    def _score_new(self, latest: Transitions) -> np.ndarray:
+    def _score_new(self, latest: Transitions, ended: np.ndarray) -> np.ndarray:
         """Score what was just stored, by a reward that scores once."""
         n_envs, n_steps = self.model.n_envs, latest.batch_size // self.model.n_envs
+        envs = np.tile(np.arange(n_envs), n_steps)
         self.reward.train()
-        return self._score(latest, np.tile(np.arange(n_envs), n_steps), np.full(latest.batch_size, self.num_timesteps))
+        self.reward.tell(envs, ended)
+        return self._score(latest, envs, np.full(latest.batch_size, self.num_timesteps))
 
     def _log(self) -> None:
         for key, value in self._metrics.items():

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from gymnasium import spaces
 from jaxtyping import Float
@@ -89,6 +90,10 @@ class EpisodicReward(RewardModel):
     def step(self, remembered: Tensor, feature: Float[Tensor, "feature"]) -> tuple[Tensor, Tensor]:
         """What a feature is worth beside what is remembered, a scalar, and what is remembered after it."""
         raise NotImplementedError
+
+    def tell(self, envs: np.ndarray, ended: np.ndarray) -> None:
+        """Which environment made each of the next transitions, and whether its episode ended there, ``(batch,)`` each."""
+        self._running.tell(envs, ended)
 
     @torch.no_grad()
     def forward(self, transitions: Transitions) -> Float[Tensor, "batch"]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from gymnasium import spaces
 from jaxtyping import Float
@@ -64,8 +65,8 @@ class PWIL(RewardModel):
     for going on: do not use it where the end is the goal. After T steps the expert takes no more, and the reward is 0.
 
     What a step is paid depends on the steps before it in its episode. So it is scored once, in training mode, in the order of time;
-    episodes are told apart by their observations (a step goes on with the episode whose last successor is its observation). In evaluation
-    mode each transition counts as the first of an episode.
+    episodes are told apart by their environments and observations (:class:`~genrl.rewards.running_episodes.Episodes`). In evaluation mode
+    each transition counts as the first of an episode.
 
     Args:
         demonstrations: demonstrations of the task, with actions in its units.
@@ -119,6 +120,10 @@ class PWIL(RewardModel):
 
     def _free(self) -> Tensor:
         return torch.full((len(self.expert),), 1 / len(self.expert), dtype=torch.float64, device=self.expert.device)
+
+    def tell(self, envs: np.ndarray, ended: np.ndarray) -> None:
+        """Which environment made each of the next transitions, and whether its episode ended there, ``(batch,)`` each."""
+        self._running.tell(envs, ended)
 
     @torch.no_grad()
     def forward(self, transitions: Transitions) -> Float[Tensor, "batch"]:

@@ -1,9 +1,11 @@
-"""Running episodes, told apart by where they stand: what a reward remembers of each."""
+"""Running episodes, told apart by who plays them and where they stand: what a reward remembers of each."""
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,14 +15,18 @@ MOST_EPISODES = 4096
 """Episodes that are remembered, at most: as many as a run may have environments."""
 MOST_NUMBERS = 16_000_000
 """Numbers that are remembered of all of them, 64 MB of floats."""
+ANY = -1
+"""Whoever plays an episode of which nothing was told."""
 
 
 class Episodes:
-    """One tensor for each running episode, found by the observation that the episode has come to.
+    """One tensor for each running episode, found by the observation that the episode has come to, and by its environment.
 
-    A step goes on with the episode whose last successor is its observation. So no environment has to be named: a batch may hold the steps
-    of several ones, in the order of time, and a step from anywhere else begins a new episode. One that a time limit ended is never gone on
-    with; where there are too many, those that were not gone on with for longest are forgotten.
+    A step goes on with the episode whose last successor is its observation; a step from anywhere else begins a new one. Two environments
+    may stand at the same observation, and an episode that a time limit has ended may stand where the next one begins, as in a maze of
+    cells; so whoever knows of each step who made it, and whether its episode ended there, says so before (:meth:`tell`). Of steps of which
+    nothing was told, the episode that came to the observation last goes on. Where there are too many, those that were not gone on with for
+    longest are forgotten.
 
     Example:
         >>> episodes, start, end = Episodes(), torch.zeros(1, 2), torch.ones(1, 2)
@@ -30,45 +36,60 @@ class Episodes:
     """
 
     def __init__(self) -> None:
-        self._kept: dict[bytes, list[Tensor]] = {}
+        self._kept: dict[bytes, list[tuple[int, Tensor]]] = {}
+        """By observation, the environment that stands there, and what is remembered."""
         self._episodes = self._numbers = 0
+        self._told: deque[tuple[int, bool]] = deque()
+        self._env, self._ended = ANY, False
 
     def __len__(self) -> int:
         return self._episodes
 
+    def tell(self, envs: np.ndarray, ended: np.ndarray) -> None:
+        """Say of the next steps, each a ``leave`` and perhaps a ``go_on``, who makes them and whether their episodes end there, by a time
+        limit too; ``(batch,)`` each.
+        """
+        self._told = deque(zip(map(int, envs), map(bool, ended), strict=True))
+
     def leave(self, obs: Tensor) -> Tensor | None:
         """What is remembered of the episode that stands at ``obs``, which is taken out; ``None`` if none stands there."""
+        self._env, self._ended = self._told.popleft() if self._told else (ANY, False)
         key = _key(obs)
-        if key not in self._kept:
+        standing = self._kept.get(key, [])
+        own = [place for place, (env, _) in enumerate(standing) if ANY in (self._env, env) or env == self._env]
+        if not own:
             return None
-        found = self._kept[key].pop()
-        if not self._kept[key]:
+        _, found = standing.pop(own[-1])
+        if not standing:
             del self._kept[key]
         self._episodes, self._numbers = self._episodes - 1, self._numbers - found.numel()
         return found.to(obs.device)  # where the reward may have been moved since
 
     def go_on(self, next_obs: Tensor, remembered: Tensor) -> None:
-        """Remember this of an episode that now stands at ``next_obs``."""
-        self._kept.setdefault(_key(next_obs), []).append(remembered)
+        """Remember this of the episode of the step that was left last, which now stands at ``next_obs``; nothing if it was told to end."""
+        if self._ended:
+            return
+        self._kept.setdefault(_key(next_obs), []).append((self._env, remembered))
         self._episodes, self._numbers = self._episodes + 1, self._numbers + remembered.numel()
         while self._episodes > MOST_EPISODES or (self._numbers > MOST_NUMBERS and self._episodes > 1):
             forgotten = self._kept.pop(next(iter(self._kept)))
             self._episodes -= len(forgotten)
-            self._numbers -= sum(tensor.numel() for tensor in forgotten)
+            self._numbers -= sum(tensor.numel() for _, tensor in forgotten)
 
     def state_dict(self) -> dict[str, Any]:
         """All that is remembered, the oldest first."""
-        rows = [(key, tensor) for key, tensors in self._kept.items() for tensor in tensors]
+        rows = [(key, env, tensor) for key, standing in self._kept.items() for env, tensor in standing]
         return {
-            "keys": [torch.frombuffer(bytearray(key), dtype=torch.uint8) for key, _ in rows],
-            "remembered": [tensor.clone() for _, tensor in rows],
+            "keys": [torch.frombuffer(bytearray(key), dtype=torch.uint8) for key, _, _ in rows],
+            "envs": [env for _, env, _ in rows],
+            "remembered": [tensor.clone() for _, _, tensor in rows],
         }
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
         """Restore what ``state_dict`` gave."""
         self._kept, self._episodes, self._numbers = {}, 0, 0
-        for key, tensor in zip(state["keys"], state["remembered"], strict=True):
-            self._kept.setdefault(key.cpu().numpy().tobytes(), []).append(tensor.clone().to(device))
+        for key, env, tensor in zip(state["keys"], state["envs"], state["remembered"], strict=True):
+            self._kept.setdefault(key.cpu().numpy().tobytes(), []).append((int(env), tensor.clone().to(device)))
             self._episodes, self._numbers = self._episodes + 1, self._numbers + tensor.numel()
 
 

@@ -38,7 +38,8 @@ class StateEntropy(RewardModel):
         features: outputs of the encoder; the paper's 50.
         hidden: widths of the encoder's hidden layers.
         memory_size: last observations kept as references beside the batch, 0 as in the on-policy RE3. They are kept raw and encoded anew
-            with the current normaliser each time.
+            with the current normaliser each time. With more than k of them a batch may be of any size; one without a k-th neighbour yet
+            earns nothing.
         chunk: rows of the distance matrix held at once, which bounds memory and not the result.
         clip_obs: clip of the normalised observations, in standard deviations.
         normalize: whether the bonus is divided by its running root mean square (:class:`BonusScale`).
@@ -92,6 +93,10 @@ class StateEntropy(RewardModel):
         if self.training:
             self.obs_stats.update(obs)
         reference = torch.cat([obs, self.memory[: int(self.seen)].to(obs.dtype)])
+        if len(reference) <= self.k < len(self.memory):  # the first few, which the memory will have as neighbours of the next
+            if self.training:
+                self._remember(obs)
+            return torch.zeros(len(obs), dtype=self.obs_stats.like.dtype, device=obs.device)
         if len(reference) <= self.k:
             raise ValueError(
                 f"StateEntropy needs more than k={self.k} observations to have a k-th neighbour, but was given {len(reference)}; "

@@ -97,8 +97,8 @@ class VIME(RewardModel):
     natural-gradient step on the transition, :func:`~genrl.models.information_gain.information_gain`. The denominator is the mean of the
     last ten batches' medians, so that a typical bonus is about 1 (while a learned likelihood still narrows, gains grow, and it is up to
     a few).
-    The bonus comes from the posterior and the input statistics *before* the transition is learned from, and is zero until the first
-    update.
+    The bonus comes from the posterior and the input statistics *before* the transition is learned from. It is zero until the first update,
+    and for a learner with a replay buffer until the second, which is the first to score what the network has learned.
 
     Args:
         observation_space, action_space, seed: see :class:`~genrl.rewards.RewardModel`.

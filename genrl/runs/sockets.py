@@ -24,6 +24,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from genrl.data import DemonstrationError
 from genrl.errors import RunError, command, one_line
 from genrl.roles import ROLES, attribute
+from genrl.runs.config.dream import DreamConfig
 from genrl.runs.config.imitate import ImitateConfig
 from genrl.runs.config.run import RunConfig
 from genrl.sb3.observations import seen_by_learner
@@ -199,6 +200,7 @@ def reward(setting: Setting) -> Plug | None:
             f"{cls.__name__} needs demonstrations in the batches of an off-policy learner; "
             f"type: {command('imitate', '--reward', config.reward, '--demos', 'FILE', '--learner', 'sac', '--expert-fraction', 0.5)}"
         )
+    _check_lent(config, cls)
     try:
         callback = RewardCallback(
             cls(
@@ -227,6 +229,22 @@ def reward(setting: Setting) -> Plug | None:
         words=lambda: _bonus(callback.last_bonus),
         check=callback.check if config.steps else None,  # cloning alone asks no reward
     )
+
+
+def _check_lent(config: RunConfig, cls: type[Any]) -> None:
+    """Refuse a reward that can't pay the transitions that come into a learner's batches without their episodes.
+
+    Raises:
+        RunError: it is one, and there are such transitions.
+    """
+    imagined = isinstance(config, DreamConfig) and not ROLES["world"].is_empty(config.world)
+    demonstrated = bool(_expert_fraction(config))
+    if (imagined and not cls.pays_lent(False)) or (demonstrated and not cls.pays_lent(True)):
+        kind, cure = ("imagined", "--world none") if imagined else ("demonstrated", "--expert-fraction 0")
+        raise RunError(
+            f"--reward {config.reward} pays a step by those before it in its episode, and would pay each {kind} transition as an episode's "
+            f"first; type --reward rnd, or leave them out by {cure}"
+        )
 
 
 def _bonus(newest: np.ndarray) -> str:

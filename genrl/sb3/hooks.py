@@ -7,7 +7,7 @@ cited below are in ``stable_baselines3/common``.
 from __future__ import annotations
 
 import copyreg
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from genrl.sb3.batches import Rows, join, sizes
 from genrl.sb3.running import Running, finish
 from genrl.transitions import Transitions
 
-__all__ = ["LendingPart", "OffPolicyPart", "OnPolicyPart", "Part", "attach", "attached", "buffer_of", "detach"]
+__all__ = ["LendingPart", "OffPolicyPart", "OnPolicyPart", "Part", "attach", "attached", "buffer_of", "detach", "extrinsic_weight"]
 
 
 @dataclass(eq=False)
@@ -123,8 +123,9 @@ def _reduce_plain(buffer: Any, protocol: Any) -> Any:
     return make, (type(buffer)._genrl_plain, object, None), buffer.__getstate__()
 
 
-def _extrinsic_weight(parts: list[Any]) -> float:
-    return float(np.prod([part.extrinsic_weight() for part in parts]))
+def extrinsic_weight(parts: Iterable[Part]) -> float:
+    """What the environment's reward is multiplied with: the weights of all rewards that take part."""
+    return float(np.prod([part.extrinsic_weight() for part in parts if not isinstance(part, LendingPart)]))
 
 
 def _live_rollout(plain: Any) -> Any:
@@ -139,7 +140,7 @@ def _live_rollout(plain: Any) -> Any:
                 self.compute_returns_and_advantage(*args, **kwargs)  # the plain one, from here on
                 return
             parts = type(self)._genrl_parts
-            rewards = self.rewards + (_extrinsic_weight(parts) - 1) * parts[0].env_rewards()
+            rewards = self.rewards + (extrinsic_weight(parts) - 1) * parts[0].env_rewards()
             self.rewards = sum((part.score() for part in parts), start=rewards).astype(np.float32)
             super().compute_returns_and_advantage(*args, **kwargs)
 
@@ -200,7 +201,7 @@ def _live_replay(plain: Any) -> Any:
 
             def pay(reward: np.ndarray, transitions: Transitions, demonstrated: bool) -> np.ndarray:
                 parts = _rewards(self)
-                extrinsic = _extrinsic_weight(parts) * np.asarray(plain._normalize_reward(reward, env))
+                extrinsic = extrinsic_weight(parts) * np.asarray(plain._normalize_reward(reward, env))
                 return np.asarray(sum((part.score_lent(transitions, demonstrated) for part in parts), start=extrinsic))
 
             lenders = [part for part in type(self)._genrl_parts if isinstance(part, LendingPart)]
@@ -213,8 +214,7 @@ def _live_replay(plain: Any) -> Any:
         def _normalize_reward(cls, reward: np.ndarray, env: Any = None) -> np.ndarray:
             # buffers.py, BaseBuffer._normalize_reward: VecNormalize rescales the environment's part and never the model's.
             extrinsic = super()._normalize_reward(reward.real, env)
-            parts = [part for part in cls._genrl_parts if isinstance(part, OffPolicyPart)]
-            return (_extrinsic_weight(parts) * extrinsic + reward.imag).astype(np.float32)
+            return (extrinsic_weight(cls._genrl_parts) * extrinsic + reward.imag).astype(np.float32)
 
     return LiveReplay
 

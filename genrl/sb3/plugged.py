@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from stable_baselines3.common.callbacks import BaseCallback, EventCallback
+from collections.abc import Iterator
+
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList, EventCallback
 
 from genrl.sb3.hooks import Part, attach, detach
 from genrl.sb3.running import finish
 
-__all__ = ["PluggedCallback", "refuse_events"]
+__all__ = ["PluggedCallback", "companions", "refuse_events"]
 
 
 def refuse_events(callback: BaseCallback, parent: BaseCallback | None) -> None:
@@ -21,6 +23,20 @@ def refuse_events(callback: BaseCallback, parent: BaseCallback | None) -> None:
         raise ValueError(
             f"{name} is inside {type(parent).__name__} and would miss steps; give it to learn() itself, or in a list beside it"
         )
+
+
+def companions(callback: BaseCallback) -> Iterator[BaseCallback]:
+    """All callbacks of the ``learn`` that ``callback`` was given to, itself too, once for each time that they were given."""
+    # on_policy_algorithm.py and off_policy_algorithm.py, learn: its locals, with all callbacks as one, are those of each.
+    yield from _flat(callback.locals.get("callback", callback))
+
+
+def _flat(callback: BaseCallback) -> Iterator[BaseCallback]:
+    if isinstance(callback, CallbackList):
+        for each in callback.callbacks:
+            yield from _flat(each)
+    else:
+        yield callback
 
 
 class PluggedCallback(BaseCallback):

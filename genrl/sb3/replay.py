@@ -70,6 +70,7 @@ class ReplayMemory:
         self.once: np.ndarray | None = None
         """Scores of rows that are scored when they are stored, ``(row, env)``; ``None`` where batches are scored when they are drawn."""
         self._unscored = 0
+        """Rows that are yet to be scored: those of a rollout that a callback or an exception has cut off wait for the next one."""
         self._terminal: dict[int, dict[int, np.ndarray]] = {}
 
     def stored(self, row: int, infos: list[dict[str, Any]]) -> None:
@@ -88,8 +89,8 @@ class ReplayMemory:
         places = [(row, env) for row, kept in self._terminal.items() for env in kept]
         rows, envs = torch.tensor(places, dtype=torch.long).reshape(-1, 2).unbind(1)
         obs = [torch.as_tensor(obs) for kept in self._terminal.values() for obs in kept.values()]
-        once = {} if self.once is None else {"once": torch.from_numpy(self.once[: self.buffer.size()].copy())}
-        return {"unseen": self.unseen, "rows": rows, "envs": envs, "terminal_obs": torch.stack(obs) if obs else torch.zeros(0), **once}
+        scored = {} if self.once is None else {"once": torch.from_numpy(self.once[: self.buffer.size()].copy()), "unscored": self._unscored}
+        return {"unseen": self.unseen, "rows": rows, "envs": envs, "terminal_obs": torch.stack(obs) if obs else torch.zeros(0), **scored}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.unseen, self._terminal = state["unseen"], {}
@@ -97,16 +98,17 @@ class ReplayMemory:
             self._terminal.setdefault(row, {})[env] = obs
         if self.once is not None and "once" in state:
             self.once[: len(state["once"])] = state["once"].numpy()
+            self._unscored = state["unscored"]
 
-    def score_once(self, score: Callable[[Transitions], np.ndarray]) -> None:
+    def score_once(self, score: Callable[[Transitions, np.ndarray], np.ndarray]) -> None:
         """Score the rows that were stored since the last call, oldest first.
 
         Args:
-            score: from transitions to scores ``(batch,)``.
+            score: from transitions, and whether an episode ended at each, by a time limit too, to scores ``(batch,)``.
         """
         if self.once is not None and self._unscored:
             rows, envs = self._newest(min(self._unscored, self.buffer.size()))
-            self.once[rows, envs] = score(self.cells(rows, envs))
+            self.once[rows, envs] = score(self.cells(rows, envs), self.buffer.dones[rows, envs] > 0)
             self._unscored = 0
 
     def age(self, rows: np.ndarray) -> np.ndarray:

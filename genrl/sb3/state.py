@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.vec_env import VecNormalize
 
-from genrl.generators import set_torch_generators, torch_generators
+from genrl.generators import forked_generators, set_torch_generators, torch_generators
 
 __all__ = [
     "KeptStatistics",
@@ -21,6 +23,7 @@ __all__ = [
     "learner_state",
     "load_learner_state",
     "load_vecnormalize_state",
+    "own_draws",
     "restore_sde",
     "set_generator_state",
     "vecnormalize_state",
@@ -230,6 +233,24 @@ def generator_state() -> dict[str, Any]:
             "rest": [int(position), int(has_gauss), float(cached)],
         },
     }
+
+
+@contextmanager
+def own_draws(learner: BaseAlgorithm, seed: int) -> Iterator[None]:
+    """Within it all that ``learner.predict`` draws comes from ``seed``; afterwards the learner's own draws go on where they were.
+
+    Policies draw from torch; DQN and QRDQN decide by numpy whether to explore, and draw from the action space (dqn/dqn.py, predict).
+    """
+    before, space = np.random.get_state(), learner.action_space.np_random.bit_generator.state  # noqa: NPY002 (it is the one that SB3 uses)
+    try:
+        with forked_generators():
+            torch.manual_seed(seed)
+            np.random.seed(seed)  # noqa: NPY002
+            learner.action_space.seed(seed)
+            yield
+    finally:
+        np.random.set_state(before)  # noqa: NPY002
+        learner.action_space.np_random.bit_generator.state = space
 
 
 def set_generator_state(state: dict[str, Any]) -> None:

@@ -14,15 +14,15 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from torch import Tensor
 
 from genrl.errors import at_least, require
-from genrl.generators import forked_generators
 from genrl.models.dynamics import Dynamics, FitReport
 from genrl.sb3.batches import Rows
 from genrl.sb3.hooks import LendingPart
 from genrl.sb3.plugged import PluggedCallback
 from genrl.sb3.replay import check_readable, stored
+from genrl.sb3.state import own_draws
 from genrl.transitions import Transitions, true_next_obs
 from genrl.worlds.dream import DreamVecEnv
-from genrl.worlds.real import check_world
+from genrl.worlds.real import check_fit, check_world
 
 __all__ = ["Imagination"]
 
@@ -57,8 +57,8 @@ class Imagination(PluggedCallback):
         seed: of all draws.
 
     Raises:
-        ValueError: a value that can't be; when ``learn`` starts, before the first environment step, a learner without a replay buffer or of
-            another task than the model's.
+        ValueError: a value that can't be, or a keyword that the model's ``fit`` does not take; when ``learn`` starts, before the first
+            environment step, a learner without a replay buffer or of another task than the model's.
 
     References:
         Janner, Fu, Zhang, Levine, "When to Trust Your Model: Model-Based Policy Optimization", 2019, arXiv:1906.08253.
@@ -91,10 +91,14 @@ class Imagination(PluggedCallback):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        least = horizon if isinstance(horizon, int) else min(horizon[:2])
+        numbers = (horizon,) if isinstance(horizon, int) else tuple(horizon)
+        grows = len(numbers) == 1 or (len(numbers) == 4 and numbers[2] < numbers[3])
+        least = min(numbers[:2])
+        check_fit(dynamics, fit or {})
         require(
             Imagination,
             ("share", share, 0 < share < 1, "in (0, 1)"),
+            ("horizon", horizon, grows, "one number, or four: (from, to, first, last), with first before last"),
             ("horizon", horizon, least >= 1, "at least 1"),
             ("least_skill", least_skill, least_skill is None or least_skill < 1, "below 1, the skill of the truth"),
             ("n_steps", n_steps, 1 <= n_steps <= least, "from 1 to the horizon"),
@@ -225,9 +229,8 @@ class Imagination(PluggedCallback):
     def _branches(self) -> Rows:
         """Dream one branch from each start, with the policy as it is now; the newest rows."""
         steps = []
-        # The policy's own draws come from torch's global generator; the learner's must stay as they are.
-        with forked_generators():
-            torch.manual_seed(int(torch.randint(2**31, (), generator=self.generator)))
+        # A policy draws from the generators that its learner and its replay buffer draw from, whose own draws must stay as they are.
+        with own_draws(self.model, int(torch.randint(2**31, (), generator=self.generator))):
             obs = self.dream.reset()
             for _ in range(self.dream.horizon):
                 action = self._act(obs)

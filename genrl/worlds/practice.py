@@ -6,7 +6,7 @@ import inspect
 import time
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -21,11 +21,11 @@ from genrl.models.dynamics import Dynamics, FitReport
 from genrl.sb3.hooks import OnPolicyPart, attached, buffer_of
 from genrl.sb3.learner import remaining
 from genrl.sb3.observations import RawObservations
-from genrl.sb3.plugged import refuse_events
+from genrl.sb3.plugged import companions, refuse_events
 from genrl.sb3.running import lent
 from genrl.sb3.state import generator_state, set_generator_state
 from genrl.worlds.dream import DreamVecEnv
-from genrl.worlds.real import Record, check_world
+from genrl.worlds.real import Record, check_fit, check_world
 
 __all__ = ["Practice"]
 
@@ -53,13 +53,14 @@ class Practice(BaseCallback):
         n_steps: steps of each dreamed rollout, for every row.
         batch_size: minibatch size in the dream, for a learner that has minibatches.
         fit: keywords of the model's ``fit``, such as ``max_steps``.
-        name: its name in the log.
+        name: its name in the log; two of one ``learn`` need two names.
         seed: of all draws.
 
     Raises:
-        ValueError: a value that can't be; when it is given to another callback than a list; when ``learn`` starts, before the first
-            environment step, a learner with a replay buffer, of another task than the model's or with another number of environments than
-            in a ``learn`` before, or a ``RewardCallback`` beside it, which its dreams would not pay.
+        ValueError: a value that can't be, or a keyword that the model's ``fit`` does not take; when it is given to another callback than a
+            list; when ``learn`` starts, before the first environment step, a learner with a replay buffer, of another task than the model's
+            or with another number of environments than in a ``learn`` before, another one of its name, or a ``RewardCallback`` beside it,
+            which its dreams would not pay.
 
     References:
         Kurutach, Clavera, Duan, Tamar, Abbeel, "Model-Ensemble Trust-Region Policy Optimization", 2018, arXiv:1802.10592.
@@ -72,6 +73,9 @@ class Practice(BaseCallback):
         >>> practice = Practice(world, dreamed_steps=64, every=64, n_envs=4, n_steps=8, batch_size=16, fit={"max_steps": 5})
         >>> _ = model.learn(128, callback=practice)
     """
+
+    trains_policy: ClassVar[bool] = True
+    """It trains the learner's policy between the learner's own updates."""
 
     def __init__(
         self,
@@ -93,6 +97,7 @@ class Practice(BaseCallback):
     ) -> None:
         super().__init__()
         require(Practice, *at_least(1, dreamed_steps=dreamed_steps, n_steps=n_steps, batch_size=batch_size), *at_least(50, every=every))
+        check_fit(dynamics, fit or {})
         self.dynamics, self.dreamed_steps, self.every, self.n_steps, self.batch_size = dynamics, dreamed_steps, every, n_steps, batch_size
         self.fit, self.name, self.seed = dict(fit or {}), name, seed
         self.generator = torch.Generator().manual_seed(seed)
@@ -138,14 +143,14 @@ class Practice(BaseCallback):
 
     # --- Stable-Baselines3's events ---
 
-    def _init_callback(self) -> None:
-        self._raw = None  # of a learn that an exception ended
-
     def _on_training_start(self) -> None:
         refuse_events(self, self.parent)
-        if self._raw is not None:
-            raise ValueError("the same Practice is twice in the list, and would record every step twice; leave one of them out")
         self.check(self.model)
+        namesakes = [other for other in companions(self) if isinstance(other, Practice) and other.name == self.name]
+        if namesakes.count(self) > 1:
+            raise ValueError("the same Practice is twice in the list, and would record every step twice; leave one of them out")
+        if len(namesakes) > 1:
+            raise ValueError(f"two callbacks are named {self.name!r} and would log over each other; give one of them another name")
         if self.record.n_envs not in (0, self.model.n_envs):
             raise ValueError(
                 f"this Practice has recorded steps of {self.record.n_envs} environments, but {type(self.model).__name__} has "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,7 @@ from torch import Tensor
 from genrl.models.dynamics import Dynamics
 from genrl.transitions import Transitions
 
-__all__ = ["Record", "check_world"]
+__all__ = ["Record", "check_fit", "check_world"]
 
 
 class Record:
@@ -54,6 +56,21 @@ class Record:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what ``state_dict`` gave."""
         self._rows = list(zip(*(field.numpy() for field in state["steps"]), strict=True))
+
+
+def check_fit(dynamics: Dynamics, fit: Mapping[str, Any]) -> None:
+    """Refuse keywords that a model's ``fit`` does not take, which would else show after the first real steps.
+
+    Raises:
+        ValueError: names them, and those that it takes.
+    """
+    signature = inspect.signature(dynamics.fit)
+    try:
+        signature.bind(None, None, **fit)
+    except TypeError as error:
+        known = [name for name, given in signature.parameters.items() if given.kind is given.KEYWORD_ONLY]
+        takes = f"it takes {', '.join(known)}" if known else "it takes none; leave fit out"
+        raise ValueError(f"{type(dynamics).__name__}.fit can't be called with fit={dict(fit)}, {error}; {takes}") from error
 
 
 def check_world(dynamics: Dynamics, model: BaseAlgorithm) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import gymnasium
@@ -10,12 +11,15 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
-from stable_baselines3 import PPO, SAC
+from stable_baselines3 import DQN, PPO, SAC
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.vec_env import DummyVecEnv
 from torch import Tensor, nn
 
 from genrl.files import load_state, save_state
 from genrl.rewards import E3B, NGU, EpisodicReward, RewardCallback, TransitionPool, Transitions
 from genrl.rewards.running_episodes import Episodes
+from genrl.worlds import Ensemble, Imagination
 
 OBS, ACT = spaces.Box(-1, 1, (2,)), spaces.Discrete(2)
 LEFT, RIGHT = (1.0, 0.0), (0.0, 1.0)
@@ -40,7 +44,7 @@ class Raw(nn.Module):
     def update(self, obs: Tensor) -> None: ...
 
     def forward(self, obs: Tensor) -> Tensor:
-        return obs
+        return obs.float()
 
 
 class TestE3B:
@@ -198,11 +202,104 @@ class TestTheBook:
             episodes.go_on(torch.tensor([place]), torch.zeros(30))
         assert len(episodes) == 3
 
+    def test_environments_that_stand_at_one_place_each_go_on_with_their_own(self):
+        episodes, place = Episodes(), torch.zeros(1)
+        for env in (0, 1, 2):
+            episodes.tell(np.array([env]), np.array([False]))
+            assert episodes.leave(torch.tensor([env + 5.0])) is None
+            episodes.go_on(place, torch.tensor(float(env)))
+        other = Episodes()
+        other.load_state_dict(episodes.state_dict(), torch.device("cpu"))
+        for book in (episodes, other):
+            book.tell(np.array([0, 2, 1, 1]), np.zeros(4, dtype=bool))
+            assert [book.leave(place) for _ in range(4)] == [0.0, 2.0, 1.0, None]
+
+    def test_an_episode_that_was_told_to_end_is_not_remembered(self):
+        episodes, place = Episodes(), torch.zeros(1)
+        episodes.tell(np.array([0, 0]), np.array([True, False]))
+        for step in (1.0, 2.0):
+            episodes.leave(torch.ones(1))
+            episodes.go_on(place, torch.tensor(step))
+        assert (len(episodes), float(episodes.leave(place))) == (1, 2.0)
+
+    def test_a_state_of_before_environments_were_told_apart_goes_on(self):
+        episodes = Episodes()
+        episodes.go_on(torch.zeros(1), torch.tensor(7.0))
+        state = {key: value for key, value in episodes.state_dict().items() if key != "envs"}
+        episodes.load_state_dict(state, torch.device("cpu"))
+        episodes.tell(np.array([3]), np.array([False]))
+        assert float(episodes.leave(torch.zeros(1))) == 7.0
+
     def test_two_that_stand_at_one_place_are_both_kept(self):
         episodes, place = Episodes(), torch.zeros(1)
         episodes.go_on(place, torch.tensor(1.0))
         episodes.go_on(place, torch.tensor(2.0))
         assert {float(episodes.leave(place)), float(episodes.leave(place))} == {1.0, 2.0}
+
+
+class Corridor(gymnasium.Env[int, int]):
+    """Two cells, walked through as it is told whatever is done, until a time limit where the next episode begins."""
+
+    observation_space, action_space = spaces.Discrete(2), spaces.Discrete(2)
+
+    def __init__(self, walk: list[int]) -> None:
+        self.walk = walk
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.time = 0
+        return self.walk[0], {}
+
+    def step(self, action: int) -> tuple[int, float, bool, bool, dict[str, Any]]:
+        self.time += 1
+        return self.walk[self.time], 0.0, False, self.time == len(self.walk) - 1, {}
+
+
+@pytest.mark.parametrize("learner", [PPO, DQN], ids=lambda kind: kind.__name__)
+def test_environments_and_episodes_that_meet_in_a_cell_are_told_apart(learner):
+    """E3B of one-hot cells is 1 / (n + 1), n the visits of this episode, by hand; both episodes end where the next one begins."""
+    walks = [[0, 1, 0, 1, 0], [0, 1, 1, 1, 0]]
+    env = DummyVecEnv([partial(Corridor, walk) for walk in walks])
+    given = {"n_steps": 8, "batch_size": 16} if learner is PPO else {"learning_starts": 100}
+    model = learner("MlpPolicy", env, seed=0, policy_kwargs={"net_arch": [8]}, **given)
+    reward = E3B(model.observation_space, model.action_space, features=2, normalize=False, ridge=1.0)
+    reward.encoder, reward.obs_stats = nn.Identity(), Raw()
+    callback = RewardCallback(reward, update_every=16)
+    model.learn(16, callback=callback)
+    by_hand = [[1, 1 / 2, 1 / 2, 1 / 3] * 2, [1, 1 / 2, 1 / 3, 1 / 2] * 2]
+    np.testing.assert_allclose(callback.last_bonus.T, by_hand, rtol=1e-6)
+    assert len(reward._running) == 0
+
+
+def test_steps_that_a_callback_has_cut_off_are_scored_in_the_next_learn():
+    """A learn that ends within a rollout hears of no end of it; the cell is 1 / (n + 1) of the visits before."""
+    model = DQN("MlpPolicy", DummyVecEnv([partial(Corridor, [0] * 100)]), learning_starts=100, train_freq=4, seed=0)
+    reward = E3B(model.observation_space, model.action_space, features=2, normalize=False, ridge=1.0)
+    reward.encoder, reward.obs_stats = nn.Identity(), Raw()
+    callback = RewardCallback(reward, update_every=4)
+    model.learn(20, callback=[callback, Stop(7)])
+    assert model.replay_buffer.size() == 6  # the step of the callback that stops is not stored
+    model.learn(4, callback=callback, reset_num_timesteps=False)
+    np.testing.assert_allclose(callback._replay.once[: model.replay_buffer.size(), 0], 1 / np.arange(2, 12), rtol=1e-6)
+
+
+class Stop(BaseCallback):
+    def __init__(self, at: int) -> None:
+        super().__init__()
+        self.at = at
+
+    def _on_step(self) -> bool:
+        return self.n_calls < self.at
+
+
+def test_rows_that_come_without_their_episode_are_refused_before_the_first_step():
+    """In evaluation mode each would be paid as the first of an episode, many times what the learner's own are."""
+    model = SAC("MlpPolicy", "Pendulum-v1", learning_starts=60, seed=0)
+    world = Ensemble(model.observation_space, model.action_space, members=2, hidden=(8,))
+    bonus = RewardCallback(NGU(model.observation_space, model.action_space), update_every=20)
+    with pytest.raises(ValueError, match="NGU pays a step by those before it in its episode, which the rows that 'imagination' lends"):
+        model.learn(60, callback=[bonus, Imagination(world, start=50, branches=8)])
+    assert model.num_timesteps == 0
 
 
 def test_e3b_pays_more_for_a_walk_than_for_a_stand():

@@ -77,3 +77,10 @@ def test_a_batch_without_a_kth_neighbor_is_refused() -> None:
     with pytest.raises(ValueError, match=r"more than k=3 observations .* given 3; .*smaller k"):
         reward(transitions(torch.randn(3, 3)))
     assert reward(transitions(torch.randn(4, 3))).shape == (4,)
+
+
+def test_with_a_memory_the_first_few_earn_nothing_and_are_neighbors_of_the_next() -> None:
+    """As the refusal advises: memory_size=1000."""
+    reward = StateEntropy(OBS, spaces.Discrete(2), k=3, memory_size=1000)
+    assert reward(transitions(torch.randn(2, 3))).tolist() == [0.0, 0.0]
+    assert (reward(transitions(torch.randn(2, 3))) > 0).all()

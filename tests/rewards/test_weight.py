@@ -186,6 +186,22 @@ class TestInALearner:
         with pytest.raises(ValueError, match=r"but extrinsic_weight is 0; take weight=1\.0"):
             model.learn(32, callback=RewardCallback(Constant(*PENDULUM), "auto", extrinsic_weight=0.0))
 
+    def test_beside_another_callback_it_weighs_against_what_that_leaves_of_the_environments_reward(self):
+        """Extrinsic weights multiply: a tenth of the reward is paid, against a bonus of 1 a step."""
+        model = PPO("MlpPolicy", "Pendulum-v1", n_steps=32, batch_size=32, n_epochs=1, seed=0)
+        auto = RewardCallback(Constant(*PENDULUM), AutoWeight(start=1.0), name="auto")
+        other, paid = RewardCallback(Constant(*PENDULUM), 0.0, extrinsic_weight=0.1), Paid()
+        model.learn(32, callback=[other, auto, paid])
+        share = auto._metrics["share"]
+        assert share == pytest.approx(32 / (32 + np.abs(paid.rewards - auto.weight).sum()), rel=1e-4)
+
+    def test_beside_a_callback_that_leaves_nothing_of_it_is_refused_before_the_first_step(self):
+        model = PPO("MlpPolicy", "Pendulum-v1", n_steps=32)
+        alone, auto = RewardCallback(Constant(*PENDULUM), extrinsic_weight=0.0), RewardCallback(Constant(*PENDULUM), "auto", name="auto")
+        with pytest.raises(ValueError, match=r"but extrinsic_weight is 0 in another callback of this learn; take weight=1\.0"):
+            model.learn(32, callback=[auto, alone])
+        assert model.num_timesteps == 0
+
     @pytest.mark.parametrize("weight", ["Auto", None])
     def test_a_weight_that_is_no_number_is_refused(self, weight):
         with pytest.raises(ValueError, match=f"RewardCallback needs weight to be a number, or 'auto'.*, but was given {weight!r}"):

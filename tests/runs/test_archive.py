@@ -22,8 +22,8 @@ class Corridor(gymnasium.Env[Any, Any]):
     action_space = spaces.Box(-1, 1, (1,))
     repeats = True
 
-    def __init__(self, trouble: str = "", goal: float = 130) -> None:
-        self.trouble, self.goal, self.began, self.steps = trouble, goal, 0, 0
+    def __init__(self, trouble: str = "", goal: float = 130, length: float = 130, fee: float = 0.0) -> None:
+        self.trouble, self.goal, self.length, self.fee, self.began, self.steps = trouble, goal, length, fee, 0, 0
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict[str, Any]]:
         super().reset(seed=seed if self.repeats else None)
@@ -40,13 +40,18 @@ class Corridor(gymnasium.Env[Any, Any]):
         if trouble == "raises":
             raise RuntimeError("the simulator broke")
         obs = np.array([np.nan if trouble == "place" else self.x, 0.0], dtype=np.float32)
-        return obs, np.nan if trouble == "reward" else float(self.x > self.goal), self.x > 130, False, {}
+        return obs, np.nan if trouble == "reward" else float(self.x > self.goal) - self.fee, self.x > self.length, False, {}
 
 
 class Jumping(Corridor):
     repeats = False
 
 
+class Nowhere(Corridor):
+    observation_space: Any = spaces.Dict({"x": spaces.Box(-np.inf, np.inf, (2,))})
+
+
+gymnasium.register("test/Nowhere-v0", Nowhere, max_episode_steps=400)
 gymnasium.register("test/Corridor-v0", lambda **keywords: Corridor(**keywords), max_episode_steps=400)
 gymnasium.register("test/Jumping-v0", lambda **keywords: Jumping(**keywords), max_episode_steps=400)
 PLACES: Any = {"coverage": ("0", "1")}
@@ -85,6 +90,20 @@ class TestTheArchive:
     def test_the_same_seed_finds_the_same(self):
         first, second = (explore_by_archive("test/Corridor-v0", 3000, seed=5, **PLACES)[0] for _ in range(2))
         assert first == second
+
+    def test_a_task_whose_every_step_ends_its_episode_has_no_place_to_go_back_to(self):
+        reach, found = explore_by_archive("test/Corridor-v0", 20, env_kwargs={"length": -1e9}, **PLACES)
+        assert (reach.steps, reach.episodes, found) == (20, 20, None)
+
+    def test_an_episode_that_it_leaves_early_is_not_the_best_where_each_step_is_charged_for(self):
+        """An episode has 400 steps, of which each costs 1; a burst from the start has 64."""
+        env = gymnasium.make("test/Corridor-v0", fee=1.0)
+        archive = Archive(env, Look(env, ("0", "1")), "held-8", 1.0, seed=0)
+        archive.explore(64)
+        assert archive.reach.best_return == -64  # none has ended
+        archive.burst = 500
+        archive.explore(2000)
+        assert archive.reach.best_return == -400
 
     def test_the_way_back_counts(self):
         env = gymnasium.make("test/Corridor-v0")
@@ -127,6 +146,18 @@ class TestWhatIsRefused:
         assert main(["screen", "--env", "test/Corridor-v0", *words]) == 0
         assert f"the archive found no reward, so {file} was not written\n" in capsys.readouterr().out
         assert not file.exists()
+
+    def test_a_task_without_places_before_any_noise_has_acted(self, tmp_path, capsys, monkeypatch):
+        monkeypatch.setattr("genrl.runs.screening.noise.screen", lambda *args, **keywords: pytest.fail("it was explored"))
+        assert main(["screen", "--env", "test/Nowhere-v0", "--archive", str(tmp_path / "a.npz")]) == 2
+        assert "an archive needs two numbers that tell places apart; name them: --coverage NAME NAME" in capsys.readouterr().err
+
+    def test_what_the_noises_reached_is_shown_where_the_archive_fails(self, tmp_path, capsys):
+        words = ["--steps", "2000", "--noises", "white", "--env.goal", "-1e9", "--coverage", "0", "1", "--archive", str(tmp_path / "a.npz")]
+        assert main(["screen", "--env", "test/Jumping-v0", *words]) == 2
+        said = capsys.readouterr()
+        assert "does not repeat" in said.err
+        assert "rewarded" in said.out
 
     def test_discrete_actions(self):
         with pytest.raises(RunError, match="noise needs bounded Box actions, but CartPole-v1 has"):

@@ -106,6 +106,19 @@ class TestRows:
         assert torch.equal(drawn(8, 50, imagination()), drawn(8, 50))  # nothing to lend yet
         assert torch.equal(drawn(8, 51, imagination())[:2], drawn(2, 51))
 
+    def test_a_learner_that_explores_by_other_generators_keeps_its_own_draws(self):
+        """DQN decides by numpy's whether to explore, from which its batches are drawn too, and draws from its space of actions."""
+
+        def drawn(*callbacks: Any) -> tuple[Any, ...]:
+            model, found = learner(DQN, exploration_initial_eps=1.0, exploration_final_eps=1.0), []
+            spy = Spy(lambda spy: found.append((np.random.random(), model.action_space.sample())) if spy.n_calls == 51 else None)  # noqa: NPY002
+            model.learn(51, callback=[*callbacks, spy])
+            return tuple(found)
+
+        imagination = Imagination(known(learner(DQN)), start=50, branches=32)
+        assert drawn(imagination) == drawn()
+        assert imagination.report is not None
+
     def test_longer_branches_go_on_from_imagined_states_and_shorter_ones_do_not(self):
         _, one, _ = imagine(learner(), horizon=1)
         _, three, _ = imagine(learner(), horizon=3)
@@ -274,6 +287,8 @@ class TestRefusals:
         [
             ({"horizon": 0}, "horizon to be at least 1"),
             ({"horizon": (0, 5, 1, 2)}, "horizon to be at least 1"),
+            ({"horizon": (1, 5, 100)}, "horizon to be one number, or four"),
+            ({"horizon": (1, 5, 100, 60)}, "horizon to be one number, or four"),
             ({"share": 1.0}, "share to be in"),
             ({"n_steps": 3, "horizon": 2}, "n_steps to be from 1 to the horizon"),
             ({"least_skill": 1.0}, "least_skill to be below 1"),
@@ -283,3 +298,9 @@ class TestRefusals:
     def test_values_that_cannot_be_are_one_sentence(self, kwargs, said):
         with pytest.raises(ValueError, match=said):
             Imagination(Known(), **kwargs)
+
+    def test_a_keyword_that_the_fit_does_not_take_is_refused_when_it_is_made(self):
+        with pytest.raises(
+            ValueError, match=r"LinearGaussian.fit can't be called with fit=\{'max_steps': 5\}.*; it takes none; leave fit out"
+        ):
+            Imagination(LinearGaussian(), fit={"max_steps": 5})

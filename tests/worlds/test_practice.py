@@ -9,14 +9,14 @@ from gymnasium import spaces
 from sb3_contrib import TRPO, MaskablePPO, RecurrentPPO
 from stable_baselines3 import A2C, PPO, SAC
 from stable_baselines3.common.buffers import RolloutBuffer
-from stable_baselines3.common.callbacks import EveryNTimesteps
+from stable_baselines3.common.callbacks import CallbackList, EveryNTimesteps
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecNormalize
 
 from genrl.files import load_state, save_state
-from genrl.policies import HeldNoise
+from genrl.policies import CriticWarmUp, HeldNoise
 from genrl.rewards import RND, RewardCallback
 from genrl.worlds import Ensemble, Practice, Record
 from tests.rewards.clock import Spy, equal_parameters, parameters
@@ -232,6 +232,29 @@ def test_a_reward_that_dreams_would_not_pay_is_refused_before_the_first_step(ord
         model.learn(60, callback=[practice(model), reward][::order])
     assert model.num_timesteps == 0
     assert type(model.rollout_buffer) is RolloutBuffer
+
+
+def test_two_of_one_name_are_refused_before_the_first_step() -> None:
+    model = learner()
+    with pytest.raises(ValueError, match="two callbacks are named 'practice' and would log over each other"):
+        model.learn(60, callback=[practice(model), CallbackList([practice(model)])])
+    assert model.num_timesteps == 0
+    model.learn(60, callback=[practice(model), practice(model, name="other")])
+
+
+def test_a_policy_that_shall_be_held_still_is_not_practised() -> None:
+    model = learner()
+    with pytest.raises(ValueError, match="CriticWarmUp holds the policy still for 60 steps, but Practice trains it in its dreams"):
+        model.learn(60, callback=[practice(model), CriticWarmUp(60)])
+    assert model.num_timesteps == 0
+
+
+def test_a_keyword_that_the_fit_does_not_take_is_refused_when_it_is_made() -> None:
+    world = Ensemble(spaces.Box(-1, 1, (2,)), WIDE, members=2, hidden=(8,))
+    with pytest.raises(
+        ValueError, match=r"Ensemble.fit can't be called with fit=\{'max_step': 5\}.*; it takes max_steps, batch_size, share"
+    ):
+        Practice(world, fit={"max_step": 5})
 
 
 @pytest.mark.parametrize(("every", "told"), [(360, False), (362, True)])

@@ -23,9 +23,22 @@ from genrl.runs.screening.noise import (
     noisy_action,
 )
 
-__all__ = ["Archive", "explore_by_archive"]
+__all__ = ["Archive", "check_task", "explore_by_archive"]
 
 NO_WAY_BACK = "the task does not repeat after a reset with the same seed, so an archive can't go back to what it found"
+
+
+def check_task(env_id: str, env_kwargs: Mapping[str, Any], coverage: tuple[str, str] | None) -> None:
+    """Refuse a task that an archive can't explore, as far as can be seen before a step.
+
+    Raises:
+        RunError: no such task, actions other than a bounded ``Box``, or no two numbers that tell places apart.
+    """
+    env = make_env(env_id, env_kwargs)
+    try:
+        Archive(env, Look(env, coverage), "white", 1.0, 0)
+    finally:
+        env.close()
 
 
 def explore_by_archive(
@@ -94,12 +107,15 @@ class Archive:
         self.places: dict[tuple[int, ...], list[float]] = {}
         self.chosen: dict[tuple[int, ...], int] = {}
         self.rewarded: list[tuple[float, list[np.ndarray]]] = []
+        self._best_whole = self._best_cut = -np.inf
+        """The highest return of an episode that ended, and of one that was left before."""
 
     def explore(self, steps: int) -> None:
         """Go back and act, until so many steps were made."""
         self._act([], [], steps)
         while self.reach.steps < steps:
-            self._act(*self._choose(), steps)
+            self._act(*(self._choose() if self.ways else ([], [])), steps)
+        self.reach.best_return = self._best_whole if np.isfinite(self._best_whole) else self._best_cut
 
     def best(self) -> list[np.ndarray]:
         """Actions of the episodes with the largest returns, ``(steps, *act)`` each."""
@@ -136,7 +152,7 @@ class Archive:
         self.sequence.restart([0])
         self.reach.episodes += 1
         lived: list[np.ndarray] = []
-        total, rewarded, ended = 0.0, False, False
+        total, rewarded, charged, ended = 0.0, False, False, False
         progress = getattr_or(self.env, "progress", None)
         while not ended and self.reach.steps < steps and len(lived) < len(way) + self.burst:
             back = len(lived) < len(way)
@@ -144,7 +160,7 @@ class Archive:
             point, paid, ended = make_step(self.env, action, self.look, self.reach.steps)
             lived.append(action)
             self.reach.steps += 1
-            total, rewarded = total + paid, rewarded or paid > 0
+            total, rewarded, charged = total + paid, rewarded or paid > 0, charged or paid < 0
             if paid > 0 and self.reach.first_reward is None:
                 self.reach.first_reward = self.reach.steps
             if progress is not None:
@@ -154,7 +170,10 @@ class Archive:
                 raise RunError(NO_WAY_BACK)
             if not back and not ended:
                 self._remember(point, lived)
-        self.reach.best_return = max(self.reach.best_return, total)
+        if ended or not charged:  # one that was left was charged for fewer steps than an episode has
+            self._best_whole = max(self._best_whole, total)
+        else:
+            self._best_cut = max(self._best_cut, total)
         self.reach.rewarded_episodes += rewarded
         if rewarded:
             ranked = sorted([*self.rewarded, (total, lived)], key=lambda found: (-found[0], len(found[1])))

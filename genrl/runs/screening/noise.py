@@ -46,7 +46,8 @@ class Reach:
     first_reward: int | None = None
     """The step of the first reward above 0, from 1."""
     best_return: float = -np.inf
-    """The highest return of an episode; of the last one, which may not have ended, only if it is the only one."""
+    """The highest return of an episode; of one that has not ended only if no step of it was charged for (an archive leaves its episodes
+    early), or if none has ended."""
     best_progress: float | None = None
     """The highest `progress()` of a task that has it, in the units of its threshold."""
     ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
@@ -68,7 +69,8 @@ def screen(
     """Act by noise alone and see how far each noise gets.
 
     An action is ``std`` times a noise of variance 1, clipped to [-1, 1] and scaled to the task's bounds: with the default, what a fresh
-    policy of PPO does. A noise that is rewarded often is a baseline that a bonus has to beat; a task on which none is rewarded, but a good
+    policy of PPO does where these bounds are -1 and 1 (its noise is in the task's units: with bounds of ±0.4 it is that of ``std=2.5``).
+    A noise that is rewarded often is a baseline that a bonus has to beat; a task on which none is rewarded, but a good
     policy is, needs curiosity.
 
     Args:
