@@ -225,12 +225,14 @@ def imitate(*names: str) -> Table:
                     digits = int(abs(expert) < 10)
                     steps = max(about["steps"]) if isinstance(about["steps"], list) else about["steps"]  # cloning has none
                     starts = ", demonstrated starts" if method.endswith("starts") else ""
+                    kept = f"; best model {score(entry, digits, 'best_return')}" if entry.get("best_return") else ""
                     rows.append(
                         [
                             task.replace("-", ", ", 1).replace("-", " "),
                             f"GAIL, {entry['learner'].upper()}{starts}",
                             f"{expert:,.{digits}f}",
-                            *(score(found, digits) for found in (controls.get("cloned"), controls.get("constant"), entry)),
+                            *(score(found, digits) for found in (controls.get("cloned"), controls.get("constant"))),
+                            score(entry, digits) + kept,
                             f"{steps // 1000:,}k",
                             f"{entry['seconds'] / 60:.1f}",
                         ]

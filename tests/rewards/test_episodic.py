@@ -222,14 +222,6 @@ class TestTheBook:
             episodes.go_on(place, torch.tensor(step))
         assert (len(episodes), float(episodes.leave(place))) == (1, 2.0)
 
-    def test_a_state_of_before_environments_were_told_apart_goes_on(self):
-        episodes = Episodes()
-        episodes.go_on(torch.zeros(1), torch.tensor(7.0))
-        state = {key: value for key, value in episodes.state_dict().items() if key != "envs"}
-        episodes.load_state_dict(state, torch.device("cpu"))
-        episodes.tell(np.array([3]), np.array([False]))
-        assert float(episodes.leave(torch.zeros(1))) == 7.0
-
     def test_two_that_stand_at_one_place_are_both_kept(self):
         episodes, place = Episodes(), torch.zeros(1)
         episodes.go_on(place, torch.tensor(1.0))

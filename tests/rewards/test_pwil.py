@@ -194,9 +194,9 @@ class TestInALearner:
         kept = callback._learn_and_score
         steps: list[Transitions] = []
 
-        def look(latest: Transitions, memory: Any) -> np.ndarray:
+        def look(latest: Transitions, *about: Any) -> np.ndarray:
             steps.append(latest)
-            seen.append(kept(latest, memory))
+            seen.append(kept(latest, *about))
             return seen[-1]
 
         callback._learn_and_score = look  # type: ignore[method-assign]
