@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Collection
 from copy import copy
 from typing import Any, Literal
 
@@ -195,7 +196,7 @@ class RewardCallback(PluggedCallback):
         if self._plugged is not None and not self._met:
             self._meet(attached(buffer_of(self.model)))
 
-    def _meet(self, parts: list[Part]) -> None:
+    def _meet(self, parts: Collection[Part]) -> None:
         """Refuse what the reward can't stand beside, before the first step: every callback of the list has started."""
         self._met, name = True, type(self.reward).__name__
         lenders = [part for part in parts if isinstance(part, LendingPart)]

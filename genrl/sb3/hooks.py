@@ -7,7 +7,7 @@ cited below are in ``stable_baselines3/common``.
 from __future__ import annotations
 
 import copyreg
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,8 +69,9 @@ def buffer_of(model: BaseAlgorithm) -> Any:
     return getattr(model, "replay_buffer", None) or getattr(model, "rollout_buffer", None)
 
 
-def attached(buffer: Any) -> list[Part]:
+def attached(buffer: Any) -> Collection[Part]:
     """What takes part in a buffer at present, in the order in which it was attached."""
+    # No list[Part]: to check one, the tests' type checker draws an item by Python's generator, which a resumed run must find as it was.
     return list(getattr(type(buffer), "_genrl_parts", ())) if _is_live(buffer) else []
 
 
@@ -123,7 +124,7 @@ def _reduce_plain(buffer: Any, protocol: Any) -> Any:
     return make, (type(buffer)._genrl_plain, object, None), buffer.__getstate__()
 
 
-def extrinsic_weight(parts: Iterable[Part]) -> float:
+def extrinsic_weight(parts: Collection[Part]) -> float:
     """What the environment's reward is multiplied with: the weights of all rewards that take part."""
     return float(np.prod([part.extrinsic_weight() for part in parts if not isinstance(part, LendingPart)]))
 
