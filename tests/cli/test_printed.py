@@ -136,6 +136,12 @@ def test_after_exploring_with_a_task_and_reward_of_ones_own(capsys):
     assert json.loads((Path("my run") / "result.json").read_text())["steps"] == 128
 
 
+def test_after_exploring_with_evaluations_on_the_way(capsys):
+    assert walk("my run", "--eval-every", "32") == 0
+    assert typed(last(capsys, "watch the best model"), "--steps 3") == 0
+    assert (Path("my run") / "watch.mp4").is_file()
+
+
 def test_where_there_is_a_run_already(capsys):
     assert walk("my run") == 0
     assert walk("my run") == 2
@@ -379,7 +385,7 @@ def test_after_sending_and_fetching_a_run(capsys, monkeypatch, folder):
 
 
 PLACES = {
-    "cli/_ending.py": 6,
+    "cli/_ending.py": 7,
     "cli/pull.py": 1,
     "cli/push.py": 1,
     "cli/record.py": 1,

@@ -258,7 +258,7 @@ def test_a_cell_that_died_in_its_evaluation_is_not_finished(tmp_path, monkeypatc
 
 
 def test_a_study_tells_of_its_own_runs_though_another_was_begun_in_its_directory(tmp_path, monkeypatch, capsys):
-    text, directory = tiny.TOML.replace("1024", "128").replace("seeds = 2", "seeds = 1\nfilms = true"), tmp_path / "study"
+    text, directory = tiny.TOML.replace("1024", "256").replace("seeds = 2", "seeds = 1\nfilms = true"), tmp_path / "study"
     (tmp_path / "tiny.toml").write_text(text)
     other = tiny.study(directory, text.replace("tasks.pendulum", "tasks.other"))
 
