@@ -152,7 +152,8 @@ def assert_does_as_the_expert_does(model: Any, space: spaces.Space[Any]) -> None
         action, right = model.predict(obs, deterministic=True)[0], expert(space, obs)
         if isinstance(space, spaces.Box):
             assert action.shape == space.shape
-            assert np.abs((action - right) / (space.high - space.low)).max() < 0.1, (action, right)  # the last bits, and so the fit, are the processor's
+            error = np.abs((action - right) / (space.high - space.low))
+            assert error.max() < 0.1, (action, right)  # 0.05 and 0.09 on one processor, whose last bits are others than another's
         else:
             np.testing.assert_array_equal(action, right)
 
