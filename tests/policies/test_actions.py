@@ -141,10 +141,11 @@ def fits(name: str, space: str) -> bool:
 
 
 def fit(name: str) -> dict[str, Any]:
-    """Keywords of cloning; CrossQ's running statistics follow its networks slowly."""
+    """Keywords of cloning, with epochs to spare: where a fit ends depends on a processor's last bits; CrossQ's running statistics follow its
+    networks slowly."""
     if name == "CrossQ":
         return {"epochs": 250, "patience": 250, "learning_rate": 5e-3, "batch_size": 16}
-    return {"epochs": 60, "patience": 60, "learning_rate": 2e-2, "batch_size": 16}
+    return {"epochs": 200, "patience": 200, "learning_rate": 1e-2, "batch_size": 16}
 
 
 def assert_does_as_the_expert_does(model: Any, space: spaces.Space[Any]) -> None:
@@ -152,8 +153,7 @@ def assert_does_as_the_expert_does(model: Any, space: spaces.Space[Any]) -> None
         action, right = model.predict(obs, deterministic=True)[0], expert(space, obs)
         if isinstance(space, spaces.Box):
             assert action.shape == space.shape
-            error = np.abs((action - right) / (space.high - space.low))
-            assert error.max() < 0.1, (action, right)  # 0.05 and 0.09 on one processor, whose last bits are others than another's
+            assert np.abs((action - right) / (space.high - space.low)).max() < 0.05, (action, right)
         else:
             np.testing.assert_array_equal(action, right)
 
