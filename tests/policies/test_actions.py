@@ -141,8 +141,10 @@ def fits(name: str, space: str) -> bool:
 
 
 def fit(name: str) -> dict[str, Any]:
-    """Keywords of cloning, with epochs to spare: where a fit ends depends on a processor's last bits; CrossQ's running statistics follow its
-    networks slowly."""
+    """Keywords of cloning, with epochs to spare: where a short fit ends depends on a processor's last bits.
+
+    CrossQ's running statistics follow its networks slowly.
+    """
     if name == "CrossQ":
         return {"epochs": 250, "patience": 250, "learning_rate": 5e-3, "batch_size": 16}
     return {"epochs": 200, "patience": 200, "learning_rate": 1e-2, "batch_size": 16}
