@@ -19,7 +19,7 @@ from markupsafe import Markup
 from genrl.runs.pictures import drawing
 from genrl.studies import statistics
 from genrl.studies.results import CellResult
-from genrl.studies.summary import common_bins, read_coverage
+from genrl.studies.summary import common_bins
 from genrl.studies.tables import number, steps
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def profile(scores: Mapping[str, Sequence[Any]], styles: Mapping[str, Style], sc
 
 def coverage_maps(runs: Mapping[str, Sequence[CellResult]]) -> tuple[dict[str, Map], str]:
     """A map of each method, all of the same extent and colours, and what their axes are; none if no run counted where it was."""
-    found = {method: [one for item in items if (one := read_coverage(item))] for method, items in runs.items()}
+    found = {method: [one for item in items if (one := item.visits)] for method, items in runs.items()}
     found = {method: histograms for method, histograms in found.items() if histograms}
     names = {tuple(item.result["coverage"]["names"]) for items in runs.values() for item in items if item.result["coverage"]}
     if not found or len(names) != 1:

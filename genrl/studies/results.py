@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,6 +17,7 @@ import numpy as np
 from genrl.errors import RunError, one_line
 from genrl.reading import TABLE, open_regular, read_text
 from genrl.runs.config.base import fits
+from genrl.runs.coverage import read_histogram
 from genrl.runs.directory import RunDirectory, read_csv
 from genrl.runs.pictures import trailing_mean
 from genrl.studies.cells import CellState, is_finished
@@ -51,6 +53,19 @@ class CellResult:
     def smooth(self) -> np.ndarray:
         """Mean of each return and of at most 19 returns before it, ``(episodes,)``."""
         return trailing_mean(self.episodes[:, 1], WINDOW)
+
+    @cached_property
+    def visits(self) -> tuple[np.ndarray, list[np.ndarray]] | None:
+        """Counts of the run's coverage.npz and the edges of each axis; a broken one is left out with a warning."""
+        path = RunDirectory(self.cell.path).coverage
+        if not path.is_file():
+            return None
+        try:
+            counts, edges, _ = read_histogram(path)
+        except RunError as error:
+            warnings.warn(str(error), stacklevel=2)
+            return None
+        return (counts, edges) if counts.size else None
 
     def return_at(self, step: int) -> float | None:
         """Mean return of the last 20 episodes that ended by ``step``; ``None`` if there was none, or if the run ended before."""

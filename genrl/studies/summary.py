@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import math
-import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from genrl.errors import RunError, command
-from genrl.runs.coverage import read_histogram
 from genrl.runs.directory import RunDirectory
 from genrl.studies import statistics
 from genrl.studies.directory import FORMAT
@@ -188,21 +186,8 @@ def _bins(item: CellResult, width: np.ndarray) -> float | None:
         return None
     if np.array_equal(coverage["bin_widths"], width):
         return float(coverage["bins"])
-    histogram = read_coverage(item)
+    histogram = item.visits
     return None if histogram is None else float(np.count_nonzero(common_bins([histogram], width)[0]))
-
-
-def read_coverage(item: CellResult) -> tuple[np.ndarray, list[np.ndarray]] | None:
-    """Counts of a run's coverage.npz and the edges of each axis; a broken one is left out with a warning."""
-    path = RunDirectory(item.cell.path).coverage
-    if not path.is_file():
-        return None
-    try:
-        counts, edges, _ = read_histogram(path)
-    except RunError as error:
-        warnings.warn(str(error), stacklevel=2)
-        return None
-    return (counts, edges) if counts.size else None
 
 
 def common_bins(histograms: Sequence[tuple[np.ndarray, list[np.ndarray]]], width: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
