@@ -131,12 +131,14 @@ def markdown(table: Table) -> str:
 
 
 def rich_table(table: Table, title: str = "") -> rich.table.Table:
-    """The table for a terminal; nothing in it is markup."""
+    """The table for a terminal, at least as wide as its title; nothing in it is markup."""
     from rich import box
+    from rich.cells import cell_len
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    made = RichTable(title=Text(title) if title else None, box=box.SIMPLE, title_justify="left", padding=(0, 1))
+    heading, width = (Text(title), cell_len(title) + 1) if title else (None, None)
+    made = RichTable(title=heading, box=box.SIMPLE, title_justify="left", padding=(0, 1), min_width=width)
     for i, name in enumerate(table.header):
         made.add_column(Text(name), overflow="fold", no_wrap=i == 0)
     for row in table.rows:

@@ -118,3 +118,8 @@ class TestElsewhere:
         console.print(rich_table(self.HOSTILE, title="[red]task"))
         text = console.export_text()
         assert "[bold]x" in text and "[red]task" in text
+
+    def test_a_title_stays_on_its_line_above_narrow_columns(self) -> None:
+        console = Console(width=80, record=True, file=io.StringIO())
+        console.print(rich_table(Table(["method"], [["vime"]]), title="CartpoleSwingupSparse"))
+        assert console.export_text().splitlines()[0].rstrip() == "CartpoleSwingupSparse"
