@@ -54,6 +54,9 @@ class AdversarialReward(RewardModel):
     One fixed statistic standardises its inputs: that of the demonstrations, with a floor under the standard deviation and a clip. Without
     them, a number that hardly varies in the demonstrations would tell the expert by its size alone.
 
+    With ``input_noise`` the discriminator learns from inputs that noise has moved, the expert's and the agent's alike. Two distributions
+    that differ still differ then, but a few pairs can't be known by heart, and a near miss earns something.
+
     With ``absorbing``, a terminated episode goes on for ever in one last state, "ended", and the discriminator judges that state too, so
     that how often an expert's episodes end is part of what is imitated. Its best logit is known, because it is a single state: a step of
     the expert leads there with frequency :math:`p_E`, and one of the agent with :math:`p_\pi`, so
@@ -82,6 +85,7 @@ class AdversarialReward(RewardModel):
         gradient_penalty: weight c of the gradient penalty; 0 turns it off.
         entropy: weight λ of the discriminator's entropy, in nats.
         label_smoothing: the expert's label is 1 minus this, which is in [0, 1).
+        input_noise: standard deviation of Gaussian noise on standardised inputs while the discriminator learns; a flag stays as it is.
         on_latest: learn from the newest transitions only, as in the paper, instead of from all that are kept.
         normalize: divide the reward by its running standard deviation.
         absorbing: judge a terminated episode too, as a last state that earns 0 for ever, and count all rewards from it; for ``logit``
@@ -99,6 +103,7 @@ class AdversarialReward(RewardModel):
         Gulrajani et al., "Improved Training of Wasserstein GANs", 2017, arXiv:1704.00028 (the penalty).
         Miyato et al., "Spectral Normalization for Generative Adversarial Networks", 2018, arXiv:1802.05957.
         Kostrikov et al., "Discriminator-Actor-Critic", 2018, arXiv:1809.02925 (absorbing states, learning from a replay buffer).
+        Sønderby et al., "Amortised MAP Inference for Image Super-resolution", 2017, arXiv:1610.04490 (noise on the inputs).
         Orsini et al., "What Matters for Adversarial Imitation Learning?", 2021, arXiv:2106.00672.
     """
 
@@ -117,6 +122,7 @@ class AdversarialReward(RewardModel):
     gradient_penalty: float = 1.0
     entropy: float = 0.0
     label_smoothing: float = 0.0
+    input_noise: float = 0.0
     on_latest: bool = False
     normalize: bool = True
     absorbing: bool = False
@@ -157,7 +163,7 @@ class AdversarialReward(RewardModel):
         yield "label_smoothing", smoothing, 0 <= smoothing < 1, "in [0, 1)"
         yield from positive(learning_rate=self.learning_rate, batch_size=self.batch_size, updates=self.updates, hidden=self.hidden)
         yield from positive(std_floor=self.std_floor, clip=self.clip, bound=self.bound)
-        yield from at_least(0, gradient_penalty=self.gradient_penalty, entropy=self.entropy)
+        yield from at_least(0, gradient_penalty=self.gradient_penalty, entropy=self.entropy, input_noise=self.input_noise)
 
     # --- what a subclass says ---
 
@@ -189,6 +195,7 @@ class AdversarialReward(RewardModel):
         self.stats.update(raw)
         fixed = torch.tensor([set(column.unique().tolist()) <= {0.0, 1.0} for column in raw.T], device=raw.device)
         self.stats.mean[fixed], self.stats.var[fixed] = 0.0, 1.0
+        self._noise_std = nn.Buffer(self.input_noise * (~fixed).float(), persistent=False)
 
     def inputs(self, transitions: Transitions) -> Float[Tensor, "batch inputs"]:
         """Standardised inputs ``(batch, inputs)``."""
@@ -243,7 +250,13 @@ class AdversarialReward(RewardModel):
     def _from_latest(self, latest: Transitions) -> Callable[[int], Transitions]:
         return lambda n: latest.rows(torch.randint(latest.batch_size, (n,), generator=self.generator))
 
+    def _disturbed(self, inputs: Tensor) -> Tensor:
+        if not self.input_noise:
+            return inputs
+        return inputs + self._noise_std * torch.randn(inputs.shape, generator=self.generator).to(inputs)
+
     def _step(self, expert: Tensor, agent: Tensor) -> dict[str, Tensor]:
+        expert, agent = self._disturbed(expert), self._disturbed(agent)
         logits = self.logits(torch.cat([expert, agent]))
         regularizer = self.regularizer()
         of_expert, of_agent = logits[: len(expert)], logits[len(expert) :]

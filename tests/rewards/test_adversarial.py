@@ -213,6 +213,37 @@ class TestTheInputs:
         assert inputs[:2, 3:5].tolist() == [[1.0, 0.0], [0.0, 1.0]]
 
 
+class TestNoiseOnTheInputs:
+    def test_moves_numbers_by_its_deviation_and_flags_not_at_all(self):
+        episode = Episode(
+            np.random.default_rng(0).normal(size=(11, 3)), np.arange(10) % 2, np.ones(10), np.zeros(10, bool), np.arange(10) == 9
+        )
+        reward = GAIL(Demonstrations.from_episodes([episode]), OBS, spaces.Discrete(2), input_noise=0.5)
+        moved = reward._disturbed(torch.ones(20_000, 5)) - 1
+        assert moved[:, :3].mean(0).tolist() == pytest.approx([0] * 3, abs=0.02)
+        assert moved[:, :3].std(0).tolist() == pytest.approx([0.5] * 3, abs=0.02)
+        assert not moved[:, 3:].any()
+
+    def test_moves_what_is_learnt_from_and_nothing_that_is_scored(self):
+        losses = []
+        for noise in (0.0, 3.0):
+            reward = GAIL(demonstrations(), OBS, ACT, input_noise=noise, learning_rate=1e-2, updates=100)
+            losses.append(reward.update(pool(agent()))["loss"])
+            reward.eval()
+            assert torch.equal(reward(agent()), reward(agent()))
+        assert losses[1] > losses[0] + 0.1
+
+    def test_keeps_few_pairs_from_being_known_by_heart(self):
+        """Ten pairs of the agent's own distribution: of a further one nothing tells whose it is, which a loss of log 2 says."""
+        few, others = demonstrations(10, shift=0.0), demonstrations(200, shift=0.0, seed=7)
+        agents = Transitions(*demonstrations(500, shift=0.0, seed=1).transitions()[:4])
+        held_out = {}
+        for noise in (0.0, 1.0):
+            reward = GAIL(few, OBS, ACT, held_out=others, input_noise=noise, learning_rate=3e-3, updates=500)
+            held_out[noise] = reward.update(pool(agents))["held_out_loss"]
+        assert held_out[1.0] < 1.0 < 1.5 < held_out[0.0]
+
+
 class TestAbsorbingStates:
     """A terminated episode goes on for ever in a state of which the best discriminator is known: the ratio of two frequencies."""
 
