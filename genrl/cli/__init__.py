@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import sys
 import warnings
 
@@ -34,6 +35,8 @@ COMMANDS = {
 """Each command is the function ``main(argv) -> exit code`` of the module with its name in this package."""
 
 
+COLOUR = re.compile(r"\x1b\[[\d;]*m")
+"""What turns a colour on or off."""
 COMPLETE = "--complete"
 """What a shell calls genrl with to complete a line; see docs/reference/commands.md."""
 
@@ -113,4 +116,5 @@ def _help() -> str:
 
 
 def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:  # type: ignore[no-untyped-def]
-    say(f"genrl: warning: {one_line(message)}", sys.stderr)
+    plain = COLOUR.sub("", str(message)).removeprefix("WARN: ")  # Gymnasium colours its warnings and has a word of its own for them
+    say(f"genrl: warning: {one_line(Warning(plain))}", sys.stderr)

@@ -45,7 +45,12 @@ def scores(reward: RewardModel, transitions: Transitions, where: Callable[[int],
 
 @torch.no_grad()
 def probe(reward: RewardModel, model: BaseAlgorithm) -> None:
-    """Give ``forward`` a made-up batch, so that a wrong shape shows before the first step; nothing is kept of it."""
+    """Give ``forward`` a made-up batch, so that a missing one or a wrong shape shows before the first step; nothing is kept of it."""
+    if type(reward).forward is RewardModel.forward:
+        raise ValueError(
+            f"{type(reward).__name__} has no forward, which a reward model needs; write `def forward(self, transitions)`, "
+            "which returns one reward for each transition"
+        )
     n = 64  # more than a neighbour-based reward has neighbours
     obs, action = (unflat(space, np.zeros((n, flat_size(space)))) for space in (model.observation_space, model.action_space))
     obs = as_rows(model.observation_space, obs)

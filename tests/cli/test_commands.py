@@ -5,6 +5,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import warnings
 
 import pytest
 
@@ -163,3 +164,13 @@ def test_a_whole_number_may_have_an_exponent(word):
 def test_what_is_no_whole_number_is_refused(word):
     with pytest.raises(RunError, match="--steps needs a value of the form INT"):
         parse_run(ExploreConfig, ["--steps", word])
+
+
+def test_a_warning_of_gymnasium_loses_its_colour_and_nothing_else_that_a_terminal_obeys(capsys, monkeypatch):
+    monkeypatch.setattr(
+        "genrl.cli._command", lambda name: lambda words: warnings.warn("\x1b[33mWARN: too \x1b[2Jlarge\x1b[0m", stacklevel=1) or 0
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        assert main(["list"]) == 0
+    assert capsys.readouterr().err == "genrl: warning: too \\x1b[2Jlarge\n"

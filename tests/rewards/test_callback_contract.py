@@ -23,7 +23,7 @@ from stable_baselines3.common.callbacks import CallbackList, CheckpointCallback,
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecNormalize
 
-from genrl.rewards import RewardCallback
+from genrl.rewards import RewardCallback, RewardModel
 from genrl.transitions import Transitions
 from tests.rewards.clock import (
     N_STEPS,
@@ -320,6 +320,7 @@ def with_kind(kind: str) -> tuple[Any, Callable[[Any], Any]]:
         "column": lambda: (clock_learner("PPO", 2, "obs"), giving(lambda t: torch.zeros(t.batch_size, 1))),
         "scalar": lambda: (clock_learner("SAC", 2, "obs"), giving(lambda t: torch.tensor(0.0))),
         "float": lambda: (clock_learner("SAC"), giving(lambda t: 0.0)),
+        "no forward": lambda: (clock_learner("PPO"), lambda model: RewardCallback(reward_of(model, RewardModel))),
         "observation shape": lambda: (clock_learner("PPO"), of_space(spaces.Box(-1, 1, (4,)), None)),
         "action shape": lambda: (clock_learner("SAC"), of_space(None, spaces.Box(-1, 1, (1,)))),
         "action kind": lambda: (clock_learner("DQN"), of_space(None, box)),
@@ -343,6 +344,7 @@ REASONS = {
     "column": r"gave shape \(64, 1\) for 64 transitions; it needs \(64,\)",
     "scalar": r"gave shape \(\) for 64 transitions",
     "float": "gave a float for 64 transitions",
+    "no forward": r"RewardModel has no forward, .*; write `def forward\(self, transitions\)`",
     "observation shape": r"observation space .*\(4,\).* but PPO has .*\(3,\)",
     "action shape": r"action space .*\(1,\).* but SAC has .*\(2,\)",
     "action kind": r"action space Box.* but DQN has Discrete\(4\)",

@@ -10,6 +10,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
+from rich.table import Column
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
@@ -34,7 +35,8 @@ class Progress(BaseCallback):
         super().__init__()
         self._config, self._words, self._quiet = config, words, quiet
         self._terminal = sys.stderr.isatty() and not quiet
-        columns = (TextColumn("[bold]{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[text]}"))
+        count = MofNCompleteColumn(table_column=Column(no_wrap=True))  # on a narrow terminal the bar gets shorter, not the number
+        columns = (TextColumn("[bold]{task.description}"), BarColumn(), count, TextColumn("{task.fields[text]}"))
         self._bar = Bar(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True)
         self._shown_at = 0.0
 
