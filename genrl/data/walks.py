@@ -36,6 +36,6 @@ class Walk:
 
     def stacks(self, k: int) -> Tensor:
         """Indices of each ``k`` frames in a row of one episode, oldest first, ``(stack, k)``."""
-        first = torch.arange(len(self) - k + 1)
+        first = torch.arange(max(0, len(self) - k + 1))
         same = self.episode[first] == self.episode[first + k - 1]
         return first[same][:, None] + torch.arange(k)

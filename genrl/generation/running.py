@@ -17,7 +17,7 @@ from genrl.data import Images
 from genrl.errors import RunError, command, one_line
 from genrl.files import save_state
 from genrl.generation.balance import trouble
-from genrl.generation.building import build, check_weighted
+from genrl.generation.building import build, check_takes
 from genrl.generation.config import GenerateConfig, known
 from genrl.generation.directory import GenerationDirectory
 from genrl.generation.frames_file import save_frames
@@ -58,7 +58,7 @@ def generate(config: GenerateConfig, *, quiet: bool = False) -> dict[str, Any]:
     """
     run = GenerationDirectory(config.directory)
     run.check_new()
-    check_weighted(config)
+    check_takes(config)
     check_device(config.device)
     torch.set_num_threads(config.threads)
     source, config = images_of(config, quiet=quiet)

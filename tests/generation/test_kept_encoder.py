@@ -280,6 +280,14 @@ class TestSight:
             what_it_sees(ImageEncoder.of(model, Preprocessing((1, 8, 8)), frames), frames, frames)
 
 
+def test_a_history_that_is_longer_than_the_episodes_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    frames = Walk(torch.zeros(2, dtype=torch.long), torch.zeros(2, 1), (3, 8, 8))
+    assert frames.stacks(5).shape == (0, 5)
+    with pytest.raises(RunError, match=r"--history is 13, but no episode that is kept back has so many frames; .*give at most 12"):
+        generate(made(tmp_path / "eyes", "random", history=13), quiet=True)
+    assert not (tmp_path / "eyes").exists()
+
+
 class TestWhatMoves:
     def test_weighs_more_in_the_loss(self, tmp_path: Path) -> None:
         source, _ = images_of(made(tmp_path / "eyes", "vae", moving=20.0), quiet=True)
