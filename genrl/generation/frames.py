@@ -14,7 +14,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from genrl.data import ImageData, Images, Walk
+from genrl.data import ImageData, ImageError, Images, Walk
 from genrl.encoders import Preprocessing
 from genrl.encoders.code_stack import flat_actions
 from genrl.errors import RunError, one_line
@@ -200,6 +200,8 @@ def _environment(env_id: str, env_kwargs: Mapping[str, Any]) -> Iterator[_Watche
         yield watched
     except RunError:
         raise
+    except ImageError as error:  # of what is done to its frames
+        raise RunError(f"frames of {env_id}: {one_line(error)}") from error
     except Exception as error:  # whatever a task does
         raise RunError(f"{env_id} failed while its frames were recorded ({type(error).__name__}: {one_line(error)})") from error
     finally:
