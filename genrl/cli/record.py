@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from genrl.cli._flags import parse, task_words
+from genrl.cli._flags import check_seed, parse, task_words
 from genrl.cli._words import say
 from genrl.errors import RunError, command
 
@@ -44,6 +44,7 @@ def main(argv: list[str]) -> int:
     flags = parse(RecordFlags, argv, "genrl record")
     if flags.episodes < 1:
         raise RunError(f"--episodes is {flags.episodes}, but must be at least 1")
+    check_seed(flags.seed)
     from genrl.runs import RunDirectory, record
     from genrl.runs.environments.step_limit import StepLimit
     from genrl.runs.play import read_config

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import tyro
 
-from genrl.cli._flags import parse
+from genrl.cli._flags import check_seed, parse
 from genrl.cli._words import say
 
 __all__ = ["main"]
@@ -31,7 +31,7 @@ class WatchFlags:
     size: int = 480
     """Width of the film in pixels; the GIF is smaller."""
     stochastic: bool = False
-    """Draw actions as in training, instead of taking the most likely ones."""
+    """Draw actions as in training, instead of taking the most likely ones; not beside a dream."""
     seed: int = 20_000
     """Seed of the first episode."""
     dream: bool = False
@@ -56,6 +56,7 @@ def main(argv: list[str]) -> int:
     for name in ("episodes", "steps", "fps", "size"):
         if getattr(flags, name) < (16 if name == "size" else 1):
             raise RunError(f"--{name} is {getattr(flags, name)}, but must be at least {16 if name == 'size' else 1}")
+    check_seed(flags.seed)
     if flags.live and flags.dream:
         raise RunError("--live and --dream were given, but reality and the dream are filmed side by side; leave one of them out")
     settings = {name: getattr(flags, name) for name in ("episodes", "steps", "stochastic", "seed", "best", "average", "imports")}

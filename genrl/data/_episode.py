@@ -81,9 +81,12 @@ def checked(episode: Episode, where: str) -> Episode:
         where: names the episode in messages.
 
     Raises:
-        DemonstrationError: values are not finite numbers, there are no steps, lengths contradict each other, or steps follow the end.
+        DemonstrationError: values are not finite numbers, there are no steps, lengths contradict each other, steps follow the end, or
+            single pairs claim to have a last successor.
     """
     observations, actions, rewards, terminations, truncations = (_numbers(getattr(episode, name), name, where) for name in FIELDS)
+    if episode.last_successor and not episode.ordered:
+        raise DemonstrationError(f"{where} does not tell what followed an action, but has last_successor=True; give False")
     lengths = [len(values) for values in (observations, actions, rewards, terminations, truncations)]
     steps, rows = len(actions), len(actions) + episode.last_successor
     if lengths != [rows, steps, steps, steps, steps]:

@@ -23,7 +23,7 @@ class Walk:
     episode: Tensor
     """Number of each frame's episode, ``(frame,)``, int64; those of one episode are in a row."""
     action: Tensor
-    """What was done between each frame and the next, flat, ``(frame, n)``; zeros at the last of an episode."""
+    """What was done between each frame and the next, flat, ``(frame, n)``: of several actions the mean; zeros at the last of an episode."""
     source: tuple[int, int, int]
     """Channels, height and width of the frames as the task gave them."""
     state: Tensor | None = None
@@ -36,6 +36,6 @@ class Walk:
 
     def stacks(self, k: int) -> Tensor:
         """Indices of each ``k`` frames in a row of one episode, oldest first, ``(stack, k)``."""
-        first = torch.arange(len(self) - k + 1)
+        first = torch.arange(max(0, len(self) - k + 1))
         same = self.episode[first] == self.episode[first + k - 1]
         return first[same][:, None] + torch.arange(k)

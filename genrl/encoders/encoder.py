@@ -17,7 +17,7 @@ from genrl.encoders.preprocessing import Preprocessing
 from genrl.errors import command, one_line
 from genrl.files import load_state, save_state
 from genrl.generators import forked_generators
-from genrl.models.base import ImageModel, model_of, model_state
+from genrl.models.base import ImageModel, load_model, model_of, model_state
 from genrl.models.capabilities import Encoder
 from genrl.models.nn import device_of
 from genrl.reading import FileError, read_json
@@ -207,10 +207,13 @@ def _missing(path: Path) -> str:
         return f"there is no encoder {path}; fit one with: {fit}"
     model = path / "model.safetensors"
     if model.is_file():
+        another = "fit another model, such as: genrl generate --model vae"
         name = load_state(model).get("model")
         cls = import_module(image_models()[name].partition(":")[0]).__dict__[name] if name in image_models() else None
         if cls is not None and not hasattr(cls, "encode"):
-            return f"{path} holds a {name}, which encodes nothing; fit another model, such as: genrl generate --model vae"
+            return f"{path} holds a {name}, which encodes nothing; {another}"
+        if getattr(load_model(model), "conditional", False):
+            return f"{path} holds a {name} that was told classes, which leaves no encoder; {another}"
         if problem := _problem(path / "result.json"):
             return f"{path} has a model but no {FILE}: {problem}"
         return f"{path} has a model but no {FILE} yet; let it finish with: {command('resume', path)}"

@@ -41,17 +41,23 @@ def build(config: GenerateConfig, source: RunImages) -> tuple[ImageModel, Genera
         raise RunError(f"--model {config.model} on {config.data}: {error}{_other_size(config, source)}") from error
     flags = hyperparameters(type(model))
     own = {name: value for name, value in kwargs.items() if name in flags}
+    _check_history(config, source)
     config = _planned(replace(config, model_kwargs=own), len(source.data.train))
     _check_batch(config, model, len(source.data.train))
     return model, config
 
 
-def check_weighted(config: GenerateConfig) -> None:
-    """Refuse to weigh the error of a model that has no weights, before its images are read or recorded.
+def check_takes(config: GenerateConfig) -> None:
+    """Refuse what the model's loss or bound has no use for, before its images are read or recorded.
 
     Raises:
-        RunError: ``moving`` is not 0, and the model's loss takes no ``weight``.
+        RunError: ``moving`` is not 0, and the loss takes no ``weight``; ``judge_samples``, and there is no bound that takes samples.
     """
+    if config.judge_samples is not None and _class(config).bound_samples is ImageModel.bound_samples:
+        raise RunError(
+            f"--judge-samples is {config.judge_samples}, but --model {config.model} has no bound that takes samples; leave "
+            "--judge-samples out"
+        )
     loss = getattr(_class(config), "loss", None)  # principal components and naive Bayes have none
     if config.moving and (loss is None or "weight" not in inspect.signature(loss).parameters):
         raise RunError(f"--moving is {config.moving}, but the error of --model {config.model} has no weights; write --model vae")
@@ -131,6 +137,18 @@ def _planned(config: GenerateConfig, images: int) -> GenerateConfig:
     rate = plan.learning_rate if config.learning_rate is None else config.learning_rate
     epochs = max(1, round(plan.steps / math.ceil(images / batch_size))) if config.epochs is None else config.epochs
     return replace(config, batch_size=batch_size, learning_rate=rate, epochs=epochs)
+
+
+def _check_history(config: GenerateConfig, source: RunImages) -> None:
+    """Refuse to probe more frames in a row than the episodes have, which would fail after the fit."""
+    walk = source.data.test.walk
+    if walk is None or walk.state is None or len(walk.stacks(config.history)) > 1:
+        return
+    longest = max(k for k in range(1, len(walk) + 1) if k == 1 or len(walk.stacks(k)) > 1)
+    raise RunError(
+        f"--history is {config.history}, but no episode that is kept back has so many frames; record more by --frames, or give at most "
+        f"{longest}"
+    )
 
 
 def _check_batch(config: GenerateConfig, model: ImageModel, images: int) -> None:

@@ -158,6 +158,8 @@ class GenerateConfig(Config):
             ("--policy", self.policy),
             ("--every", self.every),
             ("--archive", self.archive),
+            ("--frames", self.frames != GenerateConfig.frames),
+            ("--history", self.history != GenerateConfig.history),
             *((f"--env.{key}", True) for key in self.env_kwargs),
         ):
             if given:

@@ -14,7 +14,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from genrl.data import ImageData, Images, Walk
+from genrl.data import ImageData, ImageError, Images, Walk
 from genrl.encoders import Preprocessing
 from genrl.encoders.code_stack import flat_actions
 from genrl.errors import RunError, one_line
@@ -108,13 +108,16 @@ class _Episode:
         self.crop, self.size, self.only_larger = crop, size, only_larger
         self.frames: list[Tensor] = []
         self.actions: list[Tensor] = []
-        """What led to each frame; the first is of no use."""
+        """Mean of what was done since the frame before; the first is of no use."""
+        self.done: list[Tensor] = []
+        """Each action since the last frame."""
         self.states: list[Tensor] = []
         self.source: tuple[int, int, int] = (0, 0, 0)
 
     def fill(self, env: _Watched, steps: Iterator[Any], every: int, most: int, advance: Callable[[], object]) -> None:
         """Keep the frame of each ``every``-th step, ``most`` of them at most; no step is made after the last one."""
         for step, _ in enumerate(steps):
+            self.done.append(torch.from_numpy(flat_actions(env.action_space, np.asarray(env.action)[None])[0]))
             if step % every == 0:
                 self.add(env)
                 advance()
@@ -122,12 +125,13 @@ class _Episode:
                 return
 
     def add(self, env: _Watched) -> None:
-        """Keep the present frame, the action that led to it, and the state."""
+        """Keep the present frame, the actions that led to it, and the state."""
         frame = Images(env.frame()[None])
         self.source = frame.shape
         small = self.only_larger and max(Preprocessing(frame.shape, self.crop).shape[1:]) <= self.size
         self.frames.append(Preprocessing(frame.shape, self.crop, 0 if small else self.size).images(frame).pixels[0])
-        self.actions.append(torch.from_numpy(flat_actions(env.action_space, np.asarray(env.action)[None])[0]))
+        self.actions.append(torch.stack(self.done).mean(0))
+        self.done = []
         if env.state is not None:
             self.states.append(torch.as_tensor(np.asarray(env.state, np.float32)).reshape(-1))
 
@@ -196,6 +200,8 @@ def _environment(env_id: str, env_kwargs: Mapping[str, Any]) -> Iterator[_Watche
         yield watched
     except RunError:
         raise
+    except ImageError as error:  # of what is done to its frames
+        raise RunError(f"frames of {env_id}: {one_line(error)}") from error
     except Exception as error:  # whatever a task does
         raise RunError(f"{env_id} failed while its frames were recorded ({type(error).__name__}: {one_line(error)})") from error
     finally:

@@ -57,7 +57,7 @@ class RunImages:
             return with_labelled(self.labelled.batch(), self.labelled.needed_labels, self.data.train)
         if self.moving:
             return self._weighed
-        return self._levelled if self.corruption is None else self._corrupted
+        return self.levelled if self.corruption is None else self._corrupted
 
     def to_learn(self, images: Images, pairs: bool) -> Source:
         """What a fit draws of ``images``: themselves; frames, actions and the next frames; or frames and where they have changed."""
@@ -73,18 +73,24 @@ class RunImages:
     def _weighed(self, batch: Batch, generator: torch.Generator) -> Batch:
         """Frames, and the weight of the error of each pixel."""
         x, changed = batch
-        return self._levelled(x, generator), 1 + self.moving * changed
+        return self.levelled(x, generator), 1 + self.moving * changed
 
-    def _levelled(self, x: Tensor, generator: torch.Generator) -> Tensor:
+    def levelled(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Grey levels as the model sees them."""
         return to_levels(x, self.levels, generator)
+
+    def levelled_pairs(self, batch: Batch, generator: torch.Generator) -> Batch:
+        """The transform of a fit to frames, the actions that follow, and the next frames."""
+        before, action, after = batch
+        return self.levelled(before, generator), action, self.levelled(after, generator)
 
     def _corrupted(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         assert self.corruption is not None
-        return self.corruption(self._levelled(x, generator), generator)
+        return self.corruption(self.levelled(x, generator), generator)
 
     def seen(self, images: Images, seed: int) -> Tensor:
         """All of ``images`` as the model sees them, ``(image, channel, height, width)``."""
-        return self._levelled(images.batch(), torch.Generator().manual_seed(seed))
+        return self.levelled(images.batch(), torch.Generator().manual_seed(seed))
 
     def __str__(self) -> str:
         channels, height, width = self.data.train.shape

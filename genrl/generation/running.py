@@ -17,7 +17,7 @@ from genrl.data import Images
 from genrl.errors import RunError, command, one_line
 from genrl.files import save_state
 from genrl.generation.balance import trouble
-from genrl.generation.building import build, check_weighted
+from genrl.generation.building import build, check_takes
 from genrl.generation.config import GenerateConfig, known
 from genrl.generation.directory import GenerationDirectory
 from genrl.generation.frames_file import save_frames
@@ -58,7 +58,7 @@ def generate(config: GenerateConfig, *, quiet: bool = False) -> dict[str, Any]:
     """
     run = GenerationDirectory(config.directory)
     run.check_new()
-    check_weighted(config)
+    check_takes(config)
     check_device(config.device)
     torch.set_num_threads(config.threads)
     source, config = images_of(config, quiet=quiet)
@@ -230,7 +230,7 @@ def _of_fit(config: GenerateConfig, run: GenerationDirectory, source: RunImages,
         "model": model,
         "images": source.to_learn(source.data.train, model.pairs),
         "held_out": source.to_learn(_held_out(config, source, model), model.pairs) if enough else None,
-        "transform": None if model.pairs else source.transform,
+        "transform": source.levelled_pairs if model.pairs else source.transform,
         "epochs": known(config.epochs),
         "batch_size": known(config.batch_size),
         "learning_rate": known(config.learning_rate),
@@ -248,9 +248,12 @@ def _held_out(config: GenerateConfig, source: RunImages, model: ImageModel) -> I
 
 def _count(config: GenerateConfig, run: GenerationDirectory, source: RunImages, model: Any) -> None:
     """Fit a model that counts, in one pass."""
-    start, train = time.perf_counter(), source.data.train
+    start, train, generator = time.perf_counter(), source.data.train, torch.Generator().manual_seed(config.seed)
     indices = torch.arange(len(train)).split(1000)
-    model.count((train.batch(index), None if train.labels is None else train.labels[index]) for index in indices)
+    grey = isinstance(model, Density)  # it counts what draws of black and white are expected to be
+    images = (x if grey else source.levelled(x, generator) for x in map(train.batch, indices))
+    labels = (None if train.labels is None else train.labels[index] for index in indices)
+    model.count(zip(images, labels, strict=True))
     row: dict[str, float] = {"epoch": 1, "step": len(indices)}
     if config.judge_images and isinstance(model, Density):
         x = source.seen(judged_images(source, config.judge_images), SEED)

@@ -7,7 +7,6 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
-from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 from genrl.errors import Check, one_line
 from genrl.files import load_state, save_state
 from genrl.generators import forked_generators
-from genrl.models.nn import device_of
+from genrl.models.nn import device_of, dtype_of
 from genrl.roles import image_models
 
 __all__ = [
@@ -90,7 +89,7 @@ class ImageModel(nn.Module):
 
     def _dtype(self, otherwise: torch.dtype = torch.float32) -> torch.dtype:
         """Dtype of the parameters, or ``otherwise`` for a model without any."""
-        return next((item.dtype for item in chain(self.parameters(), self.buffers()) if item.is_floating_point()), otherwise)
+        return dtype_of(self, otherwise)
 
     def _device(self) -> torch.device:
         """Device of the parameters; torch's default one for a model without any."""

@@ -286,7 +286,7 @@ class GAN(ImageModel):
         noise: Float[Tensor, "{n} noise"] | None = None,
     ) -> Float[Tensor, "{n} latent"]:
         """The generator's input: uniform numbers in [-1, 1), codes, and one-hot labels, side by side."""
-        parts = [2 * torch.rand(n, self.noise, device=self._device()) - 1 if noise is None else noise]
+        parts = [2 * torch.rand(n, self.noise, dtype=self._dtype(), device=self._device()) - 1 if noise is None else noise]
         if self.codes is not None:
             parts.append(self.codes.draw(n) if codes is None else codes)
         if labels is not None:
@@ -321,7 +321,7 @@ class GAN(ImageModel):
     @torch.no_grad()
     def walks(self, rows: int, steps: int) -> Float[Tensor, "{rows}*{steps} channel height width"]:
         """Rows of images whose noise walks in equal steps from one draw to another, while class and codes stay."""
-        start, end = 2 * torch.rand(2, rows, self.noise, device=self._device()) - 1
+        start, end = 2 * torch.rand(2, rows, self.noise, dtype=self._dtype(), device=self._device()) - 1
         noise = walk(start, end, steps).transpose(0, 1).flatten(0, 1)  # (row * step, noise)
         labels = torch.randint(self.n_classes, (rows,), device=self._device()).repeat_interleave(steps) if self.conditional else None
         codes = None if self.codes is None else self.codes.draw(rows).repeat_interleave(steps, dim=0)
@@ -338,7 +338,8 @@ class GAN(ImageModel):
             latent = self.latent(rows, labels).repeat_interleave(columns, dim=0)
             place = slice(self.noise, self.noise + self.codes.size)
             latent[:, place] = self.codes.replaced(latent[:, place], **given)
-            found[name] = self.generator(latent)
+            with evaluating(self):
+                found[name] = self.generator(latent)
         return found
 
     def recognise(self, x: Float[Tensor, "batch channel height width"], labels: Tensor | None = None) -> list[Tensor]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genrl.errors import require
+from genrl.models.nn import device_of, dtype_of
 
 __all__ = ["Codes", "distorted"]
 
@@ -83,9 +84,9 @@ class Codes(nn.Module):
 
     def draw(self, n: int) -> Float[Tensor, "{n} code"]:
         """Codes as the generator takes them: one-hot vectors, then numbers in [-1, 1)."""
-        kind, here = torch.get_default_dtype(), self._device()
+        kind, here = dtype_of(self), device_of(self)
         classes = [F.one_hot(torch.randint(size, (n,), device=here), size).to(kind) for size in self.categories]
-        return torch.cat([*classes, 2 * torch.rand(n, self.continuous, device=here) - 1], dim=1)
+        return torch.cat([*classes, 2 * torch.rand(n, self.continuous, dtype=kind, device=here) - 1], dim=1)
 
     def replaced(
         self, codes: Tensor, categorical: Mapping[int, Tensor] | None = None, continuous: Mapping[int, Tensor] | None = None
@@ -116,13 +117,10 @@ class Codes(nn.Module):
     def sweeps(self, rows: int, steps: int) -> Iterator[tuple[str, int, dict[str, Any]]]:
         """Name of each code, its number of columns, and arguments of :meth:`replaced` that change it along each of ``rows`` rows."""
         for i, size in enumerate(self.categories):
-            yield f"code_{i + 1}_classes", size, {"categorical": {i: torch.arange(size, device=self._device()).repeat(rows)}}
+            yield f"code_{i + 1}_classes", size, {"categorical": {i: torch.arange(size, device=device_of(self)).repeat(rows)}}
         for i in range(self.continuous):
             name = f"code_{len(self.categories) + i + 1}_numbers"
-            yield name, steps, {"continuous": {i: torch.linspace(-2, 2, steps, device=self._device()).repeat(rows)}}
-
-    def _device(self) -> torch.device:
-        return next(self.recogniser.parameters()).device
+            yield name, steps, {"continuous": {i: torch.linspace(-2, 2, steps, device=device_of(self)).repeat(rows)}}
 
     def read(self, features: Float[Tensor, "batch feature"]) -> list[Tensor]:
         """What Q says: the probabilities of each categorical code, ``(batch, size)``, then the means of all continuous codes,

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from genrl.generators import forked_generators
+from genrl.models.base import evaluating
 from genrl.models.capabilities import Measured, Model, Player, Source, Transform
-from genrl.models.nn import device_of, trainable
+from genrl.models.nn import device_of, dtype_of, trainable
 from genrl.models.sources import as_source, parts
 
 __all__ = [
@@ -34,16 +35,13 @@ def held_out_loss(
     model: nn.Module, images: Source | Tensor | np.ndarray, transform: Transform | None = None, batch_size: int = 250, seed: int = 0
 ) -> float:
     """Mean loss over images, the first player's where there are several; the same draws for every call with one seed."""
-    source, generator = as_source(images), torch.Generator().manual_seed(seed)
+    source, generator = as_source(images, dtype_of(model)), torch.Generator().manual_seed(seed)
     loss, transform = players_of(model)[0].loss, own_transform(model, transform)
-    was_training = model.training
-    model.eval()
     total = 0.0
-    with forked_generators():
+    with forked_generators(), evaluating(model):
         torch.manual_seed(seed)
         for index in torch.arange(len(source)).tensor_split(math.ceil(len(source) / batch_size)):  # equal parts
             total += float(measured(loss(*arguments(source, index, transform, generator, model)))[0]) * len(index)
-    model.train(was_training)
     return total / len(source)
 
 

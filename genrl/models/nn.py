@@ -13,6 +13,7 @@ __all__ = [
     "EnsembleLinear",
     "convolutions",
     "device_of",
+    "dtype_of",
     "ensemble_mlp",
     "gradient_step",
     "in_full",
@@ -45,6 +46,11 @@ def mlp(sizes: Sequence[int], activation: type[nn.Module] = nn.ReLU, norm: type[
 def device_of(module: nn.Module) -> torch.device:
     """Where a module computes: the device of its parameters, or of its buffers; torch's default one for a module without any."""
     return next((item.device for item in chain(module.parameters(), module.buffers())), torch.get_default_device())
+
+
+def dtype_of(module: nn.Module, otherwise: torch.dtype = torch.float32) -> torch.dtype:
+    """Floating dtype of a module's parameters, or else of its buffers; ``otherwise`` for a module without any."""
+    return next((item.dtype for item in chain(module.parameters(), module.buffers()) if item.is_floating_point()), otherwise)
 
 
 def in_full(layer: nn.Module, x: Tensor) -> Tensor:

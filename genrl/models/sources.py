@@ -19,8 +19,9 @@ class TensorSource:
     """Rows of tensors, drawn together.
 
     Args:
-        tensors: one or several of equal length. Bytes (uint8) are pixels: batches have them as float32 in [0, 1]. Others come as they are.
+        tensors: one or several of equal length. Bytes (uint8) are pixels: batches have them as floats in [0, 1]. Others come as they are.
         labels: class of each row, int64, for a conditional model.
+        dtype: dtype of pixels.
 
     Raises:
         ValueError: no rows, or tensors of several lengths.
@@ -31,19 +32,19 @@ class TensorSource:
         [torch.Size([2, 2, 3, 8, 8]), torch.Size([2, 1])]
     """
 
-    def __init__(self, *tensors: Tensor, labels: Tensor | None = None) -> None:
+    def __init__(self, *tensors: Tensor, labels: Tensor | None = None, dtype: torch.dtype = torch.float32) -> None:
         lengths = {len(tensor) for tensor in (*tensors, *([] if labels is None else [labels]))}
         if len(lengths) != 1 or lengths == {0}:
             given = ", ".join(str(tuple(tensor.shape)) for tensor in tensors) or "none"
             raise ValueError(f"a source needs tensors of one length, and at least one row, but was given {given}")
-        self.tensors, self.labels = tensors, labels
+        self.tensors, self.labels, self.dtype = tensors, labels, dtype
 
     def __len__(self) -> int:
         return len(self.tensors[0])
 
     def batch(self, index: Tensor) -> Batch:
         """The rows at ``index``: a tensor, or a tuple of several."""
-        rows = tuple(tensor[index].float() / 255 if tensor.dtype == torch.uint8 else tensor[index] for tensor in self.tensors)
+        rows = tuple(tensor[index].to(self.dtype) / 255 if tensor.dtype == torch.uint8 else tensor[index] for tensor in self.tensors)
         return rows[0] if len(rows) == 1 else rows
 
     @property
@@ -129,7 +130,7 @@ def as_source(images: Any, dtype: torch.dtype = torch.float32) -> Source:
     Args:
         images: a source; a tensor or NumPy array ``(image, channel, height, width)``: bytes (uint8), or floats in [0, 1]; or a torch data
             set of such images. Of a ``DataLoader``, its data set and ``collate_fn`` are used: a fit shuffles and cuts batches itself.
-        dtype: dtype of the batches of floats.
+        dtype: dtype of the batches.
 
     Raises:
         TypeError: it is nothing of that kind.
@@ -151,7 +152,7 @@ def as_source(images: Any, dtype: torch.dtype = torch.float32) -> Source:
     if images.ndim != 4 or not len(images):
         raise ValueError(f"fit needs images of shape (image, channel, height, width), at least one, but was given {tuple(images.shape)}")
     _check_values(images)
-    return TensorSource(images.cpu() if images.dtype == torch.uint8 else images.to("cpu", dtype))
+    return TensorSource(images.cpu() if images.dtype == torch.uint8 else images.to("cpu", dtype), dtype=dtype)
 
 
 def _check_values(images: Tensor) -> None:

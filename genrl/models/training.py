@@ -31,7 +31,7 @@ from genrl.models.losses import (
     own_transform,
     players_of,
 )
-from genrl.models.nn import device_of, minibatches
+from genrl.models.nn import device_of, dtype_of, minibatches
 from genrl.models.sources import as_source, parts
 
 __all__ = ["FitSettings", "Precision", "averaged", "faster_precision", "fit", "held_out_loss"]
@@ -183,8 +183,7 @@ class _Fit:
     """A fit under way: the model, its averaged weights, the optimisers, the generator, and the log so far."""
 
     def __init__(self, model: nn.Module, images: Any, held_out: Any, transform: Transform | None, settings: FitSettings) -> None:
-        dtype = next((item.dtype for item in model.parameters() if item.is_floating_point()), torch.float32)
-        self.model, self.settings = model, settings
+        self.model, self.settings, dtype = model, settings, dtype_of(model)
         self.images = as_source(images, dtype)
         self.held_out = None if held_out is None else as_source(held_out, dtype)
         self.players, self.transform = players_of(model), own_transform(model, transform)

@@ -62,6 +62,16 @@ BAD = {
     "delete the run and start again with `genrl explore`",
     "watch taken": "taken has no model.zip yet; let it train for a moment, or go on with `genrl resume taken`",
     "watch": "RUN must be given; see `genrl watch --help`",
+    "watch taken --dream --stochastic": "--dream and --stochastic were given, but in reality and in the dream the policy takes its most "
+    "likely actions; leave --stochastic out",
+    "watch taken --seed -1": "--seed is -1, but must be at least 0 and below 2 to the 63",
+    "record --run taken --out it.npz --seed -1": "--seed is -1, but must be at least 0 and below 2 to the 63",
+    "generate --data mnist --frames 500": "--frames was given, but --data mnist records nothing; write --data frames:TASK; "
+    "see `genrl generate --help`",
+    "generate --data mnist --model pixelcnn --judge-samples 9": "--judge-samples is 9, but --model pixelcnn has no bound that takes "
+    "samples; leave --judge-samples out",
+    "generate --data mnist --history 5": "--history was given, but --data mnist records nothing; write --data frames:TASK; "
+    "see `genrl generate --help`",
 }
 
 

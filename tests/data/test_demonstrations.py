@@ -365,3 +365,10 @@ class TestSaveRefuses:
         (tmp_path / "there-v0").mkdir()
         with pytest.raises(DemonstrationError, match="there-v0 is there already; delete it or save to another name"):
             walks().save(tmp_path / "there-v0")
+
+
+def test_single_pairs_that_claim_a_last_successor_are_refused() -> None:
+    no = np.zeros(3, bool)
+    episode = Episode(np.zeros((4, 1)), np.zeros((3, 1)), np.zeros(3), no, no, ordered=False)
+    with pytest.raises(DemonstrationError, match="does not tell what followed an action, but has last_successor=True; give False"):
+        Demonstrations.from_episodes([episode])

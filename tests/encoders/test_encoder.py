@@ -140,6 +140,11 @@ class TestFile:
         with pytest.raises(ValueError, match="holds no encoder"):
             load_encoder(tmp_path)
 
+    def test_of_a_model_that_was_told_classes_says_that_it_leaves_none(self, tmp_path: Path) -> None:
+        save_model(tmp_path / "model.safetensors", Diffusion((1, 8, 8), width=32, steps=2, n_classes=3))
+        with pytest.raises(FileNotFoundError, match=r"holds a Diffusion that was told classes, which leaves no encoder; fit another model"):
+            load_encoder(tmp_path)
+
     def test_that_failed_says_why_instead_of_asking_to_go_on(self, tmp_path: Path) -> None:
         save_model(tmp_path / "model.safetensors", PCA((3, 8, 8)))
         why = "the encoder failed (ValueError: this PCA gives every image the same code, so it has not learnt; fit it longer)"

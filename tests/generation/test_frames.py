@@ -197,6 +197,13 @@ def test_what_has_no_frames_is_refused_in_one_sentence(env, kwargs, sentence):
         record_frames(env, 100, env_kwargs=kwargs)
 
 
+def test_a_crop_that_leaves_nothing_is_no_failure_of_the_task():
+    with pytest.raises(
+        RunError, match=r"^frames of tests/Paints-v0: a crop of \(20, 0, 0, 0\) .* leaves nothing of 16 × 12 pixels; cut off less"
+    ):
+        record_frames(PAINTS, 20, crop=(20, 0, 0, 0))
+
+
 def test_a_missing_package_says_what_to_install(monkeypatch):
     def missing(*args, **kwargs):
         raise gymnasium.error.DependencyNotInstalled('Box2D is not installed, run `pip install swig` and `pip install "gymnasium[box2d]"`')

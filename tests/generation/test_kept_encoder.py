@@ -59,6 +59,15 @@ class TestAWalk:
             faster = speed + (15 * sin + 3 * 2 * float(walk.action[before])) * 0.05  # Gymnasium's Pendulum; actions in [-1, 1]
             assert abs(max(-8.0, min(8.0, faster)) - float(walk.state[after, 2])) < 1e-3
 
+    def test_of_fewer_frames_has_the_mean_of_what_was_done_between_two(self) -> None:
+        fine, coarse = (record_frames(TASK, n, only_larger=True, every=every).train for n, every in ((400, 1), (100, 4)))
+        assert fine.walk is not None
+        assert coarse.walk is not None
+        assert torch.equal(coarse.pixels[:5], fine.pixels[0:20:4])  # the first episode, of which both are frames
+        done = fine.walk.action[:16].view(4, 4, 1)
+        assert len(done.unique()) > 1
+        assert torch.allclose(coarse.walk.action[:4], done.mean(1))
+
     def test_never_crosses_episodes(self) -> None:
         walk = record_frames(TASK, 60, only_larger=True).train.walk
         assert walk is not None
@@ -115,6 +124,21 @@ class TestARun:
         assert encoder.preprocessing == Preprocessing((3, 32, 32), (0, 8, 4, 4), 8, True)
         raw = record_frames(TASK, config.frames, size=0).train.pixels
         assert torch.equal(encoder.preprocessing(raw), source.data.train.batch())
+
+    def test_of_frames_and_actions_learns_the_levels_of_its_encoder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        seen, loss = [], JEPA.loss
+        monkeypatch.setattr(JEPA, "loss", lambda model, x, action, next_x: (seen.extend([x, next_x]), loss(model, x, action, next_x))[1])
+        generate(made(tmp_path / "eyes", "jepa", epochs=1, levels=4), quiet=True)
+        assert load_encoder(tmp_path / "eyes").preprocessing.levels == 4
+        assert (3 * torch.cat(seen)).round(decimals=4).unique().tolist() == [0, 1, 2, 3]
+
+    def test_of_principal_components_counts_the_levels_of_its_encoder(self, tmp_path: Path) -> None:
+        config = made(tmp_path / "eyes", "pca", levels=4)
+        generate(config, quiet=True)
+        pixels = images_of(config, quiet=True)[0].data.train.pixels
+        model = load_encoder(tmp_path / "eyes").model
+        assert isinstance(model, PCA)
+        assert torch.allclose(model.mean, (pixels // 64).float().mean(0).flatten() / 3, atol=1e-5)
 
     def test_of_frames_and_actions_goes_on_bit_for_bit(self, tmp_path: Path) -> None:
         whole = made(tmp_path / "whole", "jepa", epochs=4)
@@ -254,6 +278,14 @@ class TestSight:
         model.count([(frames.batch(), None)])
         with pytest.raises(ValueError, match=r"have no true states; record a task that puts its state into info\['state'\]"):
             what_it_sees(ImageEncoder.of(model, Preprocessing((1, 8, 8)), frames), frames, frames)
+
+
+def test_a_history_that_is_longer_than_the_episodes_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    frames = Walk(torch.zeros(2, dtype=torch.long), torch.zeros(2, 1), (3, 8, 8))
+    assert frames.stacks(5).shape == (0, 5)
+    with pytest.raises(RunError, match=r"--history is 13, but no episode that is kept back has so many frames; .*give at most 12"):
+        generate(made(tmp_path / "eyes", "random", history=13), quiet=True)
+    assert not (tmp_path / "eyes").exists()
 
 
 class TestWhatMoves:

@@ -170,11 +170,16 @@ class TestPrecision:
             model.log_prob(x)
         assert model.log_prob(x.double()).dtype == torch.float64
 
-    @pytest.mark.parametrize("name", ["vae", "grey vae", "pixelcnn", "plain pixelcnn", "realnvp", "code prior"])
+    @pytest.mark.parametrize(
+        "name", ["vae", "grey vae", "pixelcnn", "plain pixelcnn", "realnvp", "code prior", "gan", "infogan", "diffusion"]
+    )
     def test_of_samples_is_that_of_the_model(self, name):
         more = {
             "plain pixelcnn": lambda: PixelCNN(SHAPE, width=4, depth=1),
             "code prior": lambda: CodePrior(MODELS["vq-vae"](), width=8, depth=1, heads=2),
+            "gan": lambda: GAN(SHAPE, networks="dense", width=2, noise=3, n_classes=2),
+            "infogan": lambda: GAN(SHAPE, networks="dense", width=2, noise=3, categories=(2,), continuous=1),
+            "diffusion": lambda: Diffusion((1, 8, 8), width=32, steps=2),
         }
         model = (MODELS | more)[name]().eval()
         assert model.sample(2).dtype == torch.float32

@@ -592,6 +592,16 @@ class TestUse:
         assert torch.equal(drawn[0][1], drawn[1][1])
         assert drawn[0][0].min() >= 0 and drawn[0][0].max() <= 1
 
+    def test_sweeps_are_drawn_in_evaluation_mode_and_leave_the_model_as_it_is(self):
+        gan, drawn = small(categories=(3,), continuous=1), []
+        for training in (False, True):
+            before = copy.deepcopy(gan.train(training).state_dict())
+            torch.manual_seed(7)
+            drawn.append(gan.sweeps(2, 4))
+            assert gan.training == training
+            assert all(torch.equal(value, before[name]) for name, value in gan.state_dict().items())
+        assert all(torch.equal(images, drawn[1][name]) for name, images in drawn[0].items())
+
     def test_draws_of_given_noise_labels_and_codes_are_the_generators(self):
         gan = small(n_classes=3, categories=(3,)).eval()
         labels, codes, noise = torch.tensor([2, 0]), gan.codes.draw(2), torch.rand(2, 5)

@@ -252,6 +252,23 @@ def test_arrays_of_bytes_and_of_floats_are_images():
         assert torch.equal(model.logits, models[0].logits)
 
 
+@pytest.mark.parametrize("kind", ["bytes", "floats"])
+def test_a_model_of_doubles_learns_and_is_measured_in_doubles(kind):
+    data, model = images(), PixelCNN((1, 4, 4), width=4, depth=1, levels=4).double()
+    given = data.pixels if kind == "bytes" else data.batch().double()
+    (row,) = quiet(model, given, held_out=given, epochs=1, average=0.0)
+    x = quantize(4)(data.batch().double(), torch.Generator())
+    assert row["held_out_loss"] == pytest.approx(-model.log_prob(x).mean().item(), rel=1e-12)
+    assert held_out_loss(model, given) == pytest.approx(row["held_out_loss"], rel=1e-12)
+
+
+def test_a_held_out_loss_that_is_refused_leaves_the_mode_as_it_was():
+    vae = VAE((1, 4, 4), latent=2, hidden=(8,)).train()
+    with pytest.raises(ValueError, match="models images of shape"):
+        held_out_loss(vae, torch.zeros(3, 1, 5, 5))
+    assert vae.training
+
+
 class Steps(nn.Module):
     """Learns how frames move with actions: rows of two tensors."""
 

@@ -25,7 +25,7 @@ from genrl.models import VAE
 from genrl.roles import LEARNERS
 from genrl.runs import explore
 from genrl.runs.uses.export import export_sb3
-from genrl.runs.uses.hub import BOUNDS, card, pull, push
+from genrl.runs.uses.hub import BOUNDS, _without_this_machine, card, pull, push
 from tests.runs.hub import SHA, Hub, hub
 from tests.runs.test_export import KWARGS, OFF_POLICY
 from tests.runs.test_vision import saved
@@ -110,6 +110,20 @@ def test_nothing_of_this_machine_is_sent(there: type[Hub], tmp_path: Path) -> No
     assert not [content for content in sent if str(tmp_path).encode() in content]
     about = json.loads((tmp_path / "hub/me/swing/config.json").read_text())["about"]
     assert set(about) == {"versions"}
+
+
+def test_nothing_of_this_machine_is_sent_with_a_generative_model(there: type[Hub], tmp_path: Path) -> None:
+    np.savez(tmp_path / "images.npz", images=np.random.default_rng(0).integers(0, 256, (60, 8, 8), dtype=np.uint8))
+    generate(GenerateConfig(model="random", data=str(tmp_path / "images.npz"), out=tmp_path / "eyes", pictures=False), quiet=True)
+    config = json.loads((tmp_path / "eyes/config.json").read_text())
+    (tmp_path / "eyes/config.json").write_text(json.dumps(config | {"policy": str(tmp_path / "expert")}))
+    push("eyes", "me/eyes")
+    sent = {path.name: path.read_bytes() for path in (tmp_path / "hub/me/eyes").iterdir()}
+    assert not [name for name, content in sent.items() if str(tmp_path).encode() in content]
+    assert b"# random on images.npz" in sent["README.md"]
+    assert [json.loads(sent[name])["data"] for name in ("config.json", "result.json")] == ["images.npz", "images.npz"]
+    frames = {"command": "generate", "data": "frames:genrl/PixelPendulum-v0", "model": "random"}
+    assert _without_this_machine(frames)["data"] == frames["data"]  # a task is no path
 
 
 def test_nothing_that_is_sent_is_a_pickle(there: type[Hub], tmp_path: Path) -> None:

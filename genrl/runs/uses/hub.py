@@ -15,6 +15,7 @@ from genrl.errors import RunError, command, extra, one_line, printable
 from genrl.files import check_new, new_folder, save_state, write_whole
 from genrl.reading import DECODED, TABLE, TEXT, FileError, in_bytes, open_regular, read_bytes, read_json
 from genrl.roles import MODELS
+from genrl.runs.config.base import FRAMES
 from genrl.runs.directory import POLICY, RunDirectory
 from genrl.runs.uses.load import LoadedRun, load
 
@@ -158,10 +159,12 @@ def _check_run(repository: str, folder: Path) -> None:
 def _pack(run: RunDirectory, model: Any, folder: Path, repository: str) -> None:
     """What is sent, in ``folder``."""
     config = run.read_json(run.config)
-    result = run.read_json(run.result) if run.result.is_file() else {}
+    result = _without_paths(run.read_json(run.result)) if run.result.is_file() else {}
+    if result:
+        _write_json(folder / run.result.name, result)
     if isinstance(model, LoadedRun):
         result |= {"evaluation_return": _return_of(model, run, result)}
-    own = {"config.json", POLICY, "vecnormalize.safetensors", "README.md"}
+    own = {"config.json", "result.json", POLICY, "vecnormalize.safetensors", "README.md"}
     for path in sorted(run.path.iterdir()):
         if path.is_file() and not path.is_symlink() and path.name not in own and 0 < path.stat().st_size <= _bound(path.name):
             with open_regular(path) as source, (folder / path.name).open("wb") as copy:
@@ -170,7 +173,8 @@ def _pack(run: RunDirectory, model: Any, folder: Path, repository: str) -> None:
         save_state(folder / POLICY, {"policy": model.learner.policy.state_dict()})
         if model.statistics_file.is_file():
             shutil.copyfile(model.statistics_file, folder / "vecnormalize.safetensors")
-    write_whole(folder / "config.json", (json.dumps(_without_this_machine(config), indent=2) + "\n").encode())
+    config = _without_this_machine(config)
+    _write_json(folder / "config.json", config)
     films = sorted(path.name for path in folder.glob("*.gif"))
     write_whole(folder / "README.md", card(repository, config, result, films[0] if films else None).encode())
 
@@ -184,11 +188,17 @@ def _return_of(model: LoadedRun, run: RunDirectory, result: Mapping[str, Any]) -
 def _without_this_machine(config: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration without paths, the command and the machine; what identifies its parts stays."""
     about = config.get("about") or {}
-    plain = {**config, "about": {name: about[name] for name in ("versions", "encoder") if name in about}}
-    for name in ("out", "demos", "encoder", "data_root", "policy_run"):
-        if isinstance(plain.get(name), str):
-            plain[name] = Path(plain[name]).name
-    return plain
+    return _without_paths({**config, "about": {name: about[name] for name in ("versions", "encoder") if name in about}})
+
+
+def _without_paths(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration or a result with the last part of each path in it; a task whose frames are recorded is no path."""
+    paths = {name: values.get(name) for name in ("out", "demos", "encoder", "data", "data_root", "policy")}
+    return {**values, **{name: Path(path).name for name, path in paths.items() if isinstance(path, str) and not path.startswith(FRAMES)}}
+
+
+def _write_json(path: Path, values: Mapping[str, Any]) -> None:
+    write_whole(path, (json.dumps(values, indent=2) + "\n").encode())
 
 
 NUMBERS = {

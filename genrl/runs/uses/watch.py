@@ -75,8 +75,13 @@ def watch(
         quiet: show no progress on stderr.
 
     Raises:
-        RunError: there is no run or no model, or the task can't be drawn here.
+        RunError: there is no run or no model, the task can't be drawn here, or a dream was to be ``stochastic``.
     """
+    if dream and stochastic:
+        raise RunError(
+            "--dream and --stochastic were given, but in reality and in the dream the policy takes its most likely actions; leave "
+            "--stochastic out"
+        )
     run = RunDirectory.open(path)
     config = load_config(run, imports)
     run = with_model(run, config, best, average)
