@@ -212,6 +212,10 @@ def score(entry: dict[str, Any] | None, digits: int = 0, key: str = "evaluation_
     return middle if value["n"] == 1 else f"{middle} ({low} to {high})"
 
 
+OTHER_WAYS = {"starts": "demonstrated starts", "noise": "noise on inputs"}
+"""What the end of a method's name says of it."""
+
+
 def imitate(*names: str) -> Table:
     """A row for each task and learner that ran, from every study of imitation; a task's controls are those of the first that has it."""
     rows: list[list[str]] = []
@@ -224,12 +228,12 @@ def imitate(*names: str) -> Table:
                     expert = about["reference"][1]
                     digits = int(abs(expert) < 10)
                     steps = max(about["steps"]) if isinstance(about["steps"], list) else about["steps"]  # cloning has none
-                    starts = ", demonstrated starts" if method.endswith("starts") else ""
+                    other = next((f", {words}" for end, words in OTHER_WAYS.items() if method.endswith(end)), "")
                     kept = f"; best model {score(entry, digits, 'best_return')}" if entry.get("best_return") else ""
                     rows.append(
                         [
                             task.replace("-", ", ", 1).replace("-", " "),
-                            f"GAIL, {entry['learner'].upper()}{starts}",
+                            f"GAIL, {entry['learner'].upper()}{other}",
                             f"{expert:,.{digits}f}",
                             *(score(found, digits) for found in (controls.get("cloned"), controls.get("constant"))),
                             score(entry, digits) + kept,
