@@ -381,8 +381,7 @@ class Diffusion(ImageModel):
         if not 0 <= eta <= 1:
             raise ValueError(f"sampling needs eta to be in [0, 1], but was given {eta}")
         times = self._times(steps)
-        drawn = torch.randn(n, *self.image_shape, generator=generator, dtype=self._dtype()) if noise is None else noise
-        x = drawn.to(self._device())
+        x = torch.randn(n, *self.image_shape, generator=generator, dtype=self._dtype()).to(self._device()) if noise is None else noise
         if tuple(x.shape) != (n, *self.image_shape):
             raise ValueError(f"sampling needs noise of shape {(n, *self.image_shape)}, but was given {tuple(x.shape)}")
         for t, s in pairwise(times):
