@@ -139,7 +139,7 @@ class Role:
         found = _imported(str(name), self.name)
         base: type[Any] = attribute(self.base)
         if not (inspect.isclass(found) and issubclass(found, base)):
-            raise RunError(f"the {self.name} {name!r} is not a subclass of {base.__module__}.{base.__qualname__}")
+            raise RunError(f"the {self.name} {name!r} is not a subclass of {self.base.replace(':', '.')}")
         return found
 
 
@@ -255,7 +255,7 @@ deviation would make those of an expert huge."""
 
 REWARDS = Role(
     "reward",
-    "genrl.rewards.base:RewardModel",
+    "genrl.rewards:RewardModel",
     (
         Part("vime", "genrl.rewards.vime:VIME", "information gained about the dynamics, by a Bayesian network"),
         Part(
@@ -302,7 +302,7 @@ REWARDS = Role(
 
 WORLDS = Role(
     "world",
-    "genrl.models.dynamics:Dynamics",
+    "genrl.worlds:Dynamics",
     (
         Part("ensemble", "genrl.models.ensemble:Ensemble", "an ensemble of probabilistic networks that predict the next observation"),
         Part(
@@ -318,7 +318,7 @@ WORLDS = Role(
 
 MODELS = Role(
     "model",
-    "genrl.models.base:ImageModel",
+    "genrl.models:ImageModel",
     (
         Part(
             "naive-bayes",

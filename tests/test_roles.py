@@ -13,7 +13,7 @@ import pytest
 
 import genrl.models
 from genrl.errors import RunError
-from genrl.roles import LEARNERS, MODELS, REWARDS, ROLES, attribute, classes
+from genrl.roles import LEARNERS, MODELS, REWARDS, ROLES, WORLDS, attribute, classes
 from genrl.runs import ImitateConfig
 
 ROOT = Path(__file__).parents[1]
@@ -63,7 +63,8 @@ def test_rows_that_share_a_class_are_told_apart_by_their_own_names():
     [
         (REWARDS, "vim", "there is no reward 'vim'; did you mean vime?"),
         (LEARNERS, "none", "there is no learner 'none'; choose one of ppo, trpo"),
-        (REWARDS, "math:sin", "the reward 'math:sin' is not a subclass of genrl.rewards.base.RewardModel"),
+        (REWARDS, "math:sin", "the reward 'math:sin' is not a subclass of genrl.rewards.RewardModel"),
+        (WORLDS, "math:sin", "the world 'math:sin' is not a subclass of genrl.worlds.Dynamics"),
         (REWARDS, "nomodule:Mine", "the reward 'nomodule:Mine' could not be imported"),
         (MODELS, "genrl.models.vae:VAE", "there is no model 'genrl.models.vae:VAE'; choose one of naive-bayes"),
     ],

@@ -20,7 +20,7 @@ BAD = {
     "explore --env.threshold": "--env.threshold needs a value, such as --env.threshold 1 or --env.threshold True",
     "explore --learner ppoo": "there is no learner 'ppoo'; did you mean ppo?",
     "explore --reward vim": "there is no reward 'vim'; did you mean vime?",
-    "explore --reward math:sin": "the reward 'math:sin' is not a subclass of genrl.rewards.base.RewardModel",
+    "explore --reward math:sin": "the reward 'math:sin' is not a subclass of genrl.rewards.RewardModel",
     "explore --reward tests.runs.tiny:Suprise": "module tests.runs.tiny has no 'Suprise'; did you mean Surprise?",
     "explore --reward none --reward.step-size 3": f"the chosen reward has no --reward.step-size{SEE}",
     "explore --lerner ppo": f"there is no flag --lerner; did you mean --learner{SEE}",
