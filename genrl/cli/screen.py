@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -133,5 +134,12 @@ def _advice(explore: str, reached: Mapping[str, Reach]) -> str:
             f"rewards were below 0: where they lead to the goal, a learner alone may do: {explore} --reward none; where they only charge"
         )
         return f"no noise was rewarded above 0; {f'{alone} for acting, ' if charged else ''}try a bonus: {explore}"
-    own = "own" if best == "white" else best
-    return f"{best} is rewarded in {share:.0%} of its episodes; try it before a bonus: {explore} --reward none --noise {own}"
+    noise = f"--noise {'own' if best == 'white' else best}{_as_wide(best, reached[best].policy_std)}"
+    return f"{best} is rewarded in {share:.0%} of its episodes; try it before a bonus: {explore} --reward none {noise}"
+
+
+def _as_wide(noise: str, std: float | None) -> str:
+    """Flags that give a policy of PPO the noise that was screened; a fresh one's standard deviation is 1 in the task's units."""
+    if std is None or std == 1:
+        return ""
+    return f" --learner.log-std-init {math.log(std):.3g}" if noise == "white" else f" --noise-std {std:.3g}"

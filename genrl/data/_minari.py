@@ -80,7 +80,8 @@ def file_content(episodes: Sequence[Episode], metadata: Mapping[str, Any]) -> by
     with h5py.File(buffer, "w", libver=("v110", "v110")) as file:  # checksums in all its parts, and attributes above 64 kB
         for name, value in metadata.items():
             # These are bytes of fixed length, because HDF5 can hang on damaged strings of variable length.
-            file.attrs[name] = value if isinstance(value, int | float) else np.bytes_(json.dumps(value))
+            if value is not None:  # which an attribute can't say
+                file.attrs[name] = value if isinstance(value, int | float) else np.bytes_(json.dumps(value))
         for k, episode in enumerate(episodes):
             group = file.create_group(f"episode_{k}")
             group.attrs.update({"id": k, "total_steps": len(episode)} | ({} if episode.seed is None else {"seed": episode.seed}))

@@ -70,6 +70,11 @@ class TestRoundTrip:
         assert {key: loaded.metadata[key] for key in metadata} == metadata
         assert loaded.lengths.tolist() == [2, 3]
 
+    @pytest.mark.parametrize("name", SAVED)
+    def test_metadata_that_say_nothing_come_back_as_nothing(self, name: str, tmp_path: Path) -> None:
+        Demonstrations.from_episodes([walk(0)], "Walk-v0", metadata={"author": None}).save(tmp_path / name)
+        assert Demonstrations.load(tmp_path / name).metadata.get("author") is None
+
     def test_lost_successors_and_unknown_ends_come_back_from_npz(self, tmp_path: Path) -> None:
         lost = dataclasses.replace(walk(1), observations=walk(1).observations[:-1], truncations=np.zeros(5, bool), last_successor=False)
         demos = Demonstrations.from_episodes([walk(0), lost])

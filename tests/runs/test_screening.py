@@ -125,6 +125,19 @@ class TestCommand:
         assert content["noises"]["white"]["first_reward"] is None
         assert content["noises"]["held-16"]["rewarded_episodes"] > 0
 
+    @pytest.mark.parametrize(
+        ("flags", "ending"),
+        [
+            (["--noises", "held-8"], "--reward none --noise held-8 --noise-std 5"),
+            (["--noises", "held-8", "--std", "0.5"], "--reward none --noise held-8 --noise-std 2.5"),
+            (["--noises", "held-8", "--std", "0.2"], "--reward none --noise held-8"),  # 1 in the task's units, a fresh policy's own
+            (["--noises", "white"], "--reward none --noise own --learner.log-std-init 1.61"),
+        ],
+    )
+    def test_the_next_command_has_a_noise_as_wide_as_what_was_screened(self, flags, ending, capsys) -> None:
+        assert main(["screen", "--env", "tests/Line-v0", "--env.goal", "0.5", "--steps", "400", *flags]) == 0
+        assert capsys.readouterr().out.strip().splitlines()[-1].endswith(ending)
+
     def test_its_help_says_how_the_task_is_given_keywords(self, capsys) -> None:
         with pytest.raises(SystemExit):
             main(["screen", "--help"])

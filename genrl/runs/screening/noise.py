@@ -54,6 +54,8 @@ class Reach:
     """Lowest and highest value of each of the two things whose visited area is counted."""
     visited: int = 0
     """Bins of that area, as wide for one noise as for another."""
+    policy_std: float | None = None
+    """Standard deviation, in the task's units, of a policy that acts by this noise; none where actions have ranges of several widths."""
 
 
 def screen(
@@ -194,7 +196,8 @@ class _Walk:
     def __init__(self, env: gymnasium.Env[Any, Any], look: Look, sequence: NoiseSequence, std: float, seed: int) -> None:
         self.env, self.look, self.sequence, self.std, self.seed = env, look, sequence, std, seed
         self.points: list[list[float]] = []
-        self.reach, self.ended = Reach(), False
+        widths = set(((env.action_space.high - env.action_space.low) / 2).flatten().tolist())  # type: ignore[attr-defined]
+        self.reach, self.ended = Reach(policy_std=std * widths.pop() if len(widths) == 1 else None), False
 
     def take(self, steps: int) -> Reach:
         while self.reach.steps < steps:
