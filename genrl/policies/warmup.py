@@ -6,7 +6,7 @@ from typing import Any
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
-from torch import Tensor
+from torch import Tensor, nn
 
 from genrl.sb3.plugged import companions, refuse_events
 
@@ -17,8 +17,8 @@ class CriticWarmUp(BaseCallback):
     """Holds the policy of a learner still for its first steps, in which only the critic learns.
 
     A policy that was cloned meets a critic that knows nothing, whose first advantages push it anywhere. For ``steps`` environment steps its
-    parameters and those that it shares with the critic take no gradient, and SAC's entropy coefficient stays; the learner itself is
-    untouched.
+    parameters and those that it shares with the critic take no gradient, and the statistics of its layers (CrossQ's batch norm) and SAC's
+    entropy coefficient stay; the learner itself is untouched.
 
     Args:
         steps: number of environment steps, counted from the learner's first.
@@ -76,10 +76,13 @@ class CriticWarmUp(BaseCallback):
     def _train(self, *args: Any, **kwargs: Any) -> None:
         """The learner's training with its policy held still, which is let go whatever happens."""
         vars(self.model).pop("train", None)
-        held = [parameter for parameter in _of_the_policy(self.model) if parameter.requires_grad]
-        # sac.py, train: tuned by the entropy of a policy that can't answer; its loss needs the gradient, so it is put back afterwards.
-        entropy = getattr(self.model, "log_ent_coef", None)
-        before = entropy.detach().clone() if isinstance(entropy, Tensor) else None
+        tensors = _of_the_policy(self.model)
+        held = [parameter for parameter in tensors if parameter.requires_grad]
+        # crossq.py, train: moves the running statistics of the actor. sac.py, train: tunes the coefficient by the entropy of a policy that
+        # can't answer; its loss needs the gradient. Both are put back afterwards.
+        moved = [tensor for tensor in tensors if not isinstance(tensor, nn.Parameter)]
+        moved += [entropy] if isinstance(entropy := getattr(self.model, "log_ent_coef", None), Tensor) else []
+        before = [tensor.detach().clone() for tensor in moved]
         try:
             # ppo.py and sac.py, train: an optimizer leaves a parameter without a gradient alone.
             for parameter in held:
@@ -88,17 +91,20 @@ class CriticWarmUp(BaseCallback):
         finally:
             for parameter in held:
                 parameter.requires_grad_(True)
-            if before is not None:
-                entropy.data.copy_(before)  # type: ignore[union-attr]
+            for tensor, value in zip(moved, before, strict=True):
+                tensor.data.copy_(value)
 
 
 def _of_the_policy(model: object) -> list[Tensor]:
+    """Parameters and buffers of the policy, and those that it shares with the critic."""
     policy, name = model.policy, type(model).__name__  # type: ignore[attr-defined]
     if name == "TRPO" or not (hasattr(policy, "value_net") or hasattr(policy, "actor")):
         raise ValueError(f"{name} can't learn its critic alone; use CriticWarmUp with PPO, A2C, SAC, TQC, TD3, DDPG or CrossQ")
     if hasattr(policy, "actor"):
-        return list(policy.actor.parameters())
-    parts = [policy.value_net, getattr(policy.mlp_extractor, "value_net", None), getattr(policy, "lstm_critic", None)]
+        return [*policy.actor.parameters(), *policy.actor.buffers()]
+    # sb3_contrib's recurrent policies: the critic has a memory of its own, or a layer in its place.
+    parts = [policy.value_net, getattr(policy.mlp_extractor, "value_net", None)]
+    parts += [getattr(policy, name, None) for name in ("lstm_critic", "critic")]
     parts += [] if policy.share_features_extractor else [policy.vf_features_extractor]
-    critics = {id(parameter) for part in parts if part is not None for parameter in part.parameters()}
-    return [parameter for parameter in policy.parameters() if id(parameter) not in critics]
+    critics = {id(tensor) for part in parts if part is not None for tensor in (*part.parameters(), *part.buffers())}
+    return [tensor for tensor in (*policy.parameters(), *policy.buffers()) if id(tensor) not in critics]

@@ -117,6 +117,9 @@ class RewardModel(Stateful):
             ended: whether the episode ended there, by a time limit too, ``(batch,)``.
         """
 
+    def forget(self) -> None:
+        """Say that all environments begin new episodes, wherever the ones before were; for a reward that is ``scored_once``."""
+
     def update(self, memory: Memory) -> dict[str, float]:
         """Learn from ``memory``; returns numbers for the log."""
         return {}

@@ -21,7 +21,7 @@ from genrl.rewards.scoring import check_spaces, probe, scores, warn_of_idleness
 from genrl.rewards.weight import AutoWeight
 from genrl.sb3.actions import refuse_spaces
 from genrl.sb3.hooks import LendingPart, OffPolicyPart, OnPolicyPart, Part, attached, buffer_of, extrinsic_weight
-from genrl.sb3.observations import RawObservations
+from genrl.sb3.observations import RawObservations, last_obs
 from genrl.sb3.plugged import PluggedCallback
 from genrl.sb3.replay import ReplayMemory, as_transitions, check_readable
 from genrl.transitions import Transitions, lost_differences
@@ -120,6 +120,8 @@ class RewardCallback(PluggedCallback):
         self._raw: RawObservations | None = None
         self._replay: ReplayMemory | None = None
         self._restored: dict[str, Any] | None = None
+        self._stood: Any = None
+        """What the learner was to act on next when the last ``learn`` ended."""
 
     @property
     def active(self) -> bool:
@@ -182,10 +184,18 @@ class RewardCallback(PluggedCallback):
         self._met = False
         self.check(self.model)
         self._raw = RawObservations(self.model)
+        # base_class.py, _setup_learn: has reset the environments, unless it goes on with the very observations of the learn before.
+        before, self._stood = self._stood, ()  # which no observation is, after a learn that an exception ends
+        reset = before is not None and last_obs(self.model) is not before
         if not isinstance(self.model, OffPolicyAlgorithm):
             self._replay = None
+            if reset:
+                self.reward.forget()
             return OnPolicyPart(self.name, self._rollout_env_rewards, self._score_rollout, lambda: self.extrinsic_weight)
         self._replay = memory = self._memory_of_replay(self.model, self._raw)
+        if reset:
+            memory.score_once(self._score_new)  # what a callback has cut off from the end of its rollout
+            self.reward.forget()
         if not self._metrics:
             left = self.locals["total_timesteps"] - self.num_timesteps
             warn_of_idleness(self.reward, self.update_every, memory.unseen * self.model.n_envs, left)
@@ -254,6 +264,7 @@ class RewardCallback(PluggedCallback):
 
     def _on_training_end(self) -> None:
         super()._on_training_end()
+        self._stood = last_obs(self.model)
         if self._replay is not None:
             self._log()
         if self._raw is not None:

@@ -95,6 +95,10 @@ class EpisodicReward(RewardModel):
         """Which environment made each of the next transitions, and whether its episode ended there, ``(batch,)`` each."""
         self._running.tell(envs, ended)
 
+    def forget(self) -> None:
+        """All environments begin new episodes."""
+        self._running.clear()
+
     @torch.no_grad()
     def forward(self, transitions: Transitions) -> Float[Tensor, "batch"]:
         """Bonus, ``(batch,)``; in training mode the transitions are new, in the order in which they were made."""

@@ -76,6 +76,10 @@ class Episodes:
             self._episodes -= len(forgotten)
             self._numbers -= sum(tensor.numel() for _, tensor in forgotten)
 
+    def clear(self) -> None:
+        """Forget all of them."""
+        self._kept, self._episodes, self._numbers = {}, 0, 0
+
     def state_dict(self) -> dict[str, Any]:
         """All that is remembered, the oldest first."""
         rows = [(key, env, tensor) for key, standing in self._kept.items() for env, tensor in standing]
@@ -87,7 +91,7 @@ class Episodes:
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
         """Restore what ``state_dict`` gave."""
-        self._kept, self._episodes, self._numbers = {}, 0, 0
+        self.clear()
         for key, env, tensor in zip(state["keys"], state["envs"], state["remembered"], strict=True):
             self._kept.setdefault(key.cpu().numpy().tobytes(), []).append((int(env), tensor.clone().to(device)))
             self._episodes, self._numbers = self._episodes + 1, self._numbers + tensor.numel()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["BLUE", "GREY", "INK", "ORANGE", "STYLE", "draw", "draw_dream", "drawing", "new_figure", "save_figure", "trailing_mean"]
+__all__ = ["BLUE", "GREY", "INK", "ORANGE", "STYLE", "draw", "draw_dream", "drawing", "mean", "new_figure", "save_figure"]
+__all__ += ["trailing_mean"]
 
 BLUE, ORANGE, GREY, INK = "#1f5fa8", "#d9722e", "#8a8f98", "#30343b"
 STYLE: Any = {
@@ -233,13 +235,25 @@ def _axis_name(name: str) -> str:
     return f"observation {name}" if name.isdigit() else name
 
 
+def mean(values: Sequence[float]) -> float:
+    """Their mean by an exact sum, and between the least and the largest of them: that of equal values is this value, maybe a threshold.
+
+    Example:
+        >>> mean([0.95] * 20), float(np.mean([0.95] * 20))
+        (0.95, 0.9499999999999998)
+    """
+    try:
+        return min(max(math.fsum(values) / len(values), min(values)), max(values))
+    except (OverflowError, ValueError):  # a sum above 1e308, or of two infinities
+        return float(np.mean(values))
+
+
 def trailing_mean(values: np.ndarray, window: int) -> np.ndarray:
-    """Mean of each value and the ``window - 1`` before it; of fewer at the start."""
-    sums = np.concatenate([[0.0], np.cumsum(values)])
-    last = np.arange(1, len(values) + 1)
-    first = np.maximum(last - window, 0)
-    mean: np.ndarray = (sums[last] - sums[first]) / (last - first)
-    return mean
+    """Mean of each value and the ``window - 1`` before it; of fewer at the start. Each has a sum of its own: in differences of one long
+    sum a very large value would swallow those after it.
+    """
+    plain = values.tolist()
+    return np.array([mean(plain[max(last - window, 0) : last]) for last in range(1, len(plain) + 1)], dtype=float)
 
 
 def _legend_above(axes: Axes) -> None:

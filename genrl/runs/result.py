@@ -247,7 +247,7 @@ def _imitation(run: RunDirectory) -> dict[str, Any]:
 
 
 def _mean(values: list[float]) -> float | None:
-    return float(np.mean(values)) if values else None
+    return pictures.mean(values) if values else None
 
 
 def _bonus_mean(run: RunDirectory) -> float | None:

@@ -13,6 +13,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize, unwrap_vec_no
 from genrl.errors import RunError
 from genrl.files import from_state
 from genrl.policies import PolicyAverage, clone, normalize_like
+from genrl.rewards import RewardCallback
 from genrl.runs.config.imitate import ImitateConfig
 from genrl.runs.config.run import RunConfig
 from genrl.runs.environments.rewind import episodes, lasting, load_lasting, rewind
@@ -120,6 +121,8 @@ class Session:
         else:
             seeds = np.random.SeedSequence([self.config.seed, self.learner.num_timesteps])
             self.env.seed(int(seeds.generate_state(1)[0]) // 2)
+            for reward in (plug.state.reward for plug in self.plugs if isinstance(plug.state, RewardCallback)):
+                reward.forget()
         set_generator_state(state["generators"])
         return exact
 

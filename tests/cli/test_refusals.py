@@ -51,6 +51,8 @@ BAD = {
     "give it the codes of an encoder: EncodedVecEnv(venv, load_encoder('RUN')) from genrl.encoders, or --encoder RUN",
     "explore --env FrozenLake-v1 --learner ppo --reward none --normalize-obs": "--normalize-obs can't take the observations of "
     "FrozenLake-v1: there is no mean of Discrete; type --no-normalize-obs",
+    "explore --env FrozenLake-v1 --learner dqn --reward none --normalize-reward": "--normalize-reward fails in Stable-Baselines3 where a "
+    "learner with a replay buffer observes a Discrete, as dqn does on FrozenLake-v1; leave it out, or use --learner ppo",
     "explore --device gpu": "--device is 'gpu', which torch does not know; type cpu, cuda, cuda:1, mps or auto",
     "explore --device cuda:63": "--device is cuda:63, but torch finds no such device here; type --device cpu",
     "explore --coverage x y": "--coverage x is no observation and no key of info; it has position, velocity and the indices below 2",

@@ -27,10 +27,10 @@ def learner(kind: Any) -> Any:
 
 
 def of_the_policy(model: Any) -> list[Tensor]:
-    """Parameters that decide what is done."""
+    """Parameters and statistics that decide what is done."""
     policy = model.policy
     if hasattr(policy, "actor"):
-        return [item.detach().clone() for item in policy.actor.parameters()]
+        return [item.detach().clone() for item in policy.actor.state_dict().values()]
     parts = [policy.action_net, policy.mlp_extractor.policy_net, *([policy.lstm_actor] if hasattr(policy, "lstm_actor") else [])]
     return [policy.log_std.detach().clone(), *(item.detach().clone() for part in parts for item in part.parameters())]
 
@@ -55,6 +55,15 @@ def test_the_critic_learns_alone_then_both_do(kind):
     model.learn(32, callback=CriticWarmUp(48), reset_num_timesteps=False)
     assert not same(policy, of_the_policy(model))
     assert all(parameter.requires_grad for parameter in model.policy.parameters())
+
+
+def test_all_of_a_recurrent_critic_learns():
+    """Without a memory of its own it has a layer in the place of one."""
+    policy = {"net_arch": [8], "lstm_hidden_size": 8, "enable_critic_lstm": False}
+    model = RecurrentPPO("MlpLstmPolicy", "Pendulum-v1", seed=0, policy_kwargs=policy, **SMALL[RecurrentPPO])
+    before = model.policy.critic.weight.detach().clone()
+    model.learn(16, callback=CriticWarmUp(16))
+    assert not torch.equal(model.policy.critic.weight, before)
 
 
 def test_the_critic_learns_as_it_does_without():

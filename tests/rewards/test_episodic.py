@@ -275,6 +275,21 @@ def test_steps_that_a_callback_has_cut_off_are_scored_in_the_next_learn():
     np.testing.assert_allclose(callback._replay.once[: model.replay_buffer.size(), 0], 1 / np.arange(2, 12), rtol=1e-6)
 
 
+@pytest.mark.parametrize("goes_on", [False, True], ids=["reset", "goes on"])
+@pytest.mark.parametrize("learner", [PPO, DQN], ids=lambda kind: kind.__name__)
+def test_an_episode_that_a_new_learn_has_cut_off_is_not_gone_on_with(learner, goes_on):
+    """A learn resets its environments, here to where the episode before stood, unless it counts its steps on."""
+    given = {"n_steps": 8, "batch_size": 8} if learner is PPO else {"learning_starts": 100, "train_freq": 8}
+    model = learner("MlpPolicy", DummyVecEnv([partial(Corridor, [0] * 100)]), seed=0, policy_kwargs={"net_arch": [8]}, **given)
+    reward = E3B(model.observation_space, model.action_space, features=2, normalize=False, ridge=1.0)
+    reward.encoder, reward.obs_stats = nn.Identity(), Raw()
+    callback = RewardCallback(reward, update_every=8)
+    model.learn(8, callback=callback)
+    np.testing.assert_allclose(callback.last_bonus[:, 0], 1 / np.arange(2, 10), rtol=1e-6)
+    model.learn(8, callback=callback, reset_num_timesteps=not goes_on)
+    np.testing.assert_allclose(callback.last_bonus[:, 0], 1 / np.arange(2, 10) if not goes_on else 1 / np.arange(10, 18), rtol=1e-6)
+
+
 class Stop(BaseCallback):
     def __init__(self, at: int) -> None:
         super().__init__()

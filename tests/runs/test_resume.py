@@ -62,6 +62,18 @@ def test_a_resumed_run_that_begins_new_episodes_does_not_repeat_the_first_ones(t
     assert not np.array_equal(session.env.reset(), first)
 
 
+def test_a_resumed_run_that_begins_new_episodes_remembers_none_of_those_that_ran(tmp_path):
+    """A new episode may begin where one of them stood, as in a maze of cells."""
+    cell = config(tmp_path / "run", steps=64, reward="e3b", n_envs=2)
+    explore(cell, quiet=True)
+    state = load_state(RunDirectory(cell.directory).checkpoint)
+    for episodes, kept in ((state["episodes"], 2), (None, 0)):
+        session = build(cell)
+        assert session.load_state_dict(state | {"episodes": episodes}) is bool(kept)
+        (callback,) = session.callbacks
+        assert len(callback.reward._running) == kept
+
+
 def test_n_step_returns_do_not_cross_the_cut_before_new_episodes(tmp_path):
     cell = config(tmp_path / "run", "sac", steps=40)
     explore(replace(cell, learner_kwargs={**cell.learner_kwargs, "n_steps": 3}), quiet=True)

@@ -58,6 +58,19 @@ class TestARun:
         assert with_returns(one, [0.0] * 5 + [1.0] * 30).time_to(0.9) == 230  # of episodes 4 to 23, two have failed
         assert with_returns(one, [0.0] * 40).time_to(0.9) is None
 
+    @pytest.mark.parametrize("level", [0.95, 0.9, -0.1, 199.7])
+    def test_its_mean_of_equal_returns_is_that_return(self, one, level):
+        """A task that pays no more than its threshold is solved as soon as 20 episodes are."""
+        item = with_returns(one, [level] * 300)
+        assert (item.smooth == level).all()
+        assert item.time_to(level) == 200
+
+    def test_its_mean_outlives_a_very_large_return(self, one):
+        item = with_returns(one, [-1e18] + [1.0] * 30)
+        assert item.smooth[20:].tolist() == [1.0] * 11
+        assert item.return_at(310) == 1.0
+        assert item.time_to(1.0) == 210
+
     def test_its_status_is_that_of_its_files(self, tmp_path):
         wanted = {"none": "finished", "vime": "failed", "rnd": "stopped", "icm": "waiting", "counts": "running"}
         study = make_study(tmp_path / "study", ("car",), tuple(wanted), 1, status=lambda cell: wanted[cell.method])

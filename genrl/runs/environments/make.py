@@ -18,7 +18,7 @@ from gymnasium import spaces
 
 from genrl.errors import RunError, did_you_mean, one_line
 from genrl.roles import import_module_of_user
-from genrl.runs.config.run import RunConfig
+from genrl.runs.config.run import RunConfig, is_off_policy
 from genrl.runs.environments.image_checks import with_checked_images
 from genrl.runs.environments.step_limit import marks_path, share_marks, watched
 from genrl.spaces import brief, leaves
@@ -164,13 +164,26 @@ def make_vec_env(
             raise ValueError("it would normalise images; type --no-normalize-obs, or see them as codes, by --encoder")
         if config.normalize_obs and not can_be_normalized(env.observation_space):
             raise ValueError(f"there is no mean of {brief(env.observation_space)}; type --no-normalize-obs")
+        _check_single_numbers(config, env.observation_space)
         if config.normalize_obs or config.normalize_reward:
             gamma = config.learner_kwargs.get("gamma", 0.99)
             return VecNormalize(env, norm_obs=config.normalize_obs, norm_reward=config.normalize_reward, gamma=gamma)
+    except RunError:
+        env.close()
+        raise
     except ValueError as error:
         env.close()
         raise RunError(f"--normalize-obs can't take the observations of {config.env}: {one_line(error)}") from error
     return env
+
+
+def _check_single_numbers(config: RunConfig, space: spaces.Space[Any]) -> None:
+    """Refuse what fails where the first episode ends (common/off_policy_algorithm.py, _store_transition: ``next_obs[i, :]``)."""
+    if config.normalize_reward and isinstance(space, spaces.Discrete) and is_off_policy(config.learner):
+        raise RunError(
+            f"--normalize-reward fails in Stable-Baselines3 where a learner with a replay buffer observes a Discrete, as {config.learner} "
+            f"does on {config.env}; leave it out, or use --learner ppo"
+        )
 
 
 def is_image(space: spaces.Space[Any]) -> bool:
