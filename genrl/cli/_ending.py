@@ -215,16 +215,18 @@ def _imitation(result: dict[str, Any]) -> Rows:
     if not (known := result.get("imitation")):
         return []
     whose = "the expert's, disturbed" if known.get("disturbed") else "the expert's"
-    rows = [(whose, f"{_number(known['expert_return'], 'unknown')} ({known['episodes']} episodes, {known['pairs']:,} pairs)")]
+    kept = f"{_count(known['episodes'], 'episode')}, {_count(known['pairs'], 'pair')}"
+    rows = [(whose, f"{_number(known['expert_return'], 'unknown')} ({kept})")]
     if known["cloned_return"] is not None:
-        rows.append(("after cloning alone", f"{_number(known['cloned_return'])} ({known['cloning']['epochs']:.0f} epochs)"))
+        epochs = _count(round(known["cloning"]["epochs"]), "epoch")
+        rows.append(("after cloning alone", f"{_number(known['cloned_return'])} ({epochs})"))
     return rows
 
 
 def _dream(result: dict[str, Any]) -> Rows:
     if not (known := result.get("dream")):
         return []
-    returns = f"{_number(known['dream_return'])}, and {_number(known['real_return'])} in reality, from starts of its own"
+    returns = f"{_number(known['dream_return'])}, and {_number(known['real_return'])} in reality, from the same starts"
     rows = [("return in the dream", returns)]
     if known.get("rank_correlation") is not None:
         rows.append(("rank correlation", f"{known['rank_correlation']:.2f} of dream and reality, over policies from trained to random"))

@@ -181,7 +181,7 @@ class Demonstrations:
         if successors and not all(episode.ordered for episode in self.episodes):
             raise DemonstrationError(
                 f"{self._name} does not tell what followed an action; add dones or next_observations to it, or use what needs neither: "
-                "cloning (--steps 0), or gail or vail with --expert-fraction 0"
+                "cloning (--steps 0), or gail, vail or diffail with --expert-fraction 0"
             )
         parts = [(episode, episode.steps) for episode in self.episodes]
         return Transitions(

@@ -71,7 +71,7 @@ def _draw(run: GenerationDirectory, source: RunImages, encoder: ImageEncoder, si
             axes.plot(true[:, place], said[:, place], ".", color=BLUE, markersize=3, alpha=0.5)
             ends = [float(true[:, place].min()), float(true[:, place].max())]
             axes.plot(ends, ends, color=INK, linewidth=1, linestyle=":")
-            axes.set_title(f"{name}, R² {r2:.2f}{', by products' if by_products else ''}", fontsize=9)
+            axes.set_title(f"{name}\nR² {r2:.2f}{', by products' if by_products else ''}", fontsize=9)
             axes.set_xlabel("true")
             axes.set_ylabel("probed")
         for axes in figure.axes[len(names) :]:

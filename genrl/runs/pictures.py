@@ -81,7 +81,8 @@ def draw_dream(run: RunDirectory, found: dict[str, Any]) -> None:
         real, dreamed, blurred = found["real_returns"], found["dream_returns"], found["policies"]
         ends = [min(*real, *dreamed, *blurred["real"]), max(*real, *dreamed, *blurred["real"])]
         right.plot(ends, ends, color=GREY, linewidth=0.8)
-        right.scatter(blurred["real"], blurred["dream"], color=ORANGE, label="10 to 100 % random actions")
+        # The first of these policies is the trained one itself, with 0 % random actions.
+        right.scatter(blurred["real"][1:], blurred["dream"][1:], color=ORANGE, label="10 to 100 % random actions")
         right.scatter(real, dreamed, color=BLUE, label="the policy, by start")
         rho = blurred["rank_correlation"]
         title = "the same start and policy" + ("" if rho is None else f": rank correlation {rho:.2f}")

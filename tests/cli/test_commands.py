@@ -113,8 +113,10 @@ def test_an_imitation_tells_the_smallest_and_largest_episode_and_no_first_reward
     assert rows["evaluation return"] == "5 (2 deterministic episodes, 1 to 9)"
     assert rows["the last policies' mean"] == "6 (2 deterministic episodes, 5 to 7)"
     silent = dict(_rows(nothing | done | {"imitation": known | {"expert_return": None, "cloned_return": 1234.5}}))
-    assert silent["the expert's"] == "unknown (1 episodes, 50 pairs)"
+    assert silent["the expert's"] == "unknown (1 episode, 50 pairs)"
     assert silent["after cloning alone"].startswith("1,23")
+    once = dict(_rows(nothing | done | {"imitation": known | {"pairs": 1, "cloning": {"epochs": 1.0}}}))
+    assert (once["the expert's"], once["after cloning alone"]) == ("9 (1 episode, 1 pair)", "2 (1 epoch)")
 
 
 def test_a_failed_evaluation_says_how_to_do_it_again(tmp_path, capsys, monkeypatch):

@@ -92,6 +92,8 @@ def test_an_entry_of_rl_zoo3_in_the_names_of_genrl() -> None:
     assert asked(PENDULUM, "--env", "CartPole-v1", name="ppo.yml").learner_kwargs["gamma"] == 0.98
     with pytest.warns(UserWarning, match="those of Pendulum-v1; there are none of Pendulum-v7"):
         assert asked(PENDULUM, "--env", "Pendulum-v7", name="ppo.yml").env == "Pendulum-v7"
+    with pytest.raises(RunError, match="it has no task Ant-v5, but 2, such as Pendulum-v1; choose another one by --env"):
+        asked(PENDULUM, "--env", "Ant-v5", name="ppo.yml")
 
 
 @pytest.mark.parametrize(

@@ -144,7 +144,7 @@ OFF_POLICY = {"learner": "sac", "clone": 0, "steps": 60, "learner_kwargs": {"lea
 
 def test_off_policy_what_is_missing_is_said_before_a_step(tmp_path: Path) -> None:
     pendulum(tmp_path / "x.npz")
-    with pytest.raises(RunError, match=r"does not tell what followed an action.* or gail or vail with --expert-fraction 0"):
+    with pytest.raises(RunError, match=r"does not tell what followed an action.* or gail, vail or diffail with --expert-fraction 0"):
         imitate(config(tmp_path, **OFF_POLICY), quiet=True)
     assert not (tmp_path / "run").exists()
     result = imitate(config(tmp_path, **OFF_POLICY, expert_fraction=0.0), quiet=True)

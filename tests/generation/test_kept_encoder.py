@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from genrl.cli import main
 from genrl.data import Images, Walk
@@ -159,6 +162,19 @@ class TestARun:
         assert " R² where it is given products of codes, too: " in out  # a row of its own: the verdict is about the better of the two
         assert f"genrl explore --env {TASK} --encoder {tmp_path / 'eyes'} --learner sac --steps 8000 --reward none" in out
         assert (tmp_path / "eyes" / "sight.png").is_file()
+
+    def test_has_a_title_over_each_plot_that_is_no_wider_than_its_place(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        drawn: list[Figure] = []
+        save = Figure.savefig
+        monkeypatch.setattr(Figure, "savefig", lambda self, *args, **kwargs: (drawn.append(self), save(self, *args, **kwargs))[1])
+        monkeypatch.setattr("genrl.generation.kept_encoder.CURVED", -100.0)  # so that each title is as long as it can be
+        generate(made(tmp_path / "eyes", "pca", pictures=True), quiet=True)
+        (figure,) = [figure for figure in drawn if "sees" in figure.get_suptitle()]
+        titles = figure.findobj(lambda item: isinstance(item, Text) and "by products" in item.get_text())
+        assert len(titles) == 3
+        places = [title.get_window_extent() for title in titles]
+        assert all(left.x1 < right.x0 for left, right in pairwise(places))
+        assert places[-1].x1 <= figure.bbox.x1
 
     def test_of_a_state_that_never_changes_ends_well_and_says_so(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         gymnasium.register("StillState-v0", StillState, max_episode_steps=20)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -243,7 +244,7 @@ def test_a_command_can_be_resumed_and_ends_with_the_next_one(tmp_path: Path, cap
     run(tmp_path / "run", PPO, steps=100)
     assert main(["resume", str(tmp_path / "run"), "--steps", "200"]) == 0
     told = capsys.readouterr().out
-    assert "return in the dream" in told
+    assert re.search(r"return in the dream +\S+, and \S+ in reality, from the same starts", " ".join(told.split()))
     assert f"watch it: genrl watch {tmp_path / 'run'}" in told
     with pytest.raises(RunError, match="has all its 200 steps"):
         resume(tmp_path / "run")
@@ -256,11 +257,15 @@ def test_the_picture_of_a_dream_names_its_task_learner_world_and_seed(tmp_path, 
     run = RunDirectory(tmp_path)
     run.write_json(run.config, {"env": "mine:Task-v0", "learner": "ppo", "reward": "none", "world": "ensemble", "seed": 3})
     drawn = []
-    monkeypatch.setattr(pictures, "save_figure", lambda run, name, figure: drawn.append((name, figure.get_suptitle())))
+    monkeypatch.setattr(pictures, "save_figure", lambda run, name, figure: drawn.append((name, figure)))
     found = {"quality": {"horizons": [1, 5], "error": {"model": [0.1, None]}}, "real_returns": [1.0, 2.0], "dream_returns": [1.5, 2.5]}
-    policies = {"real": [1.0], "dream": [1.5], "rank_correlation": None}
+    policies = {"real": [1.0, 0.5], "dream": [1.5, 0.7], "rank_correlation": None}
     pictures.draw_dream(run, found | {"policies": policies})
-    assert drawn == [("dream", "Task-v0, ppo + ensemble, seed 3")]
+    ((name, figure),) = drawn
+    assert (name, figure.get_suptitle()) == ("dream", "Task-v0, ppo + ensemble, seed 3")
+    blurred, by_start = figure.axes[1].collections
+    assert (blurred.get_label(), blurred.get_offsets().tolist()) == ("10 to 100 % random actions", [[0.5, 0.7]])
+    assert by_start.get_offsets().tolist() == [[1.0, 1.5], [2.0, 2.5]]
 
 
 def test_a_dream_is_as_wide_and_goes_as_far_as_the_flags_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,7 +73,8 @@ def _task(tasks: Mapping[str, Any], asked: str | None) -> str:
     asked = asked.rpartition(":")[2]
     found = [task for task in tasks if _plain(task) == _plain(asked)]
     if not found:
-        raise RunError(f"it has no task {asked}{did_you_mean(asked, tasks)}")
+        choices = f", but {len(tasks)}, such as {next(iter(tasks), 'none')}; choose another one by --env"
+        raise RunError(f"it has no task {asked}{did_you_mean(asked, tasks) or choices}")
     if asked not in found:
         warnings.warn(f"the hyperparameters are those of {found[-1]}; there are none of {asked}", stacklevel=2)
     return asked if asked in found else found[-1]
