@@ -18,6 +18,7 @@ from PIL import Image
 
 from genrl.cli import main
 from genrl.errors import RunError
+from genrl.runs.directory import RunDirectory
 from genrl.studies import report
 from genrl.studies.matrix import Cell
 from genrl.studies.report import write_report
@@ -182,6 +183,16 @@ class TestUnfinished:
         page = make_page(tmp_path, status=lambda cell: "waiting")
         assert "No run of this task has finished yet" in page.text and "10 waiting" in page.text
         assert not page.all("svg") and "not started" in page.text
+
+    def test_finished_runs_in_which_no_episode_ended_are_not_said_to_be_unfinished(self, tmp_path: Path) -> None:
+        study = make_study(tmp_path / "study", ("car",), seeds=2)
+        for cell in study.cells:
+            run = RunDirectory(cell.path)
+            run.episodes.write_text(",".join(run.EPISODE_COLUMNS) + "\n")
+            run.write_json(run.result, run.read_json(run.result) | {"episodes": 0, "training_return": None, "first_reward_step": None})
+        page = Page(write_report(study.directory))
+        assert "6 finished" in page.text and "has finished yet" not in page.text
+        assert "No episode ended while the finished runs trained, so there are no curves." in page.text
 
     def test_a_method_without_a_run_is_in_the_table_only(self, tmp_path: Path) -> None:
         page = make_page(tmp_path, status=lambda cell: "waiting" if cell.method == "vime" else "finished")
