@@ -140,6 +140,6 @@ def _advice(explore: str, reached: Mapping[str, Reach]) -> str:
 
 def _as_wide(noise: str, std: float | None) -> str:
     """Flags that give a policy of PPO the noise that was screened; a fresh one's standard deviation is 1 in the task's units."""
-    if std is None or std == 1:
+    if std is None or math.isclose(std, 1, rel_tol=1e-6):  # bounds are float32
         return ""
     return f" --learner.log-std-init {math.log(std):.3g}" if noise == "white" else f" --noise-std {std:.3g}"

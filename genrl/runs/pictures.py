@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import io
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["BLUE", "GREY", "INK", "ORANGE", "STYLE", "draw", "draw_dream", "drawing", "mean", "new_figure", "save_figure"]
-__all__ += ["trailing_mean"]
+__all__ = ["BLUE", "GREY", "INK", "ORANGE", "STYLE", "draw", "draw_dream", "drawing", "mean", "new_figure", "save_figure", "trailing_mean"]
 
 BLUE, ORANGE, GREY, INK = "#1f5fa8", "#d9722e", "#8a8f98", "#30343b"
 STYLE: Any = {
@@ -244,7 +243,7 @@ def mean(values: Sequence[float]) -> float:
         (0.95, 0.9499999999999998)
     """
     try:
-        return min(max(math.fsum(values) / len(values), min(values)), max(values))
+        return min(max(fmean(values), min(values)), max(values))
     except (OverflowError, ValueError):  # a sum above 1e308, or of two infinities
         return float(np.mean(values))
 
