@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from gymnasium import spaces
 from jaxtyping import Float
@@ -15,11 +14,11 @@ from torch import Tensor, nn
 from genrl.errors import Check, at_least, positive, require
 from genrl.models.nn import gradient_step, minibatches, mlp
 from genrl.models.normalization import RunningMeanStd
-from genrl.rewards.base import Memory, RewardModel
+from genrl.rewards.base import Memory
 from genrl.rewards.images import observation_network
 from genrl.rewards.inverse import inverse_loss
 from genrl.rewards.rnd import RND
-from genrl.rewards.running_episodes import Episodes
+from genrl.rewards.running_episodes import Episodes, RemembersEpisodes
 from genrl.rewards.scale import BonusScale
 from genrl.transitions import Transitions
 
@@ -27,7 +26,7 @@ __all__ = ["E3B", "NGU", "EpisodicReward"]
 
 
 @dataclass(eq=False, repr=False)
-class EpisodicReward(RewardModel):
+class EpisodicReward(RemembersEpisodes):
     """Base of bonuses for features φ(s′) that are new in their episode.
 
     φ is the encoder of an inverse model, which tells the action from φ(s) and φ(s′), so that it has no use for what the agent can't
@@ -51,7 +50,6 @@ class EpisodicReward(RewardModel):
     centres_observations = True
     takes_images = True
     latest_only = True
-    scored_once: ClassVar[bool] = True
 
     observation_space: spaces.Space[Any]
     action_space: spaces.Space[Any]
@@ -91,14 +89,6 @@ class EpisodicReward(RewardModel):
         """What a feature is worth beside what is remembered, a scalar, and what is remembered after it."""
         raise NotImplementedError
 
-    def tell(self, envs: np.ndarray, ended: np.ndarray) -> None:
-        """Which environment made each of the next transitions, and whether its episode ended there, ``(batch,)`` each."""
-        self._running.tell(envs, ended)
-
-    def forget(self) -> None:
-        """All environments begin new episodes."""
-        self._running.clear()
-
     @torch.no_grad()
     def forward(self, transitions: Transitions) -> Float[Tensor, "batch"]:
         """Bonus, ``(batch,)``; in training mode the transitions are new, in the order in which they were made."""
@@ -135,14 +125,6 @@ class EpisodicReward(RewardModel):
             gradient_step(self.optimizer, loss)
             losses.append(loss.item())
         return {"inverse_loss": sum(losses) / len(losses)}
-
-    def get_extra_state(self) -> dict[str, Any]:
-        """State of the generator and the optimiser, and of the running episodes."""
-        return super().get_extra_state() | {"running": self._running.state_dict()}
-
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        super().set_extra_state(state)
-        self._running.load_state_dict(state["running"], self.device)
 
     def extra_repr(self) -> str:
         return f"obs={self.obs_dim}, act={self.action_dim}, features={self.features}"

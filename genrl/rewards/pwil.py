@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from gymnasium import spaces
 from jaxtyping import Float
@@ -14,8 +13,7 @@ from torch import Tensor, nn
 from genrl.data import Demonstrations
 from genrl.errors import at_least, positive, require
 from genrl.models.normalization import RunningMeanStd
-from genrl.rewards.base import RewardModel
-from genrl.rewards.running_episodes import Episodes
+from genrl.rewards.running_episodes import Episodes, RemembersEpisodes
 from genrl.transitions import Transitions
 
 __all__ = ["PWIL", "couple"]
@@ -52,7 +50,7 @@ def couple(distances: Float[Tensor, "expert"], left: Float[Tensor, "expert"], ma
     return cost
 
 
-class PWIL(RewardModel):
+class PWIL(RemembersEpisodes):
     r"""Primal Wasserstein imitation learning: pays a step by how near its state-action pair is to pairs of the expert that are still free.
 
     Each of the expert's n pairs takes the mass 1/n, and each step of an episode carries 1/T to the nearest ones that still take some, at
@@ -86,7 +84,6 @@ class PWIL(RewardModel):
 
     centres_observations = True
     latest_only = True
-    scored_once: ClassVar[bool] = True
     pays_for_going_on: ClassVar[bool] = True
 
     def __init__(
@@ -121,14 +118,6 @@ class PWIL(RewardModel):
     def _free(self) -> Tensor:
         return torch.full((len(self.expert),), 1 / len(self.expert), dtype=torch.float64, device=self.expert.device)
 
-    def tell(self, envs: np.ndarray, ended: np.ndarray) -> None:
-        """Which environment made each of the next transitions, and whether its episode ended there, ``(batch,)`` each."""
-        self._running.tell(envs, ended)
-
-    def forget(self) -> None:
-        """All environments begin new episodes."""
-        self._running.clear()
-
     @torch.no_grad()
     def forward(self, transitions: Transitions) -> Float[Tensor, "batch"]:
         """Reward, ``(batch,)``; in training mode the transitions are new, in the order in which they were made."""
@@ -158,14 +147,6 @@ class PWIL(RewardModel):
         """What it costs to carry one whole episode to the expert, in standard deviations per step."""
         distances, left = torch.cdist(self.stats(self._raw(episode)), self.expert).double(), self._free()
         return sum(couple(row, left, 1 / episode.batch_size) for row in distances)
-
-    def get_extra_state(self) -> dict[str, Any]:
-        """State of the generator, and of the running episodes."""
-        return super().get_extra_state() | {"running": self._running.state_dict()}
-
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        super().set_extra_state(state)
-        self._running.load_state_dict(state["running"], self.expert.device)
 
     def extra_repr(self) -> str:
         return f"pairs={len(self.expert)}, inputs={self.expert.shape[1]}, horizon={self.horizon}"

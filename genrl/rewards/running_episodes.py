@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Episodes"]
+from genrl.rewards.base import RewardModel
+
+__all__ = ["Episodes", "RemembersEpisodes"]
 
 MOST_EPISODES = 4096
 """Episodes that are remembered, at most: as many as a run may have environments."""
@@ -99,3 +101,26 @@ class Episodes:
 
 def _key(obs: Tensor) -> bytes:
     return bytes(obs.detach().cpu().contiguous().numpy().tobytes())
+
+
+class RemembersEpisodes(RewardModel):
+    """A reward that pays a step by what its episode did before, and is scored once, in the order of time. A subclass makes ``_running``."""
+
+    scored_once: ClassVar[bool] = True
+    _running: Episodes
+
+    def tell(self, envs: np.ndarray, ended: np.ndarray) -> None:
+        """Which environment made each of the next transitions, and whether its episode ended there, ``(batch,)`` each."""
+        self._running.tell(envs, ended)
+
+    def forget(self) -> None:
+        """All environments begin new episodes."""
+        self._running.clear()
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """State of the generator and the optimiser, if it has one, and of the running episodes."""
+        return super().get_extra_state() | {"running": self._running.state_dict()}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        super().set_extra_state(state)
+        self._running.load_state_dict(state["running"], self.device)
