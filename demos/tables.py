@@ -244,6 +244,40 @@ def imitate(*names: str) -> Table:
     return Table(["task", "reward, learner", "expert", "cloning alone", "constant reward", "imitation", "steps", "minutes"], rows)
 
 
+IQ_LEARN = {
+    "Hopper": (3305, 3546, 3533),
+    "HalfCheetah": (4081, 5077, 5098),
+    "Walker2d": (4108, 5134, 5275),
+    "Ant": (1438, 4363, 4700),
+    "Humanoid": (381, 5227, 5313),
+}
+"""Returns of DAC, IQ-Learn and their expert after half a million steps on one trajectory (Garg et al., "IQ-Learn: Inverse soft-Q Learning
+for Imitation", 2021)."""
+
+
+def shares(document: dict[str, Any]) -> Table:
+    """A row for each task and learner: what an imitator of one trajectory earns as a share of its expert, here and in IQ-Learn's table."""
+    rows = []
+    for task, about in document["tasks"].items():
+        dac, iq_learn, theirs = IQ_LEARN[task]
+        for method, entry in about["methods"].items():
+            if method.startswith("gail") and entry["runs"]:
+                ours = about["reference"][1]
+                keys = ["evaluation_return"] + ["best_return"] * (entry.get("best_return") is not None)
+                found = [[entry[key][name] / ours for name in ("median", "min", "max")] for key in keys]
+                words = [f"{middle:.0%}" + f" ({low:.0%} to {high:.0%})" * (low < high) for middle, low, high in found]
+                rows.append(
+                    [
+                        f"{task}, {entry['learner'].upper()}",
+                        f"{dac / theirs:.0%}",
+                        f"{iq_learn / theirs:.0%}",
+                        *words,
+                        *["–"] * (2 - len(words)),
+                    ]
+                )
+    return Table(["return over that of the own expert", "DAC", "IQ-Learn", "GAIL here, last policy", "best model"], rows)
+
+
 def averages(document: dict[str, Any]) -> Table:
     """A row for each method that ran: what the last policy earns, and the mean of the last policies."""
     ((task, about),) = document["tasks"].items()
@@ -338,6 +372,7 @@ MADE_BY: dict[str, Callable[[], Table]] = {
     "imitate_unseen": lambda: imitate("imitate_unseen", "imitate_unseen_steps", "imitate_unseen_starts"),
     "imitate_humanoid_subsampled": of("imitate_humanoid_subsampled", averages),
     "imitate_one": lambda: imitate("imitate_one"),
+    "imitate_one_shares": of("imitate_one", shares),
     "imitate_methods": of("imitate_methods", rewards),
     "transfer": of("imitate_transfer", transferred),
     "dagger": of("imitate_dagger", asked),
@@ -347,6 +382,7 @@ MADE_BY: dict[str, Callable[[], Table]] = {
     "sparse_mountaincar": of("sparse_mountaincar", study, "first", "reaches", "training", "deterministic", "against"),
     "returns": lambda: milestones("half_cheetah", "half_cheetah_fine", "cartpole_swingup"),
     "sparse_locomotion": of("sparse_locomotion", several, "first reward", "training return", "deterministic return", "against none"),
+    "sparse_fine": of("sparse_fine", several, "first reward", "training return", "deterministic return", "against none"),
     "sparse_humanoid": of("sparse_humanoid", several, "first reward", "training return", "deterministic return", "against none"),
     "sac_exploration": of("sac_exploration", several, "first reward", "training return", "deterministic return", "against none"),
     "sac": of("sac_mountain_car", study, "first", "training", "deterministic"),
