@@ -382,7 +382,7 @@ MADE_BY: dict[str, Callable[[], Table]] = {
     "sparse_mountaincar": of("sparse_mountaincar", study, "first", "reaches", "training", "deterministic", "against"),
     "returns": lambda: milestones("half_cheetah", "half_cheetah_fine", "cartpole_swingup"),
     "sparse_locomotion": of("sparse_locomotion", several, "first reward", "training return", "deterministic return", "against none"),
-    "sparse_fine": of("sparse_fine", several, "first reward", "training return", "deterministic return", "against none"),
+    "sparse_longer": of("sparse_longer", several, "first reward", "training return", "deterministic return", "against none"),
     "sparse_humanoid": of("sparse_humanoid", several, "first reward", "training return", "deterministic return", "against none"),
     "sac_exploration": of("sac_exploration", several, "first reward", "training return", "deterministic return", "against none"),
     "sac": of("sac_mountain_car", study, "first", "training", "deterministic"),
