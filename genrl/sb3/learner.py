@@ -274,3 +274,16 @@ def deterministic_action(policy: Any, obs: torch.Tensor, space: spaces.Space[Any
         return action
     low, high = (torch.as_tensor(bound).to(action) for bound in (space.low, space.high))
     return low + 0.5 * (action + 1) * (high - low) if policy.squash_output else action.clamp(low, high)
+
+
+def exploring_action(learner: BaseAlgorithm, obs: Any) -> np.ndarray:
+    """What ``predict(obs, deterministic=False)`` draws for a batch, ``(batch, *action)``, each row for itself.
+
+    dqn/dqn.py and qrdqn/qrdqn.py, predict: they toss one coin for all rows, so that either all explore or none does.
+    """
+    rate = getattr(learner, "exploration_rate", None)
+    action, _ = learner.predict(obs, deterministic=rate is not None)
+    if rate is not None:
+        for row in np.flatnonzero(np.random.random(len(action)) < rate):  # noqa: NPY002 (it is the one that SB3 uses)
+            action[row] = learner.action_space.sample()
+    return action

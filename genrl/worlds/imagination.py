@@ -17,6 +17,7 @@ from genrl.errors import at_least, require
 from genrl.models.dynamics import Dynamics, FitReport
 from genrl.sb3.batches import Rows
 from genrl.sb3.hooks import LendingPart
+from genrl.sb3.learner import exploring_action
 from genrl.sb3.plugged import PluggedCallback
 from genrl.sb3.replay import check_readable, stored
 from genrl.sb3.state import own_draws
@@ -244,8 +245,7 @@ class Imagination(PluggedCallback):
 
     def _act(self, obs: np.ndarray) -> np.ndarray:
         normalize = self.model.get_vec_normalize_env()
-        action, _ = self.model.predict(normalize.normalize_obs(obs) if normalize else obs, deterministic=False)
-        return action
+        return exploring_action(self.model, normalize.normalize_obs(obs) if normalize else obs)
 
 
 def _held(model: Any) -> int:

@@ -15,6 +15,7 @@ from genrl.files import load_state, save_state
 from genrl.models.dynamics import FitReport
 from genrl.rewards import RewardCallback
 from genrl.sb3.actions import to_environment
+from genrl.sb3.learner import exploring_action
 from genrl.sb3.replay import stored
 from genrl.worlds import Curiosity, Ensemble, Imagination
 from tests.rewards.clock import Spy, equal_parameters
@@ -118,6 +119,15 @@ class TestRows:
         imagination = Imagination(known(learner(DQN)), start=50, branches=32)
         assert drawn(imagination) == drawn()
         assert imagination.report is not None
+
+    @pytest.mark.parametrize(("rate", "least", "most"), [(0.0, 0, 0), (0.5, 50, 120), (1.0, 140, 200)])
+    def test_each_imagined_state_is_explored_from_by_a_coin_of_its_own(self, rate, least, most):
+        """Of 256 rows a random action differs from the best of three in two of three: 85 are expected at a rate of a half, 171 at one."""
+        model = learner(DQN)
+        model.exploration_rate = rate
+        obs = np.tile(np.float32([0.3, -0.2]), (256, 1))
+        best, _ = model.predict(obs, deterministic=True)
+        assert least <= np.count_nonzero(exploring_action(model, obs) != best) <= most
 
     def test_longer_branches_go_on_from_imagined_states_and_shorter_ones_do_not(self):
         _, one, _ = imagine(learner(), horizon=1)
