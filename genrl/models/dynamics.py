@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -13,7 +14,7 @@ from torch import Tensor
 from genrl.models.regression import Standardizer, TargetScale, restandardize
 from genrl.models.stateful import Stateful
 from genrl.spaces import Space, brief, flat_action, flat_size
-from genrl.transitions import Transitions
+from genrl.transitions import Transitions, lost_differences
 
 __all__ = [
     "INTERVALS",
@@ -123,6 +124,7 @@ class Dynamics(Stateful):
         """Least values of the observations that the model was fitted to, ``(obs,)``."""
         self.register_buffer("high", torch.full((self.obs_dim,), torch.inf))
         self.register_buffer("spread_scale", torch.ones(self.obs_dim))
+        self._looked = False  # whether float32 was looked at to hold what observations differ by
 
     def predict(self, obs: Float[Tensor, "batch obs"], action: Shaped[Tensor, "batch *act"]) -> Prediction:
         """What every member says of ``obs (batch, obs)`` and of actions in the environment's units ``(batch, …)``."""
@@ -228,6 +230,9 @@ class Dynamics(Stateful):
         obs, action, next_obs, terminated = transitions
         action = action.to(like) if action.is_floating_point() else action.to(like.device)
         rows = Transitions(obs.to(like), action, next_obs.to(like), terminated.to(like.device, torch.bool))
+        if not self._looked and torch.float32 in (obs.dtype, like.dtype) and (lost := lost_differences(obs.cpu().numpy())):
+            warnings.warn(f"{type(self).__name__} can't tell observations apart: {lost}; subtract an offset in a wrapper", stacklevel=4)
+        self._looked = True
         return rows, None if reward is None else reward.to(like)
 
     def _inputs(self, obs: Tensor, action: Tensor) -> Tensor:
