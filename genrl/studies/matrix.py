@@ -166,6 +166,7 @@ class Study:
 
         self._check_given()
         made: set[str] = set()
+        whole: dict[str, Cell] = {}
         most = max(cell.config.steps for cell in self.cells)
         if late := [step for step in self.settings.milestones if step > most]:
             raise RunError(f"[study] milestones has {late[0]:,}, but no run makes more than {most:,} steps; leave it out, or raise steps")
@@ -180,7 +181,10 @@ class Study:
                 cell.config.check_imports(imports)
                 config = with_task(cell.config)
                 config.check_imports(imports)
-                _check_demonstrations(config, resolve(config)[1].get("reward"))
+                resolved, parts = resolve(config)
+                _check_demonstrations(config, parts.get("reward"))
+                if (other := whole.setdefault(identity(resolved), cell)) is not cell:
+                    raise RunError(f"it is the same run as ({other.label}), whose defaults are written out; change or remove one of them")
                 eyes = [str(config.encoder).replace("{seed}", str(config.seed)), config.finetune, config.frames, config.past_actions]
                 task = json.dumps([config.env, config.to_dict()["env_kwargs"], *eyes])
                 if task not in made:

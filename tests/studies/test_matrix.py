@@ -247,6 +247,11 @@ def test_an_empty_matrix_is_refused(part: str):
             "steps = 500\neval_episodes = 0",
             "task 'swing' with method 'none': eval_episodes is 0, so the run has no evaluation_return",
         ),
+        (
+            'rnd"\nlearner_kwargs = { gamma = 0.95 }',
+            'vime"\n[methods.same]\nreward = "vime"\nreward_kwargs = { preset = "calibrated" }',
+            "task 'swing' with method 'same': it is the same run as (swing, rnd, seed 0), whose defaults are written out; change or remove",
+        ),
         ('reward = "rnd"', 'reward = "evil:Reward"', "evil:Reward would import evil; if you trust it, add --imports evil"),
     ],
 )
