@@ -180,11 +180,16 @@ class Dynamics(Stateful):
         *,
         together: bool = False,
     ) -> Outcome:
-        """One drawn step of every row, each by its own member or by all ``together``; without a generator its mean."""
+        """One drawn step of every row, each by its own member or by all ``together``; without a generator its mean.
+
+        Where the task observes whole numbers, the next ones of the drawn step are the nearest.
+        """
         own = (self.predict_together if together else self.predict_own)(obs, action)
         next_obs = own.mean[0]
         if generator is not None:
             next_obs = torch.addcmul(next_obs, own.std[0], torch.randn(next_obs.shape, generator=generator).to(next_obs))
+        if self.observation_space.dtype.kind != "f":  # what is one-hot or bytes: 0.97 would be seen as 0
+            next_obs = next_obs.round()
         reward = self._said("reward", self.reward, obs, action, next_obs) if callable(self.reward) else own.reward[0]
         if callable(self.termination):
             return Outcome(next_obs, reward, self._said("termination", self.termination, obs, action, next_obs).bool())
