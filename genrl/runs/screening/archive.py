@@ -127,7 +127,7 @@ class Archive:
         Raises:
             RunError: it is another one than before: the task does not repeat.
         """
-        rows = [(np.array(begin_episode(self.env, self.seed)), 0.0, False, False)]
+        rows: list[tuple[Any, ...]] = [(np.array(begin_episode(self.env, self.seed)), 0.0, False, False)]
         for action in actions:
             obs, *outcome = self.env.step(action)[:4]
             rows.append((np.array(obs), *outcome))  # a copy: a task may observe in one array all the time
