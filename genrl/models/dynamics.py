@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -13,7 +14,7 @@ from torch import Tensor
 from genrl.models.regression import Standardizer, TargetScale, restandardize
 from genrl.models.stateful import Stateful
 from genrl.spaces import Space, brief, flat_action, flat_size
-from genrl.transitions import Transitions
+from genrl.transitions import Transitions, lost_differences
 
 __all__ = [
     "INTERVALS",
@@ -230,6 +231,8 @@ class Dynamics(Stateful):
         """
         check_rows(self, transitions, reward)
         like = next(self.parameters())
+        if like.dtype == torch.float32 and (lost := lost_differences(transitions.obs.cpu().numpy())):
+            warnings.warn(f"{type(self).__name__} can't tell observations apart: {lost}; subtract an offset in a wrapper", stacklevel=3)
         obs, action, next_obs, terminated = transitions
         action = action.to(like) if action.is_floating_point() else action.to(like.device)
         rows = Transitions(obs.to(like), action, next_obs.to(like), terminated.to(like.device, torch.bool))
