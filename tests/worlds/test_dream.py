@@ -196,6 +196,17 @@ class TestUncertainty:
         env.set_starts(starts)
         assert env.threshold is None
 
+    def test_new_starts_stop_no_episode_that_runs_before_a_first_step_has_calibrated_the_threshold(self):
+        env = dream(LinearGaussian(members=3, apart=1.0), horizon=5, stop_quantile=1.0, stop_scale=2.0)
+        env.step(PUSH)
+        env.set_starts(STARTS)
+        for _ in range(3):
+            assert not env.step(PUSH)[2].any()
+        assert env.step(PUSH)[2].all()
+        assert env.counters["horizon"] == 4
+        env.step(PUSH)
+        assert env.threshold == pytest.approx(2 * float(env.dynamics.uncertainty(STARTS, torch.ones(2, 1))[0]))
+
 
 class Keep(BaseCallback):
     def __init__(self):
