@@ -28,6 +28,8 @@ __all__ = [
 
 INTERVALS = {0.5: 0.674490, 0.9: 1.644854}
 """Central probability of a normal distribution, and the standard deviations within which it lies."""
+STILL = 1e-6
+"""Root mean square change of an entry that only rounding moves: the least standard deviation by which a model divides."""
 FEWEST_TO_CALIBRATE = 20
 """Held-out rows without which nothing is calibrated by them."""
 
@@ -261,14 +263,14 @@ def skill(model: Dynamics, rows: Transitions, reward: Tensor | None = None) -> f
     .. math:: \operatorname{mean}_j \Big(1 - \frac{\sum_i (\hat s'_{ij} - s'_{ij})^2}{\sum_i (s'_{ij} - s_{ij})^2}\Big),
         \qquad 1 - \frac{\sum_i (\hat r_i - r_i)^2}{\sum_i (r_i - \bar r)^2}
 
-    over the entries j that move at all; the second only where the model learns the reward and the rows' rewards differ.
+    over the entries j that move, by more than a millionth; the second only where the model learns the reward and the rows' rewards differ.
     """
     if rows.batch_size == 0:
         return float("nan")
     said = model.predict(rows.obs, rows.action)
     moved = (rows.next_obs - rows.obs).square().sum(0)
     wrong = (said.mean.mean(0) - rows.next_obs).square().sum(0)
-    found = float((1 - wrong / moved)[moved > 0].mean())
+    found = float((1 - wrong / moved)[moved > rows.batch_size * STILL**2].mean())
     if reward is None or callable(model.reward) or not (variance := float(reward.var(unbiased=False))):
         return found
     return min(found, 1 - float((said.reward.mean(0) - reward).square().mean()) / variance)
