@@ -263,7 +263,8 @@ def skill(model: Dynamics, rows: Transitions, reward: Tensor | None = None) -> f
     .. math:: \operatorname{mean}_j \Big(1 - \frac{\sum_i (\hat s'_{ij} - s'_{ij})^2}{\sum_i (s'_{ij} - s_{ij})^2}\Big),
         \qquad 1 - \frac{\sum_i (\hat r_i - r_i)^2}{\sum_i (r_i - \bar r)^2}
 
-    over the entries j that move, by more than a millionth; the second only where the model learns the reward and the rows' rewards differ.
+    over the entries j that move, by more than a millionth; the second only where the model learns the reward and the rows' rewards differ
+    by as much.
     """
     if rows.batch_size == 0:
         return float("nan")
@@ -271,7 +272,7 @@ def skill(model: Dynamics, rows: Transitions, reward: Tensor | None = None) -> f
     moved = (rows.next_obs - rows.obs).square().sum(0)
     wrong = (said.mean.mean(0) - rows.next_obs).square().sum(0)
     found = float((1 - wrong / moved)[moved > rows.batch_size * STILL**2].mean())
-    if reward is None or callable(model.reward) or not (variance := float(reward.var(unbiased=False))):
+    if reward is None or callable(model.reward) or (variance := float(reward.var(unbiased=False))) <= STILL**2:
         return found
     return min(found, 1 - float((said.reward.mean(0) - reward).square().mean()) / variance)
 

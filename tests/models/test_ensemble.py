@@ -220,6 +220,10 @@ class TestPredict:
         obs = torch.stack([torch.randn(100), torch.zeros(100)], 1)
         rows = Transitions(obs, torch.zeros(100, 1), obs + torch.tensor([1.0, moves]), torch.zeros(100, dtype=torch.bool))
         assert skill(Off(), rows) == pytest.approx(expected, abs=1e-5)
+        paid = -obs[:, 0].square()
+        assert skill(Off(), rows, paid) == pytest.approx(min(1.0, expected), abs=1e-5)
+        assert skill(Off(), rows, 1 + 1e-7 * torch.randn(100)) == pytest.approx(expected, abs=1e-5)
+        assert skill(Off(), rows, 1 + 1e-2 * torch.randn(100)) < 0
 
     def test_functions_take_the_place_of_what_is_learned(self):
         model = world(reward=lambda obs, action, next_obs: next_obs[:, 0], termination=lambda obs, action, next_obs: obs[:, 0] > 0)
