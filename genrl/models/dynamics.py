@@ -18,6 +18,7 @@ from genrl.transitions import Transitions, lost_differences
 
 __all__ = [
     "INTERVALS",
+    "STILL",
     "Dynamics",
     "FitReport",
     "Outcome",
