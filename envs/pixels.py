@@ -74,7 +74,9 @@ class PixelEnv(gymnasium.Env):
         super().reset(seed=seed)
         self.task.np_random = self.np_random
         state, info = self._begin(*self.task.reset(options=options))
-        self._distraction = Distraction(self.distractors, np.random.Generator(self.np_random.bit_generator.jumped()))
+        # Hashed, for a generator that has only jumped would give the last episode's numbers again, a few of them later.
+        seed = np.random.Generator(self.np_random.bit_generator.jumped()).integers(2**63, size=2)
+        self._distraction = Distraction(self.distractors, np.random.default_rng(seed))
         return self._observed(state), self._with_state(info, state)
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:

@@ -40,11 +40,11 @@ class StackedFrames(gymnasium.Wrapper[np.ndarray, Any, Any, Any]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
         """The first frame, several times."""
         obs, info = self.env.reset(seed=seed, options=options)
-        self._seen = [obs] * self.frames
+        self._seen = [np.array(obs)] * self.frames  # a copy: a task may draw every frame into one array
         return np.concatenate(self._seen, axis=-1), info
 
     def step(self, action: Any) -> tuple[np.ndarray, Any, bool, bool, dict[str, Any]]:
         """The newest frame is the last."""
         obs, reward, terminated, truncated, info = self.env.step(action)
-        self._seen = [*self._seen[1:], obs]
+        self._seen = [*self._seen[1:], np.array(obs)]
         return np.concatenate(self._seen, axis=-1), reward, terminated, truncated, info

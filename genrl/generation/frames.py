@@ -133,7 +133,7 @@ class _Episode:
         self.actions.append(torch.stack(self.done).mean(0))
         self.done = []
         if env.state is not None:
-            self.states.append(torch.as_tensor(np.asarray(env.state, np.float32)).reshape(-1))
+            self.states.append(torch.as_tensor(np.array(env.state, np.float32)).reshape(-1))
 
 
 def _split(env_id: str, episodes: list[_Episode], n: int, names: tuple[str, ...]) -> ImageData:

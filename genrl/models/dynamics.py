@@ -18,6 +18,7 @@ from genrl.transitions import Transitions, lost_differences
 
 __all__ = [
     "INTERVALS",
+    "STILL",
     "Dynamics",
     "FitReport",
     "Outcome",
@@ -28,6 +29,8 @@ __all__ = [
 
 INTERVALS = {0.5: 0.674490, 0.9: 1.644854}
 """Central probability of a normal distribution, and the standard deviations within which it lies."""
+STILL = 1e-6
+"""Root mean square change of an entry that only rounding moves: the least standard deviation by which a model divides."""
 FEWEST_TO_CALIBRATE = 20
 """Held-out rows without which nothing is calibrated by them."""
 
@@ -182,11 +185,16 @@ class Dynamics(Stateful):
         *,
         together: bool = False,
     ) -> Outcome:
-        """One drawn step of every row, each by its own member or by all ``together``; without a generator its mean."""
+        """One drawn step of every row, each by its own member or by all ``together``; without a generator its mean.
+
+        Where the task observes whole numbers, the next ones of the drawn step are the nearest.
+        """
         own = (self.predict_together if together else self.predict_own)(obs, action)
         next_obs = own.mean[0]
         if generator is not None:
             next_obs = torch.addcmul(next_obs, own.std[0], torch.randn(next_obs.shape, generator=generator).to(next_obs))
+        if self.observation_space.dtype.kind != "f":  # what is one-hot or bytes: 0.97 would be seen as 0
+            next_obs = next_obs.round()
         reward = self._said("reward", self.reward, obs, action, next_obs) if callable(self.reward) else own.reward[0]
         if callable(self.termination):
             return Outcome(next_obs, reward, self._said("termination", self.termination, obs, action, next_obs).bool())
@@ -227,6 +235,9 @@ class Dynamics(Stateful):
         """
         check_rows(self, transitions, reward)
         like = next(self.parameters())
+        first = bool(self.low.isinf().any())
+        if first and like.dtype == torch.float32 and (lost := lost_differences(transitions.obs.cpu().numpy())):
+            warnings.warn(f"{type(self).__name__} can't tell observations apart: {lost}; subtract an offset in a wrapper", stacklevel=3)
         obs, action, next_obs, terminated = transitions
         action = action.to(like) if action.is_floating_point() else action.to(like.device)
         rows = Transitions(obs.to(like), action, next_obs.to(like), terminated.to(like.device, torch.bool))
@@ -258,15 +269,16 @@ def skill(model: Dynamics, rows: Transitions, reward: Tensor | None = None) -> f
     .. math:: \operatorname{mean}_j \Big(1 - \frac{\sum_i (\hat s'_{ij} - s'_{ij})^2}{\sum_i (s'_{ij} - s_{ij})^2}\Big),
         \qquad 1 - \frac{\sum_i (\hat r_i - r_i)^2}{\sum_i (r_i - \bar r)^2}
 
-    over the entries j that move at all; the second only where the model learns the reward and the rows' rewards differ.
+    over the entries j that move, by more than a millionth; the second only where the model learns the reward and the rows' rewards differ
+    by as much.
     """
     if rows.batch_size == 0:
         return float("nan")
     said = model.predict(rows.obs, rows.action)
     moved = (rows.next_obs - rows.obs).square().sum(0)
     wrong = (said.mean.mean(0) - rows.next_obs).square().sum(0)
-    found = float((1 - wrong / moved)[moved > 0].mean())
-    if reward is None or callable(model.reward) or not (variance := float(reward.var(unbiased=False))):
+    found = float((1 - wrong / moved)[moved > rows.batch_size * STILL**2].mean())
+    if reward is None or callable(model.reward) or (variance := float(reward.var(unbiased=False))) <= STILL**2:
         return found
     return min(found, 1 - float((said.reward.mean(0) - reward).square().mean()) / variance)
 

@@ -21,11 +21,19 @@ _ODD = -7046029254386353131  # 2⁶⁴ / golden ratio, odd, as a signed integer
 
 
 def row_hash(transitions: Transitions) -> Int[Tensor, "batch"]:
-    """A 64-bit hash of each transition's numbers, int64 ``(batch,)``; equal rows have equal hashes, whatever stands around them."""
+    """A 64-bit hash of each transition's numbers, int64 ``(batch,)``, whatever other rows stand around it.
+
+    The first of several equal rows has always the same hash, the second another one, and so on: a task of few states has few different
+    rows, and each of them is fitted by every member and held out, but not at every visit.
+    """
     columns = [field.reshape(len(field), -1).float() + 0.0 for field in transitions[:3]]  # + 0.0: −0 is 0
     bits = torch.cat(columns, dim=1).contiguous().view(torch.int32).long()
     key = torch.arange(1, bits.shape[1] + 1, device=bits.device) * _ODD
-    return _mixed((_mixed(bits + key)).sum(1))
+    hashes = _mixed((_mixed(bits + key)).sum(1))
+    found, order = hashes.sort(stable=True)
+    visit = torch.empty_like(order)
+    visit[order] = torch.arange(len(found), device=found.device) - torch.searchsorted(found, found)  # equal rows before it
+    return hashes ^ _mixed(visit)  # of which 0 stays 0
 
 
 def _mixed(x: Tensor) -> Tensor:

@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.buffers import NStepReplayBuffer, ReplayBuffer
 
 from genrl.sb3.batches import Rows, join, sizes
 from genrl.sb3.running import Running, finish
+from genrl.sb3.state import cut_running
 from genrl.transitions import Transitions
 
 __all__ = ["LendingPart", "OffPolicyPart", "OnPolicyPart", "Part", "attach", "attached", "buffer_of", "detach", "extrinsic_weight"]
@@ -85,6 +86,8 @@ def attach(model: BaseAlgorithm, part: Part) -> None:
     if not _is_live(buffer):
         _restore(buffer)
         plain: Any = type(buffer)
+        if isinstance(buffer, NStepReplayBuffer):
+            cut_running(buffer, _elsewhere(model, buffer))
         live = _live_replay(plain) if isinstance(buffer, ReplayBuffer) else _live_rollout(plain)
         live.__name__, live.__qualname__, live.__module__ = plain.__name__, plain.__qualname__, plain.__module__
         live.__reduce_ex__ = _reduce_plain
@@ -98,6 +101,13 @@ def attach(model: BaseAlgorithm, part: Part) -> None:
     if sum(shares) >= 1:
         raise ValueError(f"shares of {', '.join(map(str, shares))} leave nothing of a batch to the learner's own experience; lower them")
     parts.append(part)
+
+
+def _elsewhere(model: Any, buffer: Any) -> np.ndarray:
+    """Which environments do not stand where their newest rows led to, ``(env,)``: base_class.py, _setup_learn, has reset them."""
+    now = model._last_obs if model.get_vec_normalize_env() is None else model._last_original_obs
+    then = buffer.next_observations[buffer.pos - 1]
+    return np.asarray((np.reshape(now, then.shape) != then).reshape(len(then), -1).any(axis=1))
 
 
 def detach(model: BaseAlgorithm, part: Part) -> None:

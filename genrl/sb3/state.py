@@ -18,6 +18,7 @@ from genrl.generators import forked_generators, set_torch_generators, torch_gene
 
 __all__ = [
     "KeptStatistics",
+    "cut_running",
     "generator_state",
     "go_on",
     "learner_state",
@@ -141,10 +142,17 @@ def _load_replay_state(learner: BaseAlgorithm, state: dict[str, Any]) -> None:
     buffer.pos, buffer.full = state["pos"], state["full"]
     for name, rows in state["arrays"].items():
         _fill(getattr(buffer, name), rows)
+    cut_running(buffer, np.ones(buffer.n_envs, dtype=bool))
+
+
+def cut_running(buffer: Any, envs: np.ndarray) -> None:
+    """End the episodes that run in these environments, ``(env,)``, with the newest row of a replay buffer.
+
+    NStepReplayBuffer (common/buffers.py) would otherwise sum rewards across a reset.
+    """
     if buffer.size():
-        # The episode that was running is cut here. NStepReplayBuffer (common/buffers.py) would otherwise sum rewards across the cut.
         newest = buffer.pos - 1
-        buffer.timeouts[newest] = np.where(buffer.dones[newest] > 0, buffer.timeouts[newest], 1)
+        buffer.timeouts[newest] = np.where(envs & (buffer.dones[newest] == 0), 1, buffer.timeouts[newest])
 
 
 def _fill(array: Any, rows: Any) -> None:

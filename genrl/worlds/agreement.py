@@ -110,11 +110,12 @@ def dreamed_return(dynamics: Dynamics, policy: Policy, start: np.ndarray, length
 
 def real_episode(env: gymnasium.Env[Any, Any], policy: Policy, seed: int, longest: int = 1000) -> Record:
     """One episode of a policy in the task."""
-    record, (obs, _) = Record(), env.reset(seed=seed)
+    record, obs = Record(), np.array(env.reset(seed=seed)[0])  # a copy: a task may observe in one array all the time
     _forget(policy)
     for _ in range(longest):
         action = policy(obs[None])[0]
-        next_obs, reward, terminated, truncated, _ = env.step(action if np.ndim(action) else action.item())
+        seen, reward, terminated, truncated, _ = env.step(action if np.ndim(action) else action.item())
+        next_obs = np.array(seen)
         record.add(*(np.asarray(value)[None] for value in (obs, action, next_obs, terminated, reward)))
         obs = next_obs
         if terminated or truncated:

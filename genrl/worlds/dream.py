@@ -195,7 +195,7 @@ class DreamVecEnv(VecEnv):
             total = self._calibrated_on + len(first)
             self._threshold += (quantile - self._threshold) * len(first) / total
             self._calibrated_on = total
-        return uncertainty > self._threshold
+        return uncertainty > (self._threshold if self._calibrated_on else torch.inf)  # no first step since new starts were set
 
     def _ends(self, terminated: np.ndarray, clipped: np.ndarray, stopped: np.ndarray, time: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Which rows are done, and which of them truncated; each is counted once, a clip before a termination, a stop and the horizon."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from genrl.errors import require
-from genrl.models.dynamics import INTERVALS, Dynamics
+from genrl.models.dynamics import INTERVALS, STILL, Dynamics
 from genrl.models.resampling import windows
 from genrl.transitions import Transitions
 
@@ -101,6 +101,8 @@ def measure_quality(
     said = dynamics.predict(test.obs, test.action)
     mean = said.mean.mean(0)
     paid = dynamics.reward(test.obs, test.action, mean) if callable(dynamics.reward) else said.reward.mean(0)
+    known = dynamics.termination
+    ends = known(test.obs, test.action, mean).float() if callable(known) else 1 - said.continuation.mean(0)
     variance = float(reward.var(unbiased=False))
     return Quality(
         tuple(horizons),
@@ -108,8 +110,8 @@ def measure_quality(
         [-1 if each.isnan().any() else int(each.argmax()) for each in errors["model"]],
         [float(each.max()) for each in errors["model"]],
         _coverage(dynamics, test),
-        1 - float((paid - reward).square().mean()) / variance if variance > 0 else math.nan,
-        auroc(1 - said.continuation.mean(0), test.terminated),
+        1 - float((paid - reward).square().mean()) / variance if variance > STILL**2 else math.nan,
+        auroc(ends, test.terminated),
         test.batch_size,
     )
 

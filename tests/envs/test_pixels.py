@@ -253,6 +253,19 @@ class TestRandomness:
         assert np.array_equal(plain.reset(seed=0, options=upright)[0], plain.reset(options=upright)[0])
         assert not np.array_equal(disturbed.reset(seed=0, options=upright)[0], disturbed.reset(options=upright)[0])
 
+    @pytest.mark.parametrize("task", TASKS)
+    def test_no_episode_has_the_random_numbers_of_another_a_little_later(self, task):
+        env, seen = made(task, distractors=ALL), []
+        for episode in range(5):
+            env.reset(seed=0 if episode == 0 else None)
+            distraction, clouds = env.unwrapped._distraction, []
+            for _ in range(5):
+                clouds.append(distraction._cloud.ravel())
+                distraction.advance()
+            seen.append(np.concatenate(clouds))
+        for episode, numbers in enumerate(seen):
+            assert np.isin(numbers, np.concatenate(seen[:episode] + seen[episode + 1 :])).mean() < 0.01
+
     def test_the_decoys_speeds_wander_with_a_steady_width(self):
         """Autoregressive noise: standard deviation 0.16 rad a step, correlation 0.95 from one step to the next."""
         distraction = _pixels.Distraction(("thing",), np.random.default_rng(0))

@@ -98,6 +98,17 @@ class TestFrames:
         assert {step for _, step, _ in values(data.train)} == {1, 2, 3}
         assert data.train.walk.state[:3, 0].tolist() == [1, 2, 3]
 
+    def test_keep_the_states_of_a_task_that_tells_them_in_one_array_all_the_time(self, monkeypatch):
+        step, place = Paints.step, np.zeros(1, np.float32)
+
+        def told(env, *outcome):
+            place[0] = env.steps
+            return (*outcome, {"state": place})
+
+        monkeypatch.setattr(Paints, "reset", lambda env, seed=None, options=None: told(env, _begun(env, seed)))
+        monkeypatch.setattr(Paints, "step", lambda env, action: told(env, *step(env, action)[:4]))
+        assert record_frames(PAINTS, 60).train.walk.state[:3, 0].tolist() == [1, 2, 3]
+
     def test_are_squares_whose_pixels_are_means(self, monkeypatch):
         stripes = np.zeros((16, 12, 3), np.uint8)
         stripes[:, ::2] = 100

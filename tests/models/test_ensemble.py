@@ -207,6 +207,24 @@ class TestPredict:
         assert skill(Still(std=0.0), still._replace(next_obs=still.next_obs)) == pytest.approx(0.0)
         assert math.isnan(skill(exact, test.rows(slice(0))))
 
+    @pytest.mark.parametrize(("moves", "expected"), [(0.0, 1.0), (1e-9, 1.0), (1e-5, 0.5 + 0.5 * (1 - 1e-4))])
+    def test_an_entry_that_rounding_moves_has_no_say_in_the_skill(self, moves, expected):
+        class Off(LinearGaussian):
+            """The truth, but for a constant in the second entry."""
+
+            def predict(self, obs, action):
+                right = super().predict(obs, action)
+                mean = torch.stack([obs[:, 0] + 1.0, obs[:, 1] + moves + 1e-7], 1)
+                return right._replace(mean=mean[None])
+
+        obs = torch.stack([torch.randn(100), torch.zeros(100)], 1)
+        rows = Transitions(obs, torch.zeros(100, 1), obs + torch.tensor([1.0, moves]), torch.zeros(100, dtype=torch.bool))
+        assert skill(Off(), rows) == pytest.approx(expected, abs=1e-5)
+        paid = -obs[:, 0].square()
+        assert skill(Off(), rows, paid) == pytest.approx(min(1.0, expected), abs=1e-5)
+        assert skill(Off(), rows, 1 + 1e-7 * torch.randn(100)) == pytest.approx(expected, abs=1e-5)
+        assert skill(Off(), rows, 1 + 1e-2 * torch.randn(100)) < 0
+
     def test_functions_take_the_place_of_what_is_learned(self):
         model = world(reward=lambda obs, action, next_obs: next_obs[:, 0], termination=lambda obs, action, next_obs: obs[:, 0] > 0)
         model.fit(LinearGaussian().rows(200)[0], max_steps=20)

@@ -79,3 +79,17 @@ def test_ends_are_taken_as_numbers_too_and_actions_that_are_none_are_named() -> 
     assert model.step(obs, action).terminated.all()
     with pytest.raises(ValueError, match="given actions that are NaN or infinite"):
         model.fit(Transitions(obs, action / 0, obs, ends.bool()), obs[:, 0])
+
+
+@pytest.mark.parametrize(("offset", "told"), [(0.0, False), (1e3, False), (1e7, True)])
+def test_differences_that_float32_has_lost_are_told_of_once(
+    fitted: tuple[Any, Transitions], offset: float, told: bool, recwarn: Any
+) -> None:
+    other, rows = fitted
+    model = type(other)(other.observation_space, other.action_space, members=2, hidden=(8,), reward=other.reward)
+    far = torch.tensor([0.0, offset, 0.0], dtype=torch.float64)
+    for k in (1, 2):
+        model.fit(rows._replace(obs=(rows.obs + k * far).float(), next_obs=(rows.next_obs + k * far).float()), max_steps=2)
+    said = [str(warning.message) for warning in recwarn if "apart" in str(warning.message)]
+    assert len(said) == told  # once, at the first fit
+    assert all(f"{type(model).__name__} can't tell observations apart: entry 1 is near 1e+07" in words for words in said)

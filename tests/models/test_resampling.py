@@ -41,6 +41,17 @@ def test_held_out_rows_are_stretches_and_stay_held_out() -> None:
     assert torch.equal(held_out(Transitions.concatenate([rows, walk(100, seed=1)]), 0.1)[:5000], held)
 
 
+def test_in_a_task_of_few_transitions_every_member_is_fitted_to_each_of_them_and_each_is_held_out_at_some_visits() -> None:
+    action = torch.randint(2, (4000,), generator=torch.Generator().manual_seed(0))
+    cell = torch.cat([torch.zeros(1, dtype=torch.long), (2 * action - 1).cumsum(0)]) % 8  # a ring, walked one way or the other
+    obs, which = torch.eye(8)[cell], 2 * cell[:-1] + action
+    rows = Transitions(obs[:-1], action, obs[1:], torch.zeros(4000, dtype=torch.bool))
+    held, counts = held_out(rows, 0.1), bootstrap(row_hash(rows), 5).double()
+    for each in range(16):
+        assert 0.02 < held[which == each].double().mean() < 0.25
+        assert (counts[:, which == each].mean(1) - 1).abs().max() < 0.35
+
+
 def test_rows_follow_each_other_until_an_episode_ends() -> None:
     rows = Transitions.concatenate([walk(4, ends=(1,)), walk(2, seed=1)])
     assert follows(rows).tolist() == [False, True, False, True, False, True]

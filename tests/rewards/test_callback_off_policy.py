@@ -23,12 +23,12 @@ def env_reward(model: Any, step: Step) -> float:
 
 
 def naive_return(model: Any, log: list[Step], start: int, weight: float, extrinsic: float) -> float:
-    """Σ_k γ^k (extrinsic · env + weight · score) up to n steps, the episode's end or the newest step, one step at a time."""
+    """Σ_k γ^k (extrinsic · env + weight · score) up to n steps, the episode's end, a reset or the newest step, one step at a time."""
     total = 0.0
     for k in range(model.n_steps):
         step = log[start + k]
         total += model.gamma**k * (extrinsic * env_reward(model, step) + weight * float(score(true_transitions([step]))[0]))
-        if step.terminated or step.truncated or start + k + 1 == len(log):
+        if step.terminated or step.truncated or start + k + 1 == len(log) or (log[start + k + 1].obs != step.next_obs).any():
             break
     return total
 

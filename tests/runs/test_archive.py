@@ -78,6 +78,26 @@ class TestTheArchive:
             assert episode.rewards[-1] == 1.0
             assert episode.terminations[-1]
 
+    def test_what_a_task_observes_in_one_array_all_the_time_is_kept_of_each_step(self):
+        class InOneArray(Corridor):
+            place = np.zeros(2, np.float32)
+
+            def reset(self, **kwargs):
+                self.place[:], info = super().reset(**kwargs)
+                return self.place, info
+
+            def step(self, action):
+                self.place[:], *others = super().step(action)
+                return self.place, *others
+
+        actions = np.ones((5, 1), np.float32)
+        lived = [
+            Archive(env, Look(env, ("0", "1")), "white", 1.0, 0).live(actions)
+            for env in (kind(goal=-200) for kind in (Corridor, InOneArray))
+        ]
+        np.testing.assert_array_equal(lived[0].observations, lived[1].observations)
+        np.testing.assert_allclose(np.diff(lived[1].observations[:, 0]), 1, atol=1e-5)
+
     def test_its_ways_lead_to_their_places(self):
         env = gymnasium.make("test/Corridor-v0")
         archive = Archive(env, Look(env, ("0", "1")), "held-8", 1.0, seed=3)

@@ -3,12 +3,15 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
 
+from genrl.encoders import StackedFrames
 from genrl.worlds import Agreement, blurred, measure_agreement
+from genrl.worlds.agreement import real_episode
 from tests.worlds.analytic import LinearGaussian
 from tests.worlds.test_imagination import WIDE, Task
 
@@ -42,6 +45,38 @@ class Apart(LinearGaussian):
 def test_a_policy_is_measured_in_the_dream_of_all_members_together() -> None:
     found = measure_agreement(Apart(action_space=WIDE, members=3), POLICIES, Task(), episodes=4)
     np.testing.assert_allclose(found.dream, found.real, rtol=1e-4)
+
+
+class InOneArray(gymnasium.Wrapper):
+    """Every observation stands in the same array."""
+
+    def reset(self, **kwargs: Any) -> Any:
+        obs, info = self.env.reset(**kwargs)
+        self.place = np.array(obs)
+        return self.place, info
+
+    def step(self, action: Any) -> Any:
+        obs, *others = self.env.step(action)
+        self.place[...] = obs
+        return self.place, *others
+
+
+def test_a_task_that_observes_in_one_array_all_the_time_has_the_episodes_of_one_that_does_not() -> None:
+    policy = POLICIES["1"]
+    rows, reward = real_episode(Task(), policy, seed=0).transitions()
+    others, same = real_episode(InOneArray(Task()), policy, seed=0).transitions()
+    assert all(torch.equal(a, b) for a, b in zip((*rows, reward), (*others, same), strict=True))
+    assert torch.equal(others.obs[1:], others.next_obs[:-1])
+    assert not torch.equal(others.obs, others.next_obs)
+
+
+def test_frames_that_a_task_draws_into_one_array_are_stacked_as_others_are() -> None:
+    seen = []
+    for wrap in (lambda env: env, InOneArray):
+        env = StackedFrames(wrap(gymnasium.make("genrl/PixelPendulum-v0")), 3)
+        frames = [env.reset(seed=0)[0], *(env.step(np.ones(1, np.float32))[0] for _ in range(5))]
+        seen.append(np.stack(frames))
+    np.testing.assert_array_equal(*seen)
 
 
 def test_a_model_that_pays_for_the_opposite_ranks_the_other_way_round() -> None:

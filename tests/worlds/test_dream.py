@@ -143,6 +143,17 @@ class TestEnds:
         dream.step(np.zeros((4, 1), np.float32))
         assert dream._obs.dtype == torch.float64
 
+    @pytest.mark.parametrize(("dtype", "seen"), [(np.int64, [1, 2]), (np.uint8, [1, 2]), (np.float32, [1.2, 1.9])])
+    def test_whole_numbers_are_rounded_and_what_is_seen_is_where_the_dream_stands_and_what_is_paid(self, dtype, seen):
+        model = LinearGaussian(reward=lambda obs, action, next_obs: next_obs[:, 1])
+        model.observation_space = spaces.Box(0, 9, (2,), dtype)
+        env = dream(model, torch.tensor([[1.0, 2.0]]))
+        obs, reward, _, _ = env.step(PUSH)  # the dynamics say 1.2, 1.9
+        np.testing.assert_allclose(obs, [seen] * 4, rtol=1e-6)
+        np.testing.assert_allclose(env._obs, [seen] * 4, rtol=1e-6)
+        np.testing.assert_allclose(reward, seen[1], rtol=1e-6)
+        assert obs.dtype == dtype
+
     def test_a_margin_of_0_is_no_bound_where_no_range_is_known(self):
         assert not dream(margin=0.0).step(PUSH)[2].any()
 
@@ -184,6 +195,17 @@ class TestUncertainty:
         assert env.threshold == pytest.approx(first, abs=0.05)
         env.set_starts(starts)
         assert env.threshold is None
+
+    def test_new_starts_stop_no_episode_that_runs_before_a_first_step_has_calibrated_the_threshold(self):
+        env = dream(LinearGaussian(members=3, apart=1.0), horizon=5, stop_quantile=1.0, stop_scale=2.0)
+        env.step(PUSH)
+        env.set_starts(STARTS)
+        for _ in range(3):
+            assert not env.step(PUSH)[2].any()
+        assert env.step(PUSH)[2].all()
+        assert env.counters["horizon"] == 4
+        env.step(PUSH)
+        assert env.threshold == pytest.approx(2 * float(env.dynamics.uncertainty(STARTS, torch.ones(2, 1))[0]))
 
 
 class Keep(BaseCallback):

@@ -52,6 +52,21 @@ def test_errors_after_k_steps_are_those_by_hand() -> None:
     assert found.worst_entry == [0, 0]
 
 
+def test_ends_that_are_known_as_a_function_are_told_apart_by_it() -> None:
+    clock = ClockDynamics(end=6)
+    test, reward = episode(clock, 10, start=(0.0, 0.0))
+    assert test.terminated.sum() == 5
+    assert measure_quality(clock, test, reward).end_auroc == 1.0
+    late = test._replace(terminated=test.obs[:, 0] >= 7)  # of the 7 rows that go on, two are said to end; the 3 that end are among those
+    assert measure_quality(clock, late, reward).end_auroc == pytest.approx((5 + 2 / 2) / 7)
+
+
+def test_a_reward_that_only_rounding_changes_is_not_explained() -> None:
+    model = LinearGaussian()
+    test, _ = episode(model, 50)
+    assert math.isnan(measure_quality(model, test, 1 + 1e-7 * torch.randn(50)).reward_r2)
+
+
 def test_a_model_of_shuffled_actions_is_noticed() -> None:
     model = LinearGaussian()
     (rows, reward), (test, paid) = episode(model, 800), episode(model, 200, seed=1)

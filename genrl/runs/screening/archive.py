@@ -127,8 +127,10 @@ class Archive:
         Raises:
             RunError: it is another one than before: the task does not repeat.
         """
-        rows = [(begin_episode(self.env, self.seed), 0.0, False, False)]
-        rows += [self.env.step(action)[:4] for action in actions]  # type: ignore[misc]
+        rows: list[tuple[Any, ...]] = [(np.array(begin_episode(self.env, self.seed)), 0.0, False, False)]
+        for action in actions:
+            obs, *outcome = self.env.step(action)[:4]
+            rows.append((np.array(obs), *outcome))  # a copy: a task may observe in one array all the time
         obs, rewards, terminations, truncations = (np.array(field) for field in zip(*rows, strict=True))
         if not (rewards > 0).any():
             raise RunError(NO_WAY_BACK)
