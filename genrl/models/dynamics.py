@@ -127,7 +127,6 @@ class Dynamics(Stateful):
         """Least values of the observations that the model was fitted to, ``(obs,)``."""
         self.register_buffer("high", torch.full((self.obs_dim,), torch.inf))
         self.register_buffer("spread_scale", torch.ones(self.obs_dim))
-        self._looked = False  # whether float32 was looked at to hold what observations differ by
 
     def predict(self, obs: Float[Tensor, "batch obs"], action: Shaped[Tensor, "batch *act"]) -> Prediction:
         """What every member says of ``obs (batch, obs)`` and of actions in the environment's units ``(batch, …)``."""
@@ -236,14 +235,11 @@ class Dynamics(Stateful):
         check_rows(self, transitions, reward)
         like = next(self.parameters())
         first = bool(self.low.isinf().any())
-        if first and like.dtype == torch.float32 and (lost := lost_differences(transitions.obs.cpu().numpy())):
+        if first and torch.float32 in (transitions.obs.dtype, like.dtype) and (lost := lost_differences(transitions.obs.cpu().numpy())):
             warnings.warn(f"{type(self).__name__} can't tell observations apart: {lost}; subtract an offset in a wrapper", stacklevel=3)
         obs, action, next_obs, terminated = transitions
         action = action.to(like) if action.is_floating_point() else action.to(like.device)
         rows = Transitions(obs.to(like), action, next_obs.to(like), terminated.to(like.device, torch.bool))
-        if not self._looked and torch.float32 in (obs.dtype, like.dtype) and (lost := lost_differences(obs.cpu().numpy())):
-            warnings.warn(f"{type(self).__name__} can't tell observations apart: {lost}; subtract an offset in a wrapper", stacklevel=4)
-        self._looked = True
         return rows, None if reward is None else reward.to(like)
 
     def _inputs(self, obs: Tensor, action: Tensor) -> Tensor:

@@ -50,20 +50,6 @@ def test_rows_are_taken_to_the_models_dtype(kind: Any) -> None:
     assert model.predict(obs.double(), rows.action.double()).mean.dtype == torch.float64
 
 
-@pytest.mark.parametrize("kind", [Ensemble, BayesianDynamics])
-def test_what_float32_can_not_hold_is_told_once(kind: Any, recwarn: pytest.WarningsRecorder) -> None:
-    """Seconds since 1970 are 128 apart in float32."""
-    obs = torch.rand(200, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    for offset in (0, 1.7e9):
-        model = kind(spaces.Box(-torch.inf, torch.inf, (1,)), spaces.Box(-1, 1, (2,)), members=2, hidden=(8,))
-        rows = Transitions(obs + offset, torch.zeros(200, 2), obs + offset, torch.zeros(200, dtype=torch.bool))
-        for _ in range(2):
-            model.fit(rows, obs[:, 0], max_steps=2)
-    (told,) = [str(warning.message) for warning in recwarn if "apart" in str(warning.message)]
-    assert told.startswith(f"{kind.__name__} can't tell observations apart: entry 0 is near 1.7e+09")
-    assert told.endswith("float32 has steps of 1.3e+02; subtract an offset in a wrapper")
-
-
 @pytest.mark.parametrize("name", ["reward", "termination"])
 @pytest.mark.parametrize(("given", "said"), [(lambda n: torch.ones(n, 1), r"shape \(4, 1\)"), (lambda n: 1.0, "a float")])
 def test_a_function_that_gives_no_value_for_each_row_is_refused(name: str, given: Any, said: str) -> None:
