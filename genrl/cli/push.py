@@ -36,9 +36,11 @@ def main(argv: list[str]) -> int:
     """Parse, pack, send."""
     asked = parse(PushFlags, argv, "genrl push")
     extra("huggingface_hub", "hub", "genrl push")
+    from genrl.runs.directory import film_name
     from genrl.runs.uses.hub import push
 
     say(push(asked.run, asked.repository, public=asked.public, best=asked.best, average=asked.average, imports=asked.imports))
-    if not any((asked.run / name).is_file() for name in ("watch.gif", "model.safetensors")):
-        say(f"it has no film; make one, and push again: {command('watch', asked.run, *flags(imports=asked.imports))}")
+    if not any((asked.run / name).is_file() for name in (f"{film_name(asked.best, asked.average)}.gif", "model.safetensors")):
+        again = command("watch", asked.run, *flags(best=asked.best, average=asked.average, imports=asked.imports))
+        say(f"it has no film; make one, and push again: {again}")
     return 0

@@ -127,9 +127,12 @@ def _report(flags: StudyFlags, study: Study, decided: bool) -> int:
     console = Console()
     names = ["method", "training" if document["score"] == "training_return" else "deterministic", "against"]
     names += ["runs", "first", "reaches"] if console.width >= WIDE else []
-    for task in study.tasks:
-        console.print(rich_table(only(score_table(document, task), *names), title=task))
-    console.print(legend(document, next(iter(study.tasks))), style="dim", markup=False)
+    tables = {task: only(score_table(document, task), *names) for task in study.tasks}
+    for task, table in tables.items():
+        shown = table if len(table.header) > 1 else only(score_table(document, task), "method", "runs")  # no episode has ended
+        console.print(rich_table(shown, title=task))
+    if told := legend(document["score"], *tables.values()):
+        console.print(told, style="dim", markup=False)
     for failure in document["failures"]:
         where = f"{failure['task']}, {failure['method']}, seed {failure['seed']}"
         say(f"genrl: {where} failed after {failure['tries']} {'try' if failure['tries'] == 1 else 'tries'}: {failure['error']}", sys.stderr)

@@ -39,9 +39,9 @@ class WatchFlags:
     step_timeout: float | None = None
     """Seconds that a step or a reset of the task may take. By default it is waited for."""
     best: bool = False
-    """Film the policy of the best evaluation, of a run with --eval-every, instead of the last one."""
+    """Film the policy of the best evaluation, of a run with --eval-every, instead of the last one, into RUN/watch-best.mp4 and .gif."""
     average: bool = False
-    """Film the mean of the last policies, of an imitation with --average, instead of the last one."""
+    """Film the mean of the last policies, of an imitation with --average, instead of the last one, into RUN/watch-average.mp4 and .gif."""
     imports: tuple[str, ...] = ()
     """Modules of your own that the run may import, where its task, learner or reward is a `module:Name`."""
 

@@ -128,5 +128,5 @@ def _whole_epochs(axes: Any) -> None:
 def _cut(axes: Any, drawn: Sequence[Sequence[float]]) -> None:
     """Let the axis leave out a first epoch that is far above all others, so that these can be seen."""
     high, low = max(max(values[1:], default=values[0]) for values in drawn), min(map(min, drawn))
-    if max(map(max, drawn)) > high + 3 * (high - low):
+    if low < high < max(map(max, drawn)) - 3 * (high - low):
         axes.set_ylim(low - 0.05 * (high - low), high + 0.2 * (high - low))

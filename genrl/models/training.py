@@ -359,7 +359,9 @@ def _bar(steps: int, done: int, show: bool) -> Iterator[Callable[[Mapping[str, f
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("steps"), TimeRemainingColumn(), TextColumn("{task.fields[words]}"))
     from rich.console import Console
 
-    with Progress(*columns, console=Console(stderr=True), disable=not show, transient=True) as bar:
+    console = Console(stderr=True)
+    seen_now = console.is_terminal or console.is_jupyter  # elsewhere a bar that goes away leaves an empty line
+    with Progress(*columns, console=console, disable=not (show and seen_now), transient=True) as bar:
         task = bar.add_task("", total=steps, completed=done, words="")
         seen = 0
 

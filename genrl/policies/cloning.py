@@ -208,7 +208,8 @@ def _warn_of_a_miss(model: BaseAlgorithm, obs: Tensor, right: np.ndarray) -> Non
     if (miss > right.std(axis=0, dtype=np.float64) + 0.02 * (space.high - space.low)).any():
         warnings.warn(
             f"{type(model).__name__} is {miss.max():.3g} away from the demonstrated actions, further than their mean is; give clone more "
-            "epochs or a larger learning_rate, or the environment gymnasium.wrappers.RescaleAction(env, -1, 1)",
+            "epochs or a larger learning_rate (genrl imitate: --clone EPOCHS), or the environment "
+            "gymnasium.wrappers.RescaleAction(env, -1, 1)",
             stacklevel=3,
         )
 

@@ -25,7 +25,7 @@ from genrl.errors import RunError, command, did_you_mean, flags, one_line
 from genrl.files import check_writable, sweep, write_whole
 from genrl.reading import TABLE, read_bytes, read_json
 
-__all__ = ["POLICY", "RunDirectory", "about"]
+__all__ = ["POLICY", "RunDirectory", "about", "film_name"]
 
 POLICY = "policy.safetensors"
 """Name of the file that a run from the hub has in place of model.zip: the networks alone."""
@@ -144,6 +144,8 @@ class RunDirectory:
         except OSError as error:  # a folder of another user
             raise RunError(f"{run.path} can't be opened ({error.strerror})") from error
         if not there:
+            if (run.path.parent / "config.json").is_file():
+                raise RunError(f"{run.path} is no run, but lies in one; did you mean {run.path.parent}?")
             siblings = [str(other.parent) for other in run.path.parent.glob("*/config.json")] if run.path.parent.is_dir() else []
             raise RunError(f"{run.path} holds no run{did_you_mean(str(run.path), siblings) or '; start one with `genrl explore`'}")
         return run
@@ -249,6 +251,16 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def film_name(best: bool = False, average: bool = False, dream: bool = False) -> str:
+    """Name of a film without its ending. Each of a run's policies has its own, so that a film of one replaces none of another.
+
+    Example:
+        >>> film_name(), film_name(best=True), film_name(average=True, dream=True)
+        ('watch', 'watch-best', 'watch-dream-average')
+    """
+    return "-".join(["watch", *(["dream"] if dream else []), *(["best"] if best else []), *(["average"] if average else [])])
 
 
 def about() -> dict[str, Any]:

@@ -125,8 +125,8 @@ def _task(
     return {
         "name": task.name,
         "about": _about(document["tasks"][task.name]),
-        "table": score_table(document, task.name),
-        "legend": legend(document, task.name),
+        "table": (table := score_table(document, task.name)),
+        "legend": legend(document["score"], table),
         **drawn,
         **_cards(task, runs, films, drawn["panels"]),
         "cells": [_cell(item, document["score"], folder) for items in cells.values() for item in items],

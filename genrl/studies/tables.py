@@ -86,33 +86,37 @@ def all_tasks_table(document: Mapping[str, Any]) -> Table | None:
     return _table(cells)
 
 
-def legend(document: Mapping[str, Any], task: str) -> str:
-    """What brackets, parentheses and counts in :func:`score_table` mean; only those that it has."""
-    about = document["tasks"][task]
-    methods = about["methods"].values()
-    intervals = [entry[key] for entry in methods for key in (*SCORES, "coverage") if entry.get(key)]
-    timed = any(entry.get(key) and entry[key]["solved"] for entry in methods for key in ("first_reward", "threshold"))
-    score = "deterministic" if document["score"] == "evaluation_return" else "training"
+def legend(score: str, *tables: Table) -> str:
+    """What brackets, parentheses and counts in tables of :func:`score_table` mean; only those that these have.
+
+    Args:
+        score: what runs are compared by, a key of :data:`SCORES`.
+        tables: the tables that are shown, each with all its columns or some of them.
+    """
+    columns = [(name, [row[i] for row in table.rows]) for table in tables for i, name in enumerate(table.header) if i]
+    values = [cell for name, cells in columns for cell in cells if not name.startswith("against ")]
+    counts = [cell for name, cells in columns for cell in cells if name.startswith(("first reward", "reaches ")) and cell != NOTHING]
+    kind = "deterministic" if score == "evaluation_return" else "training"
     sentences = (
+        (any("[" in cell for cell in values), "In square brackets: the 95 % bootstrap interval of the interquartile mean of the runs."),
         (
-            any("iqm" in item for item in intervals),
-            "In square brackets: the 95 % bootstrap interval of the interquartile mean of the runs.",
-        ),
-        (
-            any("iqm" not in item and item["n"] > 1 for item in intervals),
+            any(" … " in cell for cell in values),
             "In parentheses: smallest and largest run, with the median, where there are fewer than 5 runs.",
         ),
-        (timed, "A step is the median of all runs, one that never got there being later than any; it is left out if the median never did."),
         (
-            timed and about["threshold"] is not None,
+            any(not cell.startswith("0 ") for cell in counts),
+            "A step is the median of all runs, one that never got there being later than any; it is left out if the median never did.",
+        ),
+        (
+            any("≥" in cell for cell in values) or any(name.startswith("reaches ") for name, _ in columns),
             "A run reaches the threshold when the mean of 20 episodes does; ≥ counts the runs whose return is there at the end.",
         ),
         (
-            any((entry.get("against_baseline") or {}).get("verdict", TOO_FEW) != TOO_FEW for entry in methods),
-            f"P is the probability that a run has a higher {score} return than one of the baseline; a method is better or worse if the "
+            any("P = " in cell for name, cells in columns for cell in cells if name.startswith("against ")),
+            f"P is the probability that a run has a higher {kind} return than one of the baseline; a method is better or worse if the "
             "intervals of P and of the difference agree.",
         ),
-        (any(entry["coverage"] for entry in methods), "Bins are equally wide for all runs of a task."),
+        (any(name == "visited bins" for name, _ in columns), "Bins are equally wide for all runs of a task."),
     )
     return " ".join(sentence for applies, sentence in sentences if applies)
 

@@ -124,9 +124,9 @@ class Tuning:
             RunError: a value that a run does not take.
         """
         settings = {"command": self.command, "seeds": self.seeds, "score": self.score, "title": self.name}
-        task = {"env": self.run.get("env", COMMANDS[self.command].env)}
+        env = self.run.get("env", COMMANDS[self.command].env)
         methods = {_name(i): nested(trial.values) for i, trial in enumerate(trials) if _first(trials, trial) == i}
-        text = as_toml({"study": settings, "run": self.run, "tasks": {"task": task}, "methods": methods})
+        text = as_toml({"study": settings, "run": self.run, "tasks": {str(env): {"env": env}}, "methods": methods})
         return Study.parse(text, self.name, self.directory, f"{self.name}.toml")
 
     def values(self, trial: Trial) -> dict[str, Any]:

@@ -120,8 +120,8 @@ REFUSED = {
     "mine.toml": {
         "lerner = 'ppo'": "'lerner', which is no flag of genrl explore; did you mean learner",
         "steps = 'many'": "steps is 'many', but must be a whole number",
-        "learner = 'ppo'\nlearner_kwargs.n_step = 3": "PPO has no --learner.n-step; did you mean n_steps?",
-        "learner = 'ppo'\nlearner_kwargs.n_steps = 'x'": "--learner.n-steps is 'x', but must be a whole number",
+        "learner = 'ppo'\nlearner_kwargs.n_step = 3": "PPO has no learner_kwargs.n_step; did you mean n_steps?",
+        "learner = 'ppo'\nlearner_kwargs.n_steps = 'x'": "learner_kwargs.n_steps is 'x', but must be a whole number",
         "learner = 'ppo'\nlearner_kwargs.learning_rate = 'lin_x'": "but must be a number, or lin_ and a number, such as lin_3e-4",
         "command = 'imitate'": "it is of another command; type genrl imitate",
         "env = 'evil_module:Task-v0'": "its env, evil_module:Task-v0, would import evil_module; if you trust it, add --imports evil_module",
@@ -147,7 +147,7 @@ REFUSED = {
         "A-v0: {policy_kwargs: 'dict(n_critics=1)'}": "policy_kwargs has n_critics, which genrl has no flag for",
         "A-v0: {normalize: 'dict(clip_obs=3)'}": "genrl can only say norm_obs and norm_reward",
         "A-v0: {noise_type: ornstein-uhlenbeck}": "genrl has normal alone",
-        "A-v0: {n_steps: {a: 1}}": "--learner.n-steps is {'a': 1}, but must be a whole number",
+        "A-v0: {n_steps: {a: 1}}": "learner_kwargs.n_steps is {'a': 1}, but must be a whole number",
     },
     "unknown.yml": {"A-v0: {}": "its name is no learner's, such as ppo.yml; say which by --learner"},
 }
@@ -158,8 +158,14 @@ def test_what_a_file_can_not_say_is_one_sentence(name: str, text: str) -> None:
     with pytest.raises(RunError) as refusal:
         asked(text, name=name)
     assert REFUSED[name][text] in str(refusal.value)
-    assert name in str(refusal.value) or "--learner" in str(refusal.value)
+    assert any(word in str(refusal.value) for word in (name, "--learner", "learner_kwargs"))
     assert "evil_module" not in sys.modules
+
+
+def test_a_folder_is_told_which_file_is_meant(folder: Path) -> None:
+    (folder / "run.1").mkdir()
+    with pytest.raises(RunError, match=r"^--config run.1: it is a folder; give the file of a run in it: --config run.1/config.json$"):
+        parse_run(ExploreConfig, ["--config", "run.1"])
 
 
 def test_what_is_typed_is_trusted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

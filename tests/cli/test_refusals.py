@@ -59,6 +59,7 @@ BAD = {
     "explore --env Pendulum-v1 --coverage x y": "--coverage x is no observation and no key of info; it has the indices below 3",
     "explore --out taken": "taken already holds a run; go on with it by `genrl resume taken`, or choose another --out",
     "explore --out full": "full exists and is not empty; choose another --out",
+    "watch taken/model.zip": "taken/model.zip is no run, but lies in one; did you mean taken?",
     "resume take": "take holds no run; did you mean taken?",
     "resume taken": "taken was stopped before its first checkpoint, or has lost it; restore checkpoint.safetensors from a copy, or "
     "delete the run and start again with `genrl explore`",

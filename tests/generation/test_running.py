@@ -616,6 +616,15 @@ class TestPictures:
             first, last = (walks[4 + 84 * row :, 4 + 84 * column :][5:80:10, 5:80:10] for column in (0, 9))
             assert np.array_equal(first, seen[row, 0]) and np.array_equal(last, seen[3 + row, 0])
 
+    @pytest.mark.parametrize(("values", "cut"), [([3.0, 2.0], False), ([3.0, 2.0, 2.0], False), ([9.0, 2.0, 1.0], True)])
+    def test_of_losses_leave_out_a_first_epoch_only_where_the_others_differ(self, values, cut):
+        from matplotlib.figure import Figure
+
+        axes = Figure().subplots()
+        axes.plot(values)
+        curves._cut(axes, [values])  # of two epochs one is left, which has no height of its own to show
+        assert (axes.get_ylim()[1] < values[0]) == cut
+
     def test_of_two_players_that_are_no_gan_show_every_loss(self, config, monkeypatch):
         drawn = []
         draw = curves._losses

@@ -536,3 +536,10 @@ class TestADevice:
         seen = []
         fit(Pixels(), torch.rand(8, 1, 4, 4), epochs=1, on_epoch=lambda *_: seen.append(torch.backends.cudnn.deterministic), progress=False)
         assert seen == [True] and not torch.backends.cudnn.deterministic
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_bar_is_shown_where_somebody_can_see_it(terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.setenv("TTY_COMPATIBLE", str(int(terminal)))  # of rich: whether stderr counts as a terminal
+    fit(Pixels(), torch.rand(8, 1, 4, 4), epochs=1)
+    assert bool(capsys.readouterr().err) == terminal

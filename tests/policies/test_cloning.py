@@ -135,4 +135,5 @@ def test_a_policy_that_did_not_come_near_is_told_of(width, told, recwarn):
     episode = replace(demonstrations(n=200).episodes[0], actions=np.full((200, 1), width / 5, np.float32))
     clone(PPO("MlpPolicy", env, seed=0, **ON_POLICY), Demonstrations.from_episodes([episode]), epochs=60, learning_rate=1e-2)
     sentence = "away from the demonstrated actions, further than their mean is; give clone more epochs or a larger learning_rate"
+    sentence += " (genrl imitate: --clone EPOCHS), or the environment"
     assert any(sentence in str(warning.message) for warning in recwarn) == told

@@ -156,8 +156,8 @@ def test_an_offline_dream_is_cautious_by_default_and_has_short_rollouts_of_many_
         ({}, ["--eta", "nan"], "--eta is nan, but must be between -1e+06 and 1e+06"),
         ({"episodes": 1}, [], "genrl: STEPS has 150 steps, but a dream needs at least 200"),
         ({"disturb": 0.5}, [], "has the actions that a policy meant, not those that its task executed (--disturb 0.5)"),
-        ({"env_id": "Swimmer-v5"}, [], "Swimmer-v5"),
-        ({}, ["--env", "Hopper-v5"], "steps.npz"),
+        ({"env_id": "Swimmer-v5"}, [], "STEPS was recorded on Swimmer-v5, but the task is Pendulum-v1; type --env Swimmer-v5"),
+        ({}, ["--env", "Hopper-v5"], "STEPS was recorded on Pendulum-v1, but the task is Hopper-v5; type --env Pendulum-v1"),
         ({}, ["--learner", "sac"], "sac has a replay buffer; a dream alone needs rollouts, so type --learner ppo"),
         ({}, ["--world", "none"], "there would be nothing to learn in"),
         (None, [], "there are no recorded steps at"),
@@ -244,7 +244,7 @@ def test_a_command_can_be_resumed_and_ends_with_the_next_one(tmp_path: Path, cap
     run(tmp_path / "run", PPO, steps=100)
     assert main(["resume", str(tmp_path / "run"), "--steps", "200"]) == 0
     told = capsys.readouterr().out
-    assert re.search(r"return in the dream +\S+, and \S+ in reality, from the same starts", " ".join(told.split()))
+    assert re.search(r"return in the dream +\S+, and \S+ in reality, from the same starts and for as long", " ".join(told.split()))
     assert f"watch it: genrl watch {tmp_path / 'run'}" in told
     with pytest.raises(RunError, match="has all its 200 steps"):
         resume(tmp_path / "run")

@@ -148,6 +148,18 @@ def test_the_card_has_the_numbers_the_film_and_how_to_get_it(there: type[Hub], t
     assert "![The policy](watch.gif)" in body and "genrl pull me/swing" in body and "| environment steps | 128 |" in body
 
 
+def test_the_film_that_is_sent_shows_the_policy_that_is_sent(there: type[Hub], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trained(tmp_path / "mine", eval_every=64)
+    assert main(["push", "mine", "me/best", "--best"]) == 0
+    assert capsys.readouterr().out.endswith("it has no film; make one, and push again: genrl watch mine --best\n")
+    assert not (tmp_path / "hub/me/best/watch.gif").exists()
+    (tmp_path / "mine/watch-best.gif").write_bytes(b"GIF89a a better film")
+    for name, sent, film in (("best", ["--best"], b"GIF89a a better film"), ("last", [], b"GIF89a a film")):
+        assert main(["push", "mine", f"me/{name}", *sent]) == 0
+        assert "no film" not in capsys.readouterr().out
+        assert (tmp_path / f"hub/me/{name}/watch.gif").read_bytes() == film
+
+
 def test_a_name_can_not_break_out_of_the_card() -> None:
     text = card("me/it", {"env": 'x"}\n---\n<script>|', "learner": "ppo"}, {"evaluation_return": 1.0}, None)
     _, front, body = text.split("---\n", 2)

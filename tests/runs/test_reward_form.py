@@ -172,6 +172,10 @@ class TestARun:
         assert json.loads((tmp_path / "run" / "config.json").read_text())["reward_kwargs"]["form"] == "log-d"
         assert json.loads((tmp_path / "run" / "imitation.json").read_text())["choice"] == said
 
+    def test_one_episode_is_no_episodes(self, tmp_path, capsys):
+        imitate(self.config(tmp_path, walked(20, ends=True).subsample(episodes=1), steps=0))
+        assert "20 pairs of 1 episode, returns" in capsys.readouterr().err
+
     def test_refuses_statistics_that_do_not_fit_the_task(self, tmp_path):
         """Observations that were normalised, or are of other units, put the task's own at the clip."""
         shifted = [Episode(e.observations + 1000, e.actions, e.rewards, e.terminations, e.truncations) for e in walked().episodes]

@@ -213,3 +213,12 @@ class TestLive:
         monkeypatch.setattr(Windowed, "broken", True)
         with pytest.raises(RunError, match=r"can't be shown in a window here \(can't open display :7\); leave --live out to film it"):
             watch_module.watch_live(windowed, imports=["tests.runs.test_watch"])
+
+
+def test_a_film_of_the_best_policy_leaves_that_of_the_last_one(tmp_path):
+    explore(config(tmp_path / "run", env="genrl/SparseMountainCar-v0", steps=64, eval_every=32, eval_episodes=1), quiet=True)
+    last = watch(tmp_path / "run", steps=5, size=160).paths
+    before = [path.read_bytes() for path in last]
+    best = watch(tmp_path / "run", steps=9, size=160, best=True)
+    assert [path.name for path in best.paths] == ["watch-best.mp4", "watch-best.gif"]
+    assert [path.read_bytes() for path in last] == before

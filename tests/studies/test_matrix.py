@@ -234,8 +234,8 @@ def test_an_empty_matrix_is_refused(part: str):
         ('"Pendulum-v1"', '"Pendulun-v1"', "task 'swing' with method 'none': there is no task 'Pendulun-v1'; did you mean Pendulum-v1"),
         ('"ppo"', '"pppo"', "there is no learner 'pppo'; did you mean ppo"),
         ('"rnd"', '"rndd"', "task 'swing' with method 'rnd': there is no reward 'rndd'; did you mean rnd"),
-        ("gamma = 0.9 ", "gama = 0.9 ", "PPO has no --learner.gama; did you mean gamma"),
-        ("gamma = 0.9 ", 'gamma = "high" ', "--learner.gamma is 'high', but must be a number"),
+        ("gamma = 0.9 ", "gama = 0.9 ", "PPO has no learner_kwargs.gama; did you mean gamma"),
+        ("gamma = 0.9 ", 'gamma = "high" ', "learner_kwargs.gamma is 'high', but must be a number"),
         (
             'reward = "rnd"',
             'reward = "gail"',

@@ -275,3 +275,11 @@ def test_a_study_tells_of_its_own_runs_though_another_was_begun_in_its_directory
     assert "pendulum" in told.out and "another study was begun in" in told.err
     assert {path.name.split("-")[0] for path in filmed} == {"Pendulum"} and len(filmed) == 2
     assert not (directory / "results.json").exists()  # which would be taken for the other's
+
+
+def test_a_study_in_which_no_episode_ended_shows_how_many_runs_there_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "tiny.toml").write_text(tiny.TOML.replace("steps = 1024", "steps = 128").replace("milestones = [256]", ""))
+    assert main(["study", str(tmp_path / "tiny.toml"), "--out", str(tmp_path / "study"), "--executor", "here"]) == 0
+    told = capsys.readouterr().out
+    assert told.count("2 of 2") == 2  # none, rnd: the terminal of the tests is too narrow for this column in other tables
+    assert "Bins" not in told and "In parentheses" not in told  # of what the page alone shows

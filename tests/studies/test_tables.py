@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from genrl.studies.tables import Table, all_tasks_table, legend, markdown, rich_table, score_table
+from genrl.studies.tables import Table, all_tasks_table, legend, markdown, only, rich_table, score_table
 
 TEN = {"n": 10, "median": 0.9, "min": 0.0, "max": 1.0, "iqm": 0.95, "iqm_95": [0.7, 1.0], "median_95": [0.5, 1.0]}
 THREE = {"n": 3, "median": -1163.4, "min": -1200.2, "max": -1009.9}
@@ -83,10 +83,29 @@ class TestScoreTable:
 
 class TestLegend:
     def test_explains_only_what_is_there(self) -> None:
-        assert legend(document(none=entry()), "car") == ""
-        many, few = document(a=entry(training_return=TEN)), document(a=entry(training_return=THREE))
-        assert "square brackets" in legend(many, "car") and "parentheses" not in legend(many, "car").lower()
-        assert "parentheses" in legend(few, "car").lower() and "square brackets" not in legend(few, "car")
+        none, many, few = (
+            score_table(document(a=entry(**found)), "car") for found in ({}, {"training_return": TEN}, {"training_return": THREE})
+        )
+        assert legend("training_return", none) == ""
+        assert "square brackets" in legend("training_return", many) and "parentheses" not in legend("training_return", many).lower()
+        assert "parentheses" in legend("training_return", few).lower() and "square brackets" not in legend("training_return", few)
+
+    def test_explains_every_kind_of_column(self) -> None:
+        better = {"verdict": "better", "difference": [1, 0, 2], "probability_of_improvement": [0.85, 0.7, 1.0]}
+        times = {"solved": 10, "n": 10, "median": 8200.0, "min": 100, "max": 9000}
+        found = {"training_return": TEN, "training_return_reaches": 7, "first_reward": times, "threshold": times, "coverage": THREE}
+        table = score_table(document(0.9, none=entry(), a=entry(against_baseline=better, **found)), "car")
+        begins = ["In square", "In parentheses", "A step", "A run reaches", "P is the probability that a run has a higher training", "Bins"]
+        told = legend("training_return", table)
+        assert [told.index(begin) for begin in begins] == sorted(told.index(begin) for begin in begins)
+
+    def test_is_silent_on_columns_that_are_left_out(self) -> None:
+        """The verdict has brackets of its own, a name may have some, too, and the maps and times of the page are not in the terminal."""
+        better = {"verdict": "better", "difference": [1, 0, 2], "probability_of_improvement": [0.85, 0.7, 1.0]}
+        times = {"solved": 10, "n": 10, "median": 8200.0, "min": 100, "max": 9000}
+        methods = {"[none]": entry(), "a": entry(against_baseline=better, first_reward=times, coverage=TEN)}
+        shown = only(score_table(document(**methods), "car"), "method", "against")
+        assert legend("training_return", shown).startswith("P is the probability")
 
 
 class TestAllTasks:

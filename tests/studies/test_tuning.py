@@ -168,9 +168,12 @@ def test_a_search_that_can_not_be_is_one_sentence(text: str, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("space", "sentence"),
     [
-        ("learner_kwargs.n_epoch = [1, 2]", "PPO has no --learner.n-epoch; did you mean n_epochs?"),
-        ("learner_kwargs.n_epochs = [1, 'many']", "--learner.n-epochs is 'many', but must be a whole number"),
-        ("learner_kwargs.n_epochs = { low = 0.5, high = 3 }", "--learner.n-epochs is 0.5"),
+        (
+            "learner_kwargs.n_epoch = [1, 2]",
+            "Pendulum-v1' with method 'trial 0000': PPO has no learner_kwargs.n_epoch; did you mean n_epochs?",
+        ),
+        ("learner_kwargs.n_epochs = [1, 'many']", "learner_kwargs.n_epochs is 'many', but must be a whole number"),
+        ("learner_kwargs.n_epochs = { low = 0.5, high = 3 }", "learner_kwargs.n_epochs is 0.5"),
         ("n_envs = { low = 0, high = 8 }", "--n-envs is 0, but must be at least 1"),
         ("learner = ['ppo', 'poo']", "there is no learner 'poo'"),
         ("reward = ['none', 'evil_module:Reward']", "would import evil_module"),

@@ -57,6 +57,8 @@ def _read(path: Path, kind: type[RunConfig], typed: Mapping[str, str]) -> dict[s
         values = read_json(path)
         if "about" in values:  # a run wrote it, and has its own directory
             values = {name: value for name, value in values.items() if name not in ("about", "out")}
+    elif path.is_dir():
+        raise RunError(f"it is a folder; give the file of a run in it: --config {path / 'config.json'}")
     else:
         raise RunError("its name ends neither in .json (the config.json of a run) nor in .toml, .yml or .yaml; rename it")
     command = values.pop("command", kind.command)

@@ -116,19 +116,20 @@ def check_kwargs(cls: type, given: Mapping[str, Any], role: str) -> None:
     """
     known = hyperparameters(cls)
     for name, value in given.items():
-        flag = flag_of(name, role)
+        key = f"{role}_kwargs.{name}"  # as a file and a script say it: a flag that no part has, or of a wrong type, is refused before
         if name not in known:
-            raise RunError(f"{cls.__name__} has no {flag}{did_you_mean(name, known) or f'; it has {_flags(known)}'}")
+            raise RunError(f"{cls.__name__} has no {key}{did_you_mean(name, known) or f'; it has {_names(known)}'}")
         if not fits(value, known[name].type):
-            raise RunError(f"{flag} is {value!r}, but must be {in_words(known[name].type)}")
+            raise RunError(f"{key} is {value!r}, but must be {in_words(known[name].type)}")
+        flag = flag_of(name, role)
         if isinstance(value, float) and not math.isfinite(value):  # which no configuration keeps
             raise RunError(f"{flag} is {value}, but must be finite")
         if known[name].scheduled and isinstance(value, str) and not SCHEDULE.fullmatch(value):
             raise RunError(f"{flag} is {value!r}, but must be a number, or lin_ and a number, such as lin_3e-4")
 
 
-def _flags(known: Mapping[str, Hyperparameter]) -> str:
-    return ", ".join(name.replace("_", "-") for name in known) or "none"
+def _names(known: Mapping[str, Hyperparameter]) -> str:
+    return ", ".join(known) or "none"
 
 
 def _hints(cls: type) -> dict[str, Any]:

@@ -34,8 +34,9 @@ def recorded_steps(config: DreamConfig, env: gymnasium.Env[Any, Any]) -> tuple[T
     """
     assert config.demos is not None
     try:
-        demos, _ = Demonstrations.load(config.demos).fitted(env.observation_space, env.action_space)
-        demos.check_task(config.env)
+        recorded = Demonstrations.load(config.demos)
+        _check_task(recorded, config.env)
+        demos, _ = recorded.fitted(env.observation_space, env.action_space)
     except FileNotFoundError as error:
         made = command("record", "--run", "RUN", "--out", config.demos)
         raise RunError(f"there are no recorded steps at {config.demos}; make some with `{made}`") from error
@@ -59,6 +60,14 @@ def recorded_steps(config: DreamConfig, env: gymnasium.Env[Any, Any]) -> tuple[T
     if rows.batch_size < FEWEST:
         raise RunError(f"{config.demos} has {rows.batch_size} steps, but a dream needs at least {FEWEST}; record more episodes")
     return Transitions(rows.obs.float(), rows.action, rows.next_obs.float(), rows.terminated), reward
+
+
+def _check_task(recorded: Demonstrations, env: str) -> None:
+    """Refuse steps of another task, before their sizes are compared: a command that names no task has a default one."""
+    try:
+        recorded.check_task(env)
+    except DemonstrationError as error:
+        raise RunError(f"{str(error).partition('; ')[0]}; type --env {recorded.env_id}") from error
 
 
 class Offline:

@@ -81,7 +81,8 @@ def with_suitable_reward(
     """
     least, most = float(demonstrations.returns.min()), float(demonstrations.returns.max())
     returns = f"returns from {least:,.4g} to {most:,.4g}" if np.isfinite(least) else "returns unknown"
-    kept = f"{demonstrations.n_steps:,} pairs of {demonstrations.n_episodes} episodes, {returns}"
+    episodes = f"{demonstrations.n_episodes} episode{'' if demonstrations.n_episodes == 1 else 's'}"
+    kept = f"{demonstrations.n_steps:,} pairs of {episodes}, {returns}"
     if config.normalize_obs and not config.any_task:
         check_units(config, demonstrations, env, "these can't normalise them", ", or insist by --any-task")
     cls = classes.get("reward")

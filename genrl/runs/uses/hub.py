@@ -16,7 +16,7 @@ from genrl.files import check_new, new_folder, save_state, write_whole
 from genrl.reading import DECODED, TABLE, TEXT, FileError, in_bytes, open_regular, read_bytes, read_json
 from genrl.roles import MODELS
 from genrl.runs.config.base import FRAMES
-from genrl.runs.directory import POLICY, RunDirectory
+from genrl.runs.directory import POLICY, RunDirectory, film_name
 from genrl.runs.uses.load import LoadedRun, load
 
 __all__ = ["card", "pull", "push"]
@@ -79,7 +79,7 @@ def push(
     run = RunDirectory.open(path)
     model = load(path, imports, best, average)
     with tempfile.TemporaryDirectory(prefix="genrl-") as folder:
-        _pack(run, model, Path(folder), repository)
+        _pack(run, model, Path(folder), repository, film_name(best, average))
         with _in_one_sentence(repository):
             api = hub.HfApi()
             api.create_repo(repository, private=not public, exist_ok=True)
@@ -156,8 +156,8 @@ def _check_run(repository: str, folder: Path) -> None:
         raise RunError(f"{repository} holds no run of genrl: its {weights} is missing")
 
 
-def _pack(run: RunDirectory, model: Any, folder: Path, repository: str) -> None:
-    """What is sent, in ``folder``."""
+def _pack(run: RunDirectory, model: Any, folder: Path, repository: str, film: str) -> None:
+    """What is sent, in ``folder``; ``film`` is the name of the one that shows the policy which is sent."""
     config = run.read_json(run.config)
     result = _without_paths(run.read_json(run.result)) if run.result.is_file() else {}
     if result:
@@ -165,9 +165,11 @@ def _pack(run: RunDirectory, model: Any, folder: Path, repository: str) -> None:
     if isinstance(model, LoadedRun):
         result |= {"evaluation_return": _return_of(model, run, result)}
     own = {"config.json", "result.json", POLICY, "vecnormalize.safetensors", "README.md"}
-    for path in sorted(run.path.iterdir()):
-        if path.is_file() and not path.is_symlink() and path.name not in own and 0 < path.stat().st_size <= _bound(path.name):
-            with open_regular(path) as source, (folder / path.name).open("wb") as copy:
+    kept = {path.name: path for path in sorted(run.path.iterdir())}
+    kept |= {f"watch.{ending}": run.path / f"{film}.{ending}" for ending in ("gif", "mp4")}
+    for name, path in kept.items():
+        if path.is_file() and not path.is_symlink() and name not in own and 0 < path.stat().st_size <= _bound(name):
+            with open_regular(path) as source, (folder / name).open("wb") as copy:
                 shutil.copyfileobj(source, copy)
     if isinstance(model, LoadedRun):
         save_state(folder / POLICY, {"policy": model.learner.policy.state_dict()})

@@ -19,7 +19,7 @@ from PIL import Image
 from genrl.errors import RunError, one_line
 from genrl.runs.callbacks.progress import SECONDS_BETWEEN_LINES
 from genrl.runs.config.run import RunConfig
-from genrl.runs.directory import RunDirectory
+from genrl.runs.directory import RunDirectory, film_name
 from genrl.runs.play import load_config, play, trained, with_model
 from genrl.runs.session import Session
 from genrl.runs.uses.rendering import choose_backend, follow, has_display, make_drawn, rendered
@@ -68,8 +68,8 @@ def watch(
         size: width of the film, in pixels.
         stochastic: draw actions instead of the most likely ones.
         seed: seed of the first episode.
-        best: take the model of the best evaluation, as in :func:`genrl.load`.
-        average: take the mean of the last policies, as in :func:`genrl.load`.
+        best: take the model of the best evaluation, as in :func:`genrl.load`, into watch-best.mp4 and watch-best.gif.
+        average: take the mean of the last policies, as in :func:`genrl.load`, into watch-average.mp4 and watch-average.gif.
         dream: show the run's model beside reality, from the same starts, into watch-dream.mp4 and watch-dream.gif; twice as wide.
         imports: modules that the run may import, as in :func:`resume`.
         quiet: show no progress on stderr.
@@ -86,7 +86,7 @@ def watch(
     config = load_config(run, imports)
     run = with_model(run, config, best, average)
     choose_backend(config.env, config.env_kwargs, "genrl watch RUN")
-    name = "watch-dream" if dream else "watch"
+    name = film_name(best, average, dream)
     paths = (run.path / f"{name}.mp4", run.path / f"{name}.gif")
     played = dreamed(run, config, episodes, steps, seed) if dream else _frames(run, config, episodes, steps, stochastic, seed)
     thumbnails, returns = _Thumbnails(), [0.0] * episodes
