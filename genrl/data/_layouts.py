@@ -95,7 +95,10 @@ def _cuts(fields: Fields) -> np.ndarray | None:
 
 
 def _follow(following: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Whether each row is what the one before says that follows, ``(n,)``."""
+    """Whether each row is what the one before says that follows, ``(n,)``; doubles are compared with singles as singles."""
+    if following.dtype.kind == rows.dtype.kind == "f":
+        coarser = min(following.dtype, rows.dtype, key=lambda dtype: dtype.itemsize)
+        following, rows = following.astype(coarser, copy=False), rows.astype(coarser, copy=False)
     same: np.ndarray = (following == rows) | ((following != following) & (rows != rows))  # NaN is what differs from itself
     return np.asarray(same.reshape(len(rows), -1).all(axis=1))
 

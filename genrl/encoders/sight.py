@@ -25,7 +25,7 @@ MOVES = 0.05
 MULTIPLIED = 16
 """Most principal components of a code whose products with those of the frame before are probed."""
 STILL = 1e-6
-"""Variance of a number of the state below which there is nothing to see."""
+"""Standard deviation of a number of the state, as a share of its size, below which there is nothing to see but rounding."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ def _probed(x: Tensor, test_x: Tensor, y: Tensor, test_y: Tensor) -> Tensor:
     y, test_y = y.double(), test_y.double()
     error = (_ridge(x, y, test_x) - test_y).square().mean(0)
     variance = test_y.var(0, unbiased=False)
-    return torch.where(variance > STILL, 1 - error / variance.clamp_min(STILL), torch.nan)
+    return torch.where(variance.sqrt() > STILL * test_y.abs().amax(0), 1 - error / variance, torch.nan)
 
 
 def _ridge(x: Tensor, y: Tensor, test_x: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from genrl.data import DemonstrationError, Demonstrations
 from genrl.errors import require
+from genrl.sb3.actions import refuse_spaces
 from genrl.sb3.batches import Rows
 from genrl.sb3.hooks import LendingPart
 from genrl.sb3.plugged import PluggedCallback
@@ -68,7 +69,8 @@ class Mixing(PluggedCallback):
         """Refuse a learner whose batches can't hold demonstrations; ``learn`` does so too.
 
         Raises:
-            ValueError: a learner without a replay buffer, or with one that makes its rewards anew when a batch is drawn.
+            ValueError: a learner without a replay buffer, or with one that makes its rewards anew when a batch is drawn; actions that it
+                executes or stores as others.
         """
         if not isinstance(model, OffPolicyAlgorithm):
             raise ValueError(
@@ -76,6 +78,7 @@ class Mixing(PluggedCallback):
             )
         if isinstance(model.replay_buffer, HerReplayBuffer):
             raise ValueError("HerReplayBuffer relabels goals, which demonstrations can't follow; use replay_buffer_class=None")
+        refuse_spaces(model)
 
     def _part(self) -> LendingPart:
         self.check(self.model)

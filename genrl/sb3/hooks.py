@@ -86,7 +86,7 @@ def attach(model: BaseAlgorithm, part: Part) -> None:
     if not _is_live(buffer):
         _restore(buffer)
         plain: Any = type(buffer)
-        if isinstance(buffer, NStepReplayBuffer):
+        if isinstance(buffer, NStepReplayBuffer) and buffer.size():
             cut_running(buffer, _elsewhere(model, buffer))
         live = _live_replay(plain) if isinstance(buffer, ReplayBuffer) else _live_rollout(plain)
         live.__name__, live.__qualname__, live.__module__ = plain.__name__, plain.__qualname__, plain.__module__

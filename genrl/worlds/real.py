@@ -12,6 +12,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from torch import Tensor
 
 from genrl.models.dynamics import Dynamics
+from genrl.sb3.actions import refuse_spaces
 from genrl.transitions import Transitions
 
 __all__ = ["Record", "check_fit", "check_world"]
@@ -74,11 +75,12 @@ def check_fit(dynamics: Dynamics, fit: Mapping[str, Any]) -> None:
 
 
 def check_world(dynamics: Dynamics, model: BaseAlgorithm) -> None:
-    """Refuse a model of another task than the learner's.
+    """Refuse a model of another task than the learner's, and a learner that executes or stores other actions than the task's.
 
     Raises:
-        ValueError: observations or actions of another kind or size.
+        ValueError: observations or actions of another kind or size; actions that do not count from 0, or a ``Box`` of whole numbers.
     """
+    refuse_spaces(model)
     world, learner = type(dynamics).__name__, type(model).__name__
     for kind, own, given in (
         ("observations", dynamics.observation_space, model.observation_space),

@@ -73,6 +73,15 @@ def test_next_observations_show_where_an_episode_ends(name: str, tmp_path: Path)
     assert demos.returns.tolist() == [4, 6, 15]
 
 
+@pytest.mark.parametrize("marks", [{}, {"timeouts": LAST}])
+@pytest.mark.parametrize("kinds", [(np.float64, np.float32), (np.float32, np.float64)])
+def test_doubles_are_followed_by_singles_and_the_other_way_round(kinds: Any, marks: dict[str, Any], tmp_path: Path) -> None:
+    obs, following = ((rows.astype(float) + 0.1).astype(kind) for rows, kind in zip((OBS, NEXT), kinds, strict=True))
+    demos = Demonstrations.load(saved(tmp_path / "x.npz", {"obs": obs, "actions": ACTIONS, "next_obs": following, "rews": REWARDS} | marks))
+    assert demos.lengths.tolist() == list(LENGTHS)
+    assert demos.returns.tolist() == [4, 6, 15]
+
+
 def test_pairs_alone_are_pairs_alone(tmp_path: Path) -> None:
     demos = Demonstrations.load(saved(tmp_path / "x.npz", {"observations": OBS, "actions": ACTIONS}))
     assert demos.n_steps == 12

@@ -190,7 +190,8 @@ class TestARun:
     def test_that_has_collapsed_says_so(self, tmp_path: Path) -> None:
         result = generate(made(tmp_path / "eyes", "jepa", epochs=60, model_kwargs={"weight": 0.0}, learning_rate=0.01), quiet=True)
         r2 = result["encoder"]["sight"]["state"].values() if result["encoder"] else []
-        assert "gives every image the same code" in str(result["judging_error"]) or min(r2) < 0.5
+        told = result["status"], result["error"], result["judging_error"]
+        assert "gives every image the same code" in str(result["judging_error"]) or min(r2, default=1.0) < 0.5, told
 
     def test_refuses_what_a_model_can_not_learn_from(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         np.savez(tmp_path / "images.npz", images=np.zeros((30, 8, 8), np.uint8))
@@ -208,7 +209,7 @@ class TestARun:
 class TestSight:
     """Codes that are the state itself, up to a linear map, are seen perfectly; noise is not."""
 
-    def probed(self, noise: float, history: int = 2, decode: bool = False) -> Sight:
+    def probed(self, noise: float, history: int = 2, unit: float = 1.0) -> Sight:
         generator = torch.Generator().manual_seed(0)
         parts = []
         for n in (600, 300):
@@ -219,7 +220,8 @@ class TestSight:
             shown = pixels[:, 0, 0, 0].float()
             speed = torch.cat([torch.zeros(1), shown.diff()])
             state = torch.stack([shown, speed, torch.randn(n, generator=generator), torch.full((n,), 3.0)], dim=1)
-            walk = Walk(torch.zeros(n, dtype=torch.long), torch.zeros(n, 1), (1, 8, 8), state, ("x", "speed", "unseen", "constant"))
+            names = ("x", "speed", "unseen", "constant")
+            walk = Walk(torch.zeros(n, dtype=torch.long), torch.zeros(n, 1), (1, 8, 8), unit * state, names)
             parts.append(Images(pixels, walk=walk))
         model = PCA((1, 8, 8), latent=2)
         model.count([(parts[0].batch(), None)])
@@ -233,6 +235,12 @@ class TestSight:
         assert sight.state["speed"] > 0.98
         assert sight.one_frame["x"] > 0.99
         assert sight.one_frame["speed"] < 0.7
+
+    @pytest.mark.parametrize("unit", [1e-6, 1e6])
+    def test_knows_no_units(self, unit: float) -> None:
+        sight, other = self.probed(5.0), self.probed(5.0, unit=unit)
+        assert (other.state, other.products) == (pytest.approx(sight.state, abs=2e-4), pytest.approx(sight.products, abs=2e-4))
+        assert other.still == sight.still == ("constant",)
 
     def test_of_a_number_that_never_changes_says_so(self) -> None:
         sight = self.probed(5.0)

@@ -19,6 +19,7 @@ from genrl.policies import Mixing, clone, dagger
 from genrl.rewards import GAIL, Constant, RewardCallback
 from genrl.sb3.actions import to_environment, to_policy
 from genrl.transitions import Transitions
+from genrl.worlds import Ensemble, Imagination, Practice
 
 F4 = np.float32
 BOXES: dict[str, spaces.Space[Any]] = {
@@ -261,6 +262,14 @@ def test_what_a_learner_would_execute_otherwise_is_refused_before_anything_is_do
         dagger(model, lambda obs: expert(own, obs), env)
     with pytest.raises(ValueError, match=sentence):
         model.learn(32, callback=RewardCallback(GAIL(demos, model.observation_space, own)))
+    world = Ensemble(Lamp.observation_space, own, members=2, hidden=(8,))
+    if name in OFF_POLICY:
+        others: list[Any] = [Mixing(demos), Imagination(world)]
+    else:
+        others = [Practice(world)] if name == "PPO" else []
+    for callback in others:
+        with pytest.raises(ValueError, match=sentence):
+            model.learn(32, callback=callback)
     assert not env.executed
     assert not model.get_env().get_attr("executed")[0]
 
