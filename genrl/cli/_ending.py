@@ -226,7 +226,7 @@ def _imitation(result: dict[str, Any]) -> Rows:
 def _dream(result: dict[str, Any]) -> Rows:
     if not (known := result.get("dream")):
         return []
-    returns = f"{_number(known['dream_return'])}, and {_number(known['real_return'])} in reality, from the same starts and for as long"
+    returns = f"{_number(known['dream_return'])}, and {_number(known['real_return'])} in reality, from the same starts"
     rows = [("return in the dream", returns)]
     if known.get("rank_correlation") is not None:
         rows.append(("rank correlation", f"{known['rank_correlation']:.2f} of dream and reality, over policies from trained to random"))

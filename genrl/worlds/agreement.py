@@ -14,6 +14,7 @@ from scipy.stats import spearmanr
 
 from genrl.errors import at_least, require
 from genrl.models.dynamics import Dynamics
+from genrl.transitions import Transitions
 from genrl.worlds.dream import DreamVecEnv
 from genrl.worlds.real import Record
 
@@ -28,7 +29,7 @@ Policy = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Agreement:
-    """The mean return of each policy in reality, and in the dream from the same starts and for as long."""
+    """The mean return of each policy in reality, and in the dream from the same starts."""
 
     names: tuple[str, ...]
     real: tuple[float, ...]
@@ -108,6 +109,16 @@ def dreamed_return(dynamics: Dynamics, policy: Policy, start: np.ndarray, length
     return float(total.mean())
 
 
+def dream_length(rows: Transitions, env: gymnasium.Env[Any, Any], longest: int) -> int:
+    """Steps for which an episode of reality, ``rows``, is dreamed: as many, or up to the task's time limit where it ended early, so that a
+    dream which does not end there shows what it promises beyond.
+    """
+    if not rows.terminated[-1]:
+        return rows.batch_size
+    limit = None if env.spec is None else env.spec.max_episode_steps
+    return longest if limit is None else min(longest, limit)
+
+
 def real_episode(env: gymnasium.Env[Any, Any], policy: Policy, seed: int, longest: int = 1000) -> Record:
     """One episode of a policy in the task."""
     record, obs = Record(), np.array(env.reset(seed=seed)[0])  # a copy: a task may observe in one array all the time
@@ -132,7 +143,9 @@ def measure_agreement(
     seed: int = 0,
     longest: int = 1000,
 ) -> Agreement:
-    """Play every policy in reality, and in the dream from the same starts for as long as its real episode took.
+    """Play every policy in reality, and in the dream from the same starts.
+
+    A dreamed episode goes on until the dream ends it, at most for as many steps as in reality, or up to the time limit if reality ended it.
 
     Args:
         dynamics: the model, whose members dream together.
@@ -150,5 +163,8 @@ def measure_agreement(
     for policy in policies.values():
         played = [real_episode(env, policy, seed + i, longest).transitions() for i in range(episodes)]
         real.append(float(np.mean([float(reward.sum()) for _, reward in played])))
-        dream.append(float(np.mean([dreamed_return(dynamics, policy, rows.obs[0].numpy(), rows.batch_size) for rows, _ in played])))
+        steps = [dream_length(rows, env, longest) for rows, _ in played]
+        dream.append(
+            float(np.mean([dreamed_return(dynamics, policy, rows.obs[0].numpy(), n) for n, (rows, _) in zip(steps, played, strict=True)]))
+        )
     return Agreement(tuple(policies), tuple(real), tuple(dream))

@@ -79,6 +79,22 @@ def test_frames_that_a_task_draws_into_one_array_are_stacked_as_others_are() -> 
     np.testing.assert_array_equal(*seen)
 
 
+class Falls(gymnasium.Wrapper):
+    """Ends after three steps, which no dream of the plain task knows of."""
+
+    def step(self, action: Any) -> Any:
+        obs, reward, _, truncated, info = self.env.step(action)
+        return obs, reward, self.unwrapped.time == 3, truncated, info
+
+
+def test_a_dream_that_does_not_end_where_reality_does_shows_what_it_promises() -> None:
+    model = LinearGaussian(action_space=WIDE, members=3)
+    whole = measure_agreement(model, POLICIES, Task(), episodes=4)
+    short = measure_agreement(model, POLICIES, Falls(Task()), episodes=4, longest=10)
+    np.testing.assert_allclose(short.dream, whole.real, rtol=1e-4)
+    assert not np.isclose(short.real, whole.real).any()
+
+
 def test_a_model_that_pays_for_the_opposite_ranks_the_other_way_round() -> None:
     found = measure_agreement(Wrong(action_space=WIDE), POLICIES, Task(), episodes=4)
     np.testing.assert_allclose(found.dream, [-value for value in found.real], rtol=1e-4)
