@@ -76,6 +76,11 @@ def _report(tuning: Tuning, trials: list[Trial], imports: tuple[str, ...]) -> in
         raise RunError(f"no trial of {tuning.directory} has finished; see why: {command('report', tuning.directory)}")
     for trial in ranked[:SHOWN]:
         say(f"{trial.score:12.5g}  {', '.join(f'{name.rpartition(chr(46))[2]} {value}' for name, value in trial.values.items())}")
+    if failed := sum(trial.score is None for trial in trials):
+        say(
+            f"{failed} of {len(trials)} trials {'has' if failed == 1 else 'have'} no score, since a run failed; the report says why",
+            sys.stderr,
+        )
     values = tuning.values(ranked[0])
     write_whole(tuning.directory / BEST, (as_toml(values) + "\n").encode())
     say(f"see every trial: {command('report', tuning.directory)}")

@@ -135,6 +135,14 @@ def test_a_trial_that_fails_has_no_score_and_stops_nothing(tmp_path: Path) -> No
     assert scores.get(10) is None and scores.get(100_000, 0.0) == 0.0
 
 
+def test_the_command_counts_the_trials_that_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setattr("genrl.studies.tuning.tune", lambda *_, **__: [Trial({"weight": 1.0}, 2.0), Trial({"weight": 2.0})])
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "swing.toml").write_text(TOML.partition("[search]")[0] + "[search]\nweight = [1.0, 2.0]\n")
+    assert main(["tune", str(tmp_path / "swing.toml"), "--out", str(tmp_path / "runs"), "--executor", "here"]) == 0
+    assert capsys.readouterr().err.endswith("1 of 2 trials has no score, since a run failed; the report says why\n")
+
+
 def test_several_seeds_are_averaged(tmp_path: Path) -> None:
     text = TOML.replace("trials = 6", "trials = 1\nseeds = 2")
     (trial,) = tune(search(tmp_path, text), InProcess()) or []
