@@ -156,14 +156,16 @@ def sights(document: dict[str, Any]) -> Table:
 
 
 def compared(document: dict[str, Any]) -> Table:
-    """Encoders as methods: scores, and the margin over the baseline with its bootstrap interval."""
+    """Encoders as methods, of those that ran: scores, and the margin over the baseline with its bootstrap interval."""
     (task,) = document["tasks"]
     table = only(score_table(document, task), "method", "runs", "training", "deterministic")
+    rows = []
     for row, entry in zip(table.rows, document["tasks"][task]["methods"].values(), strict=True):
-        value, low, high = (entry.get("against_baseline") or {"difference": (None, None, None)})["difference"]
-        interval = "" if low is None else f" [{low:+,.0f}, {high:+,.0f}]"  # one run has none
-        row.append("–" if value is None else f"{value:+,.0f}{interval}")
-    return Table([*table.header, f"margin over {document['baseline']}"], table.rows)
+        if entry["runs"]:
+            value, low, high = (entry.get("against_baseline") or {"difference": (None, None, None)})["difference"]
+            interval = "" if low is None else f" [{low:+,.0f}, {high:+,.0f}]"  # one run has none
+            rows.append([*row, "–" if value is None else f"{value:+,.0f}{interval}"])
+    return Table([*table.header, f"margin over {document['baseline']}"], rows)
 
 
 def imitate_images(document: dict[str, Any]) -> Table:
