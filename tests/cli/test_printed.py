@@ -139,7 +139,7 @@ def test_after_exploring_with_a_task_and_reward_of_ones_own(capsys):
 def test_after_exploring_with_evaluations_on_the_way(capsys):
     assert walk("my run", "--eval-every", "32") == 0
     assert typed(last(capsys, "watch the best model"), "--steps 3") == 0
-    assert (Path("my run") / "watch.mp4").is_file()
+    assert (Path("my run") / "watch-best.mp4").is_file()
 
 
 def test_where_there_is_a_run_already(capsys):
