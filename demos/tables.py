@@ -257,6 +257,14 @@ IQ_LEARN = {
 for Imitation", 2021)."""
 
 
+def share(value: dict[str, float] | None, whole: float) -> str:
+    """A return over another one: median of the runs, smallest and largest."""
+    if value is None:
+        return "–"
+    middle, low, high = (f"{value[name] / whole:.0%}" for name in ("median", "min", "max"))
+    return middle if value["n"] == 1 else f"{middle} ({low} to {high})"
+
+
 def shares(document: dict[str, Any]) -> Table:
     """A row for each task and learner: what an imitator of one trajectory earns as a share of its expert, here and in IQ-Learn's table."""
     rows = []
@@ -264,19 +272,8 @@ def shares(document: dict[str, Any]) -> Table:
         dac, iq_learn, theirs = IQ_LEARN[task]
         for method, entry in about["methods"].items():
             if method.startswith("gail") and entry["runs"]:
-                ours = about["reference"][1]
-                keys = ["evaluation_return"] + ["best_return"] * (entry.get("best_return") is not None)
-                found = [[entry[key][name] / ours for name in ("median", "min", "max")] for key in keys]
-                words = [f"{middle:.0%}" + f" ({low:.0%} to {high:.0%})" * (low < high) for middle, low, high in found]
-                rows.append(
-                    [
-                        f"{task}, {entry['learner'].upper()}",
-                        f"{dac / theirs:.0%}",
-                        f"{iq_learn / theirs:.0%}",
-                        *words,
-                        *["–"] * (2 - len(words)),
-                    ]
-                )
+                here = [share(entry.get(key), about["reference"][1]) for key in ("evaluation_return", "best_return")]
+                rows.append([f"{task}, {entry['learner'].upper()}", f"{dac / theirs:.0%}", f"{iq_learn / theirs:.0%}", *here])
     return Table(["return over that of the own expert", "DAC", "IQ-Learn", "GAIL here, last policy", "best model"], rows)
 
 

@@ -109,14 +109,16 @@ def dreamed_return(dynamics: Dynamics, policy: Policy, start: np.ndarray, length
     return float(total.mean())
 
 
-def dream_length(rows: Transitions, env: gymnasium.Env[Any, Any], longest: int) -> int:
-    """Steps for which an episode of reality, ``rows``, is dreamed: as many, or up to the task's time limit where it ended early, so that a
-    dream which does not end there shows what it promises beyond.
+def dreamed_anew(dynamics: Dynamics, policy: Policy, rows: Transitions, env: gymnasium.Env[Any, Any], longest: int) -> float:
+    """Return of a policy in the dream from the start of ``rows``, an episode of it in ``env``.
+
+    The dream goes on for as many steps as the episode, or up to the task's time limit where reality ended that early, so that a dream
+    which does not end there shows what it promises beyond.
     """
-    if not rows.terminated[-1]:
-        return rows.batch_size
-    limit = None if env.spec is None else env.spec.max_episode_steps
-    return longest if limit is None else min(longest, limit)
+    length = rows.batch_size
+    if rows.terminated[-1]:
+        length = min(longest, getattr(env.spec, "max_episode_steps", None) or longest)
+    return dreamed_return(dynamics, policy, rows.obs[0].numpy(), length)
 
 
 def real_episode(env: gymnasium.Env[Any, Any], policy: Policy, seed: int, longest: int = 1000) -> Record:
@@ -163,8 +165,5 @@ def measure_agreement(
     for policy in policies.values():
         played = [real_episode(env, policy, seed + i, longest).transitions() for i in range(episodes)]
         real.append(float(np.mean([float(reward.sum()) for _, reward in played])))
-        steps = [dream_length(rows, env, longest) for rows, _ in played]
-        dream.append(
-            float(np.mean([dreamed_return(dynamics, policy, rows.obs[0].numpy(), n) for n, (rows, _) in zip(steps, played, strict=True)]))
-        )
+        dream.append(float(np.mean([dreamed_anew(dynamics, policy, rows, env, longest) for rows, _ in played])))
     return Agreement(tuple(policies), tuple(real), tuple(dream))

@@ -26,7 +26,7 @@ from genrl.runs.session import Session
 from genrl.runs.training import train
 from genrl.transitions import Transitions
 from genrl.worlds import blurred, measure_agreement, measure_quality
-from genrl.worlds.agreement import dream_length, dreamed_return, real_episode
+from genrl.worlds.agreement import dreamed_anew, real_episode
 
 __all__ = ["LONGEST", "Acting", "compare", "dream"]
 
@@ -85,13 +85,12 @@ def _compared(run: RunDirectory, config: DreamConfig, session: Session) -> dict[
     policies = {f"{share:.0%} random": blurred(policy, env.action_space, share) for share in SHARES}
     try:
         whole = [real_episode(env, policy, SEED + index, LONGEST).transitions() for index in range(JUDGED_EPISODES)]
-        lengths = [dream_length(rows, env, LONGEST) for rows, _ in whole]
+        dreamed = [dreamed_anew(model, policy, rows, env, LONGEST) for rows, _ in whole]
         agreement = measure_agreement(model, policies, env, episodes=BLURRED_EPISODES, seed=SEED, longest=BLURRED_LONGEST)
     finally:
         env.close()
     test, reward = Transitions.concatenate([rows for rows, _ in whole]), torch.cat([reward for _, reward in whole])
     real = [float(reward.sum()) for _, reward in whole]
-    dreamed = [dreamed_return(model, policy, rows.obs[0].numpy(), n) for n, (rows, _) in zip(lengths, whole, strict=True)]
     return {
         "quality": measure_quality(model, test, reward).to_dict(),
         "real_returns": real,
