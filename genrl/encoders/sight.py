@@ -85,7 +85,7 @@ class Sight:
         slow = [name for name in lost if self.one_frame[name] < BAD <= GOOD < max(self.state.values())]
         if slow and all(self.state[other] >= BAD for other in self.state if other not in slow):
             return f"the codes lose {gone}, which one frame does not show; stack more of them, by --history {self.history + 2}"
-        return f"the codes lose {gone}; fit longer, with more frames (--frames), or with another --model"
+        return f"the codes lose {gone}; try another --model, more frames (--frames), or a longer fit of a model that learns in epochs"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, with the verdict."""

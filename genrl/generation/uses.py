@@ -212,4 +212,6 @@ def _written(folder: Path, name: str, picture: Any, arrays: dict[str, Any]) -> l
 
 
 def _files(folder: Path, name: str) -> tuple[Path, Path]:
+    if folder.suffix in (".png", ".npz") and not folder.is_dir():
+        raise RunError(f"--out is {folder}, but two files are written, {name}.png and {name}.npz; give their folder: --out {folder.parent}")
     return folder / f"{name}.png", folder / f"{name}.npz"

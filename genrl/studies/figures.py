@@ -206,6 +206,11 @@ def _line(axes: Axes, x: np.ndarray, curve: statistics.Curve, style: Style) -> N
         axes.update_datalim(corners)  # `axes.fill` would look for the extrema of curves along each edge
         axes.autoscale_view()
     dash: Any = DASHES[style.dash]
+    if known.sum() == 1:  # runs whose one episode ended with them: a line of no length, whose round ends are a dot
+        axes.plot(
+            *np.repeat([x[known], curve.iqm[known]], 2, axis=1), color=color, linewidth=5, solid_capstyle="round", clip_on=False, gid=group
+        )
+        return
     axes.plot(x, curve.iqm, color=color, linewidth=1.5, linestyle=dash, clip_on=False, gid=group)
 
 

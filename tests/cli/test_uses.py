@@ -127,6 +127,11 @@ class TestSample:
             ("vae", "--label 3", "run holds a VAE that was not told classes; leave out --label and --labels"),
             ("hole", "", "which draws no images from nothing; it can inpaint: genrl complete run --how inpaint --images FOLDER"),
             ("vae", "--n 0", "--n is 0, but must be between 1 and 10,000"),
+            (
+                "vae",
+                "--out new/grid.png",
+                "--out is new/grid.png, but two files are written, drawn.png and drawn.npz; give their folder: --out new",
+            ),
         ],
     )
     def test_refusals(self, run, capsys, kind, flags, said):

@@ -292,7 +292,7 @@ class TestSight:
         still = Sight({"speed": 0.1, "x": 0.9}, {"speed": 0.0, "x": 0.9}, 3, 100, None, None)
         assert "one frame does not show; stack more of them, by --history 5" in still.verdict
         assert Sight({"speed": 0.6}, {"speed": 0.0}, 3, 100, 0.9, None).verdict.startswith("the codes of 3 frames tell the whole state")
-        assert "fit longer" in Sight({"x": 0.1}, {"x": 0.1}, 3, 100, 0.3, None).verdict
+        assert "try another --model" in Sight({"x": 0.1}, {"x": 0.1}, 3, 100, 0.3, None).verdict
         assert "lose x (R² 0.10 at worst)" in Sight({"x": 0.1}, {"x": 0.1}, 3, 100, 0.3, None, {"x": 0.05}).verdict
         assert "lose x (R² 0.20 by products of codes at worst)" in Sight({"x": 0.1}, {"x": 0.1}, 3, 100, 0.3, None, {"x": 0.2}).verdict
 

@@ -226,6 +226,11 @@ class TestOneOfEverything:
         assert "1 of 1" in page.text and 'class="band' not in page.source
         assert not re.search(r"\[\d|\(\d", page.text.split("What each changes")[0])
 
+    def test_one_episode_that_ends_with_its_run_is_a_dot(self, tmp_path: Path) -> None:
+        page = make_page(tmp_path, tasks=("car",), episodes=1)
+        dots = re.findall(r'<path d="M ([\d.]+ [\d.]+) L ([\d.]+ [\d.]+)" style="[^"]*stroke-linecap: round', page.source)
+        assert len(dots) == 2 and all(start == end for start, end in dots)
+
     def test_no_coverage(self, tmp_path: Path) -> None:
         page = make_page(tmp_path, coverage=False)
         assert "visited bins" not in page.text and not page.all("img")
