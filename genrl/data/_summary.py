@@ -44,14 +44,14 @@ def summary(demos: Described) -> str:
     ends = {"terminated": sum(episode.terminated for episode in episodes), "truncated": sum(episode.truncated for episode in episodes)}
     if unknown := len(episodes) - sum(ends.values()):
         ends["of unknown end"] = unknown
-    ordered, paid = (all(getattr(episode, name) for episode in episodes) for name in ("ordered", "has_rewards"))
+    ordered, known = all(episode.ordered for episode in episodes), np.isfinite(returns).all()
     rows = {
         "task": f"{demos.env_id or 'unknown'} {flags(demos.env_kwargs)}".strip(),
         "episodes": f"{len(episodes)} ({', '.join(f'{count} {end}' for end, count in ends.items())})" if ordered else "not marked",
         "steps": f"{demos.lengths.sum():,} recorded, {demos.n_steps:,} kept as pairs",
         "observations": _kind(episodes[0].observations),
         "actions": "discrete" if demos.discrete else _kind(episodes[0].actions),
-        "return": f"{returns.mean():.1f} ± {returns.std():.1f} [{returns.min():.1f}, {returns.max():.1f}]" if paid else "unknown",
+        "return": f"{returns.mean():.1f} ± {returns.std():.1f} [{returns.min():.1f}, {returns.max():.1f}]" if known else "unknown",
     }
     if demos.metadata.get("disturb"):
         rows["return"] += ", of disturbed steps"

@@ -139,8 +139,9 @@ class Demonstrations:
 
     @property
     def returns(self) -> np.ndarray:
-        """Sums of the recorded rewards over full episodes, ``(n_episodes,)``, float64; NaN where the file has no rewards."""
-        return np.array([episode.rewards.sum(dtype=np.float64) for episode in self.episodes])
+        """Sums of the recorded rewards over full episodes, ``(n_episodes,)``, float64; NaN where the file has no rewards, and of single
+        pairs, which may be those of many episodes."""
+        return np.array([episode.rewards.sum(dtype=np.float64) if episode.ordered else np.nan for episode in self.episodes])
 
     @property
     def env_id(self) -> str | None:

@@ -91,6 +91,9 @@ def test_pairs_alone_are_pairs_alone(tmp_path: Path) -> None:
     with pytest.raises(DemonstrationError, match=r"x.npz does not tell what followed an action; add dones or next_observations to it, or"):
         demos.transitions()
     assert "not marked" in repr(demos)
+    paid = Demonstrations.load(saved(tmp_path / "paid.npz", {"observations": OBS, "actions": ACTIONS, "rewards": REWARDS}))
+    assert np.isnan(paid.returns).all()  # three episodes of 4, 6 and 15, and not one of 25
+    assert "return        unknown" in repr(paid)
     train, rest = demos.split(0.25)
     assert (train.n_steps, rest.n_steps) == (9, 3)
     demos.subsample(every=3, offset=1).save(tmp_path / "y.npz")
