@@ -80,6 +80,8 @@ class TestTheLook:
         silent = replace(walked(), episodes=tuple(replace(episode, truncations=0 * episode.truncations) for episode in walked().episodes))
         found = observe_ends(silent, gymnasium.make("tests/Walk-v0"))
         assert found.words == "no episode is known to end by itself (terminations in the file of the demonstrations would tell)"
+        can_end = observe_ends(silent, gymnasium.make("tests/Walk-v0", cliff=True)).words
+        assert can_end.startswith("episodes can end, and it is not known whether the demonstrated ones did (terminations in the file")
 
     def test_is_the_same_for_the_same_seed(self):
         assert observe_ends(walked(), Walk(cliff=True), seed=3) == observe_ends(walked(), Walk(cliff=True), seed=3)

@@ -57,7 +57,10 @@ class Ends:
             return f"no episode {'is known' if self.unsaid else 'was seen'} to end by itself{TELL if self.unsaid else ''}"
         if self.kind == "goal":
             return "the demonstrations end by themselves, sooner than random actions do"
-        return "episodes can end, and the demonstrations go on"
+        silent = self.unsaid and not self.demonstrated
+        return (
+            f"episodes can end, and {'it is not known whether the demonstrated ones did' + TELL if silent else 'the demonstrations go on'}"
+        )
 
 
 def with_suitable_reward(
@@ -82,6 +85,8 @@ def with_suitable_reward(
     least, most = float(demonstrations.returns.min()), float(demonstrations.returns.max())
     returns = f"returns from {least:,.4g} to {most:,.4g}" if np.isfinite(least) else "returns unknown"
     episodes = f"{demonstrations.n_episodes} episode{'' if demonstrations.n_episodes == 1 else 's'}"
+    if not all(episode.ordered for episode in demonstrations.episodes):
+        episodes = "episodes that are not marked"
     kept = f"{demonstrations.n_steps:,} pairs of {episodes}, {returns}"
     if config.normalize_obs and not config.any_task:
         check_units(config, demonstrations, env, "these can't normalise them", ", or insist by --any-task")
