@@ -237,8 +237,8 @@ class RewardCallback(PluggedCallback):
         new_obs, rewards, dones, infos = (self.locals[key] for key in ("new_obs", "rewards", "dones", "infos"))
         obs, next_obs = self._raw.step(new_obs, dones, infos)
         self._raw.check_finite(next_obs, self._raw.rewards(rewards))
-        if self.auto:
-            self.auto.paid(extrinsic_weight(attached(buffer_of(self.model))) * rewards)
+        if self.auto and self._replay is not None:
+            self._pay(rewards)
         terminated = np.array(dones, dtype=bool)
         if next_obs is not self._raw.obs:  # somewhere an episode has ended and another begun
             terminated &= [not info.get("TimeLimit.truncated", False) for info in infos]
@@ -302,6 +302,8 @@ class RewardCallback(PluggedCallback):
         obs, action, next_obs, terminated, ended, _ = (np.concatenate(field) for field in zip(*self._steps, strict=True))
         rollout = as_transitions(obs, action, next_obs, terminated, self.reward.floats)
         self.pool.add(rollout)
+        if self.auto:
+            self._pay(self._rollout_env_rewards())
         self.last_bonus = self._learn_and_score(rollout, self.pool, ended).reshape(n_steps, -1)
         return self.applied_weight * self.last_bonus
 
@@ -355,6 +357,11 @@ class RewardCallback(PluggedCallback):
     def _log(self) -> None:
         for key, value in self._metrics.items():
             self.logger.record(f"{self.name}/{key}", value)
+
+    def _pay(self, rewards: np.ndarray) -> None:
+        """Tell the weight what the environment's part of the same steps was that ``_reweight`` is given the bonus of."""
+        assert self.auto is not None
+        self.auto.paid(extrinsic_weight(attached(buffer_of(self.model))) * rewards)
 
     def _reweight(self, bonus: np.ndarray) -> dict[str, float]:
         """Let the weight tune itself; numbers for the log, if it does or decays."""

@@ -121,6 +121,17 @@ class Paid(BaseCallback):
         self.rewards = buffer_of(self.model).rewards.copy()
 
 
+class Ending(BaseCallback):
+    """Ends the training after so many steps."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self.steps = steps
+
+    def _on_step(self) -> bool:
+        return self.num_timesteps < self.steps
+
+
 class TestInALearner:
     @pytest.mark.parametrize("learner", ["ppo", "sac"])
     def test_the_share_goes_to_its_target(self, learner):
@@ -194,6 +205,15 @@ class TestInALearner:
         model.learn(32, callback=[other, auto, paid])
         share = auto._metrics["share"]
         assert share == pytest.approx(32 / (32 + np.abs(paid.rewards - auto.weight).sum()), rel=1e-4)
+
+    def test_steps_of_a_rollout_that_was_broken_off_weigh_in_no_share(self):
+        """A learn that ends after half a rollout leaves no bonus of those steps, and so nothing of what they were paid."""
+        model = PPO("MlpPolicy", "Pendulum-v1", n_steps=32, batch_size=32, n_epochs=1, seed=0)
+        auto, paid = RewardCallback(Constant(*PENDULUM), AutoWeight(start=1.0)), Paid()
+        model.learn(32, callback=[auto, paid, Ending(16)])
+        assert model.num_timesteps == 16 and not auto._metrics
+        model.learn(32, callback=[auto, paid], reset_num_timesteps=False)
+        assert auto._metrics["share"] == pytest.approx(32 / (32 + np.abs(paid.rewards - auto.weight).sum()), rel=1e-4)
 
     def test_beside_a_callback_that_leaves_nothing_of_it_is_refused_before_the_first_step(self):
         model = PPO("MlpPolicy", "Pendulum-v1", n_steps=32)
