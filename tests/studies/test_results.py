@@ -52,6 +52,16 @@ class TestARun:
         run.write_json(run.config, run.read_json(run.config) | {"eval_every": 10})
         assert "best_return" not in read_study(folder).cells[0].result
 
+    def test_that_somebody_has_made_longer_than_the_study_asks_for_is_not_averaged_with_the_others(self, one):
+        """`genrl resume CELL --steps 2 * STEPS`: its return is that of a run with twice the experience."""
+        run, twice = RunDirectory(one.cell.path), 2 * one.cell.config.steps
+        run.write_json(run.config, run.read_json(run.config) | {"steps": twice})
+        run.write_json(run.result, run.read_json(run.result) | {"steps": twice})
+        found = read_study(one.cell.path.parent.parent).cells[0]
+        assert (found.status, found.result) == ("failed", {})
+        assert found.error is not None and f"was made to go on to {twice} steps, but the study asks for {twice // 2}" in found.error
+        assert cell_progress(one.cell, 3).status == "failed"
+
     def test_its_time_to_a_threshold_needs_20_episodes(self, one):
         assert with_returns(one, [1.0] * 19).time_to(0.9) is None
         assert with_returns(one, [1.0] * 20).time_to(0.9) == 200
