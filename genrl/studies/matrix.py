@@ -153,7 +153,7 @@ class Study:
 
     def check(self, imports: Collection[str] = ()) -> None:
         """Refuse what can be refused without training: tasks, learners, rewards, hyperparameters and encoders that do not exist, and
-        encoders of other images than the task's. A cell that has its result needs no encoder, but where there is one it must be the same.
+        encoders of other images than the task's. A cell that has its result needs no encoder; where there is one, each cell must have begun with it.
 
         Raises:
             RunError: names the task and the method, or a module that is not among ``imports``: a file must not decide what is imported.
@@ -170,13 +170,15 @@ class Study:
         most = max(cell.config.steps for cell in self.cells)
         if late := [step for step in self.settings.milestones if step > most]:
             raise RunError(f"[study] milestones has {late[0]:,}, but no run makes more than {most:,} steps; leave it out, or raise steps")
+        hashes: dict[str, str | None] = {}
         for cell in self.cells:
-            if cell.seed != self.settings.seeds[0] and "{seed}" not in str(cell.config.encoder):
-                continue
             try:
+                if (own := cell.config.encoder) is not None and (run := RunDirectory(cell.path)).config.is_file():
+                    _check_same_eyes(run, cell.config, hashes)
+                if cell.seed != self.settings.seeds[0] and "{seed}" not in str(own):
+                    continue
                 _check_score(cell.config, self.settings.score)
-                if cell.config.encoder is not None and (run := RunDirectory(cell.path)).result.is_file():
-                    _check_same_eyes(run, cell.config)
+                if own is not None and RunDirectory(cell.path).result.is_file():
                     continue
                 cell.config.check_imports(imports)
                 config = with_task(cell.config)
@@ -270,17 +272,26 @@ def _check_demonstrations(config: RunConfig, reward: type[Any] | None) -> None:
         )
 
 
-def _check_same_eyes(run: RunDirectory, config: RunConfig) -> None:
-    """Refuse the results of an encoder in whose place there is another one now; one that is gone is not missed."""
+def _check_same_eyes(run: RunDirectory, config: RunConfig, hashes: dict[str, str | None]) -> None:
+    """Refuse a run of an encoder in whose place there is another one now; one that is gone is not missed.
+
+    Args:
+        run: one that has begun.
+        config: its configuration in the study.
+        hashes: hashes by path of the encoders that were looked at; ``None`` where there is none.
+    """
     from genrl.encoders import load_encoder
 
     path = str(config.encoder).replace("{seed}", str(config.seed))
-    try:
-        now = load_encoder(path).hash
-    except (FileNotFoundError, ValueError):
-        return
-    if run.read_json(run.config).get("about", {}).get("encoder", now) != now:
-        raise RunError(f"{run.path} has the result of another encoder than the one that {path} has now; delete it, or choose another --out")
+    if path not in hashes:
+        try:
+            hashes[path] = load_encoder(path).hash
+        except (FileNotFoundError, ValueError):
+            hashes[path] = None
+    now = hashes[path]
+    if now is not None and run.read_json(run.config).get("about", {}).get("encoder", now) != now:
+        what = "has the result of" if run.result.is_file() else "was begun with"
+        raise RunError(f"{run.path} {what} another encoder than the one that {path} has now; delete it, or choose another --out")
 
 
 def _cell(task: str, method: str, values: Mapping[str, Any], seed: int, directory: Path) -> Cell:

@@ -140,6 +140,20 @@ class TestTheMatrix:
         with pytest.raises(RunError, match=r"method 'eyes': .* has the result of another encoder than the one that .*eyes has now; delete"):
             study.check()
 
+    def test_a_run_that_was_begun_with_another_encoder_is_refused_whatever_its_seed(self, tmp_path, monkeypatch):
+        """It would go on with its own copy of the former encoder, and be averaged with runs of the one that is there now."""
+        monkeypatch.chdir(tmp_path)
+        study = parse(PIXELS.replace("EYES", f"{tmp_path}/eyes"))
+        cell = next(cell for cell in study.cells if cell.method == "eyes" and cell.seed == 1)
+        saved(tmp_path / "eyes", seed=0)
+        cell.path.mkdir(parents=True)
+        (cell.path / "config.json").write_text(json.dumps({"about": {"encoder": load_encoder(tmp_path / "eyes").hash}}))
+        study.check()
+        shutil.rmtree(tmp_path / "eyes")
+        saved(tmp_path / "eyes", seed=1)
+        with pytest.raises(RunError, match=r"method 'eyes': .*seed1.* was begun with another encoder than the one that .*eyes has now; "):
+            study.check()
+
     def test_other_recorded_steps_of_a_dream_are_other_runs(self, tmp_path):
         found = set()
         for content in (b"first", b"second"):
