@@ -56,14 +56,15 @@ def from_arrays(where: str, names: Collection[str], read: Callable[[str], np.nda
 def _flat(where: str, fields: Fields) -> list[Episode]:
     """Cut at the ends that are marked; rows after the last mark are an unfinished episode.
 
-    ``dones`` and ``episode_starts`` cut, but do not tell a termination from a time limit. Without any mark, ``next_observations`` show
-    where an episode ends; without those, the rows are single pairs.
+    ``dones`` and ``episode_starts`` cut, but do not tell a termination from a time limit; ``dones`` beside one of the two tell the other.
+    Without any mark, ``next_observations`` show where an episode ends; without those, the rows are single pairs.
     """
     obs, actions = fields["observations"], _actions(fields["actions"])
     steps, following = len(obs), fields.get("next_observations")
     rewards = fields.get("rewards", np.full(steps, np.nan, np.float32))
-    terminations, truncations = (fields[name].astype(bool) if name in fields else np.zeros(steps, bool) for name in _ENDS)
-    cuts = _cuts(fields)
+    marks = {name: _mark(where, name, fields[name]) for name in _MARKS if name in fields}
+    terminations, truncations = _ends(marks, steps)
+    cuts = _cuts(fields, marks)
     if cuts is None:
         return [Episode(obs, actions, rewards, terminations, truncations, id=0, last_successor=False, ordered=False)] if steps else []
     episodes: list[Episode] = []
@@ -79,19 +80,35 @@ def _flat(where: str, fields: Fields) -> list[Episode]:
     return episodes
 
 
-_ENDS = ("terminations", "truncations")
+_MARKS = ("terminations", "truncations", "dones", "episode_starts")
 
 
-def _cuts(fields: Fields) -> np.ndarray | None:
-    """First rows of the episodes but the first, as the fields mark them; ``None`` if nothing does."""
-    ends = [fields[name].astype(bool) for name in (*_ENDS, "dones") if name in fields]
-    starts = fields.get("episode_starts")
-    if not ends and starts is None:
+def _mark(where: str, name: str, values: np.ndarray) -> np.ndarray:
+    """Boolean ``(T,)``, also of numbers in a column."""
+    if values.size != len(values):
+        given = f"{where} has {name} of shape {values.shape}, but needs one a step, ({len(values)},)"
+        raise DemonstrationError(f"{given}; save the steps of each environment one after the other")
+    return values.reshape(-1).astype(bool)
+
+
+def _ends(marks: Fields, steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where the task, and where a time limit ended an episode; what is done for the one reason is not for the other."""
+    never = np.zeros(steps, bool)
+    terminations, truncations, dones = (marks.get(name) for name in _MARKS[:3])
+    if dones is not None and terminations is None and truncations is not None:
+        terminations = dones & ~truncations
+    if dones is not None and truncations is None and "terminations" in marks:
+        truncations = dones & ~marks["terminations"]
+    return never if terminations is None else terminations, never if truncations is None else truncations
+
+
+def _cuts(fields: Fields, marks: Fields) -> np.ndarray | None:
+    """First rows of the episodes but the first, as they are marked; ``None`` if nothing marks them."""
+    if not marks:
         if (following := fields.get("next_observations")) is None:
             return None
-        ends = [np.append(~_follow(following[:-1], fields["observations"][1:]), False)]
-    marked = [np.flatnonzero(end.ravel()) + 1 for end in ends] + ([] if starts is None else [np.flatnonzero(starts)])
-    return np.concatenate(marked)
+        marks = {"dones": np.append(~_follow(following[:-1], fields["observations"][1:]), False)}
+    return np.concatenate([np.flatnonzero(mark) + (name != "episode_starts") for name, mark in marks.items()])
 
 
 def _follow(following: np.ndarray, rows: np.ndarray) -> np.ndarray:

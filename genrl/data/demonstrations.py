@@ -68,8 +68,9 @@ class Demonstrations:
         - Arrays of your own as npz or HDF5, in D4RL's, Stable-Baselines 2's or Gymnasium's spellings: ``observations`` (or obs, states) and
           ``actions`` (or acts), one row a step, and what there is of ``rewards``, ``next_observations``, ``terminations`` (or terminals),
           ``truncations`` (or timeouts), ``dones`` and ``episode_starts``. Without ``next_observations`` **the last step of each episode is
-          not among the pairs**, but counts in returns and lengths. ``dones`` and ``episode_starts`` do not tell a time limit from a
-          failure, so such ends are unknown. A file with none of these marks is single pairs, which suffice for cloning and GAIL.
+          not among the pairs**, but counts in returns and lengths. ``dones`` and ``episode_starts`` alone do not tell a time limit from a
+          failure, so such ends are unknown; ``dones`` beside truncations or terminations do. A file with none of these marks is single
+          pairs, which suffice for cloning and GAIL.
         - robomimic's HDF5, ``data/demo_0/…``; numbers under ``obs`` are joined in the order of their names, as Gymnasium flattens a Dict.
         - The old npz of the ``imitation`` library. **Its** ``terminal`` **is true for every episode, also where the time limit ended it**,
           and is believed unless ``time_limit`` is given. Its pickled ``infos`` are not touched.

@@ -65,6 +65,25 @@ def test_any_mark_cuts_episodes_under_any_name(names: tuple[str, str], mark: str
     assert "return        unknown" in repr(demos)
 
 
+@pytest.mark.parametrize(("name", "said"), [("timeouts", [False, False, True]), ("terminals", [True, True, False])])
+def test_dones_beside_one_kind_of_end_tell_the_other(name: str, said: list[bool], tmp_path: Path) -> None:
+    """A replay buffer of Stable-Baselines3 has dones and timeouts."""
+    one = np.isin(np.arange(12), [t for t, is_one in zip((3, 6, 11), said, strict=True) if is_one])
+    arrays = {"obs": OBS, "actions": ACTIONS, "next_obs": NEXT, "dones": LAST[:, None], name: one}
+    demos = Demonstrations.load(saved(tmp_path / "x.npz", arrays))
+    assert [episode.terminated for episode in demos.episodes] == [True, True, False]
+    assert [episode.truncated for episode in demos.episodes] == [False, False, True]
+    assert demos.transitions().terminated.tolist() == [t in (3, 6) for t in range(12)]
+
+
+@pytest.mark.parametrize("mark", ["dones", "episode_starts", "terminals", "timeouts"])
+def test_marks_of_several_environments_are_no_marks_of_steps(mark: str, tmp_path: Path) -> None:
+    marks = np.zeros((12, 2), bool)
+    marks[1, 0] = True
+    with pytest.raises(DemonstrationError, match=r"of shape \(12, 2\), but needs one a step, \(12,\)"):
+        Demonstrations.load(saved(tmp_path / "x.npz", {"obs": np.stack([OBS, OBS], 1), "actions": ACTIONS, mark: marks}))
+
+
 @pytest.mark.parametrize("name", ["next_observations", "next_obs", "next_states"])
 def test_next_observations_show_where_an_episode_ends(name: str, tmp_path: Path) -> None:
     demos = Demonstrations.load(saved(tmp_path / "x.npz", {"obs": OBS, "actions": ACTIONS, "rews": REWARDS, name: NEXT}))
