@@ -26,7 +26,7 @@ COMMAND = "genrl watch RUN --dream"
 
 
 def frames(run: RunDirectory, config: RunConfig, episodes: int, steps: int, seed: int) -> Iterator[tuple[int, float, np.ndarray]]:
-    """The number of the episode, the real reward and both pictures of each step, until both episodes have ended.
+    """The number of the episode, the real reward and both pictures of each step, until the real episode has ended.
 
     Raises:
         RunError: a run without a model, or a task that can't be drawn from an observation.
