@@ -142,6 +142,12 @@ class ImageEncoder(nn.Module):
         code = code if self.basis is None else code @ self.basis
         return (code / self.std).clamp(-CLIP, CLIP)
 
+    def features(self, codes: Tensor) -> Tensor:
+        """What codes ``(batch, code)`` tell of the model's features, ``(batch, feature)``, such as for its ``decode``: no more than their
+        principal components."""
+        scaled = codes * self.std
+        return self.mean + (scaled if self.basis is None else scaled @ self.basis.T)
+
     @property
     def hash(self) -> str:
         """Sixteen characters of all that decides a code."""

@@ -282,6 +282,19 @@ class TestSight:
         assert sight.moving is not None
         assert sight.moving > 0.999
 
+    @pytest.mark.parametrize(("most", "drawn"), [(2, 1.0), (1, 0.9)])
+    def test_of_pictures_is_of_what_the_code_keeps_of_the_features(self, most: int, drawn: float) -> None:
+        """Two pixels go up and down independently, one three times as far as the other: nine tenths of the variance are its own."""
+        pixels = torch.full((400, 1, 8, 8), 100, dtype=torch.uint8)
+        pixels[:, 0, 0, 0] = torch.tensor([188, 188, 68, 68]).repeat(100).byte()
+        pixels[:, 0, 7, 7] = torch.tensor([148, 108, 148, 108]).repeat(100).byte()
+        state = torch.randn(400, 1, generator=torch.Generator().manual_seed(0))
+        frames = Images(pixels, walk=Walk(torch.zeros(400, dtype=torch.long), torch.zeros(400, 1), (1, 8, 8), state, ("x",)))
+        model = PCA((1, 8, 8), latent=2)
+        model.count([(frames.batch(), None)])
+        sight = what_it_sees(ImageEncoder.of(model, Preprocessing((1, 8, 8)), frames, most=most), frames, frames, history=1)
+        assert sight.drawn == pytest.approx(drawn, abs=1e-3)
+
     def test_names_a_small_thing_that_is_lost_and_the_cure(self) -> None:
         lost = Sight({"ball": 0.1, "cart": 0.9}, {"ball": 0.1, "cart": 0.9}, 3, 100, drawn=0.97, moving=0.2)
         assert lost.verdict == (
