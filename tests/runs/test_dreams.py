@@ -23,6 +23,7 @@ from genrl.runs import DreamConfig, dream, resume, train
 from genrl.runs.config.commands import config_from
 from genrl.runs.directory import RunDirectory
 from genrl.runs.dreams import comparison
+from genrl.runs.dreams.offline import recorded_steps
 from genrl.runs.play import episode_returns, load_config, trained
 from genrl.runs.uses.record import Recording
 from genrl.worlds import Practice
@@ -118,6 +119,40 @@ def test_an_offline_dream_never_touches_the_task(tmp_path: Path, never_stepped: 
     rows = np.genfromtxt(tmp_path / "run" / "episodes.csv", delimiter=",", names=True)
     assert rows["length"].max() == 12
     assert all(50 - 12 < rows["length"][rows["env"] == row].sum() <= 50 for row in range(4))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"truncations": False}, "does not say why 1 of its episodes ended, so no such end is dreamed of"),
+        (
+            {"terminations": True, "last_successor": False},
+            "lacks the last step of 2 episodes, which ended them, so no such end",
+        ),
+        ({"terminations": True}, None),
+        ({}, None),
+    ],
+)
+def test_an_offline_dream_tells_of_ends_that_its_steps_do_not_show(
+    changes: dict[str, bool], said: str | None, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    """Of the two episodes, the last may be unfinished."""
+    file = recording(tmp_path / "steps.npz")
+    found = []
+    for episode in Demonstrations.load(file).episodes:
+        last = np.arange(len(episode)) == len(episode) - 1
+        if "truncations" in changes:
+            episode = replace(episode, truncations=last & False)
+        if "terminations" in changes:
+            episode = replace(episode, terminations=last, truncations=last & False)
+        if "last_successor" in changes:
+            episode = replace(episode, observations=episode.observations[:-1], last_successor=False)
+        found.append(episode)
+    Demonstrations.from_episodes(found, "Pendulum-v1").save(file)
+    recorded_steps(DreamConfig(demos=file), gymnasium.make("Pendulum-v1"))
+    told = [str(warning.message) for warning in recwarn if "dreamed of" in str(warning.message)]
+    assert len(told) == (said is not None)
+    assert all(said is not None and said in words for words in told)
 
 
 def test_an_offline_dream_that_goes_on_ends_as_one_that_never_stopped(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -59,7 +60,19 @@ def recorded_steps(config: DreamConfig, env: gymnasium.Env[Any, Any]) -> tuple[T
         )
     if rows.batch_size < FEWEST:
         raise RunError(f"{config.demos} has {rows.batch_size} steps, but a dream needs at least {FEWEST}; record more episodes")
+    _warn_of_ends(config, demos)
     return Transitions(rows.obs.float(), rows.action, rows.next_obs.float(), rows.terminated), reward
+
+
+def _warn_of_ends(config: DreamConfig, demos: Demonstrations) -> None:
+    """Tell of episodes that ended in a way which the rows do not show, so that the dream goes on there."""
+    whole = demos.episodes[:-1]  # the last one may be unfinished
+    unsaid = sum(not (episode.terminated or episode.truncated) for episode in whole)
+    lost = sum(episode.terminated and not episode.last_successor for episode in demos.episodes)
+    if unsaid or lost:
+        why = f"does not say why {unsaid} of its episodes ended" if unsaid else f"lacks the last step of {lost} episodes, which ended them"
+        cure = "mark such steps in terminations or truncations" if unsaid else "add next_observations"
+        warnings.warn(f"{config.demos} {why}, so no such end is dreamed of, and a dream may go on beyond it; {cure}", stacklevel=3)
 
 
 def _check_task(recorded: Demonstrations, env: str) -> None:
