@@ -53,13 +53,19 @@ def as_the_task_gives(where: str, observations: np.ndarray, space: Any) -> np.nd
     Pictures with their channels last are turned for a learner that sees them first (Stable-Baselines3's ``VecTransposeImage``).
 
     Raises:
-        DemonstrationError: the task's dtype can't hold them, or a discrete space does not contain one of them.
+        DemonstrationError: the task's dtype can't hold them, a discrete space does not contain one of them, or they are bytes of pictures
+            where the task has floats in a smaller box.
     """
     if _channels_last(observations.shape[1:], space):
         observations = np.moveaxis(observations, -1, 1)
     given = observations.astype(space.dtype, copy=False)
     bounds = numbers(space)
     whole = given.dtype.kind in "biu"
+    if observations.dtype == np.uint8 and not whole and ((given < space.low) | (given > space.high)).any():
+        raise DemonstrationError(
+            f"{where} has bytes up to {observations.max()}, but the task gives floats up to {space.high.max():g}; "
+            "give observations / 255, if these are pictures of it"
+        )
     if (whole and not np.array_equal(given, observations)) or (bounds and ((given < bounds[0]) | (given > bounds[1])).any()):
         raise DemonstrationError(
             f"{where} has observations from {observations.min()} to {observations.max()}, which {space} doesn't hold; "

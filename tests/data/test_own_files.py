@@ -9,6 +9,7 @@ import gymnasium
 import h5py
 import numpy as np
 import pytest
+from gymnasium import spaces
 from stable_baselines3 import PPO, SAC
 
 from genrl.data import DemonstrationError, Demonstrations
@@ -269,3 +270,16 @@ def test_episodes_of_one_step_without_a_successor_say_what_is_missing(tmp_path: 
     rows = {"obs": np.zeros((6, 4)), "acts": np.zeros(6, int), "episode_starts": np.ones(6, bool)}
     with pytest.raises(DemonstrationError, match="no step of which it is known what followed; add next_observations"):
         Demonstrations.load(saved(tmp_path / "a.npz", rows)).subsample()
+
+
+def test_bytes_of_pictures_are_not_taken_for_the_floats_that_a_task_gives(tmp_path: Path) -> None:
+    """They would be 255 times as bright as what the policy sees later."""
+    pictures = np.full((12, 8, 8, 1), 255, np.uint8)
+    arrays = {"actions": ACTIONS, "dones": LAST}
+    demos = Demonstrations.load(saved(tmp_path / "x.npz", {"obs": pictures} | arrays))
+    task = spaces.Box(0, 1, (8, 8, 1)), spaces.Box(-9, 9, ACTIONS.shape[1:])
+    with pytest.raises(DemonstrationError, match=r"has bytes up to 255, but the task gives floats up to 1; give observations / 255"):
+        demos.fitted(*task)
+    as_floats = Demonstrations.load(saved(tmp_path / "y.npz", {"obs": pictures / 255} | arrays))
+    assert as_floats.fitted(*task)[0].episodes[0].observations.max() == 1
+    assert demos.fitted(spaces.Box(0, 255, (8, 8, 1)), task[1])[0].episodes[0].observations.max() == 255
