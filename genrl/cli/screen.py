@@ -30,8 +30,9 @@ class Screen:
     """Any registered Gymnasium task with continuous actions. `module:Id-v0` imports the module that registers it first."""
     steps: int = 20_000
     """Environment steps for each noise."""
-    noises: tuple[str, ...] = ("white", "held-8", "held-16", "held-32", "pink")
-    """`white` is drawn anew at every step, `held-8` is held for 8 steps (or any other number), `pink` is a sequence for each episode."""
+    noises: tuple[str, ...] = ("white", "held-8", "held-16", "held-32", "pink", "gsde-16")
+    """`white` is drawn anew at every step, `held-8` is held for 8 steps (or any other number), `pink` is a sequence for each episode,
+    `gsde-16` is a function of the state that is drawn anew every 16 steps (or any other number), as by a fresh policy with gSDE."""
     std: float = 1.0
     """Standard deviation of the noise, for actions scaled to [-1, 1]. The default is what a fresh policy of PPO has on a task whose actions
     go from -1 to 1; where they go to 0.4, 2.5 is."""
@@ -134,12 +135,16 @@ def _advice(explore: str, reached: Mapping[str, Reach]) -> str:
             f"rewards were below 0: where they lead to the goal, a learner alone may do: {explore} --reward none; where they only charge"
         )
         return f"no noise was rewarded above 0; {f'{alone} for acting, ' if charged else ''}try a bonus: {explore}"
-    noise = f"--noise {'own' if best == 'white' else best}{_as_wide(best, reached[best].policy_std)}"
+    noise = _flags(best, reached[best].policy_std)
     return f"{best} is rewarded in {share:.0%} of its episodes; try it before a bonus: {explore} --reward none {noise}"
 
 
-def _as_wide(noise: str, std: float | None) -> str:
-    """Flags that give a policy of PPO the noise that was screened; a fresh one's standard deviation is 1 in the task's units."""
-    if std is None or math.isclose(std, 1, rel_tol=1e-6):  # bounds are float32
-        return ""
-    return f" --learner.log-std-init {math.log(std):.3g}" if noise == "white" else f" --noise-std {std:.3g}"
+def _flags(noise: str, std: float | None) -> str:
+    """What gives a policy of PPO the noise that was screened; a fresh one's standard deviation is 1 in the task's units."""
+    as_wide = std is None or math.isclose(std, 1, rel_tol=1e-6)  # bounds are float32
+    if noise.startswith("held-") or noise == "pink":
+        return f"--noise {noise}" + ("" if as_wide else f" --noise-std {std:.3g}")
+    kind = "--noise own"
+    if noise.startswith("gsde-"):
+        kind = f"--normalize-obs --learner.use-sde --learner.sde-sample-freq {noise.removeprefix('gsde-')}"
+    return kind + ("" if std is None or as_wide else f" --learner.log-std-init {math.log(std):.3g}")

@@ -178,7 +178,7 @@ def _drawn(encoder: ImageEncoder, train: Images, test: Images) -> tuple[float | 
         return None, None
     x = encoder.preprocessing.levelled(test.batch())
     parts = (part.to(encoder.std.device) for part in x.split(250))
-    made = torch.cat([encoder.model.decode(encoder.features(encoder.of_prepared(part))).cpu() for part in parts])  # type: ignore[operator]
+    made = torch.cat([encoder.model.decode(encoder.features(encoder.of_prepared(part))).cpu() for part in parts])
     floor = (x - encoder.preprocessing.levelled(train.batch()).mean(0)).square()
     error = (x - made).square()
     whole = round(float(1 - error.sum() / floor.sum().clamp_min(1e-12)), 4)

@@ -153,7 +153,8 @@ class Study:
 
     def check(self, imports: Collection[str] = ()) -> None:
         """Refuse what can be refused without training: tasks, learners, rewards, hyperparameters and encoders that do not exist, and
-        encoders of other images than the task's. A cell that has its result needs no encoder; where there is one, each cell must have begun with it.
+        encoders of other images than the task's. A cell that has its result needs no encoder; where there is one, each cell must have
+        begun with it.
 
         Raises:
             RunError: names the task and the method, or a module that is not among ``imports``: a file must not decide what is imported.

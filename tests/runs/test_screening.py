@@ -8,11 +8,13 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+import torch
 from gymnasium import spaces
 
 from genrl.cli import main
 from genrl.errors import RunError
 from genrl.runs.screening.noise import NOISES, screen
+from genrl.runs.screening.state_noise import StateNoise
 
 
 class Line(gymnasium.Env[np.ndarray, np.ndarray]):
@@ -49,6 +51,28 @@ class Forgetful(Line):
         return *found, {} if begun else info  # type: ignore[return-value]
 
 
+class LineInADict(Line):
+    """Tells of its place in two ways."""
+
+    coverage_names = ()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.observation_space = spaces.Dict({"x": self.observation_space, "ahead": spaces.Discrete(2)})  # type: ignore[assignment]
+
+    def _told(self, x: np.ndarray) -> Any:
+        return {"x": x, "ahead": int(x[0] > 0)}
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        obs, info = super().reset(seed=seed, options=options)
+        return self._told(obs), info
+
+    def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        obs, *rest = super().step(action)
+        return self._told(obs), *rest  # type: ignore[return-value]
+
+
+gymnasium.register("tests/LineInADict-v0", entry_point=LineInADict, max_episode_steps=50)
 gymnasium.register("tests/Line-v0", entry_point=Line, max_episode_steps=50)
 gymnasium.register("tests/Forgetful-v0", entry_point=Forgetful, max_episode_steps=50)
 
@@ -60,6 +84,28 @@ def test_noise_that_is_held_longer_gets_further() -> None:
     assert best[0] < best[1] < best[2]
     assert reached["pink"].best_progress > best[0]  # type: ignore[operator]
     assert reached["white"].visited < reached["held-32"].visited
+
+
+def test_noise_of_gsde_is_a_function_of_the_state_by_a_fresh_policy() -> None:
+    """θᵀ z(s) on normalised observations, of which the policy's mean is next to nothing; θ is drawn anew every so many steps."""
+    before = torch.get_rng_state()
+    noise, thetas = StateNoise(gymnasium.make("tests/Line-v0"), steps=3, std=0.05, seed=1), []
+    for x in (0.5, -3.0, 2.0, 2.0, -1.0, 0.5):
+        done = noise(np.array([x], np.float32))
+        thetas.append(noise.policy.action_dist.exploration_mat)
+        with torch.no_grad():
+            z = noise.policy.mlp_extractor.forward_actor(noise.seen(torch.tensor([[x]], dtype=torch.float64)))
+            assert done == pytest.approx(float(z @ thetas[-1] + noise.policy.action_net(z)), abs=1e-5)
+    assert noise.seen.mean.item() == pytest.approx(np.mean([0.5, -3.0, 2.0, 2.0, -1.0, 0.5]))
+    assert [thetas[i] is thetas[i + 1] for i in range(5)] == [True, True, False, True, True]
+    assert torch.stack([thetas[0], thetas[3]]).detach().std().item() == pytest.approx(0.05, rel=0.25)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_gsde_is_screened_where_observations_are_dicts() -> None:
+    reached = [screen("tests/LineInADict-v0", 120, ("gsde-4",), seed=seed)["gsde-4"] for seed in (0, 0, 1)]
+    assert reached[0] == reached[1] != reached[2]
+    assert (reached[0].steps, reached[0].episodes) == (120, 3)
 
 
 def test_it_counts_episodes_rewards_and_returns() -> None:
@@ -99,7 +145,7 @@ def test_the_same_seed_gives_the_same_numbers_whatever_else_is_screened() -> Non
     ("env", "keywords", "reason"),
     [
         ("CartPole-v1", {}, r"noise needs bounded Box actions, but CartPole-v1 has Discrete\(2\)"),
-        ("tests/Line-v0", {"noises": ("brown",)}, "there is no noise 'brown'; choose white, pink, or held-N"),
+        ("tests/Line-v0", {"noises": ("brown",)}, "there is no noise 'brown'; choose white, pink, held-N, such as held-8, or gsde-N"),
         ("tests/Line-v0", {"steps": 0}, "at least one step"),
         ("tests/Line-v0", {"noises": ()}, "at least one noise and a seed from 0 on, but was given 0 noises and seed 0"),
         ("tests/Line-v0", {"seed": -1}, "a seed from 0 on"),
@@ -132,6 +178,10 @@ class TestCommand:
             (["--noises", "held-8", "--std", "0.5"], "--reward none --noise held-8 --noise-std 2.5"),
             (["--noises", "held-8", "--std", "0.2"], "--reward none --noise held-8"),  # 1 in the task's units, a fresh policy's own
             (["--noises", "white"], "--reward none --noise own --learner.log-std-init 1.61"),
+            (
+                ["--noises", "gsde-4"],
+                "--reward none --normalize-obs --learner.use-sde --learner.sde-sample-freq 4 --learner.log-std-init 1.61",
+            ),
         ],
     )
     def test_the_next_command_has_a_noise_as_wide_as_what_was_screened(self, flags, ending, capsys) -> None:

@@ -159,7 +159,7 @@ class Archive:
         while not ended and self.reach.steps < steps and len(lived) < len(way) + self.burst:
             back = len(lived) < len(way)
             action = way[len(lived)] if back else noisy_action(self.env, self.std * self.sequence()[0])
-            point, paid, ended = make_step(self.env, action, self.look, self.reach.steps)
+            _, point, paid, ended = make_step(self.env, action, self.look, self.reach.steps)
             lived.append(action)
             self.reach.steps += 1
             total, rewarded, charged = total + paid, rewarded or paid > 0, charged or paid < 0

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import gymnasium
 import numpy as np
@@ -30,7 +30,7 @@ __all__ = [
     "screen",
 ]
 
-NOISES = ("white", "held-8", "held-16", "held-32", "pink")
+NOISES = ("white", "held-8", "held-16", "held-32", "pink", "gsde-16")
 """Noises that a task is screened with."""
 
 
@@ -78,8 +78,9 @@ def screen(
     Args:
         env_id: the task, as in `genrl explore --env`.
         steps: environment steps for each noise.
-        noises: `white`, drawn anew at every step; `held-8`, held for 8 steps (or any number); `pink`, a sequence for each episode.
-        std: standard deviation of the noise, for actions in [-1, 1].
+        noises: `white`, drawn anew at every step; `held-8`, held for 8 steps (or any number); `pink`, a sequence for each episode;
+            `gsde-16`, a function of the state that is drawn anew every 16 steps (or any number), as by a fresh policy with gSDE.
+        std: standard deviation of the noise, for actions in [-1, 1]; of gSDE, that of the function's weights.
         seed: of the noise and of the task; every noise has the same.
         env_kwargs: keywords of the task.
         coverage: two names of observations, indices or keys of ``info`` whose visited area is counted; by default the task's own.
@@ -103,12 +104,42 @@ def screen(
     try:
         check_noise_can_act(env)
         look = Look(env, coverage)
-        walks = {noise: _Walk(env, look, noise_sequence(noise, env, seed), std, seed) for noise in noises}
+        walks = {noise: _Walk(env, look, _source(noise, env, std, seed), std, seed) for noise in noises}
         reached = {noise: walk.take(steps) for noise, walk in walks.items()}
     finally:
         env.close()
     count_visits(reached, {noise: np.array(walk.points) for noise, walk in walks.items()}, look.names)
     return reached
+
+
+class _Source(Protocol):
+    """Decides what is done, each number within [-1, 1] or clipped to it."""
+
+    def restart(self) -> None:
+        """An episode begins."""
+
+    def __call__(self, obs: Any) -> np.ndarray: ...
+
+
+class _Blind:
+    """Noise that does not look at the state."""
+
+    def __init__(self, sequence: NoiseSequence, std: float) -> None:
+        self.sequence, self.std = sequence, std
+
+    def restart(self) -> None:
+        self.sequence.restart([0])
+
+    def __call__(self, obs: Any) -> np.ndarray:
+        return self.std * self.sequence()[0]
+
+
+def _source(noise: str, env: gymnasium.Env[Any, Any], std: float, seed: int) -> _Source:
+    if found := re.fullmatch(r"gsde-([1-9]\d*)", noise):
+        from genrl.runs.screening.state_noise import StateNoise  # which imports torch
+
+        return StateNoise(env, int(found[1]), std, seed)
+    return _Blind(noise_sequence(noise, env, seed), std)
 
 
 def noise_sequence(noise: str, env: gymnasium.Env[Any, Any], seed: int) -> NoiseSequence:
@@ -117,7 +148,8 @@ def noise_sequence(noise: str, env: gymnasium.Env[Any, Any], seed: int) -> Noise
         length = pink_length(getattr(env.spec, "max_episode_steps", None))
         return PinkSequence(length, (1, size), 1.0, lambda: int(rng.integers(2**31)))
     if noise != "white" and not re.fullmatch(r"held-[1-9]\d*", noise):
-        raise RunError(f"there is no noise {noise!r}{did_you_mean(noise, NOISES) or '; choose white, pink, or held-N, such as held-8'}")
+        instead = did_you_mean(noise, NOISES) or "; choose white, pink, held-N, such as held-8, or gsde-N"
+        raise RunError(f"there is no noise {noise!r}{instead}")
     return HeldSequence(1 if noise == "white" else int(noise.removeprefix("held-")), (1, size), rng.standard_normal)
 
 
@@ -160,8 +192,8 @@ def begin_episode(env: gymnasium.Env[Any, Any], seed: int | None) -> Any:
         return env.reset(seed=seed)[0]
 
 
-def make_step(env: gymnasium.Env[Any, Any], action: np.ndarray, look: Look, number: int) -> tuple[list[float], float, bool]:
-    """Where a step led, what it paid, and whether the episode ended.
+def make_step(env: gymnasium.Env[Any, Any], action: np.ndarray, look: Look, number: int) -> tuple[Any, list[float], float, bool]:
+    """The next observation, where the step led, what it paid, and whether the episode ended.
 
     Raises:
         RunError: the task fails, or gives what is no number; the step has this ``number``.
@@ -172,7 +204,7 @@ def make_step(env: gymnasium.Env[Any, Any], action: np.ndarray, look: Look, numb
     for what, value in (("reward", reward), *zip(look.names, point, strict=True)):
         if not np.isfinite(value):
             raise RunError(f"{_name(env)} gave {value} as its {what} at step {number}; check the task, or end its episode before")
-    return point, reward, bool(terminated or truncated)
+    return obs, point, reward, bool(terminated or truncated)
 
 
 @contextmanager
@@ -193,8 +225,8 @@ def _name(env: gymnasium.Env[Any, Any]) -> str:
 class _Walk:
     """Episodes of one noise."""
 
-    def __init__(self, env: gymnasium.Env[Any, Any], look: Look, sequence: NoiseSequence, std: float, seed: int) -> None:
-        self.env, self.look, self.sequence, self.std, self.seed = env, look, sequence, std, seed
+    def __init__(self, env: gymnasium.Env[Any, Any], look: Look, source: _Source, std: float, seed: int) -> None:
+        self.env, self.look, self.source, self.seed = env, look, source, seed
         self.points: list[list[float]] = []
         widths = set(((env.action_space.high - env.action_space.low) / 2).flatten().tolist())  # type: ignore[attr-defined]
         self.reach, self.ended = Reach(policy_std=std * widths.pop() if len(widths) == 1 else None), False
@@ -209,12 +241,12 @@ class _Walk:
         return self.reach
 
     def _episode(self, steps: int) -> Iterator[float]:
-        begin_episode(self.env, None if self.reach.steps else self.seed)
-        self.sequence.restart([0])
+        obs = begin_episode(self.env, None if self.reach.steps else self.seed)
+        self.source.restart()
         self.ended, progress = False, getattr_or(self.env, "progress", None)
         while not self.ended and self.reach.steps < steps:
-            action = noisy_action(self.env, self.std * self.sequence()[0])
-            point, reward, self.ended = make_step(self.env, action, self.look, self.reach.steps)
+            action = noisy_action(self.env, self.source(obs))
+            obs, point, reward, self.ended = make_step(self.env, action, self.look, self.reach.steps)
             self.reach.steps += 1
             if reward > 0 and self.reach.first_reward is None:
                 self.reach.first_reward = self.reach.steps
