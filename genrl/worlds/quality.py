@@ -27,7 +27,8 @@ k steps, ``(window, obs)``."""
 
 @dataclass(frozen=True)
 class Quality:
-    """Errors are root mean square, in standard deviations of each observation entry over the test rows, averaged over entries."""
+    """Errors are root mean square, in standard deviations of each observation entry over the test rows, averaged over entries; that of an
+    entry which never changes is in its own units."""
 
     horizons: tuple[int, ...]
     """Steps k of open loop: the model sees the first observation and the actions that were taken."""
@@ -128,7 +129,8 @@ def _ways(dynamics: Dynamics, fitted: Transitions | None) -> dict[str, Rollout]:
 
 def _errors(way: Rollout, test: Transitions, horizons: Sequence[int]) -> list[Tensor]:
     """Root mean square error of each entry after each k, ``(obs,)``; NaN where no stretch is that long."""
-    std, found = torch.cat([test.obs, test.next_obs]).std(0).clamp_min(1e-6), []
+    std, found = torch.cat([test.obs, test.next_obs]).std(0), []
+    std = torch.where(std > STILL, std, 1.0)  # what never changes has no units but its own
     for k in horizons:
         rows = _some(windows(test, k + 1))  # the first row is only there for its velocity
         if len(rows) == 0:

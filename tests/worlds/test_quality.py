@@ -52,6 +52,17 @@ def test_errors_after_k_steps_are_those_by_hand() -> None:
     assert found.worst_entry == [0, 0]
 
 
+@pytest.mark.parametrize("drift", [5e-7, 2.0])
+def test_an_entry_that_never_changes_is_measured_in_its_own_units(drift: float) -> None:
+    """A fitted model is wrong there by less than a millionth, which is no worst of all entries; in steps of rounding it would be."""
+    clock, wrong = ClockDynamics(), LinearGaussian()
+    test, reward = episode(clock, 10, start=(0.0, 0.0))
+    wrong.predict = lambda obs, action: clock.predict(obs, action)._replace(mean=(obs + torch.tensor([1.0, drift]))[None])
+    found = measure_quality(wrong, test, reward, horizons=(1, 3))
+    np.testing.assert_allclose(found.worst_error, [drift, 3 * drift], rtol=1e-4)
+    np.testing.assert_allclose(found.error["model"], [drift / 2, 3 * drift / 2], rtol=1e-4)
+
+
 def test_ends_that_are_known_as_a_function_are_told_apart_by_it() -> None:
     clock = ClockDynamics(end=6)
     test, reward = episode(clock, 10, start=(0.0, 0.0))
