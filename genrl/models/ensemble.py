@@ -45,7 +45,8 @@ class Ensemble(Dynamics):
 
     All members are one batched product. Each has a bootstrap of its own, which is fixed for good by the content of the rows. Observations,
     actions, rewards and targets are standardised separately. The target is the change of the observation ("delta") or the next observation
-    itself ("direct"); the first fit tries both and keeps the one whose mean is nearer on held-out stretches of up to ten steps.
+    itself ("direct"); a first fit of more than 600 steps tries both and keeps the one whose mean is nearer on held-out stretches of ten
+    steps, a shorter one takes the change.
 
     Networks fitted to exact dynamics see their own errors as noise, and differ by the same errors. So after each fit, by the held-out rows,
     the noise :math:`\sigma_m` is scaled to what the disagreement leaves of the squared error, and the intervals to what they cover
@@ -58,7 +59,7 @@ class Ensemble(Dynamics):
         hidden: widths of the hidden layers of each network.
         learning_rate: learning rate of AdamW in the first half of a fit; in the second half it falls to 0.
         weight_decay: weight decay of AdamW.
-        targets: ``"delta"``, ``"direct"``, or ``"auto"``, which chooses at the first fit.
+        targets: ``"delta"``, ``"direct"``, or ``"auto"``, which chooses at a first fit that is long enough.
 
     Raises:
         ValueError: a space it can't take, or a keyword value that can't be.
