@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from genrl.errors import at_least, positive, require
 from genrl.models.dynamics import (
     FEWEST_TO_CALIBRATE,
+    STILL,
     Dynamics,
     EndFunction,
     FitReport,
@@ -199,11 +200,11 @@ class Ensemble(Dynamics):
 
     @torch.no_grad()
     def _open_loop_error(self, transitions: Transitions, stretches: Tensor) -> float:
-        """Squared error of the mean of all members along held-out stretches, in variances of the observations."""
-        obs, error = transitions.obs[stretches[:, 0]], 0.0
+        """Squared error of the mean of all members along held-out stretches, in variances of the observations that change."""
+        obs, error, moves = transitions.obs[stretches[:, 0]], 0.0, self.standardizer.obs.var > STILL**2
         for rows in stretches.unbind(1):
             obs = self.predict(obs, transitions.action[rows]).mean.mean(0)
-            wrong = (self.standardizer.obs(obs) - self.standardizer.obs(transitions.next_obs[rows])).square().mean()
+            wrong = (self.standardizer.obs(obs) - self.standardizer.obs(transitions.next_obs[rows]))[:, moves].square().mean()
             error += float(wrong.nan_to_num(torch.inf))
         return error
 

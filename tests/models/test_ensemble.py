@@ -11,6 +11,8 @@ from gymnasium import spaces
 from genrl.models import ensemble
 from genrl.models.dynamics import skill
 from genrl.models.ensemble import BootstrapRows, Ensemble
+from genrl.models.regression import restandardize
+from genrl.models.resampling import windows
 from genrl.transitions import Transitions
 from genrl.worlds import measure_quality
 from tests.worlds.analytic import BOX, OBS, LinearGaussian
@@ -38,6 +40,16 @@ class Still(LinearGaussian):
 
     def predict(self, obs, action):
         return super().predict(obs, action)._replace(mean=obs[None])
+
+
+def test_an_entry_that_never_changes_has_no_say_in_the_choice_of_targets() -> None:
+    model, time = world(targets="delta"), torch.arange(41.0)
+    obs = torch.stack([time, torch.zeros(41)], 1)
+    rows = Transitions(obs[:-1], torch.zeros(40, 1), obs[1:], torch.zeros(40, dtype=torch.bool))
+    restandardize(model.standardizer.obs, rows.obs)
+    exact = LinearGaussian().predict(rows.obs[:1], rows.action[:1])
+    model.predict = lambda obs, action: exact._replace(mean=(obs + torch.tensor([1.0, 5e-7]))[None])  # wrong by rounding
+    assert model._open_loop_error(rows, windows(rows, 10)) < 1e-6
 
 
 class TestFit:
