@@ -17,6 +17,7 @@ from stable_baselines3.common.vec_env import (
     VecNormalize,
     VecTransposeImage,
     VecVideoRecorder,
+    unwrap_vec_normalize,
 )
 
 from genrl.sb3.running import Running, finish
@@ -58,7 +59,7 @@ class RawObservations:
     ``VecNormalize`` keeps the raw observations of a step but clips the terminal ones for good; those are read one level below it.
 
     Raises:
-        ValueError: a ``VecNormalize`` under a wrapper that may change observations.
+        ValueError: a ``VecNormalize`` under a wrapper that may change observations, such as another one.
     """
 
     def __init__(self, model: BaseAlgorithm) -> None:
@@ -168,6 +169,12 @@ def _vec_normalize(env: VecEnv | None) -> VecNormalize | None:
                 raise ValueError(
                     f"a VecNormalize lies under {', '.join(above)}, so raw observations can't be recovered; "
                     "make VecNormalize the outermost wrapper: VecNormalize(" + above[0] + "(…))"
+                )
+            inner = unwrap_vec_normalize(env.venv)
+            if inner is not None and inner.norm_obs:
+                raise ValueError(
+                    "a VecNormalize under another has normalised the observations, so raw ones can't be recovered; take one VecNormalize "
+                    "for both observations and rewards"
                 )
             return env
         if not isinstance(env, VecMonitor | VecCheckNan | VecVideoRecorder):
