@@ -281,7 +281,7 @@ REWARDS = Role(
         Part(
             "airl",
             "genrl.rewards.airl:AIRL",
-            "a discriminator that yields a reward of the state alone",
+            "a discriminator that yields a reward, of the state alone with state_only",
             needs=("demonstrations",),
             defaults=_LOGIT,
         ),
