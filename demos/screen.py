@@ -1,6 +1,6 @@
 """How far action noise alone gets on every task with a far reward that ships: which of them need curiosity.
 
-python demos/screen.py    # about seven minutes of one core; writes demos/results/screen.json
+python demos/screen.py    # about ten minutes of one core; writes demos/results/screen.json
 """
 
 from __future__ import annotations
