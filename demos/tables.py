@@ -214,7 +214,7 @@ def score(entry: dict[str, Any] | None, digits: int = 0, key: str = "evaluation_
     return middle if value["n"] == 1 else f"{middle} ({low} to {high})"
 
 
-OTHER_WAYS = {"starts": "demonstrated starts", "noise": "noise on inputs"}
+OTHER_WAYS = {"starts": "demonstrated starts", "noise": "noise on inputs", "two-updates": "demonstrated starts, two updates a step"}
 """What the end of a method's name says of it."""
 
 
