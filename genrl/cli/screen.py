@@ -141,10 +141,11 @@ def _advice(explore: str, reached: Mapping[str, Reach]) -> str:
 
 def _flags(noise: str, std: float | None) -> str:
     """What gives a policy of PPO the noise that was screened; a fresh one's standard deviation is 1 in the task's units."""
-    as_wide = std is None or math.isclose(std, 1, rel_tol=1e-6)  # bounds are float32
+    if std is not None and math.isclose(std, 1, rel_tol=1e-6):  # bounds are float32
+        std = None
     if noise.startswith("held-") or noise == "pink":
-        return f"--noise {noise}" + ("" if as_wide else f" --noise-std {std:.3g}")
-    kind = "--noise own"
+        return f"--noise {noise}" + ("" if std is None else f" --noise-std {std:.3g}")
+    own = "--noise own"
     if noise.startswith("gsde-"):
-        kind = f"--normalize-obs --learner.use-sde --learner.sde-sample-freq {noise.removeprefix('gsde-')}"
-    return kind + ("" if std is None or as_wide else f" --learner.log-std-init {math.log(std):.3g}")
+        own = f"--normalize-obs --learner.use-sde --learner.sde-sample-freq {noise.removeprefix('gsde-')}"
+    return own + ("" if std is None else f" --learner.log-std-init {math.log(std):.3g}")

@@ -124,8 +124,7 @@ def _read_cell(cell: Cell, tries: int) -> CellResult:
     known = state.read()
     episodes = _episodes(run.episodes)
     if is_finished(run):
-        _check_steps(run, cell)
-        result = _asked(checked_result(run), run, cell)
+        result = _asked(_checked_result(run, cell), run, cell)
         if error := _not_finite(result, episodes):
             return CellResult(cell, "failed", error, len(known["failures"]), episodes=episodes)
         return CellResult(cell, "finished", None, len(known["failures"]), result, episodes)
@@ -150,12 +149,16 @@ _OF_OTHERS: dict[str, Any] = {"averaged_return": float | None, "best_return": fl
 _OF_COVERAGE: dict[str, Any] = {"names": tuple[str, ...], "bins": int, "bin_widths": tuple[float, ...]}
 
 
-def checked_result(run: RunDirectory) -> dict[str, Any]:
+def _checked_result(run: RunDirectory, cell: Cell) -> dict[str, Any]:
     """result.json of a finished run, with what a study reads of it in its types.
 
     Raises:
-        RunError: it is not what a run writes.
+        RunError: it is not what a run writes, or `genrl resume RUN --steps N` has made the run longer, or was to: it is no run like those
+            beside it.
     """
+    steps = run.read_json(run.config).get("steps")
+    if steps != cell.config.steps:
+        raise RunError(f"{run.path} was made to go on to {steps!r} steps, but the study asks for {cell.config.steps}; delete it")
     result = run.read_json(run.result)
     coverage = result.get("coverage") or {}
     others = {name: hint for name, hint in _OF_OTHERS.items() if name in result}
@@ -166,17 +169,6 @@ def checked_result(run: RunDirectory) -> dict[str, Any]:
     if coverage and (len(coverage["names"]) != len(coverage["bin_widths"]) or not all(coverage["bin_widths"])):
         raise RunError(f"{run.result} has no coverage as a run writes it; restore it from a copy")
     return result
-
-
-def _check_steps(run: RunDirectory, cell: Cell) -> None:
-    """Refuse a run that `genrl resume RUN --steps N` has made longer, or that was to be: it is no run like those beside it.
-
-    Raises:
-        RunError: it is one.
-    """
-    steps = run.read_json(run.config).get("steps")
-    if steps != cell.config.steps:
-        raise RunError(f"{run.path} was made to go on to {steps!r} steps, but the study asks for {cell.config.steps}; delete it")
 
 
 def _asked(result: dict[str, Any], run: RunDirectory, cell: Cell) -> dict[str, Any]:
@@ -252,8 +244,7 @@ def cell_progress(cell: Cell, tries: int) -> CellProgress:
 def _cell_progress(cell: Cell, tries: int) -> CellProgress:
     run, state = RunDirectory(cell.path), CellState(cell.path)
     if is_finished(run):
-        _check_steps(run, cell)
-        result = checked_result(run)
+        result = _checked_result(run, cell)
         return CellProgress(cell, "finished", result["steps"], result["steps_per_second"])
     known = state.read()
     status = _status(run, state, tries)
