@@ -23,7 +23,13 @@ RATIO = ["what", "ratio, median [min, max]"]
 def study(document: dict[str, Any], *columns: str) -> Table:
     """Columns of the score table of a study that has one task."""
     (task,) = document["tasks"]
-    return only(score_table(document, task), "method", *columns)
+    return only(made(score_table(document, task)), "method", *columns)
+
+
+def made(scores: Table) -> Table:
+    """Without the methods that no run was made of."""
+    runs = scores.header.index("runs")
+    return Table(scores.header, [row for row in scores.rows if not row[runs].startswith("0 ")])
 
 
 def named(scores: Table) -> list[dict[str, str]]:
@@ -37,7 +43,7 @@ def milestones(*names: str) -> Table:
     header: list[str] = []
     for document in filter(None, map(read, names)):
         for task, about in document["tasks"].items():
-            scores = only(score_table(document, task), "method", "first", "at ", "deterministic")
+            scores = only(made(score_table(document, task)), "method", "first", "at ", "deterministic")
             learner = next(iter(about["methods"].values()))["learner"]
             header = header or ["task", *scores.header]
             for cells in named(scores):
@@ -46,14 +52,13 @@ def milestones(*names: str) -> Table:
 
 
 def several(document: dict[str, Any], *columns: str) -> Table:
-    """Columns of the score tables of a study's tasks, one below the other, without the methods that no run was made of."""
+    """Columns of the score tables of a study's tasks, one below the other."""
     rows: list[list[str]] = []
     header = ["task", "method", "runs", *columns]
     for task in document["tasks"]:
-        for cells in named(score_table(document, task)):
-            if not cells["runs"].startswith("0 "):
-                cells.setdefault("first reward", f"0 of {cells['runs'].split()[0]}")  # which a task without one has no column for
-                rows.append([task, *(cells.get(name, "–") for name in header[1:])])
+        for cells in named(made(score_table(document, task))):
+            cells.setdefault("first reward", f"0 of {cells['runs'].split()[0]}")  # which a task without one has no column for
+            rows.append([task, *(cells.get(name, "–") for name in header[1:])])
     return Table(header, rows)
 
 
