@@ -128,6 +128,13 @@ def test_an_episode_that_was_cut_short_has_no_return_unless_it_is_the_only_one()
     assert (one.best_return, two.best_return) == (-10.0, -50.0)
 
 
+def test_an_episode_that_was_cut_short_and_never_charged_counts_as_it_is() -> None:
+    """Held for an episode, the first two are charged in each of 50 steps, and the third is paid in each of the 20 that are left of 120."""
+    (reach,) = screen("tests/Line-v0", 120, ("held-50",), env_kwargs={"goal": 0.0}, seed=4).values()
+    assert (reach.first_reward, reach.rewarded_episodes, reach.episodes) == (101, 1, 3)
+    assert reach.best_return == 20.0
+
+
 def test_ranges_are_those_of_the_named_quantities() -> None:
     (reach,) = screen("tests/Line-v0", 500, ("white",), std=10.0).values()
     assert list(reach.ranges) == ["x", "last"]

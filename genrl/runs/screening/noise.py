@@ -236,7 +236,7 @@ class _Walk:
             rewards = list(self._episode(steps))
             self.reach.episodes += 1
             self.reach.rewarded_episodes += any(reward > 0 for reward in rewards)
-            if self.ended or self.reach.episodes == 1:
+            if self.ended or self.reach.episodes == 1 or min(rewards) >= 0:
                 self.reach.best_return = max(self.reach.best_return, sum(rewards))
         return self.reach
 
