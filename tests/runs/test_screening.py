@@ -195,6 +195,13 @@ class TestCommand:
         assert main(["screen", "--env", "tests/Line-v0", "--env.goal", "0.5", "--steps", "400", *flags]) == 0
         assert capsys.readouterr().out.strip().splitlines()[-1].endswith(ending)
 
+    def test_it_says_where_a_fresh_policy_acts_elsewhere_than_the_noise(self, capsys) -> None:
+        """The line's actions are about 5, and a fresh policy's about 0, the least of them: only the noise was seen to get anywhere."""
+        for env, goal, elsewhere in (("tests/Line-v0", ("--env.goal", "0.5"), True), ("genrl/SparseMountainCar-v0", (), False)):
+            assert main(["screen", "--env", env, *goal, "--steps", "1500", "--noises", "held-16"]) == 0
+            last = " ".join(capsys.readouterr().out.split())
+            assert ("but a fresh policy acts about 0" in last and "RescaleAction(env, -1, 1); try it" in last) is elsewhere
+
     def test_its_help_says_how_the_task_is_given_keywords(self, capsys) -> None:
         with pytest.raises(SystemExit):
             main(["screen", "--help"])
