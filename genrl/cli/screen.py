@@ -136,7 +136,13 @@ def _advice(explore: str, reached: Mapping[str, Reach]) -> str:
         )
         return f"no noise was rewarded above 0; {f'{alone} for acting, ' if charged else ''}try a bonus: {explore}"
     noise = _flags(best, reached[best].policy_std)
-    return f"{best} is rewarded in {share:.0%} of its episodes; try it before a bonus: {explore} --reward none {noise}"
+    said = f"{best} is rewarded in {share:.0%} of its episodes"
+    if not reached[best].about_zero:
+        said += (
+            ", about the middle of the actions, but a fresh policy acts about 0, so screen the task again in a "
+            "gymnasium.wrappers.RescaleAction(env, -1, 1)"
+        )
+    return f"{said}; try it before a bonus: {explore} --reward none {noise}"
 
 
 def _flags(noise: str, std: float | None) -> str:

@@ -23,7 +23,7 @@ class StackedFrames(gymnasium.Wrapper[np.ndarray, Any, Any, Any]):
         frames: how many.
 
     Raises:
-        ValueError: other observations.
+        ValueError: other observations; more channels together than pixels a side.
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any], frames: int) -> None:
@@ -31,6 +31,13 @@ class StackedFrames(gymnasium.Wrapper[np.ndarray, Any, Any, Any]):
         if not isinstance(space, spaces.Box) or len(space.shape) != 3 or frames < 1:
             given = brief(space)
             raise ValueError(f"{frames} frames can be stacked of images (height, width, channel), but not of {given}; type --history 1")
+        side, channels = min(space.shape[:2]), space.shape[2]
+        if frames > 1 and frames * channels >= side:
+            # common/preprocessing.py, is_image_space_channels_first: the shortest axis is that of the channels, the first of equal ones.
+            raise ValueError(
+                f"{frames} frames of {channels} channels are {frames * channels} channels of {side} pixels a side, which Stable-Baselines3 "
+                f"would take for the channels; type --history {max(1, (side - 1) // channels)} or less, or draw larger images"
+            )
         super().__init__(env)
         self.frames = frames
         low, high = (np.concatenate([bound] * frames, axis=-1) for bound in (space.low, space.high))

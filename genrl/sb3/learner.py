@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -277,13 +278,21 @@ def deterministic_action(policy: Any, obs: torch.Tensor, space: spaces.Space[Any
 
 
 def exploring_action(learner: BaseAlgorithm, obs: Any) -> np.ndarray:
-    """What ``predict(obs, deterministic=False)`` draws for a batch, ``(batch, *action)``, each row for itself.
+    """What the learner does at a batch of observations while it explores, ``(batch, *action)``, each row for itself.
+
+    ``predict`` draws it, and the learner's ``action_noise``, if it has any, is added.
 
     dqn/dqn.py and qrdqn/qrdqn.py, predict: they toss one coin for all rows, so that either all explore or none does.
+    common/off_policy_algorithm.py, _sample_action: noise is added to actions scaled to [-1, 1], by one call for all environments. Here by a
+    copy of it, as that of Ornstein and Uhlenbeck walks on.
     """
-    rate = getattr(learner, "exploration_rate", None)
+    rate, noise = getattr(learner, "exploration_rate", None), deepcopy(getattr(learner, "action_noise", None))
     action, _ = learner.predict(obs, deterministic=rate is not None)
     if rate is not None:
         for row in np.flatnonzero(np.random.random(len(action)) < rate):  # noqa: NPY002 (it is the one that SB3 uses)
             action[row] = learner.action_space.sample()
+    if noise is not None:
+        drawn = np.concatenate([noise().reshape(-1, *action.shape[1:]) for _ in action])[: len(action)]
+        policy: Any = learner.policy
+        action = policy.unscale_action(np.clip(policy.scale_action(action) + drawn, -1, 1)).astype(action.dtype)
     return action

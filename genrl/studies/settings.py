@@ -85,8 +85,10 @@ def read_task(name: str, table: Mapping[str, Any], fields: set[str]) -> Task:
     if reference is None:
         return Task(name, threshold)
     pair = isinstance(reference, list) and len(reference) == 2 and all(map(_is_number, reference))
-    if not pair or reference[0] == reference[1]:
-        raise RunError(f"[tasks.{name}] reference is {reference!r}, but must be two different returns, [random policy's, expert's]")
+    if not pair or reference[0] >= reference[1]:  # the other way round, the worst would have the highest score
+        raise RunError(
+            f"[tasks.{name}] reference is {reference!r}, but must be two different returns, the lower first: [random policy's, expert's]"
+        )
     return Task(name, threshold, (float(reference[0]), float(reference[1])))
 
 

@@ -35,8 +35,8 @@ class Imagination(PluggedCallback):
     r"""Fits a model on the learner's own replay, dreams branches from real states, and lends them to the learner's batches.
 
     Every ``every`` environment steps the model is fitted to all that the replay buffer holds, ``branches`` real states are drawn, and the
-    present policy acts in the model for ``horizon`` steps from each. The imagined transitions take the place of a share of each batch,
-    where the rewards in force pay them as they pay real ones. The learner itself is untouched.
+    present policy acts in the model, as it explores, for ``horizon`` steps from each. The imagined transitions take the place of a share of
+    each batch, where the rewards in force pay them as they pay real ones. The learner itself is untouched.
 
     What is lent follows what the model can do: of the ``share``, as much as its :func:`~genrl.models.dynamics.skill` on held-out rows, and
     nothing below ``least_skill``. Branches of several steps follow it by ``stop_quantile``.

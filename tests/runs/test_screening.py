@@ -128,6 +128,13 @@ def test_an_episode_that_was_cut_short_has_no_return_unless_it_is_the_only_one()
     assert (one.best_return, two.best_return) == (-10.0, -50.0)
 
 
+def test_an_episode_that_was_cut_short_and_never_charged_counts_as_it_is() -> None:
+    """Held for an episode, the first two are charged in each of 50 steps, and the third is paid in each of the 20 that are left of 120."""
+    (reach,) = screen("tests/Line-v0", 120, ("held-50",), env_kwargs={"goal": 0.0}, seed=4).values()
+    assert (reach.first_reward, reach.rewarded_episodes, reach.episodes) == (101, 1, 3)
+    assert reach.best_return == 20.0
+
+
 def test_ranges_are_those_of_the_named_quantities() -> None:
     (reach,) = screen("tests/Line-v0", 500, ("white",), std=10.0).values()
     assert list(reach.ranges) == ["x", "last"]
@@ -187,6 +194,13 @@ class TestCommand:
     def test_the_next_command_has_a_noise_as_wide_as_what_was_screened(self, flags, ending, capsys) -> None:
         assert main(["screen", "--env", "tests/Line-v0", "--env.goal", "0.5", "--steps", "400", *flags]) == 0
         assert capsys.readouterr().out.strip().splitlines()[-1].endswith(ending)
+
+    def test_it_says_where_a_fresh_policy_acts_elsewhere_than_the_noise(self, capsys) -> None:
+        """The line's actions are about 5, and a fresh policy's about 0, the least of them: only the noise was seen to get anywhere."""
+        for env, goal, elsewhere in (("tests/Line-v0", ("--env.goal", "0.5"), True), ("genrl/SparseMountainCar-v0", (), False)):
+            assert main(["screen", "--env", env, *goal, "--steps", "1500", "--noises", "held-16"]) == 0
+            last = " ".join(capsys.readouterr().out.split())
+            assert ("but a fresh policy acts about 0" in last and "RescaleAction(env, -1, 1); try it" in last) is elsewhere
 
     def test_its_help_says_how_the_task_is_given_keywords(self, capsys) -> None:
         with pytest.raises(SystemExit):

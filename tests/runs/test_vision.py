@@ -105,6 +105,14 @@ def test_frames_without_an_encoder_are_stacked_for_the_learners_own_networks(tmp
     assert not np.array_equal(following[..., 6:], first[..., 6:])
 
 
+def test_frames_of_more_channels_than_pixels_a_side_are_refused(tmp_path: Path) -> None:
+    """Stable-Baselines3 takes the shortest side for the channels: of 12 frames its convolutions would run over channels and columns."""
+    cell = config(tmp_path / "run", env=TASK, env_kwargs={"size": 36}, history=11)
+    assert build(cell).learner.observation_space.shape == (33, 36, 36)
+    with pytest.raises(RunError, match=r"12 frames of 3 channels are 36 channels of 36 pixels a side.*type --history 11 or less"):
+        build(replace(cell, history=12))
+
+
 def test_demonstrations_of_images_are_imitated_through_codes(eyes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     explore(config(tmp_path / "expert", env=TASK, encoder=eyes, steps=64), quiet=True)
     assert main(["record", "--run", str(tmp_path / "expert"), "--out", str(tmp_path / "demos.hdf5"), "--episodes", "2"]) == 0

@@ -224,6 +224,7 @@ class TestTheIdentityOfACell:
         ("steps = 500", 'steps = "many"', "--steps is 'many', but must be a whole number"),
         ("steps = 500", "steps = 0", "--steps is 0, but must be at least 1"),
         ("reference = [0, 1]", "reference = [1, 1]", "[tasks.car] reference is [1, 1], but must be two different returns"),
+        ("reference = [0, 1]", "reference = [100, -20]", "reference is [100, -20], but must be two different returns, the lower first"),
         ("threshold = 0.9", "threshold = true", "[tasks.car] threshold is True, but must be a return"),
         ('reward = "rnd"\nlearner_kwargs = { gamma = 0.95 }', 'reward = "none"', "are the same run; change or remove one of them"),
         ("[tasks.swing]", "[tasks]\nbad = 1\n[tasks.swing]", "tasks must be tables, such as [tasks.one]"),

@@ -9,6 +9,7 @@ import torch
 from gymnasium import spaces
 from stable_baselines3 import DQN, PPO, SAC, TD3
 from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.noise import NormalActionNoise, VectorizedActionNoise
 from stable_baselines3.common.vec_env import VecNormalize
 
 from genrl.files import load_state, save_state
@@ -128,6 +129,20 @@ class TestRows:
         obs = np.tile(np.float32([0.3, -0.2]), (256, 1))
         best, _ = model.predict(obs, deterministic=True)
         assert least <= np.count_nonzero(exploring_action(model, obs) != best) <= most
+
+    @pytest.mark.parametrize("n_envs", [1, 3])
+    def test_imagined_actions_have_the_noise_by_which_a_deterministic_policy_explores(self, n_envs):
+        """TD3's alone would show its critics no other action than the policy's. Of scaled actions, so 2.5 times as wide in [-2, 3]."""
+        noise: Any = NormalActionNoise(np.zeros(1), np.full(1, 0.1))
+        model = learner(TD3, n_envs=n_envs, action_noise=noise if n_envs == 1 else VectorizedActionNoise(noise, n_envs))
+        obs = np.tile(np.float32([0.3, -0.2]), (1000, 1))
+        best, _ = model.predict(obs)
+        done = exploring_action(model, obs)
+        assert done.shape == best.shape and done.dtype == best.dtype
+        assert np.abs(best - 0.5).max() < 1.5  # so that no edge cuts the noise
+        assert (done - best).std() == pytest.approx(0.25, rel=0.1) and abs(float((done - best).mean())) < 0.03
+        model.action_noise = NormalActionNoise(np.zeros(1), np.full(1, 1e9))
+        assert set(exploring_action(model, obs).ravel().tolist()) == {-2.0, 3.0}
 
     def test_longer_branches_go_on_from_imagined_states_and_shorter_ones_do_not(self):
         _, one, _ = imagine(learner(), horizon=1)

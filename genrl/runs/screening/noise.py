@@ -54,6 +54,8 @@ class Reach:
     """Lowest and highest value of each of the two things whose visited area is counted."""
     visited: int = 0
     """Bins of that area, as wide for one noise as for another."""
+    about_zero: bool = True
+    """Whether the noise is about the action 0, as a fresh policy's is: the middle of the task's bounds."""
     policy_std: float | None = None
     """Standard deviation, in the task's units, of a policy that acts by this noise; none where actions have ranges of several widths."""
 
@@ -228,15 +230,16 @@ class _Walk:
     def __init__(self, env: gymnasium.Env[Any, Any], look: Look, source: _Source, std: float, seed: int) -> None:
         self.env, self.look, self.source, self.seed = env, look, source, seed
         self.points: list[list[float]] = []
-        widths = set(((env.action_space.high - env.action_space.low) / 2).flatten().tolist())  # type: ignore[attr-defined]
-        self.reach, self.ended = Reach(policy_std=std * widths.pop() if len(widths) == 1 else None), False
+        low, high = env.action_space.low, env.action_space.high  # type: ignore[attr-defined]
+        widths, about_zero = set(((high - low) / 2).flatten().tolist()), bool((high == -low).all())
+        self.reach, self.ended = Reach(about_zero=about_zero, policy_std=std * widths.pop() if len(widths) == 1 else None), False
 
     def take(self, steps: int) -> Reach:
         while self.reach.steps < steps:
             rewards = list(self._episode(steps))
             self.reach.episodes += 1
             self.reach.rewarded_episodes += any(reward > 0 for reward in rewards)
-            if self.ended or self.reach.episodes == 1:
+            if self.ended or self.reach.episodes == 1 or min(rewards) >= 0:
                 self.reach.best_return = max(self.reach.best_return, sum(rewards))
         return self.reach
 
