@@ -256,7 +256,8 @@ def renew_noise(learner: BaseAlgorithm, step: int = 0) -> None:
     """
     every = int(getattr(learner, "sde_sample_freq", -1))  # common/on_policy_algorithm.py, collect_rollouts
     if getattr(learner, "use_sde", False) and (step == 0 or (every > 0 and step % every == 0)):
-        learner.policy.reset_noise()
+        policy: Any = learner.policy
+        policy.reset_noise()
 
 
 def _load_zip_parameters(learner: BaseAlgorithm, path: Path) -> None:
