@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -54,7 +55,8 @@ def dagger(
         cloning: keywords of :func:`clone`.
 
     Returns:
-        All episodes, with the expert's actions instead of those that were executed: successors are not theirs.
+        All episodes, with the expert's actions instead of those that were executed: successors and returns are not theirs. Their
+        metadata say so, as those of ``genrl record --disturb`` do, so that a critic or a dream that would learn from them is warned of.
 
     Raises:
         ValueError: no rounds or episodes; an environment with several arrays of observations (Dict); an action of the expert's that the
@@ -71,13 +73,26 @@ def dagger(
     if demonstrations is not None:
         clone(model, demonstrations, any_task=any_task, seed=seed, **cloning)
         known.extend(demonstrations.fitted(env.observation_space, env.action_space)[0].episodes)
-    env_id = env.spec.id if env.spec is not None else None
+    about = _about(env, demonstrations is not None or rounds > 1)
     for k in range(rounds):
         acts = _policy(model, env) if known else expert
         with left_as_found(model):
             known += [_episode(env, acts, expert, seed + k * episodes + i) for i in range(episodes)]
-        clone(model, Demonstrations.from_episodes(known, env_id), any_task=any_task, seed=seed, **cloning)
-    return Demonstrations.from_episodes(known, env_id)
+        clone(model, Demonstrations.from_episodes(known, metadata=about), any_task=any_task, seed=seed, **cloning)
+    return Demonstrations.from_episodes(known, metadata=about)
+
+
+def _about(env: gymnasium.Env[Any, Any], learner_acts: bool) -> dict[str, Any]:
+    """Metadata of what is recorded: the task with its keywords, and that others than the expert's actions were executed, if they were."""
+    about: dict[str, Any] = {"disturb": "by the learner"} if learner_acts else {}
+    if env.spec is None:
+        return about
+    kwargs = {name: value for name, value in env.spec.kwargs.items() if name != "render_mode"}
+    try:
+        json.dumps(kwargs)
+    except (TypeError, ValueError):  # objects, which no file could hold
+        kwargs = {}
+    return about | {"env_spec": {"id": env.spec.id, "kwargs": kwargs}}
 
 
 def _refuse(model: BaseAlgorithm, env: gymnasium.Env[Any, Any], cloning: dict[str, Any]) -> None:

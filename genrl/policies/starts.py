@@ -23,6 +23,7 @@ class DemonstratedStarts(gymnasium.Wrapper[Any, Any, Any, Any]):
     with the speeds: the cheetah, the hopper, the walker, the swimmer, the ant, the humanoid and the inverted pendulum. Such a task begins
     at ``init_qpos`` and ``init_qvel`` and adds noise of its own; both are a demonstrated state for that reset, so the noise comes to it
     too. Hidden positions, such as how far it has come, stay those of the task.
+    The hopper and the walker show no speed beyond 10, so a part of the body that was faster begins at 10.
 
     The draws come from the task's own generator, after a reset, so the same seed and steps give the same episodes.
 

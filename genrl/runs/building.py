@@ -51,7 +51,7 @@ def resolve(config: RunConfig) -> tuple[RunConfig, dict[str, type[Any]]]:
             found[role.name], resolved[role.name] = cls, resolve_kwargs(cls, {**default, **given}, role.name)
     if "reward" in found:
         own, discount = hyperparameters(found["reward"]).get("gamma"), resolved["learner"].get("gamma")
-        if own is not None and discount is not None and resolved["reward"]["gamma"] == own.default:
+        if own is not None and discount is not None and "gamma" not in config.reward_kwargs:
             resolved["reward"]["gamma"] = discount  # one discount, unless another one is asked for
     kwargs: dict[str, Any] = {f"{role}_kwargs": resolved.get(role, {}) for role in config.roles}
     return replace(config, **kwargs), found

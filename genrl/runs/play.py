@@ -24,7 +24,7 @@ from genrl.runs.environments.make import make_env
 from genrl.runs.interrupt import Interrupt
 from genrl.runs.session import Session
 from genrl.runs.vision import kept_encoder
-from genrl.sb3.learner import load_parameters
+from genrl.sb3.learner import load_parameters, renew_noise
 from genrl.sb3.state import load_vecnormalize_state
 
 __all__ = [
@@ -54,7 +54,9 @@ def play(
     """
     obs, _ = env.reset(seed=seed)
     state, start = None, True
-    for _ in range(LONGEST_EPISODE):
+    for step in range(LONGEST_EPISODE):
+        if not deterministic:
+            renew_noise(learner, step)
         seen = normalize.normalize_obs(obs) if normalize is not None else obs
         masks = {"action_masks": env.get_wrapper_attr("action_masks")()} if type(learner).__name__ == "MaskablePPO" else {}
         action, state = learner.predict(seen, state=state, episode_start=np.array([start]), deterministic=deterministic, **masks)

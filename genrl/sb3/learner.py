@@ -37,6 +37,7 @@ __all__ = [
     "log_the_rest",
     "parameters_are_finite",
     "remaining",
+    "renew_noise",
 ]
 
 SECONDS_TO_END = 1.0
@@ -242,6 +243,22 @@ def load_parameters(learner: BaseAlgorithm, path: Path) -> None:
             raise FileError(f"{path} is not a whole policy of this {name} and its task; {advice}") from error
     else:
         _load_zip_parameters(learner, path)
+    renew_noise(learner)  # which was drawn as wide as that of an untrained policy (common/base_class.py, load, draws it anew, too)
+    if (rate := getattr(learner, "exploration_final_eps", None)) is not None:  # DQN's last one: a zip's own is in its pickled part
+        learner.exploration_rate = rate  # type: ignore[attr-defined]
+
+
+def renew_noise(learner: BaseAlgorithm, step: int = 0) -> None:
+    """Draw gSDE's noise anew for a policy that has it, as its training does: before an episode's first step, and every so many steps.
+
+    Args:
+        learner: acts in one environment.
+        step: steps that the episode has had.
+    """
+    every = int(getattr(learner, "sde_sample_freq", -1))  # common/on_policy_algorithm.py, collect_rollouts
+    if getattr(learner, "use_sde", False) and (step == 0 or (every > 0 and step % every == 0)):
+        policy: Any = learner.policy
+        policy.reset_noise()
 
 
 def _load_zip_parameters(learner: BaseAlgorithm, path: Path) -> None:

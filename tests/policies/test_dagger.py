@@ -10,6 +10,7 @@ import pytest
 from gymnasium import spaces
 from stable_baselines3 import PPO
 
+from genrl.data import Demonstrations
 from genrl.policies import clone, dagger
 
 
@@ -72,6 +73,17 @@ def test_goes_on_from_demonstrations():
     known = dagger(learner(), expert, Line(), rounds=1, episodes=1, epochs=1, demonstrations=start)
     assert known.n_episodes == 2
     np.testing.assert_array_equal(known.episodes[0].actions, start.episodes[0].actions)
+
+
+def test_episodes_in_which_the_learner_acted_say_so_and_which_task_they_are_of(tmp_path):
+    env = gymnasium.make("Pendulum-v1", g=9.0, render_mode="rgb_array")
+    model = PPO("MlpPolicy", env, n_steps=16, batch_size=16, seed=0, policy_kwargs={"net_arch": [4]})
+    for rounds, theirs in ((1, False), (2, True)):
+        known = dagger(model, lambda obs: np.zeros(1), env, rounds=rounds, episodes=1, epochs=1)
+        known.save(tmp_path / f"{rounds}.hdf5")
+        found = Demonstrations.load(tmp_path / f"{rounds}.hdf5")
+        assert (found.env_id, found.env_kwargs) == ("Pendulum-v1", {"g": 9.0})
+        assert ("disturb" in found.metadata) == theirs  # as of `genrl record --disturb`: the critic and dreams are warned of it
 
 
 def test_no_rounds_are_refused():

@@ -20,6 +20,7 @@ from genrl.errors import RunError
 from genrl.files import load_state
 from genrl.runs import ExploreConfig, ImitateConfig, RunDirectory, explore, imitate, pictures, record, resume
 from genrl.runs import result as result_module
+from genrl.runs.building import resolve
 from genrl.runs.directory import read_csv
 from genrl.runs.environments.make import make_env
 from genrl.runs.imitation.demonstrations import fingerprint, load, with_task
@@ -29,6 +30,12 @@ from genrl.studies import InProcess, Study, read_study, run_study
 from genrl.transitions import Transitions
 from tests.runs.same_directory import assert_same_directory
 from tests.runs.tiny import SMALL, Surprise, config
+
+
+@pytest.mark.parametrize(("asked", "gamma"), [({}, 0.9), ({"gamma": 0.99}, 0.99), ({"gamma": 0.5}, 0.5)])
+def test_airl_has_the_learner_s_discount_unless_one_is_asked_for(asked, gamma):
+    resolved, _ = resolve(ImitateConfig(env="Pendulum-v1", reward="airl", reward_kwargs=asked, learner_kwargs={"gamma": 0.9}))
+    assert resolved.reward_kwargs["gamma"] == gamma
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,9 @@ from genrl.generation import GenerateConfig, generate
 from genrl.models import VAE
 from genrl.rewards import RND
 from genrl.runs import explore
+from genrl.runs.play import play
 from genrl.runs.uses.export import export_sb3, export_torchscript
+from genrl.sb3.learner import load_parameters
 from tests.runs.tiny import SMALL, config
 
 CASES = {
@@ -28,8 +30,9 @@ CASES = {
 }
 
 
-def trained(tmp_path: Path, name: str):
+def trained(tmp_path: Path, name: str, **learner_kwargs: object):
     given = {"learner_kwargs": SMALL.get(name, {}), "reward": "none", "reward_kwargs": {}, "steps": 128, "eval_episodes": 2} | CASES[name]
+    given["learner_kwargs"] = given["learner_kwargs"] | learner_kwargs
     directory = tmp_path / name
     explore(config(directory, **given), quiet=True)
     return genrl.load(directory)
@@ -47,6 +50,40 @@ def test_a_loaded_run_gives_the_returns_of_its_own_evaluation(tmp_path, name):
         obs, reward, terminated, truncated, _ = env.step(action if np.ndim(action) else action.item())
         total, done, start = total + float(reward), terminated or truncated, np.array([False])
     assert total == run.result["evaluation_returns"][0]
+
+
+@pytest.mark.parametrize("learner", [PPO, SAC])
+def test_noise_that_is_a_function_of_the_state_is_as_wide_as_the_loaded_policy_s(tmp_path, learner):
+    saved, fresh = (learner("MlpPolicy", "Pendulum-v1", use_sde=True, seed=seed) for seed in range(2))
+    log_std = (saved.policy if learner is PPO else saved.actor).log_std
+    log_std.data.fill_(-9.0)
+    saved.save(tmp_path / "model.zip")
+    load_parameters(fresh, tmp_path / "model.zip")
+    drawn = (fresh.policy if learner is PPO else fresh.actor).action_dist.exploration_mat
+    assert 0 < drawn.abs().max() < 10 * np.exp(-9)
+
+
+def test_drawn_episodes_each_have_noise_of_their_own_where_it_is_a_function_of_the_state(tmp_path):
+    run = trained(tmp_path, "ppo", use_sde=True)
+    matrices = []
+    for seed in (0, 0, 1):
+        steps = play(run.learner, run.normalize, run.make_env(), seed, deterministic=False)
+        next(steps)
+        matrices.append(run.learner.policy.action_dist.exploration_mat)
+        next(steps)
+        assert run.learner.policy.action_dist.exploration_mat is matrices[-1]
+    assert len({float(matrix.detach().sum()) for matrix in matrices}) == 3
+    kept = run.learner.policy.action_dist.exploration_mat
+    next(play(run.learner, run.normalize, run.make_env(), 0))
+    assert run.learner.policy.action_dist.exploration_mat is kept
+
+
+def test_a_loaded_dqn_draws_as_at_the_end_of_its_training(tmp_path):
+    run = trained(tmp_path, "dqn", exploration_final_eps=0.5)
+    obs = run.make_env().reset(seed=0)[0]
+    best = run.predict(obs)[0]
+    others = np.mean([run.predict(obs, deterministic=False)[0] != best for _ in range(400)])
+    assert 0.15 < others < 0.35  # a half of its actions are drawn, and a half of those are the other one of two
 
 
 @pytest.mark.parametrize(("name", "learner"), [("ppo", PPO), ("sac", SAC)])
