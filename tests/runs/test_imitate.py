@@ -93,6 +93,14 @@ class TestRecord:
             record(expert, tmp_path / name)
         assert not (tmp_path / name).exists()
 
+    def test_an_episode_of_drawn_actions_follows_from_its_own_seed(self, expert, tmp_path):
+        """So two recordings with other seeds have other noise, too: it had come from the seed of the run."""
+        two = record(expert, tmp_path / "a.npz", episodes=2, seed=3, stochastic=True).episodes
+        (alone,) = record(expert, tmp_path / "b.npz", episodes=1, seed=4, stochastic=True).episodes
+        np.testing.assert_array_equal(two[1].actions, alone.actions)
+        noise = [episode.actions - genrl.load(expert).predict(np.asarray(episode.observations[:-1]))[0] for episode in two]
+        assert np.abs(noise[0] - noise[1]).max() > 0.1
+
     def test_of_a_disturbed_policy_keeps_what_it_meant_where_the_noise_has_brought_it(self, expert, tmp_path):
         once, again = (record(expert, tmp_path / name, episodes=2, disturb=0.2) for name in ("a.npz", "b.npz"))
         assert (Demonstrations.load(tmp_path / "a.npz").metadata["disturb"], once.metadata["disturb"]) == (0.2, 0.2)

@@ -19,6 +19,7 @@ from genrl.files import check_new
 from genrl.runs.directory import RunDirectory
 from genrl.runs.environments.make import make_env
 from genrl.runs.play import load_config, play, trained, with_model
+from genrl.sb3.state import own_draws
 
 __all__ = ["record"]
 
@@ -40,7 +41,7 @@ def record(
     Args:
         path: the run directory.
         out: the file or folder, see :meth:`genrl.data.Demonstrations.save`; it must not be there.
-        episodes: number of episodes; their seeds count up from ``seed``.
+        episodes: number of episodes; their seeds count up from ``seed``, and an episode follows from its own.
         stochastic: draw actions instead of taking the most likely ones.
         seed: seed of the first episode.
         best: take the model of the best evaluation, as in :func:`genrl.load`.
@@ -70,8 +71,9 @@ def record(
         with trained(run, config) as session:
             seen = session.eyes.wrap_one(env)
             for episode in range(episodes):
-                for _ in play(session.learner, session.normalize, seen, seed + episode, not stochastic):
-                    pass
+                with own_draws(session.learner, seed + episode):
+                    for _ in play(session.learner, session.normalize, seen, seed + episode, not stochastic):
+                        pass
         spec = env.env.spec  # the task's, without the recording
         metadata = {"env_spec": json.loads(_named(spec).to_json())} if spec is not None else {}
         metadata |= {"disturb": disturb} if disturb else {}

@@ -24,6 +24,7 @@ from genrl.runs.play import load_config, play, trained, with_model
 from genrl.runs.session import Session
 from genrl.runs.uses.rendering import choose_backend, follow, has_display, make_drawn, rendered
 from genrl.runs.uses.watch_dream import frames as dreamed
+from genrl.sb3.state import own_draws
 
 __all__ = ["Film", "watch", "watch_live"]
 
@@ -149,8 +150,9 @@ def _window(config: RunConfig) -> Iterator[Any]:
 def _played(session: Session, env: Any, episodes: int, seed: int, stochastic: bool) -> Iterator[tuple[int, float]]:
     """The number of the episode, and the reward, of each step."""
     for episode in range(episodes):
-        for reward in play(session.learner, session.normalize, env, seed + episode, not stochastic):
-            yield episode, reward
+        with own_draws(session.learner, seed + episode):
+            for reward in play(session.learner, session.normalize, env, seed + episode, not stochastic):
+                yield episode, reward
 
 
 class _Thumbnails:
