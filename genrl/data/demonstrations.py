@@ -73,7 +73,8 @@ class Demonstrations:
           pairs, which suffice for cloning and GAIL.
         - robomimic's HDF5, ``data/demo_0/…``; numbers under ``obs`` are joined in the order of their names, as Gymnasium flattens a Dict.
         - The old npz of the ``imitation`` library. **Its** ``terminal`` **is true for every episode, also where the time limit ended it**,
-          and is believed unless ``time_limit`` is given. Its pickled ``infos`` are not touched.
+          and is believed unless ``time_limit`` is given (``genrl imitate`` and ``genrl dream`` know their task's). Its pickled ``infos``
+          are not touched.
 
         Args:
             path: a file or folder, or the id of a Minari data set, such as ``D4RL/door/human-v2``, below ``MINARI_DATASETS_PATH`` or
@@ -269,6 +270,26 @@ class Demonstrations:
         inside = tuple(replace(episode, actions=read_only(np.clip(episode.actions, *bounds))) for episode in self.episodes)
         count = sum(int((new.actions != old.actions).sum()) for new, old in zip(inside, self.episodes, strict=True))
         return replace(self, episodes=inside), count
+
+    def within(self, time_limit: int | None) -> Demonstrations:
+        """The demonstrations of a task with this time limit, without terminations that were the limit's, with a warning.
+
+        At its last step Gymnasium's ``TimeLimit`` truncates, whether the task ends there or not. So an episode of just so many steps that
+        is marked as terminated and not as truncated is of a recorder that can't tell them apart, such as old versions of ``imitation``.
+
+        Args:
+            time_limit: ``env.spec.max_episode_steps``; ``None`` where a task has none.
+        """
+        wrong = [len(episode) == time_limit and episode.terminated and not episode.truncations[-1] for episode in self.episodes]
+        if not any(wrong):
+            return self
+        warnings.warn(
+            f"{self._name} has {sum(wrong)} of {self.n_episodes} episodes that end at the task's time limit, {time_limit:,} steps, and are "
+            "marked as terminated there; they are taken for cut off by the limit",
+            stacklevel=2,
+        )
+        each = zip(self.episodes, wrong, strict=True)
+        return replace(self, episodes=tuple(with_time_limit(episode, len(episode), self._name) if w else episode for episode, w in each))
 
     def fitted(self, observation_space: Any, action_space: Any) -> tuple[Demonstrations, int]:
         """The demonstrations as a task with these spaces gives and takes them, and the number of action components that were clipped.

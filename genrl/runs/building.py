@@ -117,7 +117,7 @@ def _parts(
     _check_masks(config, probe)
     loaded, choice = None, ""
     if isinstance(config, ImitateConfig):
-        loaded = load(config, probe.observation_space, probe.action_space)
+        loaded = load(config, probe.observation_space, probe.action_space, getattr(probe.spec, "max_episode_steps", None))
         config, choice = with_suitable_reward(config, classes, given, loaded.demonstrations, probe)
         loaded = eyes.demonstrations(loaded, probe)
     brought = [*eyes.plugs, *plugs(Setting(config, classes, seen, seen.observation_space, seen.action_space, loaded))]

@@ -38,6 +38,16 @@ class TestTransitions:
         assert demos.transitions().terminated.tolist() == [False] * 4 + [True]
         assert (demos.episodes[0].terminated, demos.episodes[0].truncated) == (True, False)
 
+    def test_a_termination_just_at_the_time_limit_is_the_limits_unless_both_are_marked(self) -> None:
+        """Gymnasium's limit truncates its last step whatever ends there, so a mark of a termination alone can't tell the two apart."""
+        wrong, both, early = walk(0, terminated=True), walk(1, terminated=True, truncations=np.arange(5) == 4), walk(2, 4, terminated=True)
+        demos = Demonstrations.from_episodes([wrong, both, early]).subsample(every=2, offset=0)
+        with pytest.warns(UserWarning, match=r"1 of 3 episodes that end at the task's time limit, 5 steps, and are marked as terminated"):
+            limited = demos.within(5)
+        assert [(e.terminated, e.truncated) for e in limited.episodes] == [(False, True), (True, False), (True, False)]
+        assert pairs(limited) == pairs(demos)
+        assert demos.within(None) is demos and demos.within(6) is demos
+
     def test_floats_are_float32_and_discrete_actions_int64(self) -> None:
         double = walk(0, actions=np.arange(5.0)[:, None], observations=np.zeros((6, 2), np.uint8))
         assert [field.dtype for field in Demonstrations.from_episodes([double]).transitions()[:3]] == [torch.float32] * 3

@@ -174,6 +174,12 @@ class TestARun:
         assert json.loads((tmp_path / "run" / "config.json").read_text())["reward_kwargs"]["form"] == "log-d"
         assert json.loads((tmp_path / "run" / "imitation.json").read_text())["choice"] == said
 
+    def test_ends_that_are_the_time_limits_are_no_goal(self, tmp_path, capsys):
+        """50 steps are the task's limit; a recorder that knows nothing of limits has marked them as terminations."""
+        with pytest.warns(UserWarning, match=r"2 of 2 episodes that end at the task's time limit, 50 steps, and are marked as terminated"):
+            imitate(self.config(tmp_path, walked(50, ends=True)))
+        assert "of form softplus, because no episode was seen to end by itself" in capsys.readouterr().err
+
     def test_one_episode_is_no_episodes(self, tmp_path, capsys):
         imitate(self.config(tmp_path, walked(20, ends=True).subsample(episodes=1), steps=0))
         assert "20 pairs of 1 episode, returns" in capsys.readouterr().err

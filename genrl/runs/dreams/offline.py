@@ -38,6 +38,7 @@ def recorded_steps(config: DreamConfig, env: gymnasium.Env[Any, Any]) -> tuple[T
         recorded = Demonstrations.load(config.demos)
         _check_task(recorded, config.env)
         demos, _ = recorded.fitted(env.observation_space, env.action_space)
+        demos = demos.within(getattr(env.spec, "max_episode_steps", None))
     except FileNotFoundError as error:
         made = command("record", "--run", "RUN", "--out", config.demos)
         raise RunError(f"there are no recorded steps at {config.demos}; make some with `{made}`") from error

@@ -50,8 +50,10 @@ def with_task(config: RunConfig) -> RunConfig:
     return replace(config, out=config.directory, env=config.env or str(demonstrations.env_id), env_kwargs=env_kwargs)
 
 
-def load(config: ImitateConfig, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> Loaded:
-    """The demonstrations of a run, checked against its task.
+def load(
+    config: ImitateConfig, observation_space: spaces.Space[Any], action_space: spaces.Space[Any], time_limit: int | None = None
+) -> Loaded:
+    """The demonstrations of a run, checked against its task, which has these spaces and this time limit.
 
     Raises:
         RunError: they can't be read or don't fit; one sentence says which file, episode and field, and what to do.
@@ -61,6 +63,7 @@ def load(config: ImitateConfig, observation_space: spaces.Space[Any], action_spa
         whole, _ = whole.fitted(observation_space, action_space)
         if not config.any_task:
             whole.check_task(config.env)
+        whole = whole.within(time_limit)
         whole = _drawn(config, whole)
         used = whole.subsample(config.episodes, config.every, seed=config.seed_of_demos)
     except DemonstrationError as error:
