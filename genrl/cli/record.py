@@ -8,6 +8,7 @@ from pathlib import Path
 from genrl.cli._flags import check_seed, parse, task_words
 from genrl.cli._words import say
 from genrl.errors import RunError, command
+from genrl.errors import flags as flags_of
 
 __all__ = ["main"]
 
@@ -54,6 +55,7 @@ def main(argv: list[str]) -> int:
         made = record(flags.run, flags.out, **settings)
     say(str(made))
     config = read_config(RunDirectory.open(flags.run))
-    eyes = () if config.encoder is None else ("--encoder", flags.run)  # demonstrations are of images, and a run keeps its encoder
+    encoder = None if config.encoder is None else flags.run  # demonstrations are of images, and a run keeps its encoder
+    eyes = flags_of(encoder=encoder, history=config.history, past_actions=config.past_actions)
     say(f"imitate it: {command('imitate', '--demos', flags.out, *eyes, *task_words(config.env, config.env_kwargs))}")
     return 0

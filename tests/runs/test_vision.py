@@ -114,9 +114,10 @@ def test_frames_of_more_channels_than_pixels_a_side_are_refused(tmp_path: Path) 
 
 
 def test_demonstrations_of_images_are_imitated_through_codes(eyes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    explore(config(tmp_path / "expert", env=TASK, encoder=eyes, steps=64), quiet=True)
+    explore(config(tmp_path / "expert", env=TASK, encoder=eyes, steps=64, history=2, past_actions=True), quiet=True)
     assert main(["record", "--run", str(tmp_path / "expert"), "--out", str(tmp_path / "demos.hdf5"), "--episodes", "2"]) == 0
-    assert f"genrl imitate --demos {tmp_path / 'demos.hdf5'} --encoder {tmp_path / 'expert'}" in " ".join(capsys.readouterr().out.split())
+    seen = f"--encoder {tmp_path / 'expert'} --history 2 --past-actions"  # as the expert sees
+    assert f"genrl imitate --demos {tmp_path / 'demos.hdf5'} {seen}" in " ".join(capsys.readouterr().out.split())
     kept = Demonstrations.load(tmp_path / "demos.hdf5")
     assert kept.obs_shape == (32, 32, 3)  # of images, for any encoder
     assert kept.episodes[0].observations.dtype == np.uint8
