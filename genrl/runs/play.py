@@ -24,11 +24,12 @@ from genrl.runs.environments.make import make_env
 from genrl.runs.interrupt import Interrupt
 from genrl.runs.session import Session
 from genrl.runs.vision import kept_encoder
-from genrl.sb3.learner import load_parameters, renew_noise
-from genrl.sb3.state import load_vecnormalize_state
+from genrl.sb3.learner import draws_actions, load_parameters, renew_noise
+from genrl.sb3.state import load_vecnormalize_state, own_draws
 
 __all__ = [
     "EVALUATION_SEED",
+    "acted",
     "episode_returns",
     "evaluate",
     "for_one_environment",
@@ -65,6 +66,21 @@ def play(
         start = False
         if terminated or truncated:
             return
+
+
+def acted(session: Session, env: gymnasium.Env[Any, Any], seed: int, stochastic: bool = False) -> Iterator[float]:
+    """One episode for a film or a recording, as :func:`play`; it follows from ``seed`` alone, what a policy draws included.
+
+    Raises:
+        RunError: ``stochastic`` for a policy that draws nothing.
+    """
+    learner = session.learner
+    if stochastic and not draws_actions(learner):
+        raise RunError(
+            f"--stochastic was given, but a policy of {type(learner).__name__} has one action for each state and draws none; leave it out"
+        )
+    with own_draws(learner, seed):
+        yield from play(learner, session.normalize, env, seed, not stochastic)
 
 
 def for_one_environment(config: RunConfig) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from gymnasium import spaces
+from stable_baselines3 import TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.logger import KVWriter, Logger, TensorBoardOutputFormat, filter_excluded_keys
 from stable_baselines3.common.noise import NormalActionNoise
@@ -33,6 +34,7 @@ __all__ = [
     "close",
     "constructor_kwargs",
     "deterministic_action",
+    "draws_actions",
     "load_parameters",
     "log_the_rest",
     "parameters_are_finite",
@@ -246,6 +248,11 @@ def load_parameters(learner: BaseAlgorithm, path: Path) -> None:
     renew_noise(learner)  # which was drawn as wide as that of an untrained policy (common/base_class.py, load, draws it anew, too)
     if (rate := getattr(learner, "exploration_final_eps", None)) is not None:  # DQN's last one: a zip's own is in its pickled part
         learner.exploration_rate = rate  # type: ignore[attr-defined]
+
+
+def draws_actions(learner: BaseAlgorithm) -> bool:
+    """Whether ``predict`` with ``deterministic=False`` draws: TD3 and DDPG take the same action either way (td3/policies.py, _predict)."""
+    return not isinstance(learner, TD3)  # DDPG is one
 
 
 def renew_noise(learner: BaseAlgorithm, step: int = 0) -> None:

@@ -18,7 +18,7 @@ from genrl.cli import main
 from genrl.data import Demonstrations, Episode
 from genrl.errors import RunError
 from genrl.files import load_state
-from genrl.runs import ExploreConfig, ImitateConfig, RunDirectory, explore, imitate, pictures, record, resume
+from genrl.runs import ExploreConfig, ImitateConfig, RunDirectory, explore, imitate, pictures, record, resume, watch
 from genrl.runs import result as result_module
 from genrl.runs.building import resolve
 from genrl.runs.directory import read_csv
@@ -88,7 +88,7 @@ class TestRecord:
 
     @pytest.mark.parametrize("name", ["a.csv", "expert", "/proc/nowhere/a.hdf5"])
     def test_what_it_can_not_write_is_refused_before_it_records(self, expert, tmp_path, monkeypatch, name):
-        monkeypatch.setattr("genrl.runs.uses.record.play", lambda *arguments: pytest.fail("it has begun to record"))
+        monkeypatch.setattr("genrl.runs.uses.record.acted", lambda *arguments: pytest.fail("it has begun to record"))
         with pytest.raises(RunError, match=r"a.csv ends in .csv|can't be a Minari data set|can't be written"):
             record(expert, tmp_path / name)
         assert not (tmp_path / name).exists()
@@ -100,6 +100,16 @@ class TestRecord:
         np.testing.assert_array_equal(two[1].actions, alone.actions)
         noise = [episode.actions - genrl.load(expert).predict(np.asarray(episode.observations[:-1]))[0] for episode in two]
         assert np.abs(noise[0] - noise[1]).max() > 0.1
+
+    @pytest.mark.parametrize(
+        "use", [lambda run, file: record(run, file, episodes=1, stochastic=True), lambda run, _: watch(run, stochastic=True)]
+    )
+    def test_refuses_to_draw_actions_of_a_policy_that_draws_none(self, demos, tmp_path, use):
+        """TD3 and DDPG take the same action with and without: its file would have looked like one of drawn actions."""
+        imitate(imitation(demos, tmp_path / "run", "ddpg", steps=0, clone=1), quiet=True)
+        with pytest.raises(RunError, match=r"--stochastic was given, but a policy of DDPG has one action for each state .*; leave it out"):
+            use(tmp_path / "run", tmp_path / "a.npz")
+        assert not (tmp_path / "a.npz").exists()
 
     def test_of_a_disturbed_policy_keeps_what_it_meant_where_the_noise_has_brought_it(self, expert, tmp_path):
         once, again = (record(expert, tmp_path / name, episodes=2, disturb=0.2) for name in ("a.npz", "b.npz"))

@@ -18,8 +18,7 @@ from genrl.errors import RunError
 from genrl.files import check_new
 from genrl.runs.directory import RunDirectory
 from genrl.runs.environments.make import make_env
-from genrl.runs.play import load_config, play, trained, with_model
-from genrl.sb3.state import own_draws
+from genrl.runs.play import acted, load_config, trained, with_model
 
 __all__ = ["record"]
 
@@ -51,7 +50,8 @@ def record(
         imports: modules that the run may import, as in :func:`genrl.runs.resume`.
 
     Raises:
-        RunError: there is no run or no model, ``out`` exists or can't be written, or there is no box to add noise in.
+        RunError: there is no run or no model, ``out`` exists or can't be written, a ``stochastic`` policy draws nothing, or there is no box
+            to add noise in.
 
     References:
         Laskey et al., "DART: Noise Injection for Robust Imitation Learning", 2017, arXiv:1703.09327.
@@ -71,9 +71,8 @@ def record(
         with trained(run, config) as session:
             seen = session.eyes.wrap_one(env)
             for episode in range(episodes):
-                with own_draws(session.learner, seed + episode):
-                    for _ in play(session.learner, session.normalize, seen, seed + episode, not stochastic):
-                        pass
+                for _ in acted(session, seen, seed + episode, stochastic):
+                    pass
         spec = env.env.spec  # the task's, without the recording
         metadata = {"env_spec": json.loads(_named(spec).to_json())} if spec is not None else {}
         metadata |= {"disturb": disturb} if disturb else {}

@@ -20,11 +20,10 @@ from genrl.errors import RunError, one_line
 from genrl.runs.callbacks.progress import SECONDS_BETWEEN_LINES
 from genrl.runs.config.run import RunConfig
 from genrl.runs.directory import RunDirectory, film_name
-from genrl.runs.play import load_config, play, trained, with_model
+from genrl.runs.play import acted, load_config, trained, with_model
 from genrl.runs.session import Session
 from genrl.runs.uses.rendering import choose_backend, follow, has_display, make_drawn, rendered
 from genrl.runs.uses.watch_dream import frames as dreamed
-from genrl.sb3.state import own_draws
 
 __all__ = ["Film", "watch", "watch_live"]
 
@@ -76,7 +75,8 @@ def watch(
         quiet: show no progress on stderr.
 
     Raises:
-        RunError: there is no run or no model, the task can't be drawn here, or a dream was to be ``stochastic``.
+        RunError: there is no run or no model, the task can't be drawn here, or a dream, or a policy that draws nothing, was to be
+            ``stochastic``.
     """
     if dream and stochastic:
         raise RunError(
@@ -150,9 +150,8 @@ def _window(config: RunConfig) -> Iterator[Any]:
 def _played(session: Session, env: Any, episodes: int, seed: int, stochastic: bool) -> Iterator[tuple[int, float]]:
     """The number of the episode, and the reward, of each step."""
     for episode in range(episodes):
-        with own_draws(session.learner, seed + episode):
-            for reward in play(session.learner, session.normalize, env, seed + episode, not stochastic):
-                yield episode, reward
+        for reward in acted(session, env, seed + episode, stochastic):
+            yield episode, reward
 
 
 class _Thumbnails:
