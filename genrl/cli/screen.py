@@ -97,7 +97,9 @@ def main(argv: list[str]) -> int:
 
 
 def _imitate(flags: Screen, env_kwargs: Mapping[str, Any]) -> str:
-    return command("imitate", "--demos", flags.archive, *task_words(flags.env, env_kwargs))
+    """What makes a policy of the episodes: the task's reward, and starts all along them, from which it is soon met."""
+    task = task_words(flags.env, env_kwargs)
+    return command("imitate", "--demos", flags.archive, *task, "--reward", "none", "--demonstrated-starts", 0.5)
 
 
 def _show(env: str, reached: Mapping[str, Reach]) -> None:

@@ -26,7 +26,8 @@ class Mixing(PluggedCallback):
     """Lets demonstrations take the place of a share of each batch that an off-policy learner draws.
 
     They are paid as the learner's own transitions are: by the environment's reward that was recorded with them, and by the rewards in force
-    (:class:`~genrl.rewards.RewardCallback`). The learner's own draws stay as they are. With an imitation reward this is HyPER's trick.
+    (:class:`~genrl.rewards.RewardCallback`). The learner's own draws stay as they are. With an imitation reward this is HyPER's trick, with
+    the task's own RLPD's.
 
     Args:
         demonstrations: demonstrations of the learner's task.
@@ -38,6 +39,9 @@ class Mixing(PluggedCallback):
         ValueError: a share outside (0, 1); when ``learn`` starts, before the first environment step, a learner without a replay buffer, or
             shares of several callbacks that leave it no experience of its own.
         DemonstrationError: when ``learn`` starts, demonstrations of another task.
+
+    References:
+        Ball, Smith, Kostrikov, Levine, "Efficient Online Reinforcement Learning with Offline Data", 2023, arXiv:2302.02948.
 
     Example:
         >>> from stable_baselines3 import SAC

@@ -162,7 +162,7 @@ def write_result(session: Session, run: RunDirectory, recorder: Recorder, ending
         "seconds": round(seconds, 3),
         "steps_per_second": round(steps_now / seconds_now, 1) if steps_now and seconds_now else None,
         "episodes": len(episodes),
-        "first_reward_step": recorder.first_reward_step if session.loaded is None else None,  # an imitator is not paid by the task
+        "first_reward_step": recorder.first_reward_step if session.sees_returns else None,
         "training_return": _mean(returns[-20:]),
         "evaluation_return": None,
         "evaluation_returns": [],

@@ -63,6 +63,11 @@ class Session:
         return unwrap_vec_normalize(self.env)
 
     @property
+    def sees_returns(self) -> bool:
+        """Whether the task's return may judge the learner: an imitation is not paid by the task, unless it was asked for."""
+        return self.loaded is None or self.config.extrinsic_weight != 0
+
+    @property
     def callbacks(self) -> list[BaseCallback]:
         """What ``learn`` must be given so that the sockets work."""
         return [callback for plug in self.plugs for callback in plug.callbacks]

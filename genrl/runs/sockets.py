@@ -136,8 +136,9 @@ def starts(setting: Setting) -> Plug | None:
         return None
     from genrl.policies import DemonstratedStarts
 
-    seen = setting.loaded.demonstrations.transitions(successors=False).obs.numpy()
-    wrap = partial(DemonstratedStarts, observations=seen, share=config.demonstrated_starts)
+    demonstrations = setting.loaded.demonstrations
+    seen = demonstrations.transitions(successors=False).obs.numpy()
+    wrap = partial(DemonstratedStarts, observations=seen, share=config.demonstrated_starts, episodes=demonstrations.episodes)
     try:
         wrap(setting.env).reset(seed=config.seed)
     except ValueError as error:
@@ -166,8 +167,9 @@ def mixing(setting: Setting) -> Plug | None:
             raise RunError(str(error)) from error
     if not all(episode.has_rewards for episode in demonstrations.episodes):
         if config.extrinsic_weight:
-            needs = f"--extrinsic-weight {config.extrinsic_weight} needs; leave it out, or type --expert-fraction 0"
-            raise RunError(f"{demonstrations.source} has no rewards, which {needs}")
+            asked = f"--extrinsic-weight {config.extrinsic_weight} needs; leave it out"
+            asked = asked if "reward" in setting.classes else "--reward none needs; type --reward gail"
+            raise RunError(f"{demonstrations.source} has no rewards, which {asked}, or type --expert-fraction 0")
         demonstrations = demonstrations.paid(0.0)  # which count for nothing
     callback = Mixing(demonstrations, _expert_fraction(config), seed=config.seed)
     return Plug("mixing", [callback], callback, check=Mixing.check)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ import gymnasium
 import numpy as np
 import pytest
 
+from genrl.data import Demonstrations, Episode
 from genrl.policies import DemonstratedStarts
 from genrl.runs import ImitateConfig, RunDirectory, imitate, resume
+from genrl.runs.building import build
 from genrl.runs.directory import read_csv
 from tests.runs.same_directory import assert_same_directory
 
@@ -144,6 +147,81 @@ def test_a_task_that_can_not_be_put_there_is_refused(make, rows, sentence):
         DemonstratedStarts(make(), rows).reset(seed=0)
 
 
+def swings(episodes: int = 2, steps: int = 30, seeded: bool = True) -> Demonstrations:
+    """Random actions on a pendulum, whose observations hold no angle."""
+    env, found = gymnasium.make("Pendulum-v1"), []
+    env.action_space.seed(0)
+    for seed in range(episodes):
+        rows = [env.reset(seed=seed)[0]]
+        actions = np.array([env.action_space.sample() for _ in range(steps)])
+        rows += [env.step(action)[0] for action in actions]
+        last = np.arange(steps) == steps - 1
+        found.append(Episode(np.array(rows), actions, np.zeros(steps), last & False, last, seed=seed if seeded else None))
+    env.close()
+    return Demonstrations.from_episodes(found, "Pendulum-v1")
+
+
+def lived(share: float = 1.0, wrap: Callable[[Any], gymnasium.Env[Any, Any]] = lambda env: env) -> DemonstratedStarts:
+    shown = swings()
+    return DemonstratedStarts(wrap(gymnasium.make("Pendulum-v1")), shown.transitions().obs.numpy(), share, episodes=shown.episodes)
+
+
+class TestAnEpisodeThatIsLivedAgain:
+    """Of a task that no observation puts at a state: from the demonstrated episode's seed, by its actions."""
+
+    def test_begins_at_any_step_of_it_and_goes_on_as_it_did(self):
+        env, shown = lived(), swings().episodes
+        began = set()
+        for seed in range(200):
+            obs, _ = env.reset(seed=seed)
+            (there,) = [(e, t) for e in range(2) for t in range(30) if np.array_equal(shown[e].observations[t], obs)]
+            episode, step = shown[there[0]], there[1]
+            np.testing.assert_array_equal(env.step(episode.actions[step])[0], episode.observations[step + 1])
+            began.add(there)
+        assert len(began) > 50  # 60 (1 - (59/60)^200) = 58 are expected
+
+    def test_has_the_time_that_is_left(self):
+        env = lived()
+        obs, _ = env.reset(seed=3)
+        (step,) = [t for episode in swings().episodes for t in range(30) if np.array_equal(episode.observations[t], obs)]
+        assert step > 0
+        outcomes = [env.step(np.zeros(1, np.float32))[3] for _ in range(200 - step)]
+        assert outcomes == [False] * (199 - step) + [True]
+
+    def test_does_not_decide_what_comes_after_it(self):
+        """Each has one of two seeds, so the task's own starts would have been the same two again and again."""
+        env = lived(0.5)
+        env.reset(seed=0)
+        own = set()
+        for _ in range(20):
+            env.step(np.zeros(1, np.float32))
+            own.add(env.reset()[0].tobytes())
+        demonstrated = {row.tobytes() for episode in swings().episodes for row in episode.observations}
+        assert len(own - demonstrated) == 10
+
+    def test_is_refused_where_the_task_does_not_repeat(self):
+        class Own(gymnasium.Wrapper[Any, Any, Any, Any]):
+            def step(self, action: Any) -> Any:
+                self.unwrapped.state[0] += np.random.default_rng().normal()  # type: ignore[attr-defined]
+                return self.env.step(action)
+
+        with pytest.raises(ValueError, match=r"Pendulum-v1 does not repeat step \d+ of a demonstrated episode from its seed, [01]"):
+            lived(wrap=Own).reset(seed=3)
+
+    def test_is_refused_without_a_seed(self):
+        shown = swings(seeded=False)
+        env = DemonstratedStarts(gymnasium.make("Pendulum-v1"), shown.transitions().obs.numpy(), episodes=shown.episodes)
+        with pytest.raises(ValueError, match=r"can't be put at a demonstrated state, .* or episodes that were recorded with their seeds"):
+            env.reset(seed=0)
+
+    def test_is_one_of_those_that_were_drawn(self, tmp_path):
+        swings(episodes=3).save(tmp_path / "three.npz")
+        chosen = ImitateConfig(demos=tmp_path / "three.npz", env="Pendulum-v1", episodes=1, demos_seed=1, demonstrated_starts=1.0, n_envs=1)
+        session = build(chosen)
+        (kept,) = session.loaded.demonstrations.episodes
+        assert {episode.seed for episode in session.env.get_attr("_episodes")[0]} == {kept.seed}
+
+
 @pytest.mark.parametrize("share", [0.0, 1.5, float("nan"), -0.1])
 def test_a_share_that_is_none_is_refused(share):
     with pytest.raises(ValueError, match=r"DemonstratedStarts needs share to be in \(0, 1\]"):
@@ -159,11 +237,14 @@ def test_environments_share_the_demonstrated_observations():
 
 
 @pytest.mark.parametrize("subproc", [False, True])
-def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path, monkeypatch, subproc):
+@pytest.mark.parametrize("again", [False, True], ids=["put there", "lived again"])
+def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path, monkeypatch, subproc, again):
     from tests.runs.test_rewind import StopAt, training_module
 
+    swings().save(tmp_path / "swings.hdf5")
     run = partial(
-        ImitateConfig, demos=ROOT / "demos" / "invertedpendulum.hdf5", every=20, steps=512, n_envs=2, clone=0, demonstrated_starts=0.1,
+        ImitateConfig, demos=tmp_path / "swings.hdf5" if again else ROOT / "demos" / "invertedpendulum.hdf5", any_task=again,
+        every=20, steps=512, n_envs=2, clone=0, demonstrated_starts=0.1,
         critic_warmup=0, eval_episodes=1, pictures=False, subproc=subproc,
         learner_kwargs={"n_steps": 64, "batch_size": 32, "net_arch": (8,)}, reward_kwargs={"updates": 2, "batch_size": 16},
     )  # fmt: skip
@@ -175,5 +256,5 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path, monkeypa
     resume(tmp_path / "stopped", quiet=True)
     assert_same_directory(tmp_path / "whole", tmp_path / "stopped")
     imitate(run(out=tmp_path / "without", demonstrated_starts=0.0), quiet=True)
-    lengths = [[row["length"] for row in read_csv(RunDirectory(tmp_path / name).episodes)] for name in ("whole", "without")]
-    assert lengths[0] != lengths[1]
+    returns = [[row["return"] for row in read_csv(RunDirectory(tmp_path / name).episodes)] for name in ("whole", "without")]
+    assert returns[0] != returns[1]

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from stable_baselines3 import DQN, PPO, SAC
+from stable_baselines3.common.callbacks import BaseCallback
 
 import genrl
 from genrl.cli import main
@@ -20,7 +21,7 @@ from genrl.errors import RunError
 from genrl.files import load_state
 from genrl.runs import ExploreConfig, ImitateConfig, RunDirectory, explore, imitate, pictures, record, resume, watch
 from genrl.runs import result as result_module
-from genrl.runs.building import resolve
+from genrl.runs.building import build, resolve
 from genrl.runs.directory import read_csv
 from genrl.runs.environments.make import make_env
 from genrl.runs.imitation.demonstrations import fingerprint, load, with_task
@@ -429,6 +430,75 @@ def test_a_weight_that_tunes_itself_beside_the_tasks_own_reward_goes_on(demos, t
     imitate(tuned, quiet=True)
     assert resume(tmp_path / "run", steps=512, quiet=True)["status"] == "finished"
     assert float(read_csv(RunDirectory(tmp_path / "run").progress)[-1]["reward/share"]) > 0
+
+
+class TestPaidByTheTask:
+    """`--reward none`: the task's own reward, and demonstrations that help."""
+
+    def test_the_batches_hold_recorded_rewards_beside_the_learner_s_own(self, demos, tmp_path):
+        session = build(
+            imitation(
+                demos, tmp_path / "run", "sac", env="Pendulum-v1", reward="none", reward_kwargs={}, n_envs=1, clone=0, expert_fraction=0.5
+            )
+        )
+        seen: list[np.ndarray] = []
+
+        class Reads(BaseCallback):
+            def _on_step(self) -> bool:
+                buffer: Any = self.model.replay_buffer
+                if self.num_timesteps == 60:
+                    seen.append(buffer.sample(64).rewards.numpy()[:, 0])
+                    seen.append(buffer.rewards[: buffer.pos, 0])
+                return True
+
+        session.learner.learn(61, callback=[*session.callbacks, Reads()])
+        recorded = np.concatenate([episode.rewards for episode in Demonstrations.load(demos).episodes])
+        of_the_expert = np.isin(seen[0], recorded.astype(np.float32))
+        assert (of_the_expert.sum(), np.isin(seen[0], seen[1]).sum()) == (32, 32)
+        assert [plug.name for plug in session.plugs] == ["mixing"]
+
+    def test_the_return_judges_it(self, demos, tmp_path):
+        file = imitation(
+            demos, tmp_path / "run", "sac", env="Pendulum-v1", reward="none", reward_kwargs={}, n_envs=1, clone=0, steps=64, eval_every=32
+        )
+        result = imitate(file, quiet=True)
+        rows = read_csv(tmp_path / "run" / "evaluations.csv")
+        assert [row["cost"] for row in rows] == ["", ""]
+        assert result["best"]["return"] == max(float(row["return"]) for row in rows)
+        assert result["bonus_mean"] is None
+
+    def test_a_cloned_policy_goes_on_by_the_task_s_reward(self, demos, tmp_path):
+        result = imitate(
+            imitation(demos, tmp_path / "run", env="Pendulum-v1", reward="none", reward_kwargs={}, critic_warmup=128), quiet=True
+        )
+        assert (result["status"], result["imitation"]["cloning"]["epochs"]) == ("finished", 3)
+        assert resume(tmp_path / "run", steps=512, quiet=True)["status"] == "finished"
+
+    def test_says_when_it_first_met_a_reward(self, tmp_path):
+        explore(config(tmp_path / "pole", env="CartPole-v1", steps=64, eval_episodes=0), quiet=True)
+        record(tmp_path / "pole", tmp_path / "pole.npz", episodes=1)
+        paid = imitation(tmp_path / "pole.npz", tmp_path / "run", reward="none", reward_kwargs={}, steps=128, n_envs=1, critic_warmup=0)
+        assert imitate(paid, quiet=True)["first_reward_step"] == 1  # each step of a cart-pole pays
+
+    def test_its_defaults_and_its_name(self):
+        paid, imitates = ImitateConfig(env="Pendulum-v1", reward="none"), ImitateConfig(env="Pendulum-v1")
+        assert (paid.extrinsic_weight, imitates.extrinsic_weight) == (1.0, 0.0)
+        assert paid.name == "Pendulum-v1-ppo-demos-seed0"  # `genrl explore --reward none` is Pendulum-v1-ppo-none-seed0
+
+    def test_where_nothing_pays_or_nothing_is_learnt_from_it_says_so(self, demos, tmp_path):
+        with pytest.raises(RunError, match=r"--reward is none and --extrinsic-weight is 0, so nothing pays; leave --extrinsic-weight out"):
+            ImitateConfig(env="Pendulum-v1", reward="none", extrinsic_weight=0.0)
+        bare = Demonstrations.load(demos)
+        unpaid = [replace(episode, rewards=np.full_like(episode.rewards, np.nan)) for episode in bare.episodes]
+        Demonstrations.from_episodes(unpaid, "Pendulum-v1").save(tmp_path / "unpaid.npz")
+        with pytest.raises(RunError, match=r"has no rewards, which --reward none needs; type --reward gail, or type --expert-fraction 0"):
+            build(
+                imitation(
+                    tmp_path / "unpaid.npz", tmp_path / "run", "sac", env="Pendulum-v1", reward="none", reward_kwargs={}, n_envs=1, clone=0
+                )
+            )
+        with pytest.warns(UserWarning, match=r"ppo is paid by the task alone, and nothing is learnt from .*; type --clone 500"):
+            build(imitation(demos, tmp_path / "run", env="Pendulum-v1", reward="none", reward_kwargs={}, clone=0, critic_warmup=0))
 
 
 def test_a_run_of_cloning_alone_is_named_after_what_it_does():

@@ -28,7 +28,7 @@ SEED = 15_000
 def with_evaluations(session: Session, run: RunDirectory) -> Session:
     """``session`` with evaluations while it trains, if its configuration asks for them."""
     if session.config.eval_every is not None:
-        if session.loaded is not None and shows_image(session.learner.observation_space):
+        if not session.sees_returns and shows_image(session.learner.observation_space):
             warnings.warn(
                 f"episodes of images can't be compared with demonstrations, so the best model of {run.path} will be that of the largest "
                 "return, which an imitation does not see; take --average 0.2 in place of --eval-every, or let it see codes, by --encoder",
@@ -49,8 +49,9 @@ def best_evaluation(run: RunDirectory) -> dict[str, Any] | None:
 class Evaluations(BaseCallback):
     """Evaluates the policy every ``config.eval_every`` steps, at the boundaries of rollouts and at the end, and keeps the best model.
 
-    The best one has the largest return. An imitation sees no return: its best one has the least cost, by which its episodes are carried to
-    the demonstrations that it learns from (:meth:`genrl.rewards.PWIL.cost`). Of images, which have no such cost, it has the largest return.
+    The best one has the largest return. An imitation that the task does not pay sees no return: its best one has the least cost, by which
+    its episodes are carried to the demonstrations (:meth:`genrl.rewards.PWIL.cost`). Of images, which have no such cost, it has the largest
+    return.
 
     Each evaluation is of the same episodes, in an environment of its own, and leaves every generator as it was: the training gives the
     same numbers with and without it. It writes evaluations.csv, best.zip as SB3 saves it, and the normalisation that belongs to that.

@@ -40,7 +40,8 @@ class KeptPairs(gymnasium.Wrapper[Any, Any, Any, Any]):
 
 
 def returns_and_costs(session: Session, episodes: int, seed: int) -> tuple[list[float], list[float]]:
-    """Returns of deterministic episodes, and of an imitation what it costs to carry each to the demonstrations, in standard deviations.
+    """Returns of deterministic episodes, and of an imitation that the task does not pay what it costs to carry each to the demonstrations,
+    in standard deviations.
 
     An episode that ends early can't carry its mass to all that the expert does later, so it costs more.
 
@@ -62,8 +63,8 @@ def returns_and_costs(session: Session, episodes: int, seed: int) -> tuple[list[
 
 
 def _judge(session: Session, env: gymnasium.Env[Any, Any]) -> PWIL | None:
-    """The transport to the demonstrations; nothing where there are none, or where observations are images."""
-    if session.loaded is None:
+    """The transport to the demonstrations; nothing where the return judges, or where observations are images."""
+    if session.sees_returns or session.loaded is None:
         return None
     try:
         space = seen_by_learner(env.observation_space)

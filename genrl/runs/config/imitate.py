@@ -22,7 +22,7 @@ FILES = (".hdf5", ".h5", ".npz")
 @dataclass(frozen=True)
 class ImitateConfig(RunConfig):
     """Train a Stable-Baselines3 learner to do as demonstrations do, by the reward of a discriminator, and keep everything about it in a
-    run directory."""
+    run directory. With `--reward none` it is paid by the task, and the demonstrations help it."""
 
     command: ClassVar[str] = "imitate"
     fewest_steps: ClassVar[int] = 0
@@ -34,8 +34,8 @@ class ImitateConfig(RunConfig):
     learner: str = "ppo"
     """Any learner of `genrl list learners`, or `module:Class` for another. ppo takes the fewest minutes, sac by far the fewest steps."""
     reward: str = "gail"
-    """gail, gaifo (states alone), airl, vail, diffail, pwil (optimal transport), sqil, constant (the control), or `module:Class` for your
-    own RewardModel."""
+    """gail, gaifo (states alone), airl, vail, diffail, pwil (optimal transport), sqil, constant (the control), `module:Class` for your own
+    RewardModel, or none: the task's own reward, with demonstrations in the batches (RLPD), or on a cloned policy."""
     steps: int | None = None  # type: ignore[assignment]
     """Environment steps, counted over all environments. By default 300,000, or 50,000 for a learner with a replay buffer; 0 is behaviour
     cloning alone."""
@@ -59,8 +59,8 @@ class ImitateConfig(RunConfig):
     learners."""
     demonstrated_starts: float = 0.0
     """Share of the training's steps that are made in episodes from a demonstrated state, so that late parts of what an expert does are
-    practised early. It takes a MuJoCo task whose observations begin with positions and speeds. Returns in training are then of both kinds
-    of episode; evaluation begins where the task does."""
+    practised early. It takes a MuJoCo task whose observations begin with positions and speeds, or demonstrations with their seeds, which
+    are lived again. Returns in training are then of both kinds of episode; evaluation begins where the task does."""
     average: float = 0.0
     """Share of the steps, at the end, over whose policies the parameters are averaged. The average is evaluated too, and kept as
     average.safetensors. By default there is none."""
@@ -71,8 +71,9 @@ class ImitateConfig(RunConfig):
     memory_size: int = 20_000
     """Number of recent transitions that the reward can learn from, for a learner without a replay buffer: ten rollouts, since an agent
     that is long past teaches nothing of how it differs from the expert now."""
-    extrinsic_weight: float = 0.0
-    """Weight of the environment's own reward. With 0 the learner learns from the demonstrations alone."""
+    extrinsic_weight: float | None = None  # type: ignore[assignment]
+    """Weight of the environment's own reward. By default 0, so that the learner learns from the demonstrations alone, or 1 with
+    `--reward none`."""
     n_envs: int | None = None  # type: ignore[assignment]
     """Number of environments that are stepped together. By default 16, or 1 for a learner with a replay buffer."""
     normalize_obs: bool = True
@@ -94,8 +95,8 @@ class ImitateConfig(RunConfig):
 
     @property
     def labels(self) -> dict[str, str]:
-        """The reward of cloning alone is never asked."""
-        return super().labels | ({} if self.steps else {"reward": "cloned"})
+        """The reward of cloning alone is never asked, and a run without one is more than a learner alone."""
+        return super().labels | ({"reward": "cloned"} if not self.steps else {"reward": "demos"} if self.reward.lower() == NONE else {})
 
     @property
     def directory(self) -> Path:
@@ -118,8 +119,11 @@ class ImitateConfig(RunConfig):
             raise RunError(f"--average is {self.average}, but must be a share of the steps, such as 0.2")
         if not 0 <= self.demonstrated_starts <= 1:
             raise RunError(f"--demonstrated-starts is {self.demonstrated_starts}, but must be a share of the steps, such as 0.5")
-        if self.reward.lower() == NONE:
-            raise RunError("--reward is none, but an imitation has its reward from the demonstrations; for cloning alone type --steps 0")
+        if self.reward.lower() == NONE and self.extrinsic_weight == 0 and self.steps:
+            raise RunError(
+                "--reward is none and --extrinsic-weight is 0, so nothing pays; leave --extrinsic-weight out, or type --steps 0 for "
+                "cloning alone"
+            )
         if not self.steps and not self.clone:
             raise RunError("--steps is 0 and --clone is 0, so there is nothing to do; leave --clone out for behaviour cloning alone")
         if not 0 <= self.expert_fraction < 1:  # type: ignore[operator]  # it has its default now
@@ -128,6 +132,7 @@ class ImitateConfig(RunConfig):
     def _by_default(self) -> dict[str, Any]:
         """What does well with the chosen learner and reward. The control, a constant reward, sees nothing of the demonstrations."""
         values = dict(OFF_POLICY if is_off_policy(self.learner) else ON_POLICY)
+        values["extrinsic_weight"] = float(self.reward.lower() == NONE)
         if self.steps == 0:
             values["clone"] = ON_POLICY["clone"]
         elif self.reward.lower() == "constant":

@@ -96,7 +96,16 @@ def with_suitable_reward(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it is for a run that goes on from here: cloning alone asks no reward
             return choose_reward(config, given, observe_ends(demonstrations, env, config.seed))[0] if has_form else config, kept
-    _warn_of_constant(config, demonstrations)
+    if cls is None:
+        if not (config.clone or config.expert_fraction or config.demonstrated_starts):
+            warnings.warn(
+                f"{config.learner} is paid by the task alone, and nothing is learnt from {config.demos}; type --clone 500, or --learner "
+                "sac, which has demonstrations in its batches",
+                stacklevel=2,
+            )
+        kept = f"{kept}; paid by the task alone"
+    else:
+        _warn_of_constant(config, demonstrations)
     if config.clone and config.critic_warmup and config.steps <= config.critic_warmup:
         warnings.warn(
             f"in the first {config.critic_warmup:,} steps only the critic learns, so after {config.steps:,} the policy is as it was "
