@@ -21,14 +21,15 @@ class DemonstratedStarts(gymnasium.Wrapper[Any, Any, Any, Any]):
     episode on. The share is one of steps, not of episodes: once it goes on from a demonstrated state to the time limit, but still falls
     after a start of the task's own, many such starts follow each of those long episodes.
 
-    A task of Gymnasium's MuJoCo whose observation begins with the positions, but for the first few, and goes on with the speeds is put
-    there: the cheetah, the hopper, the walker, the swimmer, the ant, the humanoid and the inverted pendulum. It begins at ``init_qpos`` and
-    ``init_qvel`` and adds noise of its own; both are a demonstrated state for that reset, so the noise comes to it too. Hidden positions,
-    such as how far it has come, stay those of the task.
+    By observations alone, the task must be one of Gymnasium's MuJoCo whose observation begins with the positions, but for the first few,
+    and goes on with the speeds: the cheetah, the hopper, the walker, the swimmer, the ant, the humanoid and the inverted pendulum. Such a
+    task begins at ``init_qpos`` and ``init_qvel`` and adds noise of its own; both are a demonstrated state for that reset, so the noise
+    comes to it too. Hidden positions, such as how far it has come, stay those of the task.
     The hopper and the walker show no speed beyond 10, so a part of the body that was faster begins at 10.
 
-    Any other task that repeats an episode from its seed and its actions goes there: the episode is lived again from its ``seed`` up to a
-    step that is drawn. What is paid on the way does not count, the time that it takes does.
+    By ``episodes`` it may be any task that repeats an episode from its seed and its actions: one is lived again, up to a step that is
+    drawn. So it is the whole state, hidden parts and the time that is left with it, which matters where the task's reward is learned from.
+    What is paid on the way does not count, and its steps are made beside those of the training.
 
     The draws come from the task's own generator, after a reset, so the same seed and steps give the same episodes.
 
@@ -36,11 +37,11 @@ class DemonstratedStarts(gymnasium.Wrapper[Any, Any, Any, Any]):
         env: one environment.
         observations: demonstrated observations ``(n, columns)``, in the task's units, such as ``demonstrations.transitions().obs``.
         share: share of the steps that are made in episodes from a demonstrated state, in (0, 1].
-        episodes: the episodes of the observations, for a task that must live them again; those without a seed are left out.
+        episodes: episodes to live again, instead of the observations.
 
     Raises:
-        ValueError: a share outside (0, 1]; no observations, or not finite ones; at the first reset, a task that can't be put there and has
-            no episode to live again; at any reset, one that does not repeat.
+        ValueError: a share outside (0, 1]; no observations, or not finite ones; an episode without a seed or an order; at the first reset,
+            a task that can't be put there; at any reset, one that does not repeat.
 
     References:
         Ecoffet, Huizinga, Lehman, Stanley, Clune, "First return, then explore", 2021, arXiv:2004.12919.
@@ -68,8 +69,9 @@ class DemonstratedStarts(gymnasium.Wrapper[Any, Any, Any, Any]):
         if not np.isfinite(rows).all():  # MuJoCo would put the whole state back to zeros, with a warning
             raise ValueError("DemonstratedStarts needs finite observations, but was given NaN or infinite ones; leave those rows out")
         self.share, self._rows = share, rows
-        self._episodes = [episode for episode in episodes if episode.seed is not None and episode.ordered]
-        self._looked = False
+        if any(episode.seed is None or not episode.ordered for episode in episodes):
+            raise ValueError("DemonstratedStarts can't live episodes again that have no seed or no order; record them by `genrl record`")
+        self._episodes = episodes
         self._hidden: int | None = None
         self._demonstrated = False
         self._steps = {"own": 0, "demonstrated": 0}
@@ -83,12 +85,25 @@ class DemonstratedStarts(gymnasium.Wrapper[Any, Any, Any, Any]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin an episode, at a demonstrated state or where the task begins."""
         obs, info = self.env.reset(seed=seed, options=options)
-        if not self._looked:
-            self._hidden, self._looked = self._find_hidden(obs), True
+        if self._hidden is None and not self._episodes:
+            self._hidden = self._find_hidden(obs)
         self._demonstrated = self._steps["demonstrated"] <= self.share * sum(self._steps.values())
         if not self._demonstrated:
             return obs, info
-        return self._live_again(options) if self._hidden is None else self._put(self._hidden, options)
+        if self._hidden is not None:
+            return self._put(self._hidden, options)
+        draws = self.unwrapped.np_random
+        episode = self._episodes[draws.integers(len(self._episodes))]
+        return self._live_again(episode, int(draws.integers(len(episode))), options)
+
+    def check(self) -> None:
+        """Live all episodes again up to their last steps, to see that the task repeats.
+
+        Raises:
+            ValueError: it does not.
+        """
+        for episode in self._episodes:
+            self._live_again(episode, len(episode) - 1)
 
     def _put(self, hidden: int, options: dict[str, Any] | None) -> tuple[Any, dict[str, Any]]:
         """Begin an episode at a demonstrated state, of which the first ``hidden`` positions are the task's own."""
@@ -103,12 +118,9 @@ class DemonstratedStarts(gymnasium.Wrapper[Any, Any, Any, Any]):
         finally:
             task.init_qpos, task.init_qvel = own
 
-    def _live_again(self, options: dict[str, Any] | None) -> tuple[Any, dict[str, Any]]:
-        """Begin a demonstrated episode by its seed, and go to one of its steps by its actions."""
-        generator = self.unwrapped.np_random
-        episode = self._episodes[generator.integers(len(self._episodes))]
-        there = int(generator.integers(len(episode)))
-        before = generator.bit_generator.state
+    def _live_again(self, episode: Episode, there: int, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Begin an episode by its seed, and go to its step ``there`` by its actions."""
+        before = self.unwrapped.np_random.bit_generator.state
         obs, info = self.env.reset(seed=episode.seed, options=options)
         ended = False
         for action in episode.actions[:there]:
@@ -116,7 +128,8 @@ class DemonstratedStarts(gymnasium.Wrapper[Any, Any, Any, Any]):
                 obs, _, terminated, truncated, info = self.env.step(action)
                 ended = terminated or truncated
         self.unwrapped.np_random.bit_generator.state = before  # the episode's seed must not decide what comes after it
-        if ended or not np.allclose(obs, episode.observations[there], rtol=1e-4, atol=1e-4):
+        same = np.shape(obs) == episode.observations[there].shape
+        if ended or not same or not np.allclose(obs, episode.observations[there], rtol=1e-4, atol=1e-4):
             raise ValueError(
                 f"{self._name} does not repeat step {there} of a demonstrated episode from its seed, {episode.seed}, so it can't begin "
                 "there; leave demonstrated starts out"
@@ -134,8 +147,8 @@ class DemonstratedStarts(gymnasium.Wrapper[Any, Any, Any, Any]):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._steps = {name: int(state[name]) for name in self._steps}
 
-    def _find_hidden(self, obs: np.ndarray) -> int | None:
-        """How many of the first positions the observation leaves out; ``None`` if it does not show the others."""
+    def _find_hidden(self, obs: np.ndarray) -> int:
+        """How many of the first positions the observation leaves out."""
         task: Any = self.unwrapped
         if hasattr(task, "init_qpos") and np.shape(obs) == self._rows.shape[1:]:
             positions, speeds = task.data.qpos, task.data.qvel
@@ -143,8 +156,6 @@ class DemonstratedStarts(gymnasium.Wrapper[Any, Any, Any, Any]):
                 state = np.concatenate([positions[hidden:], speeds])
                 if len(state) <= len(obs) and np.allclose(obs[: len(state)], state, rtol=1e-5, atol=1e-5):
                     return hidden
-        if self._episodes:
-            return None
         raise ValueError(
             f"{self._name} can't be put at a demonstrated state, which takes a MuJoCo task whose observations begin with positions and "
             "speeds, and demonstrations of their size, or episodes that were recorded with their seeds; leave demonstrated starts out"

@@ -138,12 +138,20 @@ def starts(setting: Setting) -> Plug | None:
 
     demonstrations = setting.loaded.demonstrations
     seen = demonstrations.transitions(successors=False).obs.numpy()
-    wrap = partial(DemonstratedStarts, observations=seen, share=config.demonstrated_starts, episodes=demonstrations.episodes)
-    try:
-        wrap(setting.env).reset(seed=config.seed)
-    except ValueError as error:
-        raise RunError(f"--demonstrated-starts: {error}") from error
-    return Plug("starts", wrap_each=wrap)
+    put = partial(DemonstratedStarts, observations=seen, share=config.demonstrated_starts)
+    ways = [put]
+    if all(episode.seed is not None and episode.ordered for episode in demonstrations.episodes):
+        again = partial(put, episodes=demonstrations.episodes)
+        ways = [again, put] if config.extrinsic_weight else [put, again]  # what is hidden decides what a task pays; to be put is faster
+    for wrap in ways:
+        try:
+            begun = wrap(setting.env)
+            begun.reset(seed=config.seed)
+            begun.check()
+            return Plug("starts", wrap_each=wrap)
+        except ValueError as error:
+            refused = error
+    raise RunError(f"--demonstrated-starts: {refused}") from refused
 
 
 def mixing(setting: Setting) -> Plug | None:

@@ -210,9 +210,36 @@ class TestAnEpisodeThatIsLivedAgain:
 
     def test_is_refused_without_a_seed(self):
         shown = swings(seeded=False)
-        env = DemonstratedStarts(gymnasium.make("Pendulum-v1"), shown.transitions().obs.numpy(), episodes=shown.episodes)
-        with pytest.raises(ValueError, match=r"can't be put at a demonstrated state, .* or episodes that were recorded with their seeds"):
-            env.reset(seed=0)
+        with pytest.raises(ValueError, match=r"can't live episodes again that have no seed or no order; record them by `genrl record`"):
+            DemonstratedStarts(gymnasium.make("Pendulum-v1"), shown.transitions().obs.numpy(), episodes=shown.episodes)
+
+    def test_brings_what_no_observation_shows(self):
+        """How far a hopper has come decides what SparseHopper pays; where it is put at an observation, it has come nowhere."""
+        plain, rows = gymnasium.make("Hopper-v5"), []
+        obs, _ = plain.reset(seed=4)
+        actions = np.tile(np.float32([0.3, 0.3, -0.3]), (20, 1))
+        rows, far = [obs], []
+        for action in actions:
+            rows.append(plain.step(action)[0])
+            far.append(plain.unwrapped.data.qpos[0])
+        last = np.arange(20) == 19
+        episode = Episode(np.array(rows), actions, np.zeros(20), last & False, last, seed=4)
+        env = DemonstratedStarts(gymnasium.make("Hopper-v5"), np.array(rows), share=1.0, episodes=[episode])
+        for seed in range(5):
+            obs, _ = env.reset(seed=seed)
+            (step,) = [t for t in range(1, 20) if np.array_equal(rows[t], obs)]
+            assert env.unwrapped.data.qpos[0] == far[step - 1]
+
+    @pytest.mark.parametrize(("reward", "lives"), [("none", True), ("gail", False)])
+    def test_is_chosen_where_the_task_pays(self, tmp_path, reward, lives):
+        env = gymnasium.make("InvertedPendulum-v5")
+        rows = [env.reset(seed=6)[0]] + [env.step(np.zeros(1, np.float32))[0] for _ in range(5)]
+        last = np.arange(5) == 4
+        Demonstrations.from_episodes([Episode(np.array(rows), np.zeros((5, 1)), np.ones(5), last & False, last, seed=6)]).save(
+            tmp_path / "a.npz"
+        )
+        chosen = ImitateConfig(demos=tmp_path / "a.npz", env="InvertedPendulum-v5", reward=reward, demonstrated_starts=1.0, n_envs=1)
+        assert bool(build(chosen).env.get_attr("_episodes")[0]) == lives
 
     def test_is_one_of_those_that_were_drawn(self, tmp_path):
         swings(episodes=3).save(tmp_path / "three.npz")

@@ -516,21 +516,22 @@ def test_a_run_of_cloning_alone_is_named_after_what_it_does():
         ("--demos {demos} --episodes 99", "has 3 episodes, but 99 are asked for"),
         ("--demos {demos} --every 2 --demos-seed -1", "--demos-seed is -1, but must be at least 0"),
         ("--demos {demos} --episodes 0", "--episodes is 0, but must be at least 1"),
-        ("--demos {demos} --reward none", "for cloning alone type --steps 0"),
+        ("--demos {demos} --reward none --extrinsic-weight 0", "so nothing pays; leave --extrinsic-weight out, or type --steps 0"),
         ("--demos {demos} --reward sqil", "SQIL needs demonstrations in the batches of an off-policy learner"),
         ("--demos {demos} --learner recurrentppo --clone 5", "has a memory, which single pairs can't teach"),
         ("--demos {demos} --critic-warmup -2", "--critic-warmup is -2, but must be at least 0"),
         ("--demos {demos} --learner trpo --critic-warmup 64", "TRPO can't learn its critic alone"),
         ("--demos {demos} --expert-fraction 1", "--expert-fraction is 1"),
         ("--demos {demos} --demonstrated-starts 1.5", "--demonstrated-starts is 1.5, but must be a share of the steps, such as 0.5"),
-        ("--demos {demos} --demonstrated-starts 0.5", "--demonstrated-starts: Pendulum-v1 can't be put at a demonstrated state"),
+        ("--demos {seedless} --demonstrated-starts 0.5", "--demonstrated-starts: Pendulum-v1 can't be put at a demonstrated state"),
         ("--demos {demos} --average 1.5", "--average is 1.5, but must be a share of the steps, such as 0.2"),
     ],
 )
 def test_what_can_not_be_imitated_is_refused_before_it_is_cloned(demos, tmp_path, capsys, monkeypatch, words, sentence):
     monkeypatch.setattr("genrl.policies.cloning._best", lambda *_: pytest.fail("it has begun to clone"))
-    out = tmp_path / "run"
-    assert main(["imitate", *words.format(demos=demos).split(), "--out", str(out), "--steps", "100"]) == 2
+    out, seedless = tmp_path / "run", tmp_path / "seedless.npz"
+    Demonstrations.from_episodes([replace(one, seed=None) for one in Demonstrations.load(demos).episodes], "Pendulum-v1").save(seedless)
+    assert main(["imitate", *words.format(demos=demos, seedless=seedless).split(), "--out", str(out), "--steps", "100"]) == 2
     printed = capsys.readouterr().err.splitlines()
     assert sentence in printed[-1]
     assert not out.exists()
