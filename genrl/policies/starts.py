@@ -93,7 +93,7 @@ class DemonstratedStarts(gymnasium.Wrapper[Any, Any, Any, Any]):
         if self._hidden is not None:
             return self._put(self._hidden, options)
         draws = self.unwrapped.np_random
-        episode = self._episodes[draws.integers(len(self._episodes))]
+        episode = self._episodes[int(draws.integers(len(self._episodes)))]
         return self._live_again(episode, int(draws.integers(len(episode))), options)
 
     def check(self) -> None:
