@@ -143,6 +143,7 @@ def starts(setting: Setting) -> Plug | None:
     if all(episode.seed is not None and episode.ordered for episode in demonstrations.episodes):
         again = partial(put, episodes=demonstrations.episodes)
         ways = [again, put] if config.extrinsic_weight else [put, again]  # what is hidden decides what a task pays; to be put is faster
+    refused = []
     for wrap in ways:
         try:
             begun = wrap(setting.env)
@@ -150,8 +151,8 @@ def starts(setting: Setting) -> Plug | None:
             begun.check()
             return Plug("starts", wrap_each=wrap)
         except ValueError as error:
-            refused = error
-    raise RunError(f"--demonstrated-starts: {refused}") from refused
+            refused.append(error)
+    raise RunError(f"--demonstrated-starts: {refused[0]}") from refused[0]
 
 
 def mixing(setting: Setting) -> Plug | None:

@@ -288,6 +288,8 @@ def test_after_an_archive_has_found_a_reward(capsys):
     assert main(["screen", *WALK, *MAP, *found]) == 0
     line = last(capsys, "a policy from its episodes")
     assert typed(line, SMALL, "--n-envs 1 --clone 1 --critic-warmup 0 --out imitated") == 0
+    kwargs = json.loads(Path("imitated/config.json").read_text())["env_kwargs"]
+    assert kwargs == {"speed": 0.25, "names": ["a b", "c"], "map_file": "no 'map' here", "paid": True}  # it had lost all but the typed one
 
 
 def test_where_recorded_steps_are_missing_or_have_no_rewards(capsys):

@@ -35,7 +35,7 @@ def with_task(config: RunConfig) -> RunConfig:
     if not isinstance(config, ImitateConfig):
         return config
     demonstrations = _read(config)
-    if config.env and config.env.rpartition(":")[2] != demonstrations.env_id:
+    if config.env and config.env.rpartition(":")[2] != str(demonstrations.env_id).rpartition(":")[2]:
         return config
     if not (config.env or demonstrations.env_id):
         raise RunError(f"{config.demos} does not say which task it is of; add --env, such as --env HalfCheetah-v5")

@@ -73,7 +73,7 @@ def explore_by_archive(
         episodes = [archive.live(actions) for actions in archive.best()]
     finally:
         env.close()
-    found = Demonstrations.from_episodes(episodes, env_id, env_kwargs) if episodes else None
+    found = Demonstrations.from_episodes(episodes, env_id.rpartition(":")[2], env_kwargs) if episodes else None
     return archive.reach, found
 
 
