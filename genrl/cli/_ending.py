@@ -74,7 +74,8 @@ def _learner_that_sees(config: GenerateConfig) -> tuple[str, ...]:
     """Flags of a learner that fits the task whose frames were recorded; none where it does not observe the images that it draws."""
     from gymnasium.spaces import Box
 
-    from genrl.runs.environments.make import is_image, make_env
+    from genrl.runs.environments.make import make_env
+    from genrl.spaces import is_image
 
     if config.task is None:
         return ()
