@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from genrl.files import write_whole
-from genrl.runs.coverage import read_histogram, without_gaps
+from genrl.runs.coverage import axis_name, read_histogram, without_gaps
 from genrl.runs.directory import RunDirectory, read_csv
 
 if TYPE_CHECKING:
@@ -216,8 +216,8 @@ def _coverage(run: RunDirectory, title: str) -> None:
         axes.set_ylabel("visits")
     else:
         _map(figure, axes, counts, edges)
-        axes.set_ylabel(_axis_name(names[1]))
-    axes.set_xlabel(_axis_name(names[0]))
+        axes.set_ylabel(axis_name(names[1]))
+    axes.set_xlabel(axis_name(names[0]))
     save_figure(run, "coverage", figure)
 
 
@@ -229,10 +229,6 @@ def _map(figure: Figure, axes: Axes, counts: np.ndarray, edges: Sequence[np.ndar
     axes.grid(visible=False)
     bar: Any = figure.colorbar(mesh, ax=axes, label=f"visits ({np.count_nonzero(counts):,} bins)", pad=0.02)
     bar.outline.set_visible(False)
-
-
-def _axis_name(name: str) -> str:
-    return f"observation {name}" if name.isdigit() else name
 
 
 def mean(values: Sequence[float]) -> float:
