@@ -7,7 +7,6 @@ import csv
 import io
 import itertools
 import json
-import math
 import os
 import platform
 import shlex
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from genrl.errors import RunError, command, did_you_mean, flags, one_line
-from genrl.files import check_writable, sweep, write_whole
+from genrl.files import check_writable, finite_or_none, sweep, write_whole
 from genrl.reading import TABLE, read_bytes, read_json
 
 __all__ = ["POLICY", "RunDirectory", "about", "film_name"]
@@ -185,7 +184,7 @@ class RunDirectory:
 
     def write_json(self, path: Path, content: Mapping[str, Any]) -> None:
         """Write whole; numbers that are not finite become null."""
-        write_whole(path, (json.dumps(_finite(content), indent=2) + "\n").encode())
+        write_whole(path, (json.dumps(finite_or_none(content), indent=2) + "\n").encode())
 
     def sync(self) -> None:
         """Flush the two CSV files to the disk, so that a power cut after this leaves the rows that a checkpoint counts."""
@@ -243,14 +242,6 @@ def _csv(columns: list[str], rows: list[list[str]]) -> str:
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\n").writerows([columns, *rows] if columns else [])
     return buffer.getvalue()
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def film_name(best: bool = False, average: bool = False, dream: bool = False) -> str:
