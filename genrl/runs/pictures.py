@@ -157,7 +157,7 @@ def _learning_curve(run: RunDirectory, title: str) -> None:
 
 
 def _bonus(run: RunDirectory, title: str) -> None:
-    rows = [row for row in (read_csv(run.progress) if run.progress.is_file() else []) if row.get("reward/bonus_mean")]
+    rows = [row for row in read_csv(run.progress) if row.get("reward/bonus_mean")]
     if not rows:
         return
     steps = np.array([float(row["time/total_timesteps"]) for row in rows])
@@ -174,7 +174,7 @@ def _bonus(run: RunDirectory, title: str) -> None:
 
 def _discriminator(run: RunDirectory, title: str) -> None:
     """How well it tells the expert from the agent, and whether what it pays goes with what the task pays."""
-    rows = [row for row in (read_csv(run.progress) if run.progress.is_file() else []) if row.get("reward/expert_accuracy")]
+    rows = [row for row in read_csv(run.progress) if row.get("reward/expert_accuracy")]
     if not rows:
         return
 

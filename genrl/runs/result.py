@@ -251,8 +251,7 @@ def _mean(values: list[float]) -> float | None:
 
 
 def _bonus_mean(run: RunDirectory) -> float | None:
-    rows = read_csv(run.progress) if run.progress.is_file() else []
-    return _mean([float(row["reward/bonus_mean"]) for row in rows if row.get("reward/bonus_mean")])
+    return _mean([float(row["reward/bonus_mean"]) for row in read_csv(run.progress) if row.get("reward/bonus_mean")])
 
 
 def _coverage(coverage: Coverage | None) -> dict[str, Any] | None:
