@@ -131,9 +131,9 @@ def open_eyes(config: RunConfig) -> Eyes:
     Raises:
         RunError: there is no such encoder, or its file is broken or changed.
     """
-    if config.encoder is None:
+    path = config.own_encoder
+    if path is None:
         return Eyes(config, None)
-    path = Path(str(config.encoder).replace("{seed}", str(config.seed)))
     try:
         encoder = load_encoder(path)
     except (FileNotFoundError, ValueError) as error:

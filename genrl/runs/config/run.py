@@ -177,6 +177,11 @@ class RunConfig(Config):
         return (1 if self.encoder is None else 3) if self.history is None else self.history
 
     @property
+    def own_encoder(self) -> Path | None:
+        """The encoder's path, with this run's seed in place of `{seed}`."""
+        return None if self.encoder is None else Path(str(self.encoder).replace("{seed}", str(self.seed)))
+
+    @property
     def observes_codes(self) -> bool:
         """Whether the learner sees codes in place of images."""
         return self.encoder is not None and not self.finetune
