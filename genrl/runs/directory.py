@@ -9,6 +9,7 @@ import itertools
 import json
 import os
 import platform
+import resource
 import shlex
 import shutil
 import sys
@@ -24,7 +25,7 @@ from genrl.errors import RunError, command, did_you_mean, flags, one_line
 from genrl.files import check_writable, finite_or_none, sweep, write_whole
 from genrl.reading import TABLE, read_bytes, read_json
 
-__all__ = ["POLICY", "RunDirectory", "about", "film_name"]
+__all__ = ["POLICY", "RunDirectory", "about", "film_name", "peak_rss_mb"]
 
 POLICY = "policy.safetensors"
 """Name of the file that a run from the hub has in place of model.zip: the networks alone."""
@@ -252,6 +253,12 @@ def film_name(best: bool = False, average: bool = False, dream: bool = False) ->
         ('watch', 'watch-best', 'watch-dream-average')
     """
     return "-".join(["watch", *(["dream"] if dream else []), *(["best"] if best else []), *(["average"] if average else [])])
+
+
+def peak_rss_mb() -> float:
+    """The most memory that this process has had, in MiB, for result.json."""
+    unit = 1024**2 if sys.platform == "darwin" else 1024  # getrusage counts bytes there, and KiB on Linux
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)
 
 
 def about() -> dict[str, Any]:
