@@ -1,4 +1,4 @@
-"""Parses words on the command line into a frozen dataclass, by tyro; what can't be is refused in one sentence."""
+"""Parses words on the command line into a frozen dataclass, by tyro; what a command does not take is refused in one sentence."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def parse_run(config: type[Kind], argv: list[str]) -> Kind:
     What a file says that ``--config`` names comes first, and what is typed wins.
 
     Raises:
-        RunError: a name, flag or value that can't be.
+        RunError: a name, flag or value that the command does not take.
     """
     argv, env_kwargs = split_env(argv)
     wants_help = not {"-h", "--help"}.isdisjoint(argv)

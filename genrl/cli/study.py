@@ -85,7 +85,7 @@ def _study(asked: StudyFlags) -> Study:
 
 
 def check_executor(flags: Where) -> None:
-    """Refuse flags that say where runs are trained and can't be.
+    """Refuse flags that say where runs are trained, if they are out of range or contradict each other.
 
     Raises:
         RunError: fewer than one worker, or an address without Ray.

@@ -208,7 +208,7 @@ class Demonstrations:
 
         Raises:
             DemonstrationError: more episodes than there are, or no pair would be left.
-            ValueError: a number that can't be.
+            ValueError: a number out of its range.
         """
         n = self.n_episodes if episodes is None else episodes
         if n > (most := self.n_episodes):

@@ -105,7 +105,7 @@ class RewardModel(Stateful):
         raise NotImplementedError
 
     def of_expert(self, transitions: Transitions) -> Float[Tensor, "batch"]:
-        """Reward of demonstrated transitions in a learner's batch, ``(batch,)``; that of any other, unless a subclass knows better."""
+        """Reward of demonstrated transitions in a learner's batch, ``(batch,)``; by default the same as of any others."""
         reward: Tensor = self(transitions)
         return reward
 

@@ -58,7 +58,7 @@ def resolve(config: RunConfig) -> tuple[RunConfig, dict[str, type[Any]]]:
 
 
 def build(config: RunConfig) -> Session:
-    """The parts of ``config``, or one sentence why they can't be.
+    """The parts of ``config``, or one sentence why they can't be built.
 
     Raises:
         RunError: names, keywords or spaces that don't go together.

@@ -103,7 +103,7 @@ class Study:
         """Read a TOML file; the runs are kept in ``out``, by default ``runs/<name of the file>``.
 
         Raises:
-            RunError: no such file, no TOML, or a matrix that can't be.
+            RunError: no such file, no TOML, or a matrix that :meth:`parse` refuses.
         """
         path = Path(path)
         try:

@@ -34,7 +34,7 @@ def run_study(
     A cell that another process trains is waited for. Ctrl-C and SIGTERM ask the workers to save; a second one does not wait for them.
 
     Args:
-        study: the matrix; :meth:`Study.check` has refused what can't be.
+        study: the matrix, which has passed :meth:`Study.check`.
         executor: where the cells run.
         imports: modules that the cells may import, where a task, learner or reward is a `module:Name`.
         retry: try the cells again that were given up.

@@ -91,7 +91,7 @@ class Tuning:
         """Read a TOML file; the runs are kept in ``out``, by default ``runs/<name of the file>``.
 
         Raises:
-            RunError: no such file, no TOML, or a search that can't be.
+            RunError: no such file, no TOML, or a search that :meth:`parse` refuses.
         """
         path = Path(path)
         try:
@@ -108,7 +108,7 @@ class Tuning:
         """A search from TOML text.
 
         Raises:
-            RunError: no TOML, an unknown key, or a value that can't be.
+            RunError: no TOML, an unknown key, or a value out of its range.
         """
         content = parse_toml(text, "it")
         tables = {key: content.pop(key, {}) for key in ("tune", "run", "search")}
@@ -195,7 +195,7 @@ def tune(
     """Ask for trials, run what they lack on ``executor``, tell their scores, until there are as many as asked for.
 
     Args:
-        tuning: the search; :meth:`Tuning.check` has refused what can't be.
+        tuning: the search, which has passed :meth:`Tuning.check`.
         executor: where the runs are trained.
         imports: modules that the runs may import.
         watched: shows a round's study while it runs, and gives what is called after each of its runs.

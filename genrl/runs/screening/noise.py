@@ -99,7 +99,7 @@ def screen(
         What each noise reached, by its name.
 
     Raises:
-        RunError: no such task or noise, actions other than a bounded ``Box``, or numbers that can't be.
+        RunError: no such task or noise, actions other than a bounded ``Box``, or numbers out of their ranges.
 
     Example:
         >>> reached = screen("genrl/SparseMountainCar-v0", steps=2000, noises=("white", "held-16"))
