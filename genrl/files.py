@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import tempfile
@@ -23,6 +24,7 @@ __all__ = [
     "as_state",
     "check_new",
     "check_writable",
+    "finite_or_none",
     "from_state",
     "load_state",
     "new_folder",
@@ -283,3 +285,17 @@ def from_state(value: Any) -> Any:
     if isinstance(value, list):
         return [from_state(item) for item in value]
     return value.numpy().copy() if isinstance(value, torch.Tensor) else value
+
+
+def finite_or_none(value: Any) -> Any:
+    """Plain values as JSON can hold them: ``None`` in place of NaN and the infinities, a list in place of a tuple.
+
+    Example:
+        >>> finite_or_none({"returns": (1.5, float("nan"))})
+        {'returns': [1.5, None]}
+    """
+    if isinstance(value, Mapping):
+        return {key: finite_or_none(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite_or_none(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

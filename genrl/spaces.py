@@ -12,11 +12,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 __all__ = [
+    "FLATTENED",
     "Space",
     "alike",
     "as_action",
     "brief",
-    "cure",
+    "choices",
     "flat",
     "flat_action",
     "flat_size",
@@ -28,18 +29,14 @@ __all__ = [
 
 Space = spaces.Space[Any]
 
+FLATTENED = "gymnasium.wrappers.FlattenObservation"
+"""The wrapper that makes a flat Box of observations, for a message."""
+
 
 def brief(space: spaces.Space[Any]) -> str:
     """Kind and shape of a space, for a message."""
     shape = getattr(space, "shape", None)
     return f"{type(space).__name__}{tuple(shape) if shape else ''}"
-
-
-def cure(space: spaces.Space[Any]) -> str:
-    """The wrapper that makes a flat Box of a space, for a message."""
-    if is_image(space):
-        return "gymnasium.wrappers.FlattenObservation, or give the reward features of the image"
-    return "gymnasium.wrappers.FlattenObservation"
 
 
 def is_image(space: Space) -> bool:
@@ -92,7 +89,7 @@ def flat(space: Space, value: Tensor | Mapping[str, Any]) -> Tensor:
     assert isinstance(value, Tensor)
     dtype = value.dtype if value.is_floating_point() else torch.float32
     if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
-        sizes = _choices(space)
+        sizes = choices(space)
         start = torch.as_tensor(space.start, device=value.device).reshape(-1)
         columns = (value.long().reshape(-1, len(sizes)) - start).unbind(1)
         return torch.cat([F.one_hot(column, size) for column, size in zip(columns, sizes, strict=True)], dim=1).to(dtype)
@@ -112,13 +109,18 @@ def unflat(space: Space, rows: np.ndarray) -> Any:
         parts = np.split(rows, np.cumsum([flat_size(part) for part in space.spaces.values()])[:-1], axis=1)
         return {key: unflat(part, own) for (key, part), own in zip(space.spaces.items(), parts, strict=True)}
     if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
-        columns = np.split(rows, np.cumsum(_choices(space))[:-1], axis=1)
+        columns = np.split(rows, np.cumsum(choices(space))[:-1], axis=1)
         rows = np.stack([column.argmax(1) for column in columns], axis=1) + np.reshape(space.start, -1)
     return rows.reshape(len(rows), *(space.shape or ())).astype(space.dtype)
 
 
-def _choices(space: spaces.Discrete | spaces.MultiDiscrete) -> list[int]:
-    """Number of choices of each entry."""
+def choices(space: spaces.Discrete | spaces.MultiDiscrete) -> list[int]:
+    """Number of choices of each entry of a discrete space.
+
+    Example:
+        >>> choices(spaces.Discrete(3)), choices(spaces.MultiDiscrete([3, 2]))
+        ([3], [3, 2])
+    """
     return [int(space.n)] if isinstance(space, spaces.Discrete) else [int(n) for n in space.nvec.reshape(-1)]
 
 

@@ -70,7 +70,7 @@ class Floats:
 
 
 def lost_differences(obs: np.ndarray) -> str:
-    """Which entry of observations, as float32, differs by less than about twenty of the steps that float32 has there; "" if none does.
+    """In words, the first entry of observations that varies by less than about twenty steps of float32; "" if there is none.
 
     Args:
         obs: ``(batch, *obs_shape)``, of any dtype that a model reads as float32.

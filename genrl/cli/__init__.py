@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        The exit code: 0 done, 1 the run failed, 2 what was typed can't be, 130 interrupted.
+        The exit code: 0 done, 1 the run failed, 2 what was typed is refused, 130 interrupted.
     """
     words = sys.argv[1:] if argv is None else argv
     # A process that is started from here (an environment's, Ray's) must not look for libraries in the current folder first, either.

@@ -74,7 +74,8 @@ def _learner_that_sees(config: GenerateConfig) -> tuple[str, ...]:
     """Flags of a learner that fits the task whose frames were recorded; none where it does not observe the images that it draws."""
     from gymnasium.spaces import Box
 
-    from genrl.runs.environments.make import is_image, make_env
+    from genrl.runs.environments.make import make_env
+    from genrl.spaces import is_image
 
     if config.task is None:
         return ()
@@ -235,12 +236,14 @@ def _dream(result: dict[str, Any]) -> Rows:
 
 def _exploration(result: dict[str, Any]) -> Rows:
     """What the reward model paid, and how much of the task was visited."""
+    from genrl.runs.coverage import axis_name
+
     rows = []
     if result["bonus_mean"] is not None:
         none_yet = "" if result["bonus_mean"] else "; the reward gave none before its first update"
         rows.append(("reward" if result.get("imitation") else "bonus", _number(result["bonus_mean"]) + none_yet))
     if result["coverage"] is not None and result["steps"]:
-        axes = " × ".join(_axis(name) for name in result["coverage"]["names"])
+        axes = " × ".join(map(axis_name, result["coverage"]["names"]))
         rows.append(("visited bins", f"{result['coverage']['bins']:,} of {axes}"))
     if result.get("task_coverage") is not None:
         rows.append(("task coverage", f"{result['task_coverage']:.0%}"))
@@ -256,10 +259,6 @@ def _of_last(episodes: int) -> str:
     if episodes < 2:
         return "" if episodes else ", no episode has ended"
     return f" (mean of the last {LAST} episodes)" if episodes > LAST else f" (mean of {episodes} episodes)"
-
-
-def _axis(name: str) -> str:
-    return f"observation {name}" if name.isdigit() else name
 
 
 def _number(value: float | None, missing: str = "none") -> str:

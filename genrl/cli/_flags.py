@@ -1,4 +1,4 @@
-"""Parses words on the command line into a frozen dataclass, by tyro; what can't be is refused in one sentence."""
+"""Parses words on the command line into a frozen dataclass, by tyro; what a command does not take is refused in one sentence."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ import docstring_parser
 import tyro
 
 from genrl.cli._refusals import one_sentence
-from genrl.errors import RunError, flag_of
+from genrl.errors import RunError, flag_of, flags
 from genrl.roles import ROLES, is_own
 from genrl.runs.config.base import Config, fits
 from genrl.runs.config.imitate import ImitateConfig
 from genrl.runs.config.run import RunConfig, foreign
 
-__all__ = ["check_seed", "env_words", "parse", "parse_run", "split_env", "task_words"]
+__all__ = ["check_seed", "env_words", "parse", "parse_run", "split_env", "task_words", "typed_again"]
 
 Kind = TypeVar("Kind", bound=Config)
 
@@ -35,6 +35,17 @@ def parse(kind: Any, argv: list[str], prog: str, description: str | None = None)
     """
     with one_sentence(kind, prog), _whole_paragraphs():
         return tyro.cli(kind, args=argv, prog=prog, description=description, registry=_REGISTRY)
+
+
+def typed_again(asked: Any, *without: str) -> list[object]:
+    """The words of a command that say again what was asked for: the flags of a dataclass that are not at their defaults.
+
+    Args:
+        asked: what :func:`parse` gave.
+        without: fields that are left out, such as those that are typed without a flag.
+    """
+    items = (item for item in dataclasses.fields(asked) if item.name not in without)
+    return flags(**{item.name: value for item in items if (value := getattr(asked, item.name)) != item.default})
 
 
 def check_seed(seed: int) -> None:
@@ -81,7 +92,7 @@ def parse_run(config: type[Kind], argv: list[str]) -> Kind:
     What a file says that ``--config`` names comes first, and what is typed wins.
 
     Raises:
-        RunError: a name, flag or value that can't be.
+        RunError: a name, flag or value that the command does not take.
     """
     argv, env_kwargs = split_env(argv)
     wants_help = not {"-h", "--help"}.isdisjoint(argv)

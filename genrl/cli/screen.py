@@ -107,11 +107,13 @@ def _show(env: str, reached: Mapping[str, Reach]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    from genrl.runs.coverage import axis_name
+
     console = Console()
     console.width = max(console.width, WIDTH)
     first = next(iter(reached.values()))
     table = Table(title=escape(f"{env}, {first.steps:,} steps of each noise"), box=None, padding=(0, 2, 0, 0), title_justify="left")
-    names = [f"observation {name}" if name.isdigit() else name for name in first.ranges]
+    names = [axis_name(name) for name in first.ranges]
     progress = ["furthest"] if first.best_progress is not None else []
     for name in ("noise", "rewarded", "first at", "best return", *progress, *names, "visited bins"):
         table.add_column(name, justify="left" if name == "noise" else "right", no_wrap=True)

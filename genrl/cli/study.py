@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import tyro
 
-from genrl.cli._flags import parse
+from genrl.cli._flags import parse, typed_again
 from genrl.cli._words import say
-from genrl.errors import RunError, command, flags
+from genrl.errors import RunError, command
 
 if TYPE_CHECKING:
     from genrl.studies.executors import Executor
@@ -84,14 +84,8 @@ def _study(asked: StudyFlags) -> Study:
     return open_study(asked.file)
 
 
-def _given(asked: StudyFlags) -> list[object]:
-    """Flags that are asked for; whether failed cells are tried again is asked anew each time."""
-    given = {item.name: getattr(asked, item.name) for item in fields(asked) if item.name not in ("file", "retry")}
-    return flags(**{name: value for name, value in given.items() if value != getattr(StudyFlags, name)})
-
-
 def check_executor(flags: Where) -> None:
-    """Refuse flags that say where runs are trained and can't be.
+    """Refuse flags that say where runs are trained, if they are out of range or contradict each other.
 
     Raises:
         RunError: fewer than one worker, or an address without Ray.
@@ -136,7 +130,7 @@ def _report(flags: StudyFlags, study: Study, decided: bool) -> int:
     for failure in document["failures"]:
         where = f"{failure['task']}, {failure['method']}, seed {failure['seed']}"
         say(f"genrl: {where} failed after {failure['tries']} {'try' if failure['tries'] == 1 else 'tries'}: {failure['error']}", sys.stderr)
-    again = command("study", flags.file, *_given(flags))
+    again = command("study", flags.file, *typed_again(flags, "file", "retry"))  # whether failed cells are tried again is asked each time
     if not decided:
         left = sum(not item.finished for item in results.cells)
         say(f"interrupted with {left} of {len(results.cells)} cells to go; go on with: {again}", sys.stderr)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import tyro
 
-from genrl.cli._flags import parse
+from genrl.cli._flags import parse, typed_again
 from genrl.cli._words import say
 from genrl.cli.study import check_executor, executor_of
 from genrl.errors import RunError, command, extra, flags
@@ -57,9 +57,7 @@ def main(argv: list[str]) -> int:
 
     trials = tune(tuning, executor, imports=asked.imports, watched=watched)
     if trials is None:
-        given = {item.name: getattr(asked, item.name) for item in fields(asked) if item.name != "file"}
-        again = flags(**{name: value for name, value in given.items() if value != getattr(TuneFlags, name)})
-        say(f"interrupted; go on with: {command('tune', asked.file, *again)}", sys.stderr)
+        say(f"interrupted; go on with: {command('tune', asked.file, *typed_again(asked, 'file'))}", sys.stderr)
         return 130
     return _report(tuning, trials, asked.imports)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from genrl.errors import printable
 
-__all__ = ["FIELDS", "DemonstrationError", "Episode", "checked", "is_discrete", "one_line", "read_only", "with_time_limit"]
+__all__ = ["FIELDS", "DemonstrationError", "Episode", "checked", "is_discrete", "read_only", "with_time_limit"]
 
 FIELDS = ("observations", "actions", "rewards", "terminations", "truncations")
 
@@ -137,11 +137,6 @@ def with_time_limit(episode: Episode, steps: int, where: str) -> Episode:
 def is_discrete(actions: np.ndarray) -> bool:
     """Whether actions ``(T, …)`` are one integer each."""
     return actions.ndim == 1 and actions.dtype.kind in "iu"
-
-
-def one_line(error: BaseException) -> str:
-    """The message of a library's error, to be put into a sentence."""
-    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
 def _numbers(values: np.ndarray, name: str, where: str) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 
 from genrl.data._episode import DemonstrationError, Episode, is_discrete, read_only
 from genrl.errors import flag_of
-from genrl.spaces import brief, cure, numbers
+from genrl.spaces import FLATTENED, brief, numbers
 
 __all__ = ["as_the_task_gives", "as_the_task_takes", "check_actions", "check_bounds", "check_observations", "check_shapes", "flags"]
 
@@ -91,7 +91,7 @@ def check_shapes(where: str, recorded: tuple[int, ...], space: Any, env_kwargs: 
     """Refuse observations of another shape, and a task that gives more than one array."""
     if space.shape is None:
         raise DemonstrationError(
-            f"{where} has one array of observations, but the task gives {brief(space)}; wrap the task in {cure(space)} and record it again"
+            f"{where} has one array of observations, but the task gives {brief(space)}; wrap the task in {FLATTENED} and record it again"
         )
     if not _channels_last(recorded, space):
         check_observations(where, recorded, tuple(space.shape), env_kwargs)

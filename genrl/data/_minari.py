@@ -12,10 +12,11 @@ from typing import Any
 import h5py
 import numpy as np
 
-from genrl.data._episode import FIELDS, DemonstrationError, Episode, one_line
+from genrl.data._episode import FIELDS, DemonstrationError, Episode
 from genrl.data._hdf5 import Bounded
 from genrl.data._layouts import from_arrays, is_known
 from genrl.data._robomimic import is_robomimic, read_robomimic
+from genrl.errors import one_line
 from genrl.files import new_folder, write_whole
 from genrl.reading import FileError, minari_root, parse_json, read_json
 

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from genrl.arrays import open_arrays
-from genrl.data._episode import FIELDS, DemonstrationError, Episode, one_line
+from genrl.data._episode import FIELDS, DemonstrationError, Episode
 from genrl.data._layouts import from_arrays
+from genrl.errors import one_line
 from genrl.reading import FileError, parse_json
 
 __all__ = ["file_content", "read"]

@@ -14,10 +14,11 @@ import numpy as np
 import torch
 
 from genrl.data import _minari, _npz
-from genrl.data._episode import DemonstrationError, Episode, checked, is_discrete, one_line, read_only, with_time_limit
+from genrl.data._episode import DemonstrationError, Episode, checked, is_discrete, read_only, with_time_limit
 from genrl.data._files import read
 from genrl.data._fit import as_the_task_gives, as_the_task_takes, check_actions, check_bounds, check_observations, check_shapes
 from genrl.data._summary import summary
+from genrl.errors import one_line
 from genrl.files import write_whole
 from genrl.spaces import numbers
 from genrl.transitions import Transitions, exact
@@ -207,7 +208,7 @@ class Demonstrations:
 
         Raises:
             DemonstrationError: more episodes than there are, or no pair would be left.
-            ValueError: a number that can't be.
+            ValueError: a number out of its range.
         """
         n = self.n_episodes if episodes is None else episodes
         if n > (most := self.n_episodes):

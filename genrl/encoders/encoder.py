@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,7 +20,7 @@ from genrl.models.base import ImageModel, load_model, model_of, model_state
 from genrl.models.capabilities import Encoder
 from genrl.models.nn import device_of
 from genrl.reading import FileError, read_json
-from genrl.roles import image_models
+from genrl.roles import attribute, image_models
 
 __all__ = ["FILE", "ImageEncoder", "load_encoder"]
 
@@ -215,7 +214,7 @@ def _missing(path: Path) -> str:
     if model.is_file():
         another = "fit another model, such as: genrl generate --model vae"
         name = load_state(model).get("model")
-        cls = import_module(image_models()[name].partition(":")[0]).__dict__[name] if name in image_models() else None
+        cls = attribute(image_models()[name]) if name in image_models() else None
         if cls is not None and not hasattr(cls, "encode"):
             return f"{path} holds a {name}, which encodes nothing; {another}"
         if getattr(load_model(model), "conditional", False):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -115,10 +115,7 @@ def what_it_sees(encoder: ImageEncoder, train: Images, test: Images, *, history:
         raise ValueError(f"no episode has {history} frames in a row; type history=1")
 
     def probed(k: int, multiplied: bool = False) -> Tensor:
-        stacks = [part[index[:, -k:]] for part, index in zip(codes, rows, strict=True)]
-        x = [part.flatten(1) for part in stacks]
-        if multiplied:
-            x = [torch.cat(parts, dim=1) for parts in zip(x, _products(*stacks), strict=True)]
+        x = _stacked(codes, [index[:, -k:] for index in rows], multiplied)
         return _probed(*x, *(state[index[:, -1]] for state, index in zip(states, rows, strict=True)))  # type: ignore[index]
 
     found = probed(history)
@@ -127,6 +124,14 @@ def what_it_sees(encoder: ImageEncoder, train: Images, test: Images, *, history:
     stacked, single, products = ({walks[0].state_names[i]: round(float(r2[i]), 4) for i in order} for r2 in each)
     still = tuple(walks[0].state_names[i] for i in found.isnan().nonzero().flatten().tolist())
     return Sight(stacked, single, history, len(rows[1]), *_drawn(encoder, train, test), products, still)
+
+
+def _stacked(codes: Sequence[Tensor], rows: Sequence[Tensor], multiplied: bool) -> list[Tensor]:
+    """What the probe is given, ``(row, number)``, of training and of test frames: the codes at ``rows (row, history)``, and products of the
+    last two if asked."""
+    stacks = [part[index] for part, index in zip(codes, rows, strict=True)]
+    flat = [part.flatten(1) for part in stacks]
+    return [torch.cat(parts, dim=1) for parts in zip(flat, _products(*stacks), strict=True)] if multiplied else flat
 
 
 def _products(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
@@ -141,10 +146,7 @@ def predicted_state(encoder: ImageEncoder, train: Images, test: Images, history:
     """The state of ``test`` and what the probe says of it, ``(row, state)`` each; ``multiplied`` as in ``Sight.products``."""
     assert train.walk is not None and test.walk is not None and train.walk.state is not None and test.walk.state is not None
     rows = [images.walk.stacks(history) for images in (train, test)]  # type: ignore[union-attr]
-    stacks = [_codes(encoder, images)[index] for images, index in zip((train, test), rows, strict=True)]
-    x = [part.flatten(1) for part in stacks]
-    if multiplied:
-        x = [torch.cat(parts, dim=1) for parts in zip(x, _products(*stacks), strict=True)]
+    x = _stacked([_codes(encoder, images) for images in (train, test)], rows, multiplied)
     target, known = train.walk.state[rows[0][:, -1]].double(), test.walk.state[rows[1][:, -1]].double()
     return known, _ridge(x[0], target, x[1])
 

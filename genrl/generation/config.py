@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from typing import Any, Literal, TypeVar
 
 from genrl.errors import RunError
 from genrl.generation.recipes import Recipe, recipe_of
-from genrl.runs.config.base import FRAMES, Config
+from genrl.runs.config.base import FRAMES, Config, check_positive
 
 __all__ = ["GenerateConfig", "known"]
 
@@ -118,8 +117,7 @@ class GenerateConfig(Config):
         self.check_most(threads=1024, samples=10_000, size=4096, frames=10_000_000)
         self.check_least(images=1, epochs=1, batch_size=1, size=0, levels=2, labels=1)
         self.check_least(judge_samples=1, every=1, archive=1, history=1, code=1, moving=0)
-        if self.learning_rate is not None and not 0 < self.learning_rate < math.inf:
-            raise RunError(f"--learning-rate is {self.learning_rate}, but must be positive and finite")
+        check_positive(learning_rate=self.learning_rate)
         if self.size is not None and 0 < self.size < 4:
             raise RunError(f"--size is {self.size}, but must be at least 4, or 0 for images as they are")
         if self.seed >= 2**63:

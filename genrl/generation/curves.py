@@ -8,7 +8,7 @@ from typing import Any
 from genrl.generation.config import GenerateConfig, known
 from genrl.generation.directory import GenerationDirectory
 from genrl.models.pixels import bits_per_dim
-from genrl.runs.pictures import BLUE, GREY, INK, ORANGE, drawing, new_figure, save_figure
+from genrl.runs.pictures import BLUE, GREY, INK, ORANGE, drawing, empty_figure, new_figure, save_figure
 
 __all__ = ["balance_picture", "curves_picture"]
 
@@ -27,12 +27,8 @@ PANELS: Sequence[tuple[str, Mapping[str, str]]] = (
 
 def balance_picture(run: GenerationDirectory, rows: Sequence[Mapping[str, float]], title: str) -> None:
     """Draw losses, the discriminator's accuracies, norms of gradients, and what is drawn: classes as a share of all, and the diversity."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     with drawing():
-        figure = Figure(figsize=(9, 5.4), layout="constrained")
-        FigureCanvasAgg(figure)
+        figure = empty_figure(9, 5.4)
         figure.suptitle(title, fontsize=11)
         for axes, (what, columns) in zip(figure.subplots(2, 2, sharex=True).flat, PANELS, strict=True):
             _panel(axes, what, columns, rows)
@@ -72,17 +68,18 @@ def curves_picture(config: GenerateConfig, run: GenerationDirectory, result: Map
     unit, curves = _curves(config, rows, names, result)
     panels = {unit: curves} | {name.replace("_", " "): {"training": [row[name] for row in rows]} for name in names if name not in WORDS}
     with drawing():
-        figure, axes = new_figure(f"{config.subject}\n{config.model}, seed {config.seed}")
-        if len(panels) > 1:  # a part of a loss can be a hundred times the loss
-            axes.remove()
-            figure.set_size_inches(3.4 * len(panels), 3.8)
+        if len(panels) == 1:
+            figure, axes = new_figure(f"{config.subject}\n{config.model}, seed {config.seed}")
+        else:  # a part of a loss can be a hundred times the loss
+            figure = empty_figure(3.4 * len(panels), 3.8)
             figure.suptitle(f"{config.subject}, {config.model}, seed {config.seed}", x=0.01, ha="left", fontsize=10, fontweight="bold")
-        for panel, (what, drawn) in zip(figure.axes or figure.subplots(1, len(panels)), panels.items(), strict=True):
+            axes = figure.subplots(1, len(panels))[0]
+        for panel, (what, drawn) in zip(figure.axes, panels.items(), strict=True):
             _losses(panel, what, drawn, rows)
         if len(panels) == 1:
             axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
         else:
-            figure.axes[0].legend()
+            axes.legend()
         save_figure(run, "curves", figure)
 
 

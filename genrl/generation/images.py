@@ -17,13 +17,15 @@ from genrl.generation.frames_file import load_frames
 from genrl.generation.probe import balanced
 from genrl.generation.recipes import recipe_of
 from genrl.models.capabilities import Batch, Source, Transform
-from genrl.models.corruptions import Corruption, coarse, hole, noisy, quadrants
+from genrl.models.corruptions import Corruption, named
 from genrl.models.pixels import to_levels
 from genrl.models.semi_supervised import with_labelled
 from genrl.models.sources import TensorSource
 from genrl.roles import MODELS
 
 NO_CROP = (0, 0, 0, 0)
+GIVEN = "quadrants-1"
+"""What a model that completes images is given by default."""
 CHANGE = 12
 """Difference of a byte from one frame to the next above which a pixel has changed."""
 
@@ -163,15 +165,11 @@ def _preprocessing(config: GenerateConfig, shape: tuple[int, int, int], crop: tu
 
 
 def _corrupting(config: GenerateConfig, images: Images) -> tuple[GenerateConfig, Corruption | None]:
-    """What is given to a model that completes images; it is tried on one image, before anything is written.
-
-    A hole is three sevenths of a side, noise half of the range.
-    """
+    """What is given to a model that completes images; it is tried on one image, before anything is written."""
     if not recipe_of(config.model).completes:
         return config, None
-    given, sides = config.given or "quadrants-1", images.shape[1:]
-    whole = {"hole": hole(max(1, 3 * min(sides) // 7)), "noise": noisy(0.5), "coarse": coarse(2)}
-    corruption = quadrants(int(given[-1])) if given.startswith("quadrants") else whole[given]
+    given, sides = config.given or GIVEN, images.shape[1:]
+    corruption = named(given, *sides)
     try:
         corruption(images.batch(slice(0, 1)), torch.Generator())
     except ValueError as error:

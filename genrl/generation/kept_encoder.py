@@ -14,6 +14,7 @@ from genrl.generation.directory import GenerationDirectory
 from genrl.generation.images import RunImages
 from genrl.models.base import ImageModel
 from genrl.models.capabilities import Encoder
+from genrl.runs.pictures import BLUE, INK, drawing, empty_figure
 
 __all__ = ["encodes", "keep_encoder"]
 
@@ -49,11 +50,6 @@ def keep_encoder(config: GenerateConfig, run: GenerationDirectory, source: RunIm
 
 def _draw(run: GenerationDirectory, source: RunImages, encoder: ImageEncoder, sight: Sight, title: str) -> None:
     """Draw the probe's value against the true one for each number of the state, the worst first."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    from genrl.runs.pictures import BLUE, INK, drawing
-
     assert source.data.test.walk is not None
     true, linear = predicted_state(encoder, source.data.train, source.data.test, sight.history)
     curved = predicted_state(encoder, source.data.train, source.data.test, sight.history, True)[1] if sight.history > 1 else linear
@@ -61,8 +57,7 @@ def _draw(run: GenerationDirectory, source: RunImages, encoder: ImageEncoder, si
     columns = min(4, len(names))
     rows = -(-len(names) // columns)
     with drawing():
-        figure = Figure(figsize=(2.6 * columns, 2.8 * rows + 0.4), layout="constrained")
-        FigureCanvasAgg(figure)
+        figure = empty_figure(2.6 * columns, 2.8 * rows + 0.4)
         figure.suptitle(title, fontsize=11)
         for axes, name in zip(figure.subplots(rows, columns, squeeze=False).flat, names, strict=False):
             place = source.data.test.walk.state_names.index(name)

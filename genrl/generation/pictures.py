@@ -25,7 +25,7 @@ from genrl.models.base import ImageModel
 from genrl.models.capabilities import ClassSampler, Completer, Decoder, Encoder, LatentSampler, Sampler
 from genrl.runs.pictures import INK
 
-__all__ = ["SamplesOverTime", "as_bytes", "draw", "grid", "png"]
+__all__ = ["HIDDEN", "SamplesOverTime", "as_bytes", "draw", "grid", "png", "shown"]
 
 TILE = 84
 """Pixels a side of an image in a grid, about; smaller images are magnified by a whole number, so that every pixel stays a square."""
@@ -34,6 +34,8 @@ LINE = 22
 """Height of a line of the title."""
 EDGE = "#d5d8dc"
 """Colour of the line around each image, without which a white image has no edge."""
+HIDDEN = 0.35
+"""Grey level of what is left out."""
 ROWS, COLUMNS = 8, 10
 """Rows and columns of a grid, other than that of the samples."""
 
@@ -122,6 +124,12 @@ def as_bytes(x: Tensor) -> Tensor:
     return (x.detach() * 255).round().clamp(0, 255).byte()
 
 
+def shown(given: Tensor) -> Tensor:
+    """What a corruption gives of images, ``(batch, 2 channel, height, width)``, as images: grey where nothing is given."""
+    value, known = given.chunk(2, dim=1)
+    return value.clamp(0, 1) + HIDDEN * (1 - known)
+
+
 def grid(images: Tensor, columns: int, labels: Sequence[str] = (), title: str = "") -> Image.Image:
     """Images in rows on white, magnified by a whole number.
 
@@ -183,8 +191,7 @@ def _completions(album: _Album, source: RunImages, model: Completer) -> None:
     assert source.corruption is not None
     x = source.seen(judged_images(source, 2 * COLUMNS), 0)
     target, given, _ = source.corruption(x, torch.Generator().manual_seed(0))
-    value, known = given.chunk(2, dim=1)
-    rows = (value.clamp(0, 1) + 0.35 * (1 - known), model.complete(given), model.complete(given), target)
+    rows = (shown(given), model.complete(given), model.complete(given), target)
     columns = min(COLUMNS, len(x))
     half = [torch.cat([row[start : start + columns] for row in rows]) for start in range(0, len(x) - columns + 1, columns)]
     words = ["given", "completed", "once more", "the image"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -30,7 +29,7 @@ from genrl.models.base import ImageModel, save_model
 from genrl.models.capabilities import Density, Sampler
 from genrl.models.training import fit
 from genrl.runs.config.base import FRAMES, check_device, device_of
-from genrl.runs.directory import about
+from genrl.runs.directory import about, peak_rss_mb
 from genrl.runs.interrupt import Interrupt, terminable
 
 __all__ = ["generate", "resume_generation"]
@@ -269,7 +268,6 @@ def _result(
 ) -> dict[str, Any]:
     """The result before anything is measured; it is written first, so that no later failure loses what was trained."""
     rows, counted = run.rows(), recipe_of(config.model).counts
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 1024**2)
     return {
         "status": status,
         "error": error,
@@ -292,7 +290,7 @@ def _result(
         "encoder": None,
         "judging_seconds": None,
         "judging_error": "it is not measured yet" if status == "finished" else None,
-        "peak_rss_mb": round(peak, 1),
+        "peak_rss_mb": peak_rss_mb(),
     }
 
 

@@ -18,11 +18,12 @@ from genrl.errors import RunError, command
 from genrl.files import check_new, write_together
 from genrl.generation.config import GenerateConfig
 from genrl.generation.directory import GenerationDirectory
-from genrl.generation.pictures import COLUMNS, as_bytes, grid, png
+from genrl.generation.images import GIVEN
+from genrl.generation.pictures import COLUMNS, HIDDEN, as_bytes, grid, png, shown
 from genrl.generators import forked_generators
 from genrl.models.base import ImageModel
 from genrl.models.capabilities import ClassSampler, Completer, Decoder, Encoder, Enlarger, Inpainter, Sampler
-from genrl.models.corruptions import coarse, hole, quadrants
+from genrl.models.corruptions import coarse, named
 from genrl.models.pixels import to_levels
 from genrl.runs.uses.load import load
 
@@ -30,8 +31,6 @@ __all__ = ["How", "ways", "write_completions", "write_samples"]
 
 PART = 250
 """Images that are drawn at once."""
-HIDDEN = 0.35
-"""Grey level of what is left out."""
 How = Literal["reconstruct", "interpolate", "inpaint", "denoise", "enlarge"]
 """What can be made of images."""
 Way = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -108,9 +107,9 @@ def ways(model: ImageModel, trained: str | None, given: str = "quadrants-2", see
     if isinstance(model, Inpainter):
         can["inpaint"] = lambda x: _inpainted(model, x, given, seed)
     if isinstance(model, Enlarger):
-        can["enlarge"] = lambda x: (coarse(2)(x, _seeded(seed))[1].chunk(2, dim=1)[0], model.super_resolve(F.avg_pool2d(x, 2)))
+        can["enlarge"] = lambda x: (shown(coarse(2)(x, _seeded(seed))[1]), model.super_resolve(F.avg_pool2d(x, 2)))
     if isinstance(model, Completer):
-        trained = trained or "quadrants-1"
+        trained = trained or GIVEN
         how: How = "denoise" if trained == "noise" else "enlarge" if trained == "coarse" else "inpaint"
         can[how] = lambda x: _completed(model, x, trained, seed)
     return can
@@ -131,13 +130,9 @@ def _between(model: Any, x: Tensor) -> tuple[Tensor, Tensor]:
 
 def _inpainted(model: Inpainter, x: Tensor, given: str, seed: int) -> tuple[Tensor, Tensor]:
     """Inpaint the same unknown pixels in all images; in what is given they are grey."""
-    _, _, wanted = _masking(given, x)(x[:1], _seeded(seed))
+    _, _, wanted = named(given, *x.shape[2:])(x[:1], _seeded(seed))
     known = wanted[0, 0] == 0
     return torch.where(known, x, HIDDEN), model.inpaint(x, known)
-
-
-def _masking(given: str, x: Tensor) -> Any:
-    return hole(max(1, 3 * min(x.shape[2:]) // 7)) if given == "hole" else quadrants(int(given[-1]))
 
 
 def _completed(model: Completer, x: Tensor, trained: str, seed: int) -> tuple[Tensor, Tensor]:
@@ -145,9 +140,8 @@ def _completed(model: Completer, x: Tensor, trained: str, seed: int) -> tuple[Te
     if trained == "noise":
         given = torch.cat([x, torch.ones_like(x)], dim=1)
     else:
-        _, given, _ = (coarse(2) if trained == "coarse" else _masking(trained, x))(x, _seeded(seed))
-    value, known = given.chunk(2, dim=1)
-    return value.clamp(0, 1) + HIDDEN * (1 - known), model.complete(given)
+        _, given, _ = named(trained, *x.shape[2:])(x, _seeded(seed))
+    return shown(given), model.complete(given)
 
 
 def _opened(path: Path) -> tuple[GenerateConfig, ImageModel]:

@@ -52,7 +52,7 @@ class BayesianDynamics(Dynamics):
         n_draws: noise draws over which the information gain averages, at least 2.
 
     Raises:
-        ValueError: a space it can't take, or a keyword value that can't be.
+        ValueError: a space it can't take, or a keyword value out of its range.
 
     References:
         Houthooft et al., "VIME: Variational Information Maximizing Exploration", 2016, arXiv:1605.09674.

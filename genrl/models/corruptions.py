@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from genrl.errors import at_least, require
 from genrl.models.capabilities import Transform
 
-__all__ = ["Corruption", "coarse", "hole", "noisy", "quadrants"]
+__all__ = ["Corruption", "coarse", "hole", "named", "noisy", "quadrants"]
 
 Corruption = Callable[[Tensor, torch.Generator], tuple[Tensor, Tensor, Tensor]]
 """Function from images ``(batch, channel, height, width)`` to three tensors: the target; what is given of it, ``(batch, 2 channel, height,
@@ -89,6 +89,21 @@ def coarse(factor: int) -> Corruption:
         return x, torch.cat([given, torch.ones_like(x)], dim=1), torch.ones_like(x)
 
     return corruption
+
+
+def named(name: str, height: int, width: int) -> Corruption:
+    """The corruption that ``genrl generate --given`` and ``genrl complete --given`` call by a name, for images of that size.
+
+    A hole is three sevenths of the shorter side, noise half of the range, and coarse pixels are 2 × 2.
+
+    Args:
+        name: quadrants-1, quadrants-2, quadrants-3, hole, noise or coarse.
+        height: pixels from the top to the bottom.
+        width: pixels from the left to the right.
+    """
+    if name.startswith("quadrants-"):
+        return quadrants(int(name[-1]))
+    return {"hole": hole(max(1, 3 * min(height, width) // 7)), "noise": noisy(0.5), "coarse": coarse(2)}[name]
 
 
 def _masked(x: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor, Tensor]:

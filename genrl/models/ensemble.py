@@ -63,7 +63,7 @@ class Ensemble(Dynamics):
         targets: ``"delta"``, ``"direct"``, or ``"auto"``, which chooses at a first fit that is long enough.
 
     Raises:
-        ValueError: a space it can't take, or a keyword value that can't be.
+        ValueError: a space it can't take, or a keyword value out of its range.
 
     References:
         Chua, Calandra, McAllister, Levine, "Deep Reinforcement Learning in a Handful of Trials using Probabilistic Dynamics Models", 2018,

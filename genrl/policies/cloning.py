@@ -69,7 +69,7 @@ def clone(
 
     Raises:
         ValueError: the demonstrations are of another task or of other sizes; the policy is recurrent, or has no part that can be fitted;
-            the learner can't execute the task's actions as they are named (a ``Discrete`` that starts at 1); a number that can't be.
+            the learner can't execute the task's actions as they are named (a ``Discrete`` that starts at 1); a number out of its range.
         FloatingPointError: the loss is not finite.
 
     References:
@@ -108,7 +108,7 @@ def clone(
 
 
 def check_cloning(model: BaseAlgorithm, **numbers: float) -> None:
-    """Refuse a learner that can't be cloned into, and numbers that can't be.
+    """Refuse a learner that can't be cloned into, and numbers out of their ranges.
 
     Args:
         model: the learner.

@@ -15,7 +15,7 @@ from stable_baselines3.common.vec_env import unwrap_vec_normalize
 from genrl.data import Demonstrations, Episode
 from genrl.policies._found import left_as_found
 from genrl.policies.cloning import check_cloning, clone
-from genrl.spaces import as_action, brief, cure
+from genrl.spaces import FLATTENED, as_action, brief
 
 __all__ = ["dagger"]
 
@@ -103,7 +103,7 @@ def _refuse(model: BaseAlgorithm, env: gymnasium.Env[Any, Any], cloning: dict[st
     if env.observation_space.shape is None:
         raise ValueError(
             f"dagger records one array of observations, but the task gives {brief(env.observation_space)}; "
-            f"wrap the environments, the learner's too, in {cure(env.observation_space)}"
+            f"wrap the environments, the learner's too, in {FLATTENED}"
         )
     own = getattr(model.env.unwrapped, "envs", []) if model.env is not None else []
     if model.num_timesteps and any(other.unwrapped is env.unwrapped for other in own):

@@ -140,8 +140,8 @@ class AdversarialReward(RewardModel):
         expert = demonstrations.fitted(self.observation_space, self.action_space)[0]
         self._ends_per_step = sum(episode.terminated for episode in expert.episodes) / sum(map(len, expert.episodes))
         raw = self._raw_inputs(expert.transitions(successors=False))
-        if raw.isnan().any():  # this reward looks at what followed
-            expert.transitions()
+        if raw.isnan().any():  # the reward looks at what followed, and the demonstrations do not tell it
+            expert.transitions()  # raises the error that says so
         self.stats = RunningMeanStd((raw.shape[1],), std_floor=self.std_floor, clip=self.clip)
         self._set_statistics(raw)
         self._expert_inputs = nn.Buffer(self.stats(raw), persistent=False)

@@ -12,7 +12,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from genrl.models.stateful import Stateful
-from genrl.spaces import Space, brief, cure, flat, flat_action, flat_size, is_image, leaves
+from genrl.spaces import FLATTENED, Space, brief, flat, flat_action, flat_size, is_image, leaves
 from genrl.transitions import Floats, Transitions
 
 __all__ = ["Memory", "RewardModel"]
@@ -105,7 +105,7 @@ class RewardModel(Stateful):
         raise NotImplementedError
 
     def of_expert(self, transitions: Transitions) -> Float[Tensor, "batch"]:
-        """Reward of demonstrated transitions in a learner's batch, ``(batch,)``; that of any other, unless a subclass knows better."""
+        """Reward of demonstrated transitions in a learner's batch, ``(batch,)``; by default the same as of any others."""
         reward: Tensor = self(transitions)
         return reward
 
@@ -138,7 +138,7 @@ def _refuse_spaces(cls: type[RewardModel], observation_space: Space, action_spac
     if not all(isinstance(leaf, plain) for leaf in leaves(observation_space)):
         raise ValueError(
             f"{cls.__name__} takes Box, Discrete, MultiDiscrete, MultiBinary or Dict observations, but was given "
-            f"{brief(observation_space)}; wrap the environment in {cure(observation_space)}"
+            f"{brief(observation_space)}; wrap the environment in {FLATTENED}"
         )
     if any(is_image(leaf) for leaf in leaves(observation_space)) and not (cls.takes_images and is_image(observation_space)):
         raise ValueError(

@@ -185,7 +185,7 @@ class RewardCallback(PluggedCallback):
         self.check(self.model)
         self._raw = RawObservations(self.model)
         # base_class.py, _setup_learn: has reset the environments, unless it goes on with the very observations of the learn before.
-        before, self._stood = self._stood, ()  # which no observation is, after a learn that an exception ends
+        before, self._stood = self._stood, ()  # no observation is (): so it stays if an exception ends this learn
         reset = before is not None and last_obs(self.model) is not before
         if not isinstance(self.model, OffPolicyAlgorithm):
             self._replay = None
@@ -359,7 +359,7 @@ class RewardCallback(PluggedCallback):
             self.logger.record(f"{self.name}/{key}", value)
 
     def _pay(self, rewards: np.ndarray) -> None:
-        """Tell the weight what the environment's part of the same steps was that ``_reweight`` is given the bonus of."""
+        """Tell a weight that tunes itself what the environment paid for the newest steps; ``_reweight`` is given their bonus."""
         assert self.auto is not None
         self.auto.paid(extrinsic_weight(attached(buffer_of(self.model))) * rewards)
 

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from genrl.spaces import Space
+from genrl.spaces import Space, choices
 
 __all__ = ["inverse_loss"]
 
@@ -27,6 +27,6 @@ def inverse_loss(space: Space, output: Float[Tensor, "batch act"], action: Float
         return F.mse_loss(output, action)
     if isinstance(space, spaces.MultiBinary):
         return F.binary_cross_entropy_with_logits(output, action, reduction="none").sum(1).mean()
-    sizes = [int(space.n)] if isinstance(space, spaces.Discrete) else space.nvec.reshape(-1).tolist()  # type: ignore[attr-defined]
-    log_prob = torch.cat([logits.log_softmax(1) for logits in output.split(sizes, dim=1)], dim=1)
+    assert isinstance(space, spaces.Discrete | spaces.MultiDiscrete)
+    log_prob = torch.cat([logits.log_softmax(1) for logits in output.split(choices(space), dim=1)], dim=1)
     return -(action * log_prob).sum(1).mean()

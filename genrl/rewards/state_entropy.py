@@ -93,17 +93,16 @@ class StateEntropy(RewardModel):
         if self.training:
             self.obs_stats.update(obs)
         reference = torch.cat([obs, self.memory[: int(self.seen)].to(obs.dtype)])
-        if len(reference) <= self.k < len(self.memory):  # the first few, which the memory will have as neighbours of the next
-            if self.training:
-                self._remember(obs)
-            return torch.zeros(len(obs), dtype=self.obs_stats.like.dtype, device=obs.device)
-        if len(reference) <= self.k:
+        if len(reference) > self.k:
+            encoded = self.encoder(self.obs_stats(reference))
+            bonus = self.scale(neighbor_distance(encoded, len(obs), self.k, self.chunk).log1p())
+        elif len(self.memory) > self.k:  # the first few, which the memory will have as neighbours of the next
+            bonus = torch.zeros(len(obs), dtype=self.obs_stats.like.dtype, device=obs.device)
+        else:
             raise ValueError(
                 f"StateEntropy needs more than k={self.k} observations to have a k-th neighbour, but was given {len(reference)}; "
                 "score larger batches, type a smaller k, or keep earlier ones with memory_size=1000"
             )
-        encoded = self.encoder(self.obs_stats(reference))
-        bonus = self.scale(neighbor_distance(encoded, len(obs), self.k, self.chunk).log1p())
         if self.training:
             self._remember(obs)
         return bonus

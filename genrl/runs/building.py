@@ -19,7 +19,7 @@ from genrl.runs.config.base import check_device
 from genrl.runs.config.hyperparameters import hyperparameters, resolve_kwargs
 from genrl.runs.config.imitate import ImitateConfig
 from genrl.runs.config.run import RunConfig, is_off_policy
-from genrl.runs.environments.make import can_be_normalized, check_observations, coverage_names, getattr_or, is_image, make_env, make_vec_env
+from genrl.runs.environments.make import can_be_normalized, check_observations, coverage_names, getattr_or, make_env, make_vec_env
 from genrl.runs.imitation.demonstrations import Loaded, load
 from genrl.runs.imitation.reward_form import with_suitable_reward
 from genrl.runs.session import Session
@@ -27,7 +27,7 @@ from genrl.runs.sockets import Plug, Setting, plugs
 from genrl.runs.vision import Eyes, open_eyes
 from genrl.sb3.actions import refuse_spaces
 from genrl.sb3.learner import close, constructor_kwargs
-from genrl.spaces import brief
+from genrl.spaces import brief, is_image
 
 __all__ = ["build", "resolve", "warn_of_idleness"]
 
@@ -58,7 +58,7 @@ def resolve(config: RunConfig) -> tuple[RunConfig, dict[str, type[Any]]]:
 
 
 def build(config: RunConfig) -> Session:
-    """The parts of ``config``, or one sentence why they can't be.
+    """The parts of ``config``, or one sentence why they can't be built.
 
     Raises:
         RunError: names, keywords or spaces that don't go together.

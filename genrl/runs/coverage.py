@@ -10,7 +10,7 @@ import numpy as np
 from genrl.arrays import open_arrays
 from genrl.errors import RunError, one_line
 
-__all__ = ["Coverage", "read_histogram", "without_gaps"]
+__all__ = ["Coverage", "axis_name", "read_histogram", "without_gaps"]
 
 MOST = 2**20
 """Bins of a histogram that is read, at most; a run writes up to 64 along an axis."""
@@ -93,6 +93,16 @@ class Coverage:
         self.width = np.array(state["width"], dtype=float)
         self.start = np.array(state["start"], dtype=np.int64)
         self.counts = state["counts"].numpy().copy()
+
+
+def axis_name(name: str) -> str:
+    """What an axis is called for a person: an entry of the observations that has no name of its own is named by its index.
+
+    Example:
+        >>> axis_name("position"), axis_name("0")
+        ('position', 'observation 0')
+    """
+    return f"observation {name}" if name.isdigit() else name
 
 
 def read_histogram(path: Path) -> tuple[np.ndarray, list[np.ndarray], list[str]]:

@@ -7,9 +7,9 @@ import csv
 import io
 import itertools
 import json
-import math
 import os
 import platform
+import resource
 import shlex
 import shutil
 import sys
@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from genrl.errors import RunError, command, did_you_mean, flags, one_line
-from genrl.files import check_writable, sweep, write_whole
+from genrl.files import check_writable, finite_or_none, sweep, write_whole
 from genrl.reading import TABLE, read_bytes, read_json
 
-__all__ = ["POLICY", "RunDirectory", "about", "film_name"]
+__all__ = ["POLICY", "RunDirectory", "about", "film_name", "peak_rss_mb"]
 
 POLICY = "policy.safetensors"
 """Name of the file that a run from the hub has in place of model.zip: the networks alone."""
@@ -185,7 +185,7 @@ class RunDirectory:
 
     def write_json(self, path: Path, content: Mapping[str, Any]) -> None:
         """Write whole; numbers that are not finite become null."""
-        write_whole(path, (json.dumps(_finite(content), indent=2) + "\n").encode())
+        write_whole(path, (json.dumps(finite_or_none(content), indent=2) + "\n").encode())
 
     def sync(self) -> None:
         """Flush the two CSV files to the disk, so that a power cut after this leaves the rows that a checkpoint counts."""
@@ -245,14 +245,6 @@ def _csv(columns: list[str], rows: list[list[str]]) -> str:
     return buffer.getvalue()
 
 
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def film_name(best: bool = False, average: bool = False, dream: bool = False) -> str:
     """Name of a film without its ending. Each of a run's policies has its own, so that a film of one replaces none of another.
 
@@ -261,6 +253,12 @@ def film_name(best: bool = False, average: bool = False, dream: bool = False) ->
         ('watch', 'watch-best', 'watch-dream-average')
     """
     return "-".join(["watch", *(["dream"] if dream else []), *(["best"] if best else []), *(["average"] if average else [])])
+
+
+def peak_rss_mb() -> float:
+    """The most memory that this process has had, in MiB, for result.json."""
+    unit = 1024**2 if sys.platform == "darwin" else 1024  # getrusage counts bytes there, and KiB on Linux
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)
 
 
 def about() -> dict[str, Any]:

@@ -11,14 +11,28 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from genrl.files import write_whole
-from genrl.runs.coverage import read_histogram, without_gaps
+from genrl.runs.coverage import axis_name, read_histogram, without_gaps
 from genrl.runs.directory import RunDirectory, read_csv
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["BLUE", "GREY", "INK", "ORANGE", "STYLE", "draw", "draw_dream", "drawing", "mean", "new_figure", "save_figure", "trailing_mean"]
+__all__ = [
+    "BLUE",
+    "GREY",
+    "INK",
+    "ORANGE",
+    "STYLE",
+    "draw",
+    "draw_dream",
+    "drawing",
+    "empty_figure",
+    "mean",
+    "new_figure",
+    "save_figure",
+    "trailing_mean",
+]
 
 BLUE, ORANGE, GREY, INK = "#1f5fa8", "#d9722e", "#8a8f98", "#30343b"
 STYLE: Any = {
@@ -59,12 +73,8 @@ def _title(run: RunDirectory, role: str) -> str:
 
 def draw_dream(run: RunDirectory, found: dict[str, Any]) -> None:
     """Draw dream.png: the model's error after k steps, and the return of each policy in reality and in the dream."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     with drawing():
-        figure = Figure(figsize=(9.6, 3.8), layout="constrained")
-        FigureCanvasAgg(figure)
+        figure = empty_figure(9.6, 3.8)
         figure.suptitle(_title(run, "world").replace("\n", ", "), x=0.01, ha="left", fontsize=10, fontweight="bold")
         left, right = figure.subplots(1, 2)
         quality, colours = found["quality"], {"model": BLUE, "persistence": GREY, "constant velocity": ORANGE}
@@ -90,13 +100,19 @@ def draw_dream(run: RunDirectory, found: dict[str, Any]) -> None:
         save_figure(run, "dream", figure)
 
 
-def new_figure(title: str, width: float = 6.4, height: float = 3.8) -> tuple[Figure, Axes]:
-    """An empty figure with one pair of axes, to be made and drawn within :func:`drawing`."""
+def empty_figure(width: float, height: float) -> Figure:
+    """A figure of so many inches without axes, to be made and drawn within :func:`drawing`."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
+    return figure
+
+
+def new_figure(title: str, width: float = 6.4, height: float = 3.8) -> tuple[Figure, Axes]:
+    """A figure with one pair of axes and a title, to be made and drawn within :func:`drawing`."""
+    figure = empty_figure(width, height)
     axes = figure.add_subplot()
     axes.set_title(title)
     return figure, axes
@@ -141,7 +157,7 @@ def _learning_curve(run: RunDirectory, title: str) -> None:
 
 
 def _bonus(run: RunDirectory, title: str) -> None:
-    rows = [row for row in (read_csv(run.progress) if run.progress.is_file() else []) if row.get("reward/bonus_mean")]
+    rows = [row for row in read_csv(run.progress) if row.get("reward/bonus_mean")]
     if not rows:
         return
     steps = np.array([float(row["time/total_timesteps"]) for row in rows])
@@ -158,19 +174,16 @@ def _bonus(run: RunDirectory, title: str) -> None:
 
 def _discriminator(run: RunDirectory, title: str) -> None:
     """How well it tells the expert from the agent, and whether what it pays goes with what the task pays."""
-    rows = [row for row in (read_csv(run.progress) if run.progress.is_file() else []) if row.get("reward/expert_accuracy")]
+    rows = [row for row in read_csv(run.progress) if row.get("reward/expert_accuracy")]
     if not rows:
         return
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
 
     def column(name: str) -> np.ndarray:
         return np.array([float(row.get(name) or "nan") for row in rows])
 
     returns = column("rollout/ep_rew_mean")
     panels = 2 + bool(np.isfinite(returns).any())  # before an episode has ended, there is no return to compare with
-    figure = Figure(figsize=(13 * panels / 3, 3.8), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = empty_figure(13 * panels / 3, 3.8)
     figure.suptitle(title, x=0.005, ha="left", fontsize=10, fontweight="bold")
     loss, accuracy, *others = figure.subplots(1, panels)
     names = {"loss": "in training", "held_out_loss": "held-out demonstrations"}
@@ -216,8 +229,8 @@ def _coverage(run: RunDirectory, title: str) -> None:
         axes.set_ylabel("visits")
     else:
         _map(figure, axes, counts, edges)
-        axes.set_ylabel(_axis_name(names[1]))
-    axes.set_xlabel(_axis_name(names[0]))
+        axes.set_ylabel(axis_name(names[1]))
+    axes.set_xlabel(axis_name(names[0]))
     save_figure(run, "coverage", figure)
 
 
@@ -229,10 +242,6 @@ def _map(figure: Figure, axes: Axes, counts: np.ndarray, edges: Sequence[np.ndar
     axes.grid(visible=False)
     bar: Any = figure.colorbar(mesh, ax=axes, label=f"visits ({np.count_nonzero(counts):,} bins)", pad=0.02)
     bar.outline.set_visible(False)
-
-
-def _axis_name(name: str) -> str:
-    return f"observation {name}" if name.isdigit() else name
 
 
 def mean(values: Sequence[float]) -> float:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import resource
-import sys
 import time
 import warnings
 from collections.abc import Iterator
@@ -21,7 +19,7 @@ from genrl.runs.callbacks.evaluations import best_evaluation
 from genrl.runs.callbacks.recorder import Recorder
 from genrl.runs.config.run import RunConfig
 from genrl.runs.coverage import Coverage
-from genrl.runs.directory import RunDirectory, read_csv
+from genrl.runs.directory import RunDirectory, peak_rss_mb, read_csv
 from genrl.runs.imitation.demonstrations import fingerprint
 from genrl.runs.interrupt import Interrupt
 from genrl.runs.play import evaluate, trained
@@ -171,7 +169,7 @@ def write_result(session: Session, run: RunDirectory, recorder: Recorder, ending
         "bonus_mean": _bonus_mean(run),
         "coverage": _coverage(recorder.coverage),
         "task_coverage": recorder.task_coverage,
-        "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 1024**2), 1),
+        "peak_rss_mb": peak_rss_mb(),
     }
     result |= _imitation(run)
     run.write_json(run.result, result)
@@ -251,8 +249,7 @@ def _mean(values: list[float]) -> float | None:
 
 
 def _bonus_mean(run: RunDirectory) -> float | None:
-    rows = read_csv(run.progress) if run.progress.is_file() else []
-    return _mean([float(row["reward/bonus_mean"]) for row in rows if row.get("reward/bonus_mean")])
+    return _mean([float(row["reward/bonus_mean"]) for row in read_csv(run.progress) if row.get("reward/bonus_mean")])
 
 
 def _coverage(coverage: Coverage | None) -> dict[str, Any] | None:

@@ -81,7 +81,7 @@ def train(config: RunConfig, *, quiet: bool = False) -> dict[str, Any]:
         The content of result.json.
 
     Raises:
-        RunError: a run that can't be; nothing was trained and nothing written.
+        RunError: the run is not possible; nothing was trained and nothing was written.
     """
     config = with_task(config)
     run = RunDirectory(config.directory)

@@ -68,7 +68,7 @@ class Eyes:
             raise RunError(f"{whose}{self.config.env}: {error}") from error
 
     def look_first(self, env: gymnasium.Env[Any, Any]) -> None:
-        """Look at the first images of the task itself, of floats in 200 steps of random actions, so that they are not refused later.
+        """Refuse before anything is trained what would be refused later: look at the task's first image; at 200 steps' where it has floats.
 
         Raises:
             RunError: an image that is not what its space says, or floats outside [0, 1].
@@ -131,9 +131,9 @@ def open_eyes(config: RunConfig) -> Eyes:
     Raises:
         RunError: there is no such encoder, or its file is broken or changed.
     """
-    if config.encoder is None:
+    path = config.own_encoder
+    if path is None:
         return Eyes(config, None)
-    path = Path(str(config.encoder).replace("{seed}", str(config.seed)))
     try:
         encoder = load_encoder(path)
     except (FileNotFoundError, ValueError) as error:

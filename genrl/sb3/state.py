@@ -14,6 +14,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.vec_env import VecNormalize
 
+from genrl.files import as_state, from_state
 from genrl.generators import forked_generators, set_torch_generators, torch_generators
 
 __all__ = [
@@ -55,7 +56,7 @@ def learner_state(learner: BaseAlgorithm) -> dict[str, Any]:
         "action_space": _space_generator(learner),
         # Where a `learn` that keeps its environments goes on (common/base_class.py, _setup_learn); RecurrentPPO's memory
         # (sb3_contrib/ppo_recurrent/ppo_recurrent.py); gSDE's noise, which is drawn before `on_rollout_start` (common/distributions.py).
-        "last": {name: _tensors(getattr(learner, name)) for name in _LAST if getattr(learner, name, None) is not None},
+        "last": {name: as_state(getattr(learner, name)) for name in _LAST if getattr(learner, name, None) is not None},
         "sde": {name: value for name, value in vars(_action_dist(learner)).items() if name in _SDE},
     }
 
@@ -79,7 +80,8 @@ def load_learner_state(learner: BaseAlgorithm, state: dict[str, Any]) -> None:
 def go_on(learner: BaseAlgorithm, state: dict[str, Any]) -> None:
     """After :func:`load_learner_state`: its environments are where they were, and their last observations are these."""
     for name, value in state["last"].items():
-        setattr(learner, name, _arrays(value, getattr(learner, name, None), learner.device))
+        is_lstm = isinstance(value, list)
+        setattr(learner, name, _lstm_states(value, getattr(learner, name), learner.device) if is_lstm else from_state(value))
     if state["replay"] is not None:
         buffer: Any = learner.replay_buffer  # type: ignore[attr-defined]
         _fill(buffer.timeouts, state["replay"]["arrays"]["timeouts"])  # undoes the cut
@@ -95,22 +97,9 @@ def _action_dist(learner: BaseAlgorithm) -> Any:
     return getattr(getattr(learner, "actor", None) or learner.policy, "action_dist", learner)
 
 
-def _tensors(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _tensors(item) for key, item in value.items()}
-    if isinstance(value, tuple):
-        return [_tensors(item) for item in value]
-    return value.clone() if isinstance(value, torch.Tensor) else torch.from_numpy(np.array(value))
-
-
-def _arrays(value: Any, like: Any, device: torch.device | str = "cpu") -> Any:
-    """The inverse of :func:`_tensors`; RecurrentPPO's states stay tensors, on ``device``, in tuples of its type now."""
-    if isinstance(value, dict):
-        return {key: _arrays(item, None) for key, item in value.items()}
-    if isinstance(value, list):
-        items = [tuple(each.to(device) for each in pair) for pair in value]
-        return type(like)(*items)
-    return value.numpy().copy()
+def _lstm_states(pairs: list[list[torch.Tensor]], like: Any, device: torch.device) -> Any:
+    """RecurrentPPO's states, which a file has as lists, as the named tuple of pairs that they were."""
+    return type(like)(*(tuple(each.to(device) for each in pair) for pair in pairs))
 
 
 def _plain(value: Any) -> int | float:
@@ -169,7 +158,7 @@ def vecnormalize_state(env: VecNormalize) -> dict[str, Any]:
     statistics: dict[str, Any] = {"ret": _rms(env.ret_rms), "returns": torch.as_tensor(env.returns), "training": env.training}
     old_obs: Any = getattr(env, "old_obs", None)  # not there before the first reset
     if old_obs is not None:
-        statistics["old_obs"] = _tensors(old_obs)
+        statistics["old_obs"] = as_state(old_obs)
     if isinstance(obs, dict):
         statistics["obs"] = {key: _rms(value) for key, value in obs.items()}
     elif obs is not None:
@@ -184,7 +173,7 @@ def load_vecnormalize_state(env: VecNormalize, state: dict[str, Any]) -> None:
     if "returns" in state:
         env.returns = state["returns"].numpy().copy()
     if "old_obs" in state:
-        env.old_obs = _arrays(state["old_obs"], None)
+        env.old_obs = from_state(state["old_obs"])
     if "obs" in state and isinstance(env.obs_rms, dict):
         for key, value in state["obs"].items():
             _set_rms(env.obs_rms[key], value)

@@ -16,6 +16,7 @@ from xml.etree import ElementTree
 import numpy as np
 from markupsafe import Markup
 
+from genrl.runs.coverage import axis_name
 from genrl.runs.pictures import drawing
 from genrl.studies import statistics
 from genrl.studies.results import CellResult
@@ -310,6 +311,6 @@ def _map(counts: np.ndarray, most: int) -> str:
 def _axes_in_words(names: Sequence[str], edges: Sequence[np.ndarray], most: int) -> str:
     axes = []
     for direction, name, ends in zip(("→", "↑"), names, edges, strict=False):
-        name = f"observation {name}" if name.isdigit() else name
-        axes.append(f"{direction} {name}, {number(float(ends[0]))} … {number(float(ends[-1]))}, in bins of {float(ends[1] - ends[0]):.3g}")
+        low, high, width = float(ends[0]), float(ends[-1]), float(ends[1] - ends[0])
+        axes.append(f"{direction} {axis_name(name)}, {number(low)} … {number(high)}, in bins of {width:.3g}")
     return f"{'; '.join(axes)}. Brighter is more often, on a logarithmic scale from 1 to {most:,} visits, of all runs together."

@@ -103,7 +103,7 @@ class Study:
         """Read a TOML file; the runs are kept in ``out``, by default ``runs/<name of the file>``.
 
         Raises:
-            RunError: no such file, no TOML, or a matrix that can't be.
+            RunError: no such file, no TOML, or a matrix that :meth:`parse` refuses.
         """
         path = Path(path)
         try:
@@ -171,15 +171,16 @@ class Study:
         most = max(cell.config.steps for cell in self.cells)
         if late := [step for step in self.settings.milestones if step > most]:
             raise RunError(f"[study] milestones has {late[0]:,}, but no run makes more than {most:,} steps; leave it out, or raise steps")
-        hashes: dict[str, str | None] = {}
+        hashes: dict[Path, str | None] = {}
         for cell in self.cells:
             try:
-                if (own := cell.config.encoder) is not None and (run := RunDirectory(cell.path)).config.is_file():
-                    _check_same_eyes(run, cell.config, hashes)
-                if cell.seed != self.settings.seeds[0] and "{seed}" not in str(own):
+                encoder, run = cell.config.own_encoder, RunDirectory(cell.path)
+                if encoder is not None and run.config.is_file():
+                    _check_same_eyes(run, encoder, hashes)
+                if cell.seed != self.settings.seeds[0] and encoder == cell.config.encoder:  # nothing else differs from the first seed's
                     continue
                 _check_score(cell.config, self.settings.score)
-                if own is not None and RunDirectory(cell.path).result.is_file():
+                if encoder is not None and run.result.is_file():
                     continue
                 cell.config.check_imports(imports)
                 config = with_task(cell.config)
@@ -188,7 +189,7 @@ class Study:
                 _check_demonstrations(config, parts.get("reward"))
                 if (other := whole.setdefault(identity(resolved), cell)) is not cell:
                     raise RunError(f"it is the same run as ({other.label}), whose defaults are written out; change or remove one of them")
-                eyes = [str(config.encoder).replace("{seed}", str(config.seed)), config.finetune, config.frames, config.past_actions]
+                eyes = [str(encoder), config.finetune, config.frames, config.past_actions]
                 task = json.dumps([config.env, config.to_dict()["env_kwargs"], *eyes])
                 if task not in made:
                     with closing(make_env(config.env, config.env_kwargs)) as env:
@@ -273,17 +274,16 @@ def _check_demonstrations(config: RunConfig, reward: type[Any] | None) -> None:
         )
 
 
-def _check_same_eyes(run: RunDirectory, config: RunConfig, hashes: dict[str, str | None]) -> None:
+def _check_same_eyes(run: RunDirectory, path: Path, hashes: dict[Path, str | None]) -> None:
     """Refuse a run of an encoder in whose place there is another one now; one that is gone is not missed.
 
     Args:
         run: one that has begun.
-        config: its configuration in the study.
+        path: where the study says that its encoder is.
         hashes: hashes by path of the encoders that were looked at; ``None`` where there is none.
     """
     from genrl.encoders import load_encoder
 
-    path = str(config.encoder).replace("{seed}", str(config.seed))
     if path not in hashes:
         try:
             hashes[path] = load_encoder(path).hash

@@ -257,10 +257,9 @@ def _last_step(run: RunDirectory) -> tuple[int, float]:
     newest = (0, 0.0)
     if run.episodes.is_file() and len(lines := _tail(run.episodes)) > 0 and len(row := lines[-1].split(",")) == 5 and row[0].isdigit():
         newest = int(row[0]), float(row[4])
-    if run.progress.is_file():
-        rows = [row for row in read_csv(run.progress) if row.get("time/total_timesteps") and row.get("time/time_elapsed")]
-        if rows:
-            newest = max(newest, (int(float(rows[-1]["time/total_timesteps"])), float(rows[-1]["time/time_elapsed"])))
+    rows = [row for row in read_csv(run.progress) if row.get("time/total_timesteps") and row.get("time/time_elapsed")]
+    if rows:
+        newest = max(newest, (int(float(rows[-1]["time/total_timesteps"])), float(rows[-1]["time/time_elapsed"])))
     return newest
 
 

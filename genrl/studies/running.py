@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import signal
 import time
 import warnings
-from collections.abc import Callable, Collection, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Collection
+from contextlib import closing
 from pathlib import Path
 
 from genrl.errors import RunError, one_line
+from genrl.runs.interrupt import terminable
 from genrl.studies.cells import CellOutcome, CellState, Job, is_finished, run_cell, unpack
 from genrl.studies.directory import open_directory
 from genrl.studies.executors import Executor, WorkerDied
@@ -34,7 +34,7 @@ def run_study(
     A cell that another process trains is waited for. Ctrl-C and SIGTERM ask the workers to save; a second one does not wait for them.
 
     Args:
-        study: the matrix; :meth:`Study.check` has refused what can't be.
+        study: the matrix, which has passed :meth:`Study.check`.
         executor: where the cells run.
         imports: modules that the cells may import, where a task, learner or reward is a `module:Name`.
         retry: try the cells again that were given up.
@@ -50,7 +50,7 @@ def run_study(
     if retry:
         for cell in study.cells:
             CellState(cell.path).change(failures=[], refused=False)
-    with _interrupts():
+    with terminable():
         try:
             while cells := [cell for cell in study.cells if _is_open(cell, study.settings.tries)]:
                 jobs = [Job(cell.config, token, tuple(imports)) for cell in cells]
@@ -113,17 +113,3 @@ def _round(cells: dict[Path, Cell], jobs: list[Job], executor: Executor, ended: 
             if outcome.status == "interrupted":
                 return False
     return True
-
-
-@contextmanager
-def _interrupts() -> Iterator[None]:
-    """SIGTERM ends a study as Ctrl-C does."""
-    try:
-        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    except ValueError:  # not in the main thread
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
-from typing import Any, TypeGuard
+from typing import Any
 
 from genrl.errors import RunError
+from genrl.studies.settings import is_number
 
 __all__ = ["Space", "distribution", "key_of", "nested", "points", "read_spaces", "value_of"]
 
@@ -35,15 +35,11 @@ def _space(name: str, value: Any) -> Space:
         return value
     table = value if isinstance(value, dict) and set(value) <= {"low", "high", "log"} else {}
     low, high, log = table.get("low"), table.get("high"), table.get("log", False)
-    if not (_is_number(low) and _is_number(high) and isinstance(log, bool)):
+    if not (is_number(low) and is_number(high) and isinstance(log, bool)):
         raise RunError(f"[search] {name} is {value!r}, but must be a list of choices, or {{ low = 1e-5, high = 1e-2, log = true }}")
     if not low < high or (log and low <= 0):
         raise RunError(f"[search] {name} goes from {low} to {high}, but must rise{', from above 0' * log}")
     return dict(table)
-
-
-def _is_number(value: Any) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def distribution(optuna: Any, values: Space) -> Any:

@@ -6,15 +6,28 @@ import dataclasses
 import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from genrl.errors import RunError, did_you_mean
 from genrl.runs.config.commands import COMMANDS
 
-__all__ = ["MOST", "StudySettings", "Task", "check_keys", "check_not_empty", "read_settings", "read_task", "table_of"]
+__all__ = [
+    "MOST",
+    "SCORED_BY",
+    "StudySettings",
+    "Task",
+    "check_keys",
+    "check_not_empty",
+    "is_number",
+    "read_settings",
+    "read_task",
+    "table_of",
+]
 
 MOST = 10_000
 """Cells of a study, and seeds, at most."""
+SCORED_BY = ("evaluation_return", "training_return")
+"""What a run may be scored by, of a study and of a search; by default the first."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +42,7 @@ class StudySettings:
     """Seeds of each task and method; in TOML their number, ``seeds = 10``, or a list."""
     tries: int = 3
     """A cell whose process died, or whose training failed, is tried this many times; one that met a NaN is not tried again."""
-    score: str = "evaluation_return"
+    score: str = SCORED_BY[0]
     """What a run is scored by: `evaluation_return` (deterministic episodes at the end) or `training_return` (its last 20 episodes)."""
     baseline: str = ""
     """The method that every other is compared with; by default the first."""
@@ -70,8 +83,8 @@ def read_settings(table: Mapping[str, Any], methods: Collection[str]) -> StudySe
         raise RunError(f"[study] tries is {settings.tries!r}, but must be a whole number of at least 1")
     if settings.command not in COMMANDS:
         raise RunError(f"[study] command is {settings.command!r}, but must be {' or '.join(COMMANDS)}")
-    if settings.score not in (scores := ("evaluation_return", "training_return")):
-        raise RunError(f"[study] score is {settings.score!r}, but must be {' or '.join(scores)}")
+    if settings.score not in SCORED_BY:
+        raise RunError(f"[study] score is {settings.score!r}, but must be {' or '.join(SCORED_BY)}")
     if settings.baseline and settings.baseline not in methods:
         raise RunError(f"[study] baseline is {settings.baseline!r}, but the methods are {', '.join(methods) or 'none'}")
     return settings
@@ -80,11 +93,11 @@ def read_settings(table: Mapping[str, Any], methods: Collection[str]) -> StudySe
 def read_task(name: str, table: Mapping[str, Any], fields: set[str]) -> Task:
     check_keys(f"[tasks.{name}]", table, fields | {"threshold", "reference"})
     threshold, reference = table.get("threshold"), table.get("reference")
-    if threshold is not None and not _is_number(threshold):
+    if threshold is not None and not is_number(threshold):
         raise RunError(f"[tasks.{name}] threshold is {threshold!r}, but must be a return, such as 0.9")
     if reference is None:
         return Task(name, threshold)
-    pair = isinstance(reference, list) and len(reference) == 2 and all(map(_is_number, reference))
+    pair = isinstance(reference, list) and len(reference) == 2 and all(map(is_number, reference))
     if not pair or reference[0] >= reference[1]:  # the other way round, the worst would have the highest score
         raise RunError(
             f"[tasks.{name}] reference is {reference!r}, but must be two different returns, the lower first: [random policy's, expert's]"
@@ -133,5 +146,6 @@ def _is_int(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[float]:
+    """Whether a value of a TOML is a finite number; TOML's booleans are none."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -245,23 +245,19 @@ def write_results(results: Results, document: dict[str, Any], path: Path) -> tup
     return paths
 
 
-def _of_result(name: str, item: CellResult) -> Any:
-    return item.result.get(name)
-
-
 def _columns(results: Results) -> dict[str, Callable[[CellResult], Any]]:
     study = results.study
     columns: dict[str, Callable[[CellResult], Any]] = {
         "task": lambda item: item.cell.task,
         "method": lambda item: item.cell.method,
         "seed": lambda item: item.cell.seed,
-        "first_reward_step": lambda item: item.result["first_reward_step"],
+        "first_reward_step": _of_result("first_reward_step"),
         "threshold_step": lambda item: None if (level := study.tasks[item.cell.task].threshold) is None else item.time_to(level),
-        "training_return": lambda item: item.result["training_return"],
-        "evaluation_return": lambda item: item.result["evaluation_return"],
+        "training_return": _of_result("training_return"),
+        "evaluation_return": _of_result("evaluation_return"),
     }
     others = [name for name in ("averaged_return", "best_return") if any(name in item.result for item in results.cells if item.finished)]
-    columns |= {name: partial(_of_result, name) for name in others}
+    columns |= {name: _of_result(name) for name in others}
     columns |= {f"return_at_{step}": partial(CellResult.return_at, step=step) for step in study.settings.milestones}
     bins = {
         item.cell.path: found
@@ -270,4 +266,8 @@ def _columns(results: Results) -> dict[str, Callable[[CellResult], Any]]:
         for item, found in zip(results.finished(task, method), counts, strict=True)
     }
     columns["visited_bins"] = lambda item: None if (found := bins.get(item.cell.path)) is None else int(found)
-    return columns | {name: lambda item, name=name: item.result[name] for name in ("steps", "seconds", "steps_per_second", "peak_rss_mb")}
+    return columns | {name: _of_result(name) for name in ("steps", "seconds", "steps_per_second", "peak_rss_mb")}
+
+
+def _of_result(name: str) -> Callable[[CellResult], Any]:
+    return lambda item: item.result.get(name)

@@ -157,7 +157,7 @@ def number(value: float | None) -> str:
         >>> [number(value) for value in (0.95, 1163.44851, -42.13, 0.000123, 2e12, 0, None)]
         ['0.95', '1,163', '-42.1', '0.00012', '2e+12', '0', '–']
     """
-    return NOTHING if value is None else _one(value)
+    return NOTHING if value is None else _together(value)[0]
 
 
 def steps(value: float) -> str:
@@ -222,13 +222,9 @@ def _verdict(found: Mapping[str, Any] | None) -> str:
 
 def _bracketed(value: float, low: float | None, high: float | None) -> str:
     if low is None or high is None:
-        return _one(value)
+        return _together(value)[0]
     value_text, low_text, high_text = _together(value, low, high)
     return f"{value_text} [{low_text}, {high_text}]"
-
-
-def _one(value: float | None) -> str:
-    return _together(0.0 if value is None else value)[0]
 
 
 def _together(*values: float) -> list[str]:

@@ -22,6 +22,7 @@ from genrl.studies.matrix import STUDY, Cell, Study, merged_tables
 from genrl.studies.results import read_cell
 from genrl.studies.running import run_study
 from genrl.studies.search_space import Space, distribution, key_of, nested, points, read_spaces, value_of
+from genrl.studies.settings import SCORED_BY
 from genrl.studies.wording import as_toml
 
 __all__ = ["Trial", "Tuning", "best", "tune"]
@@ -31,7 +32,6 @@ Ended = Callable[[Cell, CellOutcome], None]
 TRIALS = "trials.json"
 MOST = 10_000
 SAMPLERS = ("tpe", "random")
-SCORES = ("evaluation_return", "training_return")
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Tuning:
     """Trials that are asked for together; the next ones know their scores."""
     seeds: int = 1
     """Runs of a trial, whose mean is its score."""
-    score: str = SCORES[0]
+    score: str = SCORED_BY[0]
     sampler: str = SAMPLERS[0]
     """`tpe` (tree-structured Parzen estimators) or `random`, the control."""
     seed: int = 0
@@ -91,7 +91,7 @@ class Tuning:
         """Read a TOML file; the runs are kept in ``out``, by default ``runs/<name of the file>``.
 
         Raises:
-            RunError: no such file, no TOML, or a search that can't be.
+            RunError: no such file, no TOML, or a search that :meth:`parse` refuses.
         """
         path = Path(path)
         try:
@@ -108,7 +108,7 @@ class Tuning:
         """A search from TOML text.
 
         Raises:
-            RunError: no TOML, an unknown key, or a value that can't be.
+            RunError: no TOML, an unknown key, or a value out of its range.
         """
         content = parse_toml(text, "it")
         tables = {key: content.pop(key, {}) for key in ("tune", "run", "search")}
@@ -195,7 +195,7 @@ def tune(
     """Ask for trials, run what they lack on ``executor``, tell their scores, until there are as many as asked for.
 
     Args:
-        tuning: the search; :meth:`Tuning.check` has refused what can't be.
+        tuning: the search, which has passed :meth:`Tuning.check`.
         executor: where the runs are trained.
         imports: modules that the runs may import.
         watched: shows a round's study while it runs, and gives what is called after each of its runs.
@@ -251,7 +251,7 @@ def _asked(optuna: Any, tuning: Tuning, known: list[Trial]) -> list[Trial]:
 def _settings(table: Mapping[str, Any]) -> dict[str, Any]:
     kinds: dict[str, tuple[type, Any]] = {
         "command": (str, tuple(COMMANDS)),
-        "score": (str, SCORES),
+        "score": (str, SCORED_BY),
         "sampler": (str, SAMPLERS),
         **dict.fromkeys(("trials", "at_once", "seeds"), (int, 1)),
         "seed": (int, 0),

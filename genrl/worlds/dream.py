@@ -30,8 +30,8 @@ class DreamVecEnv(VecEnv):
     .. math:: s_0 \sim \text{starts}, \qquad s_{t+1}, r_t \sim p_m(\cdot \mid s_t, a_t), \qquad \text{reward} = r_t + \eta\, u(s_t, a_t)
 
     Each row asks one member of the model, so that a policy cannot live on the errors of any; or all of them together, which is nearer to
-    the truth, to measure a policy that has learned. Alone, a member may leave the states that can be, such as the circle of a sine and a
-    cosine, where nobody knows what is paid.
+    the truth, to measure a policy that has learned. Alone, a member may leave the possible states, such as the circle of a sine and a
+    cosine, and nobody knows what is paid there.
 
     An episode *terminates* only where the model says that the task's would. It is *truncated*, with ``TimeLimit.truncated`` and
     ``terminal_observation`` so that learners bootstrap, after ``horizon`` steps, where the model knows too little, and where a tenth of an
@@ -54,7 +54,7 @@ class DreamVecEnv(VecEnv):
         seed: of all draws.
 
     Raises:
-        ValueError: a value that can't be, or starts of another size than the model's.
+        ValueError: a value out of its range, or starts of another size than the model's.
 
     References:
         Sutton, "Dyna, an Integrated Architecture for Learning, Planning, and Reacting", 1991.

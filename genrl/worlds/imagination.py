@@ -58,7 +58,7 @@ class Imagination(PluggedCallback):
         seed: of all draws.
 
     Raises:
-        ValueError: a value that can't be, or a keyword that the model's ``fit`` does not take; when ``learn`` starts, before the first
+        ValueError: a value out of its range, or a keyword that the model's ``fit`` does not take; when ``learn`` starts, before the first
             environment step, a learner without a replay buffer or of another task than the model's.
 
     References:

@@ -57,10 +57,10 @@ class Practice(BaseCallback):
         seed: of all draws.
 
     Raises:
-        ValueError: a value that can't be, or a keyword that the model's ``fit`` does not take; when it is given to another callback than a
-            list; when ``learn`` starts, before the first environment step, a learner with a replay buffer, of another task than the model's
-            or with another number of environments than in a ``learn`` before, another one of its name, or a ``RewardCallback`` beside it,
-            which its dreams would not pay.
+        ValueError: a value out of its range, or a keyword that the model's ``fit`` does not take; when it is given to another callback than
+            a list; when ``learn`` starts, before the first environment step, a learner with a replay buffer, of another task than the
+            model's or with another number of environments than in a ``learn`` before, another one of its name, or a ``RewardCallback``
+            beside it, which its dreams would not pay.
 
     References:
         Kurutach, Clavera, Duan, Tamar, Abbeel, "Model-Ensemble Trust-Region Policy Optimization", 2018, arXiv:1802.10592.

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from genrl.errors import require
+from genrl.files import finite_or_none
 from genrl.models.dynamics import INTERVALS, STILL, Dynamics
 from genrl.models.resampling import windows
 from genrl.transitions import Transitions
@@ -50,7 +51,7 @@ class Quality:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for a JSON file; NaN becomes ``None``."""
-        return {name: _plain(value) for name, value in asdict(self).items()}
+        return dict(finite_or_none(asdict(self)))
 
     def table(self) -> str:
         """The errors as lines of text."""
@@ -60,14 +61,6 @@ class Quality:
         shares = ", ".join(f"{share} of {wanted}" for wanted, share in ((key, f"{value:.0%}") for key, value in self.coverage.items()))
         rest = f"coverage: {shares}; reward R² {self.reward_r2:.3f}; AUROC of ends {self.end_auroc:.3f}; {self.rows:,} test rows"
         return "\n".join([head, *lines, worst, rest])
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @torch.no_grad()

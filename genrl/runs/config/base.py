@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal, Self, Union, get_args, get_origin, ge
 
 from genrl.errors import RunError, flag_of
 
-__all__ = ["FRAMES", "Config", "check_device", "check_step_timeout", "device_of", "fits", "in_words", "is_there"]
+__all__ = ["FRAMES", "Config", "check_device", "check_positive", "device_of", "fits", "in_words", "is_there"]
 
 FRAMES = "frames:"
 """Prefix of the ``data`` of `genrl generate` where the images are frames of a task."""
@@ -112,14 +112,15 @@ def check_device(name: str) -> None:
         raise RunError(f"--device is {name}, but torch finds no such device here; type --device cpu")
 
 
-def check_step_timeout(seconds: float | None) -> None:
-    """Refuse seconds that can't be.
+def check_positive(**values: float | None) -> None:
+    """Refuse the value of a flag, named as its field, that is not positive and finite; ``None`` is decided later.
 
     Raises:
-        RunError: they are not positive and finite.
+        RunError: one is not.
     """
-    if seconds is not None and not 0 < seconds < math.inf:
-        raise RunError(f"--step-timeout is {seconds}, but must be positive and finite")
+    for name, value in values.items():
+        if value is not None and not 0 < value < math.inf:
+            raise RunError(f"{flag_of(name)} is {value}, but must be positive and finite")
 
 
 def device_of(name: str) -> str:

@@ -111,9 +111,7 @@ class ImitateConfig(RunConfig):
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
         super().__post_init__()
-        if self.episodes is not None:
-            self.check_least(episodes=1)
-        self.check_least(every=1, clone=0, critic_warmup=0, demos_seed=0)
+        self.check_least(episodes=1, every=1, clone=0, critic_warmup=0, demos_seed=0)
         self.check_most(demos_seed=2**32 - 1)
         if not 0 <= self.average <= 1:
             raise RunError(f"--average is {self.average}, but must be a share of the steps, such as 0.2")

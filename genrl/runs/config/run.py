@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import shlex
 from collections.abc import Collection, Iterator, Mapping
@@ -12,7 +11,7 @@ from typing import Any, ClassVar, Literal
 
 from genrl.errors import RunError, command, flags
 from genrl.roles import LEARNERS, ROLES, is_own
-from genrl.runs.config.base import Config, check_step_timeout
+from genrl.runs.config.base import Config, check_positive
 
 __all__ = ["ExploreConfig", "RunConfig", "foreign", "is_off_policy"]
 
@@ -110,15 +109,13 @@ class RunConfig(Config):
 
     def __post_init__(self) -> None:
         self.check_least(steps=self.fewest_steps, n_envs=1, threads=1, update_every=1, memory_size=1)
-        self.check_least(eval_episodes=0, eval_every=1, checkpoint_every=0, seed=0)
+        self.check_least(eval_episodes=0, eval_every=1, checkpoint_every=0, seed=0, history=1)
         self.check_most(n_envs=4096, threads=1024, history=256, seed=2**32 - 1)
-        check_step_timeout(self.step_timeout)
+        check_positive(step_timeout=self.step_timeout, noise_std=self.noise_std, weight_half_life=self.weight_half_life)
         if self.eval_every is not None and not self.eval_episodes:
             raise RunError("--eval-every was given, but --eval-episodes is 0; type --eval-episodes 10, or leave --eval-every out")
         self._check_noise()
         self._check_eyes()
-        if self.weight_half_life is not None and not 0 < self.weight_half_life < math.inf:
-            raise RunError(f"--weight-half-life is {self.weight_half_life}, but must be positive and finite")
         if self.weight == "auto" and self.extrinsic_weight == 0:
             cure = "leave --weight out, or type --extrinsic-weight 1"
             raise RunError(f"--weight auto weighs the bonus against the task's own reward, but --extrinsic-weight is 0; {cure}")
@@ -126,15 +123,10 @@ class RunConfig(Config):
     def _check_noise(self) -> None:
         if not NOISE.fullmatch(self.noise):
             raise RunError(f"--noise is {self.noise}, but must be own, pink, or held-N, such as held-8")
-        if self.noise_std is not None:
-            if not 0 < self.noise_std < math.inf:
-                raise RunError(f"--noise-std is {self.noise_std}, but must be positive and finite")
-            if self.noise == "own":
-                raise RunError("--noise-std was given, but --noise is own; add --noise pink or --noise held-8")
+        if self.noise_std is not None and self.noise == "own":
+            raise RunError("--noise-std was given, but --noise is own; add --noise pink or --noise held-8")
 
     def _check_eyes(self) -> None:
-        if self.history is not None:
-            self.check_least(history=1)
         for flag, given in (("--finetune", self.finetune), ("--past-actions", self.past_actions)):
             if given and self.encoder is None:
                 raise RunError(f"{flag} was given, but there is no --encoder; add --encoder RUN, a run of `genrl generate`")
@@ -175,6 +167,11 @@ class RunConfig(Config):
     def frames(self) -> int:
         """Number of frames that an observation has."""
         return (1 if self.encoder is None else 3) if self.history is None else self.history
+
+    @property
+    def own_encoder(self) -> Path | None:
+        """The encoder's path, with this run's seed in place of `{seed}`."""
+        return None if self.encoder is None else Path(str(self.encoder).replace("{seed}", str(self.seed)))
 
     @property
     def observes_codes(self) -> bool:

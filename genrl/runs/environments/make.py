@@ -21,7 +21,7 @@ from genrl.roles import import_module_of_user
 from genrl.runs.config.run import RunConfig, is_off_policy
 from genrl.runs.environments.image_checks import with_checked_images
 from genrl.runs.environments.step_limit import marks_path, share_marks, watched
-from genrl.spaces import brief, leaves
+from genrl.spaces import brief, is_image, leaves
 
 if TYPE_CHECKING:
     from stable_baselines3.common.vec_env import VecEnv
@@ -32,7 +32,6 @@ __all__ = [
     "check_observations",
     "column",
     "coverage_names",
-    "is_image",
     "make_env",
     "make_vec_env",
     "shows_image",
@@ -184,13 +183,6 @@ def _check_single_numbers(config: RunConfig, space: spaces.Space[Any]) -> None:
             f"--normalize-reward fails in Stable-Baselines3 where a learner with a replay buffer observes a Discrete, as {config.learner} "
             f"does on {config.env}; leave it out, or use --learner ppo"
         )
-
-
-def is_image(space: spaces.Space[Any]) -> bool:
-    """Whether SB3 reads ``space`` with a convolutional policy."""
-    from stable_baselines3.common.preprocessing import is_image_space
-
-    return is_image_space(space)
 
 
 def shows_image(space: spaces.Space[Any]) -> bool:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import gymnasium
 
 from genrl.errors import RunError, StepTimeout
-from genrl.runs.config.base import check_step_timeout
+from genrl.runs.config.base import check_positive
 from genrl.runs.environments import overseer
 from genrl.runs.environments.overseer import RESET, STEP, Marks, open_marks, sentence
 
@@ -46,11 +46,11 @@ class StepLimit:
         n_envs: number of environments that have a number.
 
     Raises:
-        RunError: seconds that can't be; outside the main thread, which alone hears signals; or within another limit.
+        RunError: seconds that are not positive and finite; outside the main thread, which alone hears signals; or within another limit.
     """
 
     def __init__(self, seconds: float | None, n_envs: int = 1) -> None:
-        check_step_timeout(seconds)
+        check_positive(step_timeout=seconds)
         self.seconds, self.n_envs = seconds, n_envs
         self.passed = False
         """Whether a step took too long, so that no environment may be waited for."""

@@ -161,12 +161,8 @@ class Archive:
             action = way[len(lived)] if back else noisy_action(self.env, self.std * self.sequence()[0])
             _, point, paid, ended = make_step(self.env, action, self.look, self.reach.steps)
             lived.append(action)
-            self.reach.steps += 1
+            self.reach.count_step(paid, None if progress is None else float(progress()))
             total, rewarded, charged = total + paid, rewarded or paid > 0, charged or paid < 0
-            if paid > 0 and self.reach.first_reward is None:
-                self.reach.first_reward = self.reach.steps
-            if progress is not None:
-                self.reach.best_progress = max(float(progress()), -np.inf if (best := self.reach.best_progress) is None else best)
             self.points.append(point)
             if back and (ended or (len(lived) == len(way) and not np.allclose(point, there))):
                 raise RunError(NO_WAY_BACK)

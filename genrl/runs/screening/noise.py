@@ -59,6 +59,14 @@ class Reach:
     policy_std: float | None = None
     """Standard deviation, in the task's units, of a policy that acts by this noise; none where actions have ranges of several widths."""
 
+    def count_step(self, reward: float, progress: float | None) -> None:
+        """Count one more step, which paid ``reward`` and led to this ``progress()``, if the task has it."""
+        self.steps += 1
+        if reward > 0 and self.first_reward is None:
+            self.first_reward = self.steps
+        if progress is not None:
+            self.best_progress = progress if self.best_progress is None else max(self.best_progress, progress)
+
 
 def screen(
     env_id: str,
@@ -91,7 +99,7 @@ def screen(
         What each noise reached, by its name.
 
     Raises:
-        RunError: no such task or noise, actions other than a bounded ``Box``, or numbers that can't be.
+        RunError: no such task or noise, actions other than a bounded ``Box``, or numbers out of their ranges.
 
     Example:
         >>> reached = screen("genrl/SparseMountainCar-v0", steps=2000, noises=("white", "held-16"))
@@ -250,12 +258,7 @@ class _Walk:
         while not self.ended and self.reach.steps < steps:
             action = noisy_action(self.env, self.source(obs))
             obs, point, reward, self.ended = make_step(self.env, action, self.look, self.reach.steps)
-            self.reach.steps += 1
-            if reward > 0 and self.reach.first_reward is None:
-                self.reach.first_reward = self.reach.steps
-            if progress is not None:
-                best = self.reach.best_progress
-                self.reach.best_progress = float(progress()) if best is None else max(best, float(progress()))
+            self.reach.count_step(reward, None if progress is None else float(progress()))
             self.points.append(point)
             yield reward
 

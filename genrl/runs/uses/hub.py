@@ -161,7 +161,7 @@ def _pack(run: RunDirectory, model: Any, folder: Path, repository: str, film: st
     config = run.read_json(run.config)
     result = _without_paths(run.read_json(run.result)) if run.result.is_file() else {}
     if result:
-        _write_json(folder / run.result.name, result)
+        run.write_json(folder / run.result.name, result)
     if isinstance(model, LoadedRun):
         result |= {"evaluation_return": _return_of(model, run, result)}
     own = {"config.json", "result.json", POLICY, "vecnormalize.safetensors", "README.md"}
@@ -176,7 +176,7 @@ def _pack(run: RunDirectory, model: Any, folder: Path, repository: str, film: st
         if model.statistics_file.is_file():
             shutil.copyfile(model.statistics_file, folder / "vecnormalize.safetensors")
     config = _without_this_machine(config)
-    _write_json(folder / "config.json", config)
+    run.write_json(folder / run.config.name, config)
     films = sorted(path.name for path in folder.glob("*.gif"))
     write_whole(folder / "README.md", card(repository, config, result, films[0] if films else None).encode())
 
@@ -197,10 +197,6 @@ def _without_paths(values: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration or a result with the last part of each path in it; a task whose frames are recorded is no path."""
     paths = {name: values.get(name) for name in ("out", "demos", "encoder", "data", "data_root", "policy")}
     return {**values, **{name: Path(path).name for name, path in paths.items() if isinstance(path, str) and not path.startswith(FRAMES)}}
-
-
-def _write_json(path: Path, values: Mapping[str, Any]) -> None:
-    write_whole(path, (json.dumps(values, indent=2) + "\n").encode())
 
 
 NUMBERS = {
@@ -240,7 +236,7 @@ def card(repository: str, config: Mapping[str, Any], result: Mapping[str, Any], 
     body = [
         f"# {_cell(made)} on {_cell(subject)}",
         "",
-        f"Trained by `genrl {command_}`. " + "Weights are safetensors; nothing here is a pickle.",
+        f"Trained by `genrl {command_}`. Weights are safetensors; nothing here is a pickle.",
         "",
         *([f"![The policy]({film})", ""] if film else []),
         "| | |",
