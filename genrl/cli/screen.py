@@ -45,6 +45,9 @@ class Screen:
     archive: Path | None = None
     """Also explore by an archive of places, which are gone back to by living their actions again, and left by noise; write the episodes in
     which it found a reward into this new file of demonstrations (.hdf5 or .npz). For tasks that repeat after a reset with a seed."""
+    archive_starts: int = 1
+    """Starts of the task, by as many seeds from --seed on, among which the archive's steps are divided. What it finds from one is a way
+    from there; ways from ten are what a policy for all starts can be made of."""
     out: Path | None = None
     """Also write the numbers into this JSON file, which must be new."""
 
@@ -57,6 +60,10 @@ def main(argv: list[str]) -> int:
     from genrl.runs.environments.step_limit import StepLimit
     from genrl.runs.screening.noise import screen
 
+    if flags.archive_starts < 1:
+        raise RunError(f"--archive-starts is {flags.archive_starts}, but must be at least 1")
+    if flags.archive_starts > 1 and flags.archive is None:
+        raise RunError("--archive-starts was given, but there is no archive; add --archive FILE")
     for file in filter(None, (flags.out, flags.archive)):
         check_new(file)
     if flags.archive is not None:
@@ -78,7 +85,7 @@ def main(argv: list[str]) -> int:
         found = None
         if flags.archive is not None:
             try:
-                reached["archive"], found = explore_by_archive(flags.env, flags.steps, **options)
+                reached["archive"], found = explore_by_archive(flags.env, flags.steps, starts=flags.archive_starts, **options)
             except RunError:
                 _show(flags.env, reached)
                 raise

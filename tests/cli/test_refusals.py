@@ -67,6 +67,8 @@ BAD = {
     "watch": "RUN must be given; see `genrl watch --help`",
     "watch taken --dream --stochastic": "--dream and --stochastic were given, but in reality and in the dream the policy takes its most "
     "likely actions; leave --stochastic out",
+    "screen --archive-starts 3": "--archive-starts was given, but there is no archive; add --archive FILE",
+    "screen --archive found.npz --archive-starts 0": "--archive-starts is 0, but must be at least 1",
     "watch taken --seed -1": "--seed is -1, but must be at least 0 and below 2 to the 63",
     "record --run taken --out it.npz --seed -1": "--seed is -1, but must be at least 0 and below 2 to the 63",
     "generate --data mnist --frames 500": "--frames was given, but --data mnist records nothing; write --data frames:TASK; "

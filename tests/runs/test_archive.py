@@ -125,6 +125,21 @@ class TestTheArchive:
         archive.explore(2000)
         assert archive.reach.best_return == -400
 
+    def test_several_starts_share_the_steps_and_each_has_its_ways(self):
+        reach, found = explore_by_archive("test/Corridor-v0", 60_001, seed=4, starts=2, **PLACES)
+        assert reach.steps == 60_001
+        seeds = [episode.seed for episode in found.episodes]
+        assert (seeds, 5 < len(seeds) <= 10) == ([4] * 5 + [5] * (len(seeds) - 5), True)  # the second start had fewer
+        assert reach.best_return == 1.0
+        alone = [explore_by_archive("test/Corridor-v0", 30_000, seed=4, **PLACES)[1].episodes[0]]
+        np.testing.assert_array_equal(found.episodes[0].actions, alone[0].actions)  # the first start's archive is that of one start
+        starts = [gymnasium.make("test/Corridor-v0").reset(seed=episode.seed)[0] for episode in found.episodes]
+        np.testing.assert_array_equal(starts, [episode.observations[0] for episode in found.episodes])
+
+    def test_starts_without_steps_are_refused(self):
+        with pytest.raises(RunError, match="an archive needs at least one step for each of 3 starts, but was given 2"):
+            explore_by_archive("test/Corridor-v0", 2, starts=3, **PLACES)
+
     def test_the_way_back_counts(self):
         env = gymnasium.make("test/Corridor-v0")
         archive = Archive(env, Look(env, ("0", "1")), "held-8", 1.0, seed=0)

@@ -48,33 +48,39 @@ def explore_by_archive(
     noise: str = "held-8",
     std: float = 1.0,
     seed: int = 0,
+    starts: int = 1,
     env_kwargs: Mapping[str, Any] | None = None,
     coverage: tuple[str, str] | None = None,
 ) -> tuple[Reach, Demonstrations | None]:
-    """Explore a task by an :class:`Archive`.
+    """Explore a task by an :class:`Archive` of each of its first few starts.
 
     Args:
         env_id, steps, std, seed, env_kwargs, coverage: as for :func:`~genrl.runs.screening.noise.screen`; the steps on the way back count.
         noise: how a place is left, such as `held-8`.
+        starts: starts, by as many seeds from ``seed`` on, among which the steps are divided.
 
     Returns:
-        What it reached, and the episodes that were rewarded, best first, as demonstrations; ``None`` if there are none.
+        What it reached, and the best of the episodes that were rewarded, ten in all and at least one of each start that has one, as
+        demonstrations; ``None`` if there are none.
 
     Raises:
         RunError: as ``screen``; a task without two numbers that tell places apart; a task that does not repeat after a reset with a seed.
     """
-    if steps < 1:
-        raise RunError(f"an archive needs at least one step, but was given {steps}")
+    if not 1 <= starts <= steps:
+        raise RunError(f"an archive needs at least one step for each of {starts} starts, but was given {steps}")
+    reach, points, episodes = Reach(), list[list[float]](), list[Episode]()
     env = make_env(env_id, env_kwargs or {})
     try:
-        archive = Archive(env, Look(env, coverage), noise, std, seed)
-        archive.explore(steps)
-        count_visits({"archive": archive.reach}, {"archive": np.array(archive.points)}, archive.look.names)
-        episodes = [archive.live(actions) for actions in archive.best()]
+        look = Look(env, coverage)
+        for i in range(starts):
+            archive = Archive(env, look, noise, std, seed + i, reach, points)
+            archive.explore(steps * (i + 1) // starts)
+            episodes += [archive.live(actions) for actions in archive.best()[: max(1, Archive.kept // starts)]]
+        count_visits({"archive": reach}, {"archive": np.array(points)}, look.names)
     finally:
         env.close()
     found = Demonstrations.from_episodes(episodes, env_id.rpartition(":")[2], env_kwargs) if episodes else None
-    return archive.reach, found
+    return reach, found
 
 
 class Archive:
@@ -85,6 +91,15 @@ class Archive:
     repeat; nothing else is asked of the simulator. This is exploration of one start: what it finds is a demonstration from there, not a
     policy.
 
+    Args:
+        env: the task.
+        look: reads the two numbers.
+        noise: how a place is left.
+        std: standard deviation of the noise.
+        seed: of the start, the noise and the choices.
+        reach: what the archives of other starts reached, to be added to.
+        points: where they were, to be added to.
+
     References:
         Ecoffet, Huizinga, Lehman, Stanley, Clune, "First return, then explore", 2021, arXiv:2004.12919.
     """
@@ -94,13 +109,22 @@ class Archive:
     kept = 10
     """Episodes with a reward that are kept, those with the largest return."""
 
-    def __init__(self, env: gymnasium.Env[Any, Any], look: Look, noise: str, std: float, seed: int) -> None:
+    def __init__(
+        self,
+        env: gymnasium.Env[Any, Any],
+        look: Look,
+        noise: str,
+        std: float,
+        seed: int,
+        reach: Reach | None = None,
+        points: list[list[float]] | None = None,
+    ) -> None:
         if not look.names:
             raise RunError("an archive needs two numbers that tell places apart; name them: --coverage NAME NAME")
         check_noise_can_act(env)
         self.env, self.look, self.std, self.seed = env, look, std, seed
         self.sequence, self.rng = noise_sequence(noise, env, seed), np.random.default_rng(seed)
-        self.reach, self.points = Reach(), list[list[float]]()
+        self.reach, self.points = reach or Reach(), [] if points is None else points
         self.map = Coverage(look.names, bins=32)
         self.ways: dict[tuple[int, ...], list[np.ndarray]] = {}
         """Actions that lead to each place."""
@@ -109,13 +133,15 @@ class Archive:
         self.rewarded: list[tuple[float, list[np.ndarray]]] = []
         self._best_whole = self._best_cut = -np.inf
         """The highest return of an episode that ended, and of one that was left before."""
+        self._best_before = self.reach.best_return
 
     def explore(self, steps: int) -> None:
-        """Go back and act, until so many steps were made."""
+        """Go back and act, until so many steps were made in all."""
         self._act([], [], steps)
         while self.reach.steps < steps:
             self._act(*(self._choose() if self.ways else ([], [])), steps)
-        self.reach.best_return = self._best_whole if np.isfinite(self._best_whole) else self._best_cut
+        best = self._best_whole if np.isfinite(self._best_whole) else self._best_cut
+        self.reach.best_return = max(self._best_before, best)
 
     def best(self) -> list[np.ndarray]:
         """Actions of the episodes with the largest returns, ``(steps, *act)`` each."""
