@@ -1,9 +1,10 @@
-"""What an archive of places finds where no noise does, without any learner, and the policy that GAIL makes of it.
+"""What an archive of places finds where no noise does, without any learner, and the policies that are made of it.
 
-python demos/archive.py                        # about two minutes of one core, and one or two more for each policy
+python demos/archive.py                        # about two minutes of one core, and three to five more for each policy
 python demos/archive.py --tasks PointMaze      # this task anew; the others of demos/results/archive.json stay
 
-The policy sees the archive's episodes alone, never the task's reward, and is judged by it from 20 starts.
+One policy imitates the archive's episodes by GAIL and never sees the task's reward; the other is paid by the task, and makes half of its
+steps in episodes that begin along the archive's. Both are judged by the task from 20 starts of its own.
 """
 
 from __future__ import annotations
@@ -25,16 +26,21 @@ from genrl.runs.screening.archive import explore_by_archive
 TASKS = ("SparseHopper", "SparseWalker2d", "PointMaze", "SwimmerGather", "AntMaze", "SparseSwimmer")
 EPISODES = 20
 IMITATED = 300_000
+STARTS = {"PointMaze": 10, "SwimmerGather": 10}
+"""Starts of the archive from whose episodes the paid policy begins, where one start says little of another: goals or food lie elsewhere."""
+PAID = {"reward": "none", "demonstrated_starts": 0.5}
 
 
-def policy(name: str, steps: int, found: Demonstrations) -> dict[str, Any]:
-    """What a policy gets that imitates the episodes, with the defaults of `genrl imitate`."""
-    out = Path("runs/archive") / f"{name}-{steps}"
+def policy(name: str, found: Demonstrations | None, **changes: Any) -> dict[str, Any] | None:
+    """What a policy gets that is made of the episodes, with the defaults of `genrl imitate` but for ``changes``."""
+    if found is None:
+        return None
+    out = Path("runs/archive") / name
     demos = out.with_suffix(".hdf5")
     demos.parent.mkdir(parents=True, exist_ok=True)
     demos.unlink(missing_ok=True)
     found.save(demos)
-    config = ImitateConfig(demos=demos, steps=IMITATED, eval_episodes=EPISODES, seed=1, pictures=False, out=out)
+    config = ImitateConfig(demos=demos, steps=IMITATED, eval_episodes=EPISODES, seed=1, pictures=False, out=out, **changes)
     result = imitate(config, quiet=True)
     return {"steps": result["steps"], "return": result["evaluation_return"], "episodes": EPISODES, "seconds": result["seconds"]}
 
@@ -48,8 +54,12 @@ def main() -> None:
     for name in flags.tasks:
         reach, found = explore_by_archive(f"genrl/{name}-v0", flags.steps, seed=0)
         lengths = [] if found is None else [len(episode.actions) for episode in found.episodes]
-        learned = policy(name, flags.steps, found) if found is not None else None
-        tasks[name] = asdict(reach) | {"episodes_found": len(lengths), "shortest": min(lengths, default=None), "policy": learned}
+        tasks[name] = asdict(reach) | {"episodes_found": len(lengths), "shortest": min(lengths, default=None)}
+        tasks[name]["policy"] = policy(f"{name}-{flags.steps}", found)
+        starts = STARTS.get(name, 1)
+        if starts > 1:
+            _, found = explore_by_archive(f"genrl/{name}-v0", flags.steps, seed=0, starts=starts)
+        tasks[name]["paid"] = (policy(f"{name}-{flags.steps}-paid", found, **PAID) or {}) | {"starts": starts}
         write("archive", {"seed": 0, "tasks": {task: tasks[task] for task in TASKS if task in tasks}})
 
 

@@ -109,10 +109,12 @@ def archived(document: dict[str, Any]) -> Table:
         first = f"{found['first_reward']:,}" if found["first_reward"] else "–"
         far = f"{found['best_progress']:.1f} m" if found["best_progress"] is not None else "–"
         episodes = f"{found['rewarded_episodes']:,} of {found['episodes']:,}"
-        learned = found.get("policy")
-        imitated = f"{learned['return']:.1f}" if learned else "–"
-        rows.append([task, f"{found['steps']:,}", first, episodes, f"{found['best_return']:.0f}", far, imitated])
-    return Table(["task", "steps", "first reward at step", "episodes with a reward", "best return", "furthest", "imitated"], rows)
+        made = [f"{found[way]['return']:.1f}" if (found.get(way) or {}).get("return") is not None else "–" for way in ("policy", "paid")]
+        if found.get("paid", {}).get("starts", 1) > 1:
+            made[1] += f" ({found['paid']['starts']} starts)"
+        rows.append([task, f"{found['steps']:,}", first, episodes, f"{found['best_return']:.0f}", far, *made])
+    columns = ["task", "steps", "first reward at step", "episodes with a reward", "best return", "furthest"]
+    return Table([*columns, "a policy by GAIL", "paid by the task, from starts along them"], rows)
 
 
 def eyes(document: dict[str, Any]) -> Table:
