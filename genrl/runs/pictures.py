@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from genrl.files import write_whole
+from genrl.roles import NONE
 from genrl.runs.coverage import axis_name, read_histogram, without_gaps
 from genrl.runs.directory import RunDirectory, read_csv
 
@@ -68,6 +69,7 @@ def _title(run: RunDirectory, role: str) -> str:
     """The task, the learner and what fills ``role``, and the seed, in two lines."""
     config = run.read_json(run.config)
     env, learner, part = (config[name].split(":")[-1] for name in ("env", "learner", role))
+    part = "demonstrations" if part == NONE and run.imitation.is_file() else part
     return f"{env}\n{learner} + {part}, seed {config['seed']}"
 
 
