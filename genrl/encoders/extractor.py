@@ -84,9 +84,11 @@ class EncoderExtractor(BaseFeaturesExtractor):
     def __init__(self, observation_space: spaces.Space[Any], weights: _Weights, trained: bool) -> None:
         encoder, ready = weights.build()
         view = view_of(observation_space, encoder.preprocessing.source, stacked=True)
-        others = [item for key, item in observation_space.items() if key != view.key] if view.key is not None else []  # type: ignore[attr-defined]
-        super().__init__(observation_space, view.frames * encoder.size + sum(map(spaces.flatdim, others)))
+        others = {key: item for key, item in observation_space.items() if key != view.key} if view.key is not None else {}  # type: ignore[attr-defined]
+        super().__init__(observation_space, view.frames * encoder.size + sum(map(spaces.flatdim, others.values())))
         self.view, self.trained = view, trained
+        self.others = tuple(others)
+        """Keys of the other entries of a Dict, in its order; ``predict`` may be given them in another, such as a plain environment's."""
         self.register_buffer("ready", torch.tensor(ready))
         self.encoder = encoder.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload] # as SB3 lays its images out
         _freeze(encoder, _used(encoder) if trained else set())
@@ -100,9 +102,7 @@ class EncoderExtractor(BaseFeaturesExtractor):
         images = observations if self.view.key is None else observations[self.view.key]
         with torch.set_grad_enabled(self.trained and torch.is_grad_enabled()):
             codes = self.encoder(self._frames(images)).unflatten(0, (-1, self.view.frames)).flatten(1).to(images.dtype)
-        if self.view.key is None:
-            return codes
-        return torch.cat([codes, *(item.flatten(1).float() for key, item in observations.items() if key != self.view.key)], dim=1)
+        return torch.cat([codes, *(observations[key].flatten(1).float() for key in self.others)], dim=1) if self.others else codes
 
     def _frames(self, images: Tensor) -> Tensor:
         """Bytes of all frames, ``(batch * frames, channel, height, width)``."""

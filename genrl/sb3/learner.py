@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -306,12 +307,15 @@ def exploring_action(learner: BaseAlgorithm, obs: Any) -> np.ndarray:
 
     ``predict`` draws it, and the learner's ``action_noise``, if it has any, is added.
 
+    common/distributions.py, StateDependentNoiseDistribution.get_noise: gSDE has one function of the state for all rows, unless they are as
+    many as the environments, so that each state would be tried with one action.
     dqn/dqn.py and qrdqn/qrdqn.py, predict: they toss one coin for all rows, so that either all explore or none does.
     common/off_policy_algorithm.py, _sample_action: noise is added to actions scaled to [-1, 1], by one call for all environments. Here by a
     copy of it, as that of Ornstein and Uhlenbeck walks on.
     """
     rate, noise = getattr(learner, "exploration_rate", None), deepcopy(getattr(learner, "action_noise", None))
-    action, _ = learner.predict(obs, deterministic=rate is not None)
+    with _noise_of_each_row(learner, len(obs)):
+        action, _ = learner.predict(obs, deterministic=rate is not None)
     if rate is not None:
         for row in np.flatnonzero(np.random.random(len(action)) < rate):  # noqa: NPY002 (it is the one that SB3 uses)
             action[row] = learner.action_space.sample()
@@ -320,3 +324,19 @@ def exploring_action(learner: BaseAlgorithm, obs: Any) -> np.ndarray:
         policy: Any = learner.policy
         action = policy.unscale_action(np.clip(policy.scale_action(action) + drawn, -1, 1)).astype(action.dtype)
     return action
+
+
+@contextmanager
+def _noise_of_each_row(learner: Any, rows: int) -> Iterator[None]:
+    """Within it each of so many rows has noise of its own by gSDE; afterwards the learner's own is as it was."""
+    if not getattr(learner, "use_sde", False):
+        yield
+        return
+    own = vars(learner.policy.actor.action_dist)
+    kept = dict(own)
+    try:
+        with torch.no_grad():
+            learner.policy.reset_noise(rows)
+        yield
+    finally:
+        own.update(kept)

@@ -19,7 +19,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecNorm
 from torch import nn
 
 from genrl.encoders import EncodedVecEnv, EncoderExtractor, ImageEncoder, pretrained
-from tests.encoders.eyes import actions_of, learner, picture_clocks, reader, small_vae
+from tests.encoders.eyes import PictureClock, actions_of, learner, picture_clocks, reader, small_vae
 from tests.rewards.clock import OFF_POLICY, ON_POLICY
 
 LEARNERS = [*ON_POLICY, *OFF_POLICY]
@@ -169,6 +169,15 @@ def test_features_are_the_codes_of_the_environment(kind: str) -> None:
         features = model.policy.extract_features(tensor)
     codes = EncodedVecEnv(picture_clocks(2, kind=kind), encoder, history=1).reset()
     assert torch.allclose(features, torch.from_numpy(codes), atol=1e-6)
+
+
+def test_the_entries_of_a_dict_may_come_in_any_order() -> None:
+    model = learner("PPO", picture_clocks(1, kind="dict"), pretrained(small_vae()))
+    given, _ = PictureClock(kind="dict").reset()  # a plain environment gives the order in which it was written, a VecEnv that of the space
+    assert list(given) != list(model.observation_space)
+    own = {key: given[key] for key in model.observation_space}
+    features = [model.policy.extract_features(model.policy.obs_to_tensor(obs)[0]) for obs in (given, own)]
+    assert torch.equal(*features)
 
 
 @pytest.mark.parametrize("train", [False, True])

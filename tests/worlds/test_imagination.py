@@ -144,6 +144,17 @@ class TestRows:
         model.action_noise = NormalActionNoise(np.zeros(1), np.full(1, 1e9))
         assert set(exploring_action(model, obs).ravel().tolist()) == {-2.0, 3.0}
 
+    def test_each_imagined_state_has_a_noise_of_its_own_by_gsde(self):
+        """SB3 has one function of the state for a whole batch, by which each state would be tried with one action until the next fit."""
+        model, obs = learner(SAC, use_sde=True), np.tile(np.float32([0.3, -0.2]), (1000, 1))
+        own = model.actor.action_dist.exploration_mat.clone()
+        done = model.policy.scale_action(exploring_action(model, obs)).astype(np.float64)
+        with torch.no_grad():
+            latent = model.actor.latent_pi(torch.from_numpy(obs[:1]))
+            width = float((latent.square() @ model.actor.get_std().square()).sqrt())  # of the noise before the tanh
+        assert width > 0 and np.arctanh(done).std() == pytest.approx(width, rel=0.1)
+        assert torch.equal(model.actor.action_dist.exploration_mat, own)
+
     def test_longer_branches_go_on_from_imagined_states_and_shorter_ones_do_not(self):
         _, one, _ = imagine(learner(), horizon=1)
         _, three, _ = imagine(learner(), horizon=3)
