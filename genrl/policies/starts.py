@@ -21,27 +21,27 @@ class DemonstratedStarts(gymnasium.Wrapper[Any, Any, Any, Any]):
     episode on. The share is one of steps, not of episodes: once it goes on from a demonstrated state to the time limit, but still falls
     after a start of the task's own, many such starts follow each of those long episodes.
 
-    By observations alone, the task must be one of Gymnasium's MuJoCo whose observation begins with the positions, but for the first few,
-    and goes on with the speeds: the cheetah, the hopper, the walker, the swimmer, the ant, the humanoid and the inverted pendulum. Such a
-    task begins at ``init_qpos`` and ``init_qvel`` and adds noise of its own; both are a demonstrated state for that reset, so the noise
-    comes to it too. Hidden positions, such as how far it has come, stay those of the task.
+    Given observations, it puts the task there. That must be one of Gymnasium's MuJoCo whose observation begins with the positions, but for
+    the first few, and goes on with the speeds: the cheetah, the hopper, the walker, the swimmer, the ant, the humanoid and the inverted
+    pendulum. Such a task begins at ``init_qpos`` and ``init_qvel`` and adds noise of its own; both are a demonstrated state for that reset,
+    so the noise comes to it too. Hidden positions, such as how far it has come, stay those of the task.
     The hopper and the walker show no speed beyond 10, so a part of the body that was faster begins at 10.
 
-    By ``episodes`` it may be any task that repeats an episode from its seed and its actions: one is lived again, up to a step that is
-    drawn. So it is the whole state, hidden parts and the time that is left with it, which matters where the task's reward is learned from.
-    What is paid on the way does not count, and its steps are made beside those of the training.
+    Given episodes, it lives one again, up to a step that is drawn. That takes a task that repeats an episode from its seed and its
+    actions, and brings the whole state, hidden parts and the time that is left with it, which matters where the task's reward is learned
+    from. What is paid on the way does not count, and its steps are made beside those of the training.
 
     The draws come from the task's own generator, after a reset, so the same seed and steps give the same episodes.
 
     Args:
         env: one environment.
-        observations: demonstrated observations ``(n, columns)``, in the task's units, such as ``demonstrations.transitions().obs``.
+        demonstrated: observations ``(n, columns)`` in the task's units, such as ``demonstrations.transitions().obs.numpy()``, or episodes
+            with their seeds, such as ``demonstrations.episodes``.
         share: share of the steps that are made in episodes from a demonstrated state, in (0, 1].
-        episodes: episodes to live again, instead of the observations.
 
     Raises:
-        ValueError: a share outside (0, 1]; no observations, or not finite ones; an episode without a seed or an order; at the first reset,
-            a task that can't be put there; at any reset, one that does not repeat.
+        ValueError: a share outside (0, 1]; nothing demonstrated; observations that are not finite; an episode without a seed or an order;
+            at the first reset, a task that can't be put there; at any reset, one that does not repeat.
 
     References:
         Ecoffet, Huizinga, Lehman, Stanley, Clune, "First return, then explore", 2021, arXiv:2004.12919.
@@ -56,22 +56,23 @@ class DemonstratedStarts(gymnasium.Wrapper[Any, Any, Any, Any]):
         [0.5, 0.1, -1.0, 2.0]
     """
 
-    def __init__(
-        self, env: gymnasium.Env[Any, Any], observations: np.ndarray, share: float = 0.5, *, episodes: Sequence[Episode] = ()
-    ) -> None:
+    def __init__(self, env: gymnasium.Env[Any, Any], demonstrated: np.ndarray | Sequence[Episode], share: float = 0.5) -> None:
         super().__init__(env)
-        rows = np.asarray(observations)  # shared by all environments of a run, not copied
-        require(
-            DemonstratedStarts,
-            ("share", share, 0 < share <= 1, "in (0, 1]"),
-            ("observations", rows.shape, rows.ndim == 2 and len(rows) > 0, "at least one row of numbers, (n, columns)"),
-        )
-        if not np.isfinite(rows).all():  # MuJoCo would put the whole state back to zeros, with a warning
-            raise ValueError("DemonstratedStarts needs finite observations, but was given NaN or infinite ones; leave those rows out")
-        self.share, self._rows = share, rows
-        if any(episode.seed is None or not episode.ordered for episode in episodes):
-            raise ValueError("DemonstratedStarts can't live episodes again that have no seed or no order; record them by `genrl record`")
-        self._episodes = episodes
+        require(DemonstratedStarts, ("share", share, 0 < share <= 1, "in (0, 1]"))
+        self.share = share
+        self._rows, self._episodes = np.zeros((0, 0)), list[Episode]()
+        if len(demonstrated) and isinstance(demonstrated[0], Episode):
+            self._episodes = list(demonstrated)
+            if any(episode.seed is None or not episode.ordered for episode in self._episodes):
+                raise ValueError(
+                    "DemonstratedStarts can't live episodes again that have no seed or no order; record them by `genrl record`"
+                )
+        else:
+            self._rows = rows = np.asarray(demonstrated)  # shared by all environments of a run, not copied
+            least = rows.ndim == 2 and len(rows) > 0
+            require(DemonstratedStarts, ("demonstrated", rows.shape, least, "at least one row of numbers, (n, columns), or one episode"))
+            if not np.isfinite(rows).all():  # MuJoCo would put the whole state back to zeros, with a warning
+                raise ValueError("DemonstratedStarts needs finite observations, but was given NaN or infinite ones; leave those rows out")
         self._hidden: int | None = None
         self._demonstrated = False
         self._steps = {"own": 0, "demonstrated": 0}
@@ -97,12 +98,12 @@ class DemonstratedStarts(gymnasium.Wrapper[Any, Any, Any, Any]):
         return self._live_again(episode, int(draws.integers(len(episode))), options)
 
     def check(self) -> None:
-        """Live all episodes again up to their last steps, to see that the task repeats.
+        """Live episodes again up to their last steps, all of them or some thirty evenly spaced, to see that the task repeats.
 
         Raises:
             ValueError: it does not.
         """
-        for episode in self._episodes:
+        for episode in self._episodes[:: max(1, len(self._episodes) // 30)]:
             self._live_again(episode, len(episode) - 1)
 
     def _put(self, hidden: int, options: dict[str, Any] | None) -> tuple[Any, dict[str, Any]]:

@@ -137,14 +137,13 @@ def starts(setting: Setting) -> Plug | None:
     from genrl.policies import DemonstratedStarts
 
     demonstrations = setting.loaded.demonstrations
-    seen = demonstrations.transitions(successors=False).obs.numpy()
-    put = partial(DemonstratedStarts, observations=seen, share=config.demonstrated_starts)
-    ways = [put]
+    ways: list[Any] = [demonstrations.transitions(successors=False).obs.numpy()]
     if all(episode.seed is not None and episode.ordered for episode in demonstrations.episodes):
-        again = partial(put, episodes=demonstrations.episodes)
-        ways = [again, put] if config.extrinsic_weight else [put, again]  # what is hidden decides what a task pays; to be put is faster
+        # what is hidden decides what a task pays; to be put at an observation is faster
+        ways.insert(0 if config.extrinsic_weight else 1, demonstrations.episodes)
     refused = []
-    for wrap in ways:
+    for demonstrated in ways:
+        wrap = partial(DemonstratedStarts, demonstrated=demonstrated, share=config.demonstrated_starts)
         try:
             begun = wrap(setting.env)
             begun.reset(seed=config.seed)

@@ -162,8 +162,7 @@ def swings(episodes: int = 2, steps: int = 30, seeded: bool = True) -> Demonstra
 
 
 def lived(share: float = 1.0, wrap: Callable[[Any], gymnasium.Env[Any, Any]] = lambda env: env) -> DemonstratedStarts:
-    shown = swings()
-    return DemonstratedStarts(wrap(gymnasium.make("Pendulum-v1")), shown.transitions().obs.numpy(), share, episodes=shown.episodes)
+    return DemonstratedStarts(wrap(gymnasium.make("Pendulum-v1")), swings().episodes, share)
 
 
 class TestAnEpisodeThatIsLivedAgain:
@@ -209,9 +208,8 @@ class TestAnEpisodeThatIsLivedAgain:
             lived(wrap=Own).reset(seed=3)
 
     def test_is_refused_without_a_seed(self):
-        shown = swings(seeded=False)
         with pytest.raises(ValueError, match=r"can't live episodes again that have no seed or no order; record them by `genrl record`"):
-            DemonstratedStarts(gymnasium.make("Pendulum-v1"), shown.transitions().obs.numpy(), episodes=shown.episodes)
+            DemonstratedStarts(gymnasium.make("Pendulum-v1"), swings(seeded=False).episodes)
 
     def test_brings_what_no_observation_shows(self):
         """How far a hopper has come decides what SparseHopper pays; where it is put at an observation, it has come nowhere."""
@@ -224,7 +222,7 @@ class TestAnEpisodeThatIsLivedAgain:
             far.append(plain.unwrapped.data.qpos[0])
         last = np.arange(20) == 19
         episode = Episode(np.array(rows), actions, np.zeros(20), last & False, last, seed=4)
-        env = DemonstratedStarts(gymnasium.make("Hopper-v5"), np.array(rows), share=1.0, episodes=[episode])
+        env = DemonstratedStarts(gymnasium.make("Hopper-v5"), [episode], share=1.0)
         for seed in range(5):
             obs, _ = env.reset(seed=seed)
             (step,) = [t for t in range(1, 20) if np.array_equal(rows[t], obs)]
