@@ -24,7 +24,7 @@ from genrl.models.sources import TensorSource
 from genrl.roles import MODELS
 
 NO_CROP = (0, 0, 0, 0)
-GIVEN = "quadrants-1"
+GIVEN: Given = "quadrants-1"
 """What a model that completes images is given by default."""
 CHANGE = 12
 """Difference of a byte from one frame to the next above which a pixel has changed."""
