@@ -18,6 +18,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.logger import KVWriter, Logger, TensorBoardOutputFormat, filter_excluded_keys
 from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.save_util import load_from_zip_file
+from stable_baselines3.common.type_aliases import TrainFrequencyUnit
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvWrapper
@@ -257,16 +258,27 @@ def draws_actions(learner: BaseAlgorithm) -> bool:
 
 
 def renew_noise(learner: BaseAlgorithm, step: int = 0) -> None:
-    """Draw gSDE's noise anew for a policy that has it, as its training does: before an episode's first step, and every so many steps.
+    """Draw gSDE's noise anew for a policy that has it, where its training does: before an episode's first step, every so many steps, and
+    where a rollout would begin, which is at each step for SAC, TQC and CrossQ unless ``train_freq`` says otherwise.
 
     Args:
         learner: acts in one environment.
         step: steps that the episode has had.
     """
-    every = int(getattr(learner, "sde_sample_freq", -1))  # common/on_policy_algorithm.py, collect_rollouts
-    if getattr(learner, "use_sde", False) and (step == 0 or (every > 0 and step % every == 0)):
+    every = int(getattr(learner, "sde_sample_freq", -1))
+    since = step % rollout if (rollout := _steps_of_rollout(learner)) else step
+    # common/on_policy_algorithm.py and common/off_policy_algorithm.py, collect_rollouts
+    if getattr(learner, "use_sde", False) and (since == 0 or (every > 0 and since % every == 0)):
         policy: Any = learner.policy
         policy.reset_noise()
+
+
+def _steps_of_rollout(learner: Any) -> int:
+    """Steps of an environment from one training to the next; 0 where that is whole episodes, or nobody knows."""
+    freq = getattr(learner, "train_freq", None)  # of a learner with a replay buffer, whose `n_steps` is something else
+    if freq is None:
+        return int(getattr(learner, "n_steps", 0))
+    return int(freq.frequency) if freq.unit is TrainFrequencyUnit.STEP else 0
 
 
 def _load_zip_parameters(learner: BaseAlgorithm, path: Path) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from stable_baselines3 import PPO, SAC
+from stable_baselines3 import A2C, PPO, SAC
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 import genrl
@@ -18,7 +19,7 @@ from genrl.rewards import RND
 from genrl.runs import explore
 from genrl.runs.play import play
 from genrl.runs.uses.export import export_sb3, export_torchscript
-from genrl.sb3.learner import load_parameters
+from genrl.sb3.learner import load_parameters, renew_noise
 from tests.runs.tiny import SMALL, config
 
 CASES = {
@@ -76,6 +77,43 @@ def test_drawn_episodes_each_have_noise_of_their_own_where_it_is_a_function_of_t
     kept = run.learner.policy.action_dist.exploration_mat
     next(play(run.learner, run.normalize, run.make_env(), 0))
     assert run.learner.policy.action_dist.exploration_mat is kept
+
+
+@pytest.mark.parametrize(
+    ("learner", "given", "steps"),
+    [
+        (SAC, {}, list(range(12))),
+        (SAC, {"train_freq": 5}, [0, 5, 10]),
+        (SAC, {"train_freq": 5, "sde_sample_freq": 3}, [0, 3, 5, 8, 10]),
+        (SAC, {"train_freq": (1, "episode")}, [0]),
+        (A2C, {"n_steps": 5}, [0, 5, 10]),
+        (PPO, {}, [0]),
+    ],
+)
+def test_noise_that_is_a_function_of_the_state_is_drawn_anew_as_often_as_in_training(learner, given, steps):
+    model = learner("MlpPolicy", "Pendulum-v1", use_sde=True, **given)
+    noise = (model.actor if learner is SAC else model.policy).action_dist
+
+    class Drawn(BaseCallback):
+        """The steps for which the training has drawn it, of its first 12."""
+
+        def _on_training_start(self):
+            self.last, self.found = None, []
+
+        def _on_step(self):
+            self.found += [self.n_calls - 1] if noise.exploration_mat is not self.last else []
+            self.last = noise.exploration_mat
+            return self.n_calls < 12
+
+    training = Drawn()
+    model.learn(12, callback=training)
+    assert training.found == steps
+    drawn = []
+    for step in range(12):
+        before = noise.exploration_mat
+        renew_noise(model, step)
+        drawn += [step] if noise.exploration_mat is not before else []
+    assert drawn == steps
 
 
 def test_a_loaded_dqn_draws_as_at_the_end_of_its_training(tmp_path):
