@@ -12,7 +12,7 @@ from torch import Tensor
 from genrl.data import ImageData, ImageError, Images, load_images
 from genrl.encoders import Preprocessing
 from genrl.errors import RunError
-from genrl.generation.config import GenerateConfig, known
+from genrl.generation.config import GenerateConfig, Given, known
 from genrl.generation.frames_file import load_frames
 from genrl.generation.probe import balanced
 from genrl.generation.recipes import recipe_of
@@ -24,7 +24,7 @@ from genrl.models.sources import TensorSource
 from genrl.roles import MODELS
 
 NO_CROP = (0, 0, 0, 0)
-GIVEN = "quadrants-1"
+GIVEN: Given = "quadrants-1"
 """What a model that completes images is given by default."""
 CHANGE = 12
 """Difference of a byte from one frame to the next above which a pixel has changed."""
