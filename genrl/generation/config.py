@@ -12,7 +12,7 @@ from genrl.errors import RunError
 from genrl.generation.recipes import Recipe, recipe_of
 from genrl.runs.config.base import FRAMES, Config, check_positive
 
-__all__ = ["GenerateConfig", "known"]
+__all__ = ["GenerateConfig", "Given", "known"]
 
 Given = Literal["quadrants-1", "quadrants-2", "quadrants-3", "hole", "noise", "coarse"]
 Value = TypeVar("Value")
