@@ -34,8 +34,9 @@ __all__ = [
     "write_whole",
 ]
 
-LEFT_OVER = re.compile(r"\..+\.\w+\.[a-z0-9_]{8}")
-"""Names of the temporary files of :func:`write_whole`: a dot, the name of the file, and eight letters of ``tempfile.mkstemp``."""
+LEFT_OVER = re.compile(r"\..+\.\w+\.[a-z0-9_]{8}(\.mp4)?")
+"""Names of the temporary files of :func:`write_whole`: a dot, the name of the file, and eight letters of ``tempfile.mkstemp``. Those of a
+film end in its ending."""
 
 _TENSOR = "__tensor__"
 _PAIRS = "__pairs__"

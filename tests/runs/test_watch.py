@@ -11,6 +11,7 @@ from PIL import Image
 import genrl
 from genrl.cli import main
 from genrl.errors import RunError
+from genrl.files import sweep
 from genrl.runs import explore, watch
 from genrl.runs.uses import rendering
 from genrl.runs.uses import watch as watch_module
@@ -33,6 +34,16 @@ def test_a_film_has_a_frame_for_each_step_and_unpickles_nothing(run, monkeypatch
     assert made.frames == len(frames) == 40
     assert frames[0].shape[1] == 160
     assert 1 < len(imageio.mimread(gif)) <= 40  # frames that do not differ are one longer frame
+
+
+def test_what_a_killed_film_leaves_is_removed_later(tmp_path):
+    with watch_module._whole(tmp_path / "watch.mp4") as half:
+        half.write_bytes(b"half a film")
+        assert half.suffix == ".mp4"
+        sweep(tmp_path)  # as if the process were gone
+        assert not list(tmp_path.iterdir())
+        half.write_bytes(b"a film")
+    assert [path.name for path in tmp_path.iterdir()] == ["watch.mp4"]
 
 
 def test_a_missing_pygame_has_one_remedy():

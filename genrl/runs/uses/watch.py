@@ -202,8 +202,8 @@ def _resized(frame: np.ndarray, width: int) -> Image.Image:
 
 @contextmanager
 def _whole(path: Path) -> Iterator[Path]:
-    """A temporary name with the ending of ``path``, renamed to it when what was written is complete."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
+    """A temporary name with the ending of ``path``, by which ffmpeg knows what to write, renamed to it when that is complete."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
     os.close(handle)
     try:
         yield Path(name)
