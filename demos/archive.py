@@ -23,11 +23,21 @@ from genrl.data import Demonstrations
 from genrl.runs import ImitateConfig, imitate
 from genrl.runs.screening.archive import explore_by_archive
 
-TASKS = ("SparseHopper", "SparseWalker2d", "PointMaze", "SwimmerGather", "AntMaze", "SparseSwimmer")
+TASKS: dict[str, dict[str, Any]] = {
+    "SparseHopper": {},
+    "SparseWalker2d": {},
+    "PointMaze": {},
+    "PointMaze, large": {"maze": "large"},
+    "SwimmerGather": {},
+    "AntMaze": {},
+    "SparseSwimmer": {},
+}
+"""Keywords of each task that is explored; what stands behind a comma is no part of its name."""
 EPISODES = 20
 IMITATED = 300_000
-STARTS = {"PointMaze": 10, "SwimmerGather": 10}
-"""Starts of the archive from whose episodes the paid policy begins, where one start says little of another: goals or food lie elsewhere."""
+STARTS = {"PointMaze": (10, 200_000), "PointMaze, large": (10, 600_000), "SwimmerGather": (10, 200_000)}
+"""Starts of the archive from whose episodes the paid policy begins, and its steps, where one start says little of another: goals or food
+lie elsewhere."""
 PAID = {"reward": "none", "demonstrated_starts": 0.5}
 
 
@@ -52,13 +62,14 @@ def main() -> None:
     flags = parser.parse_args()
     tasks: dict[str, Any] = read("archive").get("tasks", {})
     for name in flags.tasks:
-        reach, found = explore_by_archive(f"genrl/{name}-v0", flags.steps, seed=0)
+        env, kwargs = f"genrl/{name.partition(',')[0]}-v0", TASKS[name]
+        reach, found = explore_by_archive(env, flags.steps, seed=0, env_kwargs=kwargs)
         lengths = [] if found is None else [len(episode.actions) for episode in found.episodes]
         tasks[name] = asdict(reach) | {"episodes_found": len(lengths), "shortest": min(lengths, default=None)}
         tasks[name]["policy"] = policy(f"{name}-{flags.steps}", found)
-        starts = STARTS.get(name, 1)
+        starts, steps = STARTS.get(name, (1, flags.steps))
         if starts > 1:
-            _, found = explore_by_archive(f"genrl/{name}-v0", flags.steps, seed=0, starts=starts)
+            _, found = explore_by_archive(env, steps, seed=0, starts=starts, env_kwargs=kwargs)
         tasks[name]["paid"] = (policy(f"{name}-{flags.steps}-paid", found, **PAID) or {}) | {"starts": starts}
         write("archive", {"seed": 0, "tasks": {task: tasks[task] for task in TASKS if task in tasks}})
 

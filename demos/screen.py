@@ -25,7 +25,9 @@ TASKS: dict[str, tuple[str, dict[str, Any]]] = {
     "SparseMountainCar, power 0.0003": ("genrl/SparseMountainCar-v0", {"power": 0.0003}),
     **{f"CartpoleSwingupSparse, cost {cost}": ("genrl/CartpoleSwingupSparse-v0", {"action_cost": cost}) for cost in (0.1, 0.25)},
     **{f"Sparse{name}": (f"genrl/Sparse{name}-v0", {}) for name in ROBOTS},
-    **{name: (f"genrl/{name}-v0", {}) for name in ("SwimmerGather", "PointMaze", "AntMaze")},
+    **{name: (f"genrl/{name}-v0", {}) for name in ("SwimmerGather", "PointMaze")},
+    "PointMaze, large": ("genrl/PointMaze-v0", {"maze": "large"}),
+    "AntMaze": ("genrl/AntMaze-v0", {}),
     **GYMNASIUMS,
 }
 """Pixel tasks have the states of others."""
