@@ -27,6 +27,7 @@ TASKS: dict[str, dict[str, Any]] = {
     "SparseHopper": {},
     "SparseWalker2d": {},
     "PointMaze": {},
+    "PointMaze, medium": {"maze": "medium"},
     "PointMaze, large": {"maze": "large"},
     "SwimmerGather": {},
     "AntMaze": {},
@@ -35,7 +36,7 @@ TASKS: dict[str, dict[str, Any]] = {
 """Keywords of each task that is explored; what stands behind a comma is no part of its name."""
 EPISODES = 20
 IMITATED = 300_000
-STARTS = {"PointMaze": (10, 200_000), "PointMaze, large": (10, 600_000), "SwimmerGather": (10, 200_000)}
+STARTS = {"PointMaze": (10, 200_000), "PointMaze, medium": (10, 400_000), "SwimmerGather": (10, 200_000)}
 """Starts of the archive from whose episodes the paid policy begins, and its steps, where one start says little of another: goals or food
 lie elsewhere."""
 PAID = {"reward": "none", "demonstrated_starts": 0.5}

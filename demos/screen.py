@@ -26,7 +26,7 @@ TASKS: dict[str, tuple[str, dict[str, Any]]] = {
     **{f"CartpoleSwingupSparse, cost {cost}": ("genrl/CartpoleSwingupSparse-v0", {"action_cost": cost}) for cost in (0.1, 0.25)},
     **{f"Sparse{name}": (f"genrl/Sparse{name}-v0", {}) for name in ROBOTS},
     **{name: (f"genrl/{name}-v0", {}) for name in ("SwimmerGather", "PointMaze")},
-    "PointMaze, large": ("genrl/PointMaze-v0", {"maze": "large"}),
+    **{f"PointMaze, {maze}": ("genrl/PointMaze-v0", {"maze": maze}) for maze in ("medium", "large")},
     "AntMaze": ("genrl/AntMaze-v0", {}),
     **GYMNASIUMS,
 }

@@ -237,5 +237,6 @@ class TestSinglePairs:
             PWIL(self.pairs(), OBS, ACT)
 
     def test_judge_an_imitation_of_them(self):
-        session, env = SimpleNamespace(loaded=Loaded(self.pairs(), None)), SimpleNamespace(observation_space=OBS, action_space=ACT)
+        session = SimpleNamespace(loaded=Loaded(self.pairs(), None), sees_returns=False)
+        env = SimpleNamespace(observation_space=OBS, action_space=ACT)
         assert _judge(session, env).cost(path(0.0, 9.0)) > 0  # and so its best model is not chosen by the task's return
