@@ -109,7 +109,7 @@ def archived(document: dict[str, Any]) -> Table:
         first = f"{found['first_reward']:,}" if found["first_reward"] else "–"
         far = f"{found['best_progress']:.1f} m" if found["best_progress"] is not None else "–"
         episodes = f"{found['rewarded_episodes']:,} of {found['episodes']:,}"
-        made = [f"{found[way]['return']:.1f}" if (found.get(way) or {}).get("return") is not None else "–" for way in ("policy", "paid")]
+        made = [f"{found[way]['return']:.3g}" if (found.get(way) or {}).get("return") is not None else "–" for way in ("policy", "paid")]
         if found.get("paid", {}).get("starts", 1) > 1:
             made[1] += f" ({found['paid']['starts']} starts)"
         rows.append([task, f"{found['steps']:,}", first, episodes, f"{found['best_return']:.0f}", far, *made])
