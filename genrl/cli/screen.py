@@ -64,6 +64,8 @@ def main(argv: list[str]) -> int:
         raise RunError(f"--archive-starts is {flags.archive_starts}, but must be at least 1")
     if flags.archive_starts > 1 and flags.archive is None:
         raise RunError("--archive-starts was given, but there is no archive; add --archive FILE")
+    if flags.archive_starts > max(1, flags.steps):  # before any noise is tried
+        raise RunError(f"--archive-starts is {flags.archive_starts}, but must be at most --steps {flags.steps}, one step for each start")
     for file in filter(None, (flags.out, flags.archive)):
         check_new(file)
     if flags.archive is not None:

@@ -69,6 +69,8 @@ BAD = {
     "likely actions; leave --stochastic out",
     "screen --archive-starts 3": "--archive-starts was given, but there is no archive; add --archive FILE",
     "screen --archive found.npz --archive-starts 0": "--archive-starts is 0, but must be at least 1",
+    "screen --archive found.npz --archive-starts 3 --steps 2": "--archive-starts is 3, but must be at most --steps 2, "
+    "one step for each start",
     "watch taken --seed -1": "--seed is -1, but must be at least 0 and below 2 to the 63",
     "record --run taken --out it.npz --seed -1": "--seed is -1, but must be at least 0 and below 2 to the 63",
     "generate --data mnist --frames 500": "--frames was given, but --data mnist records nothing; write --data frames:TASK; "
