@@ -121,6 +121,15 @@ def test_an_offline_dream_never_touches_the_task(tmp_path: Path, never_stepped: 
     assert all(50 - 12 < rows["length"][rows["env"] == row].sum() <= 50 for row in range(4))
 
 
+@pytest.mark.parametrize(("typed", "told"), [({}, True), ({"g": 5.0}, False), ({"g": 3.0}, False)])
+def test_an_offline_dream_tells_of_keywords_of_its_task_that_are_not_typed(typed, told, tmp_path, recwarn):
+    file = recording(tmp_path / "steps.npz")
+    Demonstrations.from_episodes(Demonstrations.load(file).episodes, "Pendulum-v1", {"g": 5.0}).save(file)
+    recorded_steps(DreamConfig(demos=file, env_kwargs=typed), gymnasium.make("Pendulum-v1", **typed))
+    said = [str(warning.message) for warning in recwarn if "recorded with" in str(warning.message)]
+    assert said == [f"{file} was recorded with --env.g 5.0, but Pendulum-v1 is made without here; type --env.g 5.0"] * told
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
