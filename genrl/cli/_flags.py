@@ -20,7 +20,8 @@ from genrl.errors import RunError, flag_of, flags
 from genrl.roles import ROLES, is_own
 from genrl.runs.config.base import Config, fits
 from genrl.runs.config.imitate import ImitateConfig
-from genrl.runs.config.run import RunConfig, foreign
+from genrl.runs.config.run import RunConfig
+from genrl.runs.config.trust import foreign_keywords
 
 __all__ = ["check_seed", "env_words", "parse", "parse_run", "split_env", "task_words", "typed_again"]
 
@@ -269,7 +270,7 @@ def task_words(env: str, env_kwargs: Mapping[str, Any]) -> list[str]:
         >>> task_words("mine:Walk-v0", {"speed": 2, "map_file": "a.txt"}), task_words("CartPole-v1", {})
         (['--env', 'mine:Walk-v0', '--env.map-file', 'a.txt'], [])
     """
-    own = {name: env_kwargs[name] for name, _ in foreign(env_kwargs) if name in env_kwargs}
+    own = {name: env_kwargs[name] for name, _ in foreign_keywords(env_kwargs) if name in env_kwargs}
     return [*(("--env", env) if is_own(env) else ()), *env_words(own)]
 
 

@@ -65,7 +65,7 @@ def main(argv: list[str]) -> int:
 def _report(tuning: Tuning, trials: list[Trial], imports: tuple[str, ...]) -> int:
     from genrl.files import write_whole
     from genrl.runs.config.commands import COMMANDS
-    from genrl.runs.config.files import outside
+    from genrl.runs.config.trust import outside
     from genrl.studies.tuning import best
     from genrl.studies.wording import as_toml, flags_of
 
@@ -82,7 +82,7 @@ def _report(tuning: Tuning, trials: list[Trial], imports: tuple[str, ...]) -> in
     values = tuning.values(ranked[0])
     write_whole(tuning.directory / BEST, (as_toml(values) + "\n").encode())
     say(f"see every trial: {command('report', tuning.directory)}")
-    trusted = flags(**outside(values, COMMANDS[tuning.command]), imports=imports)
+    trusted = flags(**outside(values, COMMANDS[tuning.command].fields()), imports=imports)
     say(f"the best one, longer or with other seeds: {command(tuning.command, '--config', tuning.directory / BEST, *trusted)}")
     say(f"or, with all that is set: {command(tuning.command, *flags_of(values))}")
     return 0

@@ -9,11 +9,11 @@ from typing import Any
 
 from genrl.errors import RunError, did_you_mean, flag_of
 from genrl.reading import FileError, parse_toml, read_json, read_text
-from genrl.roles import is_own
+from genrl.runs.config import trust
 from genrl.runs.config.base import fits, in_words
-from genrl.runs.config.run import RunConfig, foreign
+from genrl.runs.config.run import RunConfig
 
-__all__ = ["outside", "read_config_file"]
+__all__ = ["read_config_file"]
 
 MOST = 2**18
 """Bytes of a TOML or YAML file, at most."""
@@ -89,18 +89,6 @@ def _still_fitting(values: dict[str, Any], kind: type[RunConfig], typed: Mapping
 
 def _check_trust(values: Mapping[str, Any], kind: type[RunConfig], imports: Collection[str]) -> None:
     """A file that somebody sent decides neither what is imported nor what is read or written."""
-    for name in ("env", *kind.roles):
-        module = str(values.get(name, "")).rpartition(":")[0] if is_own(values.get(name)) else ""
-        if module and module not in (*imports, "genrl_envs"):
-            raise RunError(f"its {name}, {values[name]}, would import {module}; if you trust it, add --imports {module}")
-    for name, value in foreign(values.get("env_kwargs", {})):
-        if value not in imports and value.rpartition(":")[0] not in imports:
-            raise RunError(f"its --env.{name}, {value}, could import or read what is not in it; if you trust it, add --imports {value}")
-    for name, value in outside(values, kind).items():
+    trust.check_imports(values, kind.roles, imports)
+    for name, value in trust.outside(values, kind.fields()).items():
         raise RunError(f"its {name}, {value}, is not in this folder; if you trust it, type {flag_of(name)} {value}")
-
-
-def outside(values: Mapping[str, Any], kind: type[RunConfig]) -> dict[str, str]:
-    """Paths that lie outside of the current folder, by name: a file that names them does not decide that they are read or written."""
-    paths = [name for name, hint in kind.fields().items() if isinstance(values.get(name), str) and fits(Path(), hint)]
-    return {name: values[name] for name in paths if not Path(values[name]).resolve().is_relative_to(Path.cwd())}

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import re
-import shlex
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from genrl.errors import RunError, command, flags
-from genrl.roles import LEARNERS, ROLES, is_own
+from genrl.roles import LEARNERS, ROLES
+from genrl.runs.config import trust
 from genrl.runs.config.base import Config, check_positive
 
-__all__ = ["ExploreConfig", "RunConfig", "foreign", "is_off_policy"]
+__all__ = ["ExploreConfig", "RunConfig", "is_off_policy"]
 
 NOISE = re.compile(r"own|pink|held-[1-9]\d*")
 """Names of the exploration noise."""
@@ -136,28 +136,17 @@ class RunConfig(Config):
             raise RunError(f"--past-actions was given, but --history is {self.history}, with no action between; type --history 3")
 
     def check_imports(self, allowed: Collection[str] = ()) -> None:
-        """Refuse a configuration that would import a module that nobody asked for: a file must not decide what is imported.
+        """Refuse a configuration that would import or read something that nobody asked for: a file must not decide what is imported.
 
         Raises:
-            RunError: a `module:Name` whose module is not among ``allowed``.
+            RunError: a `module:Name`, or a keyword of the task, that is not among ``allowed``.
         """
-        for said, word in self._foreign():
-            if word not in allowed and (word.rpartition(":")[0] or word) not in allowed:
-                raise RunError(f"{said}; if you trust it, add --imports {shlex.quote(word)}, or imports=[{word!r}] in Python")
-
-    def _foreign(self) -> Iterator[tuple[str, str]]:
-        """What this configuration would import or read that is not genrl's, in words, and the word of `--imports` that allows it."""
-        for name in (self.env, *(getattr(self, role) for role in self.roles)):
-            module = name.rpartition(":")[0] if is_own(name) else ""
-            if module and module != "genrl_envs":
-                yield f"{name} would import {module}", module
-        for name, value in foreign(self.env_kwargs):
-            yield f"--env.{name} {value} could import or read what is not in this run", value
+        trust.check_imports(vars(self), self.roles, allowed)
 
     @property
     def imports(self) -> tuple[str, ...]:
         """What `--imports` must name before a run of this configuration, in a directory that somebody may have sent, is used again."""
-        return tuple(dict.fromkeys(word for _, word in self._foreign()))
+        return trust.foreign_words(vars(self), self.roles)
 
     def typed(self, verb: str, *words: object) -> str:
         """`genrl VERB` with this run's directory, as it can be pasted into a shell by whoever has started the run, or trusts it."""
@@ -209,35 +198,6 @@ class ExploreConfig(RunConfig):
     """Train a Stable-Baselines3 learner on a task, with an exploration bonus, and keep everything about it in a run directory."""
 
     command: ClassVar[str] = "explore"
-
-
-NAMES_CODE = re.compile(r"(.*_)?(id|entry_point|import|imports|module|plugin|class|cls|file|path|dir|folder)")
-"""Keywords of tasks that name another task, code or a file."""
-
-
-def foreign(env_kwargs: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Keywords of a task, and their values, that could make it import a module or read a file: a `module:Name`, a path, or `env_id`.
-
-    Example:
-        >>> list(foreign({"threshold": 0.5, "maze": ["large", 3], "xml_file": "ant.xml", "inner": {"make": "evil:Task-v0"}}))
-        [('xml_file', 'ant.xml'), ('inner', 'evil:Task-v0')]
-    """
-    for name, value in env_kwargs.items():
-        for word in _strings(value):
-            if NAMES_CODE.fullmatch(name) or {":", "/", "\\"} & set(word):
-                yield name, word
-
-
-def _strings(value: Any) -> Iterator[str]:
-    """All strings in nested plain values."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from (*_strings(key), *_strings(item))
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _strings(item)
 
 
 def is_off_policy(learner: str) -> bool:

@@ -12,7 +12,8 @@ from gymnasium import spaces
 from genrl.data import DemonstrationError, Demonstrations
 from genrl.errors import RunError, command, flag_of
 from genrl.runs.config.imitate import ImitateConfig
-from genrl.runs.config.run import RunConfig, foreign
+from genrl.runs.config.run import RunConfig
+from genrl.runs.config.trust import foreign_keywords
 
 __all__ = ["Loaded", "fingerprint", "load", "with_task"]
 
@@ -43,7 +44,7 @@ def with_task(config: RunConfig) -> RunConfig:
         raise RunError(
             f"{config.demos} names the task {demonstrations.env_id}, which would import a module; name the task by --env yourself"
         )
-    for name, value in foreign({key: value for key, value in demonstrations.env_kwargs.items() if key not in config.env_kwargs}):
+    for name, value in foreign_keywords({key: it for key, it in demonstrations.env_kwargs.items() if key not in config.env_kwargs}):
         asked = f"{flag_of(name, 'env')} {value}"
         raise RunError(f"{config.demos} makes its task with {name} {value!r}, which could import or read what is not in it; type {asked}")
     env_kwargs = {**demonstrations.env_kwargs, **config.env_kwargs}
