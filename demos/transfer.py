@@ -2,10 +2,10 @@
 
 An imitation by AIRL, whose reward is of the state alone, and one by GAIL are made in the task as it is. Their rewards are then frozen,
 and pay a fresh PPO where every action is negated, so that what the expert did is wrong, and where it went is as good as before. The true
-reward is the control; so are AIRL's reward in the task as it is, and the imitator's own policy in the changed one. Writes
+reward is the control; so are the rewards in the task as it is, and the imitator's own policy in the changed one. Writes
 demos/results/imitate_transfer.json.
 
-    python demos/transfer.py [--demos DEMOS] [--steps 300000] [--seed 0]
+    python demos/transfer.py [--demos DEMOS] [--steps 500000] [--seed 0]
 """
 
 from __future__ import annotations
@@ -52,6 +52,10 @@ class Frozen(RewardModel):
     def _scores(self, transitions: Transitions) -> torch.Tensor:
         return self.trained.recovered(transitions) if isinstance(self.trained, AIRL) else self.trained(transitions)
 
+    def train(self, mode: bool = True) -> Frozen:
+        """Frozen means the running scale of its parts too, which moves while a model trains."""
+        return super().train(False)
+
     def forward(self, transitions: Transitions) -> torch.Tensor:
         return (self._scores(transitions) - self.mean) / self.std
 
@@ -60,6 +64,9 @@ def reversed_task() -> gymnasium.Env[Any, Any]:
     """The half cheetah whose motors pull the other way."""
     env = gymnasium.make(TASK)
     return TransformAction(env, lambda action: -action, env.action_space)
+
+
+TASKS = {"same task": TASK, "changed task": reversed_task}
 
 
 def returns(model: BaseAlgorithm, task: Any) -> list[float]:
@@ -81,7 +88,7 @@ def imitated(demos: Path, reward: str, steps: int, seed: int) -> tuple[Frozen, d
     (callback,) = (part for part in session.callbacks if isinstance(part, RewardCallback))
     trained = callback.reward
     assert isinstance(trained, AdversarialReward)
-    found = {"same task": returns(session.learner, TASK), "changed task": returns(session.learner, reversed_task)}
+    found = {where: returns(session.learner, task) for where, task in TASKS.items()}
     session.env.close()
     return Frozen(trained, callback.pool.sample(10_000)), found
 
@@ -102,19 +109,19 @@ def learned(task: Any, reward: Frozen | None, steps: int, seed: int) -> list[flo
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--demos", type=Path, default=DEMOS, help="demonstrations of HalfCheetah-v5 (default: demos/halfcheetah.hdf5)")
-    parser.add_argument("--steps", type=int, default=300_000, help="environment steps of each imitation and of each new policy")
+    parser.add_argument("--steps", type=int, default=500_000, help="environment steps of each imitation and of each new policy")
     parser.add_argument("--seed", type=int, default=0, help="adds the runs of this seed to what the file says of others (default: 0)")
     flags = parser.parse_args()
     torch.set_num_threads(1)
     found = {}
     for name in ("airl", "gail"):
         reward, found[f"policy of the imitation by {name}"] = imitated(flags.demos, name, flags.steps, flags.seed)
-        tasks = {"changed task": reversed_task} | ({"same task": TASK} if name == "airl" else {})
-        arm = {where: learned(task, reward, flags.steps, flags.seed) for where, task in tasks.items()}
+        arm = {where: learned(task, reward, flags.steps, flags.seed) for where, task in TASKS.items()}
         found[f"a new policy, reward of {name}"] = arm
         print({key: {task: round(float(np.mean(values))) for task, values in of.items()} for key, of in found.items()}, flush=True)
     found["a new policy, true reward"] = {"changed task": learned(reversed_task, None, flags.steps, flags.seed)}
-    seeds = read("imitate_transfer").get("seeds", {}) | {str(flags.seed): found}
+    before = read("imitate_transfer")
+    seeds = (before["seeds"] if before.get("steps") == flags.steps else {}) | {str(flags.seed): found}
     write("imitate_transfer", {"task": TASK, "steps": flags.steps, "seeds": seeds})
 
 
