@@ -37,7 +37,7 @@ class DreamConfig(RunConfig):
     """The model of the task: any of `genrl list worlds`, `module:Class` for your own Dynamics, or `none`, the control."""
     demos: Path | None = None
     """Recorded steps of any quality, with rewards, as `genrl record` makes them: the learner then learns in a dream of these alone, and
-    never touches the task before it is evaluated."""
+    never touches the task, made with the keywords that they were recorded with, before it is evaluated."""
     steps: int | None = None  # type: ignore[assignment]
     """Real environment steps, by default 3,000; with --demos, dreamed ones, by default 500,000. A learner that collects rollouts finishes
     its last one."""

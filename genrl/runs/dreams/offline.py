@@ -14,9 +14,10 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
 from genrl.data import DemonstrationError, Demonstrations
-from genrl.errors import RunError, command, flag_of
+from genrl.errors import RunError, command
 from genrl.models.dynamics import Dynamics, FitReport
 from genrl.runs.config.dream import DreamConfig
+from genrl.runs.imitation.demonstrations import read
 from genrl.runs.imitation.reward_form import check_units
 from genrl.transitions import Transitions
 from genrl.worlds import DreamVecEnv
@@ -33,16 +34,11 @@ def recorded_steps(config: DreamConfig, env: gymnasium.Env[Any, Any]) -> tuple[T
     Raises:
         RunError: no file, one of another task or in other units, without rewards, or with too few steps.
     """
-    assert config.demos is not None
+    recorded = read(config)
     try:
-        recorded = Demonstrations.load(config.demos)
         _check_task(recorded, config.env)
-        _warn_of_keywords(config, recorded)
         demos, _ = recorded.fitted(env.observation_space, env.action_space)
         demos = demos.within(getattr(env.spec, "max_episode_steps", None))
-    except FileNotFoundError as error:
-        made = command("record", "--run", "RUN", "--out", config.demos)
-        raise RunError(f"there are no recorded steps at {config.demos}; make some with `{made}`") from error
     except DemonstrationError as error:
         raise RunError(str(error)) from error
     if disturb := demos.metadata.get("disturb"):
@@ -75,14 +71,6 @@ def _warn_of_ends(config: DreamConfig, demos: Demonstrations) -> None:
         why = f"does not say why {unsaid} of its episodes ended" if unsaid else f"lacks the last step of {lost} episodes, which ended them"
         cure = "mark such steps in terminations or truncations" if unsaid else "add next_observations"
         warnings.warn(f"{config.demos} {why}, so no such end is dreamed of, and a dream may go on beyond it; {cure}", stacklevel=3)
-
-
-def _warn_of_keywords(config: DreamConfig, recorded: Demonstrations) -> None:
-    """Tell of keywords of the recorded task that it is made without here: the policy is judged by another task than it dreams of."""
-    kwargs = recorded.env_kwargs.items()
-    if missing := [f"{flag_of(name, 'env')} {value}" for name, value in kwargs if name not in config.env_kwargs]:
-        words = " ".join(missing)
-        warnings.warn(f"{config.demos} was recorded with {words}, but {config.env} is made without here; type {words}", stacklevel=4)
 
 
 def _check_task(recorded: Demonstrations, env: str) -> None:

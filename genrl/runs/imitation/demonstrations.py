@@ -11,11 +11,12 @@ from gymnasium import spaces
 
 from genrl.data import DemonstrationError, Demonstrations
 from genrl.errors import RunError, command, flag_of
+from genrl.runs.config.dream import DreamConfig
 from genrl.runs.config.imitate import ImitateConfig
 from genrl.runs.config.run import RunConfig
 from genrl.runs.config.trust import foreign_keywords
 
-__all__ = ["Loaded", "fingerprint", "load", "with_task"]
+__all__ = ["Loaded", "fingerprint", "load", "read", "with_task"]
 
 
 class Loaded(NamedTuple):
@@ -28,14 +29,14 @@ class Loaded(NamedTuple):
 
 
 def with_task(config: RunConfig) -> RunConfig:
-    """An imitation's configuration with its task, and the keywords that it was recorded with.
+    """What learns from recorded steps, with their task and the keywords that it was recorded with, unless others are typed.
 
     Raises:
         RunError: no demonstrations are given, they can't be read, or name no task.
     """
-    if not isinstance(config, ImitateConfig):
+    if not isinstance(config, ImitateConfig | DreamConfig) or (isinstance(config, DreamConfig) and config.demos is None):
         return config
-    demonstrations = _read(config)
+    demonstrations = read(config)
     if config.env and config.env.rpartition(":")[2] != str(demonstrations.env_id).rpartition(":")[2]:
         return config
     if not (config.env or demonstrations.env_id):
@@ -59,7 +60,7 @@ def load(
     Raises:
         RunError: they can't be read or don't fit; one sentence says which file, episode and field, and what to do.
     """
-    whole = _read(config)
+    whole = read(config)
     try:
         whole, _ = whole.fitted(observation_space, action_space)
         if not config.any_task:
@@ -92,7 +93,12 @@ def fingerprint(demonstrations: Demonstrations) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
-def _read(config: ImitateConfig) -> Demonstrations:
+def read(config: ImitateConfig | DreamConfig) -> Demonstrations:
+    """All that is recorded.
+
+    Raises:
+        RunError: there is no file, or it can't be read.
+    """
     if config.demos is None:
         raise RunError("an imitation needs demonstrations; add --demos FILE, and make one with `genrl record`")
     try:
