@@ -79,11 +79,16 @@ def returns(model: BaseAlgorithm, task: Any) -> list[float]:
 
 
 def imitated(demos: Path, reward: str, steps: int, seed: int) -> tuple[Frozen, dict[str, list[float]]]:
-    """The reward of an imitation, frozen, and what its policy reaches in both tasks."""
+    """The reward of an imitation, frozen, and what its policy reaches in both tasks.
+
+    The policy is not cloned, and the discriminator learns from all that it has done: so it has seen, and does not forget, what is wrong
+    with the first steps of a fresh policy, which the frozen reward must tell.
+    """
     kwargs = {"state_only": True} if reward == "airl" else {}
-    config = ImitateConfig(demos=demos, env=TASK, reward=reward, reward_kwargs=kwargs, steps=steps, episodes=4, every=20, seed=seed)
+    config = ImitateConfig(
+        demos=demos, env=TASK, reward=reward, reward_kwargs=kwargs, steps=steps, memory_size=steps, clone=0, episodes=4, every=20, seed=seed
+    )
     session = build(config)
-    session.clone()
     session.learner.learn(steps, callback=session.callbacks)
     (callback,) = (part for part in session.callbacks if isinstance(part, RewardCallback))
     trained = callback.reward
