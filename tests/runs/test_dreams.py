@@ -23,10 +23,11 @@ from genrl.runs import DreamConfig, dream, resume, train
 from genrl.runs.config.commands import config_from
 from genrl.runs.directory import RunDirectory
 from genrl.runs.dreams import comparison
-from genrl.runs.dreams.offline import recorded_steps
+from genrl.runs.dreams.offline import DreamedTask, recorded_steps
 from genrl.runs.play import episode_returns, load_config, trained
 from genrl.runs.uses.record import Recording
 from genrl.worlds import Practice
+from tests.worlds.analytic import LinearGaussian
 
 SMALL: dict[str, Any] = {"fit_steps": 20, "world_kwargs": {"members": 2, "hidden": (8,)}, "eval_episodes": 1, "pictures": False}
 PPO = {"learner": "ppo", "dream_every": 100, "dreamed_steps": 600, "learner_kwargs": {"n_steps": 100, "batch_size": 50, "net_arch": (8,)}}
@@ -119,6 +120,19 @@ def test_an_offline_dream_never_touches_the_task(tmp_path: Path, never_stepped: 
     rows = np.genfromtxt(tmp_path / "run" / "episodes.csv", delimiter=",", names=True)
     assert rows["length"].max() == 12
     assert all(50 - 12 < rows["length"][rows["env"] == row].sum() <= 50 for row in range(4))
+
+
+def test_the_returns_of_an_offline_dream_are_the_tasks_without_what_uncertainty_costs() -> None:
+    model = LinearGaussian(members=2, apart=1.0)  # whose means differ by 1: an uncertainty of ¼ in each entry
+    task = DreamedTask(model, torch.tensor([[0.0, 1.0]]), 2, 3, eta=-10.0)
+    task.reset()
+    learnt, ended = np.zeros(2), []
+    for _ in range(3):
+        _, reward, _, infos = task.step(np.zeros((2, 1), np.float32))
+        learnt += reward
+        ended = [info["episode"]["r"] for info in infos if "episode" in info]
+    np.testing.assert_allclose(ended, learnt + 3 * 10 * 0.25, rtol=1e-5)
+    assert ended[0] == pytest.approx(-(0.1**2 + 0.19**2 + 0.271**2), abs=1e-5)  # 0.1 · (1 + 0.9 + 0.81), step by step
 
 
 @pytest.mark.parametrize(("typed", "told"), [({}, True), ({"g": 5.0}, False), ({"g": 3.0}, False)])
