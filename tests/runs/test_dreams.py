@@ -255,11 +255,11 @@ def test_the_control_is_a_run_without_a_world(tmp_path: Path) -> None:
 
 
 def test_a_configuration_comes_back_from_its_json() -> None:
-    config = DreamConfig(learner="sac", world="bayesian", stop_quantile=0.9)
+    config = DreamConfig(learner="sac", world="bayesian", stop_quantile=0.9, horizon=5)
     assert config_from(json.loads(json.dumps(config.to_dict()))) == DreamConfig.read(
         {name: value for name, value in json.loads(json.dumps(config.to_dict())).items() if name != "command"}
     )
-    assert (config.horizon, config.dreamed_steps, config.normalize_reward) == (1, 10_000, False)
+    assert (DreamConfig(learner="sac").horizon, config.dreamed_steps, config.normalize_reward) == (1, 10_000, False)
     assert (DreamConfig().horizon, DreamConfig().dreamed_steps, DreamConfig().normalize_reward) == (50, 150_000, True)
 
 
@@ -277,6 +277,11 @@ def test_a_configuration_comes_back_from_its_json() -> None:
         (["--world", "none", "--world.members", "3"], "--world"),
         (["--steps", "200"], "the model is fitted after 500 real steps"),
         (["--stop-quantile", "2"], "--stop-quantile is 2.0"),
+        (["--learner", "sac", "--stop-quantile", "0.9"], "in a dream of one step there is nothing to stop; give more by --horizon"),
+        (["--eta", "1", "--world.members", "1"], "--eta 1 needs members that can disagree, but there is one; give more by"),
+        (["--share", "0.5"], "--share is 0.5, but ppo practises in dreams, and has no batches to share; leave it out"),
+        (["--demos", "mine.hdf5", "--dreamed-steps", "8"], "with --demos the dream is the task, of --steps steps; leave it out"),
+        (["--demos", "mine.hdf5", "--dream-every", "80"], "--dream-every is 80, but with --demos the dream is the task"),
         (["--rows", "0"], "--rows is 0, but must be at least 1"),
         (["--rows", "2000000000"], "--rows is 2000000000, but must be at most 65,536"),
         (["--dream-batch", "1"], "--dream-batch is 1, but must be at least 2"),
