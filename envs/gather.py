@@ -9,7 +9,7 @@ from gymnasium.envs.mujoco.swimmer_v5 import SwimmerEnv
 from gymnasium.spaces import Box
 from gymnasium.utils import EzPickle
 
-from ._validate import number
+from ._validate import number, refuse_rewards
 
 Point = tuple[float, float]
 
@@ -61,7 +61,8 @@ class SwimmerGatherEnv(SwimmerEnv):
         catch_range: distance at which an object is caught (m).
 
     Raises:
-        ValueError: a length that is no positive, finite number, or more objects than points of the grid.
+        ValueError: a length that is no positive, finite number, more objects than points of the grid, or a keyword of the swimmer's own
+            reward.
 
     References:
         Duan et al., Benchmarking Deep Reinforcement Learning for Continuous Control, 2016, arXiv:1604.06778.
@@ -95,6 +96,7 @@ class SwimmerGatherEnv(SwimmerEnv):
             )
         self.n_apples, self.n_bombs = n_apples, n_bombs
         self.catch_range = number("catch_range", catch_range, 0, math.inf, "metres")
+        refuse_rewards(kwargs)
         self.apples: list[Point] = []
         self.bombs: list[Point] = []
         super().__init__(

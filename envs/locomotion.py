@@ -14,7 +14,7 @@ from gymnasium.envs.mujoco.swimmer_v5 import SwimmerEnv
 from gymnasium.envs.mujoco.walker2d_v5 import Walker2dEnv
 from gymnasium.utils import EzPickle
 
-from ._validate import number
+from ._validate import number, refuse_rewards
 
 
 def _velocities(*names: str) -> tuple[str, ...]:
@@ -50,10 +50,10 @@ class SparseReward(EzPickle):
     """Mixin before a Gymnasium MuJoCo robot: the reward is 1 while `progress()` exceeds `threshold`, else 0.
 
     The start is at 0, so a threshold must be positive. `layout` holds the robot's keywords that decide what is observed and how
-    long a step lasts: they define the task, so they are not keywords of it. Other keywords go to the robot.
+    long a step lasts: they define the task, so they are not keywords of it. Other keywords go to the robot, but those of its own reward.
 
     Raises:
-        ValueError: a threshold that is no positive, finite number.
+        ValueError: a threshold that is no positive, finite number, or a keyword of the robot's own reward.
     """
 
     layout: ClassVar[dict[str, Any]] = {"exclude_current_positions_from_observation": True}
@@ -61,6 +61,7 @@ class SparseReward(EzPickle):
 
     def __init__(self, threshold: float, **kwargs: Any):
         self.threshold = number("threshold", threshold, 0, float("inf"), "metres")
+        refuse_rewards(kwargs)
         super().__init__(**self.layout, **kwargs)
         # The robot has recorded its own arguments; a copy is made with this class's.
         EzPickle.__init__(self, threshold=threshold, **kwargs)

@@ -73,7 +73,8 @@ def _report(tuning: Tuning, trials: list[Trial], imports: tuple[str, ...]) -> in
     if not ranked:
         raise RunError(f"no trial of {tuning.directory} has finished; see why: {command('report', tuning.directory)}")
     for trial in ranked[:SHOWN]:
-        say(f"{trial.score:12.5g}  {', '.join(f'{name.rpartition(chr(46))[2]} {value}' for name, value in trial.values.items())}")
+        settings = [f"{name.replace('_kwargs.', '.')} {value}" for name, value in trial.values.items()]
+        say(f"{trial.score:12.5g}  {', '.join(settings)}")
     if failed := sum(trial.score is None for trial in trials):
         say(
             f"{failed} of {len(trials)} trials {'has' if failed == 1 else 'have'} no score, since a run failed; the report says why",

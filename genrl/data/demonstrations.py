@@ -277,10 +277,18 @@ class Demonstrations:
 
         At its last step Gymnasium's ``TimeLimit`` truncates, whether the task ends there or not. So an episode of just so many steps that
         is marked as terminated and not as truncated is of a recorder that can't tell them apart, such as old versions of ``imitation``.
+        A longer episode has a warning of its own: it may be several, whose ends at the limit nobody marked.
 
         Args:
             time_limit: ``env.spec.max_episode_steps``; ``None`` where a task has none.
         """
+        longest = max((len(episode) for episode in self.episodes if episode.ordered), default=0)
+        if time_limit is not None and longest > time_limit:
+            warnings.warn(
+                f"{self._name} has an episode of {longest:,} steps, but the task ends one after {time_limit:,}; if it is several, mark "
+                "where each ends in truncations (timeouts), or the way from one to the next is taken for a step of the task",
+                stacklevel=2,
+            )
         wrong = [len(episode) == time_limit and episode.terminated and not episode.truncations[-1] for episode in self.episodes]
         if not any(wrong):
             return self

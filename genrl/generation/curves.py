@@ -101,7 +101,8 @@ def _curves(
 ) -> tuple[str, dict[str, list[float]]]:
     """The unit of the losses, and each curve by its label; with the floor where the loss is a likelihood and nothing else."""
     floor = (result.get("likelihood") or {}).get("floor")
-    if names != ["loss", "held_out_loss"] or "floor_name" in (result.get("likelihood") or {}) or config.model_kwargs.get("free_bits"):
+    weighed = config.moving or config.model_kwargs.get("free_bits")
+    if names != ["loss", "held_out_loss"] or "floor_name" in (result.get("likelihood") or {}) or weighed:
         floor = None
     in_bits = floor is not None and known(config.levels) > 2
     shape = tuple(result["shape"])

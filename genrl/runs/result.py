@@ -253,6 +253,7 @@ def _bonus_mean(run: RunDirectory) -> float | None:
 
 
 def _coverage(coverage: Coverage | None) -> dict[str, Any] | None:
-    if coverage is None:
+    """How much was visited; ``None`` where nothing could be counted, as in a dream of a task that tells its places in ``info`` alone."""
+    if coverage is None or not coverage.counts.size:
         return None
     return {"names": list(coverage.names), "bins": coverage.visited, "bin_widths": coverage.width.tolist()}

@@ -96,6 +96,8 @@ class DreamVecEnv(VecEnv):
         self._obs = self._like.new_zeros((n_envs, dynamics.obs_dim))
         self._time = torch.zeros(n_envs, dtype=torch.long, device=self._like.device)
         self._action = self._like.new_zeros(0)
+        self._paid = self._like.new_zeros(n_envs)
+        """What the last step was paid for by the task, as the model says, without the weighed uncertainty."""
         if starts is not None:
             self.set_starts(starts)
 
@@ -109,6 +111,8 @@ class DreamVecEnv(VecEnv):
         # An entry that never varied may move by rounding; a model that was not fitted has an infinite range, and no bounds.
         reach = self.margin * (model.high - model.low).clamp_min(1e-3).nan_to_num(0.0, posinf=0.0)
         self._low, self._high = model.low - reach, model.high + reach
+        if self.observation_space.dtype.kind != "f":  # a bound between two whole numbers would be seen as one of them
+            self._low, self._high = self._low.ceil(), self._high.floor()
         self._starts = None if self._starts is None else self._starts.to(self._like)
 
     @property
@@ -162,6 +166,7 @@ class DreamVecEnv(VecEnv):
             stopped = self._too_uncertain(uncertainty)
         clipped |= ~reward.isfinite()
         reward = reward.nan_to_num(0.0, 0.0, 0.0)
+        self._paid = outcome.reward.nan_to_num(0.0, 0.0, 0.0) if self.eta else reward
         self._time += 1
         done, truncated = self._ends(*(each.cpu().numpy() for each in (outcome.terminated, clipped, stopped, self._time)))
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]

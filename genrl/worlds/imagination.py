@@ -103,6 +103,7 @@ class Imagination(PluggedCallback):
             ("horizon", horizon, least >= 1, "at least 1"),
             ("least_skill", least_skill, least_skill is None or least_skill < 1, "below 1, the skill of the truth"),
             ("n_steps", n_steps, 1 <= n_steps <= least, "from 1 to the horizon"),
+            ("stop_quantile", stop_quantile, stop_quantile is None or max(numbers[:2]) > 1, "None for branches of one step"),
             *at_least(1, every=every, branches=branches, capacity=1 if capacity is None else capacity),
             *at_least(50, start=start),
         )

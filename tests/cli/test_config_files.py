@@ -223,7 +223,7 @@ def test_the_files_of_the_manual_are_taken() -> None:
     [
         ExploreConfig(env="CartPole-v1", learner="dqn", reward="none", coverage=("0", "1"), noise_std=None, history=2),
         ImitateConfig(demos=Path("mine.npz"), learner="sac", expert_fraction=0.25, episodes=3),
-        DreamConfig(learner="sac", reward="rnd", eta=0.5, stop_quantile=0.9),
+        DreamConfig(learner="sac", reward="rnd", eta=0.5, stop_quantile=0.9, horizon=5),
     ],
     ids=lambda given: given.command,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,19 @@ class TestTransitions:
         assert [(e.terminated, e.truncated) for e in limited.episodes] == [(False, True), (True, False), (True, False)]
         assert pairs(limited) == pairs(demos)
         assert demos.within(None) is demos and demos.within(6) is demos
+
+    def test_an_episode_that_is_longer_than_the_time_limit_may_be_several(self, tmp_path: Path) -> None:
+        """As in a file with terminals, all false, and without timeouts: two episodes of 5 steps are one of 10, with a jump in it."""
+        x = np.concatenate([np.arange(5.0), 100 + np.arange(5.0)])[:, None]
+        np.savez(tmp_path / "joined.npz", observations=x, actions=np.ones((10, 1)), terminals=np.zeros(10, bool))
+        joined = Demonstrations.load(tmp_path / "joined.npz")
+        assert (joined.transitions().next_obs - joined.transitions().obs).flatten().tolist() == [1.0] * 4 + [96.0] + [1.0] * 4
+        with pytest.warns(UserWarning, match=r"an episode of 10 steps, but the task ends one after 5; if it is several, mark where"):
+            assert joined.within(5).lengths.tolist() == [10]
+        np.savez(tmp_path / "pairs.npz", observations=x, actions=np.ones((10, 1)))  # without any mark they are single pairs
+        with warnings.catch_warnings(action="error"):
+            Demonstrations.load(tmp_path / "pairs.npz").within(5)
+            joined.within(10)
 
     def test_floats_are_float32_and_discrete_actions_int64(self) -> None:
         double = walk(0, actions=np.arange(5.0)[:, None], observations=np.zeros((6, 2), np.uint8))

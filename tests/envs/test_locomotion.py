@@ -37,6 +37,12 @@ def test_pays_one_beyond_the_threshold_and_nothing_before(robot):
     assert reward_at(made(robot, threshold=0.5), 0.7) == 1.0
 
 
+@pytest.mark.parametrize("task", [f"Sparse{robot}" for robot in ROBOTS] + ["SwimmerGather"])
+def test_refuses_keywords_of_a_reward_that_it_does_not_pay(task):
+    with pytest.raises(ValueError, match="ctrl_cost_weight is of the robot's own reward, which this task does not pay; leave it out"):
+        gymnasium.make(f"genrl/{task}-v0", ctrl_cost_weight=0.5)
+
+
 def test_ant_is_paid_for_distance_in_any_direction_from_its_start():
     ant = made("Ant", threshold=5.0).unwrapped
     ant.start = np.array([20.0, 10.0])

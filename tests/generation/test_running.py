@@ -637,6 +637,17 @@ class TestPictures:
         generate(config("vq-vae", pictures=True, judge_images=6), quiet=True)
         assert drawn == [("loss", "training", "test images"), ("loss of codes", "training")]
 
+    def test_of_a_loss_that_is_weighed_have_no_unit_and_no_floor(self):
+        found = {"shape": [3, 32, 32], "likelihood": {"floor": {"bits_per_dim": 2.0, "nats": 4000.0}}}
+        rows, names = [{"loss": 9000.0, "held_out_loss": 9500.0}], ["loss", "held_out_loss"]
+
+        def drawn(**keywords):
+            config = GenerateConfig(model="vae", data="frames:genrl/PixelPendulum-v0", levels=256, **keywords)
+            return curves._curves(config, rows, names, found)
+
+        assert drawn()[0] == "bits per dimension" and "independent pixels" in drawn()[1]
+        assert drawn(moving=20.0) == ("loss", {"training": [9000.0], "test images": [9500.0]})
+
     def test_of_a_film_come_from_the_same_noise(self, tmp_path):
         film = SamplesOverTime(tmp_path / "film.npz", 3, seed=0)
         model = NaiveBayes((1, 4, 4))

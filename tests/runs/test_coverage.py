@@ -1,6 +1,7 @@
 import numpy as np
 
 from genrl.runs.coverage import Coverage, without_gaps
+from genrl.runs.result import _coverage
 
 
 def test_a_count_is_never_lost_while_the_range_grows():
@@ -36,6 +37,15 @@ def test_points_that_are_not_finite_are_left_out():
     coverage = Coverage(("x",))
     coverage.add(np.array([[np.nan], [np.inf], [0.5]]))
     assert coverage.counts.sum() == 1
+
+
+def test_a_run_that_could_count_nothing_says_nothing_instead_of_no_bins():
+    """As in a dream of a task that tells its place in info, which a dream has not: each point has a NaN."""
+    coverage = Coverage(("x_position", "0"))
+    coverage.add(np.array([[np.nan, 0.5], [np.nan, 0.7]]))
+    assert _coverage(coverage) is None
+    coverage.add(np.array([[0.25, 0.5]]))
+    assert _coverage(coverage) == {"names": ["x_position", "0"], "bins": 1, "bin_widths": [2.0**-10] * 2}
 
 
 def test_state_round_trips():

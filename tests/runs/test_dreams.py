@@ -23,10 +23,11 @@ from genrl.runs import DreamConfig, dream, resume, train
 from genrl.runs.config.commands import config_from
 from genrl.runs.directory import RunDirectory
 from genrl.runs.dreams import comparison
-from genrl.runs.dreams.offline import recorded_steps
+from genrl.runs.dreams.offline import DreamedTask, recorded_steps
 from genrl.runs.play import episode_returns, load_config, trained
 from genrl.runs.uses.record import Recording
 from genrl.worlds import Practice
+from tests.worlds.analytic import LinearGaussian
 
 SMALL: dict[str, Any] = {"fit_steps": 20, "world_kwargs": {"members": 2, "hidden": (8,)}, "eval_episodes": 1, "pictures": False}
 PPO = {"learner": "ppo", "dream_every": 100, "dreamed_steps": 600, "learner_kwargs": {"n_steps": 100, "batch_size": 50, "net_arch": (8,)}}
@@ -119,6 +120,19 @@ def test_an_offline_dream_never_touches_the_task(tmp_path: Path, never_stepped: 
     rows = np.genfromtxt(tmp_path / "run" / "episodes.csv", delimiter=",", names=True)
     assert rows["length"].max() == 12
     assert all(50 - 12 < rows["length"][rows["env"] == row].sum() <= 50 for row in range(4))
+
+
+def test_the_returns_of_an_offline_dream_are_the_tasks_without_what_uncertainty_costs() -> None:
+    model = LinearGaussian(members=2, apart=1.0)  # whose means differ by 1: an uncertainty of ¼ in each entry
+    task = DreamedTask(model, torch.tensor([[0.0, 1.0]]), 2, 3, eta=-10.0)
+    task.reset()
+    learnt, ended = np.zeros(2), []
+    for _ in range(3):
+        _, reward, _, infos = task.step(np.zeros((2, 1), np.float32))
+        learnt += reward
+        ended = [info["episode"]["r"] for info in infos if "episode" in info]
+    np.testing.assert_allclose(ended, learnt + 3 * 10 * 0.25, rtol=1e-5)
+    assert ended[0] == pytest.approx(-(0.1**2 + 0.19**2 + 0.271**2), abs=1e-5)  # 0.1 · (1 + 0.9 + 0.81), step by step
 
 
 @pytest.mark.parametrize(("typed", "gravity"), [({}, 5.0), ({"g": 3.0}, 3.0)])
@@ -244,11 +258,11 @@ def test_the_control_is_a_run_without_a_world(tmp_path: Path) -> None:
 
 
 def test_a_configuration_comes_back_from_its_json() -> None:
-    config = DreamConfig(learner="sac", world="bayesian", stop_quantile=0.9)
+    config = DreamConfig(learner="sac", world="bayesian", stop_quantile=0.9, horizon=5)
     assert config_from(json.loads(json.dumps(config.to_dict()))) == DreamConfig.read(
         {name: value for name, value in json.loads(json.dumps(config.to_dict())).items() if name != "command"}
     )
-    assert (config.horizon, config.dreamed_steps, config.normalize_reward) == (1, 10_000, False)
+    assert (DreamConfig(learner="sac").horizon, config.dreamed_steps, config.normalize_reward) == (1, 10_000, False)
     assert (DreamConfig().horizon, DreamConfig().dreamed_steps, DreamConfig().normalize_reward) == (50, 150_000, True)
 
 
@@ -266,6 +280,11 @@ def test_a_configuration_comes_back_from_its_json() -> None:
         (["--world", "none", "--world.members", "3"], "--world"),
         (["--steps", "200"], "the model is fitted after 500 real steps"),
         (["--stop-quantile", "2"], "--stop-quantile is 2.0"),
+        (["--learner", "sac", "--stop-quantile", "0.9"], "in a dream of one step there is nothing to stop; give more by --horizon"),
+        (["--eta", "1", "--world.members", "1"], "--eta 1 needs members that can disagree, but there is one; give more by"),
+        (["--share", "0.5"], "--share is 0.5, but ppo practises in dreams, and has no batches to share; leave it out"),
+        (["--demos", "mine.hdf5", "--dreamed-steps", "8"], "with --demos the dream is the task, of --steps steps; leave it out"),
+        (["--demos", "mine.hdf5", "--dream-every", "80"], "--dream-every is 80, but with --demos the dream is the task"),
         (["--rows", "0"], "--rows is 0, but must be at least 1"),
         (["--rows", "2000000000"], "--rows is 2000000000, but must be at most 65,536"),
         (["--dream-batch", "1"], "--dream-batch is 1, but must be at least 2"),

@@ -251,6 +251,14 @@ def test_a_best_trial_of_files_elsewhere_is_told_so_that_it_can_be_pasted(
     assert parse_run(ImitateConfig, words[2:]).every == 5
 
 
+def test_two_parts_with_a_setting_of_one_name_are_told_apart(tmp_path: Path, capsys: Any) -> None:
+    values = {"learner_kwargs.learning_rate": 0.001, "reward_kwargs.learning_rate": 0.1, "weight": 2.0}
+    _report(search(tmp_path), [Trial(values, 1.5)], ())
+    assert capsys.readouterr().out.splitlines()[0].split(maxsplit=1)[1] == (
+        "learner.learning_rate 0.001, reward.learning_rate 0.1, weight 2.0"
+    )
+
+
 def test_without_optuna_one_sentence_says_what_to_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
     (tmp_path / "x.toml").write_text(TOML)

@@ -9,7 +9,7 @@ from stable_baselines3 import A2C, DDPG, DQN, PPO, SAC, TD3
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
 
-from genrl.models.dynamics import Prediction
+from genrl.models.dynamics import Dynamics, Prediction
 from genrl.rewards import RND, RewardCallback
 from genrl.worlds import DreamVecEnv
 from tests.rewards.clock import ClockReward, equal_parameters
@@ -153,6 +153,24 @@ class TestEnds:
         np.testing.assert_allclose(env._obs, [seen] * 4, rtol=1e-6)
         np.testing.assert_allclose(reward, seen[1], rtol=1e-6)
         assert obs.dtype == dtype
+
+    def test_whole_numbers_stay_whole_where_one_of_many_is_held_at_the_edge_of_what_was_seen(self):
+        class Counting(Dynamics):
+            """Twelve whole numbers, the first of which goes on by one."""
+
+            def predict(self, obs, action):
+                mean = obs + torch.eye(12)[0]
+                return Prediction(mean[None], torch.zeros_like(mean)[None], mean[None, :, 0], torch.ones(1, len(obs)))
+
+        model = Counting(spaces.Box(-9, 9, (12,), np.int64), BOX)
+        model.low.zero_(), model.high.copy_(3 * torch.eye(12)[0])  # a quarter of the range of 3 beyond it is 3.75
+        env = dream(model, torch.zeros(1, 12), horizon=9)
+        seen = []
+        for _ in range(5):
+            obs, _, done, _ = env.step(PUSH)
+            np.testing.assert_array_equal(obs, env._obs)
+            seen.append(int(obs[0, 0]))
+        assert seen == [1, 2, 3, 3, 3] and not done.any()
 
     def test_a_margin_of_0_is_no_bound_where_no_range_is_known(self):
         assert not dream(margin=0.0).step(PUSH)[2].any()

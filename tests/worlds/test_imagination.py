@@ -327,6 +327,7 @@ class TestRefusals:
             ({"horizon": (1, 5, 100, 60)}, "horizon to be one number, or four"),
             ({"share": 1.0}, "share to be in"),
             ({"n_steps": 3, "horizon": 2}, "n_steps to be from 1 to the horizon"),
+            ({"stop_quantile": 0.9}, "stop_quantile to be None for branches of one step"),
             ({"least_skill": 1.0}, "least_skill to be below 1"),
             ({"start": 10}, "start to be at least 50"),
         ],

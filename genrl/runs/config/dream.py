@@ -96,6 +96,7 @@ class DreamConfig(RunConfig):
             raise RunError(f"--share is {self.share}, but must be above 0 and below 1")
         if self.stop_quantile is not None and not 0 < self.stop_quantile <= 1:
             raise RunError(f"--stop-quantile is {self.stop_quantile}, but must be above 0 and at most 1")
+        self._check_used(off_policy)
         if not off_policy and not ROLES["reward"].is_empty(self.reward):
             raise RunError(
                 f"--reward {self.reward} was given, but {self.learner} learns in dreams, where no reward but the model's is paid; "
@@ -132,6 +133,20 @@ class DreamConfig(RunConfig):
             if self.demos is not None and name != "margin":
                 cure = "--n-envs" if name == "rows" else "--learner.batch-size"
                 raise RunError(f"{flag} is {value}, but with --demos the dream is the task; type {cure} {value}")
+
+    def _check_used(self, off_policy: bool) -> None:
+        """Refuse flags that would change nothing."""
+        if self.stop_quantile is not None and self.horizon == 1:
+            raise RunError(
+                f"--stop-quantile is {self.stop_quantile}, but in a dream of one step there is nothing to stop; give more by --horizon, "
+                "or leave it out"
+            )
+        if not off_policy and self.share != DreamConfig.share:
+            raise RunError(f"--share is {self.share}, but {self.learner} practises in dreams, and has no batches to share; leave it out")
+        for name in ("dream_every", "dreamed_steps"):
+            value, usual = getattr(self, name), self._by_default(off_policy)[name]
+            if self.demos is not None and value != usual:
+                raise RunError(f"{flag_of(name)} is {value}, but with --demos the dream is the task, of --steps steps; leave it out")
 
     def _check_offline(self, off_policy: bool) -> None:
         """Refuse what has no meaning where the dream is the task."""

@@ -113,7 +113,8 @@ class Offline:
 class DreamedTask(DreamVecEnv):
     """A dream as a run's environments.
 
-    It puts returns into ``info`` as a Monitor does, and answers what a checkpoint asks (:mod:`genrl.runs.environments.rewind`).
+    It puts returns into ``info`` as a Monitor does, of what the task pays, without the weighed uncertainty, and answers what a checkpoint
+    asks (:mod:`genrl.runs.environments.rewind`).
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -125,7 +126,7 @@ class DreamedTask(DreamVecEnv):
         """One step of every row; the return and the length of an episode that ends."""
         lengths = (self._time + 1).tolist()
         obs, reward, done, infos = super().step_wait()
-        self._returns += torch.from_numpy(reward)
+        self._returns += self._paid.cpu()
         for row in np.flatnonzero(done):
             seconds = round(time.time() - self._began, 6)
             infos[row]["episode"] = {"r": round(float(self._returns[row]), 6), "l": lengths[row], "t": seconds}

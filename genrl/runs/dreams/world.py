@@ -29,6 +29,9 @@ def world(setting: Setting) -> Plug | None:
     callback: Imagination | Practice
     try:
         model = _model(config, cls, setting.observation_space, setting.action_space)
+        if model.members == 1 and (config.eta or config.stop_quantile is not None) and ":" not in config.world:
+            given, cure = (f"--eta {config.eta:g}", "type --eta 0") if config.eta else ("--stop-quantile", "leave it out")
+            raise ValueError(f"{given} needs members that can disagree, but there is one; give more by --world.members, or {cure}")
         if config.demos is not None:
             return _offline(setting, model, common)
         common |= {"every": config.dream_every, "name": "dream"}
