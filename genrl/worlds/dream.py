@@ -111,7 +111,7 @@ class DreamVecEnv(VecEnv):
         # An entry that never varied may move by rounding; a model that was not fitted has an infinite range, and no bounds.
         reach = self.margin * (model.high - model.low).clamp_min(1e-3).nan_to_num(0.0, posinf=0.0)
         self._low, self._high = model.low - reach, model.high + reach
-        if self.observation_space.dtype.kind != "f":  # a bound between two whole numbers would be seen as one of them
+        if not np.issubdtype(self.observation_space.dtype, np.floating):  # a bound between two whole numbers would be seen as one of them
             self._low, self._high = self._low.ceil(), self._high.floor()
         self._starts = None if self._starts is None else self._starts.to(self._like)
 
