@@ -398,6 +398,8 @@ def test_what_is_not_said_is_what_does_well_with_the_learner(learner, values):
     assert (chosen.steps, chosen.n_envs, chosen.clone, chosen.critic_warmup, chosen.expert_fraction, chosen.weight) == values
     control = ImitateConfig(learner=learner, reward="constant")
     assert (control.clone, control.critic_warmup, control.expert_fraction) == (0, 0, 0.0)
+    cloned = ImitateConfig(learner=learner, reward="constant", clone=500)
+    assert cloned.critic_warmup == values[3]  # a control of a cloned policy begins as what it controls
     assert ImitateConfig(learner=learner, clone=0).critic_warmup == 0
     assert ImitateConfig(learner=learner, steps=0).clone == 500
     with pytest.raises(RunError, match="--steps is 0 and --clone is 0, so there is nothing to do"):
