@@ -166,6 +166,19 @@ def test_an_imitator_whose_networks_see_images_is_shown_demonstrations_as_it_see
     assert imitate(cell, quiet=True)["status"] == "finished"
 
 
+@pytest.mark.parametrize("reward", ["none", "rnd"])
+def test_rewards_of_a_task_of_images_are_normalised_across_its_episodes(reward: str, tmp_path: Path) -> None:
+    """The last image of an episode has its channels where the others have them."""
+    kwargs = {"size": 40, "max_episode_steps": 20}
+    cell = config(tmp_path / "run", env=TASK, env_kwargs=kwargs, reward=reward, reward_kwargs={}, normalize_reward=True, steps=64)
+    result = explore(cell, quiet=True)
+    assert (result["status"], result["episodes"]) == ("finished", 3), result["error"]
+    env: Any = build(cell).learner.env
+    assert env.reset().shape == (1, 3, 40, 40)
+    assert env.get_original_obs().shape == (1, 3, 40, 40)
+    assert resume(tmp_path / "run", steps=128, quiet=True)["status"] == "finished"
+
+
 @pytest.mark.parametrize(("codes", "newest"), [(True, 4), (False, 3)])
 def test_episodes_begin_where_a_demonstration_of_images_was(codes: bool, newest: int, eyes: Path, tmp_path: Path) -> None:
     """The last four numbers of two frames' codes, or the last three channels of two frames, are of the image that it begins with."""
