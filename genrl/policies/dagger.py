@@ -20,7 +20,7 @@ from genrl.spaces import FLATTENED, as_action, brief
 __all__ = ["dagger"]
 
 LONGEST_EPISODE = 10_000
-"""Steps after which an episode of a task without a time limit is left."""
+"""Steps after which an episode is left, of a task without a longer time limit."""
 
 Act = Callable[[Any], Any]
 
@@ -132,7 +132,8 @@ def _episode(env: gymnasium.Env[Any, Any], acts: Act, expert: Act, seed: int) ->
     observations, terminated, truncated = [np.array(obs)], False, False
     said: list[Any] = []
     rewards: list[float] = []
-    while not (terminated or truncated) and len(said) < LONGEST_EPISODE:
+    longest = max(getattr(env.spec, "max_episode_steps", None) or 0, LONGEST_EPISODE)
+    while not (terminated or truncated) and len(said) < longest:
         said.append(as_action(expert(obs), env.action_space, "the expert"))
         action = said[-1] if acts is expert else as_action(acts(obs), env.action_space, "the learner")
         obs, reward, terminated, truncated, _ = env.step(action)

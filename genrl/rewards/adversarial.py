@@ -269,7 +269,7 @@ class AdversarialReward(RewardModel):
             total = total + self.gradient_penalty * self._penalty(expert, agent)
         gradient_step(self.optimizer, total)
         accuracies = {"expert_accuracy": (of_expert > 0).float().mean(), "agent_accuracy": (of_agent < 0).float().mean()}
-        return {"loss": loss.detach(), **accuracies}
+        return {"loss": loss.detach(), "expert_loss": F.softplus(-of_expert.detach()).mean(), **accuracies}
 
     def _penalty(self, expert: Tensor, agent: Tensor) -> Tensor:
         mix = torch.rand(len(expert), 1, generator=self.generator).to(expert)

@@ -115,12 +115,13 @@ def _parts(
     names = coverage_names(probe, config.coverage)
     observation_names = () if config.observes_codes else tuple(getattr_or(probe, "observation_names", ()))
     _check_masks(config, probe)
-    loaded, choice = None, ""
+    recorded, loaded, choice = None, None, ""
     if isinstance(config, ImitateConfig):
-        loaded = load(config, probe.observation_space, probe.action_space, getattr(probe.spec, "max_episode_steps", None))
-        config, choice = with_suitable_reward(config, classes, given, loaded.demonstrations, probe)
-        loaded = eyes.demonstrations(loaded, probe)
-    brought = [*eyes.plugs, *plugs(Setting(config, classes, seen, seen.observation_space, seen.action_space, loaded))]
+        recorded = load(config, probe.observation_space, probe.action_space, getattr(probe.spec, "max_episode_steps", None))
+        config, choice = with_suitable_reward(config, classes, given, recorded.demonstrations, probe)
+        loaded = eyes.demonstrations(recorded, probe)
+    setting = Setting(config, classes, seen, seen.observation_space, seen.action_space, loaded, probe, recorded)
+    brought = [*eyes.plugs, *plugs(setting)]
     if config.policy == "auto":
         spaces_seen = (plug.observation_space for plug in reversed(brought) if plug.observation_space is not None)
         config = replace(config, policy=_policy(classes["learner"], next(spaces_seen, seen.observation_space), config.finetune))

@@ -188,9 +188,10 @@ def _discriminator(run: RunDirectory, title: str) -> None:
     figure = empty_figure(13 * panels / 3, 3.8)
     figure.suptitle(title, x=0.005, ha="left", fontsize=10, fontweight="bold")
     loss, accuracy, *others = figure.subplots(1, panels)
-    names = {"loss": "in training", "held_out_loss": "held-out demonstrations"}
-    _over_steps(loss, column, {f"reward/{name}": words for name, words in names.items()}, (BLUE, GREY))
-    loss.axhline(2 * np.log(2), color=INK, linewidth=0.8, linestyle=":", label="a guess")
+    names = {"loss": "of both", "expert_loss": "demonstrations", "held_out_loss": "held-out ones"}
+    _over_steps(loss, column, {f"reward/{name}": words for name, words in names.items()}, (INK, BLUE, GREY))
+    for guess in (np.log(2), 2 * np.log(2)):  # of demonstrations alone, and with the agent's transitions
+        loss.axhline(guess, color=INK, linewidth=0.8, linestyle=":")
     loss.set_ylim(bottom=0)
     loss.set_ylabel("loss of the discriminator, nats")
     _legend_above(loss)

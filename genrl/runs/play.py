@@ -43,7 +43,7 @@ __all__ = [
 EVALUATION_SEED = 10_000
 """Seed of the first episode of an evaluation; each further episode has the next one."""
 LONGEST_EPISODE = 10_000
-"""Steps after which an episode of a task without a time limit is left."""
+"""Steps after which an episode is left, of a task without a longer time limit."""
 
 
 def play(
@@ -55,7 +55,8 @@ def play(
     """
     obs, _ = env.reset(seed=seed)
     state, start = None, True
-    for step in range(LONGEST_EPISODE):
+    limit = getattr(env.spec, "max_episode_steps", None) or 0
+    for step in range(max(limit, LONGEST_EPISODE)):
         if not deterministic:
             renew_noise(learner, step)
         seen = normalize.normalize_obs(obs) if normalize is not None else obs

@@ -53,7 +53,11 @@ class Setting:
     """What the learner will see, after the sockets before this one."""
     action_space: spaces.Space[Any]
     loaded: Loaded | None
-    """The demonstrations of an imitation."""
+    """The demonstrations of an imitation, as the learner sees them."""
+    task: gymnasium.Env[Any, Any]
+    """What ``env`` is a look at: one environment as it was made."""
+    recorded: Loaded | None
+    """The demonstrations as ``task`` gave them."""
 
 
 class HasState(Protocol):
@@ -132,11 +136,11 @@ def critic_warm_up(setting: Setting) -> Plug | None:
 def starts(setting: Setting) -> Plug | None:
     """Episodes that begin where a demonstration was."""
     config = setting.config
-    if not isinstance(config, ImitateConfig) or not config.demonstrated_starts or setting.loaded is None:
+    if not isinstance(config, ImitateConfig) or not config.demonstrated_starts or setting.recorded is None:
         return None
     from genrl.policies import DemonstratedStarts
 
-    demonstrations = setting.loaded.demonstrations
+    demonstrations = setting.recorded.demonstrations  # it is put next to the task, beneath what makes codes of images
     ways: list[Any] = [demonstrations.transitions(successors=False).obs.numpy()]
     if all(episode.seed is not None and episode.ordered for episode in demonstrations.episodes):
         # what is hidden decides what a task pays; to be put at an observation is faster
@@ -145,7 +149,7 @@ def starts(setting: Setting) -> Plug | None:
     for demonstrated in ways:
         wrap = partial(DemonstratedStarts, demonstrated=demonstrated, share=config.demonstrated_starts)
         try:
-            begun = wrap(setting.env)
+            begun = wrap(setting.task)
             begun.reset(seed=config.seed)
             begun.check()
             return Plug("starts", wrap_each=wrap)

@@ -25,7 +25,7 @@ from genrl.sb3.state import KeptStatistics
 from genrl.spaces import flat, is_image
 from genrl.transitions import check_finite, true_next_obs
 
-__all__ = ["RawObservations", "as_rows", "last_obs", "seen_by_learner"]
+__all__ = ["RawObservations", "as_rows", "channels_first", "last_obs", "seen_by_learner"]
 
 
 def seen_by_learner(space: spaces.Space[Any]) -> spaces.Space[Any]:
@@ -34,6 +34,11 @@ def seen_by_learner(space: spaces.Space[Any]) -> spaces.Space[Any]:
     if isinstance(space, spaces.Box) and is_image(space) and not is_image_space_channels_first(space):
         return VecTransposeImage.transpose_space(space)
     return space
+
+
+def channels_first(env: VecEnv) -> VecEnv:
+    """Environments whose images have their channels first, as a learner makes them; for what is put around them before a learner is."""
+    return BaseAlgorithm._wrap_env(env, monitor_wrapper=False)
 
 
 def as_rows(space: spaces.Space[Any], obs: Any) -> np.ndarray:

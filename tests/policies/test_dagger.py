@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import gymnasium
@@ -89,3 +90,11 @@ def test_episodes_in_which_the_learner_acted_say_so_and_which_task_they_are_of(t
 def test_no_rounds_are_refused():
     with pytest.raises(ValueError, match="dagger needs at least one round and one episode, but was given rounds=0 and episodes=2"):
         dagger(learner(), expert, Line(), rounds=0)
+
+
+def test_an_episode_goes_on_to_the_time_limit_of_the_task(monkeypatch):
+    monkeypatch.setattr(importlib.import_module("genrl.policies.dagger"), "LONGEST_EPISODE", 20)
+    env = gymnasium.make("Pendulum-v1", max_episode_steps=40)
+    model = PPO("MlpPolicy", env, n_steps=16, batch_size=16, policy_kwargs={"net_arch": [4]})
+    known = dagger(model, lambda obs: np.zeros(1, np.float32), env, rounds=1, episodes=1, epochs=1)
+    assert known.lengths.tolist() == [40]

@@ -147,6 +147,7 @@ class TestTheLoss:
         expert[:, 0], agent_[:, 0] = 0.5, -1.0  # logits 1 and -2
         found = self.reward()._step(expert, agent_)
         assert float(found["loss"]) == pytest.approx(math.log1p(math.exp(-1)) + math.log1p(math.exp(-2)))
+        assert float(found["expert_loss"]) == pytest.approx(math.log1p(math.exp(-1)))
         assert float(found["expert_accuracy"]) == float(found["agent_accuracy"]) == 1.0
 
     def test_smooths_the_label_of_the_expert_only(self):
@@ -429,6 +430,11 @@ class TestHeldOutDemonstrations:
         assert metrics["held_out_accuracy"] > 0.9
         assert 0 < metrics["held_out_loss"] < math.log(2)
         assert "held_out_accuracy" not in GAIL(demonstrations(), OBS, ACT).update(pool(agent()))
+
+    def test_are_measured_as_those_that_are_learnt_from_are(self):
+        one = demonstrations(1)
+        metrics = GAIL(one, OBS, ACT, held_out=one, updates=1, learning_rate=1e-12).update(pool(agent()))
+        assert metrics["held_out_loss"] == pytest.approx(metrics["expert_loss"], rel=1e-5)
 
 
 class Counting(GAIL):

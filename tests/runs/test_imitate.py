@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -397,6 +398,8 @@ def test_what_is_not_said_is_what_does_well_with_the_learner(learner, values):
     assert (chosen.steps, chosen.n_envs, chosen.clone, chosen.critic_warmup, chosen.expert_fraction, chosen.weight) == values
     control = ImitateConfig(learner=learner, reward="constant")
     assert (control.clone, control.critic_warmup, control.expert_fraction) == (0, 0, 0.0)
+    cloned = ImitateConfig(learner=learner, reward="constant", clone=500)
+    assert cloned.critic_warmup == values[3]  # a control of a cloned policy begins as what it controls
     assert ImitateConfig(learner=learner, clone=0).critic_warmup == 0
     assert ImitateConfig(learner=learner, steps=0).clone == 500
     with pytest.raises(RunError, match="--steps is 0 and --clone is 0, so there is nothing to do"):
@@ -631,3 +634,18 @@ def test_the_discriminators_picture_compares_with_the_return_where_there_is_one(
     draw(run)
     axes = [axes for axes in drawn["discriminator"].axes if axes.get_label() != "<colorbar>"]
     assert len(axes) == panels
+
+
+def test_the_discriminators_picture_compares_held_out_demonstrations_with_those_that_are_learnt_from(expert, tmp_path, monkeypatch):
+    run = RunDirectory(tmp_path)
+    run.config.write_bytes(RunDirectory(expert).config.read_bytes())
+    names = "time/total_timesteps,reward/expert_accuracy,reward/agent_accuracy,reward/loss,reward/expert_loss,reward/held_out_loss"
+    run.progress.write_text("\n".join([names, "100,0.6,0.7,1.2,0.5,0.6", "200,0.7,0.8,0.9,0.3,0.8", ""]))
+    drawn = {}
+    monkeypatch.setattr(pictures, "save_figure", lambda run, name, figure: drawn.update({name: figure}))
+    draw(run)
+    lines = {str(line.get_label()): list(line.get_ydata()) for line in drawn["discriminator"].axes[0].lines}
+    assert lines["demonstrations"] == [0.5, 0.3]
+    assert lines["held-out ones"] == [0.6, 0.8]
+    flat = [line.get_ydata()[0] for line in drawn["discriminator"].axes[0].lines if line.get_linestyle() == ":"]
+    assert flat == pytest.approx([math.log(2), 2 * math.log(2)])

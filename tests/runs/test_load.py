@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
+from gymnasium.envs.classic_control import PendulumEnv
 from stable_baselines3 import A2C, PPO, SAC
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
@@ -154,6 +156,15 @@ def test_torch_alone_acts_the_same_on_what_is_exported_for_it(tmp_path, name):
     np.testing.assert_allclose(module(torch.as_tensor(obs)).numpy(), expected, rtol=1e-5, atol=1e-5)
     with pytest.raises(RunError, match=r"policy.pt exists; choose another --torchscript"):
         export_torchscript(run, tmp_path / "policy.pt")
+
+
+@pytest.mark.parametrize(("limit", "steps"), [(40, 40), (3, 3), (None, 20)])
+def test_an_episode_goes_on_to_the_time_limit_of_its_task(monkeypatch, limit, steps):
+    """One of a task without a limit, which Pendulum itself is, is left."""
+    monkeypatch.setattr("genrl.runs.play.LONGEST_EPISODE", 20)
+    env = PendulumEnv() if limit is None else gymnasium.make("Pendulum-v1", max_episode_steps=limit)
+    learner = PPO("MlpPolicy", "Pendulum-v1", policy_kwargs={"net_arch": [4]})
+    assert len(list(play(learner, None, env, seed=0))) == steps
 
 
 def test_a_policy_with_a_memory_is_not_frozen(tmp_path):

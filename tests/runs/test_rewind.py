@@ -231,6 +231,23 @@ def test_the_middle_of_an_episode_comes_back(task: str, kind: type) -> None:
     second.close()
 
 
+@pytest.mark.parametrize("task", ["tests/Dictionaries-v0", "Pendulum-v1"])
+def test_an_episode_comes_back_in_doubles_where_the_space_has_floats(task: str) -> None:
+    """The environments' own array is of the space's dtype, whatever the task gives."""
+
+    class Doubles(gymnasium.Wrapper[Any, Any, Any, Any]):
+        def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+            obs, *rest = self.env.step(action)
+            whole = {key: value / np.float64(3) for key, value in obs.items()} if isinstance(obs, dict) else obs / np.float64(3)
+            return whole, *rest
+
+    first, second = (DummyVecEnv([lambda: Rewindable(Doubles(gymnasium.make(task)))]) for _ in range(2))
+    first.seed(3)
+    first.reset()
+    obs, *_ = first.step(np.ones((1, 1), np.float32))
+    assert rewind(second, episodes(first), obs)
+
+
 def test_an_episode_is_forgotten_when_it_grows_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("genrl.runs.environments.rewind.LONGEST", 3)
     env = Rewindable(gymnasium.make("Pendulum-v1"))

@@ -166,6 +166,42 @@ def test_an_imitator_whose_networks_see_images_is_shown_demonstrations_as_it_see
     assert imitate(cell, quiet=True)["status"] == "finished"
 
 
+@pytest.mark.parametrize("reward", ["none", "rnd"])
+def test_rewards_of_a_task_of_images_are_normalised_across_its_episodes(reward: str, tmp_path: Path) -> None:
+    """The last image of an episode has its channels where the others have them."""
+    kwargs = {"size": 40, "max_episode_steps": 20}
+    cell = config(tmp_path / "run", env=TASK, env_kwargs=kwargs, reward=reward, reward_kwargs={}, normalize_reward=True, steps=64)
+    result = explore(cell, quiet=True)
+    assert (result["status"], result["episodes"]) == ("finished", 3), result["error"]
+    env: Any = build(cell).learner.env
+    assert env.reset().shape == (1, 3, 40, 40)
+    assert env.get_original_obs().shape == (1, 3, 40, 40)
+    assert resume(tmp_path / "run", steps=128, quiet=True)["status"] == "finished"
+
+
+@pytest.mark.parametrize(("codes", "newest"), [(True, 4), (False, 3)])
+def test_episodes_begin_where_a_demonstration_of_images_was(codes: bool, newest: int, eyes: Path, tmp_path: Path) -> None:
+    """The last four numbers of two frames' codes, or the last three channels of two frames, are of the image that it begins with."""
+    size: dict[str, Any] = {} if codes else {"size": 40}
+    env = gymnasium.make(TASK, **size)
+    seen = [env.reset(seed=5)[0]]
+    actions = np.random.default_rng(0).uniform(-2, 2, (8, 1)).astype(np.float32)
+    seen += [env.step(action)[0] for action in actions]
+    last = np.arange(8) == 7
+    episode = Episode(np.stack(seen), actions, np.zeros(8), last & False, last, seed=5)
+    Demonstrations.from_episodes([episode], env_id=TASK).save(tmp_path / "demos.hdf5")
+    session = build(
+        ImitateConfig(
+            env=TASK, env_kwargs=size, demos=tmp_path / "demos.hdf5", encoder=eyes if codes else None, history=2, normalize_obs=False,
+            demonstrated_starts=1.0, n_envs=1, clone=0, learner_kwargs=SMALL["ppo"], reward="none",
+        )
+    )  # fmt: skip
+    rows = session.loaded.demonstrations.episodes[0].observations[:8]
+    for _ in range(4):
+        begun = session.env.reset()[0]
+        assert any(np.allclose(begun[..., -newest:], row[..., -newest:], atol=1e-4) for row in rows)
+
+
 class TestRefusals:
     def refuse(self, words: str, out: Path, **values: Any) -> None:
         with pytest.raises(RunError, match=words):

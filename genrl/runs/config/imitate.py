@@ -133,10 +133,12 @@ class ImitateConfig(RunConfig):
         values["extrinsic_weight"] = float(self.reward.lower() == NONE)
         if self.steps == 0:
             values["clone"] = ON_POLICY["clone"]
-        elif self.reward.lower() == "constant":
+            return values
+        if self.reward.lower() == "constant":
             values |= {"clone": 0, "expert_fraction": 0.0}
         elif plain_name(self.learner) == "recurrentppo":
             values["clone"] = 0  # single pairs can't teach a memory
-        elif plain_name(self.learner) in ("ppo", "maskableppo", "a2c") and self.clone != 0:
+        cloned = values["clone"] if self.clone is None else self.clone
+        if cloned and plain_name(self.learner) in ("ppo", "maskableppo", "a2c"):
             values["critic_warmup"] = 20_480
         return values

@@ -151,6 +151,8 @@ def make_vec_env(
     """
     from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecNormalize
 
+    from genrl.sb3.observations import channels_first
+
     frames = 1 if config.observes_codes else config.frames
     makers: list[Callable[[], gymnasium.Env[Any, Any]]] = [
         MakeEnv(config.env, dict(config.env_kwargs), config.subproc, frames, number, each) for number in range(config.n_envs)
@@ -166,6 +168,7 @@ def make_vec_env(
         _check_single_numbers(config, env.observation_space)
         if config.normalize_obs or config.normalize_reward:
             gamma = config.learner_kwargs.get("gamma", 0.99)
+            env = channels_first(env)  # a learner would do so outside of the normalisation, beneath which raw observations are read
             return VecNormalize(env, norm_obs=config.normalize_obs, norm_reward=config.normalize_reward, gamma=gamma)
     except RunError:
         env.close()

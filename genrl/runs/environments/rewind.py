@@ -175,11 +175,11 @@ def _ends_as(obs: Any, last_obs: Any, env: int) -> bool:
     """Whether an environment's observation is what the learner saw of it last."""
     if isinstance(last_obs, dict):
         return all(_same(obs[key], rows[env]) for key, rows in last_obs.items())
-    return _same(np.asarray(obs, last_obs[env].dtype), last_obs[env])
+    return _same(obs, last_obs[env])
 
 
 def _same(obs: Any, seen: np.ndarray) -> bool:
     """Whether an environment's observation is what the learner saw, which has the channels of an image first (VecTransposeImage)."""
-    obs = np.asarray(obs)
+    obs = np.asarray(obs, seen.dtype)  # which a VecEnv has cast to that of the space
     moved = obs.ndim == 3 and obs.shape != seen.shape
     return np.array_equal(np.moveaxis(obs, -1, 0) if moved else obs, seen)
