@@ -38,7 +38,7 @@ def seen_by_learner(space: spaces.Space[Any]) -> spaces.Space[Any]:
 
 def channels_first(env: VecEnv) -> VecEnv:
     """Environments whose images have their channels first, as a learner makes them; for what is put around them before a learner is."""
-    return BaseAlgorithm._wrap_env(env, monitor_wrapper=False)
+    return BaseAlgorithm._wrap_env(env, monitor_wrapper=False)  # base_class.py: where a learner decides it, so that both decide alike
 
 
 def as_rows(space: spaces.Space[Any], obs: Any) -> np.ndarray:
