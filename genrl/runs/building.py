@@ -26,7 +26,7 @@ from genrl.runs.session import Session
 from genrl.runs.sockets import Plug, Setting, plugs
 from genrl.runs.vision import Eyes, open_eyes
 from genrl.sb3.actions import refuse_spaces
-from genrl.sb3.learner import close, constructor_kwargs
+from genrl.sb3.learner import close, constructor_kwargs, draws_actions
 from genrl.spaces import brief, is_image
 
 __all__ = ["build", "resolve", "warn_of_idleness"]
@@ -135,19 +135,22 @@ def _environments(config: RunConfig, brought: Sequence[Plug]) -> VecEnv:
     return make_vec_env(config, [plug.wrap for plug in brought if plug.wrap is not None], task, each)
 
 
-def warn_of_idleness(config: RunConfig) -> None:
-    """Tell of a run that is over before its learner has learned for the first time.
-
-    Args:
-        config: resolved: every hyperparameter has its value.
-    """
-    if not is_off_policy(config.learner):
+def warn_of_idleness(session: Session) -> None:
+    """Tell of a run that is over before its learner has learned for the first time, and of a learner that explores by nothing."""
+    config, learner = session.config, session.learner  # resolved: every hyperparameter has its value
+    if not is_off_policy(config.learner) or not config.steps:
         return
     begin = config.learner_kwargs.get("learning_starts", 0)
-    if 0 < config.steps <= begin:  # off_policy_algorithm.py, learn: it trains at later steps alone
+    if config.steps <= begin:  # off_policy_algorithm.py, learn: it trains at later steps alone
         warnings.warn(
             f"--learner.learning-starts is {begin}, but --steps is {config.steps}, so {config.learner} learns nothing; "
             f"type --learner.learning-starts {config.steps // 10}, or more --steps",
+            stacklevel=2,
+        )
+    if config.noise == "own" and not draws_actions(learner) and config.learner_kwargs.get("action_noise") is None:
+        warnings.warn(
+            f"{config.learner} draws no noise of its own, so after {begin:,} random steps it explores by nothing; "
+            "type --learner.action-noise 0.1, as in the paper on TD3, or --noise pink",
             stacklevel=2,
         )
 

@@ -325,6 +325,24 @@ def test_a_run_that_ends_before_it_has_learned_says_so(values, said, tmp_path, r
     assert said in "".join(told)
 
 
+@pytest.mark.parametrize(
+    ("learner", "values", "told"),
+    [
+        ("td3", {}, True),
+        ("ddpg", {}, True),
+        ("td3", {"noise": "pink"}, False),
+        ("td3", {"learner_kwargs": {"action_noise": 0.1, "learning_starts": 10}}, False),
+        ("sac", {}, False),
+    ],
+)
+def test_a_learner_that_explores_by_nothing_says_so(learner, values, told, tmp_path, recwarn):
+    small = {"steps": 12, "eval_episodes": 0, "learner_kwargs": {"learning_starts": 10}}
+    explore(config(tmp_path / "run", learner, **small | values), quiet=True)
+    said = [str(item.message) for item in recwarn if "explores by nothing" in str(item.message)]
+    cure = "so after 10 random steps it explores by nothing; type --learner.action-noise 0.1, as in the paper on TD3, or --noise pink"
+    assert said == [f"{learner} draws no noise of its own, {cure}"] * told
+
+
 def test_a_weight_that_is_held_against_a_reward_that_counts_for_nothing_is_refused():
     with pytest.raises(RunError, match="--weight auto weighs the bonus against the task's own reward, but --extrinsic-weight is 0"):
         ExploreConfig(weight="auto", extrinsic_weight=0.0)

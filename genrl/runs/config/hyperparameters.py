@@ -90,7 +90,11 @@ def _of_policy(cls: type) -> dict[str, Hyperparameter]:
         policy = inspect.signature(getattr(cls, "policy_aliases", {}).get("MlpPolicy", object)).parameters
         found += [item for item in _POLICY if item.name in policy]
     if "action_noise" in names:
-        found.append(Hyperparameter("action_noise", float | None, None, "std of Gaussian noise on actions scaled to [-1, 1]"))
+        found.append(
+            Hyperparameter(
+                "action_noise", float | None, None, "std of Gaussian noise on actions scaled to [-1, 1]; TD3 and DDPG have no other"
+            )
+        )
     return {item.name: item for item in found}
 
 
