@@ -402,7 +402,7 @@ PLACES = {
     "runs/vision.py": 1,
     "runs/imitation/demonstrations.py": 1,
     "runs/uses/load.py": 1,
-    "runs/dreams/offline.py": 2,
+    "runs/dreams/offline.py": 1,
     "runs/play.py": 1,
     "runs/uses/hub.py": 2,
     "runs/sockets.py": 2,
