@@ -147,7 +147,7 @@ def warn_of_idleness(session: Session) -> None:
             f"type --learner.learning-starts {config.steps // 10}, or more --steps",
             stacklevel=2,
         )
-    if config.noise == "own" and not draws_actions(learner) and config.learner_kwargs.get("action_noise") is None:
+    elif config.noise == "own" and not draws_actions(learner) and config.learner_kwargs.get("action_noise") is None:
         warnings.warn(
             f"{config.learner} draws no noise of its own, so after {begin:,} random steps it explores by nothing; "
             "type --learner.action-noise 0.1, as in the paper on TD3, or --noise pink",
