@@ -72,10 +72,10 @@ def from_places(env: gymnasium.Env[Any, Any], seed: int, held: int, steps: int) 
 
 def _random_steps(env: gymnasium.Env[Any, Any], held: int) -> Iterator[None]:
     """Until the episode ends."""
-    from genrl.runs.play import LONGEST_EPISODE
+    from genrl.policies.dagger import longest_episode
 
     action: Any = None
-    for step in range(LONGEST_EPISODE):
+    for step in range(longest_episode(env)):
         if step % held == 0:
             action = env.action_space.sample()
         terminated, truncated = env.step(action)[2:4]

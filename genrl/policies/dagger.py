@@ -17,10 +17,11 @@ from genrl.policies._found import left_as_found
 from genrl.policies.cloning import check_cloning, clone
 from genrl.spaces import FLATTENED, as_action, brief
 
-__all__ = ["dagger"]
+__all__ = ["dagger", "longest_episode"]
 
 LONGEST_EPISODE = 10_000
 """Steps after which an episode is left, of a task without a longer time limit."""
+
 
 Act = Callable[[Any], Any]
 
@@ -132,7 +133,7 @@ def _episode(env: gymnasium.Env[Any, Any], acts: Act, expert: Act, seed: int) ->
     observations, terminated, truncated = [np.array(obs)], False, False
     said: list[Any] = []
     rewards: list[float] = []
-    longest = max(getattr(env.spec, "max_episode_steps", None) or 0, LONGEST_EPISODE)
+    longest = longest_episode(env)
     while not (terminated or truncated) and len(said) < longest:
         said.append(as_action(expert(obs), env.action_space, "the expert"))
         action = said[-1] if acts is expert else as_action(acts(obs), env.action_space, "the learner")
@@ -148,3 +149,8 @@ def _episode(env: gymnasium.Env[Any, Any], acts: Act, expert: Act, seed: int) ->
         last & (not terminated),
         seed=seed,
     )
+
+
+def longest_episode(env: gymnasium.Env[Any, Any]) -> int:
+    """Steps after which an episode of this task is left at the latest."""
+    return max(getattr(env.spec, "max_episode_steps", None) or 0, LONGEST_EPISODE)

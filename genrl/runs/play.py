@@ -14,6 +14,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 from genrl.errors import RunError
 from genrl.files import load_state
+from genrl.policies.dagger import longest_episode
 from genrl.roles import NONE, ROLES
 from genrl.runs.building import build
 from genrl.runs.config.base import is_there
@@ -42,8 +43,6 @@ __all__ = [
 
 EVALUATION_SEED = 10_000
 """Seed of the first episode of an evaluation; each further episode has the next one."""
-LONGEST_EPISODE = 10_000
-"""Steps after which an episode is left, of a task without a longer time limit."""
 
 
 def play(
@@ -55,8 +54,7 @@ def play(
     """
     obs, _ = env.reset(seed=seed)
     state, start = None, True
-    limit = getattr(env.spec, "max_episode_steps", None) or 0
-    for step in range(max(limit, LONGEST_EPISODE)):
+    for step in range(longest_episode(env)):
         if not deterministic:
             renew_noise(learner, step)
         seen = normalize.normalize_obs(obs) if normalize is not None else obs

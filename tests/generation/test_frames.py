@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +14,7 @@ from gymnasium import spaces
 
 from genrl.errors import RunError
 from genrl.generation import GenerateConfig, generate, record_frames, resume_generation
+from genrl.generation.acting import at_random
 from genrl.generation.images import images_of
 from genrl.runs import explore
 from genrl.runs.environments.make import make_env
@@ -265,3 +267,10 @@ def test_frames_of_car_racing():
     data = record_frames("CarRacing-v3", 20, size=32)
     assert (data.train.shape, len(data.test)) == ((3, 32, 32), 2)
     assert data.train.pixels.float().std() > 10
+
+
+@pytest.mark.parametrize(("limit", "steps"), [(40, 40), (3, 3)])
+def test_chance_acts_to_the_time_limit_of_the_task(limit: int, steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.import_module("genrl.policies.dagger"), "LONGEST_EPISODE", 20)
+    env = gymnasium.make("Pendulum-v1", max_episode_steps=limit)
+    assert len(list(at_random(env, 0, 1)(env, 0))) == steps

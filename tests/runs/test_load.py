@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 import gymnasium
@@ -161,7 +162,7 @@ def test_torch_alone_acts_the_same_on_what_is_exported_for_it(tmp_path, name):
 @pytest.mark.parametrize(("limit", "steps"), [(40, 40), (3, 3), (None, 20)])
 def test_an_episode_goes_on_to_the_time_limit_of_its_task(monkeypatch, limit, steps):
     """One of a task without a limit, which Pendulum itself is, is left."""
-    monkeypatch.setattr("genrl.runs.play.LONGEST_EPISODE", 20)
+    monkeypatch.setattr(importlib.import_module("genrl.policies.dagger"), "LONGEST_EPISODE", 20)
     env = PendulumEnv() if limit is None else gymnasium.make("Pendulum-v1", max_episode_steps=limit)
     learner = PPO("MlpPolicy", "Pendulum-v1", policy_kwargs={"net_arch": [4]})
     assert len(list(play(learner, None, env, seed=0))) == steps
