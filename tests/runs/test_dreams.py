@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.envs.classic_control.pendulum import PendulumEnv
+from stable_baselines3 import A2C
+from stable_baselines3.common.callbacks import ConvertCallback
 
 from genrl.cli import main
 from genrl.cli._flags import parse_run
@@ -20,6 +22,7 @@ from genrl.data import Demonstrations
 from genrl.errors import RunError
 from genrl.files import load_state
 from genrl.runs import DreamConfig, dream, resume, train
+from genrl.runs.callbacks.recorder import Recorder
 from genrl.runs.config.commands import config_from
 from genrl.runs.directory import RunDirectory
 from genrl.runs.dreams import comparison
@@ -133,6 +136,16 @@ def test_the_returns_of_an_offline_dream_are_the_tasks_without_what_uncertainty_
         ended = [info["episode"]["r"] for info in infos if "episode" in info]
     np.testing.assert_allclose(ended, learnt + 3 * 10 * 0.25, rtol=1e-5)
     assert ended[0] == pytest.approx(-(0.1**2 + 0.19**2 + 0.271**2), abs=1e-5)  # 0.1 · (1 + 0.9 + 0.81), step by step
+
+
+def test_the_first_reward_of_an_offline_dream_is_the_tasks_and_not_what_uncertainty_earns(tmp_path: Path) -> None:
+    task = DreamedTask(LinearGaussian(members=2, apart=1.0), torch.tensor([[0.0, 1.0]]), 2, 3, eta=100.0)
+    recorder = Recorder(RunDirectory(tmp_path), None, ("x", "v"))
+    paid: list[float] = []
+    look = ConvertCallback(lambda local, _: bool(paid.extend(local["rewards"].tolist())) or True)
+    A2C("MlpPolicy", task, n_steps=4).learn(8, callback=[recorder, look])
+    assert min(paid) > 1  # all uncertainty: this task pays -x²
+    assert recorder.first_reward_step is None
 
 
 @pytest.mark.parametrize(("typed", "gravity"), [({}, 5.0), ({"g": 3.0}, 3.0)])

@@ -17,7 +17,10 @@ from genrl.runs.coverage import Coverage
 from genrl.runs.directory import RunDirectory
 from genrl.runs.environments.make import column
 
-__all__ = ["Recorder"]
+__all__ = ["PAID", "Recorder"]
+
+PAID = "paid"
+"""Key of ``info`` under which an environment says what the task pays, where its reward holds more than that."""
 
 
 class Recorder(BaseCallback):
@@ -64,8 +67,9 @@ class Recorder(BaseCallback):
     def _on_step(self) -> bool:
         infos, dones = self.locals["infos"], self.locals["dones"]
         normalize = unwrap_vec_normalize(self.training_env)
-        if self.first_reward_step is None and (raw_rewards(normalize, self.locals["rewards"]) > 0).any():
-            self.first_reward_step = self.num_timesteps
+        if self.first_reward_step is None:
+            paid = [info.get(PAID, reward) for info, reward in zip(infos, raw_rewards(normalize, self.locals["rewards"]), strict=True)]
+            self.first_reward_step = self.num_timesteps if max(paid) > 0 else None
         if dones.any():
             self._write([(i, infos[i]["episode"]) for i in np.flatnonzero(dones) if "episode" in infos[i]])
         if shares := [info["coverage"] for info in infos if isinstance(info.get("coverage"), int | float)]:

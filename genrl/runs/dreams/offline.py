@@ -16,6 +16,7 @@ from torch import Tensor
 from genrl.data import DemonstrationError, Demonstrations
 from genrl.errors import RunError, command
 from genrl.models.dynamics import Dynamics, FitReport
+from genrl.runs.callbacks.recorder import PAID
 from genrl.runs.config.dream import DreamConfig
 from genrl.runs.imitation.demonstrations import read
 from genrl.runs.imitation.reward_form import check_units
@@ -113,8 +114,8 @@ class Offline:
 class DreamedTask(DreamVecEnv):
     """A dream as a run's environments.
 
-    It puts returns into ``info`` as a Monitor does, of what the task pays, without the weighed uncertainty, and answers what a checkpoint
-    asks (:mod:`genrl.runs.environments.rewind`).
+    It puts into ``info`` what the task pays, without the weighed uncertainty, and its returns as a Monitor does; and it answers what a
+    checkpoint asks (:mod:`genrl.runs.environments.rewind`).
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -127,6 +128,9 @@ class DreamedTask(DreamVecEnv):
         lengths = (self._time + 1).tolist()
         obs, reward, done, infos = super().step_wait()
         self._returns += self._paid.cpu()
+        if self.eta:
+            for info, paid in zip(infos, self._paid.tolist(), strict=True):
+                info[PAID] = paid
         for row in np.flatnonzero(done):
             seconds = round(time.time() - self._began, 6)
             infos[row]["episode"] = {"r": round(float(self._returns[row]), 6), "l": lengths[row], "t": seconds}
