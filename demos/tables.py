@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from demos import dream_tables, image_tables
+from demos import dream_tables, image_tables, overview_tables
 from demos.measured import read
 from genrl.studies.tables import Table, markdown, only, score_table
 
@@ -413,6 +413,7 @@ MADE_BY: dict[str, Callable[[], Table]] = {
     "pixels_cartpole_anywhere": of("pixels_cartpole_anywhere", study, "runs", "training", "deterministic"),
     "pixels_cartpole": of("pixels_cartpole", study, "training", "deterministic"),
     "pixels_mountain_car": of("pixels_mountain_car", study, "first", "reaches", "training", "against"),
+    **overview_tables.TABLES,
     **image_tables.TABLES,
     **dream_tables.TABLES,
 }
