@@ -83,14 +83,17 @@ def acted(session: Session, env: gymnasium.Env[Any, Any], seed: int, stochastic:
 
 
 def for_one_environment(config: RunConfig) -> dict[str, Any]:
-    """What changes in ``config`` for a look at its policy: one environment, a device that is here, no replay memory."""
-    small = {"buffer_size": 1} if "buffer_size" in config.learner_kwargs else {}
+    """What changes in ``config`` for a look at its policy: one environment, which makes whole rollouts, a device that is here, no replay
+    memory.
+    """
+    kwargs = config.learner_kwargs
+    changed = {"buffer_size": 1} if "buffer_size" in kwargs else {"n_steps": kwargs["n_steps"] * config.n_envs} if "n_steps" in kwargs else {}
     return {
         "n_envs": 1,
         "subproc": False,
         "steps": max(1, config.steps),
         "device": config.device if is_there(config.device) else "cpu",
-        "learner_kwargs": {**config.learner_kwargs, **small},
+        "learner_kwargs": {**kwargs, **changed},
     }
 
 

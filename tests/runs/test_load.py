@@ -27,6 +27,7 @@ from tests.runs.tiny import SMALL, config
 
 CASES = {
     "ppo": {"learner": "ppo", "env": "Pendulum-v1", "normalize_obs": True, "normalize_reward": True},
+    "ppo, a step in each": {"learner": "ppo", "env": "Pendulum-v1", "n_envs": 4, "learner_kwargs": {"n_steps": 1, "batch_size": 4}},
     "sac": {"learner": "sac", "env": "Pendulum-v1", "normalize_obs": True},
     "td3": {"learner": "td3", "env": "Pendulum-v1", "learner_kwargs": {"learning_starts": 32, "batch_size": 16}},
     "dqn": {"learner": "dqn", "env": "CartPole-v1", "learner_kwargs": {"learning_starts": 32, "batch_size": 16}, "normalize_obs": True},
