@@ -75,13 +75,13 @@ def _learner_that_sees(config: GenerateConfig) -> tuple[str, ...]:
     from gymnasium.spaces import Box
 
     from genrl.runs.environments.make import make_env
-    from genrl.spaces import is_image
 
     if config.task is None:
         return ()
     env = make_env(config.task, config.env_kwargs)
     env.close()
-    if not is_image(env.observation_space):
+    if picture_in(env.observation_space) is None:
+    from genrl.encoders.view import picture_in
         return ()
     return ("--learner", "sac", "--steps", "8000") if isinstance(env.action_space, Box) else ("--learner", "ppo")
 
