@@ -155,7 +155,7 @@ def _opened(path: Path) -> tuple[GenerateConfig, ImageModel]:
 
 def _labels(path: Path, model: object, n: int, labels: Sequence[int]) -> Tensor:
     if not isinstance(model, ClassSampler) or not model.conditional:
-        raise RunError(f"{path} holds a {type(model).__name__} that was not told classes; leave out --label and --labels")
+        raise RunError(f"{path} holds a {type(model).__name__}, which draws images of any class; leave out --label and --labels")
     if wrong := [label for label in labels if not 0 <= label < model.n_classes]:
         raise RunError(f"there is no class {wrong[0]} in {path}; give labels from 0 to {model.n_classes - 1}")
     return torch.tensor([labels[i % len(labels)] for i in range(n)])
