@@ -85,7 +85,7 @@ def record_frames(
         env = stack.enter_context(_environment(env_id, env_kwargs))
         every = every or (HELD if env.reset(seed=seed)[1].get("state") is None else 1)
         if policy is not None:
-            act = stack.enter_context(by_policy(Path(policy), env_id, imports))
+            act = stack.enter_context(by_policy(Path(policy), env_id, env_kwargs, imports))
         else:
             held = max(every, HELD)
             act = at_random(env, seed, held) if archive is None else from_places(env, seed, held, archive)

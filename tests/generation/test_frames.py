@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -12,8 +13,8 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from genrl.errors import RunError
 from genrl.encoders.view import view_of
+from genrl.errors import RunError
 from genrl.generation import GenerateConfig, generate, record_frames, resume_generation
 from genrl.generation.acting import at_random
 from genrl.generation.images import images_of
@@ -60,10 +61,10 @@ class Paints(gymnasium.Env[Any, Any]):
             return None
         if self.what == "fails":
             raise RuntimeError("no display")
-        return np.full((16, 12, 3), (self.episode, self.steps, self.action), np.uint8)
         return self._picture()
 
     def _picture(self) -> Any:
+        return np.full((16, 12, 3), (self.episode, self.steps, self.action), np.uint8)
 
     def _observed(self) -> Any:
         speed, picture = np.zeros(2, np.float32), self._picture()
@@ -147,13 +148,13 @@ class TestFrames:
         steps = [value[1] if channels == 3 else value[0] for value in values(data.train)]
         assert set(steps) == {1}
 
-    def test_come_back_from_the_same_seed_and_hold_random_actions(self):
     @pytest.mark.parametrize("what", ["grey", "channels first", "floats", "one of a Dict"])
     def test_of_observations_are_what_an_encoder_is_given(self, what):
         images = record_frames(PAINTS, 20, env_kwargs={"what": what}, size=0).train
         view = view_of(Paints(what).observation_space, images.walk.source)
         assert view.shape == images.shape == (1 if what == "grey" else 3, 16, 12)
 
+    def test_come_back_from_the_same_seed_and_hold_random_actions(self):
         first, again, other = (record_frames(PAINTS, 100, seed=seed) for seed in (0, 0, 1))
         assert torch.equal(first.train.pixels, again.train.pixels)
         assert not torch.equal(first.train.pixels, other.train.pixels)
@@ -161,9 +162,13 @@ class TestFrames:
         assert len({action for _, _, action in values(first.train)}) > 30 and env.action_space.n == 200
 
     def test_of_a_policy_show_its_actions(self, tmp_path):
-        cell = config(tmp_path / "run", env=PAINTS, steps=64, eval_episodes=0)
+        cell = config(tmp_path / "run", env=PAINTS, env_kwargs={"what": "draws"}, steps=64, eval_episodes=0)
         explore(cell, quiet=True)
-        data = record_frames(PAINTS, 40, policy=cell.directory)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            data = record_frames(PAINTS, 40, policy=cell.directory, env_kwargs={"what": "draws"})
+        with pytest.warns(UserWarning, match="was trained with --env.what 'draws', but frames are recorded with no --env.NAME"):
+            record_frames(PAINTS, 20, policy=cell.directory)
         assert len({action for _, _, action in values(data.train)}) == 1  # its observations are all alike, and it draws nothing
         with pytest.raises(RunError, match=r"acts in tests/Paints-v0, not in CartPole-v1; write --data frames:tests/Paints-v0"):
             record_frames("CartPole-v1", 20, policy=cell.directory)
