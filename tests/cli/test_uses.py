@@ -183,7 +183,8 @@ class TestComplete:
     @pytest.mark.parametrize("kind", ["pixelcnn", "diffusion", "hole"])
     def test_what_is_given_stays_as_it_is(self, run, kind):
         run(kind)
-        assert main(["complete", "run", "--images", "images.npz", "--how", "inpaint", "--given", "quadrants-2"]) == 0
+        given = "hole" if kind == "hole" else "quadrants-2"
+        assert main(["complete", "run", "--images", "images.npz", "--how", "inpaint", "--given", given]) == 0
         with np.load("run/inpaint.npz") as file:
             given, made = file["given"][:, 0], file["images"][:, 0]
         known = given != round(0.35 * 255)
@@ -223,6 +224,8 @@ class TestComplete:
             ),
             ("conditional-gan", "images.npz", "GAN and makes nothing of images; it draws images: genrl sample run"),
             ("vae", "nowhere", "there are no images at nowhere"),
+            ("vae", "images.npz --given hole", "--given is hole, but --how is reconstruct, where it has no say; leave --given out"),
+            ("hole", "images.npz --given quadrants-3", "--given is quadrants-3, but run was trained with hole, where it has no say"),
             ("vae", "one.png --how interpolate", "an interpolation needs at least two images"),
         ],
     )
