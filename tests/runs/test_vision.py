@@ -20,6 +20,7 @@ from genrl.errors import RunError
 from genrl.models import RandomNetwork
 from genrl.runs import ExploreConfig, ImitateConfig, RunDirectory, explore, imitate, resume, watch
 from genrl.runs.building import build
+from genrl.runs.environments.make import coverage_names
 from tests.encoders.eyes import PictureClock
 from tests.runs.same_directory import assert_same_directory
 from tests.runs.test_rewind import stopped_and_resumed
@@ -121,6 +122,11 @@ def test_frames_are_stacked_in_the_channels_wherever_these_are() -> None:
     for (channels_last, channels_first), demonstrated in zip(seen, shown, strict=True):
         assert np.array_equal(channels_first, channels_last.transpose(2, 0, 1))
         assert np.array_equal(demonstrated, channels_first)
+
+
+@pytest.mark.parametrize("kind", ["last", "first", "floats", "dict"])
+def test_no_places_are_counted_by_the_pixels_of_an_image(kind: str) -> None:
+    assert coverage_names(PictureClock(kind=kind), None) == ()
 
 
 def test_frames_of_more_channels_than_pixels_a_side_are_refused(tmp_path: Path) -> None:
