@@ -129,6 +129,13 @@ def test_no_places_are_counted_by_the_pixels_of_an_image(kind: str) -> None:
     assert coverage_names(PictureClock(kind=kind), None) == ()
 
 
+def test_places_that_are_asked_for_by_an_index_are_of_what_the_learner_sees(eyes: Path, tmp_path: Path) -> None:
+    cell = config(tmp_path / "run", env=TASK, encoder=eyes, coverage=("0", "11"))
+    assert build(cell).coverage_names == ("0", "11")
+    with pytest.raises(RunError, match=r"--coverage 12 is no observation and no key of info.*the indices below 12"):
+        build(replace(cell, coverage=("0", "12")))
+
+
 def test_frames_of_more_channels_than_pixels_a_side_are_refused(tmp_path: Path) -> None:
     """Stable-Baselines3 takes the shortest side for the channels: of 12 frames its convolutions would run over channels and columns."""
     cell = config(tmp_path / "run", env=TASK, env_kwargs={"size": 36}, history=11)
