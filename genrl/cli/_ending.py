@@ -60,28 +60,36 @@ def report_generation(result: dict[str, Any], directory: Path) -> int:
     if pictures:
         say(f"pictures in {directory}: {', '.join(pictures)}")
     if learner := _learner_that_sees(config) if result.get("encoder") else None:
-        words = ("--env", config.task, *env_words(config.env_kwargs), "--encoder", directory, *learner, "--reward", "none")
+        seen = flags(history=_unless_default(config, "history"))
+        words = ("--env", config.task, *env_words(config.env_kwargs), "--encoder", directory, *seen, *learner, "--reward", "none")
         say(f"learn through its eyes: {command('explore', *words)}")
     elif result["counted"]:
-        given = flags(data=config.data, data_root=config.data_root, policy=config.policy, imports=config.imports)
-        say(f"do better: {command('generate', '--model', 'vae', *given, *env_words(config.env_kwargs))}")
+        names = ("data_root", "images", "grey", "crop", "seed", "frames", "every", "archive", "policy", "imports")
+        same = flags(data=config.data, **{name: _unless_default(config, name) for name in names})
+        say(f"do better: {command('generate', '--model', 'vae', *same, *env_words(config.env_kwargs))}")
     else:
         say(f"train longer: {again} --epochs {2 * result['epochs']}")
     return EXIT_CODES["finished"]
+
+
+def _unless_default(config: GenerateConfig, name: str) -> Any:
+    """What a flag was given, or none where that is what it is without."""
+    value = getattr(config, name)
+    return None if value == getattr(type(config), name) else value
 
 
 def _learner_that_sees(config: GenerateConfig) -> tuple[str, ...]:
     """Flags of a learner that fits the task whose frames were recorded; none where it does not observe the images that it draws."""
     from gymnasium.spaces import Box
 
+    from genrl.encoders.view import picture_in
     from genrl.runs.environments.make import make_env
-    from genrl.spaces import is_image
 
     if config.task is None:
         return ()
     env = make_env(config.task, config.env_kwargs)
     env.close()
-    if not is_image(env.observation_space):
+    if picture_in(env.observation_space) is None:
         return ()
     return ("--learner", "sac", "--steps", "8000") if isinstance(env.action_space, Box) else ("--learner", "ppo")
 

@@ -27,8 +27,8 @@ class CompleteFlags:
     """What is made: reconstruct (decode the code of an image), interpolate (from each image to the next), inpaint (draw what is left out),
     denoise (the images are noisy as they are), or enlarge (images of half the size; others are made coarse first). By default the first
     that the model can."""
-    given: Literal["quadrants-1", "quadrants-2", "quadrants-3", "hole"] = "quadrants-2"
-    """The part of an image that is kept to inpaint the rest; a conditional-vae keeps what it was trained with."""
+    given: Literal["quadrants-1", "quadrants-2", "quadrants-3", "hole"] | None = None
+    """The part of an image that is kept to inpaint the rest, by default quadrants-2; a conditional-vae keeps what it was trained with."""
     n: int = 20
     """Number of images that are taken, the first ones, at most 1,000."""
     seed: int = 0

@@ -9,6 +9,7 @@ import numpy as np
 
 from genrl.data import Demonstrations, Episode
 from genrl.encoders.code_stack import CodeStack
+from genrl.encoders.frames import channel_axis
 
 __all__ = ["encoded_demonstrations", "stacked_demonstrations"]
 
@@ -28,11 +29,12 @@ def encoded_demonstrations(demonstrations: Demonstrations, codes: CodeStack) -> 
 
 
 def stacked_demonstrations(demonstrations: Demonstrations, frames: int) -> Demonstrations:
-    """The same episodes of images ``(height, width, channel)``, observed as :class:`~genrl.encoders.StackedFrames` shows them."""
+    """The same episodes of images, observed as :class:`~genrl.encoders.StackedFrames` shows them."""
 
     def rows(episode: Episode) -> np.ndarray:
         last = (np.arange(len(episode.observations))[:, None] + np.arange(1 - frames, 1)).clip(0)
-        return np.concatenate([episode.observations[index] for index in last.T], axis=-1)
+        axis = channel_axis(episode.observations.shape[1:])
+        return np.concatenate([episode.observations[index] for index in last.T], axis=axis)
 
     return _observed(demonstrations, rows)
 

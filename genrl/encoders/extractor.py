@@ -10,8 +10,9 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
 
 from genrl.encoders.encoder import ImageEncoder, encoder_of
-from genrl.encoders.view import ROUNDING, view_of
+from genrl.encoders.view import ROUNDING, View, view_of
 from genrl.generators import forked_generators
+from genrl.spaces import brief, is_image
 
 __all__ = ["EncoderExtractor", "pretrained"]
 
@@ -84,6 +85,7 @@ class EncoderExtractor(BaseFeaturesExtractor):
     def __init__(self, observation_space: spaces.Space[Any], weights: _Weights, trained: bool) -> None:
         encoder, ready = weights.build()
         view = view_of(observation_space, encoder.preprocessing.source, stacked=True)
+        _check_scaled(observation_space if view.key is None else observation_space[view.key], view)  # type: ignore[index]
         others = {key: item for key, item in observation_space.items() if key != view.key} if view.key is not None else {}  # type: ignore[attr-defined]
         super().__init__(observation_space, view.frames * encoder.size + sum(map(spaces.flatdim, others.values())))
         self.view, self.trained = view, trained
@@ -119,6 +121,15 @@ class EncoderExtractor(BaseFeaturesExtractor):
     def apply(self, fn: Any) -> Self:
         """Do nothing: ``ortho_init`` would overwrite the weights (Stable-Baselines3, common/policies.py, ActorCriticPolicy._build)."""
         return self
+
+
+def _check_scaled(image: spaces.Space[Any], view: View) -> None:
+    """Refuse bytes that Stable-Baselines3 gives a policy as they are: it divides those alone that it knows for an image by 255."""
+    if not view.floats and not is_image(image):
+        raise ValueError(
+            f"the networks of Stable-Baselines3 see images as bytes from 0 to 255 on three axes, but these are {brief(image)}; give them "
+            "an axis of channels and these bounds, or learn on codes, without --finetune"
+        )
 
 
 def _used(encoder: ImageEncoder) -> set[nn.Parameter]:

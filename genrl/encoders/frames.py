@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium
@@ -10,7 +11,17 @@ from gymnasium import spaces
 
 from genrl.spaces import brief
 
-__all__ = ["StackedFrames"]
+__all__ = ["StackedFrames", "channel_axis"]
+
+
+def channel_axis(shape: Sequence[int]) -> int:
+    """The axis of an image's channels, from the end: the first one where that is the shortest, as Stable-Baselines3 takes it, or the last.
+
+    Example:
+        >>> channel_axis((3, 64, 64)), channel_axis((64, 64, 3))
+        (-3, -1)
+    """
+    return -3 if np.argmin(shape) == 0 else -1
 
 
 class StackedFrames(gymnasium.Wrapper[np.ndarray, Any, Any, Any]):
@@ -19,7 +30,7 @@ class StackedFrames(gymnasium.Wrapper[np.ndarray, Any, Any, Any]):
     An episode begins as if its first frame had always been there.
 
     Args:
-        env: observes an image, ``(height, width, channel)``.
+        env: observes an image, ``(height, width, channel)`` or ``(channel, height, width)``.
         frames: how many.
 
     Raises:
@@ -31,7 +42,8 @@ class StackedFrames(gymnasium.Wrapper[np.ndarray, Any, Any, Any]):
         if not isinstance(space, spaces.Box) or len(space.shape) != 3 or frames < 1:
             given = brief(space)
             raise ValueError(f"{frames} frames can be stacked of images (height, width, channel), but not of {given}; type --history 1")
-        side, channels = min(space.shape[:2]), space.shape[2]
+        axis = channel_axis(space.shape)
+        channels, side = space.shape[axis], min(np.delete(space.shape, axis))
         if frames > 1 and frames * channels >= side:
             # common/preprocessing.py, is_image_space_channels_first: the shortest axis is that of the channels, the first of equal ones.
             raise ValueError(
@@ -39,8 +51,8 @@ class StackedFrames(gymnasium.Wrapper[np.ndarray, Any, Any, Any]):
                 f"would take for the channels; type --history {max(1, (side - 1) // channels)} or less, or draw larger images"
             )
         super().__init__(env)
-        self.frames = frames
-        low, high = (np.concatenate([bound] * frames, axis=-1) for bound in (space.low, space.high))
+        self.frames, self._axis = frames, axis
+        low, high = (np.concatenate([bound] * frames, axis=axis) for bound in (space.low, space.high))
         self.observation_space = spaces.Box(low, high, dtype=space.dtype.type)
         self._seen: list[np.ndarray] = []
 
@@ -48,10 +60,10 @@ class StackedFrames(gymnasium.Wrapper[np.ndarray, Any, Any, Any]):
         """The first frame, several times."""
         obs, info = self.env.reset(seed=seed, options=options)
         self._seen = [np.array(obs)] * self.frames  # a copy: a task may draw every frame into one array
-        return np.concatenate(self._seen, axis=-1), info
+        return np.concatenate(self._seen, axis=self._axis), info
 
     def step(self, action: Any) -> tuple[np.ndarray, Any, bool, bool, dict[str, Any]]:
         """The newest frame is the last."""
         obs, reward, terminated, truncated, info = self.env.step(action)
         self._seen = [*self._seen[1:], np.array(obs)]
-        return np.concatenate(self._seen, axis=-1), reward, terminated, truncated, info
+        return np.concatenate(self._seen, axis=self._axis), reward, terminated, truncated, info

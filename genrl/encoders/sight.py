@@ -25,7 +25,8 @@ MOVES = 0.05
 MULTIPLIED = 16
 """Most principal components of a code whose products with those of the frame before are probed."""
 STILL = 1e-6
-"""Standard deviation of a number of the state, as a share of its size, below which there is nothing to see but rounding."""
+"""Standard deviation of a number of the state, as a share of its size, below which there is nothing to see but rounding; and that of what a
+probe is given, as a share of the largest."""
 
 
 @dataclass(frozen=True)
@@ -165,9 +166,10 @@ def _probed(x: Tensor, test_x: Tensor, y: Tensor, test_y: Tensor) -> Tensor:
 
 
 def _ridge(x: Tensor, y: Tensor, test_x: Tensor) -> Tensor:
-    """Linear regression with a small penalty, float64."""
+    """Linear regression with a small penalty, float64; of what never changes but by rounding nothing is learnt."""
     x, test_x = x.double(), test_x.double()
-    mean, std = x.mean(0), x.std(0).clamp_min(1e-8)
+    mean, std = x.mean(0), x.std(0)
+    std = std.where(std > STILL * std.max(), math.inf)
     x, test_x = (x - mean) / std, (test_x - mean) / std
     gram = x.T @ x + RIDGE * len(x) * torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
     weights = torch.linalg.solve(gram, x.T @ (y - y.mean(0)))

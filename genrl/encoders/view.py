@@ -11,7 +11,7 @@ from gymnasium import spaces
 
 from genrl.spaces import brief
 
-__all__ = ["ROUNDING", "View", "batch_of_one", "view_of"]
+__all__ = ["ROUNDING", "View", "batch_of_one", "picture_in", "view_of"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,9 @@ class View:
 
 ROUNDING = 1e-3
 """How far a float may be outside of [0, 1]: less than half of a byte's step, so that it is the byte of 0 or 1."""
+
+SMALLEST = 8
+"""Pixels a side of the smallest image whose size nobody has named; a smaller array is no picture."""
 
 
 def _bytes(image: np.ndarray) -> np.ndarray:
@@ -90,6 +93,32 @@ def view_of(space: spaces.Space[Any], source: tuple[int, int, int], stacked: boo
     if shape == (height, width) and channels == 1:
         return View(source, 1, "no channels", floats)
     raise ValueError(_other_size(shape, source))
+
+
+def picture_in(space: spaces.Space[Any]) -> View | None:
+    """The grey or coloured image of any size that observations are, or that is alone among those of a Dict; ``None`` where there is none.
+
+    Example:
+        >>> picture_in(spaces.Dict(screen=spaces.Box(0, 255, (3, 60, 80), np.uint8), speed=spaces.Box(0, 9))).shape
+        (3, 60, 80)
+    """
+    items = space.spaces.values() if isinstance(space, spaces.Dict) else [space]
+    pictures = [item for item in items if _is_picture(item)]
+    source = _source(pictures[0]) if len(pictures) == 1 else None
+    try:
+        return None if source is None else view_of(space, source)
+    except ValueError:  # numbers that are no levels of a pixel
+        return None
+
+
+def _source(item: spaces.Space[Any]) -> tuple[int, int, int] | None:
+    """Channels, height and width of a grey or coloured image of bytes, or of floats on three axes."""
+    shape = item.shape or ()
+    if len(shape) == 2 and item.dtype == np.uint8:
+        shape = (1, *shape)
+    elif len(shape) == 3 and shape[2] in (1, 3):
+        shape = (shape[2], *shape[:2])
+    return shape if len(shape) == 3 and shape[0] in (1, 3) and min(shape[1:]) >= SMALLEST else None
 
 
 def _view_in(space: spaces.Dict, source: tuple[int, int, int], stacked: bool) -> View:

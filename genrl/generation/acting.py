@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+import warnings
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from genrl.errors import RunError
+from genrl.errors import RunError, flag_of
 from genrl.runs.directory import RunDirectory
 from genrl.runs.screening.archive import Archive
 from genrl.runs.screening.noise import Look
@@ -85,8 +86,8 @@ def _random_steps(env: gymnasium.Env[Any, Any], held: int) -> Iterator[None]:
 
 
 @contextmanager
-def by_policy(path: Path, env_id: str, imports: Collection[str]) -> Iterator[Act]:
-    """The trained policy of a run, without noise.
+def by_policy(path: Path, env_id: str, env_kwargs: Mapping[str, Any], imports: Collection[str]) -> Iterator[Act]:
+    """The trained policy of a run, without noise; a warning tells that it learnt with other keywords of its task.
 
     Raises:
         RunError: it acts in another task.
@@ -98,5 +99,15 @@ def by_policy(path: Path, env_id: str, imports: Collection[str]) -> Iterator[Act
     run = with_model(run, config)
     if config.env.rpartition(":")[2] != env_id.rpartition(":")[2]:
         raise RunError(f"the policy of {run.path} acts in {config.env}, not in {env_id}; write --data frames:{config.env}")
+    if dict(config.env_kwargs) != dict(env_kwargs):
+        warnings.warn(
+            f"the policy of {run.path} was trained with {_typed(config.env_kwargs)}, but frames are recorded with {_typed(env_kwargs)}; if "
+            "that is not meant, give both the same",
+            stacklevel=2,
+        )
     with trained(run, config) as session:
         yield lambda env, seed: play(session.learner, session.normalize, session.eyes.wrap_one(env), seed)
+
+
+def _typed(env_kwargs: Mapping[str, Any]) -> str:
+    return " ".join(f"{flag_of(name, 'env')} {value!r}" for name, value in env_kwargs.items()) or "no --env.NAME"

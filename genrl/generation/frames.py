@@ -11,12 +11,12 @@ from typing import Any
 import gymnasium
 import numpy as np
 import torch
-from gymnasium import spaces
 from torch import Tensor
 
 from genrl.data import ImageData, ImageError, Images, Walk
 from genrl.encoders import Preprocessing
 from genrl.encoders.code_stack import flat_actions
+from genrl.encoders.view import View, batch_of_one, picture_in
 from genrl.errors import RunError, one_line
 from genrl.generation.acting import at_random, by_policy, from_places
 from genrl.runs.environments.make import getattr_or, make_env
@@ -85,7 +85,7 @@ def record_frames(
         env = stack.enter_context(_environment(env_id, env_kwargs))
         every = every or (HELD if env.reset(seed=seed)[1].get("state") is None else 1)
         if policy is not None:
-            act = stack.enter_context(by_policy(Path(policy), env_id, imports))
+            act = stack.enter_context(by_policy(Path(policy), env_id, env_kwargs, imports))
         else:
             held = max(every, HELD)
             act = at_random(env, seed, held) if archive is None else from_places(env, seed, held, archive)
@@ -158,9 +158,9 @@ def _joined(episodes: list[_Episode], names: tuple[str, ...]) -> Images:
 class _Watched(gymnasium.Wrapper[Any, Any, Any, Any]):
     """Keeps the newest observation, and returns the present frame."""
 
-    def __init__(self, env: gymnasium.Env[Any, Any], name: str, observes: bool) -> None:
+    def __init__(self, env: gymnasium.Env[Any, Any], name: str, view: View | None) -> None:
         super().__init__(env)
-        self._name, self._observes, self._seen = name, observes, None
+        self._name, self._view, self._seen = name, view, None
         self.action: Any = None
         """What was done last."""
         self.state: Any = None
@@ -178,7 +178,9 @@ class _Watched(gymnasium.Wrapper[Any, Any, Any, Any]):
 
     def frame(self) -> Tensor:
         """The present frame, uint8 ``(channel, height, width)``."""
-        picture = np.asarray(self._seen) if self._observes else rendered(self.env, self._name, COMMAND)
+        if self._view is not None:
+            return torch.as_tensor(self._view.pixels(batch_of_one(self._seen))[0].copy())
+        picture = np.asarray(rendered(self.env, self._name, COMMAND))
         picture = picture[..., None] if picture.ndim == 2 else picture
         if picture.ndim != 3 or picture.shape[2] not in (1, 3):
             raise RunError(f"{self._name} draws arrays of shape {picture.shape}, which are no images; choose another task")
@@ -190,12 +192,12 @@ def _environment(env_id: str, env_kwargs: Mapping[str, Any]) -> Iterator[_Watche
     """The task, drawn only where its observations are no images; what fails in it is one sentence."""
     choose_backend(env_id, env_kwargs, COMMAND)
     env = make_env(env_id, env_kwargs)
-    observes = _is_picture(env.observation_space)
-    if not observes:
+    view = picture_in(env.observation_space)
+    if view is None:
         env.close()
         check_draws(env, env_id)
         env = make_env(env_id, env_kwargs, render_mode="rgb_array")
-    watched = _Watched(env, env_id, observes)
+    watched = _Watched(env, env_id, view)
     try:
         yield watched
     except RunError:
@@ -206,13 +208,6 @@ def _environment(env_id: str, env_kwargs: Mapping[str, Any]) -> Iterator[_Watche
         raise RunError(f"{env_id} failed while its frames were recorded ({type(error).__name__}: {one_line(error)})") from error
     finally:
         watched.close()
-
-
-def _is_picture(space: spaces.Space[Any]) -> bool:
-    """Whether observations are grey or coloured images as bytes, channels last."""
-    shape = space.shape or ()
-    sized = (len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3))) and min(shape[:2]) >= 8
-    return isinstance(space, spaces.Box) and space.dtype == np.uint8 and sized
 
 
 @contextmanager

@@ -127,8 +127,8 @@ def images_of(config: GenerateConfig, frames: Path | None = None, *, quiet: bool
         train, test = (_preprocessing(config, data.train.shape).images(part) for part in (data.train, data.test))
         config, corruption = _corrupting(config, train)
         config, labelled = _few_labels(config, train)
-        notes = _notes(config, data.train.shape, train.shape)
         whole = _preprocessing(config, data.train.shape if train.walk is None else train.walk.source, config.crop)
+        notes = _notes(config, data.train.shape if train.walk is not None else replace(whole, size=0, grey=False).shape, train.shape)
         images = ImageData(config.subject, train, test)
         return RunImages(images, known(config.levels), recorded, corruption, labelled, whole, config.moving, notes), config
     except ImageError as error:
@@ -199,6 +199,7 @@ def _few_labels(config: GenerateConfig, images: Images) -> tuple[GenerateConfig,
 
 
 def _notes(config: GenerateConfig, before: tuple[int, int, int], after: tuple[int, int, int]) -> tuple[str, ...]:
+    """What was done to images that had the shape ``before`` after they were cut."""
     notes = []
     if before[0] != after[0]:
         coloured = recipe_of(config.model).colour

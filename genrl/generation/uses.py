@@ -65,7 +65,7 @@ def write_samples(path: Path, out: Path | None, n: int, labels: Sequence[int] | 
     return _written(out or path, "drawn", grid(images, min(n, COLUMNS), title=_title(config, "drawn", seed)), arrays)
 
 
-def write_completions(path: Path, images: Images, out: Path | None, how: How | None, given: str, seed: int) -> list[Path]:
+def write_completions(path: Path, images: Images, out: Path | None, how: How | None, given: str | None, seed: int) -> list[Path]:
     """Make of images what the model of a run can, into a grid and an npz with ``given`` and ``images``, and return both files.
 
     Args:
@@ -73,19 +73,24 @@ def write_completions(path: Path, images: Images, out: Path | None, how: How | N
         images: the images, of the run's size or another.
         out: folder of the files; by default the run directory.
         how: what is made; by default the first that the model can.
-        given: for a model that inpaints whatever is unknown: quadrants-1, quadrants-2, quadrants-3 or hole.
+        given: for a model that inpaints whatever is unknown: quadrants-1, quadrants-2 (the default), quadrants-3 or hole.
         seed: seed of whatever is drawn.
 
     Raises:
-        RunError: a run without a model, a model that can't do that, images that it can't take, or files that exist.
+        RunError: a run without a model, a model that can't do that, a ``given`` that has no say in it, images that it can't take, or files
+            that exist.
     """
     config, model = _opened(path)
-    can = ways(model, config.given, given, seed)
+    can = ways(model, config.given, given or "quadrants-2", seed)
     if how is None and can:
         how = next(iter(can))
     if how not in can:
         asked = f" and can't {how}" if how is not None else " and makes nothing of images"
         raise RunError(f"{path} holds a {type(model).__name__}{asked}{_instead(can, path)}")
+    kept = (config.given or GIVEN) if isinstance(model, Completer) else given
+    if given is not None and (how != "inpaint" or given != kept):
+        why = f"--how is {how}" if how != "inpaint" else f"{path} was trained with {kept}"
+        raise RunError(f"--given is {given}, but {why}, where it has no say; leave --given out")
     for file in _files(out or path, how):
         check_new(file)
     with forked_generators(), torch.no_grad():
@@ -155,7 +160,7 @@ def _opened(path: Path) -> tuple[GenerateConfig, ImageModel]:
 
 def _labels(path: Path, model: object, n: int, labels: Sequence[int]) -> Tensor:
     if not isinstance(model, ClassSampler) or not model.conditional:
-        raise RunError(f"{path} holds a {type(model).__name__} that was not told classes; leave out --label and --labels")
+        raise RunError(f"{path} holds a {type(model).__name__}, which draws images of any class; leave out --label and --labels")
     if wrong := [label for label in labels if not 0 <= label < model.n_classes]:
         raise RunError(f"there is no class {wrong[0]} in {path}; give labels from 0 to {model.n_classes - 1}")
     return torch.tensor([labels[i % len(labels)] for i in range(n)])

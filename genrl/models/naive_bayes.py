@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from genrl.errors import require
 from genrl.models.base import ImageModel, shape_check
-from genrl.models.labels import checked_labels
+from genrl.models.labels import Labels, checked_labels
 from genrl.models.pixels import level_of
 
 __all__ = ["NaiveBayes", "PixelHistograms"]
@@ -53,6 +53,7 @@ class NaiveBayes(ImageModel):
             ("smoothing", smoothing, smoothing > 0, "positive, since what was never seen is not impossible"),
         )
         self.image_shape, self.smoothing = image_shape, smoothing
+        self.n_classes, self.conditional = n_classes, n_classes > 1
         self.register_buffer("prior", torch.full((n_classes,), 1 / n_classes))
         self.register_buffer("logits", torch.zeros(n_classes, *image_shape))
 
@@ -101,9 +102,12 @@ class NaiveBayes(ImageModel):
         """The most probable class of each image."""
         return self.log_joint(x).argmax(1)
 
-    def sample(self, n: int) -> Float[Tensor, "{n} channel height width"]:
-        """Images of zeros and ones."""
-        classes = torch.multinomial(self.prior, n, replacement=True)
+    def sample(self, n: int, labels: Labels | None = None) -> Float[Tensor, "{n} channel height width"]:
+        """Images of zeros and ones, of the classes ``labels``; by default of each class as often as it was counted."""
+        if labels is None:
+            classes = torch.multinomial(self.prior, n, replacement=True)
+        else:
+            classes = checked_labels(labels, n, self.n_classes, "NaiveBayes", self.prior.device)
         return torch.bernoulli(self.logits[classes].sigmoid())
 
     def extra_repr(self) -> str:

@@ -143,7 +143,7 @@ def _refuse_spaces(cls: type[RewardModel], observation_space: Space, action_spac
     if any(is_image(leaf) for leaf in leaves(observation_space)) and not (cls.takes_images and is_image(observation_space)):
         raise ValueError(
             f"{cls.__name__} takes no images, but was given {brief(observation_space)}; give it the codes of an encoder: "
-            "EncodedVecEnv(venv, load_encoder('RUN')) from genrl.encoders, or --encoder RUN"
+            "EncodedVecEnv(venv, load_encoder('RUN')) from genrl.encoders, or --encoder RUN without --finetune"
         )
     if not isinstance(action_space, plain):
         raise ValueError(f"{cls.__name__} takes Box, Discrete, MultiDiscrete or MultiBinary actions, but was given {brief(action_space)}")

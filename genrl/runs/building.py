@@ -112,7 +112,7 @@ def _parts(
     if isinstance(config, ImitateConfig) and not can_be_normalized(seen.observation_space):
         config = replace(config, normalize_obs=False)
     eyes.look_first(probe)
-    names = coverage_names(probe, config.coverage)
+    names = coverage_names(probe if config.coverage is None else seen, config.coverage)  # an index counts what the learner sees
     observation_names = () if config.observes_codes else tuple(getattr_or(probe, "observation_names", ()))
     _check_masks(config, probe)
     recorded, loaded, choice = None, None, ""

@@ -121,6 +121,19 @@ def test_an_encoder_that_was_not_probed_says_what_its_task_lacks():
     assert "what it sees" not in dict(_rows_of_generation(shown | {"data": "mnist"}))
 
 
+def test_what_is_advised_has_the_same_images_and_as_many_frames_as_were_probed(capsys):
+    labelled = np.load("bars.npz")["images"]
+    np.savez("labelled.npz", images=labelled, labels=np.arange(64) % 2)
+    counted = "generate --model naive-bayes --data labelled.npz --images 30 --crop 1 1 0 0 --seed 2 --judge-images 0 --no-pictures"
+    assert main([*counted.split(), "--out", "counted"]) == 0
+    said = capsys.readouterr().out
+    assert "do better: genrl generate --model vae --data labelled.npz --images 30 --crop 1 1 0 0 --seed 2\n" in said
+    eyes = "generate --model random --data frames:genrl/PixelPendulum-v0 --frames 200 --judge-images 0 --no-pictures"
+    assert main([*eyes.split(), "--history", "5", "--out", "eyes"]) == 0
+    seen = "explore --env genrl/PixelPendulum-v0 --encoder eyes --history 5 --learner sac"
+    assert f"learn through its eyes: genrl {seen}" in capsys.readouterr().out
+
+
 def test_an_interrupt_says_how_to_go_on(capsys, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(SamplesOverTime, "add", lambda film, model, epoch: os.kill(os.getpid(), signal.SIGINT) if epoch == 1 else None)

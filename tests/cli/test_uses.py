@@ -15,6 +15,7 @@ from genrl.cli import main
 from genrl.data import load_images
 from genrl.generation.uses import ways
 from genrl.models import GAN, PCA, VAE, ConditionalVAE, Diffusion, NaiveBayes, PixelCNN, load_model, save_model
+from genrl.models.semi_supervised import SemiSupervisedGAN
 
 SHAPE = (1, 8, 8)
 
@@ -27,6 +28,8 @@ def small(kind):
         "pixelcnn": lambda: (PixelCNN(SHAPE, width=4, depth=1), None),
         "diffusion": lambda: (Diffusion(SHAPE, width=32, steps=4), None),
         "conditional-gan": lambda: (GAN(SHAPE, noise=4, n_classes=3), None),
+        "naive-bayes": lambda: (NaiveBayes.of(torch.eye(3)[:, None, None].expand(3, 1, 8, 3), torch.arange(3), smoothing=1e-9), None),
+        "semi-supervised": lambda: (SemiSupervisedGAN(SHAPE, noise=4, n_classes=3), None),
         "hole": lambda: (ConditionalVAE(SHAPE, latent=2, hidden=(8,)), "hole"),
         "noise": lambda: (ConditionalVAE(SHAPE, latent=2, hidden=(8,)), "noise"),
         "coarse": lambda: (ConditionalVAE(SHAPE, latent=2, hidden=(8,)), "coarse"),
@@ -52,7 +55,7 @@ def run(tmp_path, monkeypatch):
             "levels": 2 if given or kind == "vae" else 256,
             "given": given,
         }
-        if kind == "pixelcnn":
+        if kind in ("pixelcnn", "naive-bayes"):
             config["levels"] = 2
         (tmp_path / "run" / "config.json").write_text(json.dumps(config))
         save_model("run/model.safetensors", model)
@@ -120,11 +123,18 @@ class TestSample:
             assert file["labels"].tolist() == [2, 0, 2, 0, 2]
             np.testing.assert_array_equal(file["images"], (expected * 255).round().byte().numpy())
 
+    def test_counted_classes_are_drawn_as_they_were_counted(self, run):
+        run("naive-bayes")
+        assert main(["sample", "run", "--n", "4", "--labels", "2", "0"]) == 0
+        with np.load("run/drawn.npz") as file:
+            assert file["images"][:, 0].tolist() == [[[0, 0, 255]] * 8, [[255, 0, 0]] * 8] * 2
+
     @pytest.mark.parametrize(
         ("kind", "flags", "said"),
         [
             ("conditional-gan", "--label 3", "there is no class 3 in run; give labels from 0 to 2"),
-            ("vae", "--label 3", "run holds a VAE that was not told classes; leave out --label and --labels"),
+            ("vae", "--label 3", "run holds a VAE, which draws images of any class; leave out --label and --labels"),
+            ("semi-supervised", "--label 1", "run holds a SemiSupervisedGAN, which draws images of any class; leave out --label"),
             ("hole", "", "which draws no images from nothing; it can inpaint: genrl complete run --how inpaint --images FOLDER"),
             ("vae", "--n 0", "--n is 0, but must be between 1 and 10,000"),
             (
@@ -173,7 +183,8 @@ class TestComplete:
     @pytest.mark.parametrize("kind", ["pixelcnn", "diffusion", "hole"])
     def test_what_is_given_stays_as_it_is(self, run, kind):
         run(kind)
-        assert main(["complete", "run", "--images", "images.npz", "--how", "inpaint", "--given", "quadrants-2"]) == 0
+        given = "hole" if kind == "hole" else "quadrants-2"
+        assert main(["complete", "run", "--images", "images.npz", "--how", "inpaint", "--given", given]) == 0
         with np.load("run/inpaint.npz") as file:
             given, made = file["given"][:, 0], file["images"][:, 0]
         known = given != round(0.35 * 255)
@@ -213,6 +224,8 @@ class TestComplete:
             ),
             ("conditional-gan", "images.npz", "GAN and makes nothing of images; it draws images: genrl sample run"),
             ("vae", "nowhere", "there are no images at nowhere"),
+            ("vae", "images.npz --given hole", "--given is hole, but --how is reconstruct, where it has no say; leave --given out"),
+            ("hole", "images.npz --given quadrants-3", "--given is quadrants-3, but run was trained with hole, where it has no say"),
             ("vae", "one.png --how interpolate", "an interpolation needs at least two images"),
         ],
     )

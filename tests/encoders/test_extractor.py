@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecNormalize
 from torch import nn
 
 from genrl.encoders import EncodedVecEnv, EncoderExtractor, ImageEncoder, pretrained
-from tests.encoders.eyes import PictureClock, actions_of, learner, picture_clocks, reader, small_vae
+from tests.encoders.eyes import SHAPE, PictureClock, actions_of, learner, picture_clocks, reader, small_vae
 from tests.rewards.clock import OFF_POLICY, ON_POLICY
 
 LEARNERS = [*ON_POLICY, *OFF_POLICY]
@@ -206,6 +207,12 @@ class TestRefusals:
         model = learner("PPO", picture_clocks(1), kwargs)
         with pytest.raises(ValueError, match=r"in \[0, 1\], but the policy gives 0 to 200; leave normalize_images"):
             model.predict(picture_clocks(1).reset())
+
+    def test_of_bytes_that_stable_baselines3_takes_for_no_image_before_anything_is_learnt(self) -> None:
+        kwargs = pretrained(reader())
+        space = spaces.Box(0, 200, SHAPE, np.uint8)
+        with pytest.raises(ValueError, match=r"see images as bytes from 0 to 255 on three axes, but these are .*without --finetune"):
+            kwargs["features_extractor_class"](space, **kwargs["features_extractor_kwargs"])
 
     def test_of_images_under_a_vecnormalize(self) -> None:
         with pytest.raises(ValueError, match=r"from -10 to 10.*leave a VecNormalize over images out"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 import torch
 from gymnasium import spaces
 
+from genrl.encoders.view import view_of
 from genrl.errors import RunError
 from genrl.generation import GenerateConfig, generate, record_frames, resume_generation
 from genrl.generation.acting import at_random
@@ -26,7 +28,7 @@ from tests.runs.tiny import config
 class Paints(gymnasium.Env[Any, Any]):
     """Draws the number of its episode in red, that of the step in green, and the action in blue; an episode has 30 steps.
 
-    With ``what`` it observes the picture itself, in colour or in grey, can't draw, draws nothing, or breaks.
+    With ``what`` it observes the picture itself, in one of several ways, can't draw, draws nothing, or breaks.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 30}  # noqa: RUF012 (Gymnasium's own way)
@@ -36,8 +38,14 @@ class Paints(gymnasium.Env[Any, Any]):
         self.what, self.render_mode, self.action = what, render_mode, 0
         if what == "nothing":
             self.metadata = {"render_modes": []}
-        shape = {"colour": (16, 12, 3), "grey": (16, 12)}.get(what)
-        self.observation_space = spaces.Box(-1, 1, (2,), np.float32) if shape is None else spaces.Box(0, 255, shape, np.uint8)
+        colour = spaces.Box(0, 255, (16, 12, 3), np.uint8)
+        self.observation_space = {
+            "colour": colour,
+            "grey": spaces.Box(0, 255, (16, 12), np.uint8),
+            "channels first": spaces.Box(0, 255, (3, 16, 12), np.uint8),
+            "floats": spaces.Box(0, 1, (16, 12, 3), np.float32),
+            "one of a Dict": spaces.Dict(screen=colour, speed=spaces.Box(-1, 1, (2,), np.float32)),
+        }.get(what, spaces.Box(-1, 1, (2,), np.float32))
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         return _begun(self, seed), {}
@@ -53,12 +61,20 @@ class Paints(gymnasium.Env[Any, Any]):
             return None
         if self.what == "fails":
             raise RuntimeError("no display")
+        return self._picture()
+
+    def _picture(self) -> Any:
         return np.full((16, 12, 3), (self.episode, self.steps, self.action), np.uint8)
 
     def _observed(self) -> Any:
-        if self.what == "colour":
-            return self.render()
-        return self.render()[..., 1] if self.what == "grey" else np.zeros(2, np.float32)
+        speed, picture = np.zeros(2, np.float32), self._picture()
+        return {
+            "colour": picture,
+            "grey": picture[..., 1],
+            "channels first": picture.transpose(2, 0, 1),
+            "floats": (picture / 255).astype(np.float32),
+            "one of a Dict": {"screen": picture, "speed": speed},
+        }.get(self.what, speed)
 
 
 gymnasium.register("tests/Paints-v0", entry_point=Paints)
@@ -119,7 +135,7 @@ class TestFrames:
         assert record_frames(PAINTS, 20, size=6).train.pixels.unique().tolist() == [50]
         assert record_frames(PAINTS, 20, size=0).train.shape == (3, 16, 12)
 
-    @pytest.mark.parametrize(("what", "channels"), [("colour", 3), ("grey", 1)])
+    @pytest.mark.parametrize(("what", "channels"), [("colour", 3), ("grey", 1), ("channels first", 3), ("floats", 3), ("one of a Dict", 3)])
     def test_are_the_observations_where_these_are_images(self, what, channels, monkeypatch):
         made: list[str | None] = []
         init = Paints.__init__
@@ -132,6 +148,12 @@ class TestFrames:
         steps = [value[1] if channels == 3 else value[0] for value in values(data.train)]
         assert set(steps) == {1}
 
+    @pytest.mark.parametrize("what", ["grey", "channels first", "floats", "one of a Dict"])
+    def test_of_observations_are_what_an_encoder_is_given(self, what):
+        images = record_frames(PAINTS, 20, env_kwargs={"what": what}, size=0).train
+        view = view_of(Paints(what).observation_space, images.walk.source)
+        assert view.shape == images.shape == (1 if what == "grey" else 3, 16, 12)
+
     def test_come_back_from_the_same_seed_and_hold_random_actions(self):
         first, again, other = (record_frames(PAINTS, 100, seed=seed) for seed in (0, 0, 1))
         assert torch.equal(first.train.pixels, again.train.pixels)
@@ -140,9 +162,13 @@ class TestFrames:
         assert len({action for _, _, action in values(first.train)}) > 30 and env.action_space.n == 200
 
     def test_of_a_policy_show_its_actions(self, tmp_path):
-        cell = config(tmp_path / "run", env=PAINTS, steps=64, eval_episodes=0)
+        cell = config(tmp_path / "run", env=PAINTS, env_kwargs={"what": "draws"}, steps=64, eval_episodes=0)
         explore(cell, quiet=True)
-        data = record_frames(PAINTS, 40, policy=cell.directory)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            data = record_frames(PAINTS, 40, policy=cell.directory, env_kwargs={"what": "draws"})
+        with pytest.warns(UserWarning, match="was trained with --env.what 'draws', but frames are recorded with no --env.NAME"):
+            record_frames(PAINTS, 20, policy=cell.directory)
         assert len({action for _, _, action in values(data.train)}) == 1  # its observations are all alike, and it draws nothing
         with pytest.raises(RunError, match=r"acts in tests/Paints-v0, not in CartPole-v1; write --data frames:tests/Paints-v0"):
             record_frames("CartPole-v1", 20, policy=cell.directory)

@@ -17,6 +17,7 @@ from matplotlib.text import Text
 from genrl.cli import main
 from genrl.data import Images, Walk
 from genrl.encoders import EncodedEnv, ImageEncoder, Preprocessing, Sight, load_encoder, what_it_sees
+from genrl.encoders.sight import _ridge
 from genrl.errors import RunError
 from genrl.generation import GenerateConfig, generate, record_frames, resume_generation, running
 from genrl.generation.frames_file import load_frames, save_frames
@@ -241,6 +242,11 @@ class TestSight:
         sight, other = self.probed(5.0), self.probed(5.0, unit=unit)
         assert (other.state, other.products) == (pytest.approx(sight.state, abs=2e-4), pytest.approx(sight.products, abs=2e-4))
         assert other.still == sight.still == ("constant",)
+
+    def test_of_codes_gives_no_weight_to_what_only_rounding_has_moved(self) -> None:
+        x, rounding = torch.linspace(-1, 1, 100)[:, None], 1e-8 * torch.randn(100, 1, generator=torch.Generator().manual_seed(0))
+        said = _ridge(torch.cat([x, rounding], dim=1), x.double(), torch.cat([x, torch.ones(100, 1)], dim=1))
+        assert torch.allclose(said, x.double(), atol=0.01)
 
     def test_of_a_number_that_never_changes_says_so(self) -> None:
         sight = self.probed(5.0)

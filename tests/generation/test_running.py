@@ -487,6 +487,13 @@ class TestWhatAModelSees:
         assert source.data.train.shape == (1, 4, 4)
         assert source.data.train.pixels.unique().tolist() == [85]
 
+    def test_cut_images_are_not_said_to_be_resized(self, config):
+        source, _ = images_of(config(crop=(1, 1, 2, 2)))
+        assert source.data.train.shape == (1, 6, 4)
+        assert source.notes == ()
+        resized = "images of 6 × 4 pixels are resized to 5 × 5; --size 0 leaves them as they are"
+        assert images_of(config(crop=(1, 1, 2, 2), size=5))[0].notes == (resized,)
+
 
 class TestTheNumbers:
     def source(self, levels):

@@ -14,11 +14,14 @@ import torch
 
 from genrl.cli import main
 from genrl.data import Demonstrations, Episode, Images
-from genrl.encoders import ImageEncoder, Preprocessing, load_encoder
+from genrl.encoders import ImageEncoder, Preprocessing, StackedFrames, load_encoder
+from genrl.encoders.demonstrations import stacked_demonstrations
 from genrl.errors import RunError
 from genrl.models import RandomNetwork
 from genrl.runs import ExploreConfig, ImitateConfig, RunDirectory, explore, imitate, resume, watch
 from genrl.runs.building import build
+from genrl.runs.environments.make import coverage_names
+from tests.encoders.eyes import PictureClock
 from tests.runs.same_directory import assert_same_directory
 from tests.runs.test_rewind import stopped_and_resumed
 from tests.runs.tiny import SMALL, config
@@ -103,6 +106,34 @@ def test_frames_without_an_encoder_are_stacked_for_the_learners_own_networks(tmp
     following = session.env.step(np.ones((1, 1), np.float32))[0][0]
     assert np.array_equal(following[..., :6], first[..., :6])
     assert not np.array_equal(following[..., 6:], first[..., 6:])
+
+
+def test_frames_are_stacked_in_the_channels_wherever_these_are() -> None:
+    last, first = (StackedFrames(PictureClock(kind=kind), 2) for kind in ("last", "first"))
+    assert first.observation_space.shape == (6, *last.observation_space.shape[:2])
+    alone = PictureClock(kind="first")
+    seen, frames = [(last.reset()[0], first.reset()[0])], [alone.reset()[0]]
+    for _ in range(3):
+        seen.append(tuple(env.step(np.zeros(2, np.float32))[0] for env in (last, first)))
+        frames.append(alone.step(np.zeros(2, np.float32))[0])
+    ended = np.arange(3) == 2
+    episode = Episode(np.stack(frames), np.zeros((3, 2), np.float32), np.zeros(3), ended & False, ended)
+    shown = stacked_demonstrations(Demonstrations.from_episodes([episode]), 2).episodes[0].observations
+    for (channels_last, channels_first), demonstrated in zip(seen, shown, strict=True):
+        assert np.array_equal(channels_first, channels_last.transpose(2, 0, 1))
+        assert np.array_equal(demonstrated, channels_first)
+
+
+@pytest.mark.parametrize("kind", ["last", "first", "floats", "dict"])
+def test_no_places_are_counted_by_the_pixels_of_an_image(kind: str) -> None:
+    assert coverage_names(PictureClock(kind=kind), None) == ()
+
+
+def test_places_that_are_asked_for_by_an_index_are_of_what_the_learner_sees(eyes: Path, tmp_path: Path) -> None:
+    cell = config(tmp_path / "run", env=TASK, encoder=eyes, coverage=("0", "11"))
+    assert build(cell).coverage_names == ("0", "11")
+    with pytest.raises(RunError, match=r"--coverage 12 is no observation and no key of info.*the indices below 12"):
+        build(replace(cell, coverage=("0", "12")))
 
 
 def test_frames_of_more_channels_than_pixels_a_side_are_refused(tmp_path: Path) -> None:

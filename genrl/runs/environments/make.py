@@ -225,8 +225,11 @@ def coverage_names(env: gymnasium.Env[Any, Any], asked: tuple[str, str] | None) 
     space = env.observation_space
     columns = spaces.flatdim(space) if isinstance(space, spaces.Box) else 0
     if asked is None:
+        from genrl.encoders.view import picture_in
+
         own = getattr_or(env, "coverage_names", ())
-        return tuple(own) if own else tuple(str(i) for i in range(min(2, columns))) if not is_image(space) else ()
+        numbers = 0 if is_image(space) or picture_in(space) is not None else min(2, columns)
+        return tuple(own) if own else tuple(str(i) for i in range(numbers))
     known = [*getattr_or(env, "observation_names", ()), *(str(i) for i in range(columns))]
     keys: list[str] = []
     for name in asked:

@@ -40,7 +40,8 @@ def export_sb3(run: LoadedRun, folder: str | Path) -> list[Path]:
         RunError: the folder holds something, or the policy sees images through an encoder of genrl.
     """
     if run.encoder is not None:
-        raise RunError(f"the policy of {run.path} sees codes of an encoder, which Stable-Baselines3 has not; export it by --torchscript")
+        instead = "export it by --torchscript" if _obstacle(run, "--torchscript") is None else _in_python(run)
+        raise RunError(f"the policy of {run.path} sees codes of an encoder, which Stable-Baselines3 has not; {instead}")
     target = Path(folder)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise RunError(f"{target} is not an empty folder; choose another folder")
@@ -117,14 +118,25 @@ def export_onnx(run: LoadedRun, file: str | Path) -> Path:
 
 def _traced(run: LoadedRun, flag: str) -> Any:
     """The policy as one graph of tensors."""
-    space = run.observation_space
-    if not isinstance(space, spaces.Box):
-        raise RunError(f"{flag} needs observations that are one tensor, but {run.path} observes a {type(space).__name__}; use --sb3 DIR")
-    if type(run.learner).__name__ == "RecurrentPPO":
-        raise RunError(f"the policy of {run.path} has a memory, which {flag} would freeze; use --sb3 DIR")
+    if (why := _obstacle(run, flag)) is not None:
+        raise RunError(f"{why}; {'use --sb3 DIR' if run.encoder is None else _in_python(run)}")
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracer warns of every Python branch on a shape, and shapes are fixed but for the batch
         return torch.jit.trace(_Policy(run).eval(), tuple(_inputs(run, 2).values()), check_trace=False)
+
+
+def _obstacle(run: LoadedRun, flag: str) -> str | None:
+    """Why a policy is no graph of one tensor, if it is none."""
+    if not isinstance(run.observation_space, spaces.Box):
+        kind = type(run.observation_space).__name__
+        return f"{flag} needs observations that are one tensor, but {run.path} observes a {kind}"
+    if type(run.learner).__name__ == "RecurrentPPO":
+        return f"the policy of {run.path} has a memory, which {flag} would freeze"
+    return None
+
+
+def _in_python(run: LoadedRun) -> str:
+    return f"it acts in Python alone, by genrl.load({str(run.path)!r}).predict"
 
 
 def _inputs(run: LoadedRun, batch: int) -> dict[str, Tensor]:
