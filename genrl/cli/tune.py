@@ -69,17 +69,19 @@ def _report(tuning: Tuning, trials: list[Trial], imports: tuple[str, ...]) -> in
     from genrl.studies.tuning import best
     from genrl.studies.wording import as_toml, flags_of
 
-    ranked = best(trials)
-    if not ranked:
+    ranked, silent = best(trials), sum(trial.silent for trial in trials)
+    failed = sum(trial.score is None for trial in trials) - silent
+    longer = 'no episode ended in a run; give [run] more steps, or write score = "evaluation_return" under [tune]'
+    if not ranked and not silent:
         raise RunError(f"no trial of {tuning.directory} has finished; see why: {command('report', tuning.directory)}")
+    if not ranked:
+        raise RunError(f"no trial of {tuning.directory} has a {tuning.score}, since {longer}")
     for trial in ranked[:SHOWN]:
         settings = [f"{name.replace('_kwargs.', '.')} {value}" for name, value in trial.values.items()]
         say(f"{trial.score:12.5g}  {', '.join(settings)}")
-    if failed := sum(trial.score is None for trial in trials):
-        say(
-            f"{failed} of {len(trials)} trials {'has' if failed == 1 else 'have'} no score, since a run failed; the report says why",
-            sys.stderr,
-        )
+    for count, why in ((failed, "a run failed; the report says why"), (silent, longer)):
+        if count:
+            say(f"{count} of {len(trials)} trials {'has' if count == 1 else 'have'} no score, since {why}", sys.stderr)
     values = tuning.values(ranked[0])
     write_whole(tuning.directory / BEST, (as_toml(values) + "\n").encode())
     say(f"see every trial: {command('report', tuning.directory)}")

@@ -21,7 +21,7 @@ from genrl.rewards.scoring import check_spaces, probe, scores, warn_of_idleness
 from genrl.rewards.weight import AutoWeight
 from genrl.sb3.actions import refuse_spaces
 from genrl.sb3.hooks import LendingPart, OffPolicyPart, OnPolicyPart, Part, attached, buffer_of, extrinsic_weight
-from genrl.sb3.observations import RawObservations, last_obs
+from genrl.sb3.observations import RawObservations, all_begin, last_obs
 from genrl.sb3.plugged import PluggedCallback
 from genrl.sb3.replay import ReplayMemory, as_transitions, check_readable
 from genrl.transitions import Transitions, lost_differences
@@ -121,7 +121,7 @@ class RewardCallback(PluggedCallback):
         self._replay: ReplayMemory | None = None
         self._restored: dict[str, Any] | None = None
         self._stood: Any = None
-        """What the learner was to act on next when the last ``learn`` ended."""
+        """What the learner was to act on next when the last ``learn`` ended; ``None`` before the first, and of a restored state."""
 
     @property
     def active(self) -> bool:
@@ -155,9 +155,14 @@ class RewardCallback(PluggedCallback):
         self.pool.load_state_dict(state["pool"])
         self._generator.set_state(state["generator"])
         self._replay, self._restored, self._metrics = None, state["replay"], dict(state["metrics"])
+        self._stood = None
         if self.auto:
             self.auto.load_state_dict(state["weight"])
             self.weight = self.auto.value
+
+    def go_on(self, model: BaseAlgorithm) -> None:
+        """Say that the environments of ``model`` stand where they did when the state was saved; else they begin new episodes."""
+        self._stood = last_obs(model)
 
     def check(self, model: BaseAlgorithm) -> None:
         """Refuse a learner that the reward can't serve, by a made-up batch too; ``learn`` does so as well, before its first step.
@@ -186,10 +191,10 @@ class RewardCallback(PluggedCallback):
         self._raw = RawObservations(self.model)
         # base_class.py, _setup_learn: has reset the environments, unless it goes on with the very observations of the learn before.
         before, self._stood = self._stood, ()  # no observation is (): so it stays if an exception ends this learn
-        reset = before is not None and last_obs(self.model) is not before
+        reset = last_obs(self.model) is not before
         if not isinstance(self.model, OffPolicyAlgorithm):
             self._replay = None
-            if reset:
+            if all_begin(self.model) if before is None else reset:  # another callback may have had this reward before
                 self.reward.forget()
             return OnPolicyPart(self.name, self._rollout_env_rewards, self._score_rollout, lambda: self.extrinsic_weight)
         self._replay = memory = self._memory_of_replay(self.model, self._raw)

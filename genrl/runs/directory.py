@@ -146,6 +146,9 @@ class RunDirectory:
         if not there:
             if (run.path.parent / "config.json").is_file():
                 raise RunError(f"{run.path} is no run, but lies in one; did you mean {run.path.parent}?")
+            if (run.path / "study.json").is_file():
+                inside = run.path / "cells"
+                raise RunError(f"{run.path} is a study, whose runs are in {inside}; name one of them (`genrl study` goes on with all)")
             siblings = [str(other.parent) for other in run.path.parent.glob("*/config.json")] if run.path.parent.is_dir() else []
             raise RunError(f"{run.path} holds no run{did_you_mean(str(run.path), siblings) or '; start one with `genrl explore`'}")
         return run

@@ -123,11 +123,11 @@ class Session:
         load_lasting(self.env, state["lasting"])
         if exact:
             go_on(self.learner, state["learner"])
+            for callback in (plug.state for plug in self.plugs if isinstance(plug.state, RewardCallback)):
+                callback.go_on(self.learner)
         else:
             seeds = np.random.SeedSequence([self.config.seed, self.learner.num_timesteps])
             self.env.seed(int(seeds.generate_state(1)[0]) // 2)
-            for reward in (plug.state.reward for plug in self.plugs if isinstance(plug.state, RewardCallback)):
-                reward.forget()
         set_generator_state(state["generators"])
         return exact
 

@@ -25,7 +25,7 @@ from genrl.sb3.state import KeptStatistics
 from genrl.spaces import flat, is_image
 from genrl.transitions import check_finite, true_next_obs
 
-__all__ = ["RawObservations", "as_rows", "channels_first", "last_obs", "seen_by_learner"]
+__all__ = ["RawObservations", "all_begin", "as_rows", "channels_first", "last_obs", "seen_by_learner"]
 
 
 def seen_by_learner(space: spaces.Space[Any]) -> spaces.Space[Any]:
@@ -52,6 +52,11 @@ def as_rows(space: spaces.Space[Any], obs: Any) -> np.ndarray:
 def last_obs(model: BaseAlgorithm) -> Any:
     """What a learner acts on next."""
     return model._last_obs  # base_class.py, _setup_learn
+
+
+def all_begin(model: BaseAlgorithm) -> bool:
+    """Whether all environments of a learner that collects rollouts stand at the beginning of an episode."""
+    return bool(np.all(model._last_episode_starts))  # base_class.py, _setup_learn, and on_policy_algorithm.py, collect_rollouts
 
 
 def _tensors(obs: dict[str, Any]) -> dict[str, Any]:

@@ -42,7 +42,8 @@ def open_directory(study: Study) -> str:
                 raise foreign
             about = known or {"format": FORMAT, "token": uuid.uuid4().hex, "name": study.name}
             file = Path(study.source).name if Path(study.source).is_absolute() else study.source
-            write_whole(folder / "study.json", (json.dumps(about | {"file": file}) + "\n").encode())
+            told = {"file": file, "demos": {**about.get("demos", {}), **study.digests}}  # `genrl report` knows the cells without them
+            write_whole(folder / "study.json", (json.dumps(about | told) + "\n").encode())
             write_whole(folder / "study.toml", study.text.encode())
     except OSError as error:
         raise RunError(f"{folder} can't be written ({error.strerror}); choose another --out") from error
@@ -64,7 +65,9 @@ def read_about(directory: Path) -> dict[str, Any] | None:
         if version == FORMAT:  # another version may name other things
             _check_name(about["name"])
             _check_name(about["token"])
-    except (ValueError, KeyError) as error:
+            if not all(isinstance(digest, str) for digest in about.setdefault("demos", {}).values()):
+                raise ValueError("a checksum of demonstrations is none")
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise RunError(f"{path} is not what genrl wrote; restore it from a copy, or choose another --out") from error
     if version != FORMAT:
         raise RunError(f"{directory} holds a study of format {version}, this version of genrl has format {FORMAT}; choose another --out")
@@ -100,7 +103,7 @@ def open_study(directory: str | Path) -> Study:
         raise RunError(f"{directory} holds no study{did_you_mean(str(directory), others) or '; train one with `genrl study FILE.toml`'}")
     path = directory / "study.toml"
     try:
-        study = Study.parse(read_text(path, STUDY), about["name"], directory, str(path))
+        study = Study.parse(read_text(path, STUDY), about["name"], directory, str(path), about["demos"])
     except FileError as error:
         raise RunError(f"{error}; or run `genrl study` again") from error
     return replace(study, source=str(about.get("file", "")))

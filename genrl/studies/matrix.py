@@ -12,6 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from genrl.errors import RunError
@@ -89,6 +90,8 @@ class Study:
     """The TOML that it was made from."""
     source: str = ""
     """The file that it was read from, as it was named."""
+    digests: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Checksums of the demonstrations by which its cells are known, by their paths."""
 
     @property
     def baseline(self) -> str:
@@ -114,20 +117,22 @@ class Study:
         return cls.parse(text, path.stem, Path(out) if out is not None else Path("runs") / path.stem, str(path))
 
     @classmethod
-    def parse(cls, text: str, name: str, directory: Path, source: str = "the study") -> Study:
-        """A study from TOML text; ``source`` names it in errors.
+    def parse(
+        cls, text: str, name: str, directory: Path, source: str = "the study", digests: Mapping[str, str] = MappingProxyType({})
+    ) -> Study:
+        """A study from TOML text; ``source`` names it in errors, and ``digests`` has the checksums of demonstrations that are not here.
 
         Raises:
             RunError: no TOML, an unknown key, a value of the wrong type, no cells, or two methods that are the same runs.
         """
         content = parse_toml(text, source)
         try:
-            return cls._build(content, text, name, directory, source)
+            return cls._build(content, text, name, directory, source, digests)
         except RunError as error:
             raise RunError(f"{source}: {error}") from error
 
     @classmethod
-    def _build(cls, content: Mapping[str, Any], text: str, name: str, directory: Path, source: str) -> Study:
+    def _build(cls, content: Mapping[str, Any], text: str, name: str, directory: Path, source: str, digests: Mapping[str, str]) -> Study:
         check_keys("", content, ("study", "run", "tasks", "methods"))
         run, task_tables, methods = (table_of(content, key, nested=key != "run") for key in ("run", "tasks", "methods"))
         settings = read_settings(table_of(content, "study", nested=False), methods)
@@ -145,11 +150,13 @@ class Study:
         for seed in settings.seeds:
             for task, of_task in task_runs.items():
                 cells += [
-                    _cell(task, method, merged_tables(kind, run, of_task, of_method), seed, directory)
+                    _cell(task, method, merged_tables(kind, run, of_task, of_method), seed, directory, digests)
                     for method, of_method in methods.items()
                 ]
         _distinct(cells)
-        return cls(name, directory, settings, tasks, dict(methods), tuple(cells), text, source)
+        demos = {path for cell in cells if (path := getattr(cell.config, "demos", None)) is not None}
+        known = {str(path): digest for path in demos if (digest := _digest(path) or digests.get(str(path))) is not None}
+        return cls(name, directory, settings, tasks, dict(methods), tuple(cells), text, source, known)
 
     def check(self, imports: Collection[str] = ()) -> None:
         """Refuse what can be refused without training: tasks, learners, rewards, hyperparameters and encoders that do not exist, and
@@ -218,14 +225,18 @@ class Study:
                     )
 
 
-def identity(config: RunConfig) -> str:
+def identity(config: RunConfig, digests: Mapping[str, str] = MappingProxyType({})) -> str:
     """Ten characters that differ where two configurations would give other numbers.
 
     Values that are the default are left out, so that a version of genrl with one more field finds the runs of an older one.
+
+    Args:
+        config: of a run.
+        digests: checksums of demonstrations by their paths, for those that are not here any more.
     """
     default = _defaults(type(config))  # type: ignore[arg-type]
     demos = getattr(config, "demos", None)
-    content = None if demos is None else _digest(demos)
+    content = None if demos is None else _digest(demos) or digests.get(str(demos))
     values = {key: value for key, value in config.to_dict().items() if key not in NO_DIFFERENCE and value != default.get(key)}
     if content is not None:
         values["demos"] = content  # other demonstrations under the same name are other runs
@@ -295,11 +306,11 @@ def _check_same_eyes(run: RunDirectory, path: Path, hashes: dict[Path, str | Non
         raise RunError(f"{run.path} {what} another encoder than the one that {path} has now; delete it, or choose another --out")
 
 
-def _cell(task: str, method: str, values: Mapping[str, Any], seed: int, directory: Path) -> Cell:
+def _cell(task: str, method: str, values: Mapping[str, Any], seed: int, directory: Path, digests: Mapping[str, str]) -> Cell:
     try:
         config = config_from({**values, "seed": seed})
         name = re.sub(r"[^\w.-]+", "_", config.named({role: getattr(config, role) for role in config.roles}))
-        return Cell(task, method, dataclasses.replace(config, out=directory / "cells" / f"{name}-{identity(config)}"))
+        return Cell(task, method, dataclasses.replace(config, out=directory / "cells" / f"{name}-{identity(config, digests)}"))
     except RunError as error:
         raise RunError(f"task {task!r} with method {method!r}: {error}") from error
 

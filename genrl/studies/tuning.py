@@ -41,7 +41,9 @@ class Trial:
     values: Mapping[str, Any]
     """Values by name; keywords of a part have names such as ``learner_kwargs.gamma``."""
     score: float | None = None
-    """Mean of its runs; ``None`` if one of them failed, or has not ended."""
+    """Mean of its runs; ``None`` if one of them failed, has not ended, or has no return because none of its episodes ended."""
+    silent: bool = False
+    """Whether its runs have all finished, but one without a return."""
 
 
 @dataclass(frozen=True)
@@ -165,11 +167,15 @@ class Tuning:
             return []
         study = self.study(trials)
         found: dict[str, list[Any]] = {}
+        unfinished: set[str] = set()
         for cell in study.cells:
             known = read_cell(cell, study.settings.tries)
             found.setdefault(cell.method, []).append(known.result.get(self.score) if known.finished else None)
+            unfinished |= set() if known.finished else {cell.method}
         means = {name: None if None in scores else float(np.mean(scores)) for name, scores in found.items()}
-        return [Trial(trial.values, means[_name(_first(trials, trial))]) for trial in trials]
+        names = [_name(_first(trials, trial)) for trial in trials]
+        silent = {name for name, mean in means.items() if mean is None} - unfinished
+        return [Trial(trial.values, means[name], name in silent) for trial, name in zip(trials, names, strict=True)]
 
     def write(self, trials: list[Trial]) -> None:
         """Keep what was asked for, before any of it is run."""

@@ -61,6 +61,7 @@ BAD = {
     "explore --out full": "full exists and is not empty; choose another --out",
     "watch taken/model.zip": "taken/model.zip is no run, but lies in one; did you mean taken?",
     "resume take": "take holds no run; did you mean taken?",
+    "resume many": "many is a study, whose runs are in many/cells; name one of them (`genrl study` goes on with all)",
     "resume taken": "taken was stopped before its first checkpoint, or has lost it; restore checkpoint.safetensors from a copy, or "
     "delete the run and start again with `genrl explore`",
     "watch taken": "taken has no model.zip yet; let it train for a moment, or go on with `genrl resume taken`",
@@ -89,6 +90,8 @@ def test_one_sentence_and_exit_code_2(words, sentence, tmp_path, monkeypatch, ca
     (tmp_path / "taken" / "config.json").write_text("{}")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "notes.txt").write_text("mine")
+    (tmp_path / "many").mkdir()
+    (tmp_path / "many" / "study.json").write_text("{}")
     before = sorted(tmp_path.rglob("*"))
     assert main(words.split()) == 2
     captured = capsys.readouterr()

@@ -290,6 +290,44 @@ def test_an_episode_that_a_new_learn_has_cut_off_is_not_gone_on_with(learner, go
     np.testing.assert_allclose(callback.last_bonus[:, 0], 1 / np.arange(2, 10) if not goes_on else 1 / np.arange(10, 18), rtol=1e-6)
 
 
+def cells(model: Any) -> E3B:
+    """A bonus of 1 / (n + 1), n the visits of a cell in this episode."""
+    reward = E3B(model.observation_space, model.action_space, features=2, normalize=False, ridge=1.0)
+    reward.encoder, reward.obs_stats = nn.Identity(), Raw()
+    return reward
+
+
+@pytest.mark.parametrize("learner", [PPO, DQN], ids=lambda kind: kind.__name__)
+def test_a_loaded_learner_and_another_one_begin_episodes_of_their_own(learner, tmp_path):
+    """Both reset their environments, here to where the saved episode stood; each was paid as if it had gone on with that."""
+    given = {"n_steps": 8, "batch_size": 8} if learner is PPO else {"learning_starts": 100, "train_freq": 8}
+    model = learner("MlpPolicy", Corridor([0] * 100), seed=0, policy_kwargs={"net_arch": [8]}, **given)
+    callback = RewardCallback(cells(model), update_every=8)
+    model.learn(8, callback=callback)
+    model.save(tmp_path / "learner.zip")
+    save_state(tmp_path / "bonus.safetensors", callback.state_dict())
+    loaded = learner.load(tmp_path / "learner.zip", env=Corridor([0] * 100))
+    restored = RewardCallback(cells(loaded), update_every=8)
+    if learner is DQN:
+        loaded.replay_buffer = model.replay_buffer
+    restored.load_state_dict(load_state(tmp_path / "bonus.safetensors"))
+    loaded.learn(8, callback=restored, reset_num_timesteps=False)
+    np.testing.assert_allclose(restored.last_bonus[:, 0], 1 / np.arange(2, 10), rtol=1e-6)
+    other = learner("MlpPolicy", Corridor([0] * 100), seed=0, policy_kwargs={"net_arch": [8]}, **given)
+    again = RewardCallback(callback.reward, update_every=8)
+    other.learn(8, callback=again)
+    np.testing.assert_allclose(again.last_bonus[:, 0], 1 / np.arange(2, 10), rtol=1e-6)
+
+
+def test_another_callback_of_the_same_reward_goes_on_with_the_episodes_of_a_learner_that_does():
+    model = PPO("MlpPolicy", Corridor([0] * 100), n_steps=8, batch_size=8, seed=0, policy_kwargs={"net_arch": [8]})
+    reward = cells(model)
+    model.learn(8, callback=RewardCallback(reward))
+    callback = RewardCallback(reward)
+    model.learn(8, callback=callback, reset_num_timesteps=False)
+    np.testing.assert_allclose(callback.last_bonus[:, 0], 1 / np.arange(10, 18), rtol=1e-6)
+
+
 class Stop(BaseCallback):
     def __init__(self, at: int) -> None:
         super().__init__()

@@ -14,6 +14,7 @@ from genrl.encoders import load_encoder
 from genrl.errors import RunError
 from genrl.runs import DreamConfig, ExploreConfig
 from genrl.studies import Study
+from genrl.studies.directory import open_directory, open_study
 from genrl.studies.matrix import _digest, identity
 from tests.runs.test_vision import saved
 
@@ -163,6 +164,22 @@ class TestTheMatrix:
             _digest.cache_clear()
             found.add(identity(DreamConfig(demos=tmp_path / "steps.npz")))
         assert len(found) == 2  # whatever they are called
+
+    def test_the_cells_of_a_directory_are_found_without_the_demonstrations(self, tmp_path, monkeypatch):
+        """A report from another folder, or after they were moved, showed no run at all."""
+        (tmp_path / "steps.npz").write_bytes(b"steps")
+        monkeypatch.chdir(tmp_path)
+        parts = "[study]", 'command = "dream"', "[run]", 'demos = "steps.npz"', "[tasks.swing]", 'env = "Pendulum-v1"'
+        text = "\n".join([*parts, "[methods.dream]", 'learner = "ppo"'])
+        begun = Study.parse(text, "mine", tmp_path / "study")
+        open_directory(begun)
+        (tmp_path / "elsewhere").mkdir()
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        _digest.cache_clear()
+        found = open_study("../study")
+        assert [cell.path.name for cell in found.cells] == [cell.path.name for cell in begun.cells]
+        open_directory(found)  # and keeps what it knows
+        assert open_study("../study").digests == begun.digests
 
     def test_a_cell_that_has_its_result_needs_no_encoder(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)

@@ -143,6 +143,15 @@ def test_the_command_counts_the_trials_that_failed(tmp_path: Path, monkeypatch: 
     assert capsys.readouterr().err.endswith("1 of 2 trials has no score, since a run failed; the report says why\n")
 
 
+def test_a_trial_in_which_no_episode_ended_is_not_said_to_have_failed(tmp_path: Path, capsys: Any) -> None:
+    """64 steps of episodes of 200: the report, to which it sent for the reason, has two finished runs."""
+    text = TOML.partition("[search]")[0].replace("trials = 6", 'trials = 2\nscore = "training_return"')
+    (tmp_path / "swing.toml").write_text(text + "[search]\nnormalize_obs = [true, false]\n")
+    assert main(["tune", str(tmp_path / "swing.toml"), "--out", str(tmp_path / "runs"), "--executor", "here"]) == 2
+    said = 'has a training_return, since no episode ended in a run; give [run] more steps, or write score = "evaluation_return" under'
+    assert said in capsys.readouterr().err
+
+
 def test_several_seeds_are_averaged(tmp_path: Path) -> None:
     text = TOML.replace("trials = 6", "trials = 1\nseeds = 2")
     (trial,) = tune(search(tmp_path, text), InProcess()) or []
