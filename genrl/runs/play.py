@@ -87,7 +87,11 @@ def for_one_environment(config: RunConfig) -> dict[str, Any]:
     memory.
     """
     kwargs = config.learner_kwargs
-    changed = {"buffer_size": 1} if "buffer_size" in kwargs else {"n_steps": kwargs["n_steps"] * config.n_envs} if "n_steps" in kwargs else {}
+    changed = {}
+    if "buffer_size" in kwargs:
+        changed = {"buffer_size": 1}
+    elif "n_steps" in kwargs:
+        changed = {"n_steps": kwargs["n_steps"] * config.n_envs}
     return {
         "n_envs": 1,
         "subproc": False,
