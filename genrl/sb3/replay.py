@@ -93,6 +93,18 @@ class ReplayMemory:
         return {"unseen": self.unseen, "rows": rows, "envs": envs, "terminal_obs": torch.stack(obs) if obs else torch.zeros(0), **scored}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what ``state_dict`` gave.
+
+        Raises:
+            ValueError: it is of more rows than the replay buffer has, or of another number of environments.
+        """
+        if self.once is not None and "once" in state:
+            (rows, envs), (most, n_envs) = state["once"].shape, self.once.shape
+            if rows > most or envs != n_envs:
+                raise ValueError(
+                    f"the state of this reward has the scores of {rows:,} rows of {envs} environments, but the learner's replay buffer has "
+                    f"{most:,} of {n_envs}; give the learner as many as it had, and load its own replay buffer"
+                )
         self.unseen, self._terminal = state["unseen"], {}
         for row, env, obs in zip(state["rows"].tolist(), state["envs"].tolist(), state["terminal_obs"].numpy(), strict=True):
             self._terminal.setdefault(row, {})[env] = obs

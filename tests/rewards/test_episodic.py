@@ -319,6 +319,20 @@ def test_a_loaded_learner_and_another_one_begin_episodes_of_their_own(learner, t
     np.testing.assert_allclose(again.last_bonus[:, 0], 1 / np.arange(2, 10), rtol=1e-6)
 
 
+@pytest.mark.parametrize(("n_envs", "rows"), [(1, 8), (2, 4)])
+def test_a_state_of_another_replay_buffer_is_refused_in_one_sentence(n_envs, rows):
+    def learner(n_envs, rows):
+        env = DummyVecEnv([lambda: Corridor([0] * 100)] * n_envs)
+        return DQN("MlpPolicy", env, learning_starts=100, buffer_size=n_envs * rows, policy_kwargs={"net_arch": [8]})
+
+    model, other = learner(2, 8), learner(n_envs, rows)
+    callback, restored = RewardCallback(cells(model)), RewardCallback(cells(other))
+    model.learn(2 * 8, callback=callback)
+    restored.load_state_dict(callback.state_dict())
+    with pytest.raises(ValueError, match=rf"scores of 8 rows of 2 environments, but .* buffer has {rows} of {n_envs}; give the learner"):
+        other.learn(16, callback=restored)
+
+
 def test_another_callback_of_the_same_reward_goes_on_with_the_episodes_of_a_learner_that_does():
     model = PPO("MlpPolicy", Corridor([0] * 100), n_steps=8, batch_size=8, seed=0, policy_kwargs={"net_arch": [8]})
     reward = cells(model)
