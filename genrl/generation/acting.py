@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import gymnasium
 import numpy as np
+from gymnasium import spaces
 
 from genrl.errors import RunError, flag_of
 from genrl.runs.directory import RunDirectory
+from genrl.runs.environments.make import make_env
 from genrl.runs.screening.archive import Archive
 from genrl.runs.screening.noise import Look
+from genrl.spaces import brief
 
 __all__ = ["Act", "at_random", "by_policy", "from_places"]
 
@@ -90,7 +93,7 @@ def by_policy(path: Path, env_id: str, env_kwargs: Mapping[str, Any], imports: C
     """The trained policy of a run, without noise; a warning tells that it learnt with other keywords of its task.
 
     Raises:
-        RunError: it acts in another task.
+        RunError: it acts in another task, or with these keywords observes or does what it can't.
     """
     from genrl.runs.play import load_config, play, trained, with_model
 
@@ -100,13 +103,21 @@ def by_policy(path: Path, env_id: str, env_kwargs: Mapping[str, Any], imports: C
     if config.env.rpartition(":")[2] != env_id.rpartition(":")[2]:
         raise RunError(f"the policy of {run.path} acts in {config.env}, not in {env_id}; write --data frames:{config.env}")
     if dict(config.env_kwargs) != dict(env_kwargs):
-        warnings.warn(
-            f"the policy of {run.path} was trained with {_typed(config.env_kwargs)}, but frames are recorded with {_typed(env_kwargs)}; if "
-            "that is not meant, give both the same",
-            stacklevel=2,
-        )
+        said = f"the policy of {run.path} was trained with {_typed(config.env_kwargs)}, but frames are recorded with {_typed(env_kwargs)}"
+        its, these = (_spaces(config.env, kwargs) for kwargs in (config.env_kwargs, env_kwargs))
+        for before, now in zip(its, these, strict=True):
+            if before != now:
+                raise RunError(f"{said}, which makes {now} of {before}; give both the same")
+        warnings.warn(f"{said}; if that is not meant, give both the same", stacklevel=2)
     with trained(run, config) as session:
         yield lambda env, seed: play(session.learner, session.normalize, session.eyes.wrap_one(env), seed)
+
+
+def _spaces(env_id: str, env_kwargs: Mapping[str, Any]) -> tuple[str, str]:
+    """The sizes of what is observed and of what is done in a task; bounds may differ."""
+    with closing(make_env(env_id, env_kwargs)) as env:
+        observed, done = (f"{brief(space)} with {spaces.flatdim(space)} numbers" for space in (env.observation_space, env.action_space))
+        return observed, done
 
 
 def _typed(env_kwargs: Mapping[str, Any]) -> str:

@@ -169,6 +169,10 @@ class TestFrames:
             data = record_frames(PAINTS, 40, policy=cell.directory, env_kwargs={"what": "draws"})
         with pytest.warns(UserWarning, match="was trained with --env.what 'draws', but frames are recorded with no --env.NAME"):
             record_frames(PAINTS, 20, policy=cell.directory)
+        with pytest.raises(
+            RunError, match=r"'colour', which makes Box\(16, 12, 3\) with 576 numbers of Box\(2,\) with 2 numbers; give both"
+        ):
+            record_frames(PAINTS, 20, policy=cell.directory, env_kwargs={"what": "colour"})
         assert len({action for _, _, action in values(data.train)}) == 1  # its observations are all alike, and it draws nothing
         with pytest.raises(RunError, match=r"acts in tests/Paints-v0, not in CartPole-v1; write --data frames:tests/Paints-v0"):
             record_frames("CartPole-v1", 20, policy=cell.directory)
