@@ -121,13 +121,16 @@ class Session:
             load_vecnormalize_state(self.normalize, state["vecnormalize"])
         exact = self._rewind(state)
         load_lasting(self.env, state["lasting"])
+        rewards = [plug.state for plug in self.plugs if isinstance(plug.state, RewardCallback)]
         if exact:
             go_on(self.learner, state["learner"])
-            for callback in (plug.state for plug in self.plugs if isinstance(plug.state, RewardCallback)):
+            for callback in rewards:
                 callback.go_on(self.learner)
         else:
             seeds = np.random.SeedSequence([self.config.seed, self.learner.num_timesteps])
             self.env.seed(int(seeds.generate_state(1)[0]) // 2)
+            for callback in rewards:
+                callback.reward.forget()
         set_generator_state(state["generators"])
         return exact
 
