@@ -50,3 +50,18 @@ def without_this_machine(word: str) -> str:
 def spread(values: Sequence[float]) -> dict[str, Any]:
     """Median, smallest and largest."""
     return {"median": statistics.median(values), "min_max": [min(values), max(values)]}
+
+
+def score(entry: dict[str, Any] | None, digits: int = 0, key: str = "evaluation_return") -> str:
+    """A return, by default the deterministic one: median of the runs, smallest and largest."""
+    value = None if entry is None else entry.get(key)
+    if value is None:
+        return "–"
+    middle, low, high = (f"{value[name]:,.{digits}f}" for name in ("median", "min", "max"))
+    return middle if value["n"] == 1 else f"{middle} ({low} to {high})"
+
+
+def most_steps(about: Mapping[str, Any]) -> int:
+    """Environment steps of a task's runs; those of a method that only clones are none."""
+    steps = about["steps"]
+    return max(steps) if isinstance(steps, list) else int(steps)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from demos.measured import read
+from demos.measured import most_steps, read, score
 from genrl.studies.tables import Table, only, score_table, steps
 
 
@@ -51,7 +51,7 @@ def _explored(row: Explored) -> list[str]:
     noises = [name for name in NOISES if methods.get(name, {"runs": 0})["runs"]]
     best = max(noises, key=lambda name: _worth(methods[name]), default=None)
     noise = "–" if best is None else f"{best.replace('-noise', '')}: {cells[best]}"
-    return [row.words, f"{methods['none']['learner'].upper()}, {steps(_most(about['steps']))}", cells["none"], noise, cells["vime"]]
+    return [row.words, f"{methods['none']['learner'].upper()}, {steps(most_steps(about))}", cells["none"], noise, cells["vime"]]
 
 
 def _met(cells: dict[str, str], entry: dict[str, Any]) -> str:
@@ -63,10 +63,6 @@ def _met(cells: dict[str, str], entry: dict[str, Any]) -> str:
 def _worth(entry: dict[str, Any]) -> tuple[float, float]:
     found = entry["training_return"]
     return found.get("iqm", found["median"]), entry["first_reward"]["solved"] / entry["runs"]
-
-
-def _most(number: int | list[int]) -> int:
-    return max(number) if isinstance(number, list) else number  # cloning makes none
 
 
 IMITATED = (
@@ -93,7 +89,7 @@ def imitated() -> Table:
             [
                 task,
                 f"{expert:,.{digits}f}",
-                _returns(cloned, digits),
+                score(cloned, digits),
                 _imitation(by_rollouts, "gail", digits),
                 _imitation(by_replay, method, digits) + starts,
             ]
@@ -101,15 +97,9 @@ def imitated() -> Table:
     return Table(["task", "expert", "clone", "GAIL with PPO, steps", "GAIL with SAC, steps"], rows)
 
 
-def _returns(entry: dict[str, Any], digits: int) -> str:
-    found = entry["evaluation_return"]
-    middle, low, high = (f"{found[name]:,.{digits}f}" for name in ("median", "min", "max"))
-    return middle if found["n"] == 1 else f"{middle} ({low} to {high})"
-
-
 def _imitation(about: dict[str, Any], method: str, digits: int) -> str:
     entry = about["methods"][method]
-    return f"{_returns(entry, digits)}, {steps(_most(about['steps']))}" if entry["runs"] else "–"
+    return f"{score(entry, digits)}, {steps(most_steps(about))}" if entry["runs"] else "–"
 
 
 TABLES: dict[str, Callable[[], Table]] = {"explored": explored, "imitated": imitated}

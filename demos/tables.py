@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from demos import dream_tables, image_tables, overview_tables
-from demos.measured import read
+from demos.measured import most_steps, read, score
 from genrl.studies.tables import Table, markdown, only, score_table
 
 EVIDENCE = Path(__file__).parents[1] / "docs" / "evidence"
@@ -212,15 +212,6 @@ def large_study(document: dict[str, Any]) -> Table:
     return Table(["what", "processor time"], [*rows, ["the table on the terminal, 1,000 runs finished, 2 at work", board]])
 
 
-def score(entry: dict[str, Any] | None, digits: int = 0, key: str = "evaluation_return") -> str:
-    """A return, by default the deterministic one: median of the runs, smallest and largest."""
-    value = None if entry is None else entry.get(key)
-    if value is None:
-        return "–"
-    middle, low, high = (f"{value[name]:,.{digits}f}" for name in ("median", "min", "max"))
-    return middle if value["n"] == 1 else f"{middle} ({low} to {high})"
-
-
 OTHER_WAYS = {"starts": "demonstrated starts", "noise": "noise on inputs", "two-updates": "demonstrated starts, two updates a step"}
 """What the end of a method's name says of it."""
 
@@ -236,7 +227,6 @@ def imitate(*names: str) -> Table:
                 if method.startswith("gail") and entry["runs"]:
                     expert = about["reference"][1]
                     digits = int(abs(expert) < 10)
-                    steps = max(about["steps"]) if isinstance(about["steps"], list) else about["steps"]  # cloning has none
                     other = next((f", {words}" for end, words in OTHER_WAYS.items() if method.endswith(end)), "")
                     kept = f"; best model {score(entry, digits, 'best_return')}" if entry.get("best_return") else ""
                     rows.append(
@@ -246,7 +236,7 @@ def imitate(*names: str) -> Table:
                             f"{expert:,.{digits}f}",
                             *(score(found, digits) for found in (controls.get("cloned"), controls.get("constant"))),
                             score(entry, digits) + kept,
-                            f"{steps // 1000:,}k",
+                            f"{most_steps(about) // 1000:,}k",
                             f"{entry['seconds'] / 60:.1f}",
                         ]
                     )
