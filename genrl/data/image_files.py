@@ -19,7 +19,7 @@ from genrl.data.images import ImageData, ImageError, Images
 from genrl.errors import one_line
 from genrl.reading import FileError, check_decoded, open_regular
 
-__all__ = ["images_at", "load_images"]
+__all__ = ["check_root", "images_at", "load_images"]
 
 
 def load_images(source: str | Path, root: str | Path | None = None, *, held_out: float = 0.1, seed: int = 0) -> ImageData:
@@ -42,8 +42,10 @@ def load_images(source: str | Path, root: str | Path | None = None, *, held_out:
         seed: seed of that draw.
 
     Raises:
-        ImageError: the source is none of these, or it is broken; one sentence says which file, and what to do.
+        ImageError: the source is none of these, or it is broken, or it has no name and ``root`` is given; one sentence says which file,
+            and what to do.
     """
+    check_root(source, root)
     if str(source) in NAMED:
         return _named(str(source), root)
     found = _found(Path(source))
@@ -58,8 +60,9 @@ def images_at(source: str | Path, root: str | Path | None = None) -> Images:
         root: folder with a folder for each named data set.
 
     Raises:
-        ImageError: the source is none of these, or it is broken.
+        ImageError: the source is none of these, or it is broken, or it has no name and ``root`` is given.
     """
+    check_root(source, root)
     if str(source) in NAMED:
         return _named(str(source), root).test
     path = Path(source)
@@ -67,6 +70,16 @@ def images_at(source: str | Path, root: str | Path | None = None) -> Images:
         return Images(read_picture(path)[None])
     found = _found(path)
     return found[1] if isinstance(found, tuple) else found
+
+
+def check_root(source: str | Path, root: str | Path | None) -> None:
+    """Refuse a folder of the named data sets where the images are of none of them.
+
+    Raises:
+        ImageError: ``root`` is given, and the source is not one of the names.
+    """
+    if root is not None and str(source) not in NAMED:
+        raise ImageError(f"{root} was given as the folder of {' and '.join(NAMED)}, but the images are those of {source}; leave it out")
 
 
 def _found(path: Path) -> Images | tuple[Images, Images]:

@@ -13,9 +13,11 @@ import torch
 from genrl.errors import RunError
 from genrl.generation.config import GenerateConfig, known
 from genrl.generation.images import RunImages
+from genrl.generation.kept_encoder import encodes
 from genrl.generation.recipes import Shape, recipe_of
 from genrl.generators import forked_generators
 from genrl.models.base import ImageModel
+from genrl.models.capabilities import Sampler
 from genrl.models.training import faster_precision
 from genrl.roles import MODELS
 from genrl.runs.config.base import device_of
@@ -29,7 +31,7 @@ def build(config: GenerateConfig, source: RunImages) -> tuple[ImageModel, Genera
 
     Raises:
         RunError: arguments that the model refuses, images that it can't take, labels that it needs and that are missing, a batch that is
-            too small for it.
+            too small for it, ``code`` where it leaves no encoder.
     """
     shape = source.data.train.shape
     try:
@@ -41,6 +43,8 @@ def build(config: GenerateConfig, source: RunImages) -> tuple[ImageModel, Genera
         raise RunError(f"--model {config.model} on {config.data}: {error}{_other_size(config, source)}") from error
     flags = hyperparameters(type(model))
     own = {name: value for name, value in kwargs.items() if name in flags}
+    if config.code != GenerateConfig.code and not encodes(model):
+        raise RunError(f"--code is {config.code}, but --model {config.model} on {config.data} leaves no encoder; leave --code out")
     _check_history(config, source)
     config = _planned(replace(config, model_kwargs=own), len(source.data.train))
     _check_batch(config, model, len(source.data.train))
@@ -48,11 +52,14 @@ def build(config: GenerateConfig, source: RunImages) -> tuple[ImageModel, Genera
 
 
 def check_takes(config: GenerateConfig) -> None:
-    """Refuse what the model's loss or bound has no use for, before its images are read or recorded.
+    """Refuse what the model has no use for, before its images are read or recorded.
 
     Raises:
-        RunError: ``moving`` is not 0, and the loss takes no ``weight``; ``judge_samples``, and there is no bound that takes samples.
+        RunError: ``moving`` is not 0, and the loss takes no ``weight``; ``judge_samples``, and there is no bound that takes samples;
+            ``samples``, and the model draws none.
     """
+    if config.samples != GenerateConfig.samples and not issubclass(_class(config), Sampler):
+        raise RunError(f"--samples is {config.samples}, but --model {config.model} draws none; leave --samples out")
     if config.judge_samples is not None and _class(config).bound_samples is ImageModel.bound_samples:
         raise RunError(
             f"--judge-samples is {config.judge_samples}, but --model {config.model} has no bound that takes samples; leave "
@@ -128,10 +135,10 @@ def _classes(source: RunImages) -> int:
 
 def _planned(config: GenerateConfig, images: int) -> GenerateConfig:
     """``config`` with the numbers of the fit."""
-    config = replace(config, precision=faster_precision(config.precision, torch.device(device_of(config.device)).type))
     recipe = recipe_of(config.model)
     if recipe.counts:
-        return replace(config, epochs=1)
+        return replace(config, epochs=1, precision="float32")
+    config = replace(config, precision=faster_precision(config.precision, torch.device(device_of(config.device)).type))
     plan = recipe.plan(known(config.levels))
     batch_size = plan.batch_size if config.batch_size is None else config.batch_size
     rate = plan.learning_rate if config.learning_rate is None else config.learning_rate

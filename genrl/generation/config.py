@@ -110,6 +110,8 @@ class GenerateConfig(Config):
         self._check_numbers()
         self._check_fit(recipe)
         self._check_images(recipe)
+        if self.samples != GenerateConfig.samples and not self.pictures:
+            raise RunError(f"--samples is {self.samples}, but --no-pictures draws none; leave one of the two out")
 
     def _check_numbers(self) -> None:
         """Refuse a number out of its range."""
@@ -131,6 +133,8 @@ class GenerateConfig(Config):
                     raise RunError(f"--{name} is {value}, but --model {self.model} counts once; leave --{name} out")
             if self.device not in ("cpu", "auto"):
                 raise RunError(f"--device is {self.device}, but --model {self.model} counts on the CPU; leave --device out")
+            if self.precision == "bfloat16":
+                raise RunError(f"--precision is bfloat16, but --model {self.model} counts in float32; leave --precision out")
         low, high = recipe.fewest_levels, recipe.most_levels
         if self.levels is not None and not low <= self.levels <= high:
             need = f"{low}" if low == high else f"between {low} and {high}"
@@ -141,7 +145,9 @@ class GenerateConfig(Config):
             raise RunError(f"--labels is {self.labels}, but --model {self.model} has no use for a few; write --model semi-supervised")
 
     def _check_images(self, recipe: Recipe) -> None:
-        """Refuse images that this model can't learn from, and flags of a task where there is none."""
+        """Refuse images that this model can't learn from, and flags that have no say in where these images come from."""
+        if self.imports and self.policy is None:
+            raise RunError("--imports was given, but there is no run of a policy that may import them; add --policy RUN")
         if self.data == FRAMES:
             raise RunError(f"--data is {self.data!r}, but needs a task behind the colon, such as frames:CarRacing-v3")
         if self.task is not None:

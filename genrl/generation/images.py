@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from genrl.data import ImageData, ImageError, Images, load_images
+from genrl.data.image_files import check_root
 from genrl.encoders import Preprocessing
 from genrl.errors import RunError
 from genrl.generation.config import GenerateConfig, Given, known
@@ -117,9 +118,10 @@ def images_of(config: GenerateConfig, frames: Path | None = None, *, quiet: bool
         quiet: show no progress on stderr.
 
     Raises:
-        RunError: there are no such images, or they are broken; a task that can't be drawn.
+        RunError: there are no such images, or they are broken; a task that can't be drawn; ``data_root`` of no named data set.
     """
     try:
+        check_root(config.data, config.data_root)
         recorded = _recorded(config, quiet) if config.task is not None and frames is None else None
         data = recorded or (load_images(config.data, config.data_root) if frames is None else load_frames(frames))
         data = _some(config, data)

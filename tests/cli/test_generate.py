@@ -179,6 +179,14 @@ BAD = {
     "generate --model naive-bayes --levels 4": f"--levels is 4, but must be 2 for --model naive-bayes{SEE}",
     "generate --model naive-bayes --epochs 4": f"--epochs is 4, but --model naive-bayes counts once; leave --epochs out{SEE}",
     "generate --model naive-bayes --batch-size 7": f"--batch-size is 7, but --model naive-bayes counts once; leave --batch-size out{SEE}",
+    "generate --model pca --precision bfloat16": f"--precision is bfloat16, but --model pca counts in float32; leave --precision out{SEE}",
+    "generate --model jepa --samples 9 --data frames:CartPole-v1": "--samples is 9, but --model jepa draws none; leave --samples out",
+    "generate --samples 9 --no-pictures": f"--samples is 9, but --no-pictures draws none; leave one of the two out{SEE}",
+    "generate --data bars.npz --model naive-bayes --code 5": "--code is 5, but --model naive-bayes on bars.npz leaves no encoder; leave "
+    "--code out",
+    "generate --data bars.npz --data-root .": ". was given as the folder of mnist and fashion-mnist, but the images are those "
+    "of bars.npz; leave it out",
+    "generate --imports mine": "--imports was given, but there is no run of a policy that may import them; add --policy RUN" + SEE,
     "generate --model pca --device cuda": f"--device is cuda, but --model pca counts on the CPU; leave --device out{SEE}",
     "generate --seed 9999999999999999999": f"--seed is 9999999999999999999, but must be below 2 to the 63{SEE}",
     "generate --data bars.npz --model energy --model.clip inf": "--model.clip is inf, but must be finite",

@@ -214,7 +214,7 @@ def test_where_demonstrations_are_missing(capsys):
 
 
 def test_after_generating(capsys):
-    data = ["--data", "my images.npz", "--data-root", "my data"]
+    data = ["--data", "my images.npz"]
     assert main(["generate", *data, *shlex.split(TINY_MODEL), "--out", "my model"]) == 0
     assert typed(last(capsys, "train longer")) == 0
     assert main(["resume", "my model"]) == 2

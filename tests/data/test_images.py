@@ -17,6 +17,7 @@ from PIL import Image
 
 from genrl.data import ImageError, Images, load_images
 from genrl.data import image_files as module
+from genrl.data.image_files import images_at
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (20, 5, 4), dtype=np.uint8)
 LABELS = np.arange(20) % 3
@@ -124,6 +125,12 @@ class TestNamed:
 
 
 class TestNpz:
+    def test_a_folder_of_the_named_data_sets_has_no_say_in_it(self, tmp_path):
+        np.savez(tmp_path / "a.npz", images=PIXELS)
+        for read in (load_images, images_at):
+            with pytest.raises(ImageError, match="was given as the folder of mnist and fashion-mnist, but the images are those of .*a.npz"):
+                read(tmp_path / "a.npz", tmp_path)
+
     @pytest.mark.parametrize("array", [PIXELS, PIXELS[:, None], PIXELS[..., None]], ids=["no channels", "first", "last"])
     def test_channels_may_be_anywhere(self, tmp_path, array):
         np.savez(tmp_path / "a.npz", images=array, labels=LABELS.astype(np.uint8))
