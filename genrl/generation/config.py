@@ -110,8 +110,6 @@ class GenerateConfig(Config):
         self._check_numbers()
         self._check_fit(recipe)
         self._check_images(recipe)
-        if self.samples != GenerateConfig.samples and not self.pictures:
-            raise RunError(f"--samples is {self.samples}, but --no-pictures draws none; leave one of the two out")
 
     def _check_numbers(self) -> None:
         """Refuse a number out of its range."""

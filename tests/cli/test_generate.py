@@ -181,7 +181,6 @@ BAD = {
     "generate --model naive-bayes --batch-size 7": f"--batch-size is 7, but --model naive-bayes counts once; leave --batch-size out{SEE}",
     "generate --model pca --precision bfloat16": f"--precision is bfloat16, but --model pca counts in float32; leave --precision out{SEE}",
     "generate --model jepa --samples 9 --data frames:CartPole-v1": "--samples is 9, but --model jepa draws none; leave --samples out",
-    "generate --samples 9 --no-pictures": f"--samples is 9, but --no-pictures draws none; leave one of the two out{SEE}",
     "generate --data bars.npz --model naive-bayes --code 5": "--code is 5, but --model naive-bayes on bars.npz leaves no encoder; leave "
     "--code out",
     "generate --data bars.npz --data-root .": ". was given as the folder of mnist and fashion-mnist, but the images are those "

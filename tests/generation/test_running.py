@@ -73,7 +73,7 @@ def config(tmp_path):
     np.savez(tmp_path / "bars.npz", **bars())
 
     def make(model="vae", out="run", **changes):
-        values = {"judge_images": 0, "samples": 9, "pictures": False} | ({} if model == "naive-bayes" else {"epochs": 3, "batch_size": 16})
+        values = {"judge_images": 0, "pictures": False} | ({} if model == "naive-bayes" else {"epochs": 3, "batch_size": 16})
         return GenerateConfig(
             model=model,
             data=str(tmp_path / "bars.npz"),
