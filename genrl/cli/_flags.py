@@ -34,7 +34,7 @@ def parse(kind: Any, argv: list[str], prog: str, description: str | None = None)
     Raises:
         RunError: a flag or a value that ``kind`` does not take.
     """
-    with one_sentence(kind, prog), _whole_paragraphs():
+    with one_sentence(kind, argv, prog), _whole_paragraphs():
         return tyro.cli(kind, args=argv, prog=prog, description=description, registry=_REGISTRY)
 
 

@@ -35,6 +35,10 @@ BAD = {
     "leave --weight out, or type --extrinsic-weight 1; see `genrl imitate --help`",
     "explore --seed": f"--seed needs a value of the form INT{SEE}",
     "explore fast": f"nothing takes the word 'fast'{SEE}",
+    "explore --pictures False": f"--pictures takes no value, but was given False; type --pictures or --no-pictures{SEE}",
+    "explore --no-pictures=true": f"--no-pictures takes no value, but was given true; type --pictures or --no-pictures{SEE}",
+    "explore --learner.use-sde True": "--learner.use-sde takes no value, but was given True; type --learner.use-sde or "
+    f"--learner.no-use-sde{SEE}",
     "explore --steps 0": f"--steps is 0, but must be at least 1{SEE}",
     "explore --update-every 0": f"--update-every is 0, but must be at least 1{SEE}",
     "explore --noise held-8 --noise-std 0": f"--noise-std is 0.0, but must be positive and finite{SEE}",
