@@ -11,7 +11,7 @@ from gymnasium import spaces
 
 from genrl.spaces import brief
 
-__all__ = ["ROUNDING", "View", "batch_of_one", "picture_in", "view_of"]
+__all__ = ["ROUNDING", "SMALLEST", "View", "batch_of_one", "picture_in", "view_of"]
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ from torch import Tensor
 from genrl.data import ImageData, ImageError, Images, Walk
 from genrl.encoders import Preprocessing
 from genrl.encoders.code_stack import flat_actions
-from genrl.encoders.view import View, batch_of_one, picture_in
+from genrl.encoders.view import SMALLEST, View, batch_of_one, picture_in
 from genrl.errors import RunError, one_line
 from genrl.generation.acting import at_random, by_policy, from_places
 from genrl.runs.environments.make import getattr_or, make_env
@@ -187,6 +188,19 @@ class _Watched(gymnasium.Wrapper[Any, Any, Any, Any]):
         return torch.as_tensor(np.array(picture)).permute(2, 0, 1)
 
 
+def _warn_of_stacks(env_id: str, space: gymnasium.Space[Any]) -> None:
+    """Warn where a task observes bytes on three axes or more that are no single image: an encoder of what it draws won't see them."""
+    parts = space.spaces.values() if isinstance(space, gymnasium.spaces.Dict) else [space]
+    for part in parts:
+        shape = part.shape or ()
+        if part.dtype == np.uint8 and len(shape) >= 3 and sorted(shape)[-2] >= SMALLEST:
+            warnings.warn(
+                f"{env_id} observes bytes of shape {shape}, which are no single grey or coloured image, so the frames are what it draws, "
+                "and an encoder of them does not fit what it observes; if that is a stack of frames, name the task without the stacking",
+                stacklevel=2,
+            )
+
+
 @contextmanager
 def _environment(env_id: str, env_kwargs: Mapping[str, Any]) -> Iterator[_Watched]:
     """The task, drawn only where its observations are no images; what fails in it is one sentence."""
@@ -194,6 +208,7 @@ def _environment(env_id: str, env_kwargs: Mapping[str, Any]) -> Iterator[_Watche
     env = make_env(env_id, env_kwargs)
     view = picture_in(env.observation_space)
     if view is None:
+        _warn_of_stacks(env_id, env.observation_space)
         env.close()
         check_draws(env, env_id)
         env = make_env(env_id, env_kwargs, render_mode="rgb_array")

@@ -42,6 +42,7 @@ class Paints(gymnasium.Env[Any, Any]):
         self.observation_space = {
             "colour": colour,
             "grey": spaces.Box(0, 255, (16, 12), np.uint8),
+            "stack": spaces.Box(0, 255, (16, 12, 4), np.uint8),
             "channels first": spaces.Box(0, 255, (3, 16, 12), np.uint8),
             "floats": spaces.Box(0, 1, (16, 12, 3), np.float32),
             "one of a Dict": spaces.Dict(screen=colour, speed=spaces.Box(-1, 1, (2,), np.float32)),
@@ -71,6 +72,7 @@ class Paints(gymnasium.Env[Any, Any]):
         return {
             "colour": picture,
             "grey": picture[..., 1],
+            "stack": picture[..., [1, 1, 1, 1]],
             "channels first": picture.transpose(2, 0, 1),
             "floats": (picture / 255).astype(np.float32),
             "one of a Dict": {"screen": picture, "speed": speed},
@@ -147,6 +149,12 @@ class TestFrames:
         assert set(made) == {None}  # nothing was drawn
         steps = [value[1] if channels == 3 else value[0] for value in values(data.train)]
         assert set(steps) == {1}
+
+    def test_of_a_task_that_observes_a_stack_of_them_are_said_not_to_be_its_observations(self):
+        with pytest.warns(
+            UserWarning, match=r"bytes of shape \(16, 12, 4\), which are no single .* image, so the frames are what it draws"
+        ):
+            assert record_frames(PAINTS, 20, env_kwargs={"what": "stack"}, size=0).train.shape == (3, 16, 12)
 
     @pytest.mark.parametrize("what", ["grey", "channels first", "floats", "one of a Dict"])
     def test_of_observations_are_what_an_encoder_is_given(self, what):
