@@ -151,9 +151,7 @@ class TestFrames:
         assert set(steps) == {1}
 
     def test_of_a_task_that_observes_a_stack_of_them_are_said_not_to_be_its_observations(self):
-        with pytest.warns(
-            UserWarning, match=r"bytes of shape \(16, 12, 4\), which are no single .* image, so the frames are what it"
-        ):
+        with pytest.warns(UserWarning, match=r"bytes of shape \(16, 12, 4\), which are no single .* image, so the frames are what it"):
             assert record_frames(PAINTS, 20, env_kwargs={"what": "stack"}, size=0).train.shape == (3, 16, 12)
 
     @pytest.mark.parametrize("what", ["grey", "channels first", "floats", "one of a Dict"])
