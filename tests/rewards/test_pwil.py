@@ -21,7 +21,7 @@ from genrl.files import load_state, save_state
 from genrl.policies import Mixing
 from genrl.rewards import PWIL, RewardCallback, Transitions
 from genrl.rewards.pwil import couple
-from genrl.runs.callbacks.imitation_cost import _judge
+from genrl.runs.callbacks.imitation_cost import judge_of
 from genrl.runs.imitation.demonstrations import Loaded
 
 OBS, ACT = spaces.Box(-100, 100, (1,), np.float64), spaces.Box(-1, 1, (1,), np.float64)
@@ -239,4 +239,4 @@ class TestSinglePairs:
     def test_judge_an_imitation_of_them(self):
         session = SimpleNamespace(loaded=Loaded(self.pairs(), None), sees_returns=False)
         env = SimpleNamespace(observation_space=OBS, action_space=ACT)
-        assert _judge(session, env).cost(path(0.0, 9.0)) > 0  # and so its best model is not chosen by the task's return
+        assert judge_of(session, env).cost(path(0.0, 9.0)) > 0  # and so its best model is not chosen by the task's return
