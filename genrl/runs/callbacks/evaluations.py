@@ -50,8 +50,8 @@ class Evaluations(BaseCallback):
     """Evaluates the policy every ``config.eval_every`` steps, at the boundaries of rollouts and at the end, and keeps the best model.
 
     The best one has the largest return. An imitation that the task does not pay sees no return: its best one has the least cost, by which
-    its episodes are carried to the demonstrations (:class:`genrl.runs.callbacks.imitation_cost.Judge`). Of images, which have no such cost, it has the largest
-    return.
+    its episodes are carried to the demonstrations (:class:`genrl.runs.callbacks.imitation_cost.Judge`). Of images, which have no such
+    cost, it has the largest return.
 
     Each evaluation is of the same episodes, in an environment of its own, and leaves every generator as it was: the training gives the
     same numbers with and without it. It writes evaluations.csv, best.zip as SB3 saves it, and the normalisation that belongs to that.
