@@ -83,7 +83,8 @@ def imitated() -> Table:
         by_rollouts, by_replay = read("imitate_unseen")["tasks"][task], read(study)["tasks"][task]
         expert = by_replay["reference"][1]
         digits = int(abs(expert) < 10)
-        cloned = by_rollouts["methods"]["cloned"] if by_rollouts["methods"]["cloned"]["runs"] else by_replay["methods"]["cloned"]
+        clones = [about["methods"]["cloned"] for about in (by_rollouts, by_replay) if "cloned" in about["methods"]]
+        cloned = max(clones, key=lambda entry: entry["runs"])
         starts = " *" if "starts" in method or task == "Humanoid" else ""
         rows.append(
             [
