@@ -25,7 +25,8 @@ from genrl.runs.environments.make import make_env
 from genrl.runs.interrupt import Interrupt
 from genrl.runs.session import Session
 from genrl.runs.vision import kept_encoder
-from genrl.sb3.learner import draws_actions, load_parameters, renew_noise
+from genrl.sb3.learner import load_parameters
+from genrl.sb3.predict import draws_actions, renew_noise
 from genrl.sb3.state import load_vecnormalize_state, own_draws
 
 __all__ = [

@@ -41,7 +41,8 @@ from genrl.runs.result import (
     write_result,
 )
 from genrl.runs.session import Session
-from genrl.sb3.learner import RunLogger, close, log_the_rest, parameters_are_finite
+from genrl.sb3.learner import close, parameters_are_finite
+from genrl.sb3.log import RunLogger, log_the_rest
 
 __all__ = ["explore", "imitate", "resume", "train"]
 

@@ -17,8 +17,8 @@ from genrl.errors import at_least, require
 from genrl.models.dynamics import Dynamics, FitReport
 from genrl.sb3.batches import Rows
 from genrl.sb3.hooks import LendingPart
-from genrl.sb3.learner import exploring_action
 from genrl.sb3.plugged import PluggedCallback
+from genrl.sb3.predict import exploring_action
 from genrl.sb3.replay import check_readable, stored
 from genrl.sb3.state import own_draws
 from genrl.transitions import Transitions, true_next_obs
