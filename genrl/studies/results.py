@@ -263,10 +263,10 @@ def _last_step(run: RunDirectory) -> tuple[int, float]:
     return newest
 
 
-def _tail(path: Path, size: int = 400) -> list[str]:
-    """The whole lines among the last ``size`` bytes."""
+def _tail(path: Path) -> list[str]:
+    """The whole lines among the last 400 bytes, which hold several rows of episodes.csv."""
     with open_regular(path) as file:
-        file.seek(max(0, path.stat().st_size - size))
+        file.seek(max(0, path.stat().st_size - 400))
         text = file.read().decode(errors="replace")
     return text[: text.rfind("\n") + 1].splitlines()[1:]
 
