@@ -95,7 +95,8 @@ def by_policy(path: Path, env_id: str, env_kwargs: Mapping[str, Any], imports: C
     Raises:
         RunError: it acts in another task, or with these keywords observes or does what it can't.
     """
-    from genrl.runs.play import load_config, play, trained, with_model
+    from genrl.runs.opening import load_config, trained, with_model
+    from genrl.runs.play import play
 
     run = RunDirectory.open(path)
     config = load_config(run, imports)

@@ -22,7 +22,8 @@ from genrl.runs.coverage import Coverage
 from genrl.runs.directory import RunDirectory, peak_rss_mb, read_csv
 from genrl.runs.imitation.demonstrations import fingerprint
 from genrl.runs.interrupt import Interrupt
-from genrl.runs.play import evaluate, trained
+from genrl.runs.opening import trained
+from genrl.runs.play import evaluate
 from genrl.runs.session import Session
 
 __all__ = [

@@ -30,7 +30,7 @@ from genrl.runs.directory import about as _about
 from genrl.runs.environments.step_limit import StepLimit
 from genrl.runs.imitation.demonstrations import with_task
 from genrl.runs.interrupt import Interrupt
-from genrl.runs.play import load_config
+from genrl.runs.opening import load_config
 from genrl.runs.result import (
     Ending,
     begin_imitation,

@@ -18,7 +18,8 @@ from genrl.runs.building import build
 from genrl.runs.config.run import RunConfig
 from genrl.runs.directory import RunDirectory
 from genrl.runs.environments.make import make_env
-from genrl.runs.play import EVALUATION_SEED, episode_returns, for_one_environment, load_config, trained, with_model
+from genrl.runs.opening import for_one_environment, load_config, trained, with_model
+from genrl.runs.play import EVALUATION_SEED, episode_returns
 from genrl.runs.session import Session
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ from genrl.errors import RunError
 from genrl.files import check_new
 from genrl.runs.directory import RunDirectory
 from genrl.runs.environments.make import make_env
-from genrl.runs.play import acted, load_config, trained, with_model
+from genrl.runs.opening import load_config, trained, with_model
+from genrl.runs.play import acted
 
 __all__ = ["record"]
 
