@@ -221,11 +221,8 @@ class RewardCallback(PluggedCallback):
         self._raw.check_finite(next_obs, self._raw.rewards(rewards))
         if self.auto and self._replay is not None:
             self._note_extrinsic(rewards)
-        terminated = np.array(dones, dtype=bool)
-        if next_obs is not self._raw.obs:  # somewhere an episode has ended and another begun
-            terminated &= [not info.get("TimeLimit.truncated", False) for info in infos]
         if self._replay is None:
-            self._rollout.add(obs, next_obs, terminated, self.locals)
+            self._rollout.add(obs, next_obs, self.locals)
         elif dones.any():
             self._log()  # off_policy_algorithm.py, collect_rollouts: a row is written, and forgotten, where an episode ends
         return True

@@ -11,9 +11,15 @@ from typing import Any
 import numpy as np
 
 from genrl.sb3.replay import as_transitions
-from genrl.transitions import Floats, Transitions
+from genrl.transitions import Floats, Transitions, terminations
 
-__all__ = ["Rollout"]
+__all__ = ["Rollout", "executed_actions"]
+
+
+def executed_actions(seen: Mapping[str, Any]) -> np.ndarray:
+    """The actions that the environments got in a step of an on-policy learner, ``(env, *act)``, out of the callback's ``locals``."""
+    # on_policy_algorithm.py, collect_rollouts: the environment got `clipped_actions`; ppo_mask.py has only discrete `actions`.
+    return np.array(seen.get("clipped_actions", seen["actions"]))
 
 
 class Rollout:
@@ -34,20 +40,18 @@ class Rollout:
         """Begin a new rollout."""
         self._steps.clear()
 
-    def add(self, obs: np.ndarray, next_obs: np.ndarray, terminated: np.ndarray, seen: Mapping[str, Any]) -> None:
+    def add(self, obs: np.ndarray, next_obs: np.ndarray, seen: Mapping[str, Any]) -> None:
         """Keep one step of the environments.
 
         Args:
             obs: raw observations before the step, ``(env, *obs)``.
             next_obs: their true successors, ``(env, *obs)``.
-            terminated: boolean, ``(env,)``; false for a time limit.
             seen: ``locals`` of the callback at this step.
         """
-        # on_policy_algorithm.py, collect_rollouts: the environment got `clipped_actions`; ppo_mask.py has only discrete `actions`.
-        action = np.array(seen.get("clipped_actions", seen["actions"]))
+        terminated = terminations(seen["dones"], seen["infos"])
         # `rewards` is changed in place by the bootstrap of truncated episodes, after this.
         rewards = np.array(seen["rewards"], dtype=np.float32)
-        self._steps.append((obs, action, next_obs, terminated, np.array(seen["dones"]), rewards))
+        self._steps.append((obs, executed_actions(seen), next_obs, terminated, np.array(seen["dones"]), rewards))
 
     @property
     def rewards(self) -> np.ndarray:
