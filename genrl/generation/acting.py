@@ -75,7 +75,7 @@ def from_places(env: gymnasium.Env[Any, Any], seed: int, held: int, steps: int) 
 
 
 def _random_steps(env: gymnasium.Env[Any, Any], held: int) -> Iterator[None]:
-    """Until the episode ends."""
+    """Random actions, each held for ``held`` steps, until the episode ends."""
     from genrl.policies.dagger import longest_episode
 
     action: Any = None

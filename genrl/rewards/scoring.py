@@ -1,4 +1,4 @@
-"""A reward asked for its scores by the socket: does it fit the learner, is each score one finite number."""
+"""What the callback checks of a reward: that it fits the learner, and that each of its scores is one finite number."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def scores(reward: RewardModel, transitions: Transitions, where: Callable[[int],
     Args:
         reward: the model that scores.
         transitions: ``(batch, …)`` each.
-        where: says of a row where it comes from, for the message.
+        where: gives the origin of a row in words, for the message.
         demonstrated: whether an expert made them.
 
     Raises:

@@ -95,7 +95,7 @@ class AutoWeight:
         self._extrinsic = 0.0
 
     def paid(self, rewards: np.ndarray) -> None:
-        """Take in what the environment's part was in one step, any shape.
+        """Add the environment's part of what the learner was paid in one step, an array of any shape.
 
         Raises:
             FloatingPointError: it is not finite.

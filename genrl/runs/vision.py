@@ -68,7 +68,7 @@ class Eyes:
             raise RunError(f"{whose}{self.config.env}: {error}") from error
 
     def look_first(self, env: gymnasium.Env[Any, Any]) -> None:
-        """Refuse before anything is trained what would be refused later: look at the task's first image; at 200 steps' where it has floats.
+        """Look at the task's first image, or at those of 200 random steps if they are floats, so that a wrong one is refused at once.
 
         Raises:
             RunError: an image that is not what its space says, or floats outside [0, 1].

@@ -55,7 +55,7 @@ def raw_rewards(normalize: VecNormalize | None, rewards: np.ndarray) -> np.ndarr
 
 
 def last_obs(model: BaseAlgorithm) -> Any:
-    """What a learner acts on next."""
+    """The observations that a learner acts on next, as it sees them."""
     return model._last_obs  # base_class.py, _setup_learn
 
 

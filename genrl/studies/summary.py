@@ -29,7 +29,7 @@ BINS = 2**22
 
 
 def summarize(results: Results) -> dict[str, Any]:
-    """The document.
+    """The numbers of a study as one document for JSON.
 
     An *interval* is a 95 % stratified bootstrap interval of the interquartile mean from five runs on; of fewer it is their range, with
     their median. Failed and unfinished runs are counted, not averaged.

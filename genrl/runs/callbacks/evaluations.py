@@ -67,7 +67,7 @@ class Evaluations(BaseCallback):
         self._every = session.config.eval_every or 1
         self._rows: list[tuple[int, float, float | None, bool]] = []
         self._lost: tuple[int, float, float | None, bool] | None = None
-        """The best evaluation of what a kill has undone, while its model is in best.zip."""
+        """The best evaluation after the last checkpoint, which a kill has undone, but whose model is still in best.zip."""
 
     def _on_training_start(self) -> None:
         done = self._rows[-1][0] if self._rows else 0
