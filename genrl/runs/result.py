@@ -15,6 +15,7 @@ from genrl.errors import RunError, StepTimeout, one_line
 from genrl.files import save_state, write_whole
 from genrl.roles import WORLDS
 from genrl.runs import pictures
+from genrl.runs.averages import mean
 from genrl.runs.callbacks.evaluations import best_evaluation
 from genrl.runs.callbacks.recorder import Recorder
 from genrl.runs.config.run import RunConfig
@@ -246,7 +247,7 @@ def _imitation(run: RunDirectory) -> dict[str, Any]:
 
 
 def _mean(values: list[float]) -> float | None:
-    return pictures.mean(values) if values else None
+    return mean(values) if values else None
 
 
 def _bonus_mean(run: RunDirectory) -> float | None:

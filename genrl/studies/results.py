@@ -16,10 +16,10 @@ import numpy as np
 
 from genrl.errors import RunError, one_line
 from genrl.reading import TABLE, open_regular, read_text
+from genrl.runs.averages import trailing_mean
 from genrl.runs.config.base import fits
 from genrl.runs.coverage import read_histogram
 from genrl.runs.directory import RunDirectory, read_csv
-from genrl.runs.pictures import trailing_mean
 from genrl.studies.cells import CellState, is_finished
 from genrl.studies.directory import open_study
 from genrl.studies.matrix import Cell, Study
