@@ -13,8 +13,11 @@ import numpy as np
 from gymnasium import spaces
 
 from genrl.errors import RunError, flag_of
+from genrl.policies.dagger import longest_episode
 from genrl.runs.directory import RunDirectory
 from genrl.runs.environments.make import make_env
+from genrl.runs.opening import load_config, trained, with_model
+from genrl.runs.play import play
 from genrl.runs.screening.archive import Archive
 from genrl.runs.screening.noise import Look
 from genrl.spaces import brief
@@ -76,8 +79,6 @@ def from_places(env: gymnasium.Env[Any, Any], seed: int, held: int, steps: int) 
 
 def _random_steps(env: gymnasium.Env[Any, Any], held: int) -> Iterator[None]:
     """Random actions, each held for ``held`` steps, until the episode ends."""
-    from genrl.policies.dagger import longest_episode
-
     action: Any = None
     for step in range(longest_episode(env)):
         if step % held == 0:
@@ -95,9 +96,6 @@ def by_policy(path: Path, env_id: str, env_kwargs: Mapping[str, Any], imports: C
     Raises:
         RunError: it acts in another task, or with these keywords observes or does what it can't.
     """
-    from genrl.runs.opening import load_config, trained, with_model
-    from genrl.runs.play import play
-
     run = RunDirectory.open(path)
     config = load_config(run, imports)
     run = with_model(run, config)

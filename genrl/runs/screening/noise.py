@@ -16,6 +16,7 @@ from genrl.errors import RunError, StepTimeout, did_you_mean, one_line
 from genrl.policies.sequences import HeldSequence, NoiseSequence, PinkSequence, pink_length
 from genrl.runs.coverage import Coverage
 from genrl.runs.environments.make import column, coverage_names, getattr_or, make_env
+from genrl.runs.screening.state_noise import StateNoise
 
 __all__ = [
     "NOISES",
@@ -146,8 +147,6 @@ class _Blind:
 
 def _source(noise: str, env: gymnasium.Env[Any, Any], std: float, seed: int) -> _Source:
     if found := re.fullmatch(r"gsde-([1-9]\d*)", noise):
-        from genrl.runs.screening.state_noise import StateNoise  # which imports torch
-
         return StateNoise(env, int(found[1]), std, seed)
     return _Blind(noise_sequence(noise, env, seed), std)
 
