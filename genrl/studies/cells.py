@@ -47,6 +47,7 @@ class Job:
 
     @property
     def path(self) -> Path:
+        """The run directory."""
         return self.config.directory
 
 

@@ -42,6 +42,7 @@ class Cell:
 
     @property
     def seed(self) -> int:
+        """Seed of the run."""
         return self.config.seed
 
     @property
@@ -93,10 +94,12 @@ class Study:
 
     @property
     def baseline(self) -> str:
+        """The method that every other is compared with."""
         return self.settings.baseline or next(iter(self.methods))
 
     @property
     def title(self) -> str:
+        """Heading of the report."""
         return self.settings.title or self.name
 
     @classmethod

@@ -47,6 +47,7 @@ class CellResult:
 
     @property
     def finished(self) -> bool:
+        """Whether the run has its whole result."""
         return self.status == "finished"
 
     @cached_property
