@@ -12,9 +12,9 @@ import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 
 from genrl.files import save_state, write_whole
-from genrl.runs.callbacks.imitation_cost import returns_and_costs
 from genrl.runs.directory import RunDirectory, read_csv
 from genrl.runs.environments.make import shows_image
+from genrl.runs.imitation.cost import returns_and_costs
 from genrl.runs.session import Session
 from genrl.runs.sockets import Plug
 from genrl.sb3.state import generator_state, set_generator_state, vecnormalize_state

@@ -40,15 +40,15 @@ class KeptPairs(gymnasium.Wrapper[Any, Any, Any, Any]):
 
 
 def returns_and_costs(session: Session, episodes: int, seed: int) -> tuple[list[float], list[float]]:
-    """Returns of deterministic episodes, and of an imitation that the task does not pay what it costs to carry each to the demonstrations,
-    in standard deviations.
+    """Returns of deterministic episodes, and the cost of each: the transport to the demonstrations (:meth:`genrl.rewards.PWIL.cost`).
 
+    Costs are in standard deviations per step. They are measured only for an imitation that the task does not pay; otherwise there are none.
     An episode that ends early can't carry its mass to all that the expert does later, so it costs more.
 
     Args:
         session: the learner, its normalisation and, of an imitation, the demonstrations that it learns from.
-        episodes: how many.
-        seed: of the first; each further one has the next.
+        episodes: number of episodes.
+        seed: seed of the first episode; each further one has the next number.
     """
     env = KeptPairs(session.eyes.wrap_one(make_env(session.config.env, session.config.env_kwargs)))
     judge, returns, costs = _judge(session, env), list[float](), list[float]()
@@ -63,7 +63,7 @@ def returns_and_costs(session: Session, episodes: int, seed: int) -> tuple[list[
 
 
 def _judge(session: Session, env: gymnasium.Env[Any, Any]) -> PWIL | None:
-    """The transport to the demonstrations; nothing where the return judges, or where observations are images."""
+    """The transport to the demonstrations; ``None`` where the return judges, or where observations are images."""
     if session.sees_returns or session.loaded is None:
         return None
     try:
