@@ -37,6 +37,7 @@ __all__ = [
     "import_module_of_user",
     "is_own",
     "plain_name",
+    "without_module",
 ]
 
 NONE = "none"
@@ -146,6 +147,16 @@ class Role:
 def is_own(name: str | None) -> bool:
     """Whether ``name`` is a user's own class, ``module:Name``."""
     return name is not None and ":" in name
+
+
+def without_module(name: str) -> str:
+    """A task or class without the module in front of it that registers or holds it.
+
+    Example:
+        >>> without_module("my_tasks:Line-v0"), without_module("Pendulum-v1")
+        ('Line-v0', 'Pendulum-v1')
+    """
+    return name.rpartition(":")[2]
 
 
 def import_module_of_user(name: str) -> ModuleType:

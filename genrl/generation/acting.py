@@ -14,6 +14,7 @@ from gymnasium import spaces
 
 from genrl.errors import RunError, flag_of
 from genrl.policies.dagger import longest_episode
+from genrl.roles import without_module
 from genrl.runs.directory import RunDirectory
 from genrl.runs.environments.make import make_env
 from genrl.runs.opening import load_config, trained, with_model
@@ -99,7 +100,7 @@ def by_policy(path: Path, env_id: str, env_kwargs: Mapping[str, Any], imports: C
     run = RunDirectory.open(path)
     config = load_config(run, imports)
     run = with_model(run, config)
-    if config.env.rpartition(":")[2] != env_id.rpartition(":")[2]:
+    if without_module(config.env) != without_module(env_id):
         raise RunError(f"the policy of {run.path} acts in {config.env}, not in {env_id}; write --data frames:{config.env}")
     if dict(config.env_kwargs) != dict(env_kwargs):
         said = f"the policy of {run.path} was trained with {_typed(config.env_kwargs)}, but frames are recorded with {_typed(env_kwargs)}"
