@@ -35,7 +35,7 @@ from genrl.runs.config.commands import config_from
 from genrl.runs.dreams.comparison import SEED, SHARES, Acting
 from genrl.runs.dreams.world import kept_model
 from genrl.runs.environments.make import make_env
-from genrl.runs.play import trained
+from genrl.runs.opening import trained
 from genrl.worlds import blurred, measure_agreement
 
 OUT, DREAMED = Path("runs/offline"), 250_000

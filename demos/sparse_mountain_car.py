@@ -24,7 +24,8 @@ from rich.console import Console
 from rich.live import Live
 
 from genrl.runs import ExploreConfig, RunDirectory, explore
-from genrl.runs.pictures import BLUE, GREY, ORANGE, STYLE, save_figure, trailing_mean
+from genrl.runs.averages import trailing_mean
+from genrl.runs.pictures import BLUE, GREY, ORANGE, STYLE, save_figure
 from genrl.studies.tables import Table, rich_table
 
 POWER = 0.0003

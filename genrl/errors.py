@@ -44,10 +44,15 @@ class StepTimeout(RuntimeError):
     """A step or reset of an environment took longer than ``--step-timeout``. The message is one sentence; the commands exit with 1."""
 
 
-def did_you_mean(given: str, known: Iterable[str], n: int = 2) -> str:
-    """``"; did you mean 'a' or 'b'?"``, or an empty string if nothing known is close to ``given``."""
+def did_you_mean(given: str, known: Iterable[str]) -> str:
+    """``"; did you mean a or b?"``, with the two names that are most like ``given``; an empty string if none is.
+
+    Example:
+        >>> did_you_mean("pendulm", ["pendulum", "hopper"])
+        '; did you mean pendulum?'
+    """
     by_lower = {name.lower(): name for name in known}
-    close = [by_lower[name] for name in difflib.get_close_matches(given.lower(), by_lower, n=n, cutoff=0.7)]
+    close = [by_lower[name] for name in difflib.get_close_matches(given.lower(), by_lower, n=2, cutoff=0.7)]
     return f"; did you mean {' or '.join(close)}?" if close else ""
 
 

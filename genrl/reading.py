@@ -133,13 +133,13 @@ def read_text(path: str | Path, most: int = TEXT) -> str:
         raise FileError(f"{path} is no text; restore it from a copy") from error
 
 
-def read_json(path: str | Path, most: int = TEXT) -> dict[str, Any]:
-    """An object of a JSON file.
+def read_json(path: str | Path) -> dict[str, Any]:
+    """The object in a JSON file of at most 8 MiB.
 
     Raises:
         FileError: as :func:`read_text`; or it is no JSON, too deep, or no object.
     """
-    content = parse_json(read_text(path, most), str(path))
+    content = parse_json(read_text(path), str(path))
     if not isinstance(content, dict):
         raise FileError(f"{path} holds a JSON {type(content).__name__} where an object is needed; restore it from a copy")
     return content

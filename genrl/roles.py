@@ -37,6 +37,7 @@ __all__ = [
     "import_module_of_user",
     "is_own",
     "plain_name",
+    "without_module",
 ]
 
 NONE = "none"
@@ -148,6 +149,16 @@ def is_own(name: str | None) -> bool:
     return name is not None and ":" in name
 
 
+def without_module(name: str) -> str:
+    """A task or class without the module in front of it that registers or holds it.
+
+    Example:
+        >>> without_module("my_tasks:Line-v0"), without_module("Pendulum-v1")
+        ('Line-v0', 'Pendulum-v1')
+    """
+    return name.rpartition(":")[2]
+
+
 def import_module_of_user(name: str) -> ModuleType:
     """Import a module that the user has named. The current folder is searched last, so that no file in it takes the place of a library.
 
@@ -210,15 +221,14 @@ _PPO = _ROLLOUTS | {"imitate": _ROLLOUTS["imitate"] | {"learning_rate": "lin_6e-
 """Steps that fall to zero: a discriminator keeps a policy moving, and the last one is what is kept."""
 _SHORT_ROLLOUTS = {"imitate": {"n_steps": 32, "net_arch": (128, 128)}}
 _DISCRETE: dict[str, Any] = {"actions": ("Discrete",), "off_policy": True}
-_CONTINUOUS: dict[str, Any] = {"actions": ("Box",), "off_policy": True}
-_CONTINUOUS["defaults"] = {
+_UPDATES: dict[str, dict[str, Any]] = {
     "imitate": {"gradient_steps": -1, "learning_starts": 1000},
     "dream": {"gradient_steps": 5, "learning_starts": 250, "net_arch": (64, 64)},
 }
 """One update for each step, also with several environments; in a dream five, of networks that are cheap."""
+_CONTINUOUS: dict[str, Any] = {"actions": ("Box",), "off_policy": True, "defaults": _UPDATES}
 _SOFT = _CONTINUOUS | {
-    "defaults": _CONTINUOUS["defaults"]
-    | {"imitate": _CONTINUOUS["defaults"]["imitate"] | {"activation": "normed-relu", "ent_coef": "auto_0.1"}}
+    "defaults": _UPDATES | {"imitate": _UPDATES["imitate"] | {"activation": "normed-relu", "ent_coef": "auto_0.1"}},
 }
 """Critics that are asked about actions of no batch (Ball et al., "Efficient Online Reinforcement Learning with Offline Data", 2023), and an
 entropy coefficient that begins as small as the reward is weighted."""

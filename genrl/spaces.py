@@ -153,7 +153,7 @@ def numbers(space: Space) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def as_action(value: Any, space: Space, who: str) -> Any:
-    """What somebody says to do, as the action that an environment with this space executes.
+    """``value`` as an action that an environment with this space executes.
 
     Args:
         value: numbers of the space's size; those of a ``Box`` are moved inside.

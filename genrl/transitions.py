@@ -1,4 +1,4 @@
-"""Transitions, and the true next observation of a vectorised step."""
+"""Transitions, and what a vectorised step says of them: true next observations, and episodes that the task itself has ended."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Floats", "Transitions", "check_finite", "exact", "lost_differences", "true_next_obs"]
+__all__ = ["Floats", "Transitions", "check_finite", "exact", "lost_differences", "terminations", "true_next_obs"]
 
 
 class Transitions(NamedTuple):
@@ -107,6 +107,19 @@ def true_next_obs(new_obs: np.ndarray, dones: np.ndarray, infos: Sequence[dict[s
             )
         next_obs[i] = infos[i]["terminal_observation"]
     return next_obs
+
+
+def terminations(dones: np.ndarray, infos: Sequence[dict[str, Any]]) -> np.ndarray:
+    """Where the task itself ended an episode in one ``VecEnv.step``, boolean ``(n_envs,)``; false where a time limit did.
+
+    Example:
+        >>> terminations(np.array([True, True, False]), [{"TimeLimit.truncated": True}, {}, {}])
+        array([False,  True, False])
+    """
+    terminated = np.array(dones, dtype=bool)
+    if terminated.any():
+        terminated &= [not info.get("TimeLimit.truncated", False) for info in infos]
+    return terminated
 
 
 def check_finite(obs: np.ndarray, rewards: np.ndarray, step: int) -> None:

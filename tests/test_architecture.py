@@ -33,6 +33,7 @@ TOUCHES_SB3 = {
     "rewards/callback.py",
     "policies/noise.py",
     "policies/warmup.py",
+    "sb3/predict.py",
     "sb3/batches.py",
     "sb3/hooks.py",
     "sb3/learner.py",

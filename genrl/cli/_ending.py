@@ -33,7 +33,7 @@ def report(result: dict[str, Any], directory: Path) -> int:
         The exit code.
     """
     from genrl.runs import RunDirectory
-    from genrl.runs.play import read_config
+    from genrl.runs.opening import read_config
 
     config = read_config(RunDirectory(directory))
     again = config.typed("resume")

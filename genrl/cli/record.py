@@ -48,7 +48,7 @@ def main(argv: list[str]) -> int:
     check_seed(flags.seed)
     from genrl.runs import RunDirectory, record
     from genrl.runs.environments.step_limit import StepLimit
-    from genrl.runs.play import read_config
+    from genrl.runs.opening import read_config
 
     settings = {name: getattr(flags, name) for name in ("episodes", "stochastic", "seed", "best", "average", "disturb", "imports")}
     with StepLimit(flags.step_timeout):

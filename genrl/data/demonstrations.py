@@ -20,6 +20,7 @@ from genrl.data._fit import as_the_task_gives, as_the_task_takes, check_actions,
 from genrl.data._summary import summary
 from genrl.errors import one_line
 from genrl.files import write_whole
+from genrl.roles import without_module
 from genrl.spaces import numbers
 from genrl.transitions import Transitions, exact
 
@@ -365,7 +366,7 @@ class Demonstrations:
         Raises:
             DemonstrationError: the tasks have other names or versions.
         """
-        given, needed = (str(name).rpartition(":")[2] for name in (self.env_id, env_id))
+        given, needed = (without_module(str(name)) for name in (self.env_id, env_id))
         if self.env_id and env_id and given != needed:
             raise DemonstrationError(
                 f"{self._name} was recorded on {given}, but the task is {needed}; give demonstrations of {needed}, or take these all the "

@@ -13,8 +13,12 @@ import numpy as np
 from gymnasium import spaces
 
 from genrl.errors import RunError, flag_of
+from genrl.policies.dagger import longest_episode
+from genrl.roles import without_module
 from genrl.runs.directory import RunDirectory
 from genrl.runs.environments.make import make_env
+from genrl.runs.opening import load_config, trained, with_model
+from genrl.runs.play import play
 from genrl.runs.screening.archive import Archive
 from genrl.runs.screening.noise import Look
 from genrl.spaces import brief
@@ -75,9 +79,7 @@ def from_places(env: gymnasium.Env[Any, Any], seed: int, held: int, steps: int) 
 
 
 def _random_steps(env: gymnasium.Env[Any, Any], held: int) -> Iterator[None]:
-    """Until the episode ends."""
-    from genrl.policies.dagger import longest_episode
-
+    """Random actions, each held for ``held`` steps, until the episode ends."""
     action: Any = None
     for step in range(longest_episode(env)):
         if step % held == 0:
@@ -95,12 +97,10 @@ def by_policy(path: Path, env_id: str, env_kwargs: Mapping[str, Any], imports: C
     Raises:
         RunError: it acts in another task, or with these keywords observes or does what it can't.
     """
-    from genrl.runs.play import load_config, play, trained, with_model
-
     run = RunDirectory.open(path)
     config = load_config(run, imports)
     run = with_model(run, config)
-    if config.env.rpartition(":")[2] != env_id.rpartition(":")[2]:
+    if without_module(config.env) != without_module(env_id):
         raise RunError(f"the policy of {run.path} acts in {config.env}, not in {env_id}; write --data frames:{config.env}")
     if dict(config.env_kwargs) != dict(env_kwargs):
         said = f"the policy of {run.path} was trained with {_typed(config.env_kwargs)}, but frames are recorded with {_typed(env_kwargs)}"

@@ -54,6 +54,7 @@ class Residual(nn.Module):
 
 
 def gate(x: Tensor) -> Tensor:
+    """The gated activation tanh(a) σ(b) of both halves of the channels, ``(batch, 2 * width, …)`` to ``(batch, width, …)``."""
     first, second = x.chunk(2, dim=1)
     return first.tanh() * second.sigmoid()
 

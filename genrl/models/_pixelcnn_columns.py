@@ -49,6 +49,7 @@ class ResidualColumns:
         """Nothing to do for a new row."""
 
     def at(self, row: int, column: int) -> Tensor:
+        """The output of the network at one pixel, ``(n, output)``, from the pixels before it."""
         h = self.first.at(row, column) + self.place[:, row, column]
         for down, middle, up in self.blocks:
             middle.write(row, column, F.relu(down(F.relu(h))))
@@ -56,6 +57,7 @@ class ResidualColumns:
         return self.head[1](F.relu(self.head[0](F.relu(h))))
 
     def saw(self, row: int, column: int) -> None:
+        """Take in a pixel of ``x`` that has just been drawn."""
         self.first.write(row, column, 2 * self.x[:, :, row, column] - 1)
 
 
@@ -91,6 +93,7 @@ class GatedColumns:
         return F.conv2d(rows, conv.seen(), conv.bias)[:, :, 0]
 
     def at(self, row: int, column: int) -> Tensor:
+        """The output of the network at one pixel, ``(n, output)``, from the pixels before it."""
         h = self.first.at(row, column) + self.place[:, row, column]
         for left, across, out in zip(self.lefts, self.across, self.outs, strict=True):
             left.write(row, column, h)
@@ -98,6 +101,7 @@ class GatedColumns:
         return self.head[1](F.relu(self.head[0](F.relu(h))))
 
     def saw(self, row: int, column: int) -> None:
+        """Take in a pixel of ``x`` that has just been drawn."""
         signal = 2 * self.x[:, :, row, column] - 1
         self.first.write(row, column, signal)
         self.rows[0][:, :, row, column] = signal

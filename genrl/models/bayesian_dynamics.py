@@ -109,6 +109,7 @@ class BayesianDynamics(Dynamics):
         self.optimizer = torch.optim.Adam(self.network.parameters(), learning_rate, fused=True)
 
     def predict(self, obs: Float[Tensor, "batch obs"], action: Shaped[Tensor, "batch *act"]) -> Prediction:
+        """The prediction of every network drawn from the posterior, for every row, ``(member, batch, …)``."""
         mean, std = self.target_scale.in_units(self._means(self._inputs(obs, action)), self.network.likelihood_std, obs)
         reward = mean[..., self.obs_dim] if self.learns_reward else torch.zeros_like(mean[..., 0])
         goes_on = (1 - mean[..., -1]).clamp(0, 1) if self.learns_ends and self.ends_seen else torch.ones_like(reward)

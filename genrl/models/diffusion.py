@@ -141,7 +141,7 @@ class Diffusion(ImageModel):
             labels: classes of the images; ``n_classes`` stands for none.
         """
         signal, spread = self._scales(t, x)
-        v: Tensor = self.net(x, self._time(t, x), self._known(labels, len(x)))
+        v: Tensor = self.net(x, self._time(t, x), self._network_labels(labels, len(x)))
         return spread * x + signal * v.to(x.dtype)
 
     def noised(self, x: Tensor, t: Tensor, noise: Tensor) -> Tensor:
@@ -361,7 +361,7 @@ class Diffusion(ImageModel):
         signal, _ = self._scales_at(t, x)
         x = signal * (2 * self.checked(x) - 1)
         when = self._time(torch.full((len(x),), t, device=x.device), x)
-        maps: Tensor = self.net.middle(x, when, self._known(None, len(x)))
+        maps: Tensor = self.net.middle(x, when, self._network_labels(None, len(x)))
         return F.adaptive_max_pool2d(maps, (min(4, maps.shape[2]), min(4, maps.shape[3]))).flatten(1).to(x.dtype)
 
     # --- parts ---
@@ -435,7 +435,7 @@ class Diffusion(ImageModel):
         """The time as the network sees it: up to 1000, whatever the number of steps."""
         return t.to(x.dtype) * (1000 / self.steps)
 
-    def _known(self, labels: Tensor | None, n: int) -> Tensor | None:
+    def _network_labels(self, labels: Tensor | None, n: int) -> Tensor | None:
         """Labels for the network: ``n_classes`` stands for none."""
         if not self.conditional or labels is not None:
             return labels

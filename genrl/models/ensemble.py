@@ -116,10 +116,12 @@ class Ensemble(Dynamics):
         self.optimizer = torch.optim.AdamW(self.network.parameters(), learning_rate, weight_decay=weight_decay, fused=True)
 
     def predict(self, obs: Float[Tensor, "batch obs"], action: Shaped[Tensor, "batch *act"]) -> Prediction:
+        """The prediction of every member for every row, ``(member, batch, …)``."""
         inputs = self._inputs(obs, action)
         return self._in_units(self.network(inputs.expand(self.members, *inputs.shape)), obs)
 
     def predict_own(self, obs: Float[Tensor, "batch obs"], action: Shaped[Tensor, "batch *act"]) -> Prediction:
+        """The prediction of one member for each row, ``(1, batch, …)``: row i asks member i modulo their number."""
         inputs, n, members = self._inputs(obs, action), len(obs), self.members
         per_member = math.ceil(n / members)
         padded = F.pad(inputs, (0, 0, 0, per_member * members - n)) if n % members else inputs

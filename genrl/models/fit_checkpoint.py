@@ -46,6 +46,7 @@ class Checkpoint:
         self.path, self.run, self.about = path, run, run.about()
 
     def save(self) -> None:
+        """Write the file, whole or not at all."""
         save_state(self.path, self.about | {"fit": self.run.state_dict()})
 
     def load(self, epochs: int) -> None:

@@ -59,6 +59,11 @@ def averaged(model: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[None]:
 
 
 def players_of(model: nn.Module) -> list[Player]:
+    """The losses of a model with the parameters that each trains: its ``players()``, or one with all parameters.
+
+    Raises:
+        TypeError: it has neither ``players`` nor a ``loss``.
+    """
     if hasattr(model, "players"):
         return list(model.players())  # type: ignore[operator]
     if not isinstance(model, Model):
@@ -67,11 +72,13 @@ def players_of(model: nn.Module) -> list[Player]:
 
 
 def own_transform(model: nn.Module, given: Transform | None) -> Transform | None:
+    """The transform that is ``given``, or else the model's own, if it has one."""
     own: Transform | None = getattr(model, "transform", None)
     return own if given is None else given
 
 
 def is_conditional(model: nn.Module) -> bool:
+    """Whether the model's loss takes labels."""
     return bool(getattr(model, "conditional", False))
 
 
@@ -105,10 +112,12 @@ def arguments(
 
 
 def measured(loss: Measured) -> tuple[Tensor, Mapping[str, Tensor]]:
+    """A loss and the numbers for the log that came with it, if any did."""
     return (loss, {}) if isinstance(loss, Tensor) else loss
 
 
 def copied(model: nn.Module) -> dict[str, Tensor]:
+    """The model's ``state_dict``, in tensors of its own."""
     return {name: value.detach().clone() for name, value in model.state_dict().items()}
 
 

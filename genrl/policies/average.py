@@ -23,9 +23,10 @@ class PolicyAverage(BaseCallback):
     .. math:: \bar\theta_n = \bar\theta_{n-1} + (\theta_n - \bar\theta_{n-1}) / n
 
     A reward that is learnt beside the policy keeps it moving, so that one policy imitates well and the next one does not. Their average
-    moves less, where they are near enough to each other that it is a policy at all: compare its return with that of the last one. A
-    ``learn`` that counts its steps from 0 again, as it does by default, or that of another learner, begins a new average; so does one
-    that holds policies from before ``since``, such as that of a run which was to be shorter.
+    moves less. It is a good policy only where the averaged ones are close to each other, so compare its return with that of the last one.
+
+    A new average begins with a ``learn`` that counts its steps from 0 again, as SB3's does by default, or that is of another learner, and
+    where the old one holds policies from before ``since``, such as after a run that was to be shorter.
 
     Args:
         since: environment steps after which policies count.

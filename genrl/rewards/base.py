@@ -68,8 +68,8 @@ class RewardModel(Stateful):
     """Whether it is never negative and has no form that is, so that an agent that ends sooner is paid less."""
 
     scored_once: ClassVar[bool] = False
-    """Whether a transition's reward depends on those before it in its episode, so that it is scored when it is made, in the order of time,
-    and never again, also by a learner with a replay buffer. It is told before whose steps they are (``tell``)."""
+    """Whether a transition's reward depends on those before it in its episode. Then it is scored once, when it is made and in the order of
+    time, also beside a learner with a replay buffer; ``tell`` is called before."""
 
     takes_images: ClassVar[bool] = False
     """Whether it has convolutions for observations that are images."""
@@ -89,8 +89,8 @@ class RewardModel(Stateful):
 
     @property
     def floats(self) -> Floats:
-        """Floating types of the transitions that it takes: that of its parameters, or float32 without any; see
-        ``centres_observations``."""
+        """Dtype and device of the transitions that it is given: those of its parameters, or float32 on the CPU without any. Where it
+        ``centres_observations``, doubles stay doubles."""
         dtype = next((parameter.dtype for parameter in self.parameters()), torch.float32)
         return Floats(dtype, exact=self.centres_observations, device=self.device)
 
@@ -110,7 +110,7 @@ class RewardModel(Stateful):
         return reward
 
     def tell(self, envs: np.ndarray, ended: np.ndarray) -> None:
-        """Say of the new transitions that are scored next who made them; for a reward that is ``scored_once``, others have no use for it.
+        """Called before new transitions are scored, with the environment that made each of them. Only a ``scored_once`` reward needs it.
 
         Args:
             envs: number of the environment, ``(batch,)``.
@@ -118,7 +118,7 @@ class RewardModel(Stateful):
         """
 
     def forget(self) -> None:
-        """Say that all environments begin new episodes, wherever the ones before were; for a reward that is ``scored_once``."""
+        """Called when all environments begin new episodes in the middle of others. Only a ``scored_once`` reward needs it."""
 
     def update(self, memory: Memory) -> dict[str, float]:
         """Learn from ``memory``; returns numbers for the log."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import warnings
 from collections.abc import Collection
 from copy import copy
 from typing import Any, Literal
@@ -12,42 +10,21 @@ import numpy as np
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
-from torch import Tensor
 
 from genrl.errors import at_least, positive, require
 from genrl.rewards.base import Memory, RewardModel
 from genrl.rewards.memory import TransitionPool
-from genrl.rewards.scoring import check_spaces, probe, scores, warn_of_idleness
-from genrl.rewards.weight import AutoWeight
+from genrl.rewards.scoring import check_spaces, probe, scores, warn_of_idleness, warn_of_lost_differences
+from genrl.rewards.weight import AutoWeight, FiniteWeight
 from genrl.sb3.actions import refuse_spaces
 from genrl.sb3.hooks import LendingPart, OffPolicyPart, OnPolicyPart, Part, attached, buffer_of, extrinsic_weight
 from genrl.sb3.observations import RawObservations, all_begin, last_obs
 from genrl.sb3.plugged import PluggedCallback
-from genrl.sb3.replay import ReplayMemory, as_transitions, check_readable
-from genrl.transitions import Transitions, lost_differences
+from genrl.sb3.replay import ReplayMemory, check_readable
+from genrl.sb3.rollout import Rollout
+from genrl.transitions import Transitions
 
 __all__ = ["RewardCallback"]
-
-
-class _Weight:
-    """An attribute of a callback that takes finite numbers only, and none below 0 where it tunes itself."""
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name
-
-    def __get__(self, callback: Any, owner: type | None = None) -> float:
-        return float(vars(callback)[self.name])
-
-    def __set__(self, callback: RewardCallback, value: float) -> None:
-        weighs = self.name == "weight"
-        number, tuned = hasattr(value, "__float__"), weighs and callback.auto is not None
-        require(
-            RewardCallback,
-            (self.name, value, number, "a number" + (", or 'auto' where the callback is made" if weighs else "")),
-            (self.name, value, number and math.isfinite(value), "finite"),
-            (self.name, value, number and (value >= 0 or not tuned), "at least 0, as one that tunes itself"),
-        )
-        vars(callback)[self.name] = value
 
 
 class RewardCallback(PluggedCallback):
@@ -88,8 +65,8 @@ class RewardCallback(PluggedCallback):
         >>> _ = model.learn(64, callback=RewardCallback(vime, weight=1e-3))
     """
 
-    weight = _Weight()
-    extrinsic_weight = _Weight()
+    weight = FiniteWeight(tunable=True)
+    extrinsic_weight = FiniteWeight()
 
     def __init__(
         self,
@@ -113,7 +90,7 @@ class RewardCallback(PluggedCallback):
         self.last_bonus = np.zeros((0, 0), dtype=np.float32)
         """Unweighted bonus of the newest transitions, ``(time, env)``."""
         self._generator = torch.Generator().manual_seed(seed)
-        self._steps: list[tuple[np.ndarray, ...]] = []
+        self._rollout = Rollout()
         self._looked = self._met = False
         self._metrics: dict[str, float] = {}
         """What the newest update said."""
@@ -196,7 +173,7 @@ class RewardCallback(PluggedCallback):
             self._replay = None
             if all_begin(self.model) if before is None else reset:  # another callback may have had this reward before
                 self.reward.forget()
-            return OnPolicyPart(self.name, self._rollout_env_rewards, self._score_rollout, lambda: self.extrinsic_weight)
+            return OnPolicyPart(self.name, lambda: self._rollout.rewards, self._score_rollout, lambda: self.extrinsic_weight)
         self._replay = memory = self._memory_of_replay(self.model, self._raw)
         if reset:
             memory.score_once(self._score_new)  # what a callback has cut off from the end of its rollout
@@ -207,7 +184,7 @@ class RewardCallback(PluggedCallback):
         return OffPolicyPart(self.name, self._score_cells, memory.stored, self._score_lent, lambda: self.extrinsic_weight)
 
     def _on_rollout_start(self) -> None:
-        self._steps.clear()
+        self._rollout.clear()
         if self._plugged is not None and not self._met:
             self._meet(attached(buffer_of(self.model)))
 
@@ -243,15 +220,9 @@ class RewardCallback(PluggedCallback):
         obs, next_obs = self._raw.step(new_obs, dones, infos)
         self._raw.check_finite(next_obs, self._raw.rewards(rewards))
         if self.auto and self._replay is not None:
-            self._pay(rewards)
-        terminated = np.array(dones, dtype=bool)
-        if next_obs is not self._raw.obs:  # somewhere an episode has ended and another begun
-            terminated &= [not info.get("TimeLimit.truncated", False) for info in infos]
+            self._note_extrinsic(rewards)
         if self._replay is None:
-            # on_policy_algorithm.py, collect_rollouts: the environment got `clipped_actions`; ppo_mask.py has only discrete `actions`.
-            action = self.locals.get("clipped_actions", self.locals["actions"])
-            # `rewards` is changed in place by the bootstrap of truncated episodes, after this.
-            self._steps.append((obs, np.array(action), next_obs, terminated, np.array(dones), np.array(rewards, dtype=np.float32)))
+            self._rollout.add(obs, next_obs, self.locals)
         elif dones.any():
             self._log()  # off_policy_algorithm.py, collect_rollouts: a row is written, and forgotten, where an episode ends
         return True
@@ -263,7 +234,8 @@ class RewardCallback(PluggedCallback):
         self._replay.score_once(self._score_new)
         if self._replay.unseen * self._replay.buffer.n_envs < self.update_every:
             return
-        bonus = self._learn_and_score(self._replay.latest, self._replay)
+        once = None if self._replay.once is None else self._replay.once[self._replay.latest_cells]
+        bonus = self._learn_and_score(self._replay.latest, self._replay, once=once)
         self.last_bonus = bonus.reshape(-1, self._replay.buffer.n_envs)
         self._replay.unseen = 0
 
@@ -276,7 +248,23 @@ class RewardCallback(PluggedCallback):
             self._raw.close()
         self._raw = None
 
-    # --- scoring ---
+    # --- what an on-policy learner asks ---
+
+    def _score_rollout(self) -> np.ndarray:
+        """Weighted bonus of the rollout that has just ended, ``(time, env)``; the reward learns from it too."""
+        n_steps = buffer_of(self.model).rewards.shape[0]
+        if len(self._rollout) != n_steps:
+            raise RuntimeError(
+                f"RewardCallback saw {len(self._rollout)} of the rollout's {n_steps} steps; give it to learn() itself, or in a list"
+            )
+        transitions = self._rollout.transitions(self.reward.floats)
+        self.pool.add(transitions)
+        if self.auto:
+            self._note_extrinsic(self._rollout.rewards)
+        self.last_bonus = self._learn_and_score(transitions, self.pool, self._rollout.ended).reshape(n_steps, -1)
+        return self.applied_weight * self.last_bonus
+
+    # --- what an off-policy learner asks ---
 
     def _memory_of_replay(self, model: OffPolicyAlgorithm, raw: RawObservations) -> ReplayMemory:
         """The learner's replay buffer; what is known of its rows from a learn before, or from a saved state, stays known."""
@@ -295,24 +283,8 @@ class RewardCallback(PluggedCallback):
         self._restored = None
         return memory
 
-    def _rollout_env_rewards(self) -> np.ndarray:
-        return np.stack([step[-1] for step in self._steps])
-
-    def _score_rollout(self) -> np.ndarray:
-        n_steps = buffer_of(self.model).rewards.shape[0]
-        if len(self._steps) != n_steps:
-            raise RuntimeError(
-                f"RewardCallback saw {len(self._steps)} of the rollout's {n_steps} steps; give it to learn() itself, or in a list"
-            )
-        obs, action, next_obs, terminated, ended, _ = (np.concatenate(field) for field in zip(*self._steps, strict=True))
-        rollout = as_transitions(obs, action, next_obs, terminated, self.reward.floats)
-        self.pool.add(rollout)
-        if self.auto:
-            self._pay(self._rollout_env_rewards())
-        self.last_bonus = self._learn_and_score(rollout, self.pool, ended).reshape(n_steps, -1)
-        return self.applied_weight * self.last_bonus
-
     def _score_cells(self, rows: np.ndarray, envs: np.ndarray) -> np.ndarray:
+        """Weighted bonus ``(batch,)`` of these cells of the replay buffer, which are part of a batch."""
         assert self._replay is not None
         if self._replay.once is not None:
             return self.applied_weight * self._replay.once[rows, envs]
@@ -321,19 +293,36 @@ class RewardCallback(PluggedCallback):
         return self.applied_weight * self._score(self._replay.cells(rows, envs), envs, steps)
 
     def _score_lent(self, transitions: Transitions, demonstrated: bool) -> np.ndarray:
+        """Weighted bonus ``(batch,)`` of rows that are lent to a batch."""
         self.reward.eval()
         kind, floats = "demonstrated" if demonstrated else "lent", self.reward.floats
         transitions = transitions._replace(obs=floats(transitions.obs), next_obs=floats(transitions.next_obs))
         return self.applied_weight * scores(self.reward, transitions, lambda row: f"the {kind} transition {row} of a batch", demonstrated)
 
-    def _learn_and_score(self, latest: Transitions, memory: Memory, ended: np.ndarray | None = None) -> np.ndarray:
-        """Score new transitions and update the reward, in the order that it asks for.
+    def _score_new(self, latest: Transitions, ended: np.ndarray) -> np.ndarray:
+        """Score what was just stored, by a reward that scores once."""
+        n_envs, n_steps = self.model.n_envs, latest.batch_size // self.model.n_envs
+        envs = np.tile(np.arange(n_envs), n_steps)
+        self.reward.train()
+        self.reward.tell(envs, ended)
+        return self._score(latest, envs, np.full(latest.batch_size, self.num_timesteps))
+
+    # --- scoring and learning, for either ---
+
+    def _learn_and_score(
+        self, latest: Transitions, memory: Memory, ended: np.ndarray | None = None, once: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Score new transitions and update the reward, in the order that it asks for; their unweighted bonus ``(batch,)``.
 
         Args:
-            ended: whether an episode ended at each of ``latest``; not needed where those that are scored once have their scores.
+            latest: the new transitions, all environments of a step together.
+            memory: what the reward learns from.
+            ended: whether an episode ended at each of them, for a reward that is told before it scores.
+            once: their scores, where they were scored when they were stored.
         """
-        once = self._replay.once[self._replay.latest_cells] if self._replay is not None and self._replay.once is not None else None
-        self._warn_of_lost_differences(latest.obs)
+        if not self._looked:
+            warn_of_lost_differences(self.reward, latest.obs)
+            self._looked = True
         self.reward.train()
         n_envs = self.model.n_envs
         n_steps = latest.batch_size // n_envs
@@ -351,19 +340,11 @@ class RewardCallback(PluggedCallback):
         self._log()
         return bonus
 
-    def _score_new(self, latest: Transitions, ended: np.ndarray) -> np.ndarray:
-        """Score what was just stored, by a reward that scores once."""
-        n_envs, n_steps = self.model.n_envs, latest.batch_size // self.model.n_envs
-        envs = np.tile(np.arange(n_envs), n_steps)
-        self.reward.train()
-        self.reward.tell(envs, ended)
-        return self._score(latest, envs, np.full(latest.batch_size, self.num_timesteps))
-
     def _log(self) -> None:
         for key, value in self._metrics.items():
             self.logger.record(f"{self.name}/{key}", value)
 
-    def _pay(self, rewards: np.ndarray) -> None:
+    def _note_extrinsic(self, rewards: np.ndarray) -> None:
         """Tell a weight that tunes itself what the environment paid for the newest steps; ``_reweight`` is given their bonus."""
         assert self.auto is not None
         self.auto.paid(extrinsic_weight(attached(buffer_of(self.model))) * rewards)
@@ -376,14 +357,6 @@ class RewardCallback(PluggedCallback):
         share = self.auto.update(bonus, self.decay)
         self.weight = self.auto.value
         return {"weight": self.weight, "share": share}
-
-    def _warn_of_lost_differences(self, obs: Tensor) -> None:
-        """Warn once, at the first transitions, if float32 has lost differences that the reward could have centred."""
-        if not self._looked and obs.dtype == torch.float32 and (lost := lost_differences(obs.cpu().numpy())):
-            cure = "give the environment a Box of float64" if self.reward.centres_observations else "give the reward centres_observations"
-            name = type(self.reward).__name__
-            warnings.warn(f"{name} can't tell observations apart: {lost}; {cure}, or subtract an offset in a wrapper", stacklevel=2)
-        self._looked = True
 
     def _score(self, transitions: Transitions, envs: np.ndarray, steps: np.ndarray) -> np.ndarray:
         """Unweighted bonus ``(batch,)`` of transitions that these environments made at these steps."""

@@ -1,4 +1,4 @@
-"""Memories that rewards learn from: a bounded pool on-policy; off-policy a view of the learner's own replay buffer."""
+"""The memory that a reward learns from beside an on-policy learner; off-policy it is ``sb3/replay.py``, the learner's own replay buffer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Running episodes, told apart by who plays them and where they stand: what a reward remembers of each."""
+"""What a reward remembers of each running episode; episodes are told apart by their environment and their newest observation."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ MOST_EPISODES = 4096
 MOST_NUMBERS = 16_000_000
 """Numbers that are remembered of all of them, 64 MB of floats."""
 ANY = -1
-"""Whoever plays an episode of which nothing was told."""
+"""Number of the environment of an episode of which :meth:`Episodes.tell` said nothing: it may be any."""
 
 
 class Episodes:
-    """One tensor for each running episode, found by the observation that the episode has come to, and by its environment.
+    """One tensor for each running episode, found by the observation that the episode has reached and by its environment.
 
-    A step goes on with the episode whose last successor is its observation; a step from anywhere else begins a new one. Two environments
-    may stand at the same observation, and an episode that a time limit has ended may stand where the next one begins, as in a maze of
-    cells; so whoever knows of each step who made it, and whether its episode ended there, says so before (:meth:`tell`). Of steps of which
-    nothing was told, the episode that came to the observation last goes on. Where there are too many, those that were not gone on with for
-    longest are forgotten.
+    A step belongs to the episode whose newest observation is the step's own; a step from any other observation begins a new episode. In a
+    maze of cells two environments may be at the same observation, and an episode that a time limit has ended may be where the next one
+    begins. So the caller says before, by :meth:`tell`, which environment made each step and whether its episode ended there. Without that,
+    a step belongs to the episode that reached its observation last. Where there are too many episodes, those without a step for the
+    longest time are forgotten.
 
     Example:
         >>> episodes, start, end = Episodes(), torch.zeros(1, 2), torch.ones(1, 2)
@@ -48,13 +48,16 @@ class Episodes:
         return self._episodes
 
     def tell(self, envs: np.ndarray, ended: np.ndarray) -> None:
-        """Say of the next steps, each a ``leave`` and perhaps a ``go_on``, who makes them and whether their episodes end there, by a time
-        limit too; ``(batch,)`` each.
+        """Announce the next steps, each of which is a ``leave`` and perhaps a ``go_on``.
+
+        Args:
+            envs: number of the environment that makes each, ``(batch,)``.
+            ended: whether its episode ends there, by a time limit too, ``(batch,)``.
         """
         self._told = deque(zip(map(int, envs), map(bool, ended), strict=True))
 
     def leave(self, obs: Tensor) -> Tensor | None:
-        """What is remembered of the episode that stands at ``obs``, which is taken out; ``None`` if none stands there."""
+        """Take out what is remembered of the episode that is at ``obs``; ``None`` if no episode is."""
         self._env, self._ended = self._told.popleft() if self._told else (ANY, False)
         key = _key(obs)
         standing = self._kept.get(key, [])
@@ -68,7 +71,7 @@ class Episodes:
         return found.to(obs.device)  # where the reward may have been moved since
 
     def go_on(self, next_obs: Tensor, remembered: Tensor) -> None:
-        """Remember this of the episode of the step that was left last, which now stands at ``next_obs``; nothing if it was told to end."""
+        """Remember something of the episode of the last ``leave``, now at ``next_obs``; nothing if :meth:`tell` said that it ends."""
         if self._ended:
             return
         self._kept.setdefault(_key(next_obs), []).append((self._env, remembered))
@@ -104,13 +107,13 @@ def _key(obs: Tensor) -> bytes:
 
 
 class RemembersEpisodes(RewardModel):
-    """A reward that pays a step by what its episode did before, and is scored once, in the order of time. A subclass makes ``_running``."""
+    """Base of rewards that pay a step by those before it in its episode, so score each once, in order. A subclass makes ``_running``."""
 
     scored_once: ClassVar[bool] = True
     _running: Episodes
 
     def tell(self, envs: np.ndarray, ended: np.ndarray) -> None:
-        """Which environment made each of the next transitions, and whether its episode ended there, ``(batch,)`` each."""
+        """Announce the next transitions: the environment of each, and whether its episode ended there, ``(batch,)`` each."""
         self._running.tell(envs, ended)
 
     def forget(self) -> None:

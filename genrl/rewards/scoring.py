@@ -1,4 +1,4 @@
-"""A reward asked for its scores by the socket: does it fit the learner, is each score one finite number."""
+"""What the callback checks of a reward: that it fits the learner, and that each of its scores is one finite number."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from genrl.rewards.base import RewardModel
 from genrl.sb3.observations import as_rows
 from genrl.sb3.replay import as_transitions
 from genrl.spaces import alike, flat_size, unflat
-from genrl.transitions import Transitions
+from genrl.transitions import Transitions, lost_differences
 
-__all__ = ["check_spaces", "probe", "scores", "warn_of_idleness"]
+__all__ = ["check_spaces", "probe", "scores", "warn_of_idleness", "warn_of_lost_differences"]
 
 
 @torch.no_grad()
@@ -27,7 +27,7 @@ def scores(reward: RewardModel, transitions: Transitions, where: Callable[[int],
     Args:
         reward: the model that scores.
         transitions: ``(batch, …)`` each.
-        where: says of a row where it comes from, for the message.
+        where: gives the origin of a row in words, for the message.
         demonstrated: whether an expert made them.
 
     Raises:
@@ -90,6 +90,14 @@ def warn_of_idleness(reward: RewardModel, update_every: int, waiting: int, left:
             f"take update_every={max(1, left // 10)} (--update-every {max(1, left // 10)}), or more steps",
             stacklevel=2,
         )
+
+
+def warn_of_lost_differences(reward: RewardModel, obs: Tensor) -> None:
+    """Tell of observations ``(batch, *obs)`` whose differences are lost in float32, because they lie far from zero."""
+    if obs.dtype == torch.float32 and (lost := lost_differences(obs.cpu().numpy())):
+        cure = "give the environment a Box of float64" if reward.centres_observations else "give the reward centres_observations"
+        name = type(reward).__name__
+        warnings.warn(f"{name} can't tell observations apart: {lost}; {cure}, or subtract an offset in a wrapper", stacklevel=2)
 
 
 def _one_each(reward: RewardModel, transitions: Transitions, demonstrated: bool) -> Tensor:

@@ -1,4 +1,4 @@
-"""The weight of a bonus as a dual variable that holds the bonus's share of the return."""
+"""The weight of a bonus: an attribute that takes finite numbers only, and a dual variable that holds the bonus's share of the return."""
 
 from __future__ import annotations
 
@@ -9,10 +9,40 @@ import numpy as np
 
 from genrl.errors import positive, require
 
-__all__ = ["AutoWeight"]
+__all__ = ["AutoWeight", "FiniteWeight"]
 
 LEAST, MOST = 1e-6, 1e3
 """Bounds of the weight, for a bonus that fades or a task that pays next to nothing."""
+
+
+class FiniteWeight:
+    """An attribute of a callback, checked whenever it is set.
+
+    Args:
+        tunable: whether the callback may tune it by its ``auto``, an :class:`AutoWeight`; it is at least 0 then.
+
+    Raises:
+        ValueError: when it is set to what is no finite number, or to a negative one that is tuned.
+    """
+
+    def __init__(self, tunable: bool = False) -> None:
+        self.tunable = tunable
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.owner, self.name = owner, name
+
+    def __get__(self, callback: Any, owner: type | None = None) -> float:
+        return float(vars(callback)[self.name])
+
+    def __set__(self, callback: Any, value: float) -> None:
+        number, tuned = hasattr(value, "__float__"), self.tunable and callback.auto is not None
+        require(
+            self.owner,
+            (self.name, value, number, "a number" + (", or 'auto' where the callback is made" if self.tunable else "")),
+            (self.name, value, number and math.isfinite(value), "finite"),
+            (self.name, value, number and (value >= 0 or not tuned), "at least 0, as one that tunes itself"),
+        )
+        vars(callback)[self.name] = value
 
 
 class AutoWeight:
@@ -65,7 +95,7 @@ class AutoWeight:
         self._extrinsic = 0.0
 
     def paid(self, rewards: np.ndarray) -> None:
-        """Take in what the environment's part was in one step, any shape.
+        """Add the environment's part of what the learner was paid in one step, an array of any shape.
 
         Raises:
             FloatingPointError: it is not finite.

@@ -13,6 +13,8 @@
 ``training.py``    train and resume: the order in which the above is used
 ``checkpoint.py``  what a stopped run goes on from
 ``directory.py``   what is in a run directory; ``result.py`` and ``pictures.py`` write most of it
+``coverage.py``    where an agent has been; ``averages.py`` has means of returns, ``interrupt.py`` hears Ctrl-C and SIGTERM
+``opening.py``     a run that exists, opened for use: its configuration, its models, its trained learner
 ``play.py``        episodes of a trained policy
 ``uses/``          what a trained run is used for: load, watch, record, export, push and pull
 ``screening/``     how far noise alone, and an archive of places, get without a learner

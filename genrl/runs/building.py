@@ -26,7 +26,8 @@ from genrl.runs.session import Session
 from genrl.runs.sockets import Plug, Setting, plugs
 from genrl.runs.vision import Eyes, open_eyes
 from genrl.sb3.actions import refuse_spaces
-from genrl.sb3.learner import close, constructor_kwargs, draws_actions
+from genrl.sb3.learner import close, constructor_kwargs
+from genrl.sb3.predict import draws_actions
 from genrl.spaces import brief, is_image
 
 __all__ = ["build", "resolve", "warn_of_idleness"]

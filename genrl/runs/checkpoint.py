@@ -12,7 +12,8 @@ from genrl.runs.config.run import RunConfig
 from genrl.runs.directory import RunDirectory
 from genrl.runs.result import is_complete, write_artefacts
 from genrl.runs.session import Session
-from genrl.sb3.learner import RunLogger, parameters_are_finite
+from genrl.sb3.learner import parameters_are_finite
+from genrl.sb3.log import RunLogger
 
 __all__ = ["keep_rows", "last_checkpoint", "load_checkpoint", "save_checkpoint"]
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from genrl.files import write_whole
 from genrl.roles import NONE
+from genrl.runs.averages import trailing_mean
 from genrl.runs.coverage import axis_name, read_histogram, without_gaps
 from genrl.runs.directory import RunDirectory, read_csv
 
@@ -29,10 +29,8 @@ __all__ = [
     "draw_dream",
     "drawing",
     "empty_figure",
-    "mean",
     "new_figure",
     "save_figure",
-    "trailing_mean",
 ]
 
 BLUE, ORANGE, GREY, INK = "#1f5fa8", "#d9722e", "#8a8f98", "#30343b"
@@ -245,27 +243,6 @@ def _map(figure: Figure, axes: Axes, counts: np.ndarray, edges: Sequence[np.ndar
     axes.grid(visible=False)
     bar: Any = figure.colorbar(mesh, ax=axes, label=f"visits ({np.count_nonzero(counts):,} bins)", pad=0.02)
     bar.outline.set_visible(False)
-
-
-def mean(values: Sequence[float]) -> float:
-    """Their mean by an exact sum, and between the least and the largest of them: that of equal values is this value, maybe a threshold.
-
-    Example:
-        >>> mean([0.95] * 20), float(np.mean([0.95] * 20))
-        (0.95, 0.9499999999999998)
-    """
-    try:
-        return min(max(fmean(values), min(values)), max(values))
-    except (OverflowError, ValueError):  # a sum above 1e308, or of two infinities
-        return float(np.mean(values))
-
-
-def trailing_mean(values: np.ndarray, window: int) -> np.ndarray:
-    """Mean of each value and the ``window - 1`` before it; of fewer at the start. Each has a sum of its own: in differences of one long
-    sum a very large value would swallow those after it.
-    """
-    plain = values.tolist()
-    return np.array([mean(plain[max(last - window, 0) : last]) for last in range(1, len(plain) + 1)], dtype=float)
 
 
 def _legend_above(axes: Axes) -> None:

@@ -15,6 +15,7 @@ from genrl.errors import RunError, StepTimeout, one_line
 from genrl.files import save_state, write_whole
 from genrl.roles import WORLDS
 from genrl.runs import pictures
+from genrl.runs.averages import mean
 from genrl.runs.callbacks.evaluations import best_evaluation
 from genrl.runs.callbacks.recorder import Recorder
 from genrl.runs.config.run import RunConfig
@@ -22,7 +23,8 @@ from genrl.runs.coverage import Coverage
 from genrl.runs.directory import RunDirectory, peak_rss_mb, read_csv
 from genrl.runs.imitation.demonstrations import fingerprint
 from genrl.runs.interrupt import Interrupt
-from genrl.runs.play import evaluate, trained
+from genrl.runs.opening import trained
+from genrl.runs.play import evaluate
 from genrl.runs.session import Session
 
 __all__ = [
@@ -245,7 +247,7 @@ def _imitation(run: RunDirectory) -> dict[str, Any]:
 
 
 def _mean(values: list[float]) -> float | None:
-    return pictures.mean(values) if values else None
+    return mean(values) if values else None
 
 
 def _bonus_mean(run: RunDirectory) -> float | None:

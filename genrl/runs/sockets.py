@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import gymnasium
 import numpy as np
@@ -23,16 +23,16 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from genrl.data import DemonstrationError
 from genrl.errors import RunError, command, one_line
+from genrl.policies import CriticWarmUp, DemonstratedStarts, HeldNoise, Mixing, PinkNoise, PolicyAverage
+from genrl.rewards import RewardCallback
 from genrl.roles import ROLES, attribute
 from genrl.runs.config.dream import DreamConfig
 from genrl.runs.config.imitate import ImitateConfig
 from genrl.runs.config.run import RunConfig
+from genrl.runs.imitation.demonstrations import Loaded
 from genrl.sb3.observations import seen_by_learner
 
-if TYPE_CHECKING:
-    from genrl.runs.imitation.demonstrations import Loaded
-
-__all__ = ["AVERAGE", "Plug", "Setting", "plugs"]
+__all__ = ["AVERAGE", "Plug", "Setting", "learns_from_demonstrations", "plugs"]
 
 
 AVERAGE = "average"
@@ -48,16 +48,16 @@ class Setting:
     classes: Mapping[str, type[Any]]
     """The class of each part by role, without the roles that are empty."""
     env: gymnasium.Env[Any, Any]
-    """One environment to look at."""
+    """One environment as the learner will see it: ``task`` behind the run's encoder or stack of frames."""
     observation_space: spaces.Space[Any]
     """What the learner will see, after the sockets before this one."""
     action_space: spaces.Space[Any]
     loaded: Loaded | None
-    """The demonstrations of an imitation, as the learner sees them."""
+    """The demonstrations of an imitation, in the observations of ``env``."""
     task: gymnasium.Env[Any, Any]
-    """What ``env`` is a look at: one environment as it was made."""
+    """The same environment as it was made, without encoder or stack."""
     recorded: Loaded | None
-    """The demonstrations as ``task`` gave them."""
+    """The demonstrations as they were recorded on ``task``, before any encoder."""
 
 
 class HasState(Protocol):
@@ -116,8 +116,6 @@ def exploration_noise(setting: Setting) -> Plug | None:
     config = setting.config
     if config.noise == "own":
         return None
-    from genrl.policies import HeldNoise, PinkNoise
-
     pink = config.noise == "pink"
     noise = PinkNoise(std=config.noise_std) if pink else HeldNoise(int(config.noise.removeprefix("held-")), config.noise_std)
     return Plug("noise", [noise], noise, check=noise.check)
@@ -128,8 +126,6 @@ def critic_warm_up(setting: Setting) -> Plug | None:
     config = setting.config
     if not isinstance(config, ImitateConfig) or not config.critic_warmup:
         return None
-    from genrl.policies import CriticWarmUp
-
     return Plug("warm-up", [CriticWarmUp(config.critic_warmup)], check=CriticWarmUp.check)
 
 
@@ -138,8 +134,6 @@ def starts(setting: Setting) -> Plug | None:
     config = setting.config
     if not isinstance(config, ImitateConfig) or not config.demonstrated_starts or setting.recorded is None:
         return None
-    from genrl.policies import DemonstratedStarts
-
     demonstrations = setting.recorded.demonstrations  # it is put next to the task, beneath what makes codes of images
     ways: list[Any] = [demonstrations.transitions(successors=False).obs.numpy()]
     if all(episode.seed is not None and episode.ordered for episode in demonstrations.episodes):
@@ -163,8 +157,6 @@ def mixing(setting: Setting) -> Plug | None:
     config = setting.config
     if setting.loaded is None or not _expert_fraction(config):
         return None
-    from genrl.policies import Mixing
-
     demonstrations = setting.loaded.demonstrations
     if config.steps and demonstrations.metadata.get("disturb"):  # cloning alone has no critic
         warnings.warn(
@@ -192,8 +184,6 @@ def averaging(setting: Setting) -> Plug | None:
     config = setting.config
     if not isinstance(config, ImitateConfig) or not config.average:
         return None
-    from genrl.policies import PolicyAverage
-
     average = PolicyAverage(since=int((1 - config.average) * (config.steps or 0)))
     return Plug(AVERAGE, [average], average, files=lambda: {"average.safetensors": {"policy": average.mean} if average.count else None})
 
@@ -207,8 +197,6 @@ def reward(setting: Setting) -> Plug | None:
     config, cls = setting.config, setting.classes.get("reward")
     if cls is None:
         return None
-    from genrl.rewards import RewardCallback
-
     if cls.needs_expert_batches and not _expert_fraction(config):
         raise RunError(
             f"{cls.__name__} needs demonstrations in the batches of an off-policy learner; "

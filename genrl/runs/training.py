@@ -30,7 +30,7 @@ from genrl.runs.directory import about as _about
 from genrl.runs.environments.step_limit import StepLimit
 from genrl.runs.imitation.demonstrations import with_task
 from genrl.runs.interrupt import Interrupt
-from genrl.runs.play import load_config
+from genrl.runs.opening import load_config
 from genrl.runs.result import (
     Ending,
     begin_imitation,
@@ -41,7 +41,8 @@ from genrl.runs.result import (
     write_result,
 )
 from genrl.runs.session import Session
-from genrl.sb3.learner import RunLogger, close, log_the_rest, parameters_are_finite
+from genrl.sb3.learner import close, parameters_are_finite
+from genrl.sb3.log import RunLogger, log_the_rest
 
 __all__ = ["explore", "imitate", "resume", "train"]
 

@@ -19,6 +19,7 @@ from genrl.encoders.encoder import FILE
 from genrl.encoders.view import batch_of_one, view_of
 from genrl.errors import RunError, command, one_line
 from genrl.reading import FileError, read_json
+from genrl.roles import without_module
 from genrl.runs.config.base import FRAMES, device_of
 from genrl.runs.config.run import RunConfig
 from genrl.runs.directory import RunDirectory
@@ -68,7 +69,7 @@ class Eyes:
             raise RunError(f"{whose}{self.config.env}: {error}") from error
 
     def look_first(self, env: gymnasium.Env[Any, Any]) -> None:
-        """Refuse before anything is trained what would be refused later: look at the task's first image; at 200 steps' where it has floats.
+        """Look at the task's first image, or at those of 200 random steps if they are floats, so that a wrong one is refused at once.
 
         Raises:
             RunError: an image that is not what its space says, or floats outside [0, 1].
@@ -139,7 +140,7 @@ def open_eyes(config: RunConfig) -> Eyes:
     except (FileNotFoundError, ValueError) as error:
         raise RunError(f"--encoder: {error}") from error
     fitted_to = _task_of_frames(path)
-    if fitted_to not in (None, _plain_id(config.env)):
+    if fitted_to not in (None, without_module(config.env)):
         fit = command("generate", "--model", "pca", "--data", f"frames:{config.env}", "--out", f"{path}-of-this-task")
         warnings.warn(
             f"--encoder {path} was fitted to frames of {fitted_to}, but --env is {config.env}; if that is not meant, type: {fit}",
@@ -154,12 +155,7 @@ def _task_of_frames(path: Path) -> str | None:
         data = read_json(path / "config.json").get("data")
     except FileError:
         return None
-    return _plain_id(data.removeprefix(FRAMES)) if isinstance(data, str) and data.startswith(FRAMES) else None
-
-
-def _plain_id(env: str) -> str:
-    """A task without the module that registers it."""
-    return env.rpartition(":")[2]
+    return without_module(data.removeprefix(FRAMES)) if isinstance(data, str) and data.startswith(FRAMES) else None
 
 
 def kept_encoder(config: RunConfig, run: RunDirectory, about: Mapping[str, Any]) -> RunConfig:

@@ -1,4 +1,4 @@
-"""Raw observations of a learner's environments, also beneath a ``VecNormalize``."""
+"""Raw observations and rewards of a learner's environments, also beneath a ``VecNormalize``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from genrl.sb3.state import KeptStatistics
 from genrl.spaces import flat, is_image
 from genrl.transitions import check_finite, true_next_obs
 
-__all__ = ["RawObservations", "all_begin", "as_rows", "channels_first", "last_obs", "seen_by_learner"]
+__all__ = ["RawObservations", "all_begin", "as_rows", "channels_first", "last_obs", "raw_rewards", "seen_by_learner"]
 
 
 def seen_by_learner(space: spaces.Space[Any]) -> spaces.Space[Any]:
@@ -49,8 +49,13 @@ def as_rows(space: spaces.Space[Any], obs: Any) -> np.ndarray:
     return np.array(obs).reshape(-1, *(space.shape or ()))
 
 
+def raw_rewards(normalize: VecNormalize | None, rewards: np.ndarray) -> np.ndarray:
+    """The environments' own rewards of a step, ``(n_envs,)``, where the learner was given ``rewards``."""
+    return rewards if normalize is None else normalize.get_original_reward()
+
+
 def last_obs(model: BaseAlgorithm) -> Any:
-    """What a learner acts on next."""
+    """The observations that a learner acts on next, as it sees them."""
     return model._last_obs  # base_class.py, _setup_learn
 
 
@@ -124,7 +129,7 @@ class RawObservations:
 
     def rewards(self, rewards: np.ndarray) -> np.ndarray:
         """The environments' own rewards of a step, ``(n_envs,)``."""
-        return rewards if self.normalize is None else self.normalize.get_original_reward()
+        return raw_rewards(self.normalize, rewards)
 
     def terminal(self, env: int) -> np.ndarray | None:
         """Raw terminal observation of an environment that has just finished beneath a ``VecNormalize``."""

@@ -19,7 +19,11 @@ __all__ = ["ReplayMemory", "as_transitions", "check_readable", "stored"]
 
 
 def check_readable(model: Any) -> None:
-    """Refuse a learner whose buffer loses what a transition is, with the way out."""
+    """Refuse a learner whose buffer does not hold whole transitions: raw rewards, true successors, and terminations apart from time limits.
+
+    Raises:
+        ValueError: says what is lost, and which argument of the learner keeps it.
+    """
     if not isinstance(model, OnPolicyAlgorithm | OffPolicyAlgorithm):
         raise ValueError(
             f"{type(model).__name__} keeps no rollout or replay buffer that a reward could enter; "
@@ -168,10 +172,9 @@ def _read(model: OffPolicyAlgorithm, field: Any, rows: np.ndarray, envs: np.ndar
 
 
 def stored(model: OffPolicyAlgorithm, dtype: torch.dtype = torch.float32) -> tuple[Transitions, torch.Tensor]:
-    """All that a learner's replay buffer holds, and the environment's rewards ``(batch,)``: one environment after the other, each in the
-    order of time.
+    """All transitions of a learner's replay buffer, and the environment's rewards ``(batch,)``.
 
-    Raw observations, but for the last ones of episodes under ``VecNormalize``, which it has clipped.
+    They are ordered by environment, then by time. Observations are raw, but ``VecNormalize`` has clipped the last ones of episodes.
     """
     buffer: Any = model.replay_buffer
     size = buffer.size()

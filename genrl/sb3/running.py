@@ -1,4 +1,4 @@
-"""Whether a ``learn`` still runs, what is done at once when it ends, however it ends, and whether another learner acts by its policy."""
+"""Whether a ``learn`` still runs, and what is done when it ends, also by an exception; whether another learner acts with a policy."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ LEFT_OUT = "_excluded_save_params"
 class Running:
     """True as long as the ``learn`` in which it was made runs, and false from then on, also where an exception ended it.
 
-    A callback hears of the end of a ``learn`` only where nothing was raised. So the learner's own phases are called through functions that
-    call ``ended`` when they raise. These are attributes of the learner, taken away before a phase begins and never saved with it. Of what
-    raises elsewhere, in the start or end of another callback, the frame of ``learn`` tells, which is on the stack or is not.
+    SB3 tells a callback of the end of a ``learn`` only if nothing was raised. So the two phases of ``learn``, ``collect_rollouts`` and
+    ``train``, are called through functions that call ``ended`` when a phase raises. They are attributes of the learner, which are taken
+    away before a phase begins and are never saved. What raises elsewhere, such as the start of another callback, is noticed later: the
+    frame of ``learn`` is no longer on the stack.
 
     Args:
         model: the learner.
@@ -57,7 +58,7 @@ _OF_LEARNERS: WeakKeyDictionary[BaseAlgorithm, list[Running]] = WeakKeyDictionar
 
 
 def finish(model: BaseAlgorithm) -> None:
-    """Leave nothing in a learner, its buffer and its environments, whose ``learn`` has ended, or was refused before its first step."""
+    """Take every hook out of a learner, its buffer and its environments; its ``learn`` has ended, or was refused before its first step."""
     _forget(model)
     for running in _OF_LEARNERS.pop(model, []):
         running.over = True
@@ -99,7 +100,7 @@ _LENT: WeakSet[Any] = WeakSet()
 
 @contextmanager
 def lent(policy: Any) -> Iterator[None]:
-    """Within it another learner acts by this policy, and what changes the rollouts of the policy's own learner rests."""
+    """Within it another learner acts with this policy, so whatever changes the rollouts of its own learner, such as pink noise, rests."""
     _LENT.add(policy)
     try:
         yield
@@ -108,5 +109,5 @@ def lent(policy: Any) -> Iterator[None]:
 
 
 def is_lent(policy: Any) -> bool:
-    """Whether another learner acts by this policy now."""
+    """Whether another learner acts with this policy now."""
     return policy in _LENT

@@ -78,7 +78,7 @@ def load_learner_state(learner: BaseAlgorithm, state: dict[str, Any]) -> None:
 
 
 def go_on(learner: BaseAlgorithm, state: dict[str, Any]) -> None:
-    """After :func:`load_learner_state`: its environments are where they were, and their last observations are these."""
+    """Let a learner go on in the middle of its episodes, after :func:`load_learner_state`; its environments have been put back there."""
     for name, value in state["last"].items():
         is_lstm = isinstance(value, list)
         setattr(learner, name, _lstm_states(value, getattr(learner, name), learner.device) if is_lstm else from_state(value))
@@ -88,7 +88,7 @@ def go_on(learner: BaseAlgorithm, state: dict[str, Any]) -> None:
 
 
 def restore_sde(learner: BaseAlgorithm, state: dict[str, Any]) -> None:
-    """The exploration noise of gSDE, which a rollout draws before its callbacks can put the generators back."""
+    """Put back the noise of gSDE, which a rollout draws before any callback can restore the generators."""
     vars(_action_dist(learner)).update({name: value.to(learner.device) for name, value in state["sde"].items()})
 
 

@@ -18,6 +18,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from genrl.errors import RunError, one_line
+from genrl.files import write_whole
 from genrl.reading import open_appending, read_json
 from genrl.runs.config.run import RunConfig
 from genrl.runs.directory import RunDirectory
@@ -46,6 +47,7 @@ class Job:
 
     @property
     def path(self) -> Path:
+        """The run directory."""
         return self.config.directory
 
 
@@ -90,8 +92,6 @@ class CellState:
 
     def change(self, **values: Any) -> None:
         """Change some of the values, and write the file."""
-        from genrl.files import write_whole
-
         self.path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(self.path, (json.dumps(self.read() | values) + "\n").encode())
 
@@ -184,8 +184,6 @@ def _run_elsewhere(job: Job) -> CellOutcome:
 
 def unpack(job: Job, files: Mapping[str, bytes]) -> None:
     """Write the files of a run that was trained on another machine; the result last, so that it is finished when it is whole."""
-    from genrl.files import write_whole
-
     job.path.mkdir(parents=True, exist_ok=True)
     for name in sorted(files, key=lambda name: name == "result.json"):
         write_whole(job.path / Path(name).name, files[name])

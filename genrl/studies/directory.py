@@ -11,6 +11,7 @@ from typing import Any
 from filelock import FileLock
 
 from genrl.errors import RunError, did_you_mean
+from genrl.files import write_whole
 from genrl.reading import FileError, read_json, read_text
 from genrl.studies.matrix import STUDY, Study
 
@@ -28,8 +29,6 @@ def open_directory(study: Study) -> str:
     Raises:
         RunError: it holds something else, or a study of another version.
     """
-    from genrl.files import write_whole
-
     folder, foreign = study.directory, RunError(f"{study.directory} holds something that is no study; choose another --out")
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     if names and names.isdisjoint({LOCK, "study.json"}):

@@ -13,16 +13,14 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from genrl.errors import RunError
 from genrl.reading import DECODED, FileError, find_demonstrations, open_regular, parse_toml, read_text
 from genrl.runs.config.commands import COMMANDS, config_from
 from genrl.runs.config.run import RunConfig
+from genrl.runs.directory import RunDirectory
 from genrl.studies.settings import MOST, StudySettings, Task, check_keys, check_not_empty, read_settings, read_task, table_of
-
-if TYPE_CHECKING:
-    from genrl.runs.directory import RunDirectory
 
 __all__ = ["Cell", "Study", "StudySettings", "Task", "merged_tables"]
 
@@ -44,6 +42,7 @@ class Cell:
 
     @property
     def seed(self) -> int:
+        """Seed of the run."""
         return self.config.seed
 
     @property
@@ -95,10 +94,12 @@ class Study:
 
     @property
     def baseline(self) -> str:
+        """The method that every other is compared with."""
         return self.settings.baseline or next(iter(self.methods))
 
     @property
     def title(self) -> str:
+        """Heading of the report."""
         return self.settings.title or self.name
 
     @classmethod
@@ -167,7 +168,6 @@ class Study:
             RunError: names the task and the method, or a module that is not among ``imports``: a file must not decide what is imported.
         """
         from genrl.runs.building import resolve
-        from genrl.runs.directory import RunDirectory
         from genrl.runs.environments.make import make_env
         from genrl.runs.imitation.demonstrations import with_task
         from genrl.runs.vision import open_eyes

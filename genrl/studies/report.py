@@ -15,6 +15,7 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from genrl.errors import RunError, command, flags
+from genrl.files import write_whole
 from genrl.reading import open_regular
 from genrl.runs.directory import RunDirectory
 from genrl.studies import figures
@@ -49,8 +50,6 @@ def write_report(directory: str | Path, out: str | Path | None = None) -> Path:
     Raises:
         RunError: there is no study, or the page can't be written.
     """
-    from genrl.files import write_whole
-
     path = Path(directory) / "report.html" if out is None else Path(out)
     page = _render(read_study(directory), path.parent)
     try:

@@ -16,10 +16,10 @@ import numpy as np
 
 from genrl.errors import RunError, one_line
 from genrl.reading import TABLE, open_regular, read_text
+from genrl.runs.averages import trailing_mean
 from genrl.runs.config.base import fits
 from genrl.runs.coverage import read_histogram
 from genrl.runs.directory import RunDirectory, read_csv
-from genrl.runs.pictures import trailing_mean
 from genrl.studies.cells import CellState, is_finished
 from genrl.studies.directory import open_study
 from genrl.studies.matrix import Cell, Study
@@ -47,6 +47,7 @@ class CellResult:
 
     @property
     def finished(self) -> bool:
+        """Whether the run has its whole result."""
         return self.status == "finished"
 
     @cached_property
@@ -263,10 +264,10 @@ def _last_step(run: RunDirectory) -> tuple[int, float]:
     return newest
 
 
-def _tail(path: Path, size: int = 400) -> list[str]:
-    """The whole lines among the last ``size`` bytes."""
+def _tail(path: Path) -> list[str]:
+    """The whole lines among the last 400 bytes, which hold several rows of episodes.csv."""
     with open_regular(path) as file:
-        file.seek(max(0, path.stat().st_size - size))
+        file.seek(max(0, path.stat().st_size - 400))
         text = file.read().decode(errors="replace")
     return text[: text.rfind("\n") + 1].splitlines()[1:]
 

@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 from genrl.errors import RunError, one_line
+from genrl.runs.directory import RunDirectory
 from genrl.runs.interrupt import terminable
 from genrl.studies.cells import CellOutcome, CellState, Job, is_finished, run_cell, unpack
 from genrl.studies.directory import open_directory
@@ -90,8 +91,6 @@ def _film(job: tuple[Path, tuple[str, ...]]) -> CellOutcome:
 
 
 def _is_open(cell: Cell, tries: int) -> bool:
-    from genrl.runs.directory import RunDirectory
-
     try:
         return not is_finished(RunDirectory(cell.path)) and not CellState(cell.path).given_up(tries)
     except RunError:  # a broken file: the cell has failed, and what reads the results says why

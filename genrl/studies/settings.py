@@ -64,6 +64,11 @@ class Task:
 
 
 def read_settings(table: Mapping[str, Any], methods: Collection[str]) -> StudySettings:
+    """The ``[study]`` table as settings; ``methods`` are the names of the study's methods.
+
+    Raises:
+        RunError: an unknown key, a value of the wrong type or out of its range, or a baseline that is no method.
+    """
     names = [item.name for item in dataclasses.fields(StudySettings)]
     check_keys("[study]", table, names)
     values = dict(table)
@@ -91,6 +96,11 @@ def read_settings(table: Mapping[str, Any], methods: Collection[str]) -> StudySe
 
 
 def read_task(name: str, table: Mapping[str, Any], fields: set[str]) -> Task:
+    """What a ``[tasks.NAME]`` table says beside ``fields``, the names of a run's configuration.
+
+    Raises:
+        RunError: an unknown key, or a threshold or reference that is no return.
+    """
     check_keys(f"[tasks.{name}]", table, fields | {"threshold", "reference"})
     threshold, reference = table.get("threshold"), table.get("reference")
     if threshold is not None and not is_number(threshold):
@@ -106,6 +116,11 @@ def read_task(name: str, table: Mapping[str, Any], fields: set[str]) -> Task:
 
 
 def table_of(content: Mapping[str, Any], key: str, nested: bool) -> dict[str, Any]:
+    """The table ``key`` of a TOML, empty if it is missing; ``nested`` if each of its values must be a table too.
+
+    Raises:
+        RunError: it is no such table, or a name in it can't be printed.
+    """
     table = content.get(key, {})
     if isinstance(table, dict) and nested and (odd := [name for name in table if not name.isprintable()]):
         raise RunError(f"{key} has the name {odd[0]!r}, which can't be printed; take letters, digits and spaces")
@@ -115,6 +130,16 @@ def table_of(content: Mapping[str, Any], key: str, nested: bool) -> dict[str, An
 
 
 def check_keys(where: str, table: Mapping[str, Any], known: Iterable[str]) -> None:
+    """Refuse a key that is not among ``known``.
+
+    Args:
+        where: name of the table in the message; empty for the top of the file.
+        table: the table.
+        known: keys that it may have.
+
+    Raises:
+        RunError: names the key, and a similar one that is known.
+    """
     known = sorted(known)
     for key in table:
         if key not in known:
@@ -123,6 +148,11 @@ def check_keys(where: str, table: Mapping[str, Any], known: Iterable[str]) -> No
 
 
 def check_not_empty(settings: StudySettings, tasks: Collection[str], methods: Collection[str]) -> None:
+    """Refuse a study without tasks, methods or seeds.
+
+    Raises:
+        RunError: says which are missing, and what to add.
+    """
     for what, items, example in (
         ("tasks", tasks, '[tasks.mine] with env = "genrl/SparseMountainCar-v0"'),
         ("methods", methods, '[methods.vime] with reward = "vime"'),

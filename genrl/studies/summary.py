@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from genrl.errors import RunError, command
+from genrl.files import write_whole
 from genrl.runs.directory import RunDirectory
 from genrl.studies import statistics
 from genrl.studies.directory import FORMAT
@@ -28,7 +29,7 @@ BINS = 2**22
 
 
 def summarize(results: Results) -> dict[str, Any]:
-    """The document.
+    """The numbers of a study as one document for JSON.
 
     An *interval* is a 95 % stratified bootstrap interval of the interquartile mean from five runs on; of fewer it is their range, with
     their median. Failed and unfinished runs are counted, not averaged.
@@ -232,8 +233,6 @@ def _about(results: Results) -> dict[str, Any]:
 
 def write_results(results: Results, document: dict[str, Any], path: Path) -> tuple[Path, Path]:
     """Write ``path``.json, the document, and ``path``.csv, a row for each finished run."""
-    from genrl.files import write_whole
-
     paths = path.with_name(f"{path.name}.json"), path.with_name(f"{path.name}.csv")
     write_whole(paths[0], (json.dumps(document, indent=1) + "\n").encode())
     columns = _columns(results)

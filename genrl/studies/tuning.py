@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from genrl.errors import RunError, extra
+from genrl.files import write_whole
 from genrl.reading import FileError, parse_toml, read_json, read_text
 from genrl.runs.config.commands import COMMANDS
 from genrl.studies.cells import CellOutcome
@@ -179,8 +180,6 @@ class Tuning:
 
     def write(self, trials: list[Trial]) -> None:
         """Keep what was asked for, before any of it is run."""
-        from genrl.files import write_whole
-
         content = {"search": self._about(), "trials": [dict(trial.values) for trial in trials]}
         write_whole(self.directory / TRIALS, (json.dumps(content, indent=1) + "\n").encode())
 

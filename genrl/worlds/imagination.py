@@ -17,11 +17,11 @@ from genrl.errors import at_least, require
 from genrl.models.dynamics import Dynamics, FitReport
 from genrl.sb3.batches import Rows
 from genrl.sb3.hooks import LendingPart
-from genrl.sb3.learner import exploring_action
 from genrl.sb3.plugged import PluggedCallback
+from genrl.sb3.predict import exploring_action
 from genrl.sb3.replay import check_readable, stored
 from genrl.sb3.state import own_draws
-from genrl.transitions import Transitions, true_next_obs
+from genrl.transitions import Transitions, terminations, true_next_obs
 from genrl.worlds.dream import DreamVecEnv
 from genrl.worlds.real import check_fit, check_world
 
@@ -238,13 +238,13 @@ class Imagination(PluggedCallback):
                 action = self._act(obs)
                 self.dream.step_async(action)
                 new_obs, reward, done, infos = self.dream.step_wait()
-                cut = np.array([info.get("TimeLimit.truncated", False) for info in infos])
-                steps.append((obs, action, true_next_obs(new_obs, done, infos), done & ~cut, reward, done))
+                steps.append((obs, action, true_next_obs(new_obs, done, infos), terminations(done, infos), reward, done))
                 obs = new_obs
         *fields, over = (torch.as_tensor(np.stack(field)) for field in zip(*steps, strict=True))
         return _rows([field.float() if field.is_floating_point() else field for field in fields], over, self.n_steps)
 
     def _act(self, obs: np.ndarray) -> np.ndarray:
+        """Actions of the exploring policy at raw observations ``(row, obs)``."""
         normalize = self.model.get_vec_normalize_env()
         return exploring_action(self.model, normalize.normalize_obs(obs) if normalize else obs)
 

@@ -22,8 +22,10 @@ from genrl.sb3.hooks import OnPolicyPart, attached, buffer_of
 from genrl.sb3.learner import remaining
 from genrl.sb3.observations import RawObservations
 from genrl.sb3.plugged import companions, refuse_events
+from genrl.sb3.rollout import executed_actions
 from genrl.sb3.running import lent
 from genrl.sb3.state import generator_state, set_generator_state
+from genrl.transitions import terminations
 from genrl.worlds.dream import DreamVecEnv
 from genrl.worlds.real import Record, check_fit, check_world
 
@@ -173,10 +175,7 @@ class Practice(BaseCallback):
         obs, next_obs = self._raw.step(new_obs, dones, infos)
         reward = np.array(self._raw.rewards(rewards), dtype=np.float32)
         self._raw.check_finite(next_obs, reward)
-        cut = np.array([info.get("TimeLimit.truncated", False) for info in infos])
-        # on_policy_algorithm.py, collect_rollouts: the environment got `clipped_actions`; ppo_mask.py has only `actions`.
-        action = np.array(self.locals.get("clipped_actions", self.locals["actions"]))
-        self.record.add(obs, action, next_obs, np.array(dones, dtype=bool) & ~cut, reward)
+        self.record.add(obs, executed_actions(self.locals), next_obs, terminations(dones, infos), reward)
         return True
 
     def _on_rollout_start(self) -> None:

@@ -22,7 +22,7 @@ from genrl.files import load_state
 from genrl.models.base import load_model
 from genrl.runs.building import build
 from genrl.runs.directory import RunDirectory
-from genrl.runs.play import load_config
+from genrl.runs.opening import load_config
 from genrl.sb3.learner import close
 from tests.hostile.corpus import Case, Corpus
 

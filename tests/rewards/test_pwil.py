@@ -21,7 +21,7 @@ from genrl.files import load_state, save_state
 from genrl.policies import Mixing
 from genrl.rewards import PWIL, RewardCallback, Transitions
 from genrl.rewards.pwil import couple
-from genrl.runs.callbacks.imitation_cost import judge_of
+from genrl.runs.imitation.cost import judge_of
 from genrl.runs.imitation.demonstrations import Loaded
 
 OBS, ACT = spaces.Box(-100, 100, (1,), np.float64), spaces.Box(-1, 1, (1,), np.float64)

@@ -27,7 +27,8 @@ from genrl.runs.config.commands import config_from
 from genrl.runs.directory import RunDirectory
 from genrl.runs.dreams import comparison
 from genrl.runs.dreams.offline import DreamedTask, recorded_steps
-from genrl.runs.play import episode_returns, load_config, trained
+from genrl.runs.opening import load_config, trained
+from genrl.runs.play import episode_returns
 from genrl.runs.uses.record import Recording
 from genrl.worlds import Practice
 from tests.worlds.analytic import LinearGaussian

@@ -15,7 +15,7 @@ from genrl.rewards import PWIL, Transitions
 from genrl.runs import ImitateConfig, explore, imitate, record, resume
 from genrl.runs.callbacks.evaluations import SEED
 from genrl.runs.directory import RunDirectory
-from genrl.runs.play import with_model
+from genrl.runs.opening import with_model
 from tests.runs.same_directory import assert_same_directory
 from tests.runs.tiny import SMALL, config
 

@@ -19,7 +19,7 @@ from genrl.runs.callbacks.checkpoints import Checkpointer
 from genrl.runs.config.commands import config_from
 from genrl.runs.directory import read_csv
 from genrl.runs.interrupt import Interrupt
-from genrl.runs.play import load_config
+from genrl.runs.opening import load_config
 from tests.runs.tiny import assert_equal, config
 
 MACHINE = ("seconds", "steps_per_second", "peak_rss_mb")

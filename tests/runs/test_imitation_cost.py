@@ -8,7 +8,7 @@ import torch
 from gymnasium import spaces
 
 from genrl.data import Demonstrations, Episode
-from genrl.runs.callbacks.imitation_cost import Judge
+from genrl.runs.imitation.cost import Judge
 from genrl.transitions import Transitions
 
 OBS, ACT = spaces.Box(-100, 100, (1,), np.float64), spaces.Box(-1, 1, (1,), np.float64)

@@ -22,7 +22,8 @@ from genrl.rewards import RND
 from genrl.runs import explore
 from genrl.runs.play import play
 from genrl.runs.uses.export import export_sb3, export_torchscript
-from genrl.sb3.learner import load_parameters, renew_noise
+from genrl.sb3.learner import load_parameters
+from genrl.sb3.predict import renew_noise
 from tests.runs.tiny import SMALL, config
 
 CASES = {

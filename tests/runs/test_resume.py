@@ -14,7 +14,7 @@ from genrl.files import load_state
 from genrl.runs import RunDirectory, explore, resume
 from genrl.runs.building import build
 from genrl.runs.directory import read_csv
-from genrl.runs.play import load_config
+from genrl.runs.opening import load_config
 from genrl.sb3.learner import load_parameters
 from tests.runs.tiny import assert_equal, config
 

@@ -16,7 +16,7 @@ from genrl.files import load_state, save_state
 from genrl.models.dynamics import FitReport
 from genrl.rewards import RewardCallback
 from genrl.sb3.actions import to_environment
-from genrl.sb3.learner import exploring_action
+from genrl.sb3.predict import exploring_action
 from genrl.sb3.replay import stored
 from genrl.worlds import Curiosity, Ensemble, Imagination
 from tests.rewards.clock import Spy, equal_parameters

@@ -12,9 +12,9 @@ import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 
 from genrl.files import save_state, write_whole
-from genrl.runs.callbacks.imitation_cost import returns_and_costs
 from genrl.runs.directory import RunDirectory, read_csv
 from genrl.runs.environments.make import shows_image
+from genrl.runs.imitation.cost import returns_and_costs
 from genrl.runs.session import Session
 from genrl.runs.sockets import Plug
 from genrl.sb3.state import generator_state, set_generator_state, vecnormalize_state
@@ -50,7 +50,7 @@ class Evaluations(BaseCallback):
     """Evaluates the policy every ``config.eval_every`` steps, at the boundaries of rollouts and at the end, and keeps the best model.
 
     The best one has the largest return. An imitation that the task does not pay sees no return: its best one has the least cost, by which
-    its episodes are carried to the demonstrations (:class:`genrl.runs.callbacks.imitation_cost.Judge`). Of images, which have no such
+    its episodes are carried to the demonstrations (:class:`genrl.runs.imitation.cost.Judge`). Of images, which have no such
     cost, it has the largest return.
 
     Each evaluation is of the same episodes, in an environment of its own, and leaves every generator as it was: the training gives the
@@ -67,7 +67,7 @@ class Evaluations(BaseCallback):
         self._every = session.config.eval_every or 1
         self._rows: list[tuple[int, float, float | None, bool]] = []
         self._lost: tuple[int, float, float | None, bool] | None = None
-        """The best evaluation of what a kill has undone, while its model is in best.zip."""
+        """The best evaluation after the last checkpoint, which a kill has undone, but whose model is still in best.zip."""
 
     def _on_training_start(self) -> None:
         done = self._rows[-1][0] if self._rows else 0

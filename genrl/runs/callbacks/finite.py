@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.vec_env import VecNormalize, unwrap_vec_normalize
+from stable_baselines3.common.vec_env import unwrap_vec_normalize
 
-from genrl.sb3.observations import last_obs
+from genrl.sb3.observations import last_obs, raw_rewards
 from genrl.sb3.state import KeptStatistics
 from genrl.transitions import check_finite
 
-__all__ = ["CheckFinite", "raw_rewards"]
+__all__ = ["CheckFinite"]
 
 
 class CheckFinite(BaseCallback):
@@ -61,8 +61,3 @@ def _with_last(obs: Any, last: dict[int, Any]) -> Any:
     for i, observation in last.items():
         values[i] = observation
     return values
-
-
-def raw_rewards(normalize: VecNormalize | None, rewards: np.ndarray) -> np.ndarray:
-    """The environments' own rewards, before VecNormalize."""
-    return rewards if normalize is None else normalize.get_original_reward()

@@ -12,10 +12,10 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecNormalize, unwrap_vec_normalize
 
 from genrl.reading import open_appending
-from genrl.runs.callbacks.finite import raw_rewards
 from genrl.runs.coverage import Coverage
 from genrl.runs.directory import RunDirectory
 from genrl.runs.environments.make import column
+from genrl.sb3.observations import raw_rewards
 
 __all__ = ["PAID", "Recorder"]
 

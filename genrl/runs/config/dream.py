@@ -105,7 +105,7 @@ class DreamConfig(RunConfig):
 
     @classmethod
     def kind(cls, demos: object = None) -> str:
-        """Whose defaults the parts of a run have: those of the command, or of an offline dream."""
+        """Key of the parts' defaults: the command, or `offline dream` with demonstrations."""
         return cls.command if demos is None else "offline dream"
 
     def _by_default(self, off_policy: bool) -> dict[str, Any]:

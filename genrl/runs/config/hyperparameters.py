@@ -105,11 +105,11 @@ def resolve_kwargs(cls: type, given: Mapping[str, Any], role: str) -> dict[str, 
         RunError: one that ``cls`` does not have, or one that it needs and was not given.
     """
     check_kwargs(cls, given, role)
-    resolved = {name: given.get(name, item.default) for name, item in hyperparameters(cls).items()}
-    for name, value in resolved.items():
-        if value is inspect.Parameter.empty:
+    known = hyperparameters(cls)
+    for name, item in known.items():
+        if item.required and name not in given:
             raise RunError(f"{cls.__name__} needs {name}; give it with {flag_of(name, role)}")
-    return resolved
+    return {name: given.get(name, item.default) for name, item in known.items()}
 
 
 def check_kwargs(cls: type, given: Mapping[str, Any], role: str) -> None:

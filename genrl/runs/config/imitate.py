@@ -95,7 +95,7 @@ class ImitateConfig(RunConfig):
 
     @property
     def labels(self) -> dict[str, str]:
-        """The reward of cloning alone is never asked, and a run without one is more than a learner alone."""
+        """What stands for each part in the run's name: `cloned` for the reward of cloning alone, and `demos` for none."""
         return super().labels | ({"reward": "cloned"} if not self.steps else {"reward": "demos"} if self.reward.lower() == NONE else {})
 
     @property

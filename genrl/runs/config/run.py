@@ -169,7 +169,7 @@ class RunConfig(Config):
 
     @classmethod
     def kind(cls, demos: object = None) -> str:
-        """Whose defaults the parts of a run have, with or without demonstrations: those of the command."""
+        """Key of the parts' defaults (:attr:`genrl.roles.Part.defaults`), with or without demonstrations: the command."""
         return cls.command
 
     @property

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from genrl.errors import RunError, did_you_mean, extra, one_line
-from genrl.roles import LEARNERS, plain_name
+from genrl.roles import LEARNERS, plain_name, without_module
 from genrl.runs.config.run import RunConfig
 
 __all__ = ["read_zoo"]
@@ -70,7 +70,7 @@ def _task(tasks: Mapping[str, Any], asked: str | None) -> str:
         if len(tasks) != 1:
             raise RunError(f"it has {len(tasks)} tasks, such as {next(iter(tasks), 'none')}; say which by --env")
         return next(iter(tasks))
-    asked = asked.rpartition(":")[2]
+    asked = without_module(asked)
     found = [task for task in tasks if _plain(task) == _plain(asked)]
     if not found:
         choices = f", but {len(tasks)}, such as {next(iter(tasks), 'none')}; choose another one by --env"

@@ -19,8 +19,8 @@ from genrl.runs.dreams.world import kept_model
 from genrl.runs.environments.make import make_env
 from genrl.runs.environments.step_limit import StepLimit
 from genrl.runs.interrupt import terminable
+from genrl.runs.opening import trained
 from genrl.runs.pictures import draw_dream
-from genrl.runs.play import trained
 from genrl.runs.result import EVALUATION_INTERRUPTED
 from genrl.runs.session import Session
 from genrl.runs.training import train

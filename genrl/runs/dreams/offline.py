@@ -26,7 +26,7 @@ from genrl.worlds import DreamVecEnv
 __all__ = ["FEWEST", "DreamedTask", "Offline", "recorded_steps"]
 
 FEWEST = 200
-"""Recorded steps without which nothing can be dreamed of."""
+"""Fewest recorded steps that a model is fitted to."""
 
 
 def recorded_steps(config: DreamConfig, env: gymnasium.Env[Any, Any]) -> tuple[Transitions, Tensor]:

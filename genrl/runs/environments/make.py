@@ -10,21 +10,22 @@ import threading
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import genrl_envs  # noqa: F401  (registers the tasks, also in the process of an environment)
 import gymnasium
 from gymnasium import spaces
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecNormalize
 
 from genrl.errors import RunError, did_you_mean, one_line
 from genrl.roles import import_module_of_user
 from genrl.runs.config.run import RunConfig, is_off_policy
 from genrl.runs.environments.image_checks import with_checked_images
+from genrl.runs.environments.rewind import Rewindable
 from genrl.runs.environments.step_limit import marks_path, share_marks, watched
+from genrl.sb3.observations import channels_first
 from genrl.spaces import brief, is_image, leaves
-
-if TYPE_CHECKING:
-    from stable_baselines3.common.vec_env import VecEnv
 
 __all__ = [
     "MakeEnv",
@@ -113,10 +114,6 @@ class MakeEnv:
     """Where its steps are watched."""
 
     def __call__(self) -> gymnasium.Env[Any, Any]:
-        from stable_baselines3.common.monitor import Monitor
-
-        from genrl.runs.environments.rewind import Rewindable
-
         if self.own_process:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -125,7 +122,7 @@ class MakeEnv:
         for wrap in self.wraps:
             env = wrap(env)
         if self.frames > 1:
-            from genrl.encoders import StackedFrames
+            from genrl.encoders import StackedFrames  # here: the process of most environments needs no encoder
 
             env = StackedFrames(env, self.frames)
         return Rewindable(Monitor(env))
@@ -144,15 +141,17 @@ def make_vec_env(
     task: Callable[[], VecEnv] | None = None,
     each: Sequence[Callable[[gymnasium.Env[Any, Any]], gymnasium.Env[Any, Any]]] = (),
 ) -> VecEnv:
-    """The environments of ``config``: a Monitor each (the raw return), stepped together, then ``wraps``, then VecNormalize if asked for.
+    """The environments of a run, each in a Monitor (which keeps the raw return), then ``wraps``, then VecNormalize if asked for.
 
-    ``each`` is put around every single task, inside its Monitor. ``task`` makes what takes their place, in an offline dream. VecNormalize
-    measures the scale of returns over the learner's discount.
+    Args:
+        config: the run; VecNormalize scales rewards by returns over its learner's discount.
+        wraps: wrappers around all environments together, the innermost first.
+        task: makes what takes the place of the environments, as in an offline dream.
+        each: wrappers around every single environment, inside its Monitor.
+
+    Raises:
+        RunError: observations that can't be normalised, though that was asked for, or that fail in Stable-Baselines3.
     """
-    from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecNormalize
-
-    from genrl.sb3.observations import channels_first
-
     frames = 1 if config.observes_codes else config.frames
     makers: list[Callable[[], gymnasium.Env[Any, Any]]] = [
         MakeEnv(config.env, dict(config.env_kwargs), config.subproc, frames, number, each) for number in range(config.n_envs)
@@ -225,7 +224,7 @@ def coverage_names(env: gymnasium.Env[Any, Any], asked: tuple[str, str] | None) 
     space = env.observation_space
     columns = spaces.flatdim(space) if isinstance(space, spaces.Box) else 0
     if asked is None:
-        from genrl.encoders.view import picture_in
+        from genrl.encoders.view import picture_in  # here, as above
 
         own = getattr_or(env, "coverage_names", ())
         numbers = 0 if is_image(space) or picture_in(space) is not None else min(2, columns)

@@ -11,6 +11,7 @@ from gymnasium import spaces
 
 from genrl.data import DemonstrationError, Demonstrations
 from genrl.errors import RunError, command, flag_of
+from genrl.roles import without_module
 from genrl.runs.config.dream import DreamConfig
 from genrl.runs.config.imitate import ImitateConfig
 from genrl.runs.config.run import RunConfig
@@ -37,7 +38,7 @@ def with_task(config: RunConfig) -> RunConfig:
     if not isinstance(config, ImitateConfig | DreamConfig) or (isinstance(config, DreamConfig) and config.demos is None):
         return config
     demonstrations = read(config)
-    if config.env and config.env.rpartition(":")[2] != str(demonstrations.env_id).rpartition(":")[2]:
+    if config.env and without_module(config.env) != without_module(str(demonstrations.env_id)):
         return config
     if not (config.env or demonstrations.env_id):
         raise RunError(f"{config.demos} does not say which task it is of; add --env, such as --env HalfCheetah-v5")

@@ -10,6 +10,7 @@ import numpy as np
 
 from genrl.data import Demonstrations, Episode
 from genrl.errors import RunError
+from genrl.roles import without_module
 from genrl.runs.coverage import Coverage
 from genrl.runs.environments.make import getattr_or, make_env
 from genrl.runs.screening.noise import (
@@ -79,7 +80,7 @@ def explore_by_archive(
         count_visits({"archive": reach}, {"archive": np.array(points)}, look.names)
     finally:
         env.close()
-    found = Demonstrations.from_episodes(episodes, env_id.rpartition(":")[2], env_kwargs) if episodes else None
+    found = Demonstrations.from_episodes(episodes, without_module(env_id), env_kwargs) if episodes else None
     return reach, found
 
 

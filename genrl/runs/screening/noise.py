@@ -16,6 +16,7 @@ from genrl.errors import RunError, StepTimeout, did_you_mean, one_line
 from genrl.policies.sequences import HeldSequence, NoiseSequence, PinkSequence, pink_length
 from genrl.runs.coverage import Coverage
 from genrl.runs.environments.make import column, coverage_names, getattr_or, make_env
+from genrl.runs.screening.state_noise import StateNoise
 
 __all__ = [
     "NOISES",
@@ -146,13 +147,16 @@ class _Blind:
 
 def _source(noise: str, env: gymnasium.Env[Any, Any], std: float, seed: int) -> _Source:
     if found := re.fullmatch(r"gsde-([1-9]\d*)", noise):
-        from genrl.runs.screening.state_noise import StateNoise  # which imports torch
-
         return StateNoise(env, int(found[1]), std, seed)
     return _Blind(noise_sequence(noise, env, seed), std)
 
 
 def noise_sequence(noise: str, env: gymnasium.Env[Any, Any], seed: int) -> NoiseSequence:
+    """Noise of variance 1 for the actions of one environment, by its name: white, pink or held-N.
+
+    Raises:
+        RunError: there is no noise of that name.
+    """
     rng, size = np.random.default_rng(seed), int(np.prod(env.action_space.shape or ()))
     if noise == "pink":
         length = pink_length(getattr(env.spec, "max_episode_steps", None))
@@ -233,7 +237,7 @@ def _name(env: gymnasium.Env[Any, Any]) -> str:
 
 
 class _Walk:
-    """Episodes of one noise."""
+    """Episodes in which one noise acts, and what it reached."""
 
     def __init__(self, env: gymnasium.Env[Any, Any], look: Look, source: _Source, std: float, seed: int) -> None:
         self.env, self.look, self.source, self.seed = env, look, source, seed
@@ -243,6 +247,7 @@ class _Walk:
         self.reach, self.ended = Reach(about_zero=about_zero, policy_std=std * widths.pop() if len(widths) == 1 else None), False
 
     def take(self, steps: int) -> Reach:
+        """Act for so many steps in all; what was reached."""
         while self.reach.steps < steps:
             rewards = list(self._episode(steps))
             self.reach.episodes += 1
@@ -252,6 +257,7 @@ class _Walk:
         return self.reach
 
     def _episode(self, steps: int) -> Iterator[float]:
+        """The rewards of one episode, which is left when ``steps`` were made in all."""
         obs = begin_episode(self.env, None if self.reach.steps else self.seed)
         self.source.restart()
         self.ended, progress = False, getattr_or(self.env, "progress", None)

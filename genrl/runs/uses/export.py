@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from genrl.errors import RunError, extra
 from genrl.files import check_new, check_writable, new_folder, write_together
 from genrl.runs.uses.load import LoadedRun
-from genrl.sb3.learner import deterministic_action
+from genrl.sb3.predict import deterministic_action
 
 __all__ = ["export_onnx", "export_sb3", "export_torchscript"]
 

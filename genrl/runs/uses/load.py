@@ -6,27 +6,25 @@ from collections.abc import Collection
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gymnasium
 from gymnasium import spaces
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecNormalize
 
+from genrl.encoders import ImageEncoder
 from genrl.errors import RunError, command
 from genrl.files import load_state
+from genrl.models.base import ImageModel, load_model
+from genrl.rewards import RewardModel
 from genrl.runs.building import build
 from genrl.runs.config.run import RunConfig
 from genrl.runs.directory import RunDirectory
 from genrl.runs.environments.make import make_env
-from genrl.runs.play import EVALUATION_SEED, episode_returns, for_one_environment, load_config, trained, with_model
+from genrl.runs.opening import for_one_environment, load_config, trained, with_model
+from genrl.runs.play import EVALUATION_SEED, episode_returns
 from genrl.runs.session import Session
-
-if TYPE_CHECKING:
-    from stable_baselines3.common.base_class import BaseAlgorithm
-
-    from genrl.encoders import ImageEncoder
-    from genrl.models.base import ImageModel
-    from genrl.rewards import RewardModel
 
 __all__ = ["LoadedRun", "load"]
 
@@ -55,8 +53,6 @@ def load(path: str | Path, imports: Collection[str] = (), best: bool = False, av
     """
     run = RunDirectory.open(path)
     if run.read_json(run.config).get("command") == "generate":
-        from genrl.models.base import load_model
-
         weights = run.path / "model.safetensors"
         if not weights.is_file():
             raise RunError(f"{run.path} has no model yet; go on with: {command('resume', run.path)}")

@@ -16,9 +16,11 @@ from gymnasium.envs.registration import EnvSpec
 from genrl.data import DemonstrationError, Demonstrations, Episode
 from genrl.errors import RunError
 from genrl.files import check_new
+from genrl.roles import without_module
 from genrl.runs.directory import RunDirectory
 from genrl.runs.environments.make import make_env
-from genrl.runs.play import acted, load_config, trained, with_model
+from genrl.runs.opening import load_config, trained, with_model
+from genrl.runs.play import acted
 
 __all__ = ["record"]
 
@@ -76,9 +78,7 @@ def record(
         spec = env.env.spec  # the task's, without the recording
         metadata = {"env_spec": json.loads(_named(spec).to_json())} if spec is not None else {}
         metadata |= {"disturb": disturb} if disturb else {}
-        demonstrations = Demonstrations.from_episodes(
-            env.episodes, config.env.rpartition(":")[2], dict(config.env_kwargs), metadata, str(out)
-        )
+        demonstrations = Demonstrations.from_episodes(env.episodes, without_module(config.env), dict(config.env_kwargs), metadata, str(out))
         demonstrations.save(out)
     except DemonstrationError as error:
         raise RunError(str(error)) from error

@@ -20,7 +20,8 @@ from genrl.errors import RunError, one_line
 from genrl.runs.callbacks.progress import SECONDS_BETWEEN_LINES
 from genrl.runs.config.run import RunConfig
 from genrl.runs.directory import RunDirectory, film_name
-from genrl.runs.play import acted, load_config, trained, with_model
+from genrl.runs.opening import load_config, trained, with_model
+from genrl.runs.play import acted
 from genrl.runs.session import Session
 from genrl.runs.uses.rendering import choose_backend, follow, has_display, make_drawn, rendered
 from genrl.runs.uses.watch_dream import frames as dreamed

@@ -16,7 +16,7 @@ from genrl.runs.config.run import RunConfig
 from genrl.runs.directory import RunDirectory
 from genrl.runs.dreams.comparison import LONGEST, Acting
 from genrl.runs.dreams.world import kept_model
-from genrl.runs.play import trained
+from genrl.runs.opening import trained
 from genrl.runs.uses.rendering import follow, make_drawn, rendered
 from genrl.worlds import DreamVecEnv
 

@@ -82,13 +82,14 @@ class Judge:
 
 
 def returns_and_costs(session: Session, episodes: int, seed: int) -> tuple[list[float], list[float]]:
-    """Returns of deterministic episodes, and of an imitation that the task does not pay what it costs to carry each to the demonstrations
-    (:class:`Judge`).
+    """Returns of deterministic episodes, and the cost of each by :class:`Judge`.
+
+    Costs are measured only for an imitation that the task does not pay; otherwise there are none.
 
     Args:
         session: the learner, its normalisation and, of an imitation, the demonstrations that it learns from.
-        episodes: how many.
-        seed: of the first; each further one has the next.
+        episodes: number of episodes.
+        seed: seed of the first episode; each further one has the next number.
     """
     env = KeptPairs(session.eyes.wrap_one(make_env(session.config.env, session.config.env_kwargs)))
     judge, returns, costs = judge_of(session, env), list[float](), list[float]()
@@ -103,7 +104,7 @@ def returns_and_costs(session: Session, episodes: int, seed: int) -> tuple[list[
 
 
 def judge_of(session: Session, env: gymnasium.Env[Any, Any]) -> Judge | None:
-    """The judge of an imitation; nothing where the return judges, or where observations are images."""
+    """The judge of an imitation; ``None`` where the return judges, or where observations are images."""
     if session.sees_returns or session.loaded is None:
         return None
     try:
