@@ -78,8 +78,8 @@ def as_the_task_takes(where: str, actions: np.ndarray, space: Any) -> np.ndarray
     """Convert actions of a discrete space to integers, since some recorders write 1.0 or [1.0]; others are returned unchanged."""
     if numbers(space) is None:
         return actions
-    if space.shape == () and actions.shape[1:] == (1,):
-        actions = actions[:, 0]
+    if {space.shape, actions.shape[1:]} == {(), (1,)}:  # one number: of a Discrete, or of a MultiDiscrete that has one entry
+        actions = actions.reshape(-1, *space.shape)
     if actions.dtype.kind in "iu":
         return actions
     if actions.dtype.kind == "f" and not (actions == np.round(actions)).all():

@@ -255,7 +255,9 @@ class Dynamics(Stateful):
             restandardize(stats, rows[fitted])
         self.ends_seen.fill_(bool(terminated.any()))
         self.remember_range(transitions)
-        return self.standardizer.inputs(obs, flat), self.target_scale.stats(target)
+        # What was not seen to vary has no unit: the one held-out row in which it does would be a million standard deviations away.
+        varies = self.target_scale.stats.var > STILL**2
+        return self.standardizer.inputs(obs, flat), torch.where(varies, self.target_scale.stats(target), 0.0)
 
 
 @torch.no_grad()

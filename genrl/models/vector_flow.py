@@ -74,19 +74,23 @@ class VectorFlow(nn.Module):
         size = 0 if context is None else context.shape[-1]
         if size != self.context:
             raise ValueError(f"this VectorFlow has a context of {self.context} numbers, but was given {size}")
-        return self.flow(context)
+        return self.flow(None if context is None else context.to(self.mean.dtype))
 
     @torch.no_grad()
     def standardise(self, x: Tensor) -> VectorFlow:
         """Take mean and standard deviation from vectors; a feature that never changes keeps a standard deviation of one."""
-        std = self._checked(x).std(0)
+        varies = (self._checked(x) != x[0]).any(0)  # not by the standard deviation, which rounding leaves above 0
         self.mean.copy_(x.mean(0))
-        self.std.copy_(torch.where(std > 0, std, 1.0))
+        self.std.copy_(torch.where(varies, x.std(0, correction=min(1, len(x) - 1)), 1.0))
         return self
+
+    def _standardised(self, x: Tensor) -> Tensor:
+        """Vectors in the units of the flow, and in its dtype once they are centred."""
+        return ((self._checked(x) - self.mean) / self.std).to(self.mean.dtype)
 
     def log_prob(self, x: Float[Tensor, "batch feature"], context: Float[Tensor, "*batch context"] | None = None) -> Float[Tensor, "batch"]:
         """log p(x | context), in nats."""
-        inside: Tensor = self._given(context).log_prob((self._checked(x) - self.mean) / self.std)
+        inside: Tensor = self._given(context).log_prob(self._standardised(x))
         return inside - self.std.log().sum()
 
     def loss(self, x: Tensor, context: Tensor | None = None) -> Tensor:
@@ -103,7 +107,7 @@ class VectorFlow(nn.Module):
         self, x: Float[Tensor, "batch feature"], context: Float[Tensor, "*batch context"] | None = None
     ) -> Float[Tensor, "batch feature"]:
         """The Gaussian noise of which each vector is made."""
-        noise: Tensor = self._given(context).transform((self._checked(x) - self.mean) / self.std)
+        noise: Tensor = self._given(context).transform(self._standardised(x))
         return noise
 
     def decode(

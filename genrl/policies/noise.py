@@ -18,6 +18,7 @@ from stable_baselines3.common.distributions import DiagGaussianDistribution
 from stable_baselines3.common.noise import VectorizedActionNoise
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
 from genrl.policies.sequences import HeldSequence, NoiseSequence, PinkSequence, pink_length
@@ -178,10 +179,7 @@ class PinkNoise(CorrelatedNoise):
         self.beta, self.length = beta, length
 
     def _sequence(self, shape: tuple[int, int]) -> NoiseSequence:
-        length = self.length
-        if length is None:
-            spec = self.training_env.get_attr("spec", [0])[0]
-            length = pink_length(getattr(spec, "max_episode_steps", None))
+        length = pink_length(_time_limit(self.training_env)) if self.length is None else self.length
         return PinkSequence(length, shape, self.beta, lambda: int(np.random.randint(2**31)))  # noqa: NPY002 (SB3 seeds and we save it)
 
 
@@ -270,6 +268,13 @@ class _ActionNoise(VectorizedActionNoise):
 
     def __repr__(self) -> str:
         return f"{type(self.sequence).__name__}, std {self.std}"
+
+
+def _time_limit(env: VecEnv) -> int | None:
+    """Steps after which the task ends an episode, if it does."""
+    # gymnasium/wrappers/common.py, TimeLimit. Not `spec`: that may hold a function of a script's own, which no process could send.
+    name = "_max_episode_steps"
+    return env.get_attr(name, [0])[0] if env.has_attr(name) else None
 
 
 def _noise_of(model: Any) -> str | None:

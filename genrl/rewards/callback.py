@@ -354,6 +354,8 @@ class RewardCallback(PluggedCallback):
         if not self.auto:
             return {} if self.half_life is None else {"weight": self.applied_weight}
         self.auto.value = self.weight  # what someone may have set
+        if self._replay is not None and (lost := self._replay.unseen / self._replay.buffer.size()) > 1:
+            bonus = bonus * lost  # a buffer that holds fewer steps than were paid for since the last update
         share = self.auto.update(bonus, self.decay)
         self.weight = self.auto.value
         return {"weight": self.weight, "share": share}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import deque
 from typing import Any, ClassVar
 
@@ -43,6 +44,7 @@ class Episodes:
         self._episodes = self._numbers = 0
         self._told: deque[tuple[int, bool]] = deque()
         self._env, self._ended = ANY, False
+        self._warned = False
 
     def __len__(self) -> int:
         return self._episodes
@@ -78,6 +80,13 @@ class Episodes:
         self._episodes, self._numbers = self._episodes + 1, self._numbers + remembered.numel()
         while self._episodes > MOST_EPISODES or (self._numbers > MOST_NUMBERS and self._episodes > 1):
             forgotten = self._kept.pop(next(iter(self._kept)))
+            if not self._warned and any(env != ANY for env, _ in forgotten):  # an environment that still plays it
+                warnings.warn(
+                    f"the running episodes of all environments have more than {MOST_NUMBERS:,} numbers to remember, so the oldest ones are "
+                    "forgotten and paid as new; take fewer environments, features or demonstrated pairs, or shorter episodes",
+                    stacklevel=2,
+                )
+                self._warned = True
             self._episodes -= len(forgotten)
             self._numbers -= sum(tensor.numel() for _, tensor in forgotten)
 

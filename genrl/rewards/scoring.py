@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from torch import Tensor
 
 from genrl.rewards.base import RewardModel
@@ -51,7 +52,7 @@ def probe(reward: RewardModel, model: BaseAlgorithm) -> None:
             f"{type(reward).__name__} has no forward, which a reward model needs; write `def forward(self, transitions)`, "
             "which returns one reward for each transition"
         )
-    n = 64  # more than a neighbour-based reward has neighbours
+    n = _rows_at_once(model)
     obs, action = (unflat(space, np.zeros((n, flat_size(space)))) for space in (model.observation_space, model.action_space))
     obs = as_rows(model.observation_space, obs)
     generators = reward.get_extra_state()["generators"]
@@ -59,6 +60,12 @@ def probe(reward: RewardModel, model: BaseAlgorithm) -> None:
     _one_each(reward, as_transitions(obs, action, obs, np.zeros(n, dtype=bool), reward.floats), False)
     for name, state in generators.items():
         getattr(reward, name).set_state(state)
+
+
+def _rows_at_once(model: BaseAlgorithm) -> int:
+    """Transitions that a learner has scored in one call, for rewards that compare them with each other; a thousand at most."""
+    found: Any = model
+    return int(min(1024, found.batch_size if isinstance(model, OffPolicyAlgorithm) else found.n_steps * found.n_envs))
 
 
 def check_spaces(reward: RewardModel, model: Any) -> None:

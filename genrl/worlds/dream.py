@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from gymnasium import spaces
-from gymnasium.envs.registration import EnvSpec
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
@@ -116,9 +115,9 @@ class DreamVecEnv(VecEnv):
         self._starts = None if self._starts is None else self._starts.to(self._like)
 
     @property
-    def spec(self) -> EnvSpec:
-        """What a task says of itself: callbacks, such as pink noise, look for the time limit here."""
-        return EnvSpec("Dream-v0", max_episode_steps=self.horizon)
+    def _max_episode_steps(self) -> int:
+        """The time limit, under the name of Gymnasium's ``TimeLimit``: callbacks, such as pink noise, look for it here."""
+        return self.horizon
 
     def set_starts(self, starts: Transitions | Tensor | np.ndarray) -> None:
         """Start episodes in these real observations from now on; the model may have learned since, so the stop is calibrated anew."""

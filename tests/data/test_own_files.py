@@ -266,6 +266,15 @@ def test_discrete_actions_are_taken_in_a_column_of_floats_too_and_one_hot_ones_a
         one_hot.fitted(env.observation_space, env.action_space)
 
 
+def test_whole_numbers_in_a_column_are_actions_of_a_space_with_one_entry(tmp_path: Path) -> None:
+    file = tmp_path / "own.npz"
+    np.savez(file, observations=np.zeros((4, 2)), actions=np.array([[0], [2], [1], [0]]), rewards=np.ones(4), dones=[0, 0, 0, 1])
+    for space in (spaces.MultiDiscrete([3]), spaces.Discrete(3)):
+        fitted, _ = Demonstrations.load(file).fitted(spaces.Box(-1, 1, (2,)), space)
+        assert fitted.action_shape == space.shape
+        assert fitted.transitions().action.flatten().tolist() == [0, 2, 1]
+
+
 def test_episodes_of_one_step_without_a_successor_say_what_is_missing(tmp_path: Path) -> None:
     rows = {"obs": np.zeros((6, 4)), "acts": np.zeros(6, int), "episode_starts": np.ones(6, bool)}
     with pytest.raises(DemonstrationError, match="no step of which it is known what followed; add next_observations"):

@@ -50,6 +50,20 @@ def test_rows_are_taken_to_the_models_dtype(kind: Any) -> None:
     assert model.predict(obs.double(), rows.action.double()).mean.dtype == torch.float64
 
 
+@pytest.mark.parametrize("first", ["reward", "end"])
+@pytest.mark.parametrize("kind", [Ensemble, BayesianDynamics])
+def test_a_first_reward_or_end_that_is_held_out_neither_ends_a_fit_nor_blurs_its_loss(kind: Any, first: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    obs, action, never = torch.randn(400, 3, generator=generator), torch.zeros(400, 2), torch.zeros(400, dtype=torch.bool)
+    held = int(held_out(Transitions(obs, action, 0.9 * obs, never), 0.1).nonzero()[0])
+    there = torch.arange(400) == held
+    rows = Transitions(obs, action, 0.9 * obs, there if first == "end" else never)
+    model = kind(spaces.Box(-50, 50, (3,)), spaces.Box(-1, 1, (2,)), members=2, hidden=(8,))
+    report = model.fit(rows, there.float() if first == "reward" else 0 * obs[:, 0], max_steps=1000)
+    assert report.steps == 1000
+    assert report.held_out_loss < 1
+
+
 @pytest.mark.parametrize("name", ["reward", "termination"])
 @pytest.mark.parametrize(("given", "said"), [(lambda n: torch.ones(n, 1), r"shape \(4, 1\)"), (lambda n: 1.0, "a float")])
 def test_a_function_that_gives_no_value_for_each_row_is_refused(name: str, given: Any, said: str) -> None:

@@ -67,6 +67,21 @@ def test_a_constant_feature_keeps_its_unit():
     assert flow.std[1] == 1 and flow.mean.tolist() == [2, 7]
 
 
+def test_a_constant_feature_keeps_its_unit_where_rounding_gives_it_a_spread():
+    x = torch.full((1000, 1), 0.1)
+    assert x.std(0) > 0
+    assert VectorFlow(1).standardise(x).std == 1
+    assert VectorFlow(1).standardise(x[:1]).std == 1
+
+
+def test_doubles_are_taken_by_a_flow_of_singles():
+    flow, x, context = VectorFlow(2, context=1, hidden=(8,)).float(), torch.randn(5, 2), torch.randn(5, 1)
+    assert x.dtype == torch.float64
+    expected = flow.standardise(x.float()).log_prob(x.float(), context.float())
+    torch.testing.assert_close(flow.standardise(x).log_prob(x, context), expected)
+    assert flow.decode(flow.encode(x, context), context).dtype == torch.float32
+
+
 @pytest.mark.parametrize(("values", "sentence"), [({"features": 0}, "features to be at least 1"), ({"kind": "other"}, "spline or affine")])
 def test_values_out_of_range_are_refused(values, sentence):
     with pytest.raises(ValueError, match=sentence):

@@ -7,10 +7,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from gymnasium.envs.classic_control.pendulum import PendulumEnv
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import CallbackList, CheckpointCallback, EveryNTimesteps
 from stable_baselines3.common.distributions import DiagGaussianDistribution
@@ -20,7 +22,7 @@ from torch.distributions import Normal
 from genrl.policies import CriticWarmUp, HeldNoise, PinkNoise, PolicyAverage, sequences
 from genrl.policies.sequences import pink_length
 from genrl.worlds import DreamVecEnv
-from tests.rewards.clock import N_STEPS, Spy, clock_learner, equal_parameters
+from tests.rewards.clock import N_STEPS, PROCESSES, Spy, clock_learner, equal_parameters
 from tests.worlds.analytic import LinearGaussian
 
 ON_POLICY = ["PPO", "A2C", "TRPO", "RecurrentPPO"]
@@ -266,6 +268,19 @@ def test_a_sequence_is_as_long_as_the_tasks_time_limit() -> None:
     callback = PinkNoise()
     clock_learner("PPO").learn(N_STEPS, callback=callback)
     assert callback._noise.sequence.length == 1000  # type: ignore[union-attr]
+
+
+def test_the_time_limit_is_known_of_tasks_in_processes_that_cannot_send_what_made_them() -> None:
+    gymnasium.register("Script/Pendulum-v0", entry_point=lambda **kwargs: PendulumEnv(**kwargs), max_episode_steps=30)
+    env = PROCESSES([partial(gymnasium.make, "Script/Pendulum-v0")] * 2)
+    callback = PinkNoise()
+    try:
+        PPO("MlpPolicy", env, n_steps=8, batch_size=8).learn(16, callback=callback)
+    finally:
+        for process in env.processes:
+            process.kill()
+        del gymnasium.registry["Script/Pendulum-v0"]
+    assert callback._noise.sequence.length == 30  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(("limit", "length"), [(1, 2), (2, 2), (300, 300), (10**9, 65_536), (None, 1000)])

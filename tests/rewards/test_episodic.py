@@ -202,6 +202,16 @@ class TestTheBook:
             episodes.go_on(torch.tensor([place]), torch.zeros(30))
         assert len(episodes) == 3
 
+    def test_a_running_episode_that_is_forgotten_for_want_of_room_is_told_of_once(self, monkeypatch):
+        monkeypatch.setattr("genrl.rewards.running_episodes.MOST_NUMBERS", 100)
+        episodes = Episodes()
+        with pytest.warns(UserWarning, match="more than 100 numbers .* forgotten") as told:
+            for env in range(6):
+                episodes.tell(np.array([env]), np.array([False]))
+                episodes.leave(torch.tensor([env]))
+                episodes.go_on(torch.tensor([env]), torch.zeros(30))
+        assert len(told) == 1
+
     def test_environments_that_stand_at_one_place_each_go_on_with_their_own(self):
         episodes, place = Episodes(), torch.zeros(1)
         for env in (0, 1, 2):

@@ -3,8 +3,11 @@ from __future__ import annotations
 import pytest
 import torch
 from gymnasium import spaces
+from stable_baselines3 import A2C, PPO, SAC
+from stable_baselines3.common.base_class import BaseAlgorithm
 from torch import Tensor
 
+from genrl.rewards import RewardCallback
 from genrl.rewards.state_entropy import StateEntropy, neighbor_distance
 from genrl.transitions import Transitions
 
@@ -77,6 +80,16 @@ def test_a_batch_without_a_kth_neighbor_is_refused() -> None:
     with pytest.raises(ValueError, match=r"more than k=3 observations .* given 3; .*smaller k"):
         reward(transitions(torch.randn(3, 3)))
     assert reward(transitions(torch.randn(4, 3))).shape == (4,)
+
+
+def test_whether_there_is_a_kth_neighbor_is_asked_of_the_batches_of_the_learner() -> None:
+    def ask(model: BaseAlgorithm, k: int) -> None:
+        RewardCallback(StateEntropy(model.observation_space, model.action_space, k=k)).check(model)
+
+    ask(PPO("MlpPolicy", "Pendulum-v1", n_steps=128), 100)
+    ask(SAC("MlpPolicy", "Pendulum-v1", buffer_size=10), 100)  # batches of 256
+    with pytest.raises(ValueError, match=r"k=5 observations .* given 5"):
+        ask(A2C("MlpPolicy", "Pendulum-v1"), 5)
 
 
 def test_with_a_memory_the_first_few_earn_nothing_and_are_neighbors_of_the_next() -> None:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 from gymnasium import spaces
-from stable_baselines3 import PPO, SAC
+from stable_baselines3 import DQN, PPO, SAC
 from stable_baselines3.common.callbacks import BaseCallback
 
 from genrl.files import load_state, save_state
@@ -143,6 +143,13 @@ class TestInALearner:
         model.learn(1024, callback=[callback, weights])
         assert weights.seen[0] == 0.1
         assert 2.0 < weights.seen[-1] < 16.0
+
+    def test_a_replay_buffer_that_holds_fewer_steps_than_an_update_waits_for_changes_no_share(self):
+        """CartPole pays 1 a step, and so does the model."""
+        model = DQN("MlpPolicy", "CartPole-v1", buffer_size=32, learning_starts=10_000)
+        callback = RewardCallback(Constant(model.observation_space, model.action_space), AutoWeight(start=0.1), update_every=64)
+        model.learn(64, callback=callback)
+        assert callback._metrics["share"] == pytest.approx(0.1 / 1.1)
 
     def test_the_rollout_is_paid_with_it(self):
         model = PPO("MlpPolicy", "MountainCarContinuous-v0", n_steps=32, seed=0)
