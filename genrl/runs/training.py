@@ -88,6 +88,7 @@ def train(config: RunConfig, *, quiet: bool = False) -> dict[str, Any]:
     run = RunDirectory(config.directory)
     run.check_new(config.imports)
     check_tracker(config)
+    config.to_dict()  # refuses what no file brings back
     torch.set_num_threads(config.threads)
     with StepLimit(config.step_timeout, config.n_envs) as limit:
         session, interrupt = with_evaluations(build(config), run), Interrupt()

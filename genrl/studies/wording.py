@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
 
-from genrl.errors import flag_of
+from genrl.errors import RunError, flag_of
 
 __all__ = ["as_toml", "flags_of"]
 
@@ -36,7 +37,12 @@ def _lines(table: Mapping[str, Any], above: str) -> list[str]:
 
 
 def _key(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name)
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _string(name)
+
+
+def _string(text: str) -> str:
+    """Characters stay as they are: JSON would write some in two halves, which TOML does not take."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _value(value: Any) -> str:
@@ -44,7 +50,11 @@ def _value(value: Any) -> str:
         return f"[{', '.join(map(_value, value))}]"
     if isinstance(value, Mapping):
         return f"{{ {', '.join(f'{_key(key)} = {_value(item)}' for key, item in value.items())} }}"
-    return json.dumps(value)  # JSON's strings, numbers and booleans are TOML's
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if not isinstance(value, bool | int | float | str):
+        raise RunError(f"a {type(value).__name__}, {value}, is no value of a run; it takes numbers, strings, lists and tables")
+    return _string(value) if isinstance(value, str) else json.dumps(value)  # JSON's numbers and booleans are TOML's
 
 
 def flags_of(values: Mapping[str, Any]) -> list[object]:

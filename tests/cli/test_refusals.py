@@ -53,6 +53,7 @@ BAD = {
     f"explore --env genrl/PixelPendulum-v0 --reward {SURPRISE}": f"--reward {SURPRISE} on genrl/PixelPendulum-v0: "
     "Surprise takes no images, but was given Box(3, 32, 32); "
     "give it the codes of an encoder: EncodedVecEnv(venv, load_encoder('RUN')) from genrl.encoders, or --encoder RUN without --finetune",
+    "explore --env Pendulum-v1 --env.g 1e999": "g is inf, which a run does not keep; give a finite number",
     "explore --env FrozenLake-v1 --learner ppo --reward none --normalize-obs": "--normalize-obs can't take the observations of "
     "FrozenLake-v1: there is no mean of Discrete; type --no-normalize-obs",
     "explore --env FrozenLake-v1 --learner dqn --reward none --normalize-reward": "--normalize-reward fails in Stable-Baselines3 where a "

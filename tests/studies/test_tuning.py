@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shlex
 import sys
@@ -287,6 +288,17 @@ def test_settings_come_back_from_their_words() -> None:
     own = {"use_sde": True, "normalize_advantage": False, "learning_rate": "lin_3e-4", "log_std_init": -2.5}
     assert own.items() <= found.learner_kwargs.items()
     assert found.reward_kwargs["hidden"] == (8, 8)
+
+
+def test_any_name_and_number_comes_back_from_toml() -> None:
+    values = {"title": '🚀 \x7f ü "\\', "🚀": {"low": math.inf, "high": -math.inf, "large": 1e22, "small": 5e-324}}
+    assert tomllib.loads(as_toml(values)) == values
+
+
+def test_a_date_among_the_choices_is_refused(tmp_path: Path) -> None:
+    text = TOML.replace("[search.learner", "env_kwargs.day = [1979-05-27]\n[search.learner")
+    with pytest.raises(RunError, match=r"^a date, 1979-05-27, is no value of a run; it takes numbers, strings, lists and tables$"):
+        search(tmp_path, text).check()
 
 
 def test_the_file_of_the_manual_is_taken(tmp_path: Path) -> None:

@@ -46,7 +46,11 @@ class Config:
         return dict(_fields(next(item for item in cls.__mro__ if "command" in vars(item))))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values only, for JSON."""
+        """Plain values only, for JSON.
+
+        Raises:
+            RunError: a value that JSON does not bring back.
+        """
         values = {name: getattr(self, name) for name in self.fields()}
         plain: dict[str, Any] = _plain(values | {"out": str(self.directory)})
         return {"command": self.command} | plain
@@ -147,13 +151,15 @@ def is_there(device: str) -> bool:
     return known.type == "cpu" or (backend is not None and backend.is_available() and (known.index or 0) < count())
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, name: str = "the configuration") -> Any:
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): _plain(item, str(key)) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [_plain(item, name) for item in value]
     if isinstance(value, Path):
         return str(value)
+    if isinstance(value, float) and not math.isfinite(value):  # JSON has no such number
+        raise RunError(f"{name} is {value}, which a run does not keep; give a finite number")
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise RunError(f"the configuration holds a {type(value).__name__}, {value!r}; it takes numbers, strings, lists and dictionaries")
