@@ -14,7 +14,7 @@ from genrl.cli._words import say
 from genrl.errors import RunError, did_you_mean
 from genrl.roles import MODELS, ROLES, Role
 
-__all__ = ["main"]
+__all__ = ["KINDS", "main", "tasks"]
 
 KINDS = ("tasks", *(f"{name}s" for name in ROLES), "encoders")
 

@@ -22,7 +22,7 @@ from genrl.models.nn import device_of
 from genrl.reading import FileError, read_json
 from genrl.roles import attribute, image_models
 
-__all__ = ["FILE", "ImageEncoder", "load_encoder"]
+__all__ = ["CLIP", "FILE", "ImageEncoder", "encoder_of", "load_encoder"]
 
 FILE = "encoder.safetensors"
 """Name of an encoder's file in a run directory."""

@@ -14,7 +14,7 @@ from genrl.data import Images
 from genrl.encoders.encoder import ImageEncoder
 from genrl.models.capabilities import Decoder
 
-__all__ = ["Sight", "what_it_sees"]
+__all__ = ["Sight", "predicted_state", "what_it_sees"]
 
 RIDGE = 1e-3
 """Penalty of the probe, a share of the variance of a standardised code."""

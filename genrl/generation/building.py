@@ -23,7 +23,7 @@ from genrl.roles import MODELS
 from genrl.runs.config.base import device_of
 from genrl.runs.config.hyperparameters import hyperparameters, resolve_kwargs
 
-__all__ = ["build"]
+__all__ = ["build", "check_takes"]
 
 
 def build(config: GenerateConfig, source: RunImages) -> tuple[ImageModel, GenerateConfig]:

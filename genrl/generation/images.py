@@ -30,7 +30,7 @@ GIVEN: Given = "quadrants-1"
 CHANGE = 12
 """Difference of a byte from one frame to the next above which a pixel has changed."""
 
-__all__ = ["RunImages", "images_of"]
+__all__ = ["GIVEN", "RunImages", "images_of"]
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from genrl.models.capabilities import Completer, Density, Sampler
 from genrl.models.naive_bayes import NaiveBayes, PixelHistograms
 from genrl.models.pixels import bits_per_dim
 
-__all__ = ["accuracy", "balance_of", "distances", "judged_images", "likelihood", "no_distances", "verdict"]
+__all__ = ["SEED", "accuracy", "balance_of", "distances", "judged_images", "likelihood", "no_distances", "verdict"]
 
 SEED = 12_345
 """Seed of everything that is drawn to judge: every model and every seed of a run meets the same images, levels and noise."""

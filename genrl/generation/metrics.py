@@ -16,6 +16,7 @@ __all__ = [
     "frechet_distance",
     "inception_score",
     "kernel_distance",
+    "need_finite",
     "precision_recall",
     "psnr",
 ]

@@ -25,7 +25,7 @@ from genrl.models.base import ImageModel
 from genrl.models.capabilities import ClassSampler, Completer, Decoder, Encoder, LatentSampler, Sampler
 from genrl.runs.pictures import INK
 
-__all__ = ["HIDDEN", "SamplesOverTime", "as_bytes", "draw", "grid", "png", "shown"]
+__all__ = ["COLUMNS", "HIDDEN", "SamplesOverTime", "as_bytes", "draw", "grid", "png", "shown"]
 
 TILE = 84
 """Pixels a side of an image in a grid, about; smaller images are magnified by a whole number, so that every pixel stays a square."""

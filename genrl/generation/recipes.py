@@ -11,7 +11,7 @@ from typing import Any
 
 from genrl.roles import MODELS
 
-__all__ = ["RECIPES", "FitPlan", "Recipe", "flag_defaults", "recipe_of"]
+__all__ = ["RECIPES", "FitPlan", "Recipe", "Shape", "flag_defaults", "recipe_of"]
 
 Shape = tuple[int, int, int]
 """Channels, height, width."""

@@ -17,12 +17,15 @@ from genrl.spaces import Space, brief, flat_action, flat_size
 from genrl.transitions import Transitions, lost_differences
 
 __all__ = [
+    "FEWEST_TO_CALIBRATE",
     "INTERVALS",
     "STILL",
     "Dynamics",
+    "EndFunction",
     "FitReport",
     "Outcome",
     "Prediction",
+    "RewardFunction",
     "check_rows",
     "skill",
 ]

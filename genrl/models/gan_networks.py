@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
-__all__ = ["Discriminator", "Generator", "MinibatchDiscrimination", "Networks", "Norm", "VirtualBatchNorm"]
+__all__ = ["REFERENCE", "Discriminator", "Generator", "MinibatchDiscrimination", "Networks", "Norm", "VirtualBatchNorm"]
 
 Networks = Literal["dense", "convolutional"]
 Norm = Literal["batch", "virtual", "weight", "none"]

@@ -22,7 +22,7 @@ from genrl.policies._found import left_as_found
 from genrl.sb3.actions import refuse_spaces, to_environment, to_policy
 from genrl.transitions import lost_differences
 
-__all__ = ["clone", "normalize_like"]
+__all__ = ["check_cloning", "clone", "normalize_like"]
 
 SETTLED = 2.0**200
 """A number of observations so large that no later one moves their mean and variance (float64 has 53 bits)."""

@@ -25,7 +25,7 @@ from genrl.errors import RunError, command, did_you_mean, flags, one_line
 from genrl.files import check_writable, finite_or_none, sweep, write_whole
 from genrl.reading import TABLE, read_bytes, read_json
 
-__all__ = ["POLICY", "RunDirectory", "about", "film_name", "peak_rss_mb"]
+__all__ = ["POLICY", "RunDirectory", "about", "film_name", "peak_rss_mb", "read_csv"]
 
 POLICY = "policy.safetensors"
 """Name of the file that a run from the hub has in place of model.zip: the networks alone."""

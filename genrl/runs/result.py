@@ -28,8 +28,10 @@ from genrl.runs.play import evaluate
 from genrl.runs.session import Session
 
 __all__ = [
+    "EVALUATION_INTERRUPTED",
     "Ending",
     "begin_imitation",
+    "check_same_demonstrations",
     "evaluate_clone",
     "finish_result",
     "is_complete",

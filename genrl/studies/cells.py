@@ -33,7 +33,7 @@ PRELOAD = (
 )
 """What every cell imports sooner or later; worker processes are forked from a server that has it."""
 
-__all__ = ["CellOutcome", "CellState", "Job", "run_cell"]
+__all__ = ["PRELOAD", "CellOutcome", "CellState", "Job", "is_finished", "run_cell", "unpack"]
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from genrl.runs.config.run import RunConfig
 from genrl.runs.directory import RunDirectory
 from genrl.studies.settings import MOST, StudySettings, Task, check_keys, check_not_empty, read_settings, read_task, table_of
 
-__all__ = ["Cell", "Study", "StudySettings", "Task", "merged_tables"]
+__all__ = ["STUDY", "Cell", "Study", "StudySettings", "Task", "merged_tables"]
 
 STUDY = 2**20
 """Bytes of a study's TOML, at most."""

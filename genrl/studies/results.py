@@ -24,7 +24,7 @@ from genrl.studies.cells import CellState, is_finished
 from genrl.studies.directory import open_study
 from genrl.studies.matrix import Cell, Study
 
-__all__ = ["CellProgress", "CellResult", "Results", "cell_progress", "read_study", "results_of"]
+__all__ = ["CellProgress", "CellResult", "Results", "cell_progress", "finite", "read_cell", "read_study", "results_of"]
 
 WINDOW = 20
 """Episodes of a trailing mean, as in the training return of a run."""

@@ -22,7 +22,7 @@ from genrl.studies.matrix import Task
 from genrl.studies.results import CellResult, Results, finite
 from genrl.studies.tables import SCORES
 
-__all__ = ["summarize", "visited_bins", "write_results"]
+__all__ = ["common_bins", "normalized_scores", "summarize", "visited_bins", "write_results"]
 
 BINS = 2**22
 """Bins of several histograms together, at most."""

@@ -18,7 +18,7 @@ from genrl.transitions import Transitions
 from genrl.worlds.dream import DreamVecEnv
 from genrl.worlds.real import Record
 
-__all__ = ["Agreement", "Policy", "blurred", "dreamed_return", "measure_agreement"]
+__all__ = ["Agreement", "Policy", "blurred", "dreamed_anew", "dreamed_return", "measure_agreement", "real_episode"]
 
 DRAWS = 7
 """Dreamed episodes from each start, which differ in the noise."""

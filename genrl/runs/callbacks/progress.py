@@ -17,7 +17,7 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from genrl.errors import printable
 from genrl.runs.config.run import RunConfig
 
-__all__ = ["Progress"]
+__all__ = ["SECONDS_BETWEEN_LINES", "Progress"]
 
 SECONDS_BETWEEN_LINES = 10.0
 

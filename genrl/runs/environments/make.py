@@ -33,6 +33,7 @@ __all__ = [
     "check_observations",
     "column",
     "coverage_names",
+    "getattr_or",
     "make_env",
     "make_vec_env",
     "shows_image",

@@ -19,7 +19,7 @@ from genrl.runs.config.base import FRAMES
 from genrl.runs.directory import POLICY, RunDirectory, film_name
 from genrl.runs.uses.load import LoadedRun, load
 
-__all__ = ["card", "pull", "push"]
+__all__ = ["card", "pull", "push", "used_by"]
 
 PICTURE = 64 * 2**20
 ALL = 2 * DECODED
