@@ -181,6 +181,7 @@ class Ray:
 
     def _connect(self) -> None:
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error", "configure_logging": False}
+        before = signal.getsignal(signal.SIGTERM)
         try:
             if self.address is not None:
                 self._ray.init(self.address, **options)
@@ -189,6 +190,9 @@ class Ray:
         except (ConnectionError, ValueError, RuntimeError) as error:
             where = f"at {self.address}" if self.address else "here"
             raise RunError(f"no Ray cluster {where} ({one_line(error)}); start one with `ray start --head`") from error
+        finally:  # Ray's core has put a handler of its own, in C, which prints a stack and aborts
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, before)
 
     def _start(self, options: dict[str, Any]) -> None:
         """Start a cluster of this machine alone. Ray replaces 127.0.0.1 by an address that others can reach unless it knows no clusters."""

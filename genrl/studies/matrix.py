@@ -162,7 +162,7 @@ class Study:
     def check(self, imports: Collection[str] = ()) -> None:
         """Refuse what can be refused without training: tasks, learners, rewards, hyperparameters and encoders that do not exist, and
         encoders of other images than the task's. A cell that has its result needs no encoder; where there is one, each cell must have
-        begun with it.
+        begun with it. A task and method whose runs have all finished need no demonstrations.
 
         Raises:
             RunError: names the task and the method, or a module that is not among ``imports``: a file must not decide what is imported.
@@ -189,6 +189,9 @@ class Study:
                 _check_score(cell.config, self.settings.score)
                 if encoder is not None and run.result.is_file():
                     continue
+                demos = getattr(cell.config, "demos", None)
+                if demos is not None and _digest(demos) is None and self._have_finished(cell.task, cell.method):
+                    continue
                 cell.config.check_imports(imports)
                 config = with_task(cell.config)
                 config.check_imports(imports)
@@ -204,6 +207,13 @@ class Study:
                     made.add(task)
             except RunError as error:
                 raise RunError(f"task {cell.task!r} with method {cell.method!r}: {error}") from error
+
+    def _have_finished(self, task: str, method: str) -> bool:
+        """Whether all runs of a task and a method have."""
+        from genrl.runs.directory import RunDirectory
+        from genrl.studies.cells import is_finished
+
+        return all(is_finished(RunDirectory(cell.path)) for cell in self.cells if (cell.task, cell.method) == (task, method))
 
     def _check_given(self) -> None:
         """Refuse hyperparameters that no run takes, since each names another part than the one that they are of."""

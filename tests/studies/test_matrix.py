@@ -191,6 +191,21 @@ class TestTheMatrix:
             (cell.path / "result.json").write_text("{}")
         study.check()
 
+    def test_runs_that_have_finished_need_no_demonstrations(self, tmp_path, monkeypatch):
+        """`genrl study DIRECTORY` of a finished study asked for them, and so did one with other runs to go."""
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "steps.npz").write_bytes(b"steps")
+        parts = "[study]", "seeds = 2", 'command = "dream"', "[tasks.swing]", 'env = "Pendulum-v1"', 'demos = "steps.npz"'
+        study = parse("\n".join([*parts, "[methods.dream]", 'learner = "ppo"']))
+        (tmp_path / "steps.npz").unlink()
+        _digest.cache_clear()
+        for cell in study.cells:
+            with pytest.raises(RunError, match="method 'dream': there are no demonstrations"):
+                study.check()
+            cell.path.mkdir(parents=True)
+            (cell.path / "result.json").write_text('{"status": "finished", "evaluation_error": null}')
+        study.check()
+
 
 class TestTheIdentityOfACell:
     def test_is_its_configuration(self):

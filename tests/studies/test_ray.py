@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -76,3 +78,21 @@ def test_no_server_of_ray_listens_to_other_machines(trained):
 def test_a_worker_that_dies_takes_one_item_with_it():
     found = dict(Ray(workers=1).map(jobs.kill_on_three, [3, 4]))
     assert found == {3: WorkerDied("its process died on Ray (WorkerCrashedError)"), 4: 4}
+
+
+def test_sigterm_interrupts_the_work_as_it_does_without_ray():
+    """Ray's own handler printed a stack and aborted, so that no run was asked to save, and no sentence said how to go on."""
+    program = """
+import os, signal
+from genrl.runs.interrupt import terminable
+from genrl.studies import Ray
+from tests.studies import jobs
+try:
+    with terminable():
+        for _ in Ray(workers=1).map(jobs.square, [3, 4]):
+            os.kill(os.getpid(), signal.SIGTERM)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert (ended.returncode, ended.stdout) == (0, "interrupted\n"), ended.stderr
