@@ -191,7 +191,7 @@ class Ray:
             where = f"at {self.address}" if self.address else "here"
             raise RunError(f"no Ray cluster {where} ({one_line(error)}); start one with `ray start --head`") from error
         finally:  # Ray's core has put a handler of its own, in C, which prints a stack and aborts
-            if threading.current_thread() is threading.main_thread():
+            if before is not None and threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGTERM, before)
 
     def _start(self, options: dict[str, Any]) -> None:

@@ -20,6 +20,7 @@ from genrl.reading import DECODED, FileError, find_demonstrations, open_regular,
 from genrl.runs.config.commands import COMMANDS, config_from
 from genrl.runs.config.run import RunConfig
 from genrl.runs.directory import RunDirectory
+from genrl.studies.cells import is_finished
 from genrl.studies.settings import MOST, StudySettings, Task, check_keys, check_not_empty, read_settings, read_task, table_of
 
 __all__ = ["STUDY", "Cell", "Study", "StudySettings", "Task", "merged_tables"]
@@ -209,10 +210,7 @@ class Study:
                 raise RunError(f"task {cell.task!r} with method {cell.method!r}: {error}") from error
 
     def _have_finished(self, task: str, method: str) -> bool:
-        """Whether all runs of a task and a method have."""
-        from genrl.runs.directory import RunDirectory
-        from genrl.studies.cells import is_finished
-
+        """Whether all runs of a task and a method have finished."""
         return all(is_finished(RunDirectory(cell.path)) for cell in self.cells if (cell.task, cell.method) == (task, method))
 
     def _check_given(self) -> None:
