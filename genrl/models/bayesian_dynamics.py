@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
@@ -143,7 +144,7 @@ class BayesianDynamics(Dynamics):
     def fit(
         self,
         transitions: Transitions,
-        reward: Tensor | None = None,
+        reward: Tensor | np.ndarray | None = None,
         *,
         max_steps: int = 2000,
         batch_size: int = 256,

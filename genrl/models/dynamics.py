@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
@@ -229,12 +230,13 @@ class Dynamics(Stateful):
 
     # --- of a model that learns: it has a standardizer, a target_scale and ends_seen ---
 
-    def _taken(self, transitions: Transitions, reward: Tensor | None) -> tuple[Transitions, Tensor | None]:
+    def _taken(self, transitions: Transitions, reward: Tensor | np.ndarray | None) -> tuple[Transitions, Tensor | None]:
         """Rows that can be fitted, on the model's device and in its dtype.
 
         Raises:
             ValueError: they can't be fitted.
         """
+        reward = None if reward is None else torch.as_tensor(reward)
         check_rows(self, transitions, reward)
         like = next(self.parameters())
         first = bool(self.low.isinf().any())

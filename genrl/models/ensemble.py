@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from copy import deepcopy
 from typing import Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
@@ -140,7 +141,7 @@ class Ensemble(Dynamics):
     def fit(
         self,
         transitions: Transitions,
-        reward: Tensor | None = None,
+        reward: Tensor | np.ndarray | None = None,
         *,
         max_steps: int = 2000,
         batch_size: int = 128,

@@ -63,9 +63,10 @@ def probe(reward: RewardModel, model: BaseAlgorithm) -> None:
 
 
 def _rows_at_once(model: BaseAlgorithm) -> int:
-    """Transitions that a learner has scored in one call, for rewards that compare them with each other; a thousand at most."""
+    """Transitions that a learner has scored in one call, for rewards that compare them with each other; from 64 to a thousand."""
     found: Any = model
-    return int(min(1024, found.batch_size if isinstance(model, OffPolicyAlgorithm) else found.n_steps * found.n_envs))
+    rows = found.batch_size if isinstance(model, OffPolicyAlgorithm) else found.n_steps * found.n_envs
+    return int(min(max(rows, 64), 1024))  # of a few rows a wrong shape might not show
 
 
 def check_spaces(reward: RewardModel, model: Any) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -67,7 +68,7 @@ class Quality:
 def measure_quality(
     dynamics: Dynamics,
     test: Transitions,
-    reward: Tensor,
+    reward: Tensor | np.ndarray,
     *,
     fitted: Transitions | None = None,
     horizons: Sequence[int] = HORIZONS,
@@ -86,11 +87,14 @@ def measure_quality(
         horizons: the numbers of steps k.
 
     Raises:
-        ValueError: no test rows, or a horizon below 1.
+        ValueError: no test rows, not one reward for each, or a horizon below 1.
     """
     require(measure_quality, ("horizons", horizons, len(horizons) > 0 and min(horizons) >= 1, "numbers of steps from 1 on"))
     if test.batch_size < 2:
         raise ValueError(f"the quality of a model needs at least 2 test transitions, but was given {test.batch_size}; collect an episode")
+    reward = torch.as_tensor(reward).to(test.obs)
+    one_each = tuple(reward.shape) == (test.batch_size,)
+    require(measure_quality, ("reward", tuple(reward.shape), one_each, f"one for each transition, of shape ({test.batch_size},)"))
     errors = {name: _errors(way, test, horizons) for name, way in _ways(dynamics, fitted).items()}
     said = dynamics.predict(test.obs, test.action)
     mean = said.mean.mean(0)

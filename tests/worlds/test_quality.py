@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import json
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from genrl.models.bayesian_dynamics import BayesianDynamics
 from genrl.transitions import Transitions
 from genrl.worlds import Ensemble, measure_quality
 from genrl.worlds.quality import auroc
@@ -113,8 +115,21 @@ def test_it_prints_and_saves() -> None:
     assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["error"]["model"][-1] is None
 
 
+@pytest.mark.parametrize("kind", [Ensemble, BayesianDynamics])
+def test_rewards_are_taken_as_arrays_too(kind: Any) -> None:
+    truth = LinearGaussian()
+    rows, reward = episode(truth, 100)
+    worlds = [kind(truth.observation_space, truth.action_space, members=2, hidden=(8,)) for _ in range(2)]
+    reports = [world.fit(rows, given, max_steps=5) for world, given in zip(worlds, (reward, reward.numpy()), strict=True)]
+    assert reports[0] == reports[1]
+    assert measure_quality(worlds[0], rows, reward.numpy()).reward_r2 == measure_quality(worlds[0], rows, reward).reward_r2
+
+
 def test_what_cannot_be_measured_is_refused() -> None:
     model = LinearGaussian()
+    test, reward = episode(model, 20)
+    with pytest.raises(ValueError, match=r"reward to be one for each transition, of shape \(20,\)"):
+        measure_quality(model, test, reward[:, None])
     with pytest.raises(ValueError, match="at least 2 test transitions"):
         measure_quality(model, *episode(model, 1))
     with pytest.raises(ValueError, match="horizons to be numbers of steps from 1 on"):
