@@ -64,6 +64,9 @@ class RewardModel(Stateful):
     latest_only: ClassVar[bool] = False
     """Whether ``update`` reads the newest transitions alone, so that no others need to be kept for it."""
 
+    min_transitions: int = 0
+    """Transitions that must be in memory before ``update`` learns."""
+
     pays_for_going_on: ClassVar[bool] = False
     """Whether it is never negative and has no form that is, so that an agent that ends sooner is paid less."""
 

@@ -14,7 +14,7 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from genrl.errors import at_least, positive, require
 from genrl.rewards.base import Memory, RewardModel
 from genrl.rewards.memory import TransitionPool
-from genrl.rewards.scoring import check_spaces, probe, scores, warn_of_idleness, warn_of_lost_differences
+from genrl.rewards.scoring import check_spaces, probe, scores, warn_of_idleness, warn_of_lost_differences, warn_of_small_memory
 from genrl.rewards.weight import AutoWeight, FiniteWeight
 from genrl.sb3.actions import refuse_spaces
 from genrl.sb3.hooks import LendingPart, OffPolicyPart, OnPolicyPart, Part, attached, buffer_of, extrinsic_weight
@@ -173,8 +173,10 @@ class RewardCallback(PluggedCallback):
             self._replay = None
             if all_begin(self.model) if before is None else reset:  # another callback may have had this reward before
                 self.reward.forget()
+            warn_of_small_memory(self.reward, self.pool.capacity, "memory_size")
             return OnPolicyPart(self.name, lambda: self._rollout.rewards, self._score_rollout, lambda: self.extrinsic_weight)
         self._replay = memory = self._memory_of_replay(self.model, self._raw)
+        warn_of_small_memory(self.reward, memory.buffer.buffer_size * self.model.n_envs, "buffer_size")
         if reset:
             memory.score_once(self._score_new)  # what a callback has cut off from the end of its rollout
             self.reward.forget()

@@ -18,7 +18,7 @@ from genrl.sb3.replay import as_transitions
 from genrl.spaces import alike, flat_size, unflat
 from genrl.transitions import Transitions, lost_differences
 
-__all__ = ["check_spaces", "probe", "scores", "warn_of_idleness", "warn_of_lost_differences"]
+__all__ = ["check_spaces", "probe", "scores", "warn_of_idleness", "warn_of_lost_differences", "warn_of_small_memory"]
 
 
 @torch.no_grad()
@@ -96,6 +96,22 @@ def warn_of_idleness(reward: RewardModel, update_every: int, waiting: int, left:
         warnings.warn(
             f"{type(reward).__name__} learns every {update_every:,} environment steps, but there are {left:,}, so it learns nothing; "
             f"take update_every={max(1, left // 10)} (--update-every {max(1, left // 10)}), or more steps",
+            stacklevel=2,
+        )
+
+
+def warn_of_small_memory(reward: RewardModel, capacity: int, name: str) -> None:
+    """Tell of a memory that never holds as many transitions as the reward needs to learn.
+
+    Args:
+        reward: the reward.
+        capacity: transitions that its memory holds at most.
+        name: the argument that says so.
+    """
+    if capacity < reward.min_transitions:
+        warnings.warn(
+            f"{type(reward).__name__} learns from {reward.min_transitions:,} transitions on, but its memory holds {capacity:,}, so it "
+            f"learns nothing; take a larger {name}, or a smaller min_transitions",
             stacklevel=2,
         )
 

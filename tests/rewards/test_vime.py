@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from stable_baselines3 import PPO, SAC
 
 from genrl.files import load_state, save_state
 from genrl.models.information_gain import information_gain
-from genrl.rewards import VIME, TransitionPool, Transitions
+from genrl.rewards import VIME, RewardCallback, TransitionPool, Transitions
 
 OBS = spaces.Box(-np.inf, np.inf, (3,))
 ACTION = spaces.Box(-2.0, 2.0, (2,))
@@ -121,6 +124,17 @@ class TestBonus:
 
 
 class TestLearning:
+    @pytest.mark.parametrize(("memory", "told"), [(400, True), (500, False)])
+    def test_a_memory_that_never_holds_what_it_learns_from_is_told_of(self, memory, told):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            ppo = PPO("MlpPolicy", "Pendulum-v1", n_steps=32, batch_size=32, n_epochs=1)
+            ppo.learn(32, callback=RewardCallback(VIME(ppo.observation_space, ppo.action_space), memory_size=memory))
+            sac = SAC("MlpPolicy", "Pendulum-v1", buffer_size=memory, learning_starts=100)
+            sac.learn(8, callback=RewardCallback(VIME(sac.observation_space, sac.action_space), update_every=4))
+        words = [str(item.message) for item in caught if "learns from 500" in str(item.message)]
+        assert [word.partition("take a larger ")[2].split(",")[0] for word in words] == (["memory_size", "buffer_size"] if told else [])
+
     def test_the_calibrated_preset_learns_the_dynamics_and_the_released_one_hardly(self):
         held_out = linear_dynamics(500, seed=9)
         errors = {}
