@@ -59,10 +59,10 @@ def generate(config: GenerateConfig, *, quiet: bool = False) -> dict[str, Any]:
     run.check_new()
     check_takes(config)
     check_device(config.device)
-    config.to_dict()  # refuses what no file brings back
     torch.set_num_threads(config.threads)
     source, config = images_of(config, quiet=quiet)
     model, config = build(config, source)
+    config.to_dict()  # refuses what no file brings back
     with run.writing():
         run.check_new()  # another process may have begun one in the meantime
         run.discard()

@@ -88,12 +88,12 @@ def train(config: RunConfig, *, quiet: bool = False) -> dict[str, Any]:
     run = RunDirectory(config.directory)
     run.check_new(config.imports)
     check_tracker(config)
-    config.to_dict()  # refuses what no file brings back
     torch.set_num_threads(config.threads)
     with StepLimit(config.step_timeout, config.n_envs) as limit:
         session, interrupt = with_evaluations(build(config), run), Interrupt()
         warn_of_idleness(session)
         try:
+            session.config.to_dict()  # refuses what no file brings back, before there is a folder
             with interrupt, run.writing():  # before anything is written, so that a Ctrl-C leaves nothing behind or a run that goes on
                 run.check_new(config.imports)  # another process may have begun one in the meantime
                 run.discard()

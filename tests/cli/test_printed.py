@@ -403,7 +403,7 @@ PLACES = {
     "runs/imitation/demonstrations.py": 1,
     "runs/uses/load.py": 1,
     "runs/dreams/offline.py": 1,
-    "runs/play.py": 1,
+    "runs/opening.py": 1,
     "runs/uses/hub.py": 2,
     "runs/sockets.py": 2,
     "runs/checkpoint.py": 1,

@@ -30,7 +30,7 @@ from genrl.runs import training as training_module
 from genrl.runs.callbacks import recorder
 from genrl.runs.directory import LOCK
 from genrl.runs.dreams.comparison import compare
-from genrl.sb3 import learner
+from genrl.sb3 import log
 from tests.runs.same_directory import assert_same_directory
 from tests.runs.test_dreams import PPO as PPO_DREAM
 from tests.runs.test_dreams import SMALL as SMALL_DREAM
@@ -371,7 +371,7 @@ class FullDisk:
     def __init__(self, patch: pytest.MonkeyPatch, number: int) -> None:
         self.count, self.number = 0, number
         patch.setattr(files.os, "fsync", self._fsync)
-        for module in (recorder, learner):
+        for module in (recorder, log):
             patch.setattr(module, "open_appending", self._open)
 
     def _check(self, half: Any = lambda: None) -> None:

@@ -77,7 +77,7 @@ def rendered(env: Any, name: str, command: str) -> np.ndarray:
         said = one_line(error)[:200].partition(", run `pip install")[0]  # Gymnasium's own remedy, which is the same
         raise RunError(f"{name} can't be drawn here ({said}); {_install_hint(error, command)}") from error
     if frame is None:
-        raise RunError(f"{name} draws nothing in the render mode rgb_array; choose another task")
+        raise RunError(f"{name} draws nothing in the render mode rgb_array; choose another task, or let its render() return an array")
     return np.asarray(frame, dtype=np.uint8)
 
 
