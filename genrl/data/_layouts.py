@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Collection, Mapping
 from itertools import pairwise
 
@@ -50,7 +51,19 @@ def from_arrays(where: str, names: Collection[str], read: Callable[[str], np.nda
     if len({len(values) for values in by_name.values()}) > 1:
         given = ", ".join(f"{len(values)} {name}" for name, values in by_name.items())
         raise DemonstrationError(f"{where} has {given}, but needs as many of each; save it again")
+    if not any(named[mark] for mark in _MARKS):
+        _warn_of_other_names(where, [name for name in names if name not in by_name])
     return _flat(where, {field: by_name[found[0]] for field, found in named.items() if found})
+
+
+def _warn_of_other_names(where: str, others: list[str]) -> None:
+    """Warn of arrays that may be marks of episodes under a name that is not read."""
+    if others:
+        warnings.warn(
+            f"{where} marks no end of an episode, and {', '.join(others)} {'is' if len(others) == 1 else 'are'} not read; the names of ends "
+            f"are {', '.join(_MARKS)}",
+            stacklevel=2,
+        )
 
 
 def _flat(where: str, fields: Fields) -> list[Episode]:

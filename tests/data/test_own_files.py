@@ -133,6 +133,14 @@ def pendulum(path: Path, **more: Any) -> Path:
     return saved(path, {"observations": np.stack(obs[:-1]), "actions": np.stack(actions)} | more)
 
 
+def test_what_may_be_marks_under_another_name_is_named(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    Demonstrations.load(saved(tmp_path / "x.npz", {"obs": OBS, "acts": ACTIONS}))
+    Demonstrations.load(saved(tmp_path / "y.npz", {"obs": OBS, "acts": ACTIONS, "dones": LAST, "speed": OBS}))
+    assert not len(recwarn)
+    with pytest.warns(UserWarning, match="marks no end of an episode, and ends is not read; the names of ends are terminations, trunc"):
+        assert Demonstrations.load(saved(tmp_path / "z.npz", {"obs": OBS, "acts": ACTIONS, "ends": LAST})).n_episodes == 1
+
+
 def test_pairs_alone_suffice_for_cloning_and_for_rewards_that_see_no_successor(tmp_path: Path) -> None:
     demos = Demonstrations.load(pendulum(tmp_path / "x.npz"))
     model = PPO("MlpPolicy", "Pendulum-v1", n_steps=32, batch_size=32, seed=0)
