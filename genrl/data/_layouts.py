@@ -60,8 +60,8 @@ def _warn_of_other_names(where: str, others: list[str]) -> None:
     """Warn of arrays that may be marks of episodes under a name that is not read."""
     if others:
         warnings.warn(
-            f"{where} marks no end of an episode, and {', '.join(others)} {'is' if len(others) == 1 else 'are'} not read; the names of ends "
-            f"are {', '.join(_MARKS)}",
+            f"{where} marks no end of an episode, and {', '.join(others)} {'is' if len(others) == 1 else 'are'} not read; the names of "
+            f"ends are {', '.join(_MARKS)}",
             stacklevel=2,
         )
 
