@@ -236,9 +236,9 @@ class Dynamics(Stateful):
         Raises:
             ValueError: they can't be fitted.
         """
-        reward = None if reward is None else torch.as_tensor(reward)
-        check_rows(self, transitions, reward)
         like = next(self.parameters())
+        reward = None if reward is None else torch.as_tensor(reward, device=like.device)
+        check_rows(self, transitions, reward)
         first = bool(self.low.isinf().any())
         if first and torch.float32 in (transitions.obs.dtype, like.dtype) and (lost := lost_differences(transitions.obs.cpu().numpy())):
             warnings.warn(f"{type(self).__name__} can't tell observations apart: {lost}; subtract an offset in a wrapper", stacklevel=3)
