@@ -191,14 +191,14 @@ class _Watched(gymnasium.Wrapper[Any, Any, Any, Any]):
 def _warn_of_stacks(env_id: str, space: gymnasium.Space[Any]) -> None:
     """Warn where a task observes bytes on three axes or more that are no single image: an encoder of what it draws won't see them."""
     parts = space.spaces.values() if isinstance(space, gymnasium.spaces.Dict) else [space]
-    for part in parts:
-        shape = part.shape or ()
-        if part.dtype == np.uint8 and len(shape) >= 3 and sorted(shape)[-2] >= SMALLEST:
-            warnings.warn(
-                f"{env_id} observes bytes of shape {shape}, which are no single grey or coloured image, so the frames are what it draws, "
-                "and an encoder of them does not fit what it observes; if that is a stack of frames, name the task without the stacking",
-                stacklevel=2,
-            )
+    shapes = [part.shape or () for part in parts if part.dtype == np.uint8]
+    if large := [str(shape) for shape in shapes if len(shape) >= 3 and sorted(shape)[-2] >= SMALLEST]:
+        warnings.warn(
+            f"{env_id} observes bytes of shape {' and '.join(large)}, which are no single grey or coloured image, so the frames are what "
+            "it draws, and an encoder of them does not fit what it observes; if that is a stack of frames, name the task without "
+            "the stacking",
+            stacklevel=2,
+        )
 
 
 @contextmanager

@@ -43,6 +43,7 @@ class Paints(gymnasium.Env[Any, Any]):
             "colour": colour,
             "grey": spaces.Box(0, 255, (16, 12), np.uint8),
             "stack": spaces.Box(0, 255, (16, 12, 4), np.uint8),
+            "two": spaces.Dict(left=colour, right=colour),
             "channels first": spaces.Box(0, 255, (3, 16, 12), np.uint8),
             "floats": spaces.Box(0, 1, (16, 12, 3), np.float32),
             "one of a Dict": spaces.Dict(screen=colour, speed=spaces.Box(-1, 1, (2,), np.float32)),
@@ -73,6 +74,7 @@ class Paints(gymnasium.Env[Any, Any]):
             "colour": picture,
             "grey": picture[..., 1],
             "stack": picture[..., [1, 1, 1, 1]],
+            "two": {"left": picture, "right": picture},
             "channels first": picture.transpose(2, 0, 1),
             "floats": (picture / 255).astype(np.float32),
             "one of a Dict": {"screen": picture, "speed": speed},
@@ -153,6 +155,8 @@ class TestFrames:
     def test_of_a_task_that_observes_a_stack_of_them_are_said_not_to_be_its_observations(self):
         with pytest.warns(UserWarning, match=r"bytes of shape \(16, 12, 4\), which are no single .* image, so the frames are what it"):
             assert record_frames(PAINTS, 20, env_kwargs={"what": "stack"}, size=0).train.shape == (3, 16, 12)
+        with pytest.warns(UserWarning, match=r"\(16, 12, 3\) and \(16, 12, 3\), which are no single"):
+            record_frames(PAINTS, 20, env_kwargs={"what": "two"}, size=0)
 
     @pytest.mark.parametrize("what", ["grey", "channels first", "floats", "one of a Dict"])
     def test_of_observations_are_what_an_encoder_is_given(self, what):
