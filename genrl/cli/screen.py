@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -83,6 +84,7 @@ def main(argv: list[str]) -> int:
             from genrl.runs.screening.archive import check_task, explore_by_archive
 
             check_task(flags.env, env_kwargs, flags.coverage)
+        say(f"{flags.env}: {flags.steps:,} steps of each of {', '.join(flags.noises)}", sys.stderr)
         reached = screen(flags.env, flags.steps, flags.noises, **options)
         found = None
         if flags.archive is not None:

@@ -74,7 +74,7 @@ def _flat(where: str, fields: Fields) -> list[Episode]:
     """
     obs, actions = fields["observations"], _actions(fields["actions"])
     steps, following = len(obs), fields.get("next_observations")
-    rewards = fields.get("rewards", np.full(steps, np.nan, np.float32))
+    rewards = _one_a_step(where, "rewards", fields["rewards"]) if "rewards" in fields else np.full(steps, np.nan, np.float32)
     marks = {name: _mark(where, name, fields[name]) for name in _MARKS if name in fields}
     terminations, truncations = _ends(marks, steps)
     cuts = _cuts(fields, marks)
@@ -97,11 +97,22 @@ _MARKS = ("terminations", "truncations", "dones", "episode_starts")
 
 
 def _mark(where: str, name: str, values: np.ndarray) -> np.ndarray:
-    """Boolean ``(T,)``, also of numbers in a column."""
+    return _one_a_step(where, name, values).astype(bool)
+
+
+def _one_a_step(where: str, name: str, values: np.ndarray) -> np.ndarray:
+    """Numbers ``(T,)``, also of a column.
+
+    Raises:
+        DemonstrationError: a row has several numbers, as where rows are episodes or the steps of several environments.
+    """
     if values.size != len(values):
         given = f"{where} has {name} of shape {values.shape}, but needs one a step, ({len(values)},)"
-        raise DemonstrationError(f"{given}; save the steps of each environment one after the other")
-    return values.reshape(-1).astype(bool)
+        episodes = "join rows that are episodes by reshape(-1, *field.shape[2:])"
+        steps = "rows that are a step of several environments after swapaxes(0, 1)"
+        ends = "mark each episode's last step in terminations or truncations"
+        raise DemonstrationError(f"{given}; {episodes}, {steps}, and {ends}")
+    return values.reshape(-1)
 
 
 def _ends(marks: Fields, steps: int) -> tuple[np.ndarray, np.ndarray]:

@@ -85,6 +85,23 @@ def test_marks_of_several_environments_are_no_marks_of_steps(mark: str, tmp_path
         Demonstrations.load(saved(tmp_path / "x.npz", {"obs": np.stack([OBS, OBS], 1), "actions": ACTIONS, mark: marks}))
 
 
+@pytest.mark.parametrize("rewards", [REWARDS, REWARDS[:, None]])
+def test_rewards_may_be_a_column(rewards: np.ndarray, tmp_path: Path) -> None:
+    arrays = {"obs": OBS, "actions": ACTIONS, "next_obs": NEXT, "terminals": LAST, "rewards": rewards}
+    assert Demonstrations.load(saved(tmp_path / "x.npz", arrays)).returns.tolist() == [4, 6, 15]
+
+
+def test_a_row_for_each_episode_is_refused_with_what_joins_them(tmp_path: Path) -> None:
+    arrays = {"observations": np.zeros((4, 10, 3)), "actions": np.zeros((4, 10, 2)), "rewards": np.ones((4, 10))}
+    advice = r"rewards of shape \(4, 10\), but needs one a step, \(4,\); join rows that are episodes by reshape\(-1, \*field\.shape\[2:\]\)"
+    with pytest.raises(DemonstrationError, match=advice) as refusal:
+        Demonstrations.load(saved(tmp_path / "cube.npz", arrays))
+    assert "terminations or truncations" in str(refusal.value)
+    joined = {name: values.reshape(-1, *values.shape[2:]) for name, values in arrays.items()}
+    demos = Demonstrations.load(saved(tmp_path / "flat.npz", joined | {"truncations": np.tile(np.arange(10) == 9, 4)}))
+    assert demos.lengths.tolist() == [10] * 4 and demos.returns.tolist() == [10.0] * 4
+
+
 @pytest.mark.parametrize("name", ["next_observations", "next_obs", "next_states"])
 def test_next_observations_show_where_an_episode_ends(name: str, tmp_path: Path) -> None:
     demos = Demonstrations.load(saved(tmp_path / "x.npz", {"obs": OBS, "actions": ACTIONS, "rews": REWARDS, name: NEXT}))

@@ -170,7 +170,8 @@ class TestCommand:
     def test_it_shows_a_table_writes_json_and_names_the_next_command(self, tmp_path, capsys) -> None:
         words = ["screen", "--env", "genrl/SparseMountainCar-v0", "--steps", "1500", "--noises", "white", "held-16"]
         assert main([*words, "--env.goal-position", "0.3", "--out", str(tmp_path / "a" / "screen.json")]) == 0
-        shown = capsys.readouterr().out
+        shown, begun = capsys.readouterr()
+        assert begun == "genrl/SparseMountainCar-v0: 1,500 steps of each of white, held-16\n"
         assert "held-16" in shown and "position" in shown
         last = shown.strip().splitlines()[-1]
         assert last.endswith("genrl explore --env genrl/SparseMountainCar-v0 --env.goal-position 0.3 --reward none --noise held-16")
