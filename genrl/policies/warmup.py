@@ -21,7 +21,8 @@ class CriticWarmUp(BaseCallback):
     entropy coefficient stay; the learner itself is untouched.
 
     Args:
-        steps: number of environment steps, counted from the learner's first.
+        steps: number of environment steps, counted by the learner's ``num_timesteps``: a second ``learn`` counts from 0 again, unless it is
+            given ``reset_num_timesteps=False``.
 
     Raises:
         ValueError: ``steps`` below zero; when it is given to another callback than a list; when ``learn`` starts, a learner without a

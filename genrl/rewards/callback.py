@@ -50,7 +50,8 @@ class RewardCallback(PluggedCallback):
         name: first part of the names in the log; two callbacks of one ``learn`` need two names.
         seed: seed of what the reward draws from its memory.
         half_life: environment steps after which the weight, or the share that an :class:`AutoWeight` holds, is half of what it was; by
-            default it does not decay.
+            default it does not decay. They are counted by the learner's ``num_timesteps``: a second ``learn`` counts from 0 again, unless
+            it is given ``reset_num_timesteps=False``.
 
     Raises:
         ValueError: when it is made, and when a weight is set, one that is not finite; when it is given to another callback than a list;
