@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from genrl.errors import RunError, command
+from genrl.files import write_json
 from genrl.generation.building import build, check_takes
 from genrl.generation.config import GenerateConfig, settled
 from genrl.generation.directory import GenerationDirectory
@@ -58,7 +59,7 @@ def generate(config: GenerateConfig, *, quiet: bool = False) -> dict[str, Any]:
             if source.recorded is not None:
                 save_frames(run.frames, source.recorded)
             begun_with = {"images": source.checksum(), "fit": dict(recipe_of(config.model).fit)}
-            run.write_json(run.config, config.to_dict() | {"about": about() | begun_with})
+            write_json(run.config, config.to_dict() | {"about": about() | begun_with})
         try:
             return Training(config, run, source, model, quiet).go(stop=interrupt.requested)
         except ValueError as error:  # images or settings that the fit refuses
@@ -106,7 +107,7 @@ def resume_generation(
         training = Training(config, run, source, model, quiet)
         try:
             training.check_checkpoint()
-            run.write_json(run.config, config.to_dict() | {"about": about_run})
+            write_json(run.config, config.to_dict() | {"about": about_run})
             return training.go()
         except ValueError as error:
             raise RunError(f"{run.path} can't go on: {error}") from error

@@ -12,7 +12,7 @@ import torch
 
 from genrl.data import Images
 from genrl.errors import one_line
-from genrl.files import save_state
+from genrl.files import save_state, write_json
 from genrl.generation.balance import trouble
 from genrl.generation.config import GenerateConfig, settled
 from genrl.generation.directory import GenerationDirectory
@@ -57,11 +57,11 @@ class Training:
                 status = "interrupted"
             with Interrupt():  # an impatient second Ctrl-C
                 result = self._unmeasured(status, error)
-                self.run.write_json(self.run.result, result)
+                write_json(self.run.result, result)
             if status == "finished":
                 result = self._measured(result)
         with Interrupt():
-            self.run.write_json(self.run.result, result)
+            write_json(self.run.result, result)
         return result
 
     def check_checkpoint(self) -> None:

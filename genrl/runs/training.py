@@ -12,7 +12,8 @@ import torch
 from stable_baselines3.common.callbacks import BaseCallback
 
 from genrl.errors import RunError, StepTimeout, one_line
-from genrl.reading import find_demonstrations
+from genrl.files import write_json
+from genrl.reading import find_demonstrations, read_json
 from genrl.runs.building import build, warn_of_idleness
 from genrl.runs.callbacks.checkpoints import Checkpointer, Restore
 from genrl.runs.callbacks.evaluations import with_evaluations
@@ -98,7 +99,7 @@ def train(config: RunConfig, *, quiet: bool = False) -> dict[str, Any]:
                 run.check_new(config.imports)  # another process may have begun one in the meantime
                 run.discard()
                 try:
-                    run.write_json(run.config, session.config.to_dict() | {"about": _about() | session.eyes.keep(run)})
+                    write_json(run.config, session.config.to_dict() | {"about": _about() | session.eyes.keep(run)})
                     return _run(session, run, None, interrupt, quiet)
                 except (Exception, KeyboardInterrupt) as error:
                     refused = isinstance(error, RunError) and not run.checkpoint.is_file()
@@ -189,7 +190,7 @@ def _run(session: Session, run: RunDirectory, checkpoint: dict[str, Any] | None,
         else:
             load_checkpoint(session, run, recorder, checkpoint)
             keep_rows(run, checkpoint["recorder"])
-            run.write_json(run.config, session.config.to_dict() | {"about": run.read_json(run.config).get("about")})
+            write_json(run.config, session.config.to_dict() | {"about": read_json(run.config).get("about")})
             evaluate_clone(session, run, interrupt)
         result = _train_the_rest(session, run, recorder, checkpoint, interrupt, quiet)
     except KeyboardInterrupt:
