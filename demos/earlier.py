@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from genrl.errors import RunError
+from genrl.files import write_json
 from genrl.reading import read_json
 from genrl.runs.directory import RunDirectory
 from genrl.studies.directory import open_directory
@@ -60,8 +61,8 @@ def plant(study_file: Path, source: Path) -> list[str]:
         if row is None or run.config.is_file():
             continue
         run.path.mkdir(parents=True)
-        run.write_json(run.config, cell.config.to_dict() | {"about": about})
-        run.write_json(run.result, taken(cell, row, source))
+        write_json(run.config, cell.config.to_dict() | {"about": about})
+        write_json(run.result, taken(cell, row, source))
         names.append(f"{cell.method}, seed {cell.seed}")
     return names
 

@@ -30,6 +30,7 @@ import torch
 from measured import read, write
 
 from genrl.data import Demonstrations
+from genrl.reading import read_json
 from genrl.runs import DreamConfig, ExploreConfig, ImitateConfig, RunDirectory, dream, explore, imitate, record
 from genrl.runs.config.commands import config_from
 from genrl.runs.dreams.comparison import SEED, SHARES, Acting
@@ -92,7 +93,7 @@ def learn(name: str, data: str, method: str, seed: int) -> dict[str, Any]:
     found = {"return": result["evaluation_return"], "returns": result["evaluation_returns"], "cpu_seconds": time.process_time() - start}
     if keywords is None:
         return found
-    compared = RunDirectory(out).read_json(out / "dream.json")
+    compared = read_json(out / "dream.json")
     kept = {name: compared[name] for name in ("real_return", "dream_return", "policies")}
     return found | kept | {"quality": {name: compared["quality"][name] for name in ("horizons", "error", "coverage", "reward_r2")}}
 
@@ -116,7 +117,7 @@ def measure_gap(data: str, seed: int, episodes: int) -> None:
     """Eleven policies between the trained one and chance, each from the same starts in the dream and in reality."""
     out = OUT / "pendulum"
     run = RunDirectory.open(out / f"{data}-not-cautious-{seed}")
-    content = run.read_json(run.config)
+    content = read_json(run.config)
     content.pop("about", None)
     config = config_from(content)
     assert isinstance(config, DreamConfig)

@@ -30,6 +30,7 @@ __all__ = [
     "new_folder",
     "save_state",
     "sweep",
+    "write_json",
     "write_together",
     "write_whole",
 ]
@@ -69,6 +70,11 @@ def write_whole(path: str | Path, content: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def write_json(path: str | Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file whole; numbers that are not finite become null."""
+    write_whole(path, (json.dumps(finite_or_none(content), indent=2) + "\n").encode())
 
 
 def write_together(files: Mapping[Path, bytes]) -> None:

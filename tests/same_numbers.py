@@ -49,8 +49,9 @@ CARTPOLE = f"explore --out run --env CartPole-v1 --weight 0.1 --update-every 200
 IMITATE = f"imitate --out run --demos ../pendulum.npz --update-every 100 --reward.updates 10 {PLAIN}"
 COPY = f"imitate --out run --demos ../cartpole.npz --clone 10 --steps 0 {PLAIN}"
 WARM = "--clone 5 --critic-warmup 256 --n-envs 2"
-GENERATE = "generate --out run --data ../grey.npz --no-pictures --judge-images 32 --judge-samples 5 --epochs 2 --batch-size 32"
+GENERATE = "generate --out run --data ../grey.npz --no-pictures --judge-images 32 --epochs 2 --batch-size 32"
 SLOWLY = GENERATE.replace("--epochs 2", "--epochs 1")
+BOUND = "--judge-samples 5"
 
 RUNS: dict[str, list[str]] = {
     # exploration
@@ -96,18 +97,20 @@ RUNS: dict[str, list[str]] = {
     "cloned, several learners": ["here cloning"],
     "dagger": ["here dagger"],
     # images
-    "vae": [f"{GENERATE} --model vae"],
-    "vae iaf, colour": [f"{SLOWLY.replace('grey', 'colour')} --model vae --model.posterior iaf --model.flow-hidden 16 --levels 256"],
-    "vae, resumed": [f"{GENERATE} --model vae --judge-images 0", "resume run --epochs 3"],
-    "vae, pictures": [f"{GENERATE} --model vae --model.latent 4 --pictures"],
+    "vae": [f"{GENERATE} --model vae {BOUND}"],
+    "vae iaf, colour": [
+        f"{SLOWLY.replace('grey', 'colour')} --model vae --model.posterior iaf --model.flow-hidden 16 --levels 256 {BOUND}"
+    ],
+    "vae, resumed": [f"{GENERATE} --model vae {BOUND} --judge-images 0", "resume run --epochs 3"],
+    "vae, pictures": [f"{GENERATE} --model vae {BOUND} --model.latent 4 --pictures"],
     "vae of frames": [
         "generate --out run --model vae --data frames:genrl/SparseMountainCar-v0 --size 16 --frames 60 --epochs 1 --no-pictures"
     ],
-    "conditional-vae": [f"{GENERATE} --model conditional-vae --model.hidden 32"],
+    "conditional-vae": [f"{GENERATE} --model conditional-vae {BOUND} --model.hidden 32"],
     "naive-bayes": ["generate --out run --data ../folder --model naive-bayes --no-pictures --judge-images 8"],
     "pixelcnn": [f"{SLOWLY} --model pixelcnn --model.width 16 --model.depth 2"],
     "pixelcnn mixture": [f"{SLOWLY} --model pixelcnn --model.width 16 --model.depth 2 --model.mixture 3 --levels 256"],
-    "realnvp": [f"{SLOWLY} --model realnvp --model.width 8"],
+    "realnvp": [f"{SLOWLY} --model realnvp {BOUND} --model.width 8"],
     "vq-vae": [f"{SLOWLY} --model vq-vae --model.width 32 --model.depth 1"],
     "gan": [f"{GENERATE} --model gan --model.width 8"],
     "dcgan": [f"{SLOWLY} --model dcgan --model.width 8"],

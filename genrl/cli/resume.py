@@ -9,6 +9,7 @@ import tyro
 
 from genrl.cli._flags import parse
 from genrl.errors import RunError, flag_of
+from genrl.reading import read_json
 
 __all__ = ["main"]
 
@@ -47,7 +48,7 @@ def main(argv: list[str]) -> int:
     from genrl.runs import RunDirectory
 
     run = RunDirectory.open(flags.run)
-    if run.read_json(run.config).get("command") == "generate":
+    if read_json(run.config).get("command") == "generate":
         _refuse(flags, LEARNERS, GENERATORS, "a generative model")
         from genrl.cli._ending import report_generation
         from genrl.generation import resume_generation
@@ -60,7 +61,7 @@ def main(argv: list[str]) -> int:
 
     asked = {name: getattr(flags, name) for name in LEARNERS}
     result = resume(flags.run, **asked)
-    if run.read_json(run.config).get("command") == "dream":
+    if read_json(run.config).get("command") == "dream":
         from genrl.runs.dreams.comparison import compare
 
         result = compare(flags.run, result)

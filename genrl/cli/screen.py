@@ -15,6 +15,7 @@ from genrl.cli._words import say
 from genrl.errors import RunError, command
 
 if TYPE_CHECKING:
+    from genrl.data import Demonstrations
     from genrl.runs.screening.noise import Reach
 
 __all__ = ["main"]
@@ -57,42 +58,13 @@ def main(argv: list[str]) -> int:
     """Parse, act, show a table and what to do next."""
     argv, env_kwargs = split_env(argv)
     flags = parse(Screen, argv, "genrl screen", f"{Screen.__doc__}\n\nKeywords of the task itself: --env.NAME VALUE.")
-    from genrl.files import check_new, write_together
+    _check(flags)
+    from genrl.files import write_together
     from genrl.runs.environments.step_limit import StepLimit
-    from genrl.runs.screening.noise import screen
 
-    if flags.archive_starts < 1:
-        raise RunError(f"--archive-starts is {flags.archive_starts}, but must be at least 1")
-    if flags.archive_starts > 1 and flags.archive is None:
-        raise RunError("--archive-starts was given, but there is no archive; add --archive FILE")
-    if flags.archive_starts > max(1, flags.steps):  # before any noise is tried
-        raise RunError(f"--archive-starts is {flags.archive_starts}, but must be at most --steps {flags.steps}, one step for each start")
-    for file in filter(None, (flags.out, flags.archive)):
-        check_new(file)
-    if flags.archive is not None:
-        if flags.out is not None and flags.out.resolve() == flags.archive.resolve():
-            raise RunError(f"--out and --archive are both {flags.out}; give each a file of its own")
-        from genrl.data import DemonstrationError, Demonstrations
-
-        try:
-            Demonstrations.check_path(flags.archive)
-        except DemonstrationError as error:
-            raise RunError(f"--archive: {error}") from error
     options: dict[str, Any] = {"std": flags.std, "seed": flags.seed, "env_kwargs": env_kwargs, "coverage": flags.coverage}
     with StepLimit(flags.step_timeout):
-        if flags.archive is not None:
-            from genrl.runs.screening.archive import check_task, explore_by_archive
-
-            check_task(flags.env, env_kwargs, flags.coverage)
-        say(f"{flags.env}: {flags.steps:,} steps of each of {', '.join(flags.noises)}", sys.stderr)
-        reached = screen(flags.env, flags.steps, flags.noises, **options)
-        found = None
-        if flags.archive is not None:
-            try:
-                reached["archive"], found = explore_by_archive(flags.env, flags.steps, starts=flags.archive_starts, **options)
-            except RunError:
-                _show(flags.env, reached)
-                raise
+        reached, found = _reached(flags, options)
     _show(flags.env, reached)
     if flags.out is not None:
         content = {"env": flags.env, "steps": flags.steps, **options, "noises": {name: asdict(reach) for name, reach in reached.items()}}
@@ -105,6 +77,53 @@ def main(argv: list[str]) -> int:
         say(f"the archive found no reward, so {flags.archive} was not written")
     say(_advice(command("explore", "--env", flags.env, *env_words(env_kwargs)), reached))
     return 0
+
+
+def _check(flags: Screen) -> None:
+    """Refuse what can be refused before any noise is tried."""
+    from genrl.files import check_new
+
+    if flags.archive_starts < 1:
+        raise RunError(f"--archive-starts is {flags.archive_starts}, but must be at least 1")
+    if flags.archive_starts > 1 and flags.archive is None:
+        raise RunError("--archive-starts was given, but there is no archive; add --archive FILE")
+    if flags.archive_starts > max(1, flags.steps):
+        raise RunError(f"--archive-starts is {flags.archive_starts}, but must be at most --steps {flags.steps}, one step for each start")
+    for file in filter(None, (flags.out, flags.archive)):
+        check_new(file)
+    if flags.archive is None:
+        return
+    if flags.out is not None and flags.out.resolve() == flags.archive.resolve():
+        raise RunError(f"--out and --archive are both {flags.out}; give each a file of its own")
+    from genrl.data import DemonstrationError, Demonstrations
+
+    try:
+        Demonstrations.check_path(flags.archive)
+    except DemonstrationError as error:
+        raise RunError(f"--archive: {error}") from error
+
+
+def _reached(flags: Screen, options: Mapping[str, Any]) -> tuple[dict[str, Reach], Demonstrations | None]:
+    """How far each noise gets, and the archive if there is one; the rewarded episodes that the archive found.
+
+    Raises:
+        RunError: the task can't be screened, or the archive fails on it, after a table of the noises.
+    """
+    from genrl.runs.screening.archive import check_task, explore_by_archive
+    from genrl.runs.screening.noise import screen
+
+    if flags.archive is not None:
+        check_task(flags.env, options["env_kwargs"], flags.coverage)
+    say(f"{flags.env}: {flags.steps:,} steps of each of {', '.join(flags.noises)}", sys.stderr)
+    reached = screen(flags.env, flags.steps, flags.noises, **options)
+    if flags.archive is None:
+        return reached, None
+    try:
+        reached["archive"], found = explore_by_archive(flags.env, flags.steps, starts=flags.archive_starts, **options)
+    except RunError:
+        _show(flags.env, reached)
+        raise
+    return reached, found
 
 
 def _imitate(flags: Screen, env_kwargs: Mapping[str, Any]) -> str:

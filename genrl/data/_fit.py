@@ -11,7 +11,7 @@ from genrl.data._episode import DemonstrationError, Episode, is_discrete, read_o
 from genrl.errors import flag_of
 from genrl.spaces import FLATTENED, brief, numbers
 
-__all__ = ["as_the_task_gives", "as_the_task_takes", "check_actions", "check_bounds", "check_observations", "check_shapes", "flags"]
+__all__ = ["as_the_task_gives", "as_the_task_takes", "check_actions", "check_shapes", "flags"]
 
 _CONTACTS = "--env.include-cfrc-ext-in-observation"
 _POSITIONS = "--env.exclude-current-positions-from-observation"
@@ -31,20 +31,6 @@ _SIZES: tuple[dict[int, str], ...] = (
     {11: f"make the task with {_POSITIONS} True", 12: f"make the task with {_POSITIONS} False"},  # Hopper
 )
 """Sizes that one MuJoCo task in Gymnasium can have, and how to get the recorded one (gymnasium/envs/mujoco/*_v5.py)."""
-
-
-def check_observations(where: str, recorded: tuple[int, ...], task: tuple[int, ...], env_kwargs: Mapping[str, Any]) -> None:
-    """Refuse observations of another shape, and name the keywords that give the recorded shape."""
-    if recorded == task:
-        return
-    family = next((sizes for sizes in _SIZES if len(recorded) == len(task) == 1 and {*recorded, *task} <= set(sizes)), {})
-    if family:
-        advice = family[recorded[0]]
-    elif env_kwargs:
-        advice = f"make the task as it was recorded: {flags(env_kwargs)}"
-    else:
-        advice = "give demonstrations of this task"
-    raise DemonstrationError(f"{where} has observations of size {_size(recorded)}, but the task gives {_size(task)}; {advice}")
 
 
 def as_the_task_gives(where: str, observations: np.ndarray, space: Any) -> np.ndarray:
@@ -88,13 +74,21 @@ def as_the_task_takes(where: str, actions: np.ndarray, space: Any) -> np.ndarray
 
 
 def check_shapes(where: str, recorded: tuple[int, ...], space: Any, env_kwargs: Mapping[str, Any]) -> None:
-    """Refuse observations of another shape, and a task that gives more than one array."""
+    """Refuse a task that gives more than one array, and observations of another shape, naming the keywords that give the recorded one."""
     if space.shape is None:
         raise DemonstrationError(
             f"{where} has one array of observations, but the task gives {brief(space)}; wrap the task in {FLATTENED} and record it again"
         )
-    if not _channels_last(recorded, space):
-        check_observations(where, recorded, tuple(space.shape), env_kwargs)
+    if recorded == space.shape or _channels_last(recorded, space):
+        return
+    family = next((sizes for sizes in _SIZES if len(recorded) == len(space.shape) == 1 and {*recorded, *space.shape} <= set(sizes)), {})
+    if family:
+        advice = family[recorded[0]]
+    elif env_kwargs:
+        advice = f"make the task as it was recorded: {flags(env_kwargs)}"
+    else:
+        advice = "give demonstrations of this task"
+    raise DemonstrationError(f"{where} has observations of size {_size(recorded)}, but the task gives {_size(space.shape)}; {advice}")
 
 
 def _channels_last(recorded: tuple[int, ...], space: Any) -> bool:
@@ -113,7 +107,7 @@ def check_actions(where: str, episodes: Sequence[Episode], shape: tuple[int, ...
     """
     first = episodes[0].actions
     discrete = bounds is not None and shape == ()
-    if is_discrete(first) != discrete or first.shape[1:] != shape or (bounds is not None and first.dtype.kind not in "iu"):
+    if is_discrete(first) != discrete or first.shape[1:] != shape:
         given = "discrete actions" if is_discrete(first) else f"actions of size {_size(first.shape[1:])}"
         needed = f"one of {_count(bounds)} discrete ones" if bounds and discrete else f"actions of size {_size(shape)}"
         one_hot = bounds is not None and discrete and first.shape[1:] == (_count(bounds),)
@@ -133,21 +127,6 @@ def check_actions(where: str, episodes: Sequence[Episode], shape: tuple[int, ...
 
 def _count(bounds: Any) -> int:
     return int(bounds[1] - bounds[0] + 1)
-
-
-def check_bounds(where: str, episodes: Sequence[Episode], low: Any, high: Any) -> None:
-    """Refuse actions outside the task's box."""
-    dtype = np.result_type(episodes[0].actions, np.float32)  # floating also for integer actions, since a bound may be infinite
-    lowest, highest = np.asarray(low, dtype), np.asarray(high, dtype)
-    outside = [(e.actions < lowest) | (e.actions > highest) for e in episodes]
-    if count := sum(int(mask.sum()) for mask in outside):
-        k = next(k for k, mask in enumerate(outside) if mask.any())
-        step, *entry = np.argwhere(outside[k])[0].tolist()
-        place = f"the first, {episodes[k].actions[(step, *entry)]}, in episode {k} at step {step}"
-        total = sum(mask.size for mask in outside)
-        raise DemonstrationError(
-            f"{where} has {count:,} of {total:,} action components outside the task's box ({place}); use clipped(low, high)"
-        )
 
 
 def flags(env_kwargs: Mapping[str, Any]) -> str:

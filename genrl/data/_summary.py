@@ -2,44 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from genrl.data._episode import Episode, is_discrete
+from genrl.data._episode import is_discrete
 from genrl.data._fit import flags
 
 __all__ = ["summary"]
 
 
-class Described(Protocol):
-    """What a summary reads of demonstrations."""
+def summary(demos: Any) -> str:
+    """File, task, episodes, steps, sizes and returns; ± is the population standard deviation over full episodes.
 
-    @property
-    def episodes(self) -> Sequence[Episode]: ...
-    @property
-    def env_id(self) -> str | None: ...
-    @property
-    def env_kwargs(self) -> Mapping[str, Any]: ...
-    @property
-    def metadata(self) -> Mapping[str, Any]: ...
-    @property
-    def source(self) -> str | None: ...
-    @property
-    def returns(self) -> np.ndarray: ...
-    @property
-    def lengths(self) -> np.ndarray: ...
-    @property
-    def n_steps(self) -> int: ...
-    @property
-    def n_episodes(self) -> int: ...
-    @property
-    def discrete(self) -> bool: ...
-
-
-def summary(demos: Described) -> str:
-    """File, task, episodes, steps, sizes and returns; ± is the population standard deviation over full episodes."""
+    Args:
+        demos: :class:`genrl.data.Demonstrations`, whose module imports this one.
+    """
     episodes, returns = demos.episodes, demos.returns
     ends = {"terminated": sum(episode.terminated for episode in episodes), "truncated": sum(episode.truncated for episode in episodes)}
     if unknown := len(episodes) - sum(ends.values()):
@@ -60,7 +38,7 @@ def summary(demos: Described) -> str:
     return "\n".join([demos.source or "recording in memory", *(f"  {name:<13} {value}" for name, value in rows.items())])
 
 
-def _note(demos: Described) -> str:
+def _note(demos: Any) -> str:
     if not all(episode.ordered for episode in demos.episodes):
         return "the file does not tell what followed an action: each step is a pair by itself"
     if not all(episode.last_successor for episode in demos.episodes):

@@ -16,7 +16,7 @@ import torch
 from genrl.data import _minari, _npz
 from genrl.data._episode import DemonstrationError, Episode, checked, is_discrete, read_only, with_time_limit
 from genrl.data._files import read
-from genrl.data._fit import as_the_task_gives, as_the_task_takes, check_actions, check_bounds, check_observations, check_shapes
+from genrl.data._fit import as_the_task_gives, as_the_task_takes, check_actions, check_shapes
 from genrl.data._summary import summary
 from genrl.errors import one_line
 from genrl.files import write_whole
@@ -336,26 +336,6 @@ class Demonstrations:
         dtype = np.result_type(action_space.dtype, np.float16)
         cast = (replace(episode, actions=read_only(episode.actions.astype(dtype, copy=False))) for episode in demos.episodes)
         return replace(demos, episodes=tuple(cast)), count
-
-    def check(self, obs_shape: Sequence[int], action: Sequence[int] | int, low: Any = None, high: Any = None) -> None:
-        """Refuse demonstrations that don't fit a task.
-
-        Args:
-            obs_shape: the task's.
-            action: shape of the task's actions, or how many discrete ones it has.
-            low: the task's lowest actions, or ``None`` not to look.
-            high: its highest.
-
-        Raises:
-            DemonstrationError: other sizes (with the task's keywords that give them, where they are known), another kind of actions, or
-                actions outside the bounds.
-        """
-        check_observations(self._name, self.obs_shape, tuple(obs_shape), self.env_kwargs)
-        discrete = np.ndim(action) == 0
-        shape = () if discrete else tuple(int(size) for size in action)  # type: ignore[union-attr]
-        check_actions(self._name, self.episodes, shape, (np.array(0), np.array(action) - 1) if discrete else None)
-        if not (self.discrete or (low is None and high is None)):
-            check_bounds(self._name, self.episodes, -np.inf if low is None else low, np.inf if high is None else high)
 
     def check_task(self, env_id: str | None) -> None:
         """Refuse demonstrations that were recorded on a task of another name, where both names are known.

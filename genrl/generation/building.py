@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from genrl.errors import RunError
-from genrl.generation.config import GenerateConfig, known
+from genrl.generation.config import GenerateConfig, settled
 from genrl.generation.images import RunImages
 from genrl.generation.kept_encoder import encodes
 from genrl.generation.recipes import Shape, recipe_of
@@ -73,7 +73,7 @@ def check_takes(config: GenerateConfig) -> None:
 def _arguments(config: GenerateConfig, source: RunImages, shape: Shape) -> dict[str, Any]:
     """Arguments of the model's constructor for images of that shape: its flags, and what the images decide."""
     recipe, cls = recipe_of(config.model), _class(config)
-    decided = {**recipe.sized(shape, known(config.levels)), **recipe.always}
+    decided = {**recipe.sized(shape, settled(config.levels)), **recipe.always}
     if recipe.needs_labels:
         _ = source.data.train.needed_labels
     if source.data.train.labels is not None and recipe.classes:
@@ -139,7 +139,7 @@ def _planned(config: GenerateConfig, images: int) -> GenerateConfig:
     if recipe.counts:
         return replace(config, epochs=1, precision="float32")
     config = replace(config, precision=faster_precision(config.precision, torch.device(device_of(config.device)).type))
-    plan = recipe.plan(known(config.levels))
+    plan = recipe.plan(settled(config.levels))
     batch_size = plan.batch_size if config.batch_size is None else config.batch_size
     rate = plan.learning_rate if config.learning_rate is None else config.learning_rate
     epochs = max(1, round(plan.steps / math.ceil(images / batch_size))) if config.epochs is None else config.epochs
@@ -162,7 +162,7 @@ def _check_batch(config: GenerateConfig, model: ImageModel, images: int) -> None
     """Refuse batches that are too small for the model; all are equal parts of the images."""
     if recipe_of(config.model).counts:
         return
-    made = images // math.ceil(images / known(config.batch_size))
+    made = images // math.ceil(images / settled(config.batch_size))
     if made < model.fewest_in_a_batch:
         raise RunError(
             f"--batch-size {config.batch_size} makes batches of {made} of {images} images, but --model {config.model} "

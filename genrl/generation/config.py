@@ -12,13 +12,13 @@ from genrl.errors import RunError
 from genrl.generation.recipes import Recipe, recipe_of
 from genrl.runs.config.base import FRAMES, Config, check_positive
 
-__all__ = ["GenerateConfig", "Given", "known"]
+__all__ = ["GenerateConfig", "Given", "settled"]
 
 Given = Literal["quadrants-1", "quadrants-2", "quadrants-3", "hole", "noise", "coarse"]
 Value = TypeVar("Value")
 
 
-def known(value: Value | None) -> Value:
+def settled(value: Value | None) -> Value:
     """A field that has been decided, as :func:`genrl.generation.building.build` decides all that are ``None``."""
     assert value is not None
     return value

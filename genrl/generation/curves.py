@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from genrl.generation.config import GenerateConfig, known
+from genrl.generation.config import GenerateConfig, settled
 from genrl.generation.directory import GenerationDirectory
 from genrl.models.pixels import bits_per_dim
 from genrl.runs.pictures import BLUE, GREY, INK, ORANGE, drawing, empty_figure, new_figure, save_figure
@@ -104,7 +104,7 @@ def _curves(
     weighed = config.moving or config.model_kwargs.get("free_bits")
     if names != ["loss", "held_out_loss"] or "floor_name" in (result.get("likelihood") or {}) or weighed:
         floor = None
-    in_bits = floor is not None and known(config.levels) > 2
+    in_bits = floor is not None and settled(config.levels) > 2
     shape = tuple(result["shape"])
     curves = {WORDS[name]: [bits_per_dim(row[name], shape) if in_bits else row[name] for row in rows] for name in names if name in WORDS}
     if floor is None:

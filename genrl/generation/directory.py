@@ -12,6 +12,7 @@ from typing import Any
 from genrl.errors import RunError
 from genrl.files import load_state, write_whole
 from genrl.generation.config import GenerateConfig
+from genrl.reading import read_json
 from genrl.runs.directory import RunDirectory
 
 __all__ = ["GenerationDirectory"]
@@ -46,7 +47,7 @@ class GenerationDirectory(RunDirectory):
 
     def read_config(self) -> GenerateConfig:
         """The resolved configuration, wherever the directory is now."""
-        values = self.read_json(self.config)
+        values = read_json(self.config)
         values.pop("about", None)
         return replace(GenerateConfig.from_dict(values), out=self.path)
 
@@ -56,7 +57,7 @@ class GenerationDirectory(RunDirectory):
         Raises:
             RunError: something else is written there.
         """
-        about = self.read_json(self.config).get("about")
+        about = read_json(self.config).get("about")
         settings = about.get("fit", {}) if isinstance(about, dict) else None
         numbers = isinstance(settings, dict) and all(value is None or isinstance(value, int | float) for value in settings.values())
         if not numbers or not set(settings or ()) <= set(FIT):
@@ -91,6 +92,6 @@ class GenerationDirectory(RunDirectory):
 
     def is_complete(self) -> bool:
         """Whether everything that was trained has been measured and drawn."""
-        result = self.read_json(self.result) if self.result.is_file() else {}
+        result = read_json(self.result) if self.result.is_file() else {}
         done = (result.get("status"), result.get("epochs"), result.get("judging_error"))
         return done == ("finished", len(self.rows()), None)

@@ -13,7 +13,7 @@ from genrl.data import ImageData, ImageError, Images, load_images
 from genrl.data.image_files import check_root
 from genrl.encoders import Preprocessing
 from genrl.errors import RunError
-from genrl.generation.config import GenerateConfig, Given, known
+from genrl.generation.config import GenerateConfig, Given, settled
 from genrl.generation.frames_file import load_frames
 from genrl.generation.probe import balanced
 from genrl.generation.recipes import recipe_of
@@ -132,7 +132,7 @@ def images_of(config: GenerateConfig, frames: Path | None = None, *, quiet: bool
         whole = _preprocessing(config, data.train.shape if train.walk is None else train.walk.source, config.crop)
         notes = _notes(config, data.train.shape if train.walk is not None else replace(whole, size=0, grey=False).shape, train.shape)
         images = ImageData(config.subject, train, test)
-        return RunImages(images, known(config.levels), recorded, corruption, labelled, whole, config.moving, notes), config
+        return RunImages(images, settled(config.levels), recorded, corruption, labelled, whole, config.moving, notes), config
     except ImageError as error:
         raise RunError(str(error)) from error
 
@@ -163,7 +163,7 @@ def _preprocessing(config: GenerateConfig, shape: tuple[int, int, int], crop: tu
     """What is done to images of that shape; frames were cut when they were recorded."""
     cut = config.crop if config.task is None else crop
     grey = shape[0] == 3 and (config.grey or not recipe_of(config.model).colour)
-    return Preprocessing(shape, cut or NO_CROP, known(config.size), grey, known(config.levels))
+    return Preprocessing(shape, cut or NO_CROP, settled(config.size), grey, settled(config.levels))
 
 
 def _corrupting(config: GenerateConfig, images: Images) -> tuple[GenerateConfig, Corruption | None]:

@@ -25,6 +25,7 @@ from genrl.models.base import ImageModel
 from genrl.models.capabilities import ClassSampler, Completer, Decoder, Encoder, Enlarger, Inpainter, Sampler
 from genrl.models.corruptions import coarse, named
 from genrl.models.pixels import to_levels
+from genrl.reading import read_json
 from genrl.runs.uses.load import load
 
 __all__ = ["How", "ways", "write_completions", "write_samples"]
@@ -151,7 +152,7 @@ def _completed(model: Completer, x: Tensor, trained: str, seed: int) -> tuple[Te
 
 def _opened(path: Path) -> tuple[GenerateConfig, ImageModel]:
     run = GenerationDirectory.open(path)
-    if run.read_json(run.config).get("command") != GenerateConfig.command:
+    if read_json(run.config).get("command") != GenerateConfig.command:
         raise RunError(f"{path} is the run of a learner, not of a generative model; film it with: {command('watch', path)}")
     model = load(path)
     assert isinstance(model, ImageModel)

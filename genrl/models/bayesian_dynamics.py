@@ -95,7 +95,6 @@ class BayesianDynamics(Dynamics):
             ("targets", targets, targets in ("delta", "direct"), "'delta' or 'direct'"),
         )
         self.members, self.kl_weight, self.least_std = members, kl_weight, likelihood_std
-        self.learns_reward, self.learns_ends = not callable(reward), termination == "learned"
         outputs = self.obs_dim + self.learns_reward + self.learns_ends
         self.standardizer = Standardizer(self.obs_dim, self.action_dim, clip=10.0)
         self.target_scale = TargetScale(self.obs_dim, outputs, targets == "delta")

@@ -126,6 +126,7 @@ class Dynamics(Stateful):
         self.observation_space: Any = observation_space
         self.action_space = action_space
         self.reward, self.termination = reward, termination
+        self.learns_reward, self.learns_ends = not callable(reward), termination == "learned"
         self.obs_dim, self.action_dim = flat_size(observation_space), flat_size(action_space)
         self.register_buffer("low", torch.full((self.obs_dim,), -torch.inf))
         """Least values of the observations that the model was fitted to, ``(obs,)``."""
@@ -281,7 +282,7 @@ def skill(model: Dynamics, rows: Transitions, reward: Tensor | None = None) -> f
     moved = (rows.next_obs - rows.obs).square().sum(0)
     wrong = (said.mean.mean(0) - rows.next_obs).square().sum(0)
     found = float((1 - wrong / moved)[moved > rows.batch_size * STILL**2].mean())
-    if reward is None or callable(model.reward) or (variance := float(reward.var(unbiased=False))) <= STILL**2:
+    if reward is None or not model.learns_reward or (variance := float(reward.var(unbiased=False))) <= STILL**2:
         return found
     return min(found, 1 - float((said.reward.mean(0) - reward).square().mean()) / variance)
 
@@ -311,7 +312,7 @@ def check_rows(model: Dynamics, transitions: Transitions, reward: Tensor | None)
         )
     if n < 50:
         raise ValueError(f"{name} needs at least 50 transitions to fit, but was given {n}; collect more real steps first")
-    if not callable(model.reward) and reward is None:
+    if model.learns_reward and reward is None:
         raise ValueError(
             f"{name} learns the reward, but was given none; give the rewards of the transitions to fit, or a function: "
             f"{name}(…, reward=lambda obs, action, next_obs: …)"

@@ -103,7 +103,7 @@ class Ensemble(Dynamics):
             ("targets", targets, targets in ("auto", "delta", "direct"), "'auto', 'delta' or 'direct'"),
         )
         self.members, self.targets = members, targets
-        self.outputs = self.obs_dim + (reward == "learned")
+        self.outputs = self.obs_dim + self.learns_reward
         """Gaussian outputs: the observation, and the reward where it is learned."""
         self.standardizer = Standardizer(self.obs_dim, self.action_dim, clip=10.0)
         self.target_scale = TargetScale(self.obs_dim, self.outputs, delta=targets != "direct")
@@ -111,7 +111,7 @@ class Ensemble(Dynamics):
         self.register_buffer("fits", torch.zeros((), dtype=torch.long))
         self.register_buffer("noise_scale", torch.ones(self.outputs))
         self.learning_rate = learning_rate
-        sizes = [self.obs_dim + self.action_dim, *hidden, 2 * self.outputs + (termination == "learned")]
+        sizes = [self.obs_dim + self.action_dim, *hidden, 2 * self.outputs + self.learns_ends]
         with self.own_randomness():
             self.network = ensemble_mlp(members, sizes, nn.SiLU)
         self.optimizer = torch.optim.AdamW(self.network.parameters(), learning_rate, weight_decay=weight_decay, fused=True)
@@ -263,7 +263,7 @@ class Ensemble(Dynamics):
         """The network's outputs: means and log standard deviations ``(member, batch, output)``, and end logits ``(member, batch)``."""
         mean, log_std = raw[..., : self.outputs], raw[..., self.outputs : 2 * self.outputs]
         log_std = -6 + F.softplus(log_std + 6) - F.softplus(log_std - 1)  # in about [-6, 1]
-        return mean, log_std, raw[..., -1] if self.termination == "learned" else None
+        return mean, log_std, raw[..., -1] if self.learns_ends else None
 
     def _in_units(self, raw: Tensor, obs: Tensor) -> Prediction:
         mean = raw[..., : self.outputs]
@@ -271,14 +271,13 @@ class Ensemble(Dynamics):
         power = raw[..., self.outputs : 2 * self.outputs].clamp_max(30.0).exp()
         std = (power + math.exp(-6)).div_((power / math.e).add_(1)).mul_(self.noise_scale)
         mean, std = self.target_scale.in_units(mean, std, obs)
-        reward = mean[..., -1] if self.outputs > self.obs_dim else torch.zeros_like(mean[..., 0])
-        learned = self.termination == "learned" and self.ends_seen
-        goes_on = torch.sigmoid(-raw[..., -1]) if learned else torch.ones_like(reward)
+        reward = mean[..., -1] if self.learns_reward else torch.zeros_like(mean[..., 0])
+        goes_on = torch.sigmoid(-raw[..., -1]) if self.learns_ends and self.ends_seen else torch.ones_like(reward)
         return Prediction(mean[..., : self.obs_dim], std[..., : self.obs_dim], reward, goes_on)
 
     def _rows_anew(self, transitions: Transitions, reward: Tensor | None, fitted: Tensor) -> tuple[Tensor, Tensor]:
         """Standardised inputs and targets by the statistics of these rows; the reward is a target where it is learned."""
-        return self._restandardize(transitions, [reward] if reward is not None and self.outputs > self.obs_dim else [], fitted)
+        return self._restandardize(transitions, [reward] if reward is not None and self.learns_reward else [], fitted)
 
     def _check_finite(self, losses: Tensor, step: int) -> None:
         if not losses.isfinite().all():

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from genrl.data import Demonstrations
 from genrl.errors import positive, require
 from genrl.models.nn import gradient_step, minibatches, trainable
-from genrl.policies._found import left_as_found
+from genrl.policies._left_as_found import left_as_found
 from genrl.sb3.actions import refuse_spaces, to_environment, to_policy
 from genrl.transitions import lost_differences
 

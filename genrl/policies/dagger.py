@@ -13,7 +13,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import unwrap_vec_normalize
 
 from genrl.data import Demonstrations, Episode
-from genrl.policies._found import left_as_found
+from genrl.policies._left_as_found import left_as_found
 from genrl.policies.cloning import check_cloning, clone
 from genrl.spaces import FLATTENED, as_action, brief
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from genrl.errors import RunError, one_line
 from genrl.files import load_state, save_state
+from genrl.reading import read_json
 from genrl.runs.callbacks.recorder import Recorder
 from genrl.runs.config.run import RunConfig
 from genrl.runs.directory import RunDirectory
@@ -48,7 +49,7 @@ def last_checkpoint(run: RunDirectory, config: RunConfig) -> dict[str, Any] | No
         checkpoint = load_state(run.checkpoint)
         done = int(checkpoint["learner"]["counters"]["num_timesteps"])
     except FileNotFoundError as error:
-        if run.nothing_is_done() and "about" in run.read_json(run.config):  # a configuration that a run wrote down, whole
+        if run.nothing_is_done() and "about" in read_json(run.config):  # a configuration that a run wrote down, whole
             return None
         advice = f"restore {run.checkpoint.name} from a copy, or delete the run and start again with `genrl {config.command}`"
         raise RunError(f"{run.path} was stopped before its first checkpoint, or has lost it; {advice}") from error

@@ -6,7 +6,6 @@ import copy
 import csv
 import io
 import itertools
-import json
 import os
 import platform
 import resource
@@ -15,15 +14,15 @@ import shutil
 import sys
 import time
 import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from genrl.errors import RunError, command, did_you_mean, flags, one_line
-from genrl.files import check_writable, finite_or_none, sweep, write_whole
-from genrl.reading import TABLE, read_bytes, read_json
+from genrl.files import check_writable, sweep, write_whole
+from genrl.reading import TABLE, read_bytes
 
 __all__ = ["POLICY", "RunDirectory", "about", "film_name", "peak_rss_mb", "read_csv"]
 
@@ -177,18 +176,6 @@ class RunDirectory:
         run = copy.copy(self)
         run.model = self.average
         return run
-
-    def read_json(self, path: Path) -> dict[str, Any]:
-        """A JSON file of this directory.
-
-        Raises:
-            RunError: it is no JSON object, or can't be read.
-        """
-        return read_json(path)
-
-    def write_json(self, path: Path, content: Mapping[str, Any]) -> None:
-        """Write whole; numbers that are not finite become null."""
-        write_whole(path, (json.dumps(finite_or_none(content), indent=2) + "\n").encode())
 
     def sync(self) -> None:
         """Flush the two CSV files to the disk, so that a power cut after this leaves the rows that a checkpoint counts."""

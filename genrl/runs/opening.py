@@ -9,6 +9,7 @@ from typing import Any
 
 from genrl.errors import RunError
 from genrl.files import load_state
+from genrl.reading import read_json
 from genrl.roles import NONE, ROLES
 from genrl.runs.building import build
 from genrl.runs.config.base import is_there
@@ -48,7 +49,7 @@ def read_config(run: RunDirectory) -> RunConfig:
 
 
 def _read(run: RunDirectory) -> tuple[RunConfig, dict[str, Any]]:
-    values = run.read_json(run.config)
+    values = read_json(run.config)
     about = values.pop("about", {})
     if values.get("command") == "generate":
         raise RunError(f"{run.path} is the run of a generative model, which has no learner and no policy; look at its pictures")

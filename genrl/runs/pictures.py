@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from genrl.files import write_whole
+from genrl.reading import read_json
 from genrl.roles import NONE
 from genrl.runs.averages import trailing_mean
 from genrl.runs.coverage import axis_name, read_histogram, without_gaps
@@ -65,7 +66,7 @@ def draw(run: RunDirectory) -> None:
 
 def _title(run: RunDirectory, role: str) -> str:
     """The task, the learner and what fills ``role``, and the seed, in two lines."""
-    config = run.read_json(run.config)
+    config = read_json(run.config)
     env, learner, part = (config[name].split(":")[-1] for name in ("env", "learner", role))
     part = "demonstrations" if part == NONE and run.imitation.is_file() else part
     return f"{env}\n{learner} + {part}, seed {config['seed']}"
@@ -139,11 +140,11 @@ def _learning_curve(run: RunDirectory, title: str) -> None:
     if evaluations := read_csv(run.evaluations):
         points = [[float(row[name]) for row in evaluations] for name in ("step", "return")]
         axes.plot(*points, "o-", color=INK, linewidth=1, markersize=4, label="deterministic")
-    first = run.read_json(run.result).get("first_reward_step")
+    first = read_json(run.result).get("first_reward_step")
     if first is not None and first > steps[0]:
         axes.axvline(first, color=ORANGE, linewidth=1.2, linestyle="--", label="first reward")
     if run.imitation.is_file():
-        known = run.read_json(run.imitation)
+        known = read_json(run.imitation)
         for key, words, style in (("expert_return", "expert", "-"), ("cloned_return", "cloned", ":")):
             if known[key] is not None:
                 axes.axhline(known[key], color=INK, linewidth=1.2, linestyle=style, label=words)

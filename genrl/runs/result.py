@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from genrl.errors import RunError, StepTimeout, one_line
-from genrl.files import save_state, write_whole
+from genrl.files import save_state, write_json, write_whole
+from genrl.reading import read_json
 from genrl.roles import WORLDS
 from genrl.runs import pictures
 from genrl.runs.averages import mean
@@ -112,14 +113,14 @@ def begin_imitation(session: Session, run: RunDirectory, interrupt: Interrupt) -
         "cloning": metrics,
         "fingerprint": fingerprint(demonstrations),
     }
-    run.write_json(run.imitation, content)
+    write_json(run.imitation, content)
     evaluate_clone(session, run, interrupt)
     return seconds
 
 
 def evaluate_clone(session: Session, run: RunDirectory, interrupt: Interrupt) -> None:
     """Write down the return of a cloned policy that has made no step, if it is not there: its evaluation may have been interrupted."""
-    content = run.read_json(run.imitation) if session.loaded is not None and session.learner.num_timesteps == 0 else {}
+    content = read_json(run.imitation) if session.loaded is not None and session.learner.num_timesteps == 0 else {}
     if not content.get("cloning") or content["cloned_return"] is not None or not session.config.eval_episodes:
         return
     try:
@@ -130,7 +131,7 @@ def evaluate_clone(session: Session, run: RunDirectory, interrupt: Interrupt) ->
         warnings.warn(f"the cloned policy could not be evaluated ({type(failure).__name__}: {one_line(failure)})", stacklevel=2)
         return
     if len(returns) == session.config.eval_episodes:
-        run.write_json(run.imitation, content | {"cloned_return": _mean(returns)})
+        write_json(run.imitation, content | {"cloned_return": _mean(returns)})
 
 
 def check_same_demonstrations(session: Session, run: RunDirectory) -> None:
@@ -141,7 +142,7 @@ def check_same_demonstrations(session: Session, run: RunDirectory) -> None:
     """
     if session.loaded is None or not run.imitation.is_file():
         return
-    known = run.read_json(run.imitation).get("fingerprint")
+    known = read_json(run.imitation).get("fingerprint")
     if known is not None and known != fingerprint(session.loaded.demonstrations):
         demos = getattr(session.config, "demos", None)
         raise RunError(f"{demos} holds other demonstrations than {run.path} began with; say where those are now by --demos")
@@ -176,7 +177,7 @@ def write_result(session: Session, run: RunDirectory, recorder: Recorder, ending
         "peak_rss_mb": peak_rss_mb(),
     }
     result |= _imitation(run)
-    run.write_json(run.result, result)
+    write_json(run.result, result)
     return result
 
 
@@ -226,13 +227,13 @@ def _of_others(session: Session, run: RunDirectory, interrupt: Interrupt) -> Ite
 def _add(run: RunDirectory, result: dict[str, Any], evaluation: list[float], errors: list[str]) -> dict[str, Any]:
     evaluated = {"evaluation_return": _mean(evaluation), "evaluation_returns": evaluation}
     result = result | evaluated | _imitation(run) | {"evaluation_error": "; ".join(errors) or None}
-    run.write_json(run.result, result)
+    write_json(run.result, result)
     return result
 
 
 def trained_result(run: RunDirectory, steps: int) -> dict[str, Any] | None:
     """What is in result.json of a training that finished after ``steps``; ``None`` if it was written before, or not at all."""
-    result = run.read_json(run.result) if run.result.is_file() else {}
+    result = read_json(run.result) if run.result.is_file() else {}
     return result if (result.get("status"), result.get("steps")) == ("finished", steps) else None
 
 
@@ -245,7 +246,7 @@ def is_complete(run: RunDirectory, steps: int, config: RunConfig) -> bool:
 
 
 def _imitation(run: RunDirectory) -> dict[str, Any]:
-    return {"imitation": run.read_json(run.imitation)} if run.imitation.is_file() else {}
+    return {"imitation": read_json(run.imitation)} if run.imitation.is_file() else {}
 
 
 def _mean(values: list[float]) -> float | None:

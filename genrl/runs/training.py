@@ -12,7 +12,8 @@ import torch
 from stable_baselines3.common.callbacks import BaseCallback
 
 from genrl.errors import RunError, StepTimeout, one_line
-from genrl.reading import find_demonstrations
+from genrl.files import write_json
+from genrl.reading import find_demonstrations, read_json
 from genrl.runs.building import build, warn_of_idleness
 from genrl.runs.callbacks.checkpoints import Checkpointer, Restore
 from genrl.runs.callbacks.evaluations import with_evaluations
@@ -98,8 +99,8 @@ def train(config: RunConfig, *, quiet: bool = False) -> dict[str, Any]:
                 run.check_new(config.imports)  # another process may have begun one in the meantime
                 run.discard()
                 try:
-                    run.write_json(run.config, session.config.to_dict() | {"about": _about() | session.eyes.keep(run)})
-                    return _run(session, run, None, interrupt, quiet)
+                    write_json(run.config, session.config.to_dict() | {"about": _about() | session.eyes.keep(run)})
+                    return _Training(session, run, None, interrupt, quiet).go()
                 except (Exception, KeyboardInterrupt) as error:
                     refused = isinstance(error, RunError) and not run.checkpoint.is_file()
                     if refused or not run.config.is_file():  # or stopped before there was a run
@@ -155,7 +156,7 @@ def resume(
         try:
             check_same_demonstrations(session, run)
             with interrupt:
-                return _run(session, run, checkpoint, interrupt, quiet)
+                return _Training(session, run, checkpoint, interrupt, quiet).go()
         finally:
             close(session.env, interrupt.impatient or limit.passed)
 
@@ -177,91 +178,96 @@ def _demonstrations(config: ImitateConfig | DreamConfig, moved: str | Path | Non
     return demos
 
 
-def _run(session: Session, run: RunDirectory, checkpoint: dict[str, Any] | None, interrupt: Interrupt, quiet: bool) -> dict[str, Any]:
-    """Train what is left to train, then evaluate and draw. All that is there is loaded before the directory is touched."""
-    recorder = Recorder(run, Coverage(session.coverage_names) if session.coverage_names else None, session.observation_names)
-    try:
+class _Training:
+    """What is left of a run: trained from a checkpoint on, or from the beginning where there is none, then evaluated and drawn."""
+
+    def __init__(self, session: Session, run: RunDirectory, checkpoint: dict[str, Any] | None, interrupt: Interrupt, quiet: bool) -> None:
+        self.session, self.run, self.checkpoint, self.interrupt, self.quiet = session, run, checkpoint, interrupt, quiet
+        coverage = Coverage(session.coverage_names) if session.coverage_names else None
+        self.recorder = Recorder(run, coverage, session.observation_names)
+
+    def go(self) -> dict[str, Any]:
+        """Train what is left to train, then evaluate and draw. All that is there is loaded before the directory is touched."""
+        try:
+            self._begin()
+            result = self._trained()
+        except KeyboardInterrupt:
+            if not self.interrupt.impatient:
+                raise
+            return self._stopped_now("interrupted")
+        except StepTimeout as failure:  # before the training: in the evaluation of a cloned policy
+            return self._stopped_now("failed", one_line(failure))
+        return finish_result(self.session, self.run, result, self.interrupt)
+
+    def _begin(self) -> None:
+        session, run, checkpoint = self.session, self.run, self.checkpoint
         if checkpoint is None:
             run.create()
-            if session.choice and not quiet:
+            if session.choice and not self.quiet:
                 print(session.choice, file=sys.stderr, flush=True)
-            recorder.spent(begin_imitation(session, run, interrupt))
+            self.recorder.spent(begin_imitation(session, run, self.interrupt))
         else:
-            load_checkpoint(session, run, recorder, checkpoint)
+            load_checkpoint(session, run, self.recorder, checkpoint)
             keep_rows(run, checkpoint["recorder"])
-            run.write_json(run.config, session.config.to_dict() | {"about": run.read_json(run.config).get("about")})
-            evaluate_clone(session, run, interrupt)
-        result = _train_the_rest(session, run, recorder, checkpoint, interrupt, quiet)
-    except KeyboardInterrupt:
-        if not interrupt.impatient:
-            raise
-        return _stopped_now(session, run, recorder, "interrupted")
-    except StepTimeout as failure:  # before the training: in the evaluation of a cloned policy
-        return _stopped_now(session, run, recorder, "failed", one_line(failure))
-    return finish_result(session, run, result, interrupt)
+            write_json(run.config, session.config.to_dict() | {"about": read_json(run.config).get("about")})
+            evaluate_clone(session, run, self.interrupt)
 
+    def _trained(self) -> dict[str, Any]:
+        """The result of the training, before anything is evaluated."""
+        started_at = self.session.learner.num_timesteps
+        if started_at < self.session.config.steps:
+            ending = self._train()
+            return write_result(self.session, self.run, self.recorder, ending, ending.steps - started_at)
+        if (known := trained_result(self.run, started_at)) is not None:
+            return known
+        # Cloning alone, or stopped between the last checkpoint and its companions.
+        log = RunLogger(self.run.path, self.run.progress)
+        if self.checkpoint is not None:
+            log.load_state_dict(self.checkpoint["recorder"]["log"])
+        save_checkpoint(self.run, self.session, self.recorder, log)
+        return write_result(self.session, self.run, self.recorder, Ending("finished", started_at), 0)
 
-def _train_the_rest(
-    session: Session, run: RunDirectory, recorder: Recorder, checkpoint: dict[str, Any] | None, interrupt: Interrupt, quiet: bool
-) -> dict[str, Any]:
-    started_at = session.learner.num_timesteps
-    if started_at < session.config.steps:
-        ending = _train(session, run, recorder, checkpoint, interrupt, quiet)
-        return write_result(session, run, recorder, ending, ending.steps - started_at)
-    if (known := trained_result(run, started_at)) is not None:
-        return known
-    # Cloning alone, or stopped between the last checkpoint and its companions.
-    log = RunLogger(run.path, run.progress)
-    if checkpoint is not None:
-        log.load_state_dict(checkpoint["recorder"]["log"])
-    save_checkpoint(run, session, recorder, log)
-    return write_result(session, run, recorder, Ending("finished", started_at), 0)
+    def _stopped_now(self, status: str, error: str | None = None) -> dict[str, Any]:
+        """The result of a run that can't wait for the next checkpoint: what the last one holds."""
+        step = 0
+        if self.recorder.saved is not None:
+            step, state = self.recorder.saved
+            self.recorder.load_state_dict(state)
+            keep_rows(self.run, state)
+        return write_result(self.session, self.run, self.recorder, Ending(status, step, error), 0)
 
+    def _train(self) -> Ending:
+        """One ``learn``."""
+        session, config, learner = self.session, self.session.config, self.session.learner
+        started_at = learner.num_timesteps
+        log = RunLogger(self.run.path, self.run.progress, config.tensorboard, trackers(config, self.run))
+        learner.set_logger(log)
 
-def _stopped_now(session: Session, run: RunDirectory, recorder: Recorder, status: str, error: str | None = None) -> dict[str, Any]:
-    """The result of a run that can't wait for the next checkpoint: what the last one holds."""
-    step = 0
-    if recorder.saved is not None:
-        step, state = recorder.saved
-        recorder.load_state_dict(state)
-        keep_rows(run, state)
-    return write_result(session, run, recorder, Ending(status, step, error), 0)
+        def save() -> None:
+            save_checkpoint(self.run, session, self.recorder, log)
 
+        def restore() -> None:
+            if self.checkpoint is not None:
+                session.restore_draws(self.checkpoint)
+                log.load_state_dict(self.checkpoint["recorder"]["log"])
 
-def _train(
-    session: Session, run: RunDirectory, recorder: Recorder, checkpoint: dict[str, Any] | None, interrupt: Interrupt, quiet: bool
-) -> Ending:
-    """One ``learn``."""
-    config, learner = session.config, session.learner
-    started_at = learner.num_timesteps
-    log = RunLogger(run.path, run.progress, config.tensorboard, trackers(config, run))
-    learner.set_logger(log)
-
-    def save() -> None:
-        save_checkpoint(run, session, recorder, log)
-
-    def restore() -> None:
-        if checkpoint is not None:
-            session.restore_draws(checkpoint)
-            log.load_state_dict(checkpoint["recorder"]["log"])
-
-    progress = Progress(config, [plug.words for plug in session.plugs], quiet)
-    checkpointer = Checkpointer(save, config.checkpoint_every, interrupt)
-    callbacks: list[BaseCallback] = [Restore(restore), CheckFinite(), *session.callbacks, recorder, progress, checkpointer]
-    try:
-        learner.learn(config.steps - started_at, callback=callbacks, reset_num_timesteps=checkpoint is None)
-        if checkpointer.stopped:
-            return Ending("interrupted", checkpointer.saved_step)
-        log_the_rest(learner)
-        save()
-    except Exception as failure:
-        if isinstance(failure, ValueError) and not checkpointer.started:
-            raise RunError(one_line(failure)) from failure  # a part that refuses the others when it sees them
-        return Ending("failed", learner.num_timesteps, *_explain(failure, session))
-    finally:
-        progress.stop()
-        log.close()
-    return Ending("finished", learner.num_timesteps)
+        progress = Progress(config, [plug.words for plug in session.plugs], self.quiet)
+        checkpointer = Checkpointer(save, config.checkpoint_every, self.interrupt)
+        callbacks: list[BaseCallback] = [Restore(restore), CheckFinite(), *session.callbacks, self.recorder, progress, checkpointer]
+        try:
+            learner.learn(config.steps - started_at, callback=callbacks, reset_num_timesteps=self.checkpoint is None)
+            if checkpointer.stopped:
+                return Ending("interrupted", checkpointer.saved_step)
+            log_the_rest(learner)
+            save()
+        except Exception as failure:
+            if isinstance(failure, ValueError) and not checkpointer.started:
+                raise RunError(one_line(failure)) from failure  # a part that refuses the others when it sees them
+            return Ending("failed", learner.num_timesteps, *_explain(failure, session))
+        finally:
+            progress.stop()
+            log.close()
+        return Ending("finished", learner.num_timesteps)
 
 
 def _explain(failure: Exception, session: Session) -> tuple[str, bool]:

@@ -164,7 +164,7 @@ def is_finished(run: RunDirectory) -> bool:
     """Whether the run has all its steps and its whole result."""
     if not run.result.is_file():
         return False
-    result = run.read_json(run.result)
+    result = read_json(run.result)
     return result.get("status") == "finished" and not result.get("evaluation_error")
 
 

@@ -106,12 +106,12 @@ def _restore_environment(before: dict[str, str | None]) -> None:
 def _work(connection: Connection, function: Callable[[Any], Any], item: Any) -> None:
     """The life of a worker: one item."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal; the parent says what it means
-    threading.Thread(target=_end_with_parent, args=(connection,), daemon=True).start()
+    threading.Thread(target=_end_when_the_parent_dies, args=(connection,), daemon=True).start()
     connection.send(function(item))
 
 
-def _end_with_parent(connection: Connection) -> None:
-    """End this process when its parent dies: first by a request, so that a run is saved, then for good. The parent never sends anything."""
+def _end_when_the_parent_dies(connection: Connection) -> None:
+    """Wait, then end this process: first by a request, so that a run is saved, then for good. The parent itself never sends anything."""
     connection.poll(None)
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(SECONDS_TO_SAVE)

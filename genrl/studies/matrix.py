@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Any
 
 from genrl.errors import RunError
-from genrl.reading import DECODED, FileError, find_demonstrations, open_regular, parse_toml, read_text
+from genrl.reading import DECODED, FileError, find_demonstrations, open_regular, parse_toml, read_json, read_text
 from genrl.runs.config.commands import COMMANDS, config_from
 from genrl.runs.config.run import RunConfig
 from genrl.runs.directory import RunDirectory
@@ -309,7 +309,7 @@ def _check_same_eyes(run: RunDirectory, path: Path, hashes: dict[Path, str | Non
         except (FileNotFoundError, ValueError):
             hashes[path] = None
     now = hashes[path]
-    if now is not None and run.read_json(run.config).get("about", {}).get("encoder", now) != now:
+    if now is not None and read_json(run.config).get("about", {}).get("encoder", now) != now:
         what = "has the result of" if run.result.is_file() else "was begun with"
         raise RunError(f"{run.path} {what} another encoder than the one that {path} has now; delete it, or choose another --out")
 

@@ -16,7 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from genrl.errors import RunError, command, flags
 from genrl.files import write_whole
-from genrl.reading import open_regular
+from genrl.reading import open_regular, read_json
 from genrl.runs.directory import RunDirectory
 from genrl.studies import figures
 from genrl.studies.cells import CellState
@@ -303,7 +303,7 @@ def _failure(item: CellResult, folder: Path) -> dict[str, Any]:
 def _configuration(items: Sequence[CellResult]) -> tuple[bool, str]:
     """Whether a run has begun, and what the configurations of all runs have in common."""
     runs = [run for item in items if (run := RunDirectory(item.cell.path)).config.is_file()]
-    config = runs[0].read_json(runs[0].config) if runs else items[0].cell.config.to_dict()
+    config = read_json(runs[0].config) if runs else items[0].cell.config.to_dict()
     return bool(runs), "\n".join(_lines({key: value for key, value in config.items() if key not in ("about", "out", "seed")}))
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from genrl.errors import RunError, one_line
-from genrl.reading import TABLE, open_regular, read_text
+from genrl.reading import TABLE, open_regular, read_json, read_text
 from genrl.runs.averages import trailing_mean
 from genrl.runs.config.base import fits
 from genrl.runs.coverage import read_histogram
@@ -157,10 +157,10 @@ def _checked_result(run: RunDirectory, cell: Cell) -> dict[str, Any]:
         RunError: it is not what a run writes, or `genrl resume RUN --steps N` has made the run longer, or was to: it is no run like those
             beside it.
     """
-    steps = run.read_json(run.config).get("steps")
+    steps = read_json(run.config).get("steps")
     if steps != cell.config.steps:
         raise RunError(f"{run.path} was made to go on to {steps!r} steps, but the study asks for {cell.config.steps}; delete it")
-    result = run.read_json(run.result)
+    result = read_json(run.result)
     coverage = result.get("coverage") or {}
     others = {name: hint for name, hint in _OF_OTHERS.items() if name in result}
     for values, hints in ((result, _OF_RESULT | others), (coverage, _OF_COVERAGE if coverage else {})):
@@ -176,7 +176,7 @@ def _asked(result: dict[str, Any], run: RunDirectory, cell: Cell) -> dict[str, A
     """The result without a best model that was chosen among other evaluations than the study asks for now: ``eval_every`` makes no other
     cell, since it changes nothing else.
     """
-    if "best_return" not in result or run.read_json(run.config).get("eval_every") == cell.config.eval_every:
+    if "best_return" not in result or read_json(run.config).get("eval_every") == cell.config.eval_every:
         return result
     return {name: value for name, value in result.items() if name != "best_return"}
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from genrl.errors import RunError, command
 from genrl.files import write_whole
+from genrl.reading import read_json
 from genrl.runs.directory import RunDirectory
 from genrl.studies import statistics
 from genrl.studies.directory import FORMAT
@@ -220,7 +221,7 @@ def _about(results: Results) -> dict[str, Any]:
         run = RunDirectory(item.cell.path)
         if not item.finished:
             continue
-        about = run.read_json(run.config).get("about")
+        about = read_json(run.config).get("about")
         about = about if isinstance(about, dict) else {}
         of_run = about.get("versions")
         for name, version in of_run.items() if isinstance(of_run, dict) else ():

@@ -161,7 +161,7 @@ def test_a_loss_that_is_no_number_says_why_and_exits_with_1(capsys, monkeypatch)
 
 def test_numbers_that_could_not_be_measured_say_how_to_do_it_again(capsys, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr("genrl.generation.running.likelihood", lambda *args: 1 / 0)
+        patch.setattr("genrl.generation.training.likelihood", lambda *args: 1 / 0)
         assert main([*TINY.split(), "--judge-images", "5", "--no-pictures", "--out", "run"]) == 1
     reason = "the likelihood failed (ZeroDivisionError: division by zero); the training is saved, do the rest with: genrl resume run"
     assert capsys.readouterr().err.splitlines()[-1] == f"genrl: {reason}"

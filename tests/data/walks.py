@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 import numpy as np
+from gymnasium import spaces
 
 from genrl.data import Demonstrations, Episode
 
@@ -31,6 +32,12 @@ def walks(n: int = 3, steps: int = 5, **keywords: Any) -> Demonstrations:
     """``n`` walks of one length, of which the odd ones terminate."""
     episodes = [walk(k, steps, terminated=k % 2 == 1, **keywords) for k in range(n)]
     return Demonstrations.from_episodes(episodes, env_id="Walk-v0", env_kwargs={"slow": True})
+
+
+def fit(demos: Demonstrations, obs: tuple[int, ...], action: tuple[int, ...] | int) -> Demonstrations:
+    """Refused, or as a task takes them that has observations of this shape, and actions of that shape or so many discrete ones."""
+    takes = spaces.Discrete(action) if isinstance(action, int) else spaces.Box(-np.inf, np.inf, action)
+    return demos.fitted(spaces.Box(-np.inf, np.inf, obs), takes)[0]
 
 
 def assert_same(a: Demonstrations, b: Demonstrations) -> None:

@@ -72,7 +72,7 @@ def test_a_run_that_is_refused_leaves_nothing(small: Callable[..., GenerateConfi
     def refuses(*arguments: Any, **keywords: Any) -> None:
         raise ValueError("no such images")
 
-    monkeypatch.setattr("genrl.generation.running.fit", refuses)
+    monkeypatch.setattr("genrl.generation.training.fit", refuses)
     config = small()
     with pytest.raises(RunError, match=r"--model vae on .*: no such images"):
         generate(config, quiet=True)

@@ -178,7 +178,7 @@ class TestGoingOn:
         generate(made, quiet=True)
         assert json.loads((made.directory / "config.json").read_text())["about"]["fit"] == {"anneal": True, "warmup": 100}
         monkeypatch.setitem(RECIPES, "vae", replace(RECIPES["vae"], fit={"anneal": False}))
-        monkeypatch.setattr("genrl.generation.running.fit", lambda *args, **options: seen.append(options))
+        monkeypatch.setattr("genrl.generation.training.fit", lambda *args, **options: seen.append(options))
         resume_generation(made.directory, epochs=4, quiet=True)
         assert (seen[0]["anneal"], seen[0]["warmup"]) == (True, 100)
 
@@ -205,7 +205,7 @@ class TestGoingOn:
     def test_goes_on_with_measuring_that_was_interrupted(self, config, monkeypatch):
         made = config(judge_images=5)
         with monkeypatch.context() as patch:
-            patch.setattr("genrl.generation.running.likelihood", lambda *args: os.kill(os.getpid(), signal.SIGTERM))
+            patch.setattr("genrl.generation.training.likelihood", lambda *args: os.kill(os.getpid(), signal.SIGTERM))
             result = generate(made, quiet=True)
         assert (result["status"], result["epochs"], result["judging_error"]) == ("interrupted", 3, "it was interrupted at the likelihood")
         assert report_generation(result, made.directory) == 130
@@ -215,7 +215,7 @@ class TestGoingOn:
     def test_measures_again_what_could_not_be_measured(self, config, monkeypatch):
         made = config(judge_images=5)
         with monkeypatch.context() as patch:
-            patch.setattr("genrl.generation.running.likelihood", lambda *args: 1 / 0)
+            patch.setattr("genrl.generation.training.likelihood", lambda *args: 1 / 0)
             assert generate(made, quiet=True)["judging_error"] == "the likelihood failed (ZeroDivisionError: division by zero)"
         before = (made.directory / "progress.csv").read_bytes()
         assert resume_generation(made.directory, quiet=True)["likelihood"]["images"] == 5

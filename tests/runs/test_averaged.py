@@ -12,6 +12,7 @@ import torch
 import genrl
 from genrl.cli import main
 from genrl.errors import RunError
+from genrl.reading import read_json
 from genrl.runs import ImitateConfig, RunDirectory, explore, imitate, record
 from genrl.runs.uses.hub import push
 from tests.runs.hub import hub
@@ -31,7 +32,7 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 
 def test_it_earns_in_python_what_the_run_says_that_it_earned(run):
-    result, average, last = run.read_json(run.result), genrl.load(run.path, average=True), genrl.load(run.path)
+    result, average, last = read_json(run.result), genrl.load(run.path, average=True), genrl.load(run.path)
     assert average.evaluate(2) == result["averaged_returns"]
     assert last.evaluate(2) == result["evaluation_returns"] != result["averaged_returns"]
     obs = average.make_env().reset(seed=0)[0]
@@ -57,7 +58,7 @@ def test_what_is_pushed_is_that_policy_and_the_number_on_its_card(run, tmp_path,
     with hub(tmp_path / "hub", monkeypatch):
         push(run.path, "me/it", average=True)
         again = genrl.load(genrl.runs.pull("me/it"))
-    result = run.read_json(run.result)
+    result = read_json(run.result)
     assert again.evaluate(2) == result["averaged_returns"]
     row = f"| return of deterministic episodes, mean | {result['averaged_return']:.4g}"
     assert row[:-2] in (tmp_path / "hub/me/it/README.md").read_text()
@@ -66,7 +67,7 @@ def test_what_is_pushed_is_that_policy_and_the_number_on_its_card(run, tmp_path,
 def test_the_end_of_a_run_says_how_to_take_it(run, capsys):
     from genrl.cli._ending import report
 
-    report(run.read_json(run.result), run.path)
+    report(read_json(run.result), run.path)
     said = capsys.readouterr().out.splitlines()
     assert said[-2:] == [f"watch it: genrl watch {run.path}", f"watch the last policies' mean: genrl watch {run.path} --average"]
 

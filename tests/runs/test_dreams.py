@@ -20,7 +20,7 @@ from genrl.cli import main
 from genrl.cli._flags import parse_run
 from genrl.data import Demonstrations
 from genrl.errors import RunError
-from genrl.files import load_state
+from genrl.files import load_state, write_json
 from genrl.runs import DreamConfig, dream, resume, train
 from genrl.runs.callbacks.recorder import Recorder
 from genrl.runs.config.commands import config_from
@@ -335,7 +335,7 @@ def test_the_picture_of_a_dream_names_its_task_learner_world_and_seed(tmp_path, 
     from genrl.runs.directory import RunDirectory
 
     run = RunDirectory(tmp_path)
-    run.write_json(run.config, {"env": "mine:Task-v0", "learner": "ppo", "reward": "none", "world": "ensemble", "seed": 3})
+    write_json(run.config, {"env": "mine:Task-v0", "learner": "ppo", "reward": "none", "world": "ensemble", "seed": 3})
     drawn = []
     monkeypatch.setattr(pictures, "save_figure", lambda run, name, figure: drawn.append((name, figure)))
     found = {"quality": {"horizons": [1, 5], "error": {"model": [0.1, None]}}, "real_returns": [1.0, 2.0], "dream_returns": [1.5, 2.5]}

@@ -11,6 +11,8 @@ import genrl
 from genrl.cli import main
 from genrl.data import Demonstrations
 from genrl.errors import RunError
+from genrl.files import write_json
+from genrl.reading import read_json
 from genrl.rewards import PWIL, Transitions
 from genrl.runs import ImitateConfig, explore, imitate, record, resume
 from genrl.runs.callbacks.evaluations import SEED
@@ -42,7 +44,7 @@ def run(request, tmp_path_factory):
 
 def test_it_is_evaluated_each_time_that_the_steps_have_passed_a_multiple(run):
     steps = [step for step, _, _ in rows(run)]
-    if run.read_json(run.config)["learner"] == "ppo":
+    if read_json(run.config)["learner"] == "ppo":
         assert steps == [64, 128, 192, 256]  # the first rollout's end behind 60, 120 and 180, and the end
     else:
         assert steps == [60, 120, 180, 220]
@@ -54,16 +56,16 @@ def test_the_best_is_the_first_of_the_highest(run):
         assert best == ("1" if value > highest else "0")
         highest = max(highest, value)
     step, value, _ = max(found, key=lambda row: row[1])
-    assert run.read_json(run.result)["best"] == {"step": step, "return": value}
+    assert read_json(run.result)["best"] == {"step": step, "return": value}
 
 
 def test_the_kept_model_gives_the_return_that_it_was_chosen_for(run):
     best = genrl.load(run.path, best=True)
-    assert np.mean(best.evaluate(2, seed=SEED)) == pytest.approx(run.read_json(run.result)["best"]["return"], abs=1e-12)
+    assert np.mean(best.evaluate(2, seed=SEED)) == pytest.approx(read_json(run.result)["best"]["return"], abs=1e-12)
 
 
 def test_the_kept_model_is_judged_at_the_end_by_other_episodes_than_it_was_chosen_by(run):
-    result = run.read_json(run.result)
+    result = read_json(run.result)
     assert result["best_returns"] == genrl.load(run.path, best=True).evaluate(2)
     assert result["best_return"] == fmean(result["best_returns"]) != result["best"]["return"]
 
@@ -79,7 +81,7 @@ def test_it_changes_nothing_of_the_training(tmp_path, learner):
     with_it.progress.write_text("\n".join(",".join(row[:place] + row[place + 1 :]) for row in (header, *values)) + "\n")
     for run in (with_it, without):
         for path, names in ((run.result, ["best", "best_return", "best_returns"]), (run.config, ["eval_every"])):
-            run.write_json(path, {key: value for key, value in run.read_json(path).items() if key not in names})
+            write_json(path, {key: value for key, value in read_json(path).items() if key not in names})
         (run.path / "checkpoint.safetensors").unlink()  # which also has the evaluations; the model is compared
     assert_same_directory(with_it.path, without.path)
 
@@ -98,7 +100,7 @@ def test_a_resumed_run_has_the_evaluations_and_the_best_model_of_one_that_never_
     with monkeypatch.context() as patch:
         patch.setattr(Checkpointer, "_on_rollout_start", stopping)
         stopped = begin(tmp_path / "stopped", learner, eval_every=60)
-    assert stopped.read_json(stopped.result)["status"] == "interrupted"
+    assert read_json(stopped.result)["status"] == "interrupted"
     resume(stopped.path, quiet=True)
     assert_same_directory(stopped.path, whole.path)
 
@@ -132,7 +134,7 @@ def test_watch_export_and_record_take_it(run, tmp_path, capsys):
     policies = [genrl.load(run.path, best=best) for best in (True, False)]
     for demos, policy in zip(made, policies, strict=True):
         assert demos.returns[0] == pytest.approx(policy.evaluate(1, seed=1000)[0], rel=1e-5)
-    steps = [run.read_json(run.result)["best"]["step"], run.read_json(run.result)["steps"]]
+    steps = [read_json(run.result)["best"]["step"], read_json(run.result)["steps"]]
     counts = [policy.normalize.obs_rms.count for policy in policies]
     assert counts == pytest.approx([step + 1 for step in steps], abs=1e-3)  # and the first reset
 
@@ -140,7 +142,7 @@ def test_watch_export_and_record_take_it(run, tmp_path, capsys):
 def test_the_end_of_a_run_tells_what_it_is_worth_and_how_to_take_it(run, capsys):
     from genrl.cli._ending import report
 
-    result = run.read_json(run.result)
+    result = read_json(run.result)
     report(result, run.path)
     said = capsys.readouterr().out.splitlines()
     assert said[-2:] == [f"watch it: genrl watch {run.path}", f"watch the best model: genrl watch {run.path} --best"]

@@ -11,7 +11,7 @@ from gymnasium import spaces
 from stable_baselines3 import PPO, SAC
 
 from genrl.errors import RunError
-from genrl.files import load_state
+from genrl.files import load_state, write_json
 from genrl.policies import PinkNoise
 from genrl.runs import ExploreConfig, RunDirectory, explore, resume
 from genrl.runs.building import build
@@ -191,7 +191,7 @@ class TestFailures:
         run.result.unlink()
         run.model.unlink()
         if former is not None:  # of a shorter run, that was resumed to more steps
-            run.write_json(run.result, former)
+            write_json(run.result, former)
         again = resume(cell.directory, quiet=True)
         assert {**again, **{name: result[name] for name in MACHINE}} == result
         assert PPO.load(run.model).num_timesteps == 64

@@ -19,7 +19,8 @@ import genrl
 from genrl.cli import main
 from genrl.data import Demonstrations, Episode
 from genrl.errors import RunError
-from genrl.files import load_state
+from genrl.files import load_state, write_json
+from genrl.reading import read_json
 from genrl.runs import ExploreConfig, ImitateConfig, RunDirectory, explore, imitate, pictures, record, resume, watch
 from genrl.runs import result as result_module
 from genrl.runs.building import build, resolve
@@ -195,7 +196,7 @@ class TestAnImitation:
         with warnings.catch_warnings():
             warnings.filterwarnings("error", message=".*does not repeat an episode")
             assert resume(tmp_path / "run", steps=64, quiet=True)["status"] == "finished"
-        found = RunDirectory(tmp_path / "run").read_json(tmp_path / "run/config.json")
+        found = read_json(tmp_path / "run/config.json")
         assert found["critic_warmup"] == imitation(demos, tmp_path, reward="airl").critic_warmup == 20_480
         assert found["reward_kwargs"]["absorbing"]  # as for any logit of a task that never ends
 
@@ -617,7 +618,7 @@ def test_the_steps_of_ppo_fall_linearly_to_zero(demos, tmp_path):
 
 def test_the_picture_of_a_discriminator_shows_what_a_short_run_has_measured_once(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path)
-    run.write_json(run.config, {"env": "a/Task-v0", "learner": "sac", "reward": "gail", "seed": 0})
+    write_json(run.config, {"env": "a/Task-v0", "learner": "sac", "reward": "gail", "seed": 0})
     run.progress.write_text("time/total_timesteps,reward/expert_accuracy,reward/agent_accuracy,reward/loss\n600,0.8,0.9,0.7\n")
     draw(run)
     assert "fill: #1f5fa8" in (tmp_path / "discriminator.svg").read_text()  # a point; a line of one point has no length

@@ -15,6 +15,7 @@ import pytest
 
 from genrl.errors import RunError
 from genrl.files import load_state
+from genrl.reading import read_json
 from genrl.runs import DreamConfig, ImitateConfig, RunDirectory, dream, imitate, resume
 from genrl.runs import result as result_module
 from genrl.runs.dreams import comparison
@@ -87,7 +88,7 @@ def test_a_second_signal_ends_a_run_at_once_wherever_it_is(phase: str, tmp_path:
     _, err = process.communicate(timeout=60)
     assert time.monotonic() - start < 20
     assert process.returncode == 130, err
-    result = run.read_json(run.result)
+    result = read_json(run.result)
     if phase == "the evaluation":
         assert (result["status"], result["evaluation_error"]) == ("finished", "the evaluation was interrupted")
     else:

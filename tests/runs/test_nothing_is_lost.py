@@ -25,6 +25,7 @@ import genrl.files as files
 from genrl.cli._words import in_one_sentence
 from genrl.errors import RunError
 from genrl.files import load_state, save_state, sweep, write_whole
+from genrl.reading import read_json
 from genrl.runs import DreamConfig, RunConfig, RunDirectory, dream, explore, resume, train
 from genrl.runs import training as training_module
 from genrl.runs.callbacks import recorder
@@ -481,7 +482,7 @@ def test_a_second_signal_ends_a_hung_run_at_once(words: tuple[str, ...], number:
     assert time.monotonic() - start < 20
     run = RunDirectory(tmp_path / "run")
     steps = load_state(run.checkpoint)["learner"]["counters"]["num_timesteps"]
-    assert run.read_json(run.result)["steps"] == steps == 64 * (2 if words else 1)
+    assert read_json(run.result)["steps"] == steps == 64 * (2 if words else 1)
     assert f"interrupted at step {steps}; go on with: genrl resume" in err
     assert all(int(row["step"]) <= steps for row in run.read_episodes())
     worker = int((tmp_path / "hangs").read_text())

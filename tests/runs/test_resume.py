@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from genrl.errors import RunError
-from genrl.files import load_state
+from genrl.files import load_state, write_json
+from genrl.reading import read_json
 from genrl.runs import RunDirectory, explore, resume
 from genrl.runs.building import build
 from genrl.runs.directory import read_csv
@@ -140,7 +141,7 @@ def test_an_interrupt_saves_and_says_how_to_go_on(tmp_path, number):
     process.send_signal(number)  # an impatient second one
     _, err = process.communicate(timeout=60)
     run = RunDirectory(tmp_path / "run")
-    result = run.read_json(run.result)
+    result = read_json(run.result)
     assert process.returncode == 130, err
     assert (
         err.strip().splitlines()[-1]
@@ -172,6 +173,6 @@ def test_a_file_does_not_decide_what_is_imported(tmp_path, monkeypatch):
     run = RunDirectory(cell.directory)
     (tmp_path / "evil.py").write_text("raise SystemExit('imported')")
     monkeypatch.syspath_prepend(tmp_path)
-    run.write_json(run.config, run.read_json(run.config) | {"reward": "evil:Reward"})
+    write_json(run.config, read_json(run.config) | {"reward": "evil:Reward"})
     with pytest.raises(RunError, match="would import evil; if you trust it, add --imports evil"):
         resume(cell.directory, steps=128)

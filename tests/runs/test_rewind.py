@@ -14,6 +14,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
 
 import genrl  # registers its tasks  # noqa: F401
 from genrl.files import load_state
+from genrl.reading import read_json
 from genrl.runs import ExploreConfig, RunDirectory, explore, resume
 from genrl.runs import training as training_module
 from genrl.runs.environments.make import MakeEnv
@@ -263,7 +264,7 @@ def assert_lasting_state_comes_back(cell: ExploreConfig, tmp_path: Path, monkeyp
     explore(cell, quiet=True)
     stopped_and_resumed(replace(cell, out=tmp_path / "stopped"), 4, monkeypatch)
     assert_same_directory(tmp_path / "whole", tmp_path / "stopped")
-    whole, stopped = (run.read_json(run.result) for run in (RunDirectory(cell.directory), RunDirectory(tmp_path / "stopped")))
+    whole, stopped = (read_json(run.result) for run in (RunDirectory(cell.directory), RunDirectory(tmp_path / "stopped")))
     assert whole["task_coverage"] == stopped["task_coverage"]
     return whole
 

@@ -10,6 +10,8 @@ import torch
 
 from genrl.cli import main
 from genrl.errors import RunError
+from genrl.files import write_json
+from genrl.reading import read_json
 from genrl.runs import explore, resume
 from genrl.runs.directory import RunDirectory
 from tests.runs.same_directory import assert_same_directory
@@ -88,7 +90,7 @@ def test_what_a_tracker_draws_changes_nothing_of_the_training(tracker, tmp_path)
     for name, track in (("with", "trackio"), ("without", None)):
         explore(config(tmp_path / name, track=track, reward="rnd"), quiet=True)
         run = RunDirectory(tmp_path / name)
-        run.write_json(run.config, run.read_json(run.config) | {"track": None})
+        write_json(run.config, read_json(run.config) | {"track": None})
     assert_same_directory(tmp_path / "with", tmp_path / "without")
 
 

@@ -18,6 +18,7 @@ from genrl.encoders import ImageEncoder, Preprocessing, StackedFrames, load_enco
 from genrl.encoders.demonstrations import stacked_demonstrations
 from genrl.errors import RunError
 from genrl.models import RandomNetwork
+from genrl.reading import read_json
 from genrl.runs import ExploreConfig, ImitateConfig, RunDirectory, explore, imitate, resume, watch
 from genrl.runs.building import build
 from genrl.runs.environments.make import coverage_names
@@ -77,7 +78,7 @@ def test_the_learner_sees_codes_and_the_run_keeps_its_encoder(eyes: Path, tmp_pa
     assert result["status"] == "finished", result["error"]
     assert result["evaluation_error"] is None
     run = RunDirectory(tmp_path / "run")
-    assert load_encoder(run.path).hash == load_encoder(eyes).hash == run.read_json(run.config)["about"]["encoder"]
+    assert load_encoder(run.path).hash == load_encoder(eyes).hash == read_json(run.config)["about"]["encoder"]
     shutil.rmtree(eyes)
     assert resume(run.path, steps=128, quiet=True)["status"] == "finished"
     assert watch(run.path, steps=5).frames == 5

@@ -18,6 +18,8 @@ from PIL import Image
 
 from genrl.cli import main
 from genrl.errors import RunError
+from genrl.files import write_json
+from genrl.reading import read_json
 from genrl.runs.directory import RunDirectory
 from genrl.studies import report
 from genrl.studies.matrix import Cell
@@ -189,7 +191,7 @@ class TestUnfinished:
         for cell in study.cells:
             run = RunDirectory(cell.path)
             run.episodes.write_text(",".join(run.EPISODE_COLUMNS) + "\n")
-            run.write_json(run.result, run.read_json(run.result) | {"episodes": 0, "training_return": None, "first_reward_step": None})
+            write_json(run.result, read_json(run.result) | {"episodes": 0, "training_return": None, "first_reward_step": None})
         page = Page(write_report(study.directory))
         assert "6 finished" in page.text and "has finished yet" not in page.text
         assert "No episode ended while the finished runs trained, so there are no curves." in page.text

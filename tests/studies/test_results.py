@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from genrl.files import write_json
+from genrl.reading import read_json
 from genrl.runs.directory import RunDirectory
 from genrl.studies import read_study
 from genrl.studies.cells import CellState
@@ -46,17 +48,17 @@ class TestARun:
 
     def test_has_no_best_model_of_other_evaluations_than_the_study_asks_for(self, one):
         run = RunDirectory(one.cell.path)
-        run.write_json(run.result, run.read_json(run.result) | {"best_return": 7.0})
+        write_json(run.result, read_json(run.result) | {"best_return": 7.0})
         folder = one.cell.path.parent.parent
         assert read_study(folder).cells[0].result["best_return"] == 7.0
-        run.write_json(run.config, run.read_json(run.config) | {"eval_every": 10})
+        write_json(run.config, read_json(run.config) | {"eval_every": 10})
         assert "best_return" not in read_study(folder).cells[0].result
 
     def test_that_somebody_has_made_longer_than_the_study_asks_for_is_not_averaged_with_the_others(self, one):
         """`genrl resume CELL --steps 2 * STEPS`: its return is that of a run with twice the experience."""
         run, twice = RunDirectory(one.cell.path), 2 * one.cell.config.steps
-        run.write_json(run.config, run.read_json(run.config) | {"steps": twice})
-        run.write_json(run.result, run.read_json(run.result) | {"steps": twice})
+        write_json(run.config, read_json(run.config) | {"steps": twice})
+        write_json(run.result, read_json(run.result) | {"steps": twice})
         found = read_study(one.cell.path.parent.parent).cells[0]
         assert (found.status, found.result) == ("failed", {})
         assert found.error is not None and f"was made to go on to {twice} steps, but the study asks for {twice // 2}" in found.error
@@ -98,13 +100,13 @@ class TestARun:
 
     def test_whose_evaluation_is_not_finite_is_failed(self, one):
         run = RunDirectory(one.cell.path)
-        run.write_json(run.result, run.read_json(run.result) | {"evaluation_returns": [1.0, float("nan")]})
+        write_json(run.result, read_json(run.result) | {"evaluation_returns": [1.0, float("nan")]})
         item = read_study(one.cell.path.parent.parent).cells[0]
         assert (item.status, item.error) == ("failed", "the return of its evaluation episode 1 is not finite")
 
     def test_that_was_killed_before_its_evaluation_is_not_finished(self, one):
         run = RunDirectory(one.cell.path)
-        run.write_json(run.result, run.read_json(run.result) | {"evaluation_returns": [], "evaluation_error": "it is not evaluated yet"})
+        write_json(run.result, read_json(run.result) | {"evaluation_returns": [], "evaluation_error": "it is not evaluated yet"})
         assert read_study(one.cell.path.parent.parent).cells[0].status == "stopped"
 
     def test_with_a_line_that_a_kill_cut_is_read_without_it(self, one):

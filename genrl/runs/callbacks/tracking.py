@@ -6,6 +6,7 @@ import hashlib
 from typing import Any
 
 from genrl.errors import extra
+from genrl.reading import read_json
 from genrl.runs.config.run import RunConfig
 from genrl.runs.directory import RunDirectory
 from genrl.sb3.tracking import Tracker
@@ -29,7 +30,7 @@ def trackers(config: RunConfig, run: RunDirectory) -> list[Tracker]:
     module = check_tracker(config)
     if module is None:
         return []
-    begun = str(run.read_json(run.config).get("about", {}).get("started"))
+    begun = str(read_json(run.config).get("about", {}).get("started"))
     about = {"project": PROJECT, "name": run.path.name, "config": config.to_dict(), "resume": "allow"}
     if config.track == "wandb":  # trackio knows a run by its name
         about["id"] = hashlib.sha256(f"{run.path.resolve()} {begun}".encode()).hexdigest()[:16]

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 
 from genrl.errors import one_line
+from genrl.files import write_json
+from genrl.reading import read_json
 from genrl.roles import WORLDS
 from genrl.runs.config.commands import config_from
 from genrl.runs.config.dream import DreamConfig
@@ -51,7 +53,7 @@ def compare(path: Path, result: dict[str, Any], *, quiet: bool = False) -> dict[
     """Measure the model of a finished run on new episodes of its policy, into dream.json and dream.png; what fails is an
     ``evaluation_error`` of the result."""
     run = RunDirectory(path)
-    content = run.read_json(run.config)
+    content = read_json(run.config)
     stopped = EVALUATION_INTERRUPTED in (result["evaluation_error"] or "")
     if result["status"] != "finished" or stopped or WORLDS.is_empty(content.get("world")):
         return result
@@ -65,7 +67,7 @@ def compare(path: Path, result: dict[str, Any], *, quiet: bool = False) -> dict[
         try:
             with terminable(), StepLimit(config.step_timeout), trained(run, config) as session:
                 found = _compared(run, config, session)
-            run.write_json(run.path / "dream.json", found)
+            write_json(run.path / "dream.json", found)
             if config.pictures:
                 draw_dream(run, found)
             told = {name: found[name] for name in ("real_return", "dream_return")}
@@ -74,7 +76,7 @@ def compare(path: Path, result: dict[str, Any], *, quiet: bool = False) -> dict[
             result = result | {"evaluation_error": "the comparison of dream and reality was interrupted"}
         except Exception as failure:
             result = result | {"evaluation_error": f"dream and reality could not be compared: {one_line(failure)}"}
-        run.write_json(run.result, result)
+        write_json(run.result, result)
     return result
 
 

@@ -82,12 +82,7 @@ def with_suitable_reward(
     Raises:
         RunError: demonstrations whose statistics can't normalise the task's observations.
     """
-    least, most = float(demonstrations.returns.min()), float(demonstrations.returns.max())
-    returns = f"returns from {least:,.4g} to {most:,.4g}" if np.isfinite(least) else "returns unknown"
-    episodes = f"{demonstrations.n_episodes} episode{'' if demonstrations.n_episodes == 1 else 's'}"
-    if not all(episode.ordered for episode in demonstrations.episodes):
-        episodes = "episodes that are not marked"
-    kept = f"{demonstrations.n_steps:,} pairs of {episodes}, {returns}"
+    kept = _kept(demonstrations)
     if config.normalize_obs and not config.any_task:
         check_units(config, demonstrations, env, "these can't normalise them", ", or insist by --any-task")
     cls = classes.get("reward")
@@ -97,12 +92,7 @@ def with_suitable_reward(
             warnings.simplefilter("ignore")  # it is for a run that goes on from here: cloning alone asks no reward
             return choose_reward(config, given, observe_ends(demonstrations, env, config.seed))[0] if has_form else config, kept
     if cls is None:
-        if not (config.clone or config.expert_fraction or config.demonstrated_starts):
-            warnings.warn(
-                f"{config.learner} is paid by the task alone, and nothing is learnt from {config.demos}; type --clone 500, or --learner "
-                "sac, which has demonstrations in its batches",
-                stacklevel=2,
-            )
+        _warn_of_no_use(config)
         kept = f"{kept}; paid by the task alone"
     else:
         _warn_of_constant(config, demonstrations)
@@ -122,6 +112,16 @@ def with_suitable_reward(
             stacklevel=2,
         )
     return config, kept
+
+
+def _kept(demonstrations: Demonstrations) -> str:
+    """How many pairs, of how many episodes with which returns."""
+    least, most = float(demonstrations.returns.min()), float(demonstrations.returns.max())
+    returns = f"returns from {least:,.4g} to {most:,.4g}" if np.isfinite(least) else "returns unknown"
+    episodes = f"{demonstrations.n_episodes} episode{'' if demonstrations.n_episodes == 1 else 's'}"
+    if not all(episode.ordered for episode in demonstrations.episodes):
+        episodes = "episodes that are not marked"
+    return f"{demonstrations.n_steps:,} pairs of {episodes}, {returns}"
 
 
 def observe_ends(demonstrations: Demonstrations, env: gymnasium.Env[Any, Any], seed: int = 0) -> Ends:
@@ -189,6 +189,16 @@ def _warn_of_form(config: ImitateConfig, chosen: Mapping[str, Any], ends: Ends) 
             f"the reward's form {form} pays for an end while the agent is told apart, and the demonstrations of {config.demos} go on; "
             "type --reward.absorbing, or --reward.form softplus",
             stacklevel=4,
+        )
+
+
+def _warn_of_no_use(config: ImitateConfig) -> None:
+    """Tell of demonstrations from which nothing is learnt, in a run without a reward of their own."""
+    if not (config.clone or config.expert_fraction or config.demonstrated_starts):
+        warnings.warn(
+            f"{config.learner} is paid by the task alone, and nothing is learnt from {config.demos}; type --clone 500, or --learner "
+            "sac, which has demonstrations in its batches",
+            stacklevel=3,
         )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from genrl.errors import RunError, command, extra, one_line, printable
-from genrl.files import check_new, new_folder, save_state, write_whole
+from genrl.files import check_new, new_folder, save_state, write_json, write_whole
 from genrl.reading import DECODED, TABLE, TEXT, FileError, in_bytes, open_regular, read_bytes, read_json
 from genrl.roles import MODELS
 from genrl.runs.config.base import FRAMES
@@ -158,10 +158,10 @@ def _check_run(repository: str, folder: Path) -> None:
 
 def _pack(run: RunDirectory, model: Any, folder: Path, repository: str, film: str) -> None:
     """What is sent, in ``folder``; ``film`` is the name of the one that shows the policy which is sent."""
-    config = run.read_json(run.config)
-    result = _without_paths(run.read_json(run.result)) if run.result.is_file() else {}
+    config = read_json(run.config)
+    result = _without_paths(read_json(run.result)) if run.result.is_file() else {}
     if result:
-        run.write_json(folder / run.result.name, result)
+        write_json(folder / run.result.name, result)
     if isinstance(model, LoadedRun):
         result |= {"evaluation_return": _return_of(model, run, result)}
     own = {"config.json", "result.json", POLICY, "vecnormalize.safetensors", "README.md"}
@@ -176,7 +176,7 @@ def _pack(run: RunDirectory, model: Any, folder: Path, repository: str, film: st
         if model.statistics_file.is_file():
             shutil.copyfile(model.statistics_file, folder / "vecnormalize.safetensors")
     config = _without_this_machine(config)
-    run.write_json(folder / run.config.name, config)
+    write_json(folder / run.config.name, config)
     films = sorted(path.name for path in folder.glob("*.gif"))
     write_whole(folder / "README.md", card(repository, config, result, films[0] if films else None).encode())
 

@@ -17,6 +17,7 @@ from genrl.encoders import ImageEncoder
 from genrl.errors import RunError, command
 from genrl.files import load_state
 from genrl.models.base import ImageModel, load_model
+from genrl.reading import read_json
 from genrl.rewards import RewardModel
 from genrl.runs.building import build
 from genrl.runs.config.run import RunConfig
@@ -52,7 +53,7 @@ def load(path: str | Path, imports: Collection[str] = (), best: bool = False, av
         >>> run.evaluate(episodes=10)  # doctest: +SKIP
     """
     run = RunDirectory.open(path)
-    if run.read_json(run.config).get("command") == "generate":
+    if read_json(run.config).get("command") == "generate":
         weights = run.path / "model.safetensors"
         if not weights.is_file():
             raise RunError(f"{run.path} has no model yet; go on with: {command('resume', run.path)}")
@@ -100,7 +101,7 @@ class LoadedRun:
         Raises:
             RunError: the run has not ended yet.
         """
-        return self._run.read_json(self._run.result)
+        return read_json(self._run.result)
 
     @cached_property
     def reward(self) -> RewardModel | None:
