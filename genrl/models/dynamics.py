@@ -151,7 +151,7 @@ class Dynamics(Stateful):
     def uncertainty(self, obs: Float[Tensor, "batch obs"], action: Shaped[Tensor, "batch *act"]) -> Float[Tensor, "batch"]:
         """u(s, a): what the model does not know about the outcome, ``(batch,)``, at least 0; 0 with one member.
 
-        Here the variance over members of the mean next observation, averaged over components, in variances of the observations' range;
+        Here the variance over members of the mean next observation, averaged over components, in the observations' own units, squared;
         subclasses have better units.
         """
         mean = self.predict(obs, action).mean

@@ -66,7 +66,7 @@ class AdversarialReward(RewardModel):
 
     Every reward is counted from that of the state "ended", which thus earns 0, and a learner needs no more than to stop at the end, as it
     does anyway. Where no demonstration ends, :math:`h_{\text{end}}` is the least of the agent's logits, so from the first update on an end
-    is worth no more than to go on. A time limit is no end.
+    is worth no more than to go on. Before it nothing is known of ends, and all rewards are 0. A time limit is no end.
 
     The keywords are fields, so that each is declared once for every subclass; a subclass declares only those that it adds, or whose default
     differs, and is a dataclass too.
@@ -148,7 +148,7 @@ class AdversarialReward(RewardModel):
         others = None if held_out is None else held_out.fitted(self.observation_space, self.action_space)[0].transitions(successors=False)
         self._held_out_inputs = None if others is None else nn.Buffer(self.inputs(others), persistent=False)
         self.scale = RunningMeanStd(std_floor=1e-2) if self.normalize else None
-        self.end_logit = nn.Buffer(torch.tensor(-self.bound))
+        self.end_logit = nn.Buffer(torch.tensor(math.inf))  # before the first update
         with self.own_randomness():
             self._build()
             for layer in list(self.modules()):
@@ -211,8 +211,8 @@ class AdversarialReward(RewardModel):
     def forward(self, transitions: Transitions) -> Float[Tensor, "batch"]:
         """Reward, ``(batch,)``."""
         reward = self._paid(self.logits(self.inputs(transitions)))
-        if self.absorbing:
-            reward = reward - self._paid(self.end_logit)
+        if self.absorbing:  # from an end_logit of -bound a fresh critic would learn that each step earns the bound
+            reward = torch.where(self.end_logit.isinf(), 0.0, reward - self._paid(self.end_logit))
         if self.scale is None:
             return reward
         if self.training:

@@ -35,7 +35,8 @@ class SimHashCounts(RewardModel):
     be too high and never too low.
 
     The normaliser takes in the first ``warmup`` observations and is then fixed: a moving one would move states to other codes. Counts
-    from before are kept.
+    from before are kept. An entry that does not vary until then, such as a flag, keeps its own unit, and entries are clipped: in standard
+    deviations of what hardly varied it would outweigh all others, and all states with the flag would be one.
 
     Args:
         observation_space, action_space, seed: see :class:`RewardModel`; actions are not used.
@@ -43,6 +44,7 @@ class SimHashCounts(RewardModel):
         offset: standard deviation of b. The paper's 0 cuts space through the mean observation only, so what lies further out in the same
             direction is not new; with 1 it can be.
         warmup: observations after which the normaliser is fixed (whole batches).
+        clip_obs: clip of the normalised observations, in standard deviations.
         normalize: whether the bonus is divided by its running root mean square (:class:`BonusScale`).
 
     Raises:
@@ -74,13 +76,14 @@ class SimHashCounts(RewardModel):
         bits: int = 16,
         offset: float = 0.0,
         warmup: int = 2048,
+        clip_obs: float = 5.0,
         normalize: bool = True,
         seed: int = 0,
     ) -> None:
         super().__init__(observation_space, action_space, seed)
-        require(SimHashCounts, *positive(bits=bits, warmup=warmup), *at_least(0, offset=offset))
+        require(SimHashCounts, *positive(bits=bits, warmup=warmup, clip_obs=clip_obs), *at_least(0, offset=offset))
         self.bits, self.warmup = bits, warmup
-        self.obs_stats = RunningMeanStd((self.obs_dim,))
+        self.obs_stats = RunningMeanStd((self.obs_dim,), clip=clip_obs)
         self.scale = BonusScale(normalize)
         moduli = (2**bits,) if bits <= _EXACT_BITS else _PRIMES
         self.register_buffer("projection", torch.randn(self.obs_dim, bits, generator=self.generator))
@@ -108,7 +111,10 @@ class SimHashCounts(RewardModel):
 
     def _keys(self, obs: Tensor) -> Tensor:
         """Where each table counts each observation, ``(table, batch)``."""
-        code = self.obs_stats(obs) @ self.projection + self.bias > 0
+        stats = self.obs_stats
+        own = (obs - stats.mean).clamp(-stats.clip, stats.clip).to(self.projection.dtype)
+        varied = stats.var.sqrt() > stats.std_floor
+        code = torch.where(varied, stats(obs), own) @ self.projection + self.bias > 0
         return ((code.long() @ self.powers) % self.moduli).T
 
     def extra_repr(self) -> str:

@@ -52,21 +52,21 @@ def probe(reward: RewardModel, model: BaseAlgorithm) -> None:
             f"{type(reward).__name__} has no forward, which a reward model needs; write `def forward(self, transitions)`, "
             "which returns one reward for each transition"
         )
-    n = _rows_at_once(model)
-    obs, action = (unflat(space, np.zeros((n, flat_size(space)))) for space in (model.observation_space, model.action_space))
-    obs = as_rows(model.observation_space, obs)
     generators = reward.get_extra_state()["generators"]
     reward.eval()
-    _one_each(reward, as_transitions(obs, action, obs, np.zeros(n, dtype=bool), reward.floats), False)
+    rows = _rows_at_once(model)
+    for n in dict.fromkeys((max(rows, 64), rows)):  # of a few rows a wrong shape might not show
+        obs, action = (unflat(space, np.zeros((n, flat_size(space)))) for space in (model.observation_space, model.action_space))
+        obs = as_rows(model.observation_space, obs)
+        _one_each(reward, as_transitions(obs, action, obs, np.zeros(n, dtype=bool), reward.floats), False)
     for name, state in generators.items():
         getattr(reward, name).set_state(state)
 
 
 def _rows_at_once(model: BaseAlgorithm) -> int:
-    """Transitions that a learner has scored in one call, for rewards that compare them with each other; from 64 to a thousand."""
+    """Transitions that a learner has scored in one call, for rewards that compare them with each other; a thousand at most."""
     found: Any = model
-    rows = found.batch_size if isinstance(model, OffPolicyAlgorithm) else found.n_steps * found.n_envs
-    return int(min(max(rows, 64), 1024))  # of a few rows a wrong shape might not show
+    return int(min(1024, found.batch_size if isinstance(model, OffPolicyAlgorithm) else found.n_steps * found.n_envs))
 
 
 def check_spaces(reward: RewardModel, model: Any) -> None:

@@ -268,6 +268,15 @@ class TestAbsorbingStates:
         going_on = reward(self.ending(still, False)) + discount * steps.mean() / (1 - discount)
         assert float(reward(self.ending(still, True))) <= float(going_on)
 
+    @pytest.mark.parametrize("cls", [GAIL, DiffAIL])
+    def test_before_the_first_update_all_rewards_are_zero(self, cls):
+        """An untrained discriminator tells nothing apart; counted from the least logit there is, each step would earn 10."""
+        reward = cls(demonstrations(), OBS, ACT, absorbing=True, normalize=False, form="logit").eval()
+        steps = agent(20)
+        assert not reward(steps).any()
+        reward.update(pool(agent(terminated=0.1)))
+        assert reward(steps).any()
+
     def test_an_end_is_worth_zero_beside_the_rewards_of_going_on(self):
         """r = h - h_end, and the end itself adds nothing, so that continuing pays more than an end by the sum of r."""
         reward = self.reward()
@@ -326,6 +335,7 @@ class TestAbsorbingStates:
 
     def test_rewards_are_bounded_however_sure_the_discriminator_is(self):
         reward = self.reward(bound=2.0)
+        reward.end_logit.fill_(-2.0)
         with torch.no_grad():
             reward.network[-1].weight.mul_(1000)
         assert float(reward(agent()).min()) >= 0.0

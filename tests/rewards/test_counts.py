@@ -78,3 +78,21 @@ def test_only_an_offset_tells_observations_in_the_same_direction_apart() -> None
     ray = torch.stack([east, 4 * east])
     assert plain(transitions(ray)).tolist() == pytest.approx([0.5**0.5] * 2)
     assert shifted(transitions(ray)).tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("seen", [0, 1], ids=["never", "once"])
+def test_a_flag_that_the_warmup_hardly_saw_does_not_make_one_cell_of_all_states(seen: int) -> None:
+    reward, generator = SimHashCounts(OBS, ACTION, normalize=False, seed=1), torch.Generator().manual_seed(0)
+    place = torch.linspace(-2, 2, 2048)[torch.randperm(2048, generator=generator)]
+    up = torch.zeros(2048)
+    up[:seen] = 1.0
+    reward(transitions(torch.stack([place, up], 1)))
+    west, east = reward._keys(torch.tensor([[-2.0, 1.0], [2.0, 1.0]])).T.tolist()
+    assert west != east
+
+
+def test_entries_are_clipped_so_that_an_outlier_leaves_the_others_their_say() -> None:
+    reward = counter(clip_obs=3.0)
+    far, clipped = torch.tensor([[1e6, 1.0], [1e6, -1.0]]), torch.tensor([[3.0, 1.0], [3.0, -1.0]])
+    assert torch.equal(reward._keys(far), reward._keys(clipped))
+    assert not torch.equal(*reward._keys(far)[0])

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 from gymnasium import spaces
-from stable_baselines3 import PPO, SAC
+from stable_baselines3 import A2C, PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
 from torch import Tensor
 
@@ -90,6 +90,8 @@ def test_whether_there_is_a_kth_neighbor_is_asked_of_the_batches_of_the_learner(
     ask(SAC("MlpPolicy", "Pendulum-v1", buffer_size=10), 100)  # batches of 256
     with pytest.raises(ValueError, match=r"k=200 observations .* given 128"):
         ask(PPO("MlpPolicy", "Pendulum-v1", n_steps=128), 200)
+    with pytest.raises(ValueError, match=r"k=10 observations .* given 5"):
+        ask(A2C("MlpPolicy", "Pendulum-v1"), 10)  # rollouts of 5
 
 
 def test_with_a_memory_the_first_few_earn_nothing_and_are_neighbors_of_the_next() -> None:
