@@ -44,7 +44,7 @@ class SimHashCounts(RewardModel):
         offset: standard deviation of b. The paper's 0 cuts space through the mean observation only, so what lies further out in the same
             direction is not new; with 1 it can be.
         warmup: observations after which the normaliser is fixed (whole batches).
-        clip_obs: clip of the normalised observations, in standard deviations.
+        clip_obs: clip of the normalised observations, in standard deviations; wide, since what is beyond it looks alike.
         normalize: whether the bonus is divided by its running root mean square (:class:`BonusScale`).
 
     Raises:
@@ -76,7 +76,7 @@ class SimHashCounts(RewardModel):
         bits: int = 16,
         offset: float = 0.0,
         warmup: int = 2048,
-        clip_obs: float = 5.0,
+        clip_obs: float = 10.0,
         normalize: bool = True,
         seed: int = 0,
     ) -> None:
