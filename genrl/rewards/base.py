@@ -62,7 +62,7 @@ class RewardModel(Stateful):
     """Whether it makes no sense without demonstrations in the learner's batches (SQIL)."""
 
     latest_only: ClassVar[bool] = False
-    """Whether ``update`` reads the newest transitions alone, so that no others need to be kept for it."""
+    """Whether ``update`` reads the newest transitions alone, or none, so that no others need to be kept for it."""
 
     min_transitions: int = 0
     """Transitions that must be in memory before ``update`` learns."""

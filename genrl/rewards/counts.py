@@ -61,6 +61,7 @@ class SimHashCounts(RewardModel):
     """
 
     centres_observations = True
+    latest_only = True
 
     projection: Tensor
     bias: Tensor

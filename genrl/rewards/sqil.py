@@ -30,6 +30,7 @@ class SQIL(RewardModel):
 
     needs_expert_batches = True
     pays_for_going_on = True
+    latest_only = True
 
     def __init__(self, observation_space: spaces.Space[Any], action_space: spaces.Space[Any], *, seed: int = 0) -> None:
         super().__init__(observation_space, action_space, seed)
@@ -50,6 +51,8 @@ class Constant(RewardModel):
         observation_space, action_space, seed: see :class:`RewardModel`.
         value: the reward of each step; a positive one pays for staying alive, a negative one for an early end.
     """
+
+    latest_only = True
 
     def __init__(self, observation_space: spaces.Space[Any], action_space: spaces.Space[Any], *, value: float = 1.0, seed: int = 0) -> None:
         super().__init__(observation_space, action_space, seed)

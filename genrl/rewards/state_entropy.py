@@ -57,6 +57,7 @@ class StateEntropy(RewardModel):
     """
 
     centres_observations = True
+    latest_only = True
 
     memory: Tensor
     seen: Tensor

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 import torch
+from gymnasium import spaces
 
 from genrl.files import load_state, save_state
-from genrl.rewards import TransitionPool
+from genrl.rewards import SQIL, Constant, RewardCallback, RewardModel, SimHashCounts, StateEntropy, TransitionPool
 from genrl.transitions import Transitions
 
 
@@ -110,3 +111,13 @@ def test_follows_a_reward_to_another_device(tmp_path: Path) -> None:
     pool.add(batch(5, 3).to(torch.device("meta")))
     assert len(pool) == 8
     assert {field.device.type for field in pool.sample(4)} == {"meta"}
+
+
+@pytest.mark.parametrize("reward", [SimHashCounts, StateEntropy, SQIL, Constant])
+def test_nothing_is_kept_for_a_reward_that_does_not_learn(reward: type[RewardModel]) -> None:
+    """A hundred thousand transitions of a humanoid are 280 MB, in the memory and in each checkpoint."""
+    box = spaces.Box(-1, 1, (1,))
+    callback = RewardCallback(reward(box, spaces.Discrete(2)))
+    callback.pool.add(batch(0, 500))
+    assert len(callback.pool) == 1
+    callback.reward.update(callback.pool)
