@@ -19,6 +19,7 @@ extensions = [
     "sphinx.ext.intersphinx",
     "sphinx.ext.viewcode",
     "mathml",  # of _ext
+    "markdown_docstrings",
     "notebook_pages",
 ]
 html_math_renderer = "mathml"
@@ -26,6 +27,7 @@ myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
 myst_heading_anchors = 3
 exclude_patterns = ["_build"]
 templates_path: list[str] = []
+default_role = "code"  # what stands between single backticks in a docstring
 
 html_theme = "furo"
 html_title = "genrl"

@@ -107,7 +107,7 @@ class CartpoleSwingupSparseEnv(SwingUpEnv):
 
 
 class CartpoleSwingupEnv(CartpoleSwingupSparseEnv):
-    """The same cart and pole, paid in every frame for how near they are to standing still, upright and in the middle, without effort.
+    """A cart swings up a pole, paid in each frame for how near both are to standing still, upright and in the middle, without effort.
 
     | | |
     | --- | --- |

@@ -152,7 +152,7 @@ def test_a_cell_keeps_what_it_prints_its_last_value_and_its_figures() -> None:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three pages with mathematics, built as the site is, without the reference."""
+    """Three pages with mathematics and one task of the reference, built as the site is."""
     from sphinx.application import Sphinx
 
     source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("site")
@@ -162,7 +162,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy(ROOT / "docs" / file, source)
     (source / "start").mkdir()
     shutil.copy(NOTEBOOKS[0], source / "start")
-    (source / "index.md").write_text("# genrl\n\n```{toctree}\n:glob:\nconcepts/*\nstart/*\n```\n")
+    (source / "index.md").write_text("# genrl\n\n```{toctree}\n:glob:\nconcepts/*\nstart/*\ntask\n```\n")
+    (source / "task.md").write_text("# A task\n\n```{eval-rst}\n.. autoclass:: genrl_envs.SparseMountainCarEnv\n```\n")
     Sphinx(str(source), str(source), str(out), str(out / ".doctrees"), "html", status=None, warning=None).build()
     return out
 
@@ -178,6 +179,13 @@ def test_mathematics_is_in_the_page_itself(site: Path) -> None:
 def test_a_notebook_is_a_page(site: Path) -> None:
     page = (site / "start" / f"{NOTEBOOKS[0].stem}.html").read_text()
     assert "class</span>" in page and "the top in" in page and '<img alt="What the cell above draws"' in page
+
+
+def test_tables_and_code_of_a_docstring_are_tables_and_code(site: Path) -> None:
+    page = (site / "task.html").read_text().split("<article")[1].split("</article>")[0]
+    cells = re.findall(r"<td>(?:<p>)?(.*?)(?:</p>)?</td>", page, flags=re.S)
+    assert len(cells) == 12 and (cells[0], cells[-2]) == ("observation", "source")
+    assert ">Box(2,)<" in cells[1] and "<code" in cells[1] and "| ---" not in page and "— |" not in page
 
 
 def test_a_page_asks_nothing_of_a_network(site: Path) -> None:
