@@ -39,7 +39,7 @@ EXPLORED = (
 def explored() -> Table:
     """A row for each task: on how many seeds the reward was met, and the training return; of noises the one that earns most."""
     rows = [_explored(row) for row in EXPLORED]
-    return Table(["task", "learner, steps", "alone", "best noise beside it", "with VIME"], rows)
+    return Table(["task", "learner, steps", "alone", "best noise beside it", "with VIME", "with RND"], rows)
 
 
 def _explored(row: Explored) -> list[str]:
@@ -47,11 +47,13 @@ def _explored(row: Explored) -> list[str]:
     about = document["tasks"][row.task]
     methods = about["methods"]
     table = only(score_table(document, row.task), "method", "first reward", "training return")
-    cells = {name: _met(dict(zip(table.header, [name, *words], strict=True)), methods[name]) for name, *words in table.rows}
-    noises = [name for name in NOISES if methods.get(name, {"runs": 0})["runs"]]
+    ran = [row for row in table.rows if methods[row[0]]["runs"]]
+    cells = {row[0]: _met(dict(zip(table.header, row, strict=True)), methods[row[0]]) for row in ran}
+    noises = [name for name in NOISES if name in cells]
     best = max(noises, key=lambda name: _worth(methods[name]), default=None)
     noise = "–" if best is None else f"{best.replace('-noise', '')}: {cells[best]}"
-    return [row.words, f"{methods['none']['learner'].upper()}, {steps(most_steps(about))}", cells["none"], noise, cells["vime"]]
+    learner = f"{methods['none']['learner'].upper()}, {steps(most_steps(about))}"
+    return [row.words, learner, cells["none"], noise, cells["vime"], cells.get("rnd", "–")]
 
 
 def _met(cells: dict[str, str], entry: dict[str, Any]) -> str:

@@ -32,7 +32,7 @@ class DreamConfig(RunConfig):
     learner: str = "ppo"
     """Any learner of `genrl list learners`, or `module:Class` for another. ppo takes the fewest minutes."""
     reward: str = "none"
-    """Any reward of `genrl list rewards`, for a learner with a replay buffer; or `none`."""
+    """Any reward of `genrl list rewards` that asks for no demonstrations, for a learner with a replay buffer; or `none`."""
     world: str = "ensemble"
     """The model of the task: any of `genrl list worlds`, `module:Class` for your own Dynamics, or `none`, the control."""
     demos: Path | None = None

@@ -32,7 +32,7 @@ class RunConfig(Config):
     learner: str = "trpo"
     """Any learner of `genrl list learners`, or `module:Class` for another one."""
     reward: str = "vime"
-    """Any reward of `genrl list rewards`, `module:Class` for your own RewardModel, or `none`."""
+    """Any reward of `genrl list rewards` that asks for no demonstrations, `module:Class` for your own RewardModel, or `none`."""
     steps: int = 100_000
     """Environment steps, counted over all environments. A learner that collects rollouts finishes its last one."""
     encoder: Path | None = None
