@@ -64,6 +64,9 @@ class RewardModel(Stateful):
     latest_only: ClassVar[bool] = False
     """Whether ``update`` reads the newest transitions alone, or none, so that no others need to be kept for it."""
 
+    fewest_at_once: int = 1
+    """Transitions that must be scored together, for a reward that compares them with each other."""
+
     min_transitions: int = 0
     """Transitions that must be in memory before ``update`` learns."""
 

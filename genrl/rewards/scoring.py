@@ -55,10 +55,10 @@ def probe(reward: RewardModel, model: BaseAlgorithm) -> None:
     generators = reward.get_extra_state()["generators"]
     reward.eval()
     rows = _rows_at_once(model)
-    for n in dict.fromkeys((max(rows, 64), rows)):  # of a few rows a wrong shape might not show
-        obs, action = (unflat(space, np.zeros((n, flat_size(space)))) for space in (model.observation_space, model.action_space))
-        obs = as_rows(model.observation_space, obs)
-        _one_each(reward, as_transitions(obs, action, obs, np.zeros(n, dtype=bool), reward.floats), False)
+    n = rows if rows < reward.fewest_at_once else max(rows, 64)  # of a few rows a wrong shape might not show
+    obs, action = (unflat(space, np.zeros((n, flat_size(space)))) for space in (model.observation_space, model.action_space))
+    obs = as_rows(model.observation_space, obs)
+    _one_each(reward, as_transitions(obs, action, obs, np.zeros(n, dtype=bool), reward.floats), False)
     for name, state in generators.items():
         getattr(reward, name).set_state(state)
 

@@ -86,6 +86,7 @@ class StateEntropy(RewardModel):
             self.encoder = mlp([self.obs_dim, *hidden, features]).requires_grad_(False)
         self.register_buffer("memory", torch.zeros(memory_size, self.obs_dim, dtype=torch.float64))
         self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
+        self.fewest_at_once = 1 if memory_size > k else k + 1
 
     @torch.no_grad()
     def forward(self, transitions: Transitions) -> Float[Tensor, "batch"]:

@@ -148,14 +148,14 @@ def test_every_end_is_one_sentence(error: Exception, code: int, sentence: str) -
 def test_a_disk_that_fails_at_the_result_is_one_sentence(
     number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from genrl.runs.directory import write_whole
+    from genrl.files import write_whole
 
     def fails(path: Path, content: bytes) -> None:
         if Path(path).name == "result.json":
             raise OSError(number, os.strerror(number), str(path))
         write_whole(path, content)
 
-    monkeypatch.setattr("genrl.runs.directory.write_whole", fails)
+    monkeypatch.setattr("genrl.files.write_whole", fails)
     words = "explore --env Pendulum-v1 --learner ppo --reward none --steps 64 --learner.n-steps 64 --learner.n-epochs 1"
     assert main([*words.split(), "--eval-episodes", "0", "--no-pictures", "--out", str(tmp_path / "run")]) == 1
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("genrl: ")]

@@ -171,7 +171,9 @@ def test_an_evaluation_that_hangs_keeps_the_training(tmp_path: Path) -> None:
 def test_commands_that_only_act_take_a_limit_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--env", TASK, "--env.step", "30", "--steps", "100", "--coverage", "0", "1", "--step-timeout", "0.3"]
     assert main(["screen", *words]) == 1
-    assert capsys.readouterr().err == "genrl: the environment took longer than the 0.3 s of --step-timeout for a step\n"
+    begun, *said = capsys.readouterr().err.splitlines()
+    assert begun.startswith(f"{TASK}: 100 steps of each of white")
+    assert said == ["genrl: the environment took longer than the 0.3 s of --step-timeout for a step"]
     explore(hanging(tmp_path / "run", steps=64), quiet=True)
     values = json.loads((tmp_path / "run" / "config.json").read_text())
     (tmp_path / "run" / "config.json").write_text(json.dumps(values | {"env_kwargs": {"step": 15}}))
