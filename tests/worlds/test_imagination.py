@@ -17,7 +17,6 @@ from genrl.models.dynamics import FitReport
 from genrl.rewards import RewardCallback
 from genrl.sb3.actions import to_environment
 from genrl.sb3.predict import exploring_action
-from genrl.sb3.replay import stored
 from genrl.worlds import Curiosity, Ensemble, Imagination
 from tests.rewards.clock import Spy, equal_parameters
 from tests.worlds.analytic import OBS, LinearGaussian
@@ -56,6 +55,16 @@ class Task(gymnasium.Env):
         return self.obs, float(outcome.reward[0]), False, self.time == 10, {}
 
 
+class Fall(Task):
+    """Ends far from all that it shows before."""
+
+    LAST = (50.0, -50.0)
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
+        obs, reward, terminated, truncated, info = super().step(action)
+        return np.array(self.LAST, np.float32) if truncated else obs, reward, terminated, truncated, info
+
+
 def learner(kind: Any = SAC, normalize: bool = False, n_envs: int = 1, **kwargs: Any) -> Any:
     env = make_vec_env(lambda: Task(spaces.Discrete(3) if kind is DQN else WIDE), n_envs, seed=0)
     env = VecNormalize(env) if normalize else env
@@ -83,7 +92,7 @@ class TestRows:
     def test_horizon_1_with_a_perfect_model_is_plain_replay(self, kind):
         """Every imagined row is what the task itself would have done: from a state of the replay, with the policy's action."""
         model, _, batches = imagine(learner(kind))
-        real = {tuple(row) for row in stored(model)[0].obs.tolist()}
+        real = {tuple(row) for row in model.replay_buffer.observations[: model.replay_buffer.size(), 0].tolist()}
         assert len(batches) > 5
         for batch in batches:
             for row in range(2, 8):
@@ -185,6 +194,21 @@ class TestRows:
         transitions, reward = imagination.dynamics.rows
         said = known(model).step(transitions.obs, transitions.action)
         torch.testing.assert_close(reward, said.reward, rtol=1e-3, atol=1e-3)
+
+    @pytest.mark.parametrize("goes_on", [False, True], ids=["one learn", "after a restored state"])
+    def test_under_vecnormalize_the_model_sees_last_observations_as_the_task_gave_them(self, goes_on):
+        """VecNormalize shows the learner none beyond ten standard deviations."""
+        model = SAC("MlpPolicy", VecNormalize(make_vec_env(Fall, 2, seed=0)), learning_starts=20, batch_size=8, seed=0, device="cpu")
+        _, imagination, _ = imagine(model, steps=60, every=30)
+        if goes_on:
+            first, imagination = imagination, Imagination(known(model), start=50, every=30, branches=32)
+            imagination.dynamics.load_state_dict(first.dynamics.state_dict())
+            imagination.load_state_dict(first.state_dict())
+            model.learn(60, callback=imagination, reset_num_timesteps=False)
+        rows, _ = imagination.dynamics.rows
+        last = rows.next_obs.reshape(2, -1, 2)[:, 9::10]
+        assert last.shape[1] >= 2
+        assert (last == torch.tensor(Fall.LAST)).all()
 
     def test_several_environments_are_read_one_after_the_other_in_the_order_of_time(self):
         _, imagination, _ = imagine(learner(n_envs=3), steps=90)
