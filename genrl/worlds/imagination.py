@@ -18,7 +18,7 @@ from genrl.models.dynamics import Dynamics, FitReport
 from genrl.sb3.batches import Rows
 from genrl.sb3.hooks import LendingPart
 from genrl.sb3.observations import RawObservations
-from genrl.sb3.plugged import PluggedCallback
+from genrl.sb3.plugged import PluggedCallback, companions
 from genrl.sb3.predict import exploring_action
 from genrl.sb3.replay import ReplayMemory, check_readable
 from genrl.sb3.state import own_draws
@@ -264,7 +264,9 @@ class Imagination(PluggedCallback):
     def _act(self, obs: np.ndarray) -> np.ndarray:
         """Actions of the exploring policy at raw observations ``(row, obs)``."""
         normalize = self.model.get_vec_normalize_env()
-        return exploring_action(self.model, normalize.normalize_obs(obs) if normalize else obs)
+        beside = (getattr(other, "action_std", None) for other in companions(self))  # of HeldNoise or PinkNoise
+        noise_std = next((std for std in beside if std is not None), None)
+        return exploring_action(self.model, normalize.normalize_obs(obs) if normalize else obs, noise_std)
 
 
 def _held(model: Any) -> int:

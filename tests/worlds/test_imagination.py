@@ -14,6 +14,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 from genrl.files import load_state, save_state
 from genrl.models.dynamics import FitReport
+from genrl.policies import HeldNoise, PinkNoise
 from genrl.rewards import RewardCallback
 from genrl.sb3.actions import to_environment
 from genrl.sb3.predict import exploring_action
@@ -152,6 +153,15 @@ class TestRows:
         assert (done - best).std() == pytest.approx(0.25, rel=0.1) and abs(float((done - best).mean())) < 0.03
         model.action_noise = NormalActionNoise(np.zeros(1), np.full(1, 1e9))
         assert set(exploring_action(model, obs).ravel().tolist()) == {-2.0, 3.0}
+
+    @pytest.mark.parametrize("noise", [PinkNoise(std=0.1), HeldNoise(8, std=0.1)])
+    def test_imagined_actions_have_the_noise_of_a_callback_too(self, noise):
+        """On actions scaled to [-1, 1], as in the task; TD3's own are the same at the same observation."""
+        model = learner(TD3)
+        _, imagination, _ = imagine(model, steps=51, others=[noise], branches=1000)
+        rows = imagination._pool.transitions
+        off = rows.action.numpy() - model.predict(rows.obs.numpy())[0]
+        assert off.std() == pytest.approx(0.25, rel=0.1) and abs(float(off.mean())) < 0.03
 
     def test_each_imagined_state_has_a_noise_of_its_own_by_gsde(self):
         """SB3 has one function of the state for a whole batch, by which each state would be tried with one action until the next fit."""
