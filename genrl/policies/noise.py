@@ -54,6 +54,12 @@ class CorrelatedNoise(BaseCallback):
     def _sequence(self, shape: tuple[int, int]) -> NoiseSequence:
         raise NotImplementedError
 
+    @property
+    def action_std(self) -> float | None:
+        """σ of what is added to the scaled actions of a learner with a replay buffer; ``None`` for any other. Whatever else lets the policy
+        explore, such as ``Imagination``, looks for it."""
+        return self._noise.std if isinstance(self._noise, _ActionNoise) else None
+
     def state_dict(self) -> dict[str, Any]:
         """Where the noise is."""
         return {} if self._noise is None else {key: torch.as_tensor(value) for key, value in self._noise.sequence.state_dict().items()}

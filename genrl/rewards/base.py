@@ -65,7 +65,8 @@ class RewardModel(Stateful):
     """Whether ``update`` reads the newest transitions alone, or none, so that no others need to be kept for it."""
 
     fewest_at_once: int = 1
-    """Transitions that must be scored together, for a reward that compares them with each other."""
+    """Transitions that must be scored together, for a reward that compares them with each other. A batch of fewer different ones, as a
+    replay buffer gives at first, is paid 0."""
 
     min_transitions: int = 0
     """Transitions that must be in memory before ``update`` learns."""

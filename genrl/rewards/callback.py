@@ -153,7 +153,7 @@ class RewardCallback(PluggedCallback):
         check_readable(model)
         refuse_spaces(model)
         check_spaces(self.reward, model)
-        probe(self.reward, model)
+        probe(self.reward, model, self.update_every)
 
     # --- Stable-Baselines3's events ---
 
@@ -210,6 +210,12 @@ class RewardCallback(PluggedCallback):
             raise ValueError(
                 f"{name} pays a step by those before it in its episode, which the rows that {unpaid[0]!r} lends have not, so that it would "
                 "pay each as an episode's first; leave one of the two out, or take a reward of single transitions, such as RND"
+            )
+        if lenders and self.reward.fewest_at_once > 1:
+            raise ValueError(
+                f"{name} pays a step by how it differs from the others of its batch, but the rows that {lenders[0].name!r} lends and the "
+                "learner's own are scored apart, so that the fewer of them are paid more; take StateEntropy with memory_size=1000 "
+                "(--reward.memory-size 1000), which compares both with the same steps, or a reward of single transitions, such as RND"
             )
 
     def _on_step(self) -> bool:
@@ -291,6 +297,8 @@ class RewardCallback(PluggedCallback):
         assert self._replay is not None
         if self._replay.once is not None:
             return self.applied_weight * self._replay.once[rows, envs]
+        if len(rows) < self.reward.fewest_at_once:  # a batch that draws the few rows of a young buffer several times
+            return np.zeros(len(rows), dtype=np.float32)
         self.reward.eval()
         steps = self.num_timesteps - self._replay.age(rows) * self._replay.buffer.n_envs
         return self.applied_weight * self._score(self._replay.cells(rows, envs), envs, steps)

@@ -45,8 +45,14 @@ def scores(reward: RewardModel, transitions: Transitions, where: Callable[[int],
 
 
 @torch.no_grad()
-def probe(reward: RewardModel, model: BaseAlgorithm) -> None:
-    """Give ``forward`` a made-up batch, so that a missing one or a wrong shape shows before the first step; nothing is kept of it."""
+def probe(reward: RewardModel, model: BaseAlgorithm, update_every: int) -> None:
+    """Give ``forward`` a made-up batch, so that a missing one or a wrong shape shows before the first step; nothing is kept of it.
+
+    Args:
+        reward: the reward.
+        model: the learner.
+        update_every: environment steps between two updates of the reward, for a learner with a replay buffer.
+    """
     if type(reward).forward is RewardModel.forward:
         raise ValueError(
             f"{type(reward).__name__} has no forward, which a reward model needs; write `def forward(self, transitions)`, "
@@ -54,8 +60,9 @@ def probe(reward: RewardModel, model: BaseAlgorithm) -> None:
         )
     generators = reward.get_extra_state()["generators"]
     reward.eval()
-    rows = _rows_at_once(model)
-    n = rows if rows < reward.fewest_at_once else max(rows, 64)  # of a few rows a wrong shape might not show
+    rows = _rows_at_once(model, update_every)
+    few = rows < reward.fewest_at_once
+    n = rows if few else min(max(rows, 64), max(1024, reward.fewest_at_once))  # of a few rows a wrong shape might not show
     obs, action = (unflat(space, np.zeros((n, flat_size(space)))) for space in (model.observation_space, model.action_space))
     obs = as_rows(model.observation_space, obs)
     _one_each(reward, as_transitions(obs, action, obs, np.zeros(n, dtype=bool), reward.floats), False)
@@ -63,10 +70,13 @@ def probe(reward: RewardModel, model: BaseAlgorithm) -> None:
         getattr(reward, name).set_state(state)
 
 
-def _rows_at_once(model: BaseAlgorithm) -> int:
-    """Transitions that a learner has scored in one call, for rewards that compare them with each other; a thousand at most."""
+def _rows_at_once(model: BaseAlgorithm, update_every: int) -> int:
+    """Transitions that a learner has scored in one call, new ones or a batch, for rewards that compare them with each other."""
     found: Any = model
-    return int(min(1024, found.batch_size if isinstance(model, OffPolicyAlgorithm) else found.n_steps * found.n_envs))
+    if not isinstance(model, OffPolicyAlgorithm):
+        return int(found.n_steps * found.n_envs)
+    new = -(-update_every // found.n_envs) * found.n_envs
+    return int(min(found.batch_size, new, found.replay_buffer.buffer_size * found.n_envs))
 
 
 def check_spaces(reward: RewardModel, model: Any) -> None:

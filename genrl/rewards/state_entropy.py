@@ -103,7 +103,8 @@ class StateEntropy(RewardModel):
         else:
             raise ValueError(
                 f"StateEntropy needs more than k={self.k} observations to have a k-th neighbour, but was given {len(reference)}; "
-                "score larger batches, type a smaller k, or keep earlier ones with memory_size=1000"
+                "score more at once (n_steps of rollouts, or batch_size, update_every and buffer_size), type a smaller k, or keep earlier "
+                "ones with memory_size=1000"
             )
         if self.training:
             self._remember(obs)

@@ -70,10 +70,11 @@ def deterministic_action(policy: Any, obs: torch.Tensor, space: spaces.Space[Any
     return low + 0.5 * (action + 1) * (high - low) if policy.squash_output else action.clamp(low, high)
 
 
-def exploring_action(learner: BaseAlgorithm, obs: Any) -> np.ndarray:
+def exploring_action(learner: BaseAlgorithm, obs: Any, noise_std: float | None = None) -> np.ndarray:
     """Actions for a batch of observations as the learner explores, ``(batch, *action)``, each row drawn independently of the others.
 
-    They are ``predict``'s draws plus the learner's ``action_noise``, if it has any. Three parts of SB3 are made for one step of the
+    They are ``predict``'s draws plus the learner's ``action_noise``, if it has any, or Gaussian noise of ``noise_std`` on actions scaled to
+    [-1, 1] in its place: of held or pink noise each single step is that. Three parts of SB3 are made for one step of the
     training environments, not for a batch of single states, and so are done here row by row:
 
     - common/distributions.py, StateDependentNoiseDistribution.get_noise: gSDE has one noise matrix for all rows, unless there are as many
@@ -88,8 +89,12 @@ def exploring_action(learner: BaseAlgorithm, obs: Any) -> np.ndarray:
     if rate is not None:
         for row in np.flatnonzero(np.random.random(len(action)) < rate):  # noqa: NPY002 (it is the one that SB3 uses)
             action[row] = learner.action_space.sample()
-    if noise is not None:
+    drawn: np.ndarray | None = None
+    if noise_std is not None:
+        drawn = np.random.normal(scale=noise_std, size=action.shape)  # noqa: NPY002 (as above)
+    elif noise is not None:
         drawn = np.concatenate([noise().reshape(-1, *action.shape[1:]) for _ in action])[: len(action)]
+    if drawn is not None:
         policy: Any = learner.policy
         action = policy.unscale_action(np.clip(policy.scale_action(action) + drawn, -1, 1)).astype(action.dtype)
     return action

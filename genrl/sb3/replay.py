@@ -15,7 +15,7 @@ from genrl.sb3.actions import to_environment
 from genrl.sb3.observations import RawObservations, as_rows
 from genrl.transitions import Floats, Transitions, exact
 
-__all__ = ["ReplayMemory", "as_transitions", "check_readable", "stored"]
+__all__ = ["ReplayMemory", "as_transitions", "check_readable"]
 
 
 def check_readable(model: Any) -> None:
@@ -57,13 +57,13 @@ def as_transitions(obs: np.ndarray, action: np.ndarray, next_obs: np.ndarray, te
 
 
 class ReplayMemory:
-    """The memory that an off-policy reward learns from is the learner's own buffer; nothing is kept twice.
+    """The memory that an off-policy reward or a model of the task learns from is the learner's own buffer; nothing is kept twice.
 
     Args:
         model: the learner.
         raw: its raw observations.
         generator: what ``sample`` draws from, so that the learner's own draws stay as they are.
-        floats: dtypes and device in which the reward is given its transitions.
+        floats: dtypes and device in which the transitions are given.
     """
 
     def __init__(self, model: OffPolicyAlgorithm, raw: RawObservations, generator: torch.Generator, floats: Floats) -> None:
@@ -142,6 +142,13 @@ class ReplayMemory:
         terminated = (buffer.dones[rows, envs] > 0) & (buffer.timeouts[rows, envs] == 0)
         return as_transitions(obs, action, next_obs, terminated, self.floats)
 
+    def whole(self) -> tuple[Transitions, torch.Tensor]:
+        """All transitions and the environment's rewards ``(batch,)``, ordered by environment, then by time."""
+        size, n_envs = self.buffer.size(), self.buffer.n_envs
+        oldest = self.buffer.pos - size  # buffers.py: `pos` is the next to be written, the oldest if full
+        rows, envs = np.tile((oldest + np.arange(size)) % self.buffer.buffer_size, n_envs), np.repeat(np.arange(n_envs), size)
+        return self.cells(rows, envs), torch.as_tensor(self.buffer.rewards[rows, envs]).to(self.floats.dtype)
+
     @property
     def latest(self) -> Transitions:
         """The rows stored since the last update, oldest first, all environments of a row together."""
@@ -169,18 +176,3 @@ def _read(model: OffPolicyAlgorithm, field: Any, rows: np.ndarray, envs: np.ndar
     """Observations in these cells of a replay buffer, as a reward is given them."""
     found = {key: value[rows, envs] for key, value in field.items()} if isinstance(field, dict) else field[rows, envs]
     return as_rows(model.observation_space, found)
-
-
-def stored(model: OffPolicyAlgorithm, dtype: torch.dtype = torch.float32) -> tuple[Transitions, torch.Tensor]:
-    """All transitions of a learner's replay buffer, and the environment's rewards ``(batch,)``.
-
-    They are ordered by environment, then by time. Observations are raw, but ``VecNormalize`` has clipped the last ones of episodes.
-    """
-    buffer: Any = model.replay_buffer
-    size = buffer.size()
-    oldest = buffer.pos - size  # buffers.py: `pos` is the next to be written, the oldest if full
-    rows, envs = np.tile((oldest + np.arange(size)) % buffer.buffer_size, buffer.n_envs), np.repeat(np.arange(buffer.n_envs), size)
-    obs, next_obs = (_read(model, field, rows, envs) for field in (buffer.observations, buffer.next_observations))
-    action, rewards, dones, timeouts = (field[rows, envs] for field in (buffer.actions, buffer.rewards, buffer.dones, buffer.timeouts))
-    transitions = as_transitions(obs, to_environment(model, action), next_obs, (dones > 0) & (timeouts == 0), Floats(dtype, exact=False))
-    return transitions, torch.as_tensor(rewards).to(dtype)

@@ -277,5 +277,9 @@ def _name(number: int) -> str:
 
 
 def _first(trials: list[Trial], trial: Trial) -> int:
-    """The first trial with the same values."""
-    return next(i for i, other in enumerate(trials) if other.values == trial.values)
+    """The first trial with the same values; 1 and true, which are equal in Python, are two."""
+    return next(i for i, other in enumerate(trials) if other.values == trial.values and _text(other) == _text(trial))
+
+
+def _text(trial: Trial) -> str:
+    return json.dumps(dict(trial.values), sort_keys=True)

@@ -17,11 +17,12 @@ from genrl.errors import at_least, require
 from genrl.models.dynamics import Dynamics, FitReport
 from genrl.sb3.batches import Rows
 from genrl.sb3.hooks import LendingPart
-from genrl.sb3.plugged import PluggedCallback
+from genrl.sb3.observations import RawObservations
+from genrl.sb3.plugged import PluggedCallback, companions
 from genrl.sb3.predict import exploring_action
-from genrl.sb3.replay import check_readable, stored
+from genrl.sb3.replay import ReplayMemory, check_readable
 from genrl.sb3.state import own_draws
-from genrl.transitions import Transitions, terminations, true_next_obs
+from genrl.transitions import Floats, Transitions, terminations, true_next_obs
 from genrl.worlds.dream import DreamVecEnv
 from genrl.worlds.real import check_fit, check_world
 
@@ -117,6 +118,8 @@ class Imagination(PluggedCallback):
         """Report of the last fit."""
         self._fitted_at = -1
         self._pool: Rows | None = None
+        self._replay: ReplayMemory | None = None
+        self._restored: dict[str, Any] | None = None
 
     def check(self, model: BaseAlgorithm) -> None:
         """Refuse a learner whose batches can't hold imagined transitions; ``learn`` does so too.
@@ -149,6 +152,7 @@ class Imagination(PluggedCallback):
             "dream": self.dream.generator.get_state(),
             "fitted_at": self._fitted_at,
             "trust": self.trust,
+            "replay": self._restored if self._replay is None else self._replay.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -158,9 +162,11 @@ class Imagination(PluggedCallback):
         self.dream.generator.set_state(state["dream"])
         self._fitted_at, self.trust, rows = state["fitted_at"], state["trust"], state["rows"]
         self._pool = None if rows is None else Rows(Transitions(*rows[:4]), rows[4], rows[5] if len(rows) > 5 else None)
+        self._replay, self._restored = None, state["replay"]
 
     def _part(self) -> LendingPart:
         self.check(self.model)
+        self._replay = self._memory_of_replay(self.model)
         if self.num_timesteps < self._fitted_at:  # another learner, or one that counts its steps from 0 again
             self._fitted_at, self._pool = -1, None
         if self._fitted_at < 0 and (seen := _held(self.model) + self.locals["total_timesteps"] - self.num_timesteps) <= self.start:
@@ -170,6 +176,16 @@ class Imagination(PluggedCallback):
                 stacklevel=2,
             )
         return LendingPart(self.name, self.share, self._draw)
+
+    def _memory_of_replay(self, model: Any) -> ReplayMemory:
+        """The learner's replay buffer; what is known of its rows from a learn before, or from a saved state, stays known."""
+        memory = ReplayMemory(model, RawObservations(model), self.generator, Floats(torch.float32, exact=False))
+        known, self._restored = self._restored, None
+        if known is None and self._replay is not None and self._replay.buffer is memory.buffer:
+            known = self._replay.state_dict()
+        if known is not None:
+            memory.load_state_dict(known)
+        return memory
 
     def _draw(self, n: int) -> Rows | None:
         n = round(n * self.trust)
@@ -184,12 +200,14 @@ class Imagination(PluggedCallback):
         if _held(model) >= self.start and (self._fitted_at < 0 or self.num_timesteps - self._fitted_at >= self.every):
             self._fitted_at = self.num_timesteps
             self._cycle()
+        assert self._replay is not None
+        self._replay.stored(model.replay_buffer.pos, self.locals["infos"])
         return True
 
     def _cycle(self) -> None:
         """Fit the model, dream, and log both."""
-        model: Any = self.model
-        transitions, reward = stored(model)
+        assert self._replay is not None
+        transitions, reward = self._replay.whole()
         began = time.perf_counter()
         self.report = self.dynamics.fit(transitions, reward, **self.fit)
         self.trust = self._trusted(self.report.skill)
@@ -246,7 +264,9 @@ class Imagination(PluggedCallback):
     def _act(self, obs: np.ndarray) -> np.ndarray:
         """Actions of the exploring policy at raw observations ``(row, obs)``."""
         normalize = self.model.get_vec_normalize_env()
-        return exploring_action(self.model, normalize.normalize_obs(obs) if normalize else obs)
+        beside = (getattr(other, "action_std", None) for other in companions(self))  # of HeldNoise or PinkNoise
+        noise_std = next((std for std in beside if std is not None), None)
+        return exploring_action(self.model, normalize.normalize_obs(obs) if normalize else obs, noise_std)
 
 
 def _held(model: Any) -> int:

@@ -1,12 +1,18 @@
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
 from stable_baselines3 import A2C, PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import ConvertCallback
 from torch import Tensor
 
+from genrl.data import Demonstrations, Episode
+from genrl.policies import Mixing
 from genrl.rewards import RewardCallback
 from genrl.rewards.state_entropy import StateEntropy, neighbor_distance
 from genrl.transitions import Transitions
@@ -83,11 +89,16 @@ def test_a_batch_without_a_kth_neighbor_is_refused() -> None:
 
 
 def test_whether_there_is_a_kth_neighbor_is_asked_of_the_batches_of_the_learner() -> None:
-    def ask(model: BaseAlgorithm, k: int) -> None:
-        RewardCallback(StateEntropy(model.observation_space, model.action_space, k=k)).check(model)
+    def ask(model: BaseAlgorithm, k: int, update_every: int = 1000) -> None:
+        RewardCallback(StateEntropy(model.observation_space, model.action_space, k=k), update_every=update_every).check(model)
 
     ask(PPO("MlpPolicy", "Pendulum-v1", n_steps=128), 100)
-    ask(SAC("MlpPolicy", "Pendulum-v1", buffer_size=10), 100)  # batches of 256
+    ask(PPO("MlpPolicy", "Pendulum-v1", n_steps=2048), 1500)
+    ask(SAC("MlpPolicy", "Pendulum-v1", buffer_size=200), 100)  # batches of 256
+    with pytest.raises(ValueError, match=r"k=100 observations .* given 10; .*buffer_size"):
+        ask(SAC("MlpPolicy", "Pendulum-v1", buffer_size=10), 100)
+    with pytest.raises(ValueError, match=r"k=3 observations .* given 2; .*update_every"):
+        ask(SAC("MlpPolicy", "Pendulum-v1"), 3, update_every=2)
     with pytest.raises(ValueError, match=r"k=200 observations .* given 128"):
         ask(PPO("MlpPolicy", "Pendulum-v1", n_steps=128), 200)
     with pytest.raises(ValueError, match=r"k=10 observations .* given 5"):
@@ -99,3 +110,29 @@ def test_with_a_memory_the_first_few_earn_nothing_and_are_neighbors_of_the_next(
     reward = StateEntropy(OBS, spaces.Discrete(2), k=3, memory_size=1000)
     assert reward(transitions(torch.randn(2, 3))).tolist() == [0.0, 0.0]
     assert (reward(transitions(torch.randn(2, 3))) > 0).all()
+
+
+def test_a_young_replay_buffer_without_a_kth_neighbor_pays_nothing_and_the_learner_goes_on() -> None:
+    model = SAC("MlpPolicy", "Pendulum-v1", learning_starts=0, batch_size=16, policy_kwargs={"net_arch": [4]}, seed=0, device="cpu")
+    callback = RewardCallback(StateEntropy(model.observation_space, model.action_space), extrinsic_weight=0.0, update_every=8)
+    paid = []
+
+    def look(*_: Any) -> bool:
+        held = model.replay_buffer.size()  # type: ignore[union-attr]
+        paid.append(float(model.replay_buffer.sample(16).rewards.abs().max()) if held else 0.0)  # type: ignore[union-attr]
+        return True
+
+    model.learn(20, callback=[callback, ConvertCallback(look)])
+    assert paid[:4] == [0.0] * 4  # of three rows at most
+    assert paid[19] > 0.0
+
+
+def test_lent_rows_which_would_be_compared_among_themselves_are_refused_before_the_first_step() -> None:
+    model = SAC("MlpPolicy", "Pendulum-v1", batch_size=16, policy_kwargs={"net_arch": [4]}, device="cpu")
+    last = np.arange(8) == 7
+    lender = Mixing(Demonstrations.from_episodes([Episode(np.zeros((9, 3)), np.zeros((8, 1)), np.zeros(8), last & False, last)]))
+    alone = StateEntropy(model.observation_space, model.action_space)
+    with pytest.raises(ValueError, match=r"'mixing' lends and the learner's own are scored apart.*memory_size=1000"):
+        model.learn(4, callback=[RewardCallback(alone), lender])
+    assert model.num_timesteps == 0
+    model.learn(4, callback=[RewardCallback(StateEntropy(model.observation_space, model.action_space, memory_size=1000)), lender])

@@ -120,6 +120,13 @@ def test_later_trials_know_the_scores_of_earlier_ones(tmp_path: Path, monkeypatc
     assert epochs("tpe") > 75 > 65 > epochs("random")
 
 
+def test_one_and_true_are_two_trials(tmp_path: Path) -> None:
+    trials = [Trial({"env_kwargs.g": value}, score) for value, score in ((1, 0.0), (True, 2.0), (True, 2.0))]
+    assert [trial.values for trial in best(trials)] == [{"env_kwargs.g": True}, {"env_kwargs.g": 1}]
+    assert [type(trial.values["env_kwargs.g"]) for trial in best(trials)] == [bool, int]
+    assert len({cell.method for cell in search(tmp_path).study(trials).cells}) == 2
+
+
 def test_equal_trials_are_run_once(tmp_path: Path) -> None:
     text = TOML.partition("[search]")[0].replace("trials = 6", "trials = 5") + "[search]\nnormalize_obs = [true, false]\n"
     trials = tune(search(tmp_path, text), InProcess())

@@ -14,10 +14,10 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 from genrl.files import load_state, save_state
 from genrl.models.dynamics import FitReport
+from genrl.policies import HeldNoise, PinkNoise
 from genrl.rewards import RewardCallback
 from genrl.sb3.actions import to_environment
 from genrl.sb3.predict import exploring_action
-from genrl.sb3.replay import stored
 from genrl.worlds import Curiosity, Ensemble, Imagination
 from tests.rewards.clock import Spy, equal_parameters
 from tests.worlds.analytic import OBS, LinearGaussian
@@ -56,6 +56,16 @@ class Task(gymnasium.Env):
         return self.obs, float(outcome.reward[0]), False, self.time == 10, {}
 
 
+class Fall(Task):
+    """Ends far from all that it shows before."""
+
+    LAST = (50.0, -50.0)
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
+        obs, reward, terminated, truncated, info = super().step(action)
+        return np.array(self.LAST, np.float32) if truncated else obs, reward, terminated, truncated, info
+
+
 def learner(kind: Any = SAC, normalize: bool = False, n_envs: int = 1, **kwargs: Any) -> Any:
     env = make_vec_env(lambda: Task(spaces.Discrete(3) if kind is DQN else WIDE), n_envs, seed=0)
     env = VecNormalize(env) if normalize else env
@@ -83,7 +93,7 @@ class TestRows:
     def test_horizon_1_with_a_perfect_model_is_plain_replay(self, kind):
         """Every imagined row is what the task itself would have done: from a state of the replay, with the policy's action."""
         model, _, batches = imagine(learner(kind))
-        real = {tuple(row) for row in stored(model)[0].obs.tolist()}
+        real = {tuple(row) for row in model.replay_buffer.observations[: model.replay_buffer.size(), 0].tolist()}
         assert len(batches) > 5
         for batch in batches:
             for row in range(2, 8):
@@ -144,6 +154,15 @@ class TestRows:
         model.action_noise = NormalActionNoise(np.zeros(1), np.full(1, 1e9))
         assert set(exploring_action(model, obs).ravel().tolist()) == {-2.0, 3.0}
 
+    @pytest.mark.parametrize("noise", [PinkNoise(std=0.1), HeldNoise(8, std=0.1)])
+    def test_imagined_actions_have_the_noise_of_a_callback_too(self, noise):
+        """On actions scaled to [-1, 1], as in the task; TD3's own are the same at the same observation."""
+        model = learner(TD3)
+        _, imagination, _ = imagine(model, steps=51, others=[noise], branches=1000)
+        rows = imagination._pool.transitions
+        off = rows.action.numpy() - model.predict(rows.obs.numpy())[0]
+        assert off.std() == pytest.approx(0.25, rel=0.1) and abs(float(off.mean())) < 0.03
+
     def test_each_imagined_state_has_a_noise_of_its_own_by_gsde(self):
         """SB3 has one function of the state for a whole batch, by which each state would be tried with one action until the next fit."""
         model, obs = learner(SAC, use_sde=True), np.tile(np.float32([0.3, -0.2]), (1000, 1))
@@ -185,6 +204,21 @@ class TestRows:
         transitions, reward = imagination.dynamics.rows
         said = known(model).step(transitions.obs, transitions.action)
         torch.testing.assert_close(reward, said.reward, rtol=1e-3, atol=1e-3)
+
+    @pytest.mark.parametrize("goes_on", [False, True], ids=["one learn", "after a restored state"])
+    def test_under_vecnormalize_the_model_sees_last_observations_as_the_task_gave_them(self, goes_on):
+        """VecNormalize shows the learner none beyond ten standard deviations."""
+        model = SAC("MlpPolicy", VecNormalize(make_vec_env(Fall, 2, seed=0)), learning_starts=20, batch_size=8, seed=0, device="cpu")
+        _, imagination, _ = imagine(model, steps=60, every=30)
+        if goes_on:
+            first, imagination = imagination, Imagination(known(model), start=50, every=30, branches=32)
+            imagination.dynamics.load_state_dict(first.dynamics.state_dict())
+            imagination.load_state_dict(first.state_dict())
+            model.learn(60, callback=imagination, reset_num_timesteps=False)
+        rows, _ = imagination.dynamics.rows
+        last = rows.next_obs.reshape(2, -1, 2)[:, 9::10]
+        assert last.shape[1] >= 2
+        assert (last == torch.tensor(Fall.LAST)).all()
 
     def test_several_environments_are_read_one_after_the_other_in_the_order_of_time(self):
         _, imagination, _ = imagine(learner(n_envs=3), steps=90)
