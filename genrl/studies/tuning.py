@@ -282,4 +282,4 @@ def _first(trials: list[Trial], trial: Trial) -> int:
 
 
 def _text(trial: Trial) -> str:
-    return json.dumps(dict(trial.values), sort_keys=True)
+    return json.dumps(dict(trial.values), sort_keys=True, default=str)  # a date, which is refused later
