@@ -66,6 +66,15 @@ def dagger(
     References:
         Ross, Gordon, Bagnell, "A Reduction of Imitation Learning and Structured Prediction to No-Regret Online Learning", 2011,
         arXiv:1011.0686.
+
+    Example:
+        >>> from stable_baselines3 import PPO
+        >>> from genrl.policies import dagger
+        >>> env = gymnasium.make("CartPole-v1", max_episode_steps=50)
+        >>> model = PPO("MlpPolicy", "CartPole-v1")
+        >>> demos = dagger(model, lambda obs: int(obs[2] + obs[3] > 0), env, rounds=2, episodes=1, epochs=10)
+        >>> demos.n_episodes  # the expert's, and one of the cloned policy with what the expert would have done
+        2
     """
     if rounds < 1 or episodes < 1:
         raise ValueError(f"dagger needs at least one round and one episode, but was given rounds={rounds} and episodes={episodes}")

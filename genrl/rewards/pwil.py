@@ -80,6 +80,19 @@ class PWIL(RemembersEpisodes):
 
     References:
         Dadashi, Hussenot, Geist, Pietquin, "Primal Wasserstein Imitation Learning", 2021, arXiv:2006.04678.
+
+    Example:
+        >>> import numpy as np
+        >>> from stable_baselines3 import PPO
+        >>> from genrl.data import Demonstrations, Episode
+        >>> from genrl.rewards import PWIL, RewardCallback
+        >>> last = np.arange(8) == 7
+        >>> demos = Demonstrations.from_episodes([Episode(np.zeros((9, 3)), np.zeros((8, 1)), np.zeros(8), last & False, last)])
+        >>> model = PPO("MlpPolicy", "Pendulum-v1", n_steps=64)
+        >>> pwil = PWIL(demos, model.observation_space, model.action_space)
+        >>> _ = model.learn(64, callback=RewardCallback(pwil, extrinsic_weight=0.0))
+        >>> pwil.cost(demos.transitions())  # an episode that is the demonstration itself
+        0.0
     """
 
     centres_observations = True

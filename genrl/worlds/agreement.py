@@ -159,6 +159,18 @@ def measure_agreement(
 
     Raises:
         ValueError: no policies, or a number below 1.
+
+    Example:
+        >>> from stable_baselines3 import PPO
+        >>> from genrl.worlds import Ensemble, blurred, measure_agreement
+        >>> env = gymnasium.make("Pendulum-v1")
+        >>> world = Ensemble(env.observation_space, env.action_space, members=2, hidden=(8,))  # fitted by world.fit
+        >>> model = PPO("MlpPolicy", env)
+        >>> trained = lambda obs: model.predict(obs, deterministic=True)[0]
+        >>> policies = {"trained": trained, "chance": blurred(trained, env.action_space, share=1.0)}
+        >>> agreement = measure_agreement(world, policies, env, episodes=1, longest=20)
+        >>> len(agreement.real), len(agreement.dream)  # agreement.table() prints these returns, and how they rank the policies
+        (2, 2)
     """
     require(measure_agreement, *at_least(1, episodes=episodes, longest=longest), ("policies", policies, len(policies) > 0, "at least one"))
     real, dream = [], []
