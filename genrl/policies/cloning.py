@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from genrl.data import Demonstrations
+from genrl.data.demonstrations import check_demonstrations
 from genrl.errors import positive, require
 from genrl.models.nn import gradient_step, minibatches, trainable
 from genrl.policies._left_as_found import left_as_found
@@ -88,6 +89,7 @@ def clone(
         >>> bool(model.predict(obs[0], deterministic=True)[0] > 1.0)
         True
     """
+    check_demonstrations(clone, demonstrations)
     check_cloning(model, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, held_out=held_out, patience=patience)
     demonstrations, _ = demonstrations.fitted(model.observation_space, model.action_space)
     if not any_task:

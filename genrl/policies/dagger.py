@@ -13,8 +13,10 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import unwrap_vec_normalize
 
 from genrl.data import Demonstrations, Episode
+from genrl.errors import require
 from genrl.policies._left_as_found import left_as_found
 from genrl.policies.cloning import check_cloning, clone
+from genrl.sb3.predict import AS_FUNCTION
 from genrl.spaces import FLATTENED, as_action, brief
 
 __all__ = ["dagger", "longest_episode"]
@@ -78,6 +80,7 @@ def dagger(
     """
     if rounds < 1 or episodes < 1:
         raise ValueError(f"dagger needs at least one round and one episode, but was given rounds={rounds} and episodes={episodes}")
+    require(dagger, ("expert", type(expert).__name__, callable(expert), f"a function of an observation, such as {AS_FUNCTION}"))
     _refuse(model, env, cloning)
     known: list[Episode] = []
     if demonstrations is not None:

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from genrl.data import Demonstrations
+from genrl.data.demonstrations import check_demonstrations
 from genrl.errors import at_least, positive, require
 from genrl.models.normalization import RunningMeanStd
 from genrl.rewards.running_episodes import Episodes, RemembersEpisodes
@@ -112,6 +113,7 @@ class PWIL(RemembersEpisodes):
         clip: float = 10.0,
         seed: int = 0,
     ) -> None:
+        check_demonstrations(PWIL, demonstrations)
         super().__init__(observation_space, action_space, seed)
         require(PWIL, *positive(alpha=alpha, std_floor=std_floor, clip=clip), *at_least(0, beta=beta))
         require(PWIL, *at_least(1, horizon=1 if horizon is None else horizon))
