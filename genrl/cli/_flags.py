@@ -104,8 +104,8 @@ def parse_run(config: type[Kind], argv: list[str]) -> Kind:
     text = " ".join((config.__doc__ or "").split())
     if wants_help and not any(chosen.values()):
         kind = _with_flags_of(config, {}, file)
-        words, parts = " ".join(f"--{role} {name}" for role, name in default.items()), [f"that {role}" for role in default]
-        named = " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
+        words = " ".join(f"--{role} {name}" for role, name in default.items())
+        named = " and ".join(", ".join(f"that {role}" for role in default).rsplit(", ", 1))
         text += f"\n\n`genrl {config.command} {words} --help` lists the hyperparameters of {named} too."
     else:
         kind = _with_flags_of(config, {role: name or default[role] for role, name in chosen.items()} | demos, file)

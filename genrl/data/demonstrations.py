@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from genrl.roles import without_module
 from genrl.spaces import numbers
 from genrl.transitions import Transitions, exact
 
-__all__ = ["DemonstrationError", "Demonstrations", "Episode"]
+__all__ = ["DemonstrationError", "Demonstrations", "Episode", "check_demonstrations"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -60,6 +60,13 @@ class Demonstrations:
     """Plain data in Minari's words: ``env_spec`` (with ``id`` and ``kwargs``), ``observation_space``, ``action_space``, ``author``, …"""
     source: str | None = None
     """The file, or ``None``."""
+
+    def __post_init__(self) -> None:
+        if not all(isinstance(episode, Episode) for episode in self.episodes):
+            raise DemonstrationError(
+                "Demonstrations are made of episodes, but were given other things; give Demonstrations.from_episodes([Episode(…), …]), or "
+                "save arrays with numpy.savez(FILE, observations=…, actions=…, dones=…) and give Demonstrations.load(FILE)"
+            )
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], time_limit: int | None = None) -> Demonstrations:
@@ -400,6 +407,18 @@ class Demonstrations:
         if demos.n_steps == 0:
             raise DemonstrationError(f"{self._name}: {advice}")
         return demos
+
+
+def check_demonstrations(owner: Callable[..., Any], given: object) -> None:
+    """Refuse what is given to a class or function in place of demonstrations, such as the path of their file.
+
+    Raises:
+        DemonstrationError: says how to get them.
+    """
+    if not isinstance(given, Demonstrations):
+        name = getattr(owner, "__name__", owner)
+        what = type(given).__name__
+        raise DemonstrationError(f"{name} was given {what} as its demonstrations; give Demonstrations, such as Demonstrations.load(FILE)")
 
 
 def _described(name: str, metadata: Mapping[str, Any], env_id: str | None, env_kwargs: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -44,6 +44,17 @@ def load_images(source: str | Path, root: str | Path | None = None, *, held_out:
     Raises:
         ImageError: the source is none of these, or it is broken, or it has no name and ``root`` is given; one sentence says which file,
             and what to do.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> from genrl.data import load_images
+        >>> with TemporaryDirectory() as folder:
+        ...     np.savez(f"{folder}/squares.npz", images=np.zeros((50, 28, 28), np.uint8))
+        ...     images = load_images(f"{folder}/squares.npz")
+        >>> images.train, images.test
+        (Images(45 of 1 × 28 × 28), Images(5 of 1 × 28 × 28))
+        >>> load_images("mnist").train  # doctest: +SKIP
+        Images(60,000 of 1 × 28 × 28, 10 classes)
     """
     check_root(source, root)
     if str(source) in NAMED:

@@ -183,7 +183,7 @@ def _whole(labels: Tensor) -> Tensor:
 def _cure(pixels: Tensor) -> str:
     """What to do about channels that come last."""
     last = pixels.dtype == torch.uint8 and pixels.ndim == 4 and pixels.shape[3] in (1, 3)
-    return "; move the channels first, pixels.permute(0, 3, 1, 2)" if last else ""
+    return "; move the channels first, torch.as_tensor(pixels).permute(0, 3, 1, 2)" if last else ""
 
 
 def _dtype(tensor: Tensor) -> str:

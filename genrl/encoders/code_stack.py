@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
-from genrl.encoders.encoder import CLIP, ImageEncoder
+from genrl.encoders.encoder import CLIP, ImageEncoder, check_encoder
 from genrl.encoders.view import View, batch_of_one, view_of
 
 __all__ = ["CodeStack", "flat_actions"]
@@ -30,7 +30,7 @@ class CodeStack:
         actions: whether the actions between them are there too.
 
     Raises:
-        ValueError: observations without such an image, or a history that is too short.
+        ValueError: what is no encoder, observations without such an image, or a history that is too short.
     """
 
     def __init__(
@@ -42,6 +42,7 @@ class CodeStack:
         history: int = 1,
         actions: bool = False,
     ) -> None:
+        check_encoder(encoder)
         if history < 1 + actions:
             needed = "at least 2, to have actions between codes" if actions else "at least 1"
             raise ValueError(f"history is {history}, but must be {needed}; type history=3")

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -22,7 +23,7 @@ from genrl.models.nn import device_of
 from genrl.reading import FileError, read_json
 from genrl.roles import attribute, image_models
 
-__all__ = ["CLIP", "FILE", "ImageEncoder", "encoder_of", "load_encoder"]
+__all__ = ["CLIP", "FILE", "ImageEncoder", "check_encoder", "encoder_of", "load_encoder"]
 
 FILE = "encoder.safetensors"
 """Name of an encoder's file in a run directory."""
@@ -87,19 +88,21 @@ class ImageEncoder(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # the same codes, a tenth faster
 
     @classmethod
-    def of(cls, model: ImageModel, preprocessing: Preprocessing, images: Images, *, most: int = 64) -> Self:
+    def of(cls, model: ImageModel, preprocessing: Preprocessing, images: Images | Tensor | np.ndarray, *, most: int = 64) -> Self:
         """An encoder with the statistics of ``images``.
 
         Args:
             model: see above.
             preprocessing: see above.
             images: those that the model learnt from, cut, resized and grey as the preprocessing leaves them; at most 5,000 are looked at.
+                An array or a tensor is of bytes, ``(image, channel, height, width)``.
             most: numbers of a code; a longer one is projected on so many principal components.
 
         Raises:
             ValueError: see above; or fewer than two images.
         """
         _check_model(model, preprocessing)
+        images = images if isinstance(images, Images) else Images(torch.as_tensor(images))
         if len(images) < 2:
             raise ValueError(f"an encoder takes the scale of its codes from at least two images, but was given {len(images)}")
         if images.shape != preprocessing.shape:
@@ -194,6 +197,19 @@ def encoder_of(saved: Mapping[str, Any], path: str | Path = "this file") -> Imag
         return ImageEncoder(model_of(saved, path), Preprocessing.read(saved["preprocessing"]), scale["mean"], scale["std"], scale["basis"])
     except (KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise ValueError(f"{path} is not what ImageEncoder.save wrote ({one_line(error)[:200]}); fit the encoder again") from error
+
+
+def check_encoder(encoder: object) -> None:
+    """Refuse what is no encoder, such as its path or its model.
+
+    Raises:
+        ValueError: says how to get one.
+    """
+    if not isinstance(encoder, ImageEncoder):
+        raise ValueError(
+            f"an ImageEncoder is needed, but was given {type(encoder).__name__}; take load_encoder(PATH), or of a model "
+            "ImageEncoder.of(model, preprocessing, images)"
+        )
 
 
 def _check_model(model: ImageModel, preprocessing: Preprocessing) -> None:

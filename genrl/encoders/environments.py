@@ -31,7 +31,8 @@ class EncodedVecEnv(VecEnvWrapper):
         actions: whether the ``history`` - 1 actions between them are observed, too.
 
     Raises:
-        ValueError: observations without such an image, or under a VecNormalize; one sentence says what to do.
+        ValueError: a single environment, what is no encoder, or observations without such an image or under a VecNormalize; one sentence
+            says what to do.
 
     Example:
         >>> from stable_baselines3 import SAC
@@ -42,6 +43,11 @@ class EncodedVecEnv(VecEnvWrapper):
     """
 
     def __init__(self, venv: VecEnv, encoder: ImageEncoder, history: int = 3, actions: bool = False) -> None:
+        if not isinstance(venv, VecEnv):
+            raise ValueError(
+                f"EncodedVecEnv needs a VecEnv, but was given {type(venv).__name__}; take make_vec_env of Stable-Baselines3, or EncodedEnv "
+                "for a single environment"
+            )
         beneath: Any = venv
         while isinstance(beneath, VecEnvWrapper):
             if isinstance(beneath, VecNormalize) and beneath.norm_obs:

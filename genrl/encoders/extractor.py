@@ -9,7 +9,7 @@ from gymnasium import spaces
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
 
-from genrl.encoders.encoder import ImageEncoder, encoder_of
+from genrl.encoders.encoder import ImageEncoder, check_encoder, encoder_of
 from genrl.encoders.view import ROUNDING, View, view_of
 from genrl.generators import forked_generators
 from genrl.spaces import brief, is_image
@@ -32,7 +32,7 @@ def pretrained(encoder: ImageEncoder, *, train: bool = False) -> dict[str, Any]:
         train: whether the learner trains the layers that a code comes from.
 
     Raises:
-        ValueError: when the learner is built, observations without such an image.
+        ValueError: what is no encoder; when the learner is built, observations without such an image.
 
     Example:
         >>> from stable_baselines3 import PPO
@@ -40,6 +40,7 @@ def pretrained(encoder: ImageEncoder, *, train: bool = False) -> dict[str, Any]:
         >>> kwargs = pretrained(load_encoder("runs/eyes"), train=True)  # doctest: +SKIP
         >>> model = PPO("CnnPolicy", "genrl/PixelPendulum-v0", policy_kwargs=kwargs)  # doctest: +SKIP
     """
+    check_encoder(encoder)
     given = {"weights": _Weights(encoder), "trained": train}
     return {"features_extractor_class": EncoderExtractor, "features_extractor_kwargs": given}
 

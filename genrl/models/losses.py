@@ -67,7 +67,8 @@ def players_of(model: nn.Module) -> list[Player]:
     if hasattr(model, "players"):
         return list(model.players())  # type: ignore[operator]
     if not isinstance(model, Model):
-        raise TypeError(f"{type(model).__name__} has no loss(x), which fit needs")
+        once = "; it learns in one pass, by model.count([(images.batch(), images.labels)])" if hasattr(model, "count") else ""
+        raise TypeError(f"{type(model).__name__} has no loss(x), which fit needs{once}")
     return [Player("loss", trainable(model), model.loss)]
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from genrl.data import Demonstrations
+from genrl.data.demonstrations import check_demonstrations
 from genrl.errors import positive, require
 from genrl.models.nn import gradient_step, minibatches, trainable
 from genrl.policies._left_as_found import left_as_found
@@ -74,7 +75,21 @@ def clone(
 
     References:
         Pomerleau, "Efficient Training of Artificial Neural Networks for Autonomous Navigation", 1991.
+
+    Example:
+        >>> from stable_baselines3 import PPO
+        >>> from genrl.data import Episode
+        >>> from genrl.policies import clone
+        >>> obs, last = np.random.default_rng(0).normal(size=(101, 3)), np.arange(100) == 99
+        >>> pushes = Episode(obs, np.full((100, 1), 1.5), np.zeros(100), last & False, last)  # an expert that always does the same
+        >>> model = PPO("MlpPolicy", "Pendulum-v1")
+        >>> fit = clone(model, Demonstrations.from_episodes([pushes]), epochs=60, learning_rate=1e-2)
+        >>> sorted(fit)
+        ['epochs', 'held_out_loss', 'loss']
+        >>> bool(model.predict(obs[0], deterministic=True)[0] > 1.0)
+        True
     """
+    check_demonstrations(clone, demonstrations)
     check_cloning(model, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, held_out=held_out, patience=patience)
     demonstrations, _ = demonstrations.fitted(model.observation_space, model.action_space)
     if not any_task:
@@ -128,7 +143,19 @@ def check_cloning(model: BaseAlgorithm, **numbers: float) -> None:
 
 
 def normalize_like(normalize: VecNormalize, demonstrations: Demonstrations) -> None:
-    """Give a ``VecNormalize`` that has seen nothing the statistics of the demonstrated observations, for good."""
+    """Give a ``VecNormalize`` that has seen nothing the statistics of the demonstrated observations, for good.
+
+    Example:
+        >>> from stable_baselines3.common.env_util import make_vec_env
+        >>> from genrl.data import Episode
+        >>> from genrl.policies import normalize_like
+        >>> last = np.arange(8) == 7
+        >>> demos = Demonstrations.from_episodes([Episode(np.full((9, 3), 0.5), np.zeros((8, 1)), np.zeros(8), last & False, last)])
+        >>> env = VecNormalize(make_vec_env("Pendulum-v1"))
+        >>> normalize_like(env, demos)
+        >>> env.obs_rms.mean.tolist()
+        [0.5, 0.5, 0.5]
+    """
     rms: Any = normalize.obs_rms if normalize.norm_obs else None
     if rms is not None and rms.count < 1:
         obs = demonstrations.transitions(successors=False).obs.numpy().astype(np.float64)

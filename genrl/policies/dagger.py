@@ -13,8 +13,10 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import unwrap_vec_normalize
 
 from genrl.data import Demonstrations, Episode
+from genrl.errors import require
 from genrl.policies._left_as_found import left_as_found
 from genrl.policies.cloning import check_cloning, clone
+from genrl.sb3.predict import AS_FUNCTION
 from genrl.spaces import FLATTENED, as_action, brief
 
 __all__ = ["dagger", "longest_episode"]
@@ -66,9 +68,19 @@ def dagger(
     References:
         Ross, Gordon, Bagnell, "A Reduction of Imitation Learning and Structured Prediction to No-Regret Online Learning", 2011,
         arXiv:1011.0686.
+
+    Example:
+        >>> from stable_baselines3 import PPO
+        >>> from genrl.policies import dagger
+        >>> env = gymnasium.make("CartPole-v1", max_episode_steps=50)
+        >>> model = PPO("MlpPolicy", "CartPole-v1")
+        >>> demos = dagger(model, lambda obs: int(obs[2] + obs[3] > 0), env, rounds=2, episodes=1, epochs=10)
+        >>> demos.n_episodes  # the expert's, and one of the cloned policy with what the expert would have done
+        2
     """
     if rounds < 1 or episodes < 1:
         raise ValueError(f"dagger needs at least one round and one episode, but was given rounds={rounds} and episodes={episodes}")
+    require(dagger, ("expert", type(expert).__name__, callable(expert), f"a function of an observation, such as {AS_FUNCTION}"))
     _refuse(model, env, cloning)
     known: list[Episode] = []
     if demonstrations is not None:

@@ -12,6 +12,7 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from torch import Tensor
 
 from genrl.data import DemonstrationError, Demonstrations
+from genrl.data.demonstrations import check_demonstrations
 from genrl.errors import require
 from genrl.sb3.actions import refuse_spaces
 from genrl.sb3.batches import Rows
@@ -55,6 +56,7 @@ class Mixing(PluggedCallback):
 
     def __init__(self, demonstrations: Demonstrations, share: float = 0.5, *, name: str = "mixing", seed: int = 0) -> None:
         super().__init__()
+        check_demonstrations(Mixing, demonstrations)
         require(Mixing, ("share", share, 0 < share < 1, "in (0, 1)"))
         self.demonstrations, self.share, self.name = demonstrations, share, name
         self.generator = torch.Generator().manual_seed(seed)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genrl.data import Demonstrations
+from genrl.data.demonstrations import check_demonstrations
 from genrl.errors import Check, at_least, positive, require
 from genrl.models.nn import gradient_step
 from genrl.models.normalization import RunningMeanStd
@@ -135,6 +136,7 @@ class AdversarialReward(RewardModel):
     learns_first: ClassVar[bool] = True
 
     def __post_init__(self, demonstrations: Demonstrations, held_out: Demonstrations | None) -> None:
+        check_demonstrations(type(self), demonstrations)
         super().__init__(self.observation_space, self.action_space, self.seed)
         require(type(self), *self._checks())
         expert = demonstrations.fitted(self.observation_space, self.action_space)[0]

@@ -36,6 +36,19 @@ class AIRL(AdversarialReward):
     References:
         Fu, Luo, Levine, "Learning Robust Rewards with Adversarial Inverse Reinforcement Learning", 2018, arXiv:1710.11248.
         Orsini et al., "What Matters for Adversarial Imitation Learning?", 2021, arXiv:2106.00672.
+
+    Example:
+        >>> import numpy as np
+        >>> from stable_baselines3 import PPO
+        >>> from genrl.data import Demonstrations, Episode
+        >>> from genrl.rewards import AIRL, RewardCallback
+        >>> last = np.arange(8) == 7
+        >>> demos = Demonstrations.from_episodes([Episode(np.zeros((9, 3)), np.zeros((8, 1)), np.zeros(8), last & False, last)])
+        >>> model = PPO("MlpPolicy", "Pendulum-v1", n_steps=64)
+        >>> airl = AIRL(demos, model.observation_space, model.action_space, gamma=model.gamma)
+        >>> _ = model.learn(64, callback=RewardCallback(airl, extrinsic_weight=0.0))
+        >>> airl.recovered(demos.transitions()).shape  # g of each demonstrated pair
+        torch.Size([8])
     """
 
     form: RewardForm = "logit"

@@ -81,7 +81,9 @@ class RewardCallback(PluggedCallback):
         half_life: float | None = None,
     ) -> None:
         super().__init__()
-        require(RewardCallback, *at_least(1, update_every=update_every), *([] if half_life is None else positive(half_life=half_life)))
+        model = ("reward", reward, isinstance(reward, RewardModel), "a reward, such as RND(model.observation_space, model.action_space)")
+        require(RewardCallback, model, *at_least(1, update_every=update_every))
+        require(RewardCallback, *([] if half_life is None else positive(half_life=half_life)))
         self.auto = AutoWeight() if weight == "auto" else copy(weight) if isinstance(weight, AutoWeight) else None
         """What tunes the weight, if anything does: its own, so that two callbacks may be given the same."""
         self.reward, self.extrinsic_weight, self.half_life = reward, extrinsic_weight, half_life

@@ -34,6 +34,17 @@ class DiffAIL(AdversarialReward):
     References:
         Wang, Wu, Pang, Zhang, Yin, "DiffAIL: Diffusion Adversarial Imitation Learning", 2024, arXiv:2312.06348.
         Ho, Jain, Abbeel, "Denoising Diffusion Probabilistic Models", 2020, arXiv:2006.11239.
+
+    Example:
+        >>> import numpy as np
+        >>> from stable_baselines3 import PPO
+        >>> from genrl.data import Demonstrations, Episode
+        >>> from genrl.rewards import DiffAIL, RewardCallback
+        >>> last = np.arange(8) == 7
+        >>> demos = Demonstrations.from_episodes([Episode(np.zeros((9, 3)), np.zeros((8, 1)), np.zeros(8), last & False, last)])
+        >>> model = PPO("MlpPolicy", "Pendulum-v1", n_steps=64)
+        >>> diffail = DiffAIL(demos, model.observation_space, model.action_space, noise_levels=10)
+        >>> _ = model.learn(64, callback=RewardCallback(diffail, extrinsic_weight=0.0))
     """
 
     noise_levels: int = 10

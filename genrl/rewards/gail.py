@@ -55,6 +55,17 @@ class GAIfO(GAIL):
 
     References:
         Torabi, Warnell, Stone, "Generative Adversarial Imitation from Observation", 2018, arXiv:1807.06158.
+
+    Example:
+        >>> import numpy as np
+        >>> from stable_baselines3 import PPO
+        >>> from genrl.data import Demonstrations, Episode
+        >>> from genrl.rewards import GAIfO, RewardCallback
+        >>> last = np.arange(8) == 7
+        >>> demos = Demonstrations.from_episodes([Episode(np.zeros((9, 3)), np.zeros((8, 1)), np.zeros(8), last & False, last)])
+        >>> model = PPO("MlpPolicy", "Pendulum-v1", n_steps=64)
+        >>> gaifo = GAIfO(demos, model.observation_space, model.action_space)
+        >>> _ = model.learn(64, callback=RewardCallback(gaifo, extrinsic_weight=0.0))
     """
 
     def _columns(self, transitions: Transitions) -> list[Tensor]:

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from genrl.data import Demonstrations
+from genrl.data.demonstrations import check_demonstrations
 from genrl.errors import at_least, positive, require
 from genrl.models.normalization import RunningMeanStd
 from genrl.rewards.running_episodes import Episodes, RemembersEpisodes
@@ -80,6 +81,19 @@ class PWIL(RemembersEpisodes):
 
     References:
         Dadashi, Hussenot, Geist, Pietquin, "Primal Wasserstein Imitation Learning", 2021, arXiv:2006.04678.
+
+    Example:
+        >>> import numpy as np
+        >>> from stable_baselines3 import PPO
+        >>> from genrl.data import Demonstrations, Episode
+        >>> from genrl.rewards import PWIL, RewardCallback
+        >>> last = np.arange(8) == 7
+        >>> demos = Demonstrations.from_episodes([Episode(np.zeros((9, 3)), np.zeros((8, 1)), np.zeros(8), last & False, last)])
+        >>> model = PPO("MlpPolicy", "Pendulum-v1", n_steps=64)
+        >>> pwil = PWIL(demos, model.observation_space, model.action_space)
+        >>> _ = model.learn(64, callback=RewardCallback(pwil, extrinsic_weight=0.0))
+        >>> pwil.cost(demos.transitions())  # an episode that is the demonstration itself
+        0.0
     """
 
     centres_observations = True
@@ -99,6 +113,7 @@ class PWIL(RemembersEpisodes):
         clip: float = 10.0,
         seed: int = 0,
     ) -> None:
+        check_demonstrations(PWIL, demonstrations)
         super().__init__(observation_space, action_space, seed)
         require(PWIL, *positive(alpha=alpha, std_floor=std_floor, clip=clip), *at_least(0, beta=beta))
         require(PWIL, *at_least(1, horizon=1 if horizon is None else horizon))

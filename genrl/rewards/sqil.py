@@ -26,6 +26,18 @@ class SQIL(RewardModel):
 
     References:
         Reddy, Dragan, Levine, "SQIL: Imitation Learning via Reinforcement Learning with Sparse Rewards", 2020, arXiv:1905.11108.
+
+    Example:
+        >>> import numpy as np
+        >>> from stable_baselines3 import SAC
+        >>> from genrl.data import Demonstrations, Episode
+        >>> from genrl.policies import Mixing
+        >>> from genrl.rewards import SQIL, RewardCallback
+        >>> last = np.arange(8) == 7
+        >>> demos = Demonstrations.from_episodes([Episode(np.zeros((9, 3)), np.zeros((8, 1)), np.zeros(8), last & False, last)])
+        >>> model = SAC("MlpPolicy", "Pendulum-v1", learning_starts=8, batch_size=4)
+        >>> sqil = SQIL(model.observation_space, model.action_space)
+        >>> _ = model.learn(9, callback=[RewardCallback(sqil, extrinsic_weight=0.0), Mixing(demos, share=0.5)])
     """
 
     needs_expert_batches = True

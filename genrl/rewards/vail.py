@@ -34,6 +34,17 @@ class VAIL(AdversarialReward):
 
     References:
         Peng et al., "Variational Discriminator Bottleneck", 2019, arXiv:1810.00821.
+
+    Example:
+        >>> import numpy as np
+        >>> from stable_baselines3 import PPO
+        >>> from genrl.data import Demonstrations, Episode
+        >>> from genrl.rewards import VAIL, RewardCallback
+        >>> last = np.arange(8) == 7
+        >>> demos = Demonstrations.from_episodes([Episode(np.zeros((9, 3)), np.zeros((8, 1)), np.zeros(8), last & False, last)])
+        >>> model = PPO("MlpPolicy", "Pendulum-v1", n_steps=64)
+        >>> vail = VAIL(demos, model.observation_space, model.action_space, information=0.5)
+        >>> _ = model.learn(64, callback=RewardCallback(vail, extrinsic_weight=0.0))
     """
 
     information: float = 0.5

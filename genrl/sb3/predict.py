@@ -14,7 +14,10 @@ from stable_baselines3 import TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.type_aliases import TrainFrequencyUnit
 
-__all__ = ["deterministic_action", "draws_actions", "exploring_action", "renew_noise"]
+__all__ = ["AS_FUNCTION", "deterministic_action", "draws_actions", "exploring_action", "renew_noise"]
+
+AS_FUNCTION = "lambda obs: model.predict(obs, deterministic=True)[0]"
+"""A trained learner as a function from observations to actions, for a message."""
 
 
 def draws_actions(learner: BaseAlgorithm) -> bool:

@@ -14,6 +14,7 @@ from scipy.stats import spearmanr
 
 from genrl.errors import at_least, require
 from genrl.models.dynamics import Dynamics
+from genrl.sb3.predict import AS_FUNCTION
 from genrl.transitions import Transitions
 from genrl.worlds.dream import DreamVecEnv
 from genrl.worlds.real import Record
@@ -151,7 +152,7 @@ def measure_agreement(
 
     Args:
         dynamics: the model, whose members dream together.
-        policies: by name, the one whose gap counts first.
+        policies: by name, the one whose gap counts first; of a trained SB3 model ``lambda obs: model.predict(obs, deterministic=True)[0]``.
         env: the task.
         episodes: real episodes of each policy, with seeds from ``seed`` on.
         seed: seed of the first.
@@ -159,8 +160,22 @@ def measure_agreement(
 
     Raises:
         ValueError: no policies, or a number below 1.
+
+    Example:
+        >>> from stable_baselines3 import PPO
+        >>> from genrl.worlds import Ensemble, blurred, measure_agreement
+        >>> env = gymnasium.make("Pendulum-v1")
+        >>> world = Ensemble(env.observation_space, env.action_space, members=2, hidden=(8,))  # fitted by world.fit
+        >>> model = PPO("MlpPolicy", env)
+        >>> trained = lambda obs: model.predict(obs, deterministic=True)[0]
+        >>> policies = {"trained": trained, "chance": blurred(trained, env.action_space, share=1.0)}
+        >>> agreement = measure_agreement(world, policies, env, episodes=1, longest=20)
+        >>> len(agreement.real), len(agreement.dream)  # agreement.table() prints these returns, and how they rank the policies
+        (2, 2)
     """
-    require(measure_agreement, *at_least(1, episodes=episodes, longest=longest), ("policies", policies, len(policies) > 0, "at least one"))
+    fine = isinstance(policies, Mapping) and len(policies) > 0 and all(map(callable, policies.values()))
+    functions = ("policies", policies, fine, f'at least one function of observations by its name, such as {{"trained": {AS_FUNCTION}}}')
+    require(measure_agreement, *at_least(1, episodes=episodes, longest=longest), functions)
     real, dream = [], []
     for policy in policies.values():
         played = [real_episode(env, policy, seed + i, longest).transitions() for i in range(episodes)]

@@ -59,6 +59,15 @@ class DreamVecEnv(VecEnv):
         Sutton, "Dyna, an Integrated Architecture for Learning, Planning, and Reacting", 1991.
         Janner, Fu, Zhang, Levine, "When to Trust Your Model: Model-Based Policy Optimization", 2019, arXiv:1906.08253.
         Frauenknecht et al., "Trust the Model Where It Trusts Itself", 2024, arXiv:2405.19014 (the calibrated stop).
+
+    Example:
+        >>> from stable_baselines3 import PPO
+        >>> from genrl.worlds import DreamVecEnv, Ensemble
+        >>> world = Ensemble(spaces.Box(-1, 1, (3,)), spaces.Box(-1, 1, (2,)), members=2, hidden=(8,))  # fitted by world.fit
+        >>> dream = DreamVecEnv(world, starts=np.zeros((10, 3)), n_envs=4, horizon=5)
+        >>> _ = PPO("MlpPolicy", dream, n_steps=10, batch_size=20).learn(40)
+        >>> dream.counters["steps"]
+        40
     """
 
     def __init__(

@@ -226,7 +226,7 @@ class Practice(BaseCallback):
         model: Any = self.model
         names = inspect.signature(type(model)).parameters
         kwargs = {name: self._now(getattr(model, name)) for name in names if name not in OWN | CHOSEN and hasattr(model, name)}
-        kwargs |= {"batch_size": self.batch_size} if "batch_size" in names else {}
+        kwargs |= {"batch_size": min(self.batch_size, self.n_steps * self.dream.num_envs)} if "batch_size" in names else {}
         return type(model)(
             model.policy_class,
             self._normalized(),

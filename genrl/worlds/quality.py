@@ -88,6 +88,18 @@ def measure_quality(
 
     Raises:
         ValueError: no test rows, not one reward for each, or a horizon below 1.
+
+    Example:
+        >>> from gymnasium import spaces
+        >>> from genrl.worlds import Ensemble, measure_quality
+        >>> action = torch.rand(200, 1) - 0.5
+        >>> place = torch.cat([torch.zeros(1, 1), action.cumsum(0)])  # a point that goes where it is told, and is paid for being far
+        >>> rows = Transitions(place[:-1], action, place[1:], torch.zeros(200, dtype=torch.bool))
+        >>> world = Ensemble(spaces.Box(-100, 100, (1,)), spaces.Box(-1, 1, (1,)), members=2, hidden=(8,))
+        >>> _ = world.fit(rows.rows(slice(0, 150)), rows.next_obs[:150, 0], max_steps=10)
+        >>> quality = measure_quality(world, rows.rows(slice(150, 200)), rows.next_obs[150:, 0], horizons=(1, 5))
+        >>> {name: len(error) for name, error in quality.error.items()}  # quality.table() prints them
+        {'model': 2, 'persistence': 2, 'constant velocity': 2}
     """
     require(measure_quality, ("horizons", horizons, len(horizons) > 0 and min(horizons) >= 1, "numbers of steps from 1 on"))
     if test.batch_size < 2:

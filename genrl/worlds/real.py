@@ -19,7 +19,22 @@ __all__ = ["Record", "check_fit", "check_world"]
 
 
 class Record:
-    """Keeps every step of a vectorised environment."""
+    """Keeps every step of a vectorised environment, or of a single one as a row of one.
+
+    Example:
+        >>> import gymnasium
+        >>> from genrl.worlds import Ensemble, Record
+        >>> env, record = gymnasium.make("Pendulum-v1"), Record()
+        >>> obs, _ = env.reset(seed=0)
+        >>> for _ in range(60):
+        ...     action = env.action_space.sample()
+        ...     next_obs, reward, terminated, truncated, _ = env.step(action)
+        ...     record.add(obs[None], action[None], next_obs[None], np.array([terminated]), np.array([reward]))
+        ...     obs = env.reset()[0] if terminated or truncated else next_obs
+        >>> world = Ensemble(env.observation_space, env.action_space, members=2, hidden=(8,))
+        >>> world.fit(*record.transitions(), max_steps=5).steps
+        5
+    """
 
     def __init__(self) -> None:
         self._rows: list[tuple[np.ndarray, ...]] = []
@@ -34,7 +49,16 @@ class Record:
         return len(self._rows[0][-1]) if self._rows else 0
 
     def add(self, obs: np.ndarray, action: np.ndarray, next_obs: np.ndarray, terminated: np.ndarray, reward: np.ndarray) -> None:
-        """Keep one step, ``(env, …)`` each: actions as executed, true successors."""
+        """Keep one step, ``(env, …)`` each: actions as executed, true successors.
+
+        Raises:
+            ValueError: it is not one of several environments.
+        """
+        if np.ndim(reward) == 0:
+            raise ValueError(
+                "Record.add takes a step of several environments, (env, …) each, but was given one reward; give a step of a single one as "
+                "obs[None], action[None], next_obs[None], np.array([terminated]), np.array([reward])"
+            )
         self._rows.append((obs, action, next_obs, terminated, reward))
 
     def transitions(self) -> tuple[Transitions, Tensor]:

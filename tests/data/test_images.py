@@ -431,7 +431,9 @@ class TestImages:
         assert Images(PIXELS[:, None], LABELS.astype(np.int32)).n_classes == 3
 
     def test_channels_that_come_last_are_told_how_to_come_first(self):
-        with pytest.raises(ImageError, match=r"of shape \(2, 5, 4, 3\); move the channels first, pixels.permute\(0, 3, 1, 2\)"):
+        with pytest.raises(
+            ImageError, match=r"of shape \(2, 5, 4, 3\); move the channels first, torch.as_tensor\(pixels\).permute\(0, 3, 1, 2\)"
+        ):
             Images(torch.zeros(2, 5, 4, 3, dtype=torch.uint8))
 
     def test_train_and_test_of_other_sizes_are_refused(self):
