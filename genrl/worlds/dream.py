@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -63,8 +64,10 @@ class DreamVecEnv(VecEnv):
     Example:
         >>> from stable_baselines3 import PPO
         >>> from genrl.worlds import DreamVecEnv, Ensemble
-        >>> world = Ensemble(spaces.Box(-1, 1, (3,)), spaces.Box(-1, 1, (2,)), members=2, hidden=(8,))  # fitted by world.fit
-        >>> dream = DreamVecEnv(world, starts=np.zeros((10, 3)), n_envs=4, horizon=5)
+        >>> world = Ensemble(spaces.Box(-1, 1, (3,)), spaces.Box(-1, 1, (2,)), members=2, hidden=(8,))
+        >>> rows = Transitions(torch.rand(60, 3), torch.rand(60, 2), torch.rand(60, 3), torch.zeros(60, dtype=torch.bool))
+        >>> _ = world.fit(rows, torch.rand(60), max_steps=10)
+        >>> dream = DreamVecEnv(world, starts=rows, n_envs=4, horizon=5)
         >>> _ = PPO("MlpPolicy", dream, n_steps=10, batch_size=20).learn(40)
         >>> dream.counters["steps"]
         40
@@ -129,7 +132,12 @@ class DreamVecEnv(VecEnv):
         return self.horizon
 
     def set_starts(self, starts: Transitions | Tensor | np.ndarray) -> None:
-        """Start episodes in these real observations from now on; the model may have learned since, so the stop is calibrated anew."""
+        """Start episodes in these real observations from now on; the model may have learned since, so the stop is calibrated anew.
+
+        Raises:
+            ValueError: starts of another shape than ``(row, obs)``, or ones that are NaN or infinite. A model that could learn and has not
+                is warned of.
+        """
         obs = torch.as_tensor(starts.obs if isinstance(starts, Transitions) else starts)
         if obs.dim() != 2 or obs.shape[1] != self.dynamics.obs_dim or len(obs) == 0:
             raise ValueError(
@@ -138,6 +146,13 @@ class DreamVecEnv(VecEnv):
             )
         if not obs.isfinite().all():
             raise ValueError("a dream was given starts that are NaN or infinite; leave those rows out")
+        model = self.dynamics
+        if type(model).fit is not Dynamics.fit and model.low.isinf().any():  # one that learns, and knows no range
+            warnings.warn(
+                f"{type(model).__name__} has not been fitted (a fit of your own ends with self.remember_range(transitions)), so that a "
+                "policy would train in dynamics drawn at random; fit it to real transitions first: world.fit(transitions, reward)",
+                stacklevel=2,
+            )
         self._starts = obs
         self._threshold, self._calibrated_on = 0.0, 0
         self._follow()

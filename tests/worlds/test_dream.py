@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
 
 from genrl.models.dynamics import Dynamics, Prediction
 from genrl.rewards import RND, RewardCallback
-from genrl.worlds import DreamVecEnv
+from genrl.worlds import DreamVecEnv, Ensemble
 from tests.rewards.clock import ClockReward, equal_parameters
 from tests.worlds.analytic import BOX, Broken, ClockDynamics, LinearGaussian
 
@@ -142,6 +144,17 @@ class TestEnds:
         dream.reset()
         dream.step(np.zeros((4, 1), np.float32))
         assert dream._obs.dtype == torch.float64
+
+    def test_a_dream_of_a_model_that_has_learned_nothing_is_warned_of(self):
+        world = Ensemble(LinearGaussian().observation_space, BOX, members=2, hidden=(8,))
+        with pytest.warns(UserWarning, match=r"Ensemble has not been fitted .*: world.fit\(transitions, reward\)"):
+            dream(world)
+        rows, reward = LinearGaussian().rows(60)
+        world.fit(rows, reward, max_steps=1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            dream(world)
+            dream(LinearGaussian())  # which needs no fit
 
     @pytest.mark.parametrize(("dtype", "seen"), [(np.int64, [1, 2]), (np.uint8, [1, 2]), (np.float32, [1.2, 1.9])])
     def test_whole_numbers_are_rounded_and_what_is_seen_is_where_the_dream_stands_and_what_is_paid(self, dtype, seen):
