@@ -15,6 +15,7 @@ import argparse
 import os
 import statistics
 import time
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -201,7 +202,9 @@ def _turn(env: gymnasium.Env, seconds: float, precision: str = "highest", **netw
     world = Ensemble(env.observation_space, env.action_space, **network)
     starts = np.random.default_rng(0).normal(size=(1000, world.obs_dim)).astype(np.float32)
     world.standardizer.obs.update(torch.as_tensor(starts))
-    dream = DreamVecEnv(world, starts, ROWS, 20)
+    with warnings.catch_warnings():  # of a model that was never fitted: its speed is all that is asked
+        warnings.simplefilter("ignore")
+        dream = DreamVecEnv(world, starts, ROWS, 20)
     dream.reset()
     action = np.zeros((ROWS, *(env.action_space.shape or ())), dtype=np.float32)
     real = _rate(partial(_real_step, env), seconds)
