@@ -282,11 +282,7 @@ class RewardCallback(PluggedCallback):
         memory = ReplayMemory(model, raw, self._generator, self.reward.floats)
         if self.reward.scored_once:
             memory.once = np.zeros((memory.buffer.buffer_size, memory.buffer.n_envs), dtype=np.float32)
-        if self._restored is not None:
-            memory.load_state_dict(self._restored)
-        elif self._replay is not None and self._replay.buffer is memory.buffer:
-            memory.load_state_dict(self._replay.state_dict())
-        elif self.reward.scored_once and memory.buffer.size():
+        if not memory.take_over(self._restored, self._replay) and self.reward.scored_once and memory.buffer.size():
             raise ValueError(
                 f"{type(self.reward).__name__} scores a transition when it is made, but the replay buffer holds {len(memory):,} that it "
                 "has not seen; begin with an empty buffer"

@@ -142,6 +142,15 @@ class ReplayMemory:
         terminated = (buffer.dones[rows, envs] > 0) & (buffer.timeouts[rows, envs] == 0)
         return as_transitions(obs, action, next_obs, terminated, self.floats)
 
+    def take_over(self, restored: dict[str, Any] | None, before: ReplayMemory | None) -> bool:
+        """Keep what is known of the rows: from a saved state, else from a learn before with the same buffer. Whether anything was."""
+        known = restored
+        if known is None and before is not None and before.buffer is self.buffer:
+            known = before.state_dict()
+        if known is not None:
+            self.load_state_dict(known)
+        return known is not None
+
     def whole(self) -> tuple[Transitions, torch.Tensor]:
         """All transitions and the environment's rewards ``(batch,)``, ordered by environment, then by time."""
         size, n_envs = self.buffer.size(), self.buffer.n_envs

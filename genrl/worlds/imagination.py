@@ -166,7 +166,9 @@ class Imagination(PluggedCallback):
 
     def _part(self) -> LendingPart:
         self.check(self.model)
-        self._replay = self._memory_of_replay(self.model)
+        replay = ReplayMemory(self.model, RawObservations(self.model), self.generator, Floats(torch.float32, exact=False))  # type: ignore[arg-type]
+        replay.take_over(self._restored, self._replay)
+        self._replay, self._restored = replay, None
         if self.num_timesteps < self._fitted_at:  # another learner, or one that counts its steps from 0 again
             self._fitted_at, self._pool = -1, None
         if self._fitted_at < 0 and (seen := _held(self.model) + self.locals["total_timesteps"] - self.num_timesteps) <= self.start:
@@ -176,16 +178,6 @@ class Imagination(PluggedCallback):
                 stacklevel=2,
             )
         return LendingPart(self.name, self.share, self._draw)
-
-    def _memory_of_replay(self, model: Any) -> ReplayMemory:
-        """The learner's replay buffer; what is known of its rows from a learn before, or from a saved state, stays known."""
-        memory = ReplayMemory(model, RawObservations(model), self.generator, Floats(torch.float32, exact=False))
-        known, self._restored = self._restored, None
-        if known is None and self._replay is not None and self._replay.buffer is memory.buffer:
-            known = self._replay.state_dict()
-        if known is not None:
-            memory.load_state_dict(known)
-        return memory
 
     def _draw(self, n: int) -> Rows | None:
         n = round(n * self.trust)
