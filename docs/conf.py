@@ -32,6 +32,7 @@ html_theme = "furo"
 html_title = "genrl"
 html_static_path = ["_static"]
 html_css_files = ["wide_tables.css"]
+html_show_copyright = False  # the licence is a file of the checkout
 
 autodoc_typehints = "none"  # the docstrings say types, shapes and ranges in words
 autodoc_member_order = "bysource"
