@@ -54,6 +54,9 @@ class Ensemble(Dynamics):
     the noise :math:`\sigma_m` is scaled to what the disagreement leaves of the squared error, and the intervals to what they cover
     (:meth:`~genrl.models.dynamics.Dynamics.interval`).
 
+    Differences from Chua et al.: that scaling; the weighted likelihood of Seitzer et al.; fixed bounds of the variance in place of learned
+    ones; the reward and the end may be learned too; and policies train in it, where theirs plans with it.
+
     Args:
         observation_space, action_space, reward, seed: see :class:`~genrl.models.dynamics.Dynamics`.
         termination: whether ends of episodes are ``"learned"``, or there are ``"none"``; or a function of ``(obs, action, next_obs)``.

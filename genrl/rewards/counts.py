@@ -38,6 +38,9 @@ class SimHashCounts(RewardModel):
     from before are kept. An entry that does not vary until then, such as a flag, keeps its own unit, and entries are clipped: in standard
     deviations of what hardly varied it would outweigh all others, and all states with the flag would be one.
 
+    Differences from the paper: that normaliser, ``offset``, and the division of the bonus by its running root mean square; images need an
+    encoder, where the paper learns a code of its own.
+
     Args:
         observation_space, action_space, seed: see :class:`RewardModel`; actions are not used.
         bits: k, length of the code; more bits, finer cells.
@@ -54,6 +57,9 @@ class SimHashCounts(RewardModel):
         Tang et al., "#Exploration: A Study of Count-Based Exploration for Deep Reinforcement Learning", 2017, arXiv:1611.04717.
 
     Example:
+        >>> import torch
+        >>> from gymnasium import spaces
+        >>> from genrl.rewards import SimHashCounts, Transitions
         >>> reward = SimHashCounts(spaces.Box(-1, 1, (3,)), spaces.Discrete(2), normalize=False)
         >>> same = torch.ones(4, 3)
         >>> reward(Transitions(same, torch.zeros(4), same, torch.zeros(4, dtype=torch.bool)))

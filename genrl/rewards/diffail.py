@@ -26,7 +26,9 @@ class DiffAIL(AdversarialReward):
               \qquad h = \log D - \log(1 - D) = -\log(e^L - 1),
 
     so that its loss of the expert's pairs is L, that of a diffusion model. The noise level of a pair is drawn while it learns; a reward is
-    the mean over all levels, each with one noise that was drawn once. Args and errors are those of :class:`AdversarialReward`, and:
+    the mean over all levels, each with one noise that was drawn once.
+
+    Differences from the paper are those of :class:`GAIL`; args and errors are those of :class:`AdversarialReward`, and:
 
     Args:
         noise_levels: number T of levels; 10 in the paper. Scoring costs as many passes of the network.
@@ -56,7 +58,7 @@ class DiffAIL(AdversarialReward):
     def _build(self) -> None:
         n, size = self.noise_levels, self.stats.mean.numel()
         level = torch.arange(1.0, n + 1, device=self.stats.mean.device)
-        # The variance preserving schedule for few levels, from 0.1 to 10 (Xiao et al., 2022, arXiv:2112.07804).
+        # The variance preserving schedule for few levels (Xiao et al., 2022, arXiv:2112.07804, to 20), from 0.1 to 10 as Diffusion-QL's is.
         alpha = torch.exp(-0.1 / n - 0.5 * (10 - 0.1) * (2 * level - 1) / n**2)
         self.kept = nn.Buffer(alpha.cumprod(0))
         self.noise = nn.Buffer(torch.randn(n, size))

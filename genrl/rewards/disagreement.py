@@ -31,6 +31,9 @@ class Disagreement(RewardModel):
     newest transitions. A transition is resampled once, when it is new, so a member never meets what its bootstrap left out. All members
     are one batched product.
 
+    Differences from the paper: there members predict features of an image, and a policy may also follow the bonus's own gradient, which a
+    learner that takes it for a reward can't; here the bonus is divided by its running root mean square.
+
     Args:
         observation_space, action_space, seed: see :class:`RewardModel`.
         members: number of forward models in the ensemble; the paper has 5.
@@ -48,9 +51,11 @@ class Disagreement(RewardModel):
         Pathak, Gandhi, Gupta, "Self-Supervised Exploration via Disagreement", 2019, arXiv:1906.04161.
 
     Example:
-        >>> reward = Disagreement(spaces.Box(-1, 1, (3,)), spaces.Box(-1, 1, (2,)), members=3)
-        >>> reward(Transitions(torch.randn(4, 3), torch.randn(4, 2), torch.randn(4, 3), torch.zeros(4, dtype=torch.bool))).shape
-        torch.Size([4])
+        >>> from stable_baselines3 import PPO
+        >>> from genrl.rewards import Disagreement, RewardCallback
+        >>> model = PPO("MlpPolicy", "Pendulum-v1", n_steps=64)
+        >>> disagreement = Disagreement(model.observation_space, model.action_space)
+        >>> _ = model.learn(64, callback=RewardCallback(disagreement, weight=1e-3))
     """
 
     centres_observations = True

@@ -152,9 +152,11 @@ class E3B(EpisodicReward):
         Henaff, Raileanu, Jiang, Rocktäschel, "Exploration via Elliptical Episodic Bonuses", 2022, arXiv:2210.05805.
 
     Example:
-        >>> reward = E3B(spaces.Box(-1, 1, (3,)), spaces.Discrete(2))
-        >>> reward(Transitions(torch.randn(4, 3), torch.tensor([0, 1, 1, 0]), torch.randn(4, 3), torch.zeros(4, dtype=torch.bool))).shape
-        torch.Size([4])
+        >>> from stable_baselines3 import PPO
+        >>> from genrl.rewards import E3B, RewardCallback
+        >>> model = PPO("MlpPolicy", "Pendulum-v1", n_steps=64)
+        >>> e3b = E3B(model.observation_space, model.action_space)
+        >>> _ = model.learn(64, callback=RewardCallback(e3b, weight=1e-3))
     """
 
     ridge: float = 0.1
@@ -184,14 +186,14 @@ class NGU(EpisodicReward):
 
     :math:`d_i` the distances to the k nearest features of the episode, :math:`\bar d^2` the running mean of their squares, and e the
     error of random network distillation, with its running mean and standard deviation. Where the root is above 8, the feature is too well
-    known, and the bonus is 0.
+    known, and the bonus is 0; no kernel is above 1, so that takes ``k`` above 64, and the paper's 10 never come to it.
 
     Differences from the paper: one agent with one weight, not a family of them; φ is trained on the newest transitions only; the bonus is
     divided by its running root mean square.
 
     Args:
         k: neighbours; the paper's 10.
-        epsilon: ε of the kernel; the paper's 1e-3.
+        epsilon: ε of the kernel; 1e-3 in the text of the paper.
         cluster: ξ, distance within which features count as the same; the paper's 0.008.
         most: L, largest factor of what is new in the agent's life; the paper's 5, and 1 is an episodic bonus alone.
         others: see :class:`EpisodicReward`.
@@ -203,15 +205,17 @@ class NGU(EpisodicReward):
         Badia et al., "Never Give Up: Learning Directed Exploration Strategies", 2020, arXiv:2002.06038.
 
     Example:
-        >>> reward = NGU(spaces.Box(-1, 1, (3,)), spaces.Discrete(2))
-        >>> reward(Transitions(torch.randn(4, 3), torch.tensor([0, 1, 1, 0]), torch.randn(4, 3), torch.zeros(4, dtype=torch.bool))).shape
-        torch.Size([4])
+        >>> from stable_baselines3 import PPO
+        >>> from genrl.rewards import NGU, RewardCallback
+        >>> model = PPO("MlpPolicy", "Pendulum-v1", n_steps=64)
+        >>> ngu = NGU(model.observation_space, model.action_space)
+        >>> _ = model.learn(64, callback=RewardCallback(ngu, weight=1e-3))
     """
 
     CONSTANT: ClassVar[float] = 1e-3
     """c of the paper."""
     KNOWN: ClassVar[float] = 8.0
-    """Root from which on a feature is too well known."""
+    """Root above which a feature is too well known; the paper's."""
 
     k: int = 10
     epsilon: float = 1e-3

@@ -51,7 +51,7 @@ class GAIL(AdversarialReward):
 class GAIfO(GAIL):
     r"""GAIL from states alone: the discriminator sees :math:`(s, s')`, so the demonstrations' actions need not be right.
 
-    Args and errors are those of :class:`AdversarialReward`.
+    Differences from the paper are those of :class:`GAIL`; args and errors are those of :class:`AdversarialReward`.
 
     References:
         Torabi, Warnell, Stone, "Generative Adversarial Imitation from Observation", 2018, arXiv:1807.06158.

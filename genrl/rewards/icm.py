@@ -37,6 +37,9 @@ class ICM(RewardModel):
     With ``normalize`` the half squared error is divided by its running root mean square before η, so η is then the bonus's scale; the
     released code's η = 0.01 is for bonuses that are not normalised.
 
+    Differences from the paper: that division; observations are in running standard deviations; Box actions, of which the paper has none,
+    are regressed; the encoder of vectors is of dense layers.
+
     Args:
         observation_space, action_space, seed: see :class:`RewardModel`.
         features: width of φ(s).
@@ -56,9 +59,11 @@ class ICM(RewardModel):
         Pathak, Agrawal, Efros, Darrell, "Curiosity-driven Exploration by Self-supervised Prediction", 2017, arXiv:1705.05363.
 
     Example:
-        >>> reward = ICM(spaces.Box(-1, 1, (3,)), spaces.Discrete(2))
-        >>> reward(Transitions(torch.randn(4, 3), torch.tensor([0, 1, 1, 0]), torch.randn(4, 3), torch.zeros(4, dtype=torch.bool))).shape
-        torch.Size([4])
+        >>> from stable_baselines3 import PPO
+        >>> from genrl.rewards import ICM, RewardCallback
+        >>> model = PPO("MlpPolicy", "Pendulum-v1", n_steps=64)
+        >>> icm = ICM(model.observation_space, model.action_space)
+        >>> _ = model.learn(64, callback=RewardCallback(icm, weight=1e-3))
     """
 
     centres_observations = True

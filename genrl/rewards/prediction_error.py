@@ -30,6 +30,10 @@ class PredictionError(RewardModel):
     noise, which no model ever predicts; that is why it is the baseline of VIME and :class:`Disagreement`. The model learns from the whole
     memory, as VIME does.
 
+    Differences from Stadie et al.: there errors are of an autoencoder's code, relative to the largest one so far, and their weight falls
+    with 1 / t; here they are of the observation, relative to their running root mean square, and ``half_life`` of
+    :class:`~genrl.rewards.RewardCallback` lets the weight fall.
+
     Args:
         observation_space, action_space, seed: see :class:`RewardModel`.
         hidden: widths of the forward model's hidden layers.
@@ -47,9 +51,11 @@ class PredictionError(RewardModel):
         Houthooft et al., "VIME: Variational Information Maximizing Exploration", 2016, arXiv:1605.09674 (the L2 baseline).
 
     Example:
-        >>> reward = PredictionError(spaces.Box(-1, 1, (3,)), spaces.Discrete(2))
-        >>> reward(Transitions(torch.randn(4, 3), torch.tensor([0, 1, 1, 0]), torch.randn(4, 3), torch.zeros(4, dtype=torch.bool))).shape
-        torch.Size([4])
+        >>> from stable_baselines3 import PPO
+        >>> from genrl.rewards import PredictionError, RewardCallback
+        >>> model = PPO("MlpPolicy", "Pendulum-v1", n_steps=64)
+        >>> error = PredictionError(model.observation_space, model.action_space)
+        >>> _ = model.learn(64, callback=RewardCallback(error, weight=1e-3))
     """
 
     centres_observations = True

@@ -63,6 +63,9 @@ class PWIL(RemembersEpisodes):
     and demonstrations. There is nothing to train, so nothing that can be fooled or that oscillates. The reward is in (0, α], so it pays
     for going on: do not use it where the end is the goal. After T steps the expert takes no more, and the reward is 0.
 
+    Differences from the paper: T is by default the length of the longest demonstration, not the task's time limit; standard deviations have
+    a floor, and standardised numbers a clip.
+
     What a step is paid depends on the steps before it in its episode. So it is scored once, in training mode, in the order of time;
     episodes are told apart by their environments and observations (:class:`~genrl.rewards.running_episodes.Episodes`). In evaluation mode
     each transition counts as the first of an episode.

@@ -54,9 +54,11 @@ class RND(RewardModel):
         Burda, Edwards, Storkey, Klimov, "Exploration by Random Network Distillation", 2018, arXiv:1810.12894.
 
     Example:
-        >>> reward = RND(spaces.Box(-1, 1, (3,)), spaces.Discrete(2), seed=1)
-        >>> reward(Transitions(torch.randn(4, 3), torch.tensor([0, 1, 1, 0]), torch.randn(4, 3), torch.zeros(4, dtype=torch.bool))).shape
-        torch.Size([4])
+        >>> from stable_baselines3 import PPO
+        >>> from genrl.rewards import RND, RewardCallback
+        >>> model = PPO("MlpPolicy", "Pendulum-v1", n_steps=64)
+        >>> rnd = RND(model.observation_space, model.action_space)
+        >>> _ = model.learn(64, callback=RewardCallback(rnd, weight=1e-3))
     """
 
     centres_observations = True

@@ -32,6 +32,9 @@ class StateEntropy(RewardModel):
     A replayed observation that the memory still holds has itself as its first neighbour; it then gets the distance to its (k−1)-th other
     one.
 
+    Differences from the paper: its encoder is of images, here of standardised vectors; the bonus is divided by its running root mean
+    square; its weight stays, unless ``half_life`` of :class:`~genrl.rewards.RewardCallback` lets it fall as the paper's does.
+
     Args:
         observation_space, action_space, seed: see :class:`RewardModel`; actions are not used.
         k: which neighbour; the paper's 3.
@@ -51,9 +54,11 @@ class StateEntropy(RewardModel):
         Seo et al., "State Entropy Maximization with Random Encoders for Efficient Exploration", 2021, arXiv:2102.09430.
 
     Example:
-        >>> reward = StateEntropy(spaces.Box(-1, 1, (3,)), spaces.Discrete(2))
-        >>> reward(Transitions(torch.randn(4, 3), torch.tensor([0, 1, 1, 0]), torch.randn(4, 3), torch.zeros(4, dtype=torch.bool))).shape
-        torch.Size([4])
+        >>> from stable_baselines3 import PPO
+        >>> from genrl.rewards import StateEntropy, RewardCallback
+        >>> model = PPO("MlpPolicy", "Pendulum-v1", n_steps=64)
+        >>> entropy = StateEntropy(model.observation_space, model.action_space)
+        >>> _ = model.learn(64, callback=RewardCallback(entropy, weight=1e-3))
     """
 
     centres_observations = True

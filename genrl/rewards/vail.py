@@ -24,8 +24,10 @@ class VAIL(AdversarialReward):
               \mathcal{N}(0, I))] - I_c\right),
 
     with the expectation over expert and agent alike, and :math:`\beta \leftarrow \max(0, \beta + \alpha_\beta (\mathrm{KL} - I_c))`.
-    Rewards are those of the mean code. The encoder has the hidden layers, and the discriminator of its codes is linear. Args and errors are
-    those of :class:`AdversarialReward`, and:
+    Rewards are those of the mean code. The encoder has the hidden layers, and the discriminator of its codes is linear.
+
+    Differences from the paper are those of :class:`GAIL`, a smaller encoder, and larger steps of β. Args and errors are those of
+    :class:`AdversarialReward`, and:
 
     Args:
         information: bound I_c on what a code tells about its input, in nats; the paper has 0.5.

@@ -42,6 +42,10 @@ class Imagination(PluggedCallback):
     What is lent follows what the model can do: of the ``share``, as much as its :func:`~genrl.models.dynamics.skill` on held-out rows, and
     nothing below ``least_skill``. Branches of several steps follow it by ``stop_quantile``.
 
+    Differences from the paper: there a fixed share, 95 %, is imagined; each step asks one of the five best of seven networks, here a branch
+    asks one of all of them throughout; and its learner makes tens of updates a real step, here as many as ``gradient_steps`` of the learner
+    says.
+
     Args:
         dynamics: the model, made with the spaces of the task.
         share: largest share of each batch that is imagined, in (0, 1).

@@ -47,6 +47,9 @@ class Practice(BaseCallback):
 
     A ``VecNormalize`` of the task normalises the dream too, by the statistics of the real steps.
 
+    Differences from the paper: there a practice ends when the policy no longer improves in most of the models, here after
+    ``dreamed_steps``; there each step asks another model, here a row asks the same one throughout; and any on-policy learner practises.
+
     Args:
         dynamics: the model, made with the spaces of the task.
         dreamed_steps: dreamed steps of each practice.
