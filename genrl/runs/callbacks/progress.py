@@ -36,8 +36,9 @@ class Progress(BaseCallback):
         self._config, self._words, self._quiet = config, words, quiet
         self._terminal = sys.stderr.isatty() and not quiet
         count = MofNCompleteColumn(table_column=Column(no_wrap=True))  # on a narrow terminal the bar gets shorter, not the number
-        columns = (TextColumn("[bold]{task.description}"), BarColumn(), count, TextColumn("{task.fields[text]}"))
-        self._bar = Bar(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True)
+        # Without the run's name, which the line above has: beside a long one 80 columns hold neither a bar nor the time that is left.
+        columns = (BarColumn(), count, TimeRemainingColumn(), TextColumn("{task.fields[text]}"))
+        self._bar = Bar(*columns, console=Console(stderr=True), transient=True)
         self._shown_at = 0.0
 
     def _on_training_start(self) -> None:
@@ -49,7 +50,7 @@ class Progress(BaseCallback):
             print(printable(f"{self._config.directory}: {self._total:,} steps{why}"), file=sys.stderr, flush=True)
         if self._terminal:
             self._bar.start()
-            self._task = self._bar.add_task(self._config.name, total=self._total, completed=self.num_timesteps, text="")
+            self._task = self._bar.add_task("", total=self._total, completed=self.num_timesteps, text="")
 
     def _steps(self) -> tuple[int, int]:
         """Steps that will have been made at the end, and those of a rollout, which SB3 always finishes."""
