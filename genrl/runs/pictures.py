@@ -136,7 +136,8 @@ def _learning_curve(run: RunDirectory, title: str) -> None:
     figure, axes = new_figure(title)
     shown = np.linspace(0, len(steps) - 1, min(len(steps), 4000)).astype(int)  # an SVG of every episode could be huge
     axes.plot(steps[shown], returns[shown], ".", color=BLUE, alpha=0.4, markersize=5, markeredgewidth=0, label="episode")
-    axes.plot(steps[shown], trailing_mean(returns, 20)[shown], color=BLUE, linewidth=1.8, label="mean of 20")
+    ends = shown[np.append(np.diff(steps[shown]) > 0, True)]  # where several environments end episodes at one step, one point, not a zigzag
+    axes.plot(steps[ends], trailing_mean(returns, 20)[ends], color=BLUE, linewidth=1.8, label="mean of 20")
     if evaluations := read_csv(run.evaluations):
         points = [[float(row[name]) for row in evaluations] for name in ("step", "return")]
         axes.plot(*points, "o-", color=INK, linewidth=1, markersize=4, label="deterministic")

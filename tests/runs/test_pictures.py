@@ -1,0 +1,16 @@
+"""The pictures of a run, drawn from its files."""
+
+from genrl.runs import pictures
+from genrl.runs.directory import RunDirectory
+
+
+def test_episodes_that_end_at_one_step_are_one_point_of_the_mean(tmp_path, monkeypatch):
+    run, drawn = RunDirectory(tmp_path), []
+    run.result.write_text("{}")
+    rows = ["100,0,1.0,100,1.0", "100,1,3.0,100,1.0", "200,0,5.0,100,2.0", "200,1,7.0,100,2.0"]  # of two environments
+    run.episodes.write_text("\n".join([",".join(RunDirectory.EPISODE_COLUMNS), *rows, ""]))
+    monkeypatch.setattr(pictures, "save_figure", lambda run, name, figure: drawn.append(figure))
+    pictures._learning_curve(run, "a task")
+    lines = {line.get_label(): line for line in drawn[0].axes[0].lines}
+    assert lines["mean of 20"].get_xydata().tolist() == [[100, 2], [200, 4]]
+    assert len(lines["episode"].get_xdata()) == 4
