@@ -25,6 +25,13 @@ def colour(task: dict[str, Any]) -> str:
     return BLUE if task["practice"] else GREY
 
 
+def dashes(task: dict[str, Any]) -> str:
+    """SAC with several updates a step is a whole line, with one it is dashed, and CrossQ is dotted."""
+    if task.get("learner") == "CrossQ":
+        return ":"
+    return "--" if task.get("updates") == 1 else "-"
+
+
 def panel(axes: Any, documents: list[dict[str, Any]]) -> None:
     """One task: a line for each seed."""
     for document in documents:
@@ -33,7 +40,8 @@ def panel(axes: Any, documents: list[dict[str, Any]]) -> None:
             continue
         for index, run in enumerate(document["runs"].values()):
             steps, returns = ([point[key] for point in run["curve"]] for key in ("real_steps", "return"))
-            axes.plot(steps, returns, color=colour(task), linewidth=1.2, alpha=0.8, label=None if index else learner(task))
+            style = {"color": colour(task), "linestyle": dashes(task), "linewidth": 1.2, "alpha": 0.8}
+            axes.plot(steps, returns, label=None if index else learner(task), **style)
     axes.axhline(documents[0]["task"]["target"], color="black", linewidth=0.8, linestyle=":")
     axes.set(title=task["env"].removeprefix("genrl/"), xlabel="real steps", ylabel="return")
     axes.xaxis.set_major_locator(MaxNLocator(5))
