@@ -14,10 +14,11 @@ from torch import Tensor
 from genrl.errors import require
 from genrl.files import finite_or_none
 from genrl.models.dynamics import INTERVALS, STILL, Dynamics
+from genrl.models.novelty import auroc
 from genrl.models.resampling import windows
 from genrl.transitions import Transitions
 
-__all__ = ["Quality", "auroc", "measure_quality"]
+__all__ = ["Quality", "end_auroc", "measure_quality"]
 
 HORIZONS = (1, 2, 5, 10, 20, 50)
 MOST_WINDOWS = 2000
@@ -121,7 +122,7 @@ def measure_quality(
         [float(each.max()) for each in errors["model"]],
         _coverage(dynamics, test),
         1 - float((paid - reward).square().mean()) / variance if variance > STILL**2 else math.nan,
-        auroc(ends, test.terminated),
+        end_auroc(ends, test.terminated),
         test.batch_size,
     )
 
@@ -156,19 +157,16 @@ def _coverage(dynamics: Dynamics, test: Transitions) -> dict[str, float]:
     return {f"{share:.0%}": float(((test.next_obs - mean).abs() <= z * std).double().mean()) for share, z in INTERVALS.items()}
 
 
-def auroc(score: Tensor, label: Tensor) -> float:
-    """Probability that a row with the label has a higher score than one without, ties counted half; NaN without rows of both kinds.
+def end_auroc(score: Tensor, ended: Tensor) -> float:
+    """Probability that a row that ended has a higher score than one that went on, ties counted half; NaN without rows of both kinds, or
+    where a score is NaN.
 
     Example:
-        >>> auroc(torch.tensor([0.1, 0.9, 0.5, 0.5]), torch.tensor([False, True, True, False]))
+        >>> end_auroc(torch.tensor([0.1, 0.9, 0.5, 0.5]), torch.tensor([False, True, True, False]))
         0.875
     """
-    n, positive = len(label), int(label.sum())
-    if positive in (0, n):
-        return math.nan
-    _, place, count = score.double().unique(return_inverse=True, return_counts=True)
-    rank = (count.cumsum(0) - count.double() / 2 + 0.5)[place]  # from 1, tied scores share their mean rank
-    return float((rank[label].sum() - positive * (positive + 1) / 2) / (positive * (n - positive)))
+    known = 0 < int(ended.sum()) < len(ended) and not score.isnan().any()
+    return auroc(score[~ended], score[ended]) if known else math.nan
 
 
 def _of(step: Callable[[Tensor, Tensor], Tensor]) -> Rollout:

@@ -11,7 +11,7 @@ import torch
 from genrl.models.bayesian_dynamics import BayesianDynamics
 from genrl.transitions import Transitions
 from genrl.worlds import Ensemble, measure_quality
-from genrl.worlds.quality import auroc
+from genrl.worlds.quality import end_auroc
 from tests.worlds.analytic import ClockDynamics, LinearGaussian
 
 
@@ -104,8 +104,8 @@ def test_auroc_counts_pairs() -> None:
     label = torch.tensor([True, False, True, False, False])
     score = torch.tensor([3.0, 1.0, 1.0, 2.0, 0.0])
     pairs = [(p > n) + 0.5 * (p == n) for p in score[label].tolist() for n in score[~label].tolist()]
-    assert auroc(score, label) == pytest.approx(sum(pairs) / len(pairs))
-    assert math.isnan(auroc(score, label | True))
+    assert end_auroc(score, label) == pytest.approx(sum(pairs) / len(pairs))
+    assert math.isnan(end_auroc(score, label | True))
 
 
 def test_it_prints_and_saves() -> None:
