@@ -1,6 +1,6 @@
 """Begin a study from the rows of an earlier result file, so that only what is missing is trained.
 
-    python demos/earlier.py demos/studies/pixels_frozen.toml demos/results/pixels_frozen.csv
+    python demos/earlier.py demos/studies/pixels.toml demos/results/pixels.csv
 
 writes, for each row that is a cell of the study and is not there yet, the `result.json` of a finished run into the study's directory, with
 `taken_from`: the file. Versions and machine come from the JSON file beside it. Such a run has no policy and no episodes; its numbers are as

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -135,8 +135,7 @@ def _view_in(space: spaces.Dict, source: tuple[int, int, int], stacked: bool) ->
             f"leave all but one out, such as by gymnasium.wrappers.FilterObservation(env, {kept})"
         )
     ((key, item),) = pictures.items()
-    view = view_of(item, source, stacked)
-    return View(view.shape, view.frames, view.layout, view.floats, key)
+    return replace(view_of(item, source, stacked), key=key)
 
 
 def _is_picture(space: spaces.Space[Any]) -> bool:
