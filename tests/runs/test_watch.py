@@ -1,3 +1,5 @@
+import os
+import signal
 from typing import ClassVar
 
 import gymnasium
@@ -44,6 +46,12 @@ def test_what_a_killed_film_leaves_is_removed_later(tmp_path):
         assert not list(tmp_path.iterdir())
         half.write_bytes(b"a film")
     assert [path.name for path in tmp_path.iterdir()] == ["watch.mp4"]
+
+
+def test_a_film_that_sigterm_ends_leaves_nothing(tmp_path):
+    with pytest.raises(KeyboardInterrupt), watch_module._whole(tmp_path / "watch.mp4"):
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_missing_pygame_has_one_remedy():

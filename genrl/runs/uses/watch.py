@@ -20,6 +20,7 @@ from genrl.errors import RunError, one_line
 from genrl.runs.callbacks.progress import SECONDS_BETWEEN_LINES
 from genrl.runs.config.run import RunConfig
 from genrl.runs.directory import RunDirectory, film_name
+from genrl.runs.interrupt import terminable
 from genrl.runs.opening import load_config, trained, with_model
 from genrl.runs.play import acted
 from genrl.runs.session import Session
@@ -203,11 +204,13 @@ def _resized(frame: np.ndarray, width: int) -> Image.Image:
 
 @contextmanager
 def _whole(path: Path) -> Iterator[Path]:
-    """A temporary name with the ending of ``path``, by which ffmpeg knows what to write, renamed to it when that is complete."""
+    """A temporary name with the ending of ``path``, by which ffmpeg knows what to write, renamed to it when that is complete. Neither
+    Ctrl-C nor SIGTERM leaves it behind."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
     os.close(handle)
     try:
-        yield Path(name)
+        with terminable():
+            yield Path(name)
         Path(name).chmod(0o644)
         Path(name).replace(path)
     finally:
