@@ -65,11 +65,12 @@ def draw(run: RunDirectory) -> None:
 
 
 def _title(run: RunDirectory, role: str) -> str:
-    """The task, the learner and what fills ``role``, and the seed, in two lines."""
+    """The task, the learner and what fills ``role`` or is there in its place, and the seed, in two lines."""
     config = read_json(run.config)
-    env, learner, part = (config[name].split(":")[-1] for name in ("env", "learner", role))
-    part = "demonstrations" if part == NONE and run.imitation.is_file() else part
-    return f"{env}\n{learner} + {part}, seed {config['seed']}"
+    env, learner, part, world = (str(config.get(name, NONE)).split(":")[-1] for name in ("env", "learner", role, "world"))
+    if part == NONE:
+        part = "demonstrations" if run.imitation.is_file() else world
+    return f"{env}\n{learner}{' alone' if part == NONE else f' + {part}'}, seed {config['seed']}"
 
 
 def draw_dream(run: RunDirectory, found: dict[str, Any]) -> None:

@@ -1,5 +1,9 @@
 """The pictures of a run, drawn from its files."""
 
+import json
+
+import pytest
+
 from genrl.runs import pictures
 from genrl.runs.directory import RunDirectory
 
@@ -14,3 +18,19 @@ def test_episodes_that_end_at_one_step_are_one_point_of_the_mean(tmp_path, monke
     lines = {line.get_label(): line for line in drawn[0].axes[0].lines}
     assert lines["mean of 20"].get_xydata().tolist() == [[100, 2], [200, 4]]
     assert len(lines["episode"].get_xdata()) == 4
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ({"reward": "vime"}, "ppo + vime"),
+        ({"reward": "mine:Own"}, "ppo + Own"),
+        ({"reward": "none"}, "ppo alone"),
+        ({"reward": "none", "world": "ensemble"}, "ppo + ensemble"),
+        ({"reward": "none", "world": "none"}, "ppo alone"),
+    ],
+)
+def test_a_title_says_what_the_learner_has(tmp_path, parts, said):
+    run = RunDirectory(tmp_path)
+    run.config.write_text(json.dumps({"env": "CartPole-v1", "learner": "ppo", "seed": 3, **parts}))
+    assert pictures._title(run, "reward") == f"CartPole-v1\n{said}, seed 3"
