@@ -33,7 +33,7 @@ from genrl.transitions import Transitions
 __all__ = ["Ensemble"]
 
 PROBE_STEPS = 300
-LEAST_NINE_TENTHS = 0.6231
+LEAST_NINE_TENTHS = 0.62302
 """Mean square of a standard normal variable within its central 90 %."""
 CHECK_EVERY = 50
 """Gradient steps between two looks for NaN."""

@@ -292,3 +292,10 @@ class TestRefusals:
     def test_values_that_cannot_be_name_their_keyword(self, kwargs):
         with pytest.raises(ValueError, match=next(iter(kwargs))):
             world(**kwargs)
+
+
+def test_the_noise_that_the_central_nine_tenths_leave_is_that_of_a_normal_variable():
+    normal = torch.distributions.Normal(0.0, 1.0)
+    cut = normal.icdf(torch.tensor(0.95, dtype=torch.float64))
+    kept = 0.9 - 2 * cut * normal.log_prob(cut).exp()  # ∫ x² φ(x) dx over the central 90 %
+    assert float(kept / 0.9) == pytest.approx(ensemble.LEAST_NINE_TENTHS, abs=1e-5)
