@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 from rich.table import Column
 from stable_baselines3.common.callbacks import BaseCallback
@@ -37,7 +37,8 @@ class Progress(BaseCallback):
         self._terminal = sys.stderr.isatty() and not quiet
         count = MofNCompleteColumn(table_column=Column(no_wrap=True))  # on a narrow terminal the bar gets shorter, not the number
         # Without the run's name, which the line above has: beside a long one 80 columns hold neither a bar nor the time that is left.
-        columns = (BarColumn(), count, TimeRemainingColumn(), TextColumn("{task.fields[text]}"))
+        # What turns says that the run is alive while steps stand still, as in a dream.
+        columns = (SpinnerColumn(), BarColumn(), count, TimeRemainingColumn(), TextColumn("{task.fields[text]}"))
         self._bar = Bar(*columns, console=Console(stderr=True), transient=True)
         self._shown_at = 0.0
 
