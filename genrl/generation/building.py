@@ -90,8 +90,13 @@ def _arguments(config: GenerateConfig, source: RunImages, shape: Shape) -> dict[
 
 def _action_size(config: GenerateConfig, source: RunImages) -> int:
     walk = source.data.train.walk
-    if walk is None or not len(walk.stacks(2)):
+    if walk is None:
         raise RunError(f"--model {config.model} learns from frames and the actions between them; write --data frames:TASK")
+    if not len(walk.stacks(2)):
+        raise RunError(
+            f"--model {config.model} learns from two frames of one episode, but no two of {config.data} are of one; type --every 1, "
+            "--frames 40 or more, or --model vae, which learns from single ones"
+        )
     return walk.action.shape[1]
 
 

@@ -53,7 +53,7 @@ def record_frames(
     """Record frames from the beginnings of at least 20 episodes; a tenth of the frames, of episodes of their own, are there to test on.
 
     Beside them stands what belongs to them (:class:`genrl.data.Walk`): episodes, the actions between frames and, where the task puts it
-    into ``info["state"]``, the true state.
+    into ``info["state"]`` as numbers, the true state.
 
     Args:
         env_id: any Gymnasium task; ``module:Id-v0`` imports the module that registers it first.
@@ -84,7 +84,8 @@ def record_frames(
     longest = n // (EPISODES if archive is None else STRETCHES) or 1
     with ExitStack() as stack:
         env = stack.enter_context(_environment(env_id, env_kwargs))
-        every = every or (HELD if env.reset(seed=seed)[1].get("state") is None else 1)
+        env.reset(seed=seed)
+        every = every or (HELD if env.state is None else 1)
         if policy is not None:
             act = stack.enter_context(by_policy(Path(policy), env_id, env_kwargs, imports))
         else:
@@ -134,7 +135,7 @@ class _Episode:
         self.actions.append(torch.stack(self.done).mean(0))
         self.done = []
         if env.state is not None:
-            self.states.append(torch.as_tensor(np.array(env.state, np.float32)).reshape(-1))
+            self.states.append(torch.from_numpy(env.state).reshape(-1))
 
 
 def _split(env_id: str, episodes: list[_Episode], n: int, names: tuple[str, ...]) -> ImageData:
@@ -149,7 +150,8 @@ def _joined(episodes: list[_Episode], names: tuple[str, ...]) -> Images:
     pixels = torch.stack([frame for episode in episodes for frame in episode.frames])
     number = torch.cat([torch.full((len(episode.frames),), i) for i, episode in enumerate(episodes)])
     following = torch.cat([torch.stack([*episode.actions[1:], torch.zeros_like(episode.actions[0])]) for episode in episodes])
-    known = all(len(episode.states) == len(episode.frames) for episode in episodes)
+    sizes = {state.shape for episode in episodes for state in episode.states}
+    known = len(sizes) == 1 and all(len(episode.states) == len(episode.frames) for episode in episodes)
     states = torch.stack([state for episode in episodes for state in episode.states]) if known else None
     if states is not None and len(names) != states.shape[1]:
         names = tuple(str(i) for i in range(states.shape[1]))
@@ -164,17 +166,17 @@ class _Watched(gymnasium.Wrapper[Any, Any, Any, Any]):
         self._name, self._view, self._seen = name, view, None
         self.action: Any = None
         """What was done last."""
-        self.state: Any = None
-        """What the task says that it is in; ``None`` if it says nothing."""
+        self.state: np.ndarray | None = None
+        """What the task says that it is in; ``None`` if it says nothing, or no numbers."""
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         self._seen, info = self.env.reset(seed=seed, options=options)
-        self.state = info.get("state")
+        self.state = _numbers(info.get("state"))
         return self._seen, info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         self._seen, reward, terminated, truncated, info = self.env.step(action)
-        self.action, self.state = action, info.get("state")
+        self.action, self.state = action, _numbers(info.get("state"))
         return self._seen, reward, terminated, truncated, info
 
     def frame(self) -> Tensor:
@@ -186,6 +188,12 @@ class _Watched(gymnasium.Wrapper[Any, Any, Any, Any]):
         if picture.ndim != 3 or picture.shape[2] not in (1, 3):
             raise RunError(f"{self._name} draws arrays of shape {picture.shape}, which are no images; choose another task")
         return torch.as_tensor(np.array(picture)).permute(2, 0, 1)
+
+
+def _numbers(state: Any) -> np.ndarray | None:
+    """A state as an array of its own; ``None`` where a task means something else by the word, such as the name of a phase."""
+    found = np.array(state)
+    return found.astype(np.float32) if found.dtype.kind in "biuf" else None
 
 
 def _warn_of_stacks(env_id: str, space: gymnasium.Space[Any]) -> None:

@@ -84,10 +84,12 @@ def draw_dream(run: RunDirectory, found: dict[str, Any]) -> None:
             left.plot(
                 quality["horizons"], [np.nan if value is None else value for value in values], "o-", label=name, color=colours.get(name)
             )
-        left.set(xscale="log", yscale="log")
+        known = [value for values in quality["error"].values() for value in values if value is not None]
+        left.set(xscale="log", yscale="log" if any(known) else "linear")
         left.set_xticks(quality["horizons"], [str(k) for k in quality["horizons"]])
         left.minorticks_off()
-        left.set(xlabel="steps without seeing reality", ylabel="error (std of observations)", title="the model")
+        title = "the model" if known else "the model: no episode has two steps"
+        left.set(xlabel="steps without seeing reality", ylabel="error (std of observations)", title=title)
         left.legend()
         real, dreamed, blurred = found["real_returns"], found["dream_returns"], found["policies"]
         ends = [min(*real, *dreamed, *blurred["real"]), max(*real, *dreamed, *blurred["real"])]

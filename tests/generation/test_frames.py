@@ -131,6 +131,13 @@ class TestFrames:
         monkeypatch.setattr(Paints, "step", lambda env, action: told(env, *step(env, action)[:4]))
         assert record_frames(PAINTS, 60).train.walk.state[:3, 0].tolist() == [1, 2, 3]
 
+    @pytest.mark.parametrize("state", [lambda steps: "running", lambda steps: {"phase": 1}, lambda steps: np.zeros(1 + steps)])
+    def test_of_a_task_that_tells_something_else_than_one_array_are_without_a_state(self, monkeypatch, state):
+        step = Paints.step
+        monkeypatch.setattr(Paints, "reset", lambda env, seed=None, options=None: (_begun(env, seed), {"state": state(0)}))
+        monkeypatch.setattr(Paints, "step", lambda env, action: (*step(env, action)[:4], {"state": state(env.steps)}))
+        assert record_frames(PAINTS, 60).train.walk.state is None
+
     def test_are_squares_whose_pixels_are_means(self, monkeypatch):
         stripes = np.zeros((16, 12, 3), np.uint8)
         stripes[:, ::2] = 100

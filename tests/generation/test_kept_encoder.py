@@ -198,6 +198,9 @@ class TestARun:
         np.savez(tmp_path / "images.npz", images=np.zeros((30, 8, 8), np.uint8))
         with pytest.raises(RunError, match="--model jepa learns from frames and the actions between them; write --data frames:TASK"):
             generate(GenerateConfig(model="jepa", data=str(tmp_path / "images.npz"), out=tmp_path / "a"), quiet=True)
+        # a frame of each of twenty episodes
+        with pytest.raises(RunError, match=f"no two of frames:{PAINTS} are of one; type --every 1, --frames 40 or more, or --model vae"):
+            generate(GenerateConfig(model="jepa", data=f"frames:{PAINTS}", frames=20, out=tmp_path / "a"), quiet=True)
         for model in ("mae", "pca", "random"):
             with monkeypatch.context() as patch:
                 patch.setattr(running, "images_of", lambda *_, **__: pytest.fail("it recorded frames"))

@@ -330,6 +330,23 @@ def test_a_command_can_be_resumed_and_ends_with_the_next_one(tmp_path: Path, cap
         resume(tmp_path / "run")
 
 
+@pytest.mark.parametrize(("error", "title"), [(None, "the model: no episode has two steps"), (0.0, "the model")])
+def test_a_model_without_an_error_above_zero_is_drawn(error, title, tmp_path, monkeypatch):
+    """Of episodes of one step, or of a task in which nothing ever changes."""
+    from genrl.runs import pictures
+    from genrl.runs.directory import RunDirectory
+
+    run = RunDirectory(tmp_path)
+    write_json(run.config, {"env": "mine:Task-v0", "learner": "ppo", "reward": "none", "world": "ensemble", "seed": 3})
+    errors = {name: [error, error] for name in ("model", "persistence", "constant velocity")}
+    found = {"quality": {"horizons": [1, 5], "error": errors}, "real_returns": [1.0], "dream_returns": [1.5]}
+    save, drawn = pictures.save_figure, []
+    monkeypatch.setattr(pictures, "save_figure", lambda run, name, figure: drawn.append(figure) or save(run, name, figure))
+    pictures.draw_dream(run, found | {"policies": {"real": [1.0, 0.5], "dream": [1.5, 0.7], "rank_correlation": None}})
+    assert drawn[0].axes[0].get_title(loc="left") == title
+    assert (tmp_path / "dream.png").is_file()
+
+
 def test_the_picture_of_a_dream_names_its_task_learner_world_and_seed(tmp_path, monkeypatch):
     from genrl.runs import pictures
     from genrl.runs.directory import RunDirectory

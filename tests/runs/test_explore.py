@@ -346,3 +346,26 @@ def test_a_learner_that_explores_by_nothing_says_so(learner, values, told, tmp_p
 def test_a_weight_that_is_held_against_a_reward_that_counts_for_nothing_is_refused():
     with pytest.raises(RunError, match="--weight auto weighs the bonus against the task's own reward, but --extrinsic-weight is 0"):
         ExploreConfig(weight="auto", extrinsic_weight=0.0)
+
+
+class Shop(gymnasium.Env[np.ndarray, int]):
+    """A task of one step, which pays 1 and has a word of its own for something else."""
+
+    observation_space = spaces.Box(-1, 1, (1,), np.float32)
+    action_space = spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        return np.zeros(1, np.float32), 1.0, True, False, {"paid": 0}
+
+
+gymnasium.register("tests/Shop-v0", entry_point=Shop)
+
+
+def test_the_first_reward_is_the_task_s_whatever_it_tells_beside(tmp_path):
+    """A dream says in its infos what the task pays, without the weighed uncertainty; a task's own word for a price was taken for that."""
+    result = explore(config(tmp_path / "run", env="tests/Shop-v0", reward="none", steps=64, eval_episodes=0), quiet=True)
+    assert result["first_reward_step"] == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -601,6 +602,36 @@ class FromOne(gymnasium.Env[np.ndarray, int]):
 
 
 gymnasium.register("tests/FromOne-v0", entry_point=FromOne)
+
+
+class Still(FromOne):
+    """It ends after two steps, without having moved."""
+
+    def reset(self, **keywords: Any) -> tuple[np.ndarray, dict[str, Any]]:
+        super().reset(**keywords)
+        self.steps = 0
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        assert self.action_space.contains(action)
+        self.steps += 1
+        return np.zeros(2, np.float32), 1.0, self.steps == 2, False, {}
+
+
+def _shifted(task: type[FromOne], by: int) -> gymnasium.Env[Any, Any]:
+    return gymnasium.wrappers.TransformAction(task(), lambda action: action + by, gymnasium.spaces.Discrete(3))
+
+
+gymnasium.register("tests/Shifted-v0", entry_point=partial(_shifted, Still), kwargs={"by": np.int64(1)})
+
+
+def test_a_task_that_json_has_no_words_for_is_recorded(tmp_path):
+    """By the wrapper that is advised where actions count from one, registered as no function and with a keyword that is no plain number."""
+    explore(config(tmp_path / "run", env="tests/Shifted-v0", reward="none", steps=64, eval_episodes=0), quiet=True)
+    record(tmp_path / "run", tmp_path / "a.hdf5", episodes=3)
+    recorded = Demonstrations.load(tmp_path / "a.hdf5")
+    assert (recorded.env_id, recorded.env_kwargs, recorded.n_steps) == ("tests/Shifted-v0", {}, 6)
+    assert recorded.metadata["env_spec"]["entry_point"] is None
 
 
 def test_a_task_whose_actions_count_from_one_is_refused_before_it_runs(tmp_path):

@@ -13,6 +13,7 @@ from gymnasium import spaces
 
 from genrl.cli import main
 from genrl.errors import RunError
+from genrl.runs.screening.archive import explore_by_archive
 from genrl.runs.screening.noise import NOISES, screen
 from genrl.runs.screening.state_noise import StateNoise
 
@@ -72,9 +73,21 @@ class LineInADict(Line):
         return self._told(obs), *rest  # type: ignore[return-value]
 
 
+class LineWithANumber(Line):
+    """Has a number of its own by the name of the method that tells how far a task has come."""
+
+    progress = 0.5  # type: ignore[assignment]
+
+
+gymnasium.register("tests/LineWithANumber-v0", entry_point=LineWithANumber, max_episode_steps=50)
 gymnasium.register("tests/LineInADict-v0", entry_point=LineInADict, max_episode_steps=50)
 gymnasium.register("tests/Line-v0", entry_point=Line, max_episode_steps=50)
 gymnasium.register("tests/Forgetful-v0", entry_point=Forgetful, max_episode_steps=50)
+
+
+def test_a_number_of_a_task_s_own_is_not_taken_for_how_far_it_has_come() -> None:
+    assert screen("tests/LineWithANumber-v0", steps=60, noises=("white",))["white"].best_progress is None
+    assert explore_by_archive("tests/LineWithANumber-v0", steps=60)[0].best_progress is None
 
 
 def test_noise_that_is_held_longer_gets_further() -> None:

@@ -19,8 +19,8 @@ from genrl.sb3.observations import raw_rewards
 
 __all__ = ["PAID", "Recorder"]
 
-PAID = "paid"
-"""Key of ``info`` under which an environment says what the task pays, where its reward holds more than that."""
+PAID = "genrl/paid"
+"""Key of ``info`` under which a dream says what the task pays, where its reward holds more than that; no task of a user has it."""
 
 
 class Recorder(BaseCallback):

@@ -21,6 +21,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv,
 from genrl.errors import RunError, did_you_mean, one_line
 from genrl.roles import import_module_of_user
 from genrl.runs.config.run import RunConfig, is_off_policy
+from genrl.runs.environments.detached import Detached
 from genrl.runs.environments.image_checks import with_checked_images
 from genrl.runs.environments.rewind import Rewindable
 from genrl.runs.environments.step_limit import marks_path, share_marks, watched
@@ -126,7 +127,7 @@ class MakeEnv:
             from genrl.encoders import StackedFrames  # here: the process of most environments needs no encoder
 
             env = StackedFrames(env, self.frames)
-        return Rewindable(Monitor(env))
+        return Rewindable(Monitor(Detached(env)))
 
 
 def _end_with_parent() -> None:

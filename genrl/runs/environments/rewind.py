@@ -17,6 +17,7 @@ from gymnasium.wrappers import NormalizeObservation, NormalizeReward
 from stable_baselines3.common.vec_env import VecEnv
 
 from genrl.files import as_state, from_state
+from genrl.runs.environments.detached import Detached
 from genrl.runs.environments.step_limit import Watched
 
 __all__ = ["Rewindable", "episodes", "lasting", "load_lasting", "rewind"]
@@ -130,9 +131,9 @@ def load_lasting(env: VecEnv, states: list[dict[str, Any]]) -> None:
 
 
 def _layers(env: gymnasium.Env[Any, Any]) -> Iterator[gymnasium.Env[Any, Any]]:
-    """Wrappers from the outside, and the task; but for the one that watches, which runs have or have not."""
+    """Wrappers from the outside, and the task; but for the ones that watch and that copy, which runs have or have not."""
     while isinstance(env, gymnasium.Wrapper):
-        if not isinstance(env, Watched):
+        if not isinstance(env, Watched | Detached):
             yield env
         env = env.env
     yield env

@@ -12,7 +12,7 @@ from genrl.data import Demonstrations, Episode
 from genrl.errors import RunError
 from genrl.roles import without_module
 from genrl.runs.coverage import Coverage
-from genrl.runs.environments.make import getattr_or, make_env
+from genrl.runs.environments.make import make_env
 from genrl.runs.screening.noise import (
     Look,
     Reach,
@@ -22,6 +22,7 @@ from genrl.runs.screening.noise import (
     make_step,
     noise_sequence,
     noisy_action,
+    progress_of,
 )
 
 __all__ = ["Archive", "check_task", "explore_by_archive"]
@@ -182,7 +183,7 @@ class Archive:
         self.reach.episodes += 1
         lived: list[np.ndarray] = []
         total, rewarded, charged, ended = 0.0, False, False, False
-        progress = getattr_or(self.env, "progress", None)
+        progress = progress_of(self.env)
         while not ended and self.reach.steps < steps and len(lived) < len(way) + self.burst:
             back = len(lived) < len(way)
             action = way[len(lived)] if back else noisy_action(self.env, self.std * self.sequence()[0])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -28,6 +28,7 @@ __all__ = [
     "make_step",
     "noise_sequence",
     "noisy_action",
+    "progress_of",
     "screen",
 ]
 
@@ -196,6 +197,12 @@ class Look:
         return [float(np.ravel(obs)[key] if isinstance(key, int) else info[key]) for key in self.columns]
 
 
+def progress_of(env: gymnasium.Env[Any, Any]) -> Callable[[], Any] | None:
+    """The method by which a task says how far it has come; what can't be called is a number of the task's own."""
+    found = getattr_or(env, "progress", None)
+    return found if callable(found) else None
+
+
 def begin_episode(env: gymnasium.Env[Any, Any], seed: int | None) -> Any:
     """The first observation of a new episode.
 
@@ -260,7 +267,7 @@ class _Walk:
         """The rewards of one episode, which is left when ``steps`` were made in all."""
         obs = begin_episode(self.env, None if self.reach.steps else self.seed)
         self.source.restart()
-        self.ended, progress = False, getattr_or(self.env, "progress", None)
+        self.ended, progress = False, progress_of(self.env)
         while not self.ended and self.reach.steps < steps:
             action = noisy_action(self.env, self.source(obs))
             obs, point, reward, self.ended = make_step(self.env, action, self.look, self.reach.steps)

@@ -76,7 +76,7 @@ def record(
                 for _ in acted(session, seen, seed + episode, stochastic):
                     pass
         spec = env.env.spec  # the task's, without the recording
-        metadata = {"env_spec": json.loads(_named(spec).to_json())} if spec is not None else {}
+        metadata: dict[str, Any] = {"env_spec": _plain(spec)} if spec is not None else {}
         metadata |= {"disturb": disturb} if disturb else {}
         demonstrations = Demonstrations.from_episodes(env.episodes, without_module(config.env), dict(config.env_kwargs), metadata, str(out))
         demonstrations.save(out)
@@ -102,11 +102,23 @@ def _check_disturb(disturb: float, env_id: str, space: gymnasium.spaces.Space[An
         raise RunError(f"--disturb adds noise to actions in a box with bounds, but {env_id} takes {space}; type --stochastic instead")
 
 
-def _named(spec: EnvSpec) -> EnvSpec:
-    """``spec`` with the name of a class that was registered as an object, which JSON has not."""
+def _plain(spec: EnvSpec) -> dict[str, Any]:
+    """``spec`` as plain data: a class that was registered as an object by its name, and neither wrappers nor keywords where JSON has no
+    words for one of them, such as the function of a ``TransformAction``."""
     made = {field: getattr(spec, field) for field in ("entry_point", "vector_entry_point")}
-    names: dict[str, Any] = {field: f"{one.__module__}:{one.__qualname__}" for field, one in made.items() if callable(one)}
-    return replace(spec, **names)
+    names: dict[str, Any] = {field: _name(one) for field, one in made.items() if callable(one)}
+    named = replace(spec, **names)
+    try:
+        text = named.to_json()
+    except (TypeError, ValueError):
+        text = replace(named, kwargs={}, additional_wrappers=()).to_json()
+    plain: dict[str, Any] = json.loads(text)
+    return plain
+
+
+def _name(one: Any) -> str | None:
+    """``module:name`` of a class or function; a ``functools.partial`` has none."""
+    return f"{one.__module__}:{one.__qualname__}" if hasattr(one, "__qualname__") else None
 
 
 class Recording(gymnasium.Wrapper[Any, Any, Any, Any]):
