@@ -156,6 +156,7 @@ def normalize_like(normalize: VecNormalize, demonstrations: Demonstrations) -> N
         >>> env.obs_rms.mean.tolist()
         [0.5, 0.5, 0.5]
     """
+    check_demonstrations(normalize_like, demonstrations)
     rms: Any = normalize.obs_rms if normalize.norm_obs else None
     if rms is not None and rms.count < 1:
         obs = demonstrations.transitions(successors=False).obs.numpy().astype(np.float64)

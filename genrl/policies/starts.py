@@ -61,7 +61,7 @@ class DemonstratedStarts(gymnasium.Wrapper[Any, Any, Any, Any]):
         require(DemonstratedStarts, ("share", share, 0 < share <= 1, "in (0, 1]"))
         self.share = share
         self._rows, self._episodes = np.zeros((0, 0)), list[Episode]()
-        if len(demonstrated) and isinstance(demonstrated[0], Episode):
+        if isinstance(demonstrated, Sequence) and len(demonstrated) and isinstance(demonstrated[0], Episode):
             self._episodes = list(demonstrated)
             if any(episode.seed is None or not episode.ordered for episode in self._episodes):
                 raise ValueError(
@@ -69,8 +69,12 @@ class DemonstratedStarts(gymnasium.Wrapper[Any, Any, Any, Any]):
                 )
         else:
             self._rows = rows = np.asarray(demonstrated)  # shared by all environments of a run, not copied
-            least = rows.ndim == 2 and len(rows) > 0
-            require(DemonstratedStarts, ("demonstrated", rows.shape, least, "at least one row of numbers, (n, columns), or one episode"))
+            if rows.ndim != 2 or not len(rows) or rows.dtype.kind not in "biuf":
+                given = f"an array of shape {rows.shape}" if rows.ndim else f"{type(demonstrated).__name__}"
+                raise ValueError(
+                    "DemonstratedStarts needs at least one row of numbers, (n, columns), or one episode, but was given "
+                    f"{given}; give Demonstrations.load(FILE).episodes, or the observations, .transitions().obs.numpy()"
+                )
             if not np.isfinite(rows).all():  # MuJoCo would put the whole state back to zeros, with a warning
                 raise ValueError("DemonstratedStarts needs finite observations, but was given NaN or infinite ones; leave those rows out")
         self._hidden: int | None = None
