@@ -12,7 +12,7 @@ from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
-from genrl.errors import at_least, require
+from genrl.errors import at_least, callers_line, require
 from genrl.models.dynamics import Dynamics
 from genrl.spaces import brief
 from genrl.transitions import Transitions
@@ -151,7 +151,7 @@ class DreamVecEnv(VecEnv):
             warnings.warn(
                 f"{type(model).__name__} has not been fitted (a fit of your own ends with self.remember_range(transitions)), so that a "
                 "policy would train in dynamics drawn at random; fit it to real transitions first: world.fit(transitions, reward)",
-                stacklevel=2,
+                stacklevel=callers_line(),
             )
         self._starts = obs
         self._threshold, self._calibrated_on = 0.0, 0
