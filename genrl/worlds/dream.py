@@ -112,6 +112,10 @@ class DreamVecEnv(VecEnv):
         if starts is not None:
             self.set_starts(starts)
 
+    def __repr__(self) -> str:
+        starts = "no starts" if self._starts is None else f"{len(self._starts):,} starts"
+        return f"DreamVecEnv({type(self.dynamics).__name__}, {starts}, n_envs={self.num_envs}, horizon={self.horizon})"
+
     def _follow(self) -> None:
         """Take the model's dtype, device and range as they are now; it may have been moved, or have learned."""
         model = self.dynamics
