@@ -8,6 +8,7 @@ import inspect
 import math
 import os
 import shlex
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from numbers import Real
 from pathlib import Path
@@ -18,6 +19,7 @@ __all__ = [
     "RunError",
     "StepTimeout",
     "at_least",
+    "callers_line",
     "command",
     "did_you_mean",
     "extra",
@@ -114,6 +116,14 @@ def printable(text: str) -> str:
         vime\x1b[2J, 95 % ± 3
     """
     return "".join(one if one.isprintable() or one == "\n" else one.encode("unicode_escape").decode() for one in text)
+
+
+def callers_line() -> int:
+    """The ``stacklevel`` of a warning that shall point at the line outside of genrl that has led to it."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "genrl":
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def extra(module: str, name: str, whose: str) -> Any:

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 __all__ = [
+    "CHANNELS_FIRST",
     "FLATTENED",
     "Space",
     "alike",
@@ -31,6 +32,10 @@ Space = spaces.Space[Any]
 
 FLATTENED = "gymnasium.wrappers.FlattenObservation"
 """The wrapper that makes a flat Box of observations, for a message."""
+
+
+CHANNELS_FIRST = "move the channels first, torch.as_tensor(images).permute(0, 3, 1, 2)"
+"""What to type where images have their channels last, for a message."""
 
 
 def brief(space: spaces.Space[Any]) -> str:

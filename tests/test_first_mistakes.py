@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -12,11 +13,13 @@ import pytest
 import torch
 from gymnasium import spaces
 from stable_baselines3 import PPO, SAC
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.vec_env import VecNormalize
 
 from genrl.data import Demonstrations, Episode, Images
 from genrl.encoders import EncodedEnv, EncodedVecEnv, ImageEncoder, Preprocessing, pretrained
 from genrl.models import PCA, fit
-from genrl.policies import Mixing, clone, dagger
+from genrl.policies import DemonstratedStarts, Mixing, clone, dagger, normalize_like
 from genrl.rewards import GAIL, PWIL, RND, RewardCallback
 from genrl.worlds import Ensemble, Practice, Record, measure_agreement
 
@@ -45,6 +48,19 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "spaces first": (lambda: GAIL(OBS, ACT, demos()), "GAIL was given Box as its demonstrations; give Demonstrations, such as"),
     "path to a reward": (lambda: PWIL("demos.hdf5", OBS, ACT), "PWIL was given str as its demonstrations"),
+    "path to a normalisation": (
+        lambda: normalize_like(VecNormalize(make_vec_env("Pendulum-v1")), "demos.hdf5"),
+        "normalize_like was given str as its demonstrations; give Demonstrations, such as Demonstrations.load(FILE)",
+    ),
+    "path to starts": (
+        lambda: DemonstratedStarts(gymnasium.make("Pendulum-v1"), "demos.hdf5"),
+        "but was given str; give Demonstrations.load(FILE).episodes",
+    ),
+    "path object to starts": (
+        lambda: DemonstratedStarts(gymnasium.make("Pendulum-v1"), Path("demos.hdf5")),
+        "but was given PosixPath; give",
+    ),
+    "demonstrations to starts": (lambda: DemonstratedStarts(gymnasium.make("Pendulum-v1"), demos()), "but was given Demonstrations; give"),
     "path to batches": (lambda: Mixing("demos.hdf5"), "Mixing was given str as its demonstrations"),
     "demonstrations first": (lambda: clone(demos(), SAC("MlpPolicy", "Pendulum-v1")), "clone was given SAC as its demonstrations"),
     "class as reward": (

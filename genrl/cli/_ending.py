@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,7 +60,9 @@ def report_generation(result: dict[str, Any], directory: Path) -> int:
     pictures = sorted(path.name for path in directory.glob("*.png"))
     if pictures:
         say(f"pictures in {directory}: {', '.join(pictures)}")
-    if learner := _learner_that_sees(config) if result.get("encoder") else None:
+    if blind := _blind(result.get("encoder")):
+        config = replace(config, frames=max(config.frames, type(config).frames))
+    if learner := _learner_that_sees(config) if result.get("encoder") and not blind else None:
         seen = flags(history=_unless_default(config, "history"))
         words = ("--env", config.task, *env_words(config.env_kwargs), "--encoder", directory, *seen, *learner, "--reward", "none")
         say(f"learn through its eyes: {command('explore', *words)}")
@@ -76,6 +79,15 @@ def _unless_default(config: GenerateConfig, name: str) -> Any:
     """What a flag was given, or none where that is what it is without."""
     value = getattr(config, name)
     return None if value == getattr(type(config), name) else value
+
+
+def _blind(encoder: dict[str, Any] | None) -> bool:
+    """Whether there is an encoder whose codes are known to tell no number of the task's state."""
+    from genrl.encoders.sight import BAD
+
+    if not encoder or not (sight := encoder["sight"]) or not sight["state"]:
+        return False
+    return max([*sight["state"].values(), *sight.get("products", {}).values()]) < BAD
 
 
 def _learner_that_sees(config: GenerateConfig) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from genrl.data._episode import DemonstrationError, Episode, checked, is_discret
 from genrl.data._files import read
 from genrl.data._fit import as_the_task_gives, as_the_task_takes, check_actions, check_shapes
 from genrl.data._summary import summary
-from genrl.errors import one_line
+from genrl.errors import callers_line, one_line
 from genrl.files import write_whole
 from genrl.roles import without_module
 from genrl.spaces import numbers
@@ -339,7 +339,7 @@ class Demonstrations:
         if count:
             total = sum(episode.actions.size for episode in episodes)
             said = f"{self._name} has {count:,} of {total:,} components of actions outside the task's box, which are clipped"
-            warnings.warn(said + "; are they in its units?" * (2 * count > total), stacklevel=2)
+            warnings.warn(said + "; are they in its units?" * (2 * count > total), stacklevel=callers_line())
         dtype = np.result_type(action_space.dtype, np.float16)
         cast = (replace(episode, actions=read_only(episode.actions.astype(dtype, copy=False))) for episode in demos.episodes)
         return replace(demos, episodes=tuple(cast)), count

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from genrl.data.walks import Walk
 from genrl.errors import printable
+from genrl.spaces import CHANNELS_FIRST
 
 __all__ = ["ImageData", "ImageError", "Images", "size"]
 
@@ -56,7 +57,7 @@ class Images:
         if self.pixels.dtype != torch.uint8 or self.pixels.ndim != 4 or self.pixels.shape[1] not in (1, 3):
             raise ImageError(
                 f"images must be bytes (uint8) of shape (image, 1 or 3, height, width), but are {_dtype(self.pixels)} of shape "
-                f"{tuple(self.pixels.shape)}{_cure(self.pixels)}"
+                f"{tuple(self.pixels.shape)}{f'; {CHANNELS_FIRST}' if _channels_last(self.pixels) else ''}"
             )
         if not len(self.pixels):
             raise ImageError("there are no images; give at least one")
@@ -180,10 +181,8 @@ def _whole(labels: Tensor) -> Tensor:
     return labels if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool else labels.long()
 
 
-def _cure(pixels: Tensor) -> str:
-    """What to do about channels that come last."""
-    last = pixels.dtype == torch.uint8 and pixels.ndim == 4 and pixels.shape[3] in (1, 3)
-    return "; move the channels first, torch.as_tensor(pixels).permute(0, 3, 1, 2)" if last else ""
+def _channels_last(pixels: Tensor) -> bool:
+    return pixels.dtype == torch.uint8 and pixels.ndim == 4 and pixels.shape[3] in (1, 3)
 
 
 def _dtype(tensor: Tensor) -> str:

@@ -57,6 +57,9 @@ class EncodedVecEnv(VecEnvWrapper):
         super().__init__(venv, observation_space=self.codes.space)
         self._seen: Any = None
 
+    def __repr__(self) -> str:
+        return f"EncodedVecEnv({self.num_envs} environments that observe {self.codes.space.shape[0]} numbers)"
+
     def reset(self) -> VecEnvObs:
         """First observations of new episodes."""
         self._seen = self.venv.reset()

@@ -20,6 +20,7 @@ from genrl.files import load_state, save_state
 from genrl.generators import forked_generators
 from genrl.models.nn import device_of, dtype_of
 from genrl.roles import image_models
+from genrl.spaces import CHANNELS_FIRST
 
 __all__ = [
     "ImageModel",
@@ -122,7 +123,7 @@ class ImageModel(nn.Module):
         name = type(self).__name__
         if x.ndim != 4 or tuple(x.shape[1:]) != self.image_shape:
             last = x.ndim == 4 and (x.shape[3], *x.shape[1:3]) == self.image_shape
-            cure = "; move the channels first, torch.as_tensor(images).permute(0, 3, 1, 2)" if last else ""
+            cure = f"; {CHANNELS_FIRST}" if last else ""
             raise ValueError(f"{name} models images of shape {self.image_shape}, but was given {tuple(x.shape)}{cure}")
         if not x.is_floating_point():
             raise ValueError(f"{name} models grey levels in [0, 1] as floats, but was given {str(x.dtype).removeprefix('torch.')}")

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from genrl.errors import callers_line
 from genrl.models.regression import Standardizer, TargetScale, restandardize
 from genrl.models.stateful import Stateful
 from genrl.spaces import Space, brief, flat_action, flat_size
@@ -242,7 +243,9 @@ class Dynamics(Stateful):
         check_rows(self, transitions, reward)
         first = bool(self.low.isinf().any())
         if first and torch.float32 in (transitions.obs.dtype, like.dtype) and (lost := lost_differences(transitions.obs.cpu().numpy())):
-            warnings.warn(f"{type(self).__name__} can't tell observations apart: {lost}; subtract an offset in a wrapper", stacklevel=3)
+            warnings.warn(
+                f"{type(self).__name__} can't tell observations apart: {lost}; subtract an offset in a wrapper", stacklevel=callers_line()
+            )
         obs, action, next_obs, terminated = transitions
         action = action.to(like) if action.is_floating_point() else action.to(like.device)
         rows = Transitions(obs.to(like), action, next_obs.to(like), terminated.to(like.device, torch.bool))

@@ -61,6 +61,9 @@ class PolicyAverage(BaseCallback):
         self._learner: BaseAlgorithm | None = None
         """Whose policies are averaged, where it is known."""
 
+    def __repr__(self) -> str:
+        return f"PolicyAverage({self.count} policies, since={self.since}, every={self.every})"
+
     def _on_training_start(self) -> None:
         refuse_events(self, self.parent)
         if self._learner not in (None, self.model) or self._first < self.since or self.num_timesteps < self._last:

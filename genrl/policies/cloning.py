@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from genrl.data import Demonstrations
 from genrl.data.demonstrations import check_demonstrations
-from genrl.errors import positive, require
+from genrl.errors import callers_line, positive, require
 from genrl.models.nn import gradient_step, minibatches, trainable
 from genrl.policies._left_as_found import left_as_found
 from genrl.sb3.actions import refuse_spaces, to_environment, to_policy
@@ -156,6 +156,7 @@ def normalize_like(normalize: VecNormalize, demonstrations: Demonstrations) -> N
         >>> env.obs_rms.mean.tolist()
         [0.5, 0.5, 0.5]
     """
+    check_demonstrations(normalize_like, demonstrations)
     rms: Any = normalize.obs_rms if normalize.norm_obs else None
     if rms is not None and rms.count < 1:
         obs = demonstrations.transitions(successors=False).obs.numpy().astype(np.float64)
@@ -216,7 +217,9 @@ def _pairs(model: BaseAlgorithm, demonstrations: Demonstrations, normalize: VecN
         obs = normalize.normalize_obs(obs)
     elif isinstance(model.observation_space, spaces.Box) and (lost := lost_differences(obs)):
         learner = type(model).__name__
-        warnings.warn(f"{learner} reads observations as float32: {lost}; put VecNormalize around the environments", stacklevel=3)
+        warnings.warn(
+            f"{learner} reads observations as float32: {lost}; put VecNormalize around the environments", stacklevel=callers_line()
+        )
     action = torch.as_tensor(to_policy(model, pairs.action.numpy())).to(model.device)
     if isinstance(space, spaces.Discrete):
         action = action.reshape(-1)
@@ -237,7 +240,7 @@ def _warn_of_a_miss(model: BaseAlgorithm, obs: Tensor, right: np.ndarray) -> Non
             f"{type(model).__name__} is {miss.max():.3g} away from the demonstrated actions, further than their mean is; give clone more "
             "epochs or a larger learning_rate (genrl imitate: --clone EPOCHS), or the environment "
             "gymnasium.wrappers.RescaleAction(env, -1, 1)",
-            stacklevel=3,
+            stacklevel=callers_line(),
         )
 
 

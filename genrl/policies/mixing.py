@@ -62,6 +62,9 @@ class Mixing(PluggedCallback):
         self.generator = torch.Generator().manual_seed(seed)
         self._kept: tuple[Transitions, Tensor] | None = None
 
+    def __repr__(self) -> str:
+        return f"Mixing({self.demonstrations.n_steps:,} pairs, share={self.share})"
+
     def state_dict(self) -> dict[str, Any]:
         """State of the generator, for :func:`genrl.files.save_state`."""
         return {"generator": self.generator.get_state()}

@@ -139,6 +139,9 @@ class HeldNoise(CorrelatedNoise):
             raise ValueError(f"HeldNoise needs steps of at least 1, a whole number, but was given {steps!r}")
         self.steps = steps
 
+    def __repr__(self) -> str:
+        return f"HeldNoise(steps={self.steps}, std={self.std})"
+
     def _sequence(self, shape: tuple[int, int]) -> NoiseSequence:
         # Drawn from the generators that a plain learner draws from: torch's for a policy, numpy's global one for action noise (noise.py).
         if isinstance(self.model, OffPolicyAlgorithm):
@@ -183,6 +186,9 @@ class PinkNoise(CorrelatedNoise):
         if length is not None and (not isinstance(length, int | np.integer) or length < 2):
             raise ValueError(f"PinkNoise needs a length of at least 2 steps, a whole number, but was given {length!r}")
         self.beta, self.length = beta, length
+
+    def __repr__(self) -> str:
+        return f"PinkNoise(beta={self.beta}, length={self.length}, std={self.std})"
 
     def _sequence(self, shape: tuple[int, int]) -> NoiseSequence:
         length = pink_length(_time_limit(self.training_env)) if self.length is None else self.length

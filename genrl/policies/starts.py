@@ -27,9 +27,9 @@ class DemonstratedStarts(gymnasium.Wrapper[Any, Any, Any, Any]):
     so the noise comes to it too. Hidden positions, such as how far it has come, stay those of the task.
     The hopper and the walker show no speed beyond 10, so a part of the body that was faster begins at 10.
 
-    Given episodes, it lives one again, up to a step that is drawn. That takes a task that repeats an episode from its seed and its
-    actions, and brings the whole state, hidden parts and the time that is left with it, which matters where the task's reward is learned
-    from. What is paid on the way does not count, and its steps are made beside those of the training.
+    Given episodes, it lives one again, up to a step that is drawn of those that are kept. That takes a task that repeats an episode from
+    its seed and its actions, and brings the whole state, hidden parts and the time that is left with it, which matters where the task's
+    reward is learned from. What is paid on the way does not count, and its steps are made beside those of the training.
 
     The draws come from the task's own generator, after a reset, so the same seed and steps give the same episodes.
 
@@ -61,16 +61,20 @@ class DemonstratedStarts(gymnasium.Wrapper[Any, Any, Any, Any]):
         require(DemonstratedStarts, ("share", share, 0 < share <= 1, "in (0, 1]"))
         self.share = share
         self._rows, self._episodes = np.zeros((0, 0)), list[Episode]()
-        if len(demonstrated) and isinstance(demonstrated[0], Episode):
-            self._episodes = list(demonstrated)
+        if isinstance(demonstrated, Sequence) and len(demonstrated) and isinstance(demonstrated[0], Episode):
+            self._episodes = [episode for episode in demonstrated if len(episode.steps)]
             if any(episode.seed is None or not episode.ordered for episode in self._episodes):
                 raise ValueError(
                     "DemonstratedStarts can't live episodes again that have no seed or no order; record them by `genrl record`"
                 )
         else:
             self._rows = rows = np.asarray(demonstrated)  # shared by all environments of a run, not copied
-            least = rows.ndim == 2 and len(rows) > 0
-            require(DemonstratedStarts, ("demonstrated", rows.shape, least, "at least one row of numbers, (n, columns), or one episode"))
+            if rows.ndim != 2 or not len(rows) or rows.dtype.kind not in "biuf":
+                given = f"an array of shape {rows.shape}" if rows.ndim else f"{type(demonstrated).__name__}"
+                raise ValueError(
+                    "DemonstratedStarts needs at least one row of numbers, (n, columns), or one episode, but was given "
+                    f"{given}; give Demonstrations.load(FILE).episodes, or the observations, .transitions().obs.numpy()"
+                )
             if not np.isfinite(rows).all():  # MuJoCo would put the whole state back to zeros, with a warning
                 raise ValueError("DemonstratedStarts needs finite observations, but was given NaN or infinite ones; leave those rows out")
         self._hidden: int | None = None
@@ -95,16 +99,16 @@ class DemonstratedStarts(gymnasium.Wrapper[Any, Any, Any, Any]):
             return self._put(self._hidden, options)
         draws = self.unwrapped.np_random
         episode = self._episodes[int(draws.integers(len(self._episodes)))]
-        return self._live_again(episode, int(draws.integers(len(episode))), options)
+        return self._live_again(episode, int(episode.steps[draws.integers(len(episode.steps))]), options)
 
     def check(self) -> None:
-        """Live episodes again up to their last steps, all of them or some thirty evenly spaced, to see that the task repeats.
+        """Live episodes again up to their last kept steps, all of them or some thirty evenly spaced, to see that the task repeats.
 
         Raises:
             ValueError: it does not.
         """
         for episode in self._episodes[:: max(1, len(self._episodes) // 30)]:
-            self._live_again(episode, len(episode) - 1)
+            self._live_again(episode, int(episode.steps[-1]))
 
     def _put(self, hidden: int, options: dict[str, Any] | None) -> tuple[Any, dict[str, Any]]:
         """Begin an episode at a demonstrated state, of which the first ``hidden`` positions are the task's own."""

@@ -41,6 +41,9 @@ class CriticWarmUp(BaseCallback):
             raise ValueError(f"CriticWarmUp needs steps of at least 0, but was given {steps}")
         self.steps = steps
 
+    def __repr__(self) -> str:
+        return f"CriticWarmUp(steps={self.steps})"
+
     @staticmethod
     def check(model: BaseAlgorithm) -> None:
         """Raise a ValueError for a learner whose critic can't learn alone, as ``learn`` would."""

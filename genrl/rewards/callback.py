@@ -103,6 +103,10 @@ class RewardCallback(PluggedCallback):
         self._stood: Any = None
         """What the learner was to act on next when the last ``learn`` ended; ``None`` before the first, and of a restored state."""
 
+    def __repr__(self) -> str:
+        name = type(self.reward).__name__
+        return f"RewardCallback({name}, weight={self.auto or self.weight}, extrinsic_weight={self.extrinsic_weight})"
+
     @property
     def active(self) -> bool:
         """Whether the callback changes anything."""

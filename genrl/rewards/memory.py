@@ -32,6 +32,9 @@ class TransitionPool:
         self._position = 0
         self._size = 0
 
+    def __repr__(self) -> str:
+        return f"TransitionPool({len(self):,} of at most {self.capacity:,} transitions)"
+
     def __len__(self) -> int:
         return self._size
 

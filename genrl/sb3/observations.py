@@ -120,7 +120,7 @@ class RawObservations:
             FloatingPointError: names the environment and the step.
         """
         try:
-            for obs in (next_obs, self.obs):  # at the end of an episode, the next one's first
+            for obs in (next_obs, self.obs)[: 1 + (next_obs is not self.obs)]:  # at the end of an episode, the next one's first too
                 check_finite(obs, rewards, self.model.num_timesteps)
         except FloatingPointError:
             self._statistics.restore()

@@ -12,7 +12,7 @@ from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
-from genrl.errors import at_least, require
+from genrl.errors import at_least, callers_line, require
 from genrl.models.dynamics import Dynamics
 from genrl.spaces import brief
 from genrl.transitions import Transitions
@@ -112,6 +112,10 @@ class DreamVecEnv(VecEnv):
         if starts is not None:
             self.set_starts(starts)
 
+    def __repr__(self) -> str:
+        starts = "no starts" if self._starts is None else f"{len(self._starts):,} starts"
+        return f"DreamVecEnv({type(self.dynamics).__name__}, {starts}, n_envs={self.num_envs}, horizon={self.horizon})"
+
     def _follow(self) -> None:
         """Take the model's dtype, device and range as they are now; it may have been moved, or have learned."""
         model = self.dynamics
@@ -151,7 +155,7 @@ class DreamVecEnv(VecEnv):
             warnings.warn(
                 f"{type(model).__name__} has not been fitted (a fit of your own ends with self.remember_range(transitions)), so that a "
                 "policy would train in dynamics drawn at random; fit it to real transitions first: world.fit(transitions, reward)",
-                stacklevel=2,
+                stacklevel=callers_line(),
             )
         self._starts = obs
         self._threshold, self._calibrated_on = 0.0, 0

@@ -125,6 +125,9 @@ class Imagination(PluggedCallback):
         self._replay: ReplayMemory | None = None
         self._restored: dict[str, Any] | None = None
 
+    def __repr__(self) -> str:
+        return f"Imagination({type(self.dynamics).__name__}, share={self.share}, every={self.every}, horizon={self.horizon})"
+
     def check(self, model: BaseAlgorithm) -> None:
         """Refuse a learner whose batches can't hold imagined transitions; ``learn`` does so too.
 

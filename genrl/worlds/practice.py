@@ -114,6 +114,9 @@ class Practice(BaseCallback):
         self._practised_on, self._remaining = 0, 1.0
         self._raw: RawObservations | None = None
 
+    def __repr__(self) -> str:
+        return f"Practice({type(self.dynamics).__name__}, dreamed_steps={self.dreamed_steps}, every={self.every})"
+
     def check(self, model: BaseAlgorithm) -> None:
         """Refuse a learner that can't practise; ``learn`` does so too.
 

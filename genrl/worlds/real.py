@@ -39,6 +39,9 @@ class Record:
     def __init__(self) -> None:
         self._rows: list[tuple[np.ndarray, ...]] = []
 
+    def __repr__(self) -> str:
+        return f"Record({len(self):,} transitions of {self.n_envs} environments)"
+
     def __len__(self) -> int:
         """Number of transitions."""
         return sum(len(row[-1]) for row in self._rows)

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from genrl.cli import main
-from genrl.cli._ending import _rows_of_generation
+from genrl.cli._ending import _rows_of_generation, report_generation
 from genrl.cli._flags import parse_run
 from genrl.generation import GenerateConfig
 from genrl.generation.pictures import SamplesOverTime, grid
@@ -130,8 +130,24 @@ def test_what_is_advised_has_the_same_images_and_as_many_frames_as_were_probed(c
     assert "do better: genrl generate --model vae --data labelled.npz --images 30 --crop 1 1 0 0 --seed 2\n" in said
     eyes = "generate --model random --data frames:genrl/PixelPendulum-v0 --frames 200 --judge-images 0 --no-pictures"
     assert main([*eyes.split(), "--history", "5", "--out", "eyes"]) == 0
+    capsys.readouterr()
+    result = json.loads(Path("eyes/result.json").read_text())
+    result["encoder"]["sight"] |= {"state": {"sin_theta": -2.0, "theta_dot": 0.4}, "products": {"sin_theta": -1.0, "theta_dot": 0.9}}
+    assert report_generation(result, Path("eyes")) == 0
     seen = "explore --env genrl/PixelPendulum-v0 --encoder eyes --history 5 --learner sac"
     assert f"learn through its eyes: genrl {seen}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("model", "advice"), [("random", "do better: genrl generate --model vae --data"), ("vae", "train longer: genrl resume eyes")]
+)
+def test_eyes_that_see_nothing_are_not_learnt_through(model, advice, capsys):
+    eyes = f"generate --model {model} --data frames:genrl/PixelPendulum-v0 --frames 100 --judge-images 0 --no-pictures --out eyes"
+    assert main([*eyes.split(), *(["--epochs", "1", "--model.hidden", "8"] if model == "vae" else [])]) == 0
+    said = capsys.readouterr().out
+    assert "at worst); try another --model, more frames (--frames)" in " ".join(said.split())
+    assert advice in said.splitlines()[-1]
+    assert "--frames" not in said.splitlines()[-1]  # the default is more
 
 
 def test_an_interrupt_says_how_to_go_on(capsys, monkeypatch):

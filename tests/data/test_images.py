@@ -432,7 +432,7 @@ class TestImages:
 
     def test_channels_that_come_last_are_told_how_to_come_first(self):
         with pytest.raises(
-            ImageError, match=r"of shape \(2, 5, 4, 3\); move the channels first, torch.as_tensor\(pixels\).permute\(0, 3, 1, 2\)"
+            ImageError, match=r"of shape \(2, 5, 4, 3\); move the channels first, torch.as_tensor\(images\).permute\(0, 3, 1, 2\)"
         ):
             Images(torch.zeros(2, 5, 4, 3, dtype=torch.uint8))
 

@@ -87,6 +87,15 @@ def test_episodes_in_which_the_learner_acted_say_so_and_which_task_they_are_of(t
         assert ("disturb" in found.metadata) == theirs  # as of `genrl record --disturb`: the critic and dreams are warned of it
 
 
+def test_what_cloning_warns_of_points_at_the_line_that_called_dagger(recwarn):
+    wide = spaces.Box(-1000.0, 1000.0, (1,), np.float32)
+    env = gymnasium.wrappers.TransformAction(Line(), lambda action: action / 1000, wide)
+    model = PPO("MlpPolicy", env, n_steps=16, batch_size=16, seed=0, policy_kwargs={"net_arch": [16]})
+    dagger(model, lambda obs: np.full(1, 500.0, np.float32), env, rounds=1, episodes=1, epochs=1)
+    (told,) = [warning for warning in recwarn if "away from the demonstrated actions" in str(warning.message)]
+    assert told.filename == __file__
+
+
 def test_no_rounds_are_refused():
     with pytest.raises(ValueError, match="dagger needs at least one round and one episode, but was given rounds=0 and episodes=2"):
         dagger(learner(), expert, Line(), rounds=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -178,6 +179,18 @@ class TestAnEpisodeThatIsLivedAgain:
             np.testing.assert_array_equal(env.step(episode.actions[step])[0], episode.observations[step + 1])
             began.add(there)
         assert len(began) > 50  # 60 (1 - (59/60)^200) = 58 are expected
+
+    def test_begins_at_kept_steps_alone(self):
+        shown = swings().subsample(every=10, seed=0).episodes
+        env = DemonstratedStarts(gymnasium.make("Pendulum-v1"), shown, share=1.0)
+        began = {env.reset(seed=seed)[0].tobytes() for seed in range(60)}
+        assert began == {episode.observations[step].tobytes() for episode in shown for step in episode.steps}
+
+    def test_of_which_no_step_is_kept_is_left_out(self):
+        first, second = swings().episodes
+        env = DemonstratedStarts(gymnasium.make("Pendulum-v1"), [replace(first, kept=np.zeros(0, int)), second], share=1.0)
+        env.check()
+        assert {env.reset(seed=seed)[0].tobytes() for seed in range(10)} <= {row.tobytes() for row in second.observations}
 
     def test_has_the_time_that_is_left(self):
         env = lived()

@@ -51,7 +51,7 @@ def test_nor_does_one_of_the_very_first_observation() -> None:
 
 
 @pytest.mark.parametrize("learner", ["ppo", "sac"])
-@pytest.mark.parametrize("what", ["reward", "observation"])
+@pytest.mark.parametrize("what", ["reward", "observation", "infinity"])
 def test_a_run_without_a_reward_of_its_own_keeps_its_statistics_too(learner: str, what: str, tmp_path: Path) -> None:
     cell = config(tmp_path / "run", learner, env="tests/Breaks-v0", env_kwargs={"what": what}, normalize_obs=True, normalize_reward=True)
     kept: list[VecNormalize] = []
@@ -65,7 +65,8 @@ def test_a_run_without_a_reward_of_its_own_keeps_its_statistics_too(learner: str
         patch.setattr(training, "build", remember)
         result = explore(cell, quiet=True)
     assert (result["status"], result["diverged"]) == ("failed", True)
-    assert f"gave a{'n' if what == 'observation' else ''} {what} of nan" in result["error"]
+    said = {"reward": "a reward of nan", "observation": "an observation of nan", "infinity": "an observation of inf"}[what]
+    assert f"gave {said}" in result["error"]
     assert "at step 100" in result["error"]
     (env,) = kept
     assert all(np.isfinite([env.ret_rms.mean, env.ret_rms.var, *env.obs_rms.mean, *env.obs_rms.var, *env.returns]))

@@ -1,7 +1,12 @@
-import numpy as np
+from pathlib import Path
 
+import numpy as np
+import pytest
+
+from genrl.runs import explore
 from genrl.runs.coverage import Coverage, without_gaps
 from genrl.runs.result import _coverage
+from tests.runs.tiny import config
 
 
 def test_a_count_is_never_lost_while_the_range_grows():
@@ -72,3 +77,14 @@ def test_the_bins_of_a_continuous_task_stay_as_they_are():
     counts, edges = without_gaps(coverage.counts, coverage.edges())
     np.testing.assert_array_equal(counts, coverage.counts)
     assert all(np.array_equal(*pair) for pair in zip(edges, coverage.edges(), strict=True))
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+@pytest.mark.parametrize("learner", ["ppo", "sac"])
+def test_the_last_observation_of_an_episode_is_counted_where_it_was(learner: str, normalize: bool, tmp_path: Path) -> None:
+    """VecNormalize clips it: here it is a million away from the others, which are all at 0.5."""
+    task = {"env": "tests/Breaks-v0", "env_kwargs": {"what": "jump", "at": 0}, "coverage": ("0", "1")}
+    explore(config(tmp_path / "run", learner, steps=64, normalize_obs=normalize, **task), quiet=True)
+    with np.load(tmp_path / "run" / "coverage.npz") as file:
+        counts = file["counts"]
+    assert (counts[0, 0], counts[-1, -1], counts.sum()) == (61, 3, 64)

@@ -36,7 +36,7 @@ class Surprise(RewardModel):
 
 
 class Breaks(gymnasium.Env[np.ndarray, np.ndarray]):
-    """Gives a NaN reward or observation at step ``at`` of its life, raises an error, or leaves the process.
+    """Gives a NaN reward or observation, or an infinite one, at step ``at`` of its life, raises an error, or leaves the process.
 
     Or, if ``what`` says so, jumps away at the end of each episode, or counts its steps.
     """
@@ -58,7 +58,7 @@ class Breaks(gymnasium.Env[np.ndarray, np.ndarray]):
         self._raise()
         if now and self.what == "exit":
             raise SystemExit(3)
-        obs = np.full(2, np.nan if now and self.what == "observation" else 0.5, np.float32)
+        obs = np.full(2, {"observation": np.nan, "infinity": np.inf}.get(self.what, 0.5) if now else 0.5, np.float32)
         reward = np.nan if now and self.what == "reward" else 0.0
         if self.what == "jump" and self.steps % 20 == 0:
             obs += np.float32(1e6)

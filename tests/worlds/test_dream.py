@@ -147,8 +147,9 @@ class TestEnds:
 
     def test_a_dream_of_a_model_that_has_learned_nothing_is_warned_of(self):
         world = Ensemble(LinearGaussian().observation_space, BOX, members=2, hidden=(8,))
-        with pytest.warns(UserWarning, match=r"Ensemble has not been fitted .*: world.fit\(transitions, reward\)"):
+        with pytest.warns(UserWarning, match=r"Ensemble has not been fitted .*: world.fit\(transitions, reward\)") as told:
             dream(world)
+        assert [warning.filename for warning in told] == [__file__]
         rows, reward = LinearGaussian().rows(60)
         world.fit(rows, reward, max_steps=1)
         with warnings.catch_warnings():

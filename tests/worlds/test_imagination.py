@@ -13,7 +13,7 @@ from stable_baselines3.common.noise import NormalActionNoise, VectorizedActionNo
 from stable_baselines3.common.vec_env import VecNormalize
 
 from genrl.files import load_state, save_state
-from genrl.models.dynamics import FitReport
+from genrl.models.dynamics import Dynamics, FitReport, Prediction
 from genrl.policies import HeldNoise, PinkNoise
 from genrl.rewards import RewardCallback
 from genrl.sb3.actions import to_environment
@@ -66,6 +66,36 @@ class Fall(Task):
         return np.array(self.LAST, np.float32) if truncated else obs, reward, terminated, truncated, info
 
 
+class Climb(gymnasium.Env):
+    """Goes up by one and by two, and pays the height; most of the heights that a dtype has are too high for a smaller one."""
+
+    action_space = WIDE
+
+    def __init__(self, dtype: Any) -> None:
+        self.observation_space = spaces.Box(0, 250 if dtype is np.uint8 else 60_000, (2,), dtype)
+        self.model = Climbs(self.observation_space, WIDE)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict]:
+        super().reset(seed=seed)
+        self.obs, self.time = self.np_random.uniform(0, self.observation_space.high - 30).astype(self.observation_space.dtype), 0
+        return self.obs, {}
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
+        self.obs, self.time = self.obs + np.array([1, 2], self.observation_space.dtype), self.time + 1
+        return self.obs, float(self.obs[0]), False, self.time == 10, {}
+
+
+class Climbs(Dynamics):
+    """The true dynamics of :class:`Climb`."""
+
+    def predict(self, obs: torch.Tensor, action: torch.Tensor) -> Prediction:
+        mean = (obs + obs.new_tensor([1.0, 2.0]))[None]
+        return Prediction(mean, torch.zeros_like(mean), mean[..., 0], torch.ones(mean.shape[:2]))
+
+    def fit(self, transitions: Any, reward: Any = None, **kwargs: Any) -> FitReport:
+        return FitReport(0, 0.0, 0.0, 1.0, transitions.batch_size, 0, "delta")
+
+
 def learner(kind: Any = SAC, normalize: bool = False, n_envs: int = 1, **kwargs: Any) -> Any:
     env = make_vec_env(lambda: Task(spaces.Discrete(3) if kind is DQN else WIDE), n_envs, seed=0)
     env = VecNormalize(env) if normalize else env
@@ -104,6 +134,22 @@ class TestRows:
                 torch.testing.assert_close(batch.next_observations[row], outcome.next_obs[0], rtol=1e-5, atol=1e-5)
                 torch.testing.assert_close(batch.rewards[row], outcome.reward, rtol=1e-5, atol=1e-5)
                 assert float(batch.dones[row]) == 0
+
+    @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.float64])
+    def test_observations_of_every_dtype_are_imagined_as_the_task_would_give_them(self, dtype):
+        env = Climb(dtype)
+        model = SAC("MlpPolicy", env, learning_starts=20, batch_size=8, policy_kwargs={"net_arch": [8]}, seed=0, device="cpu")
+        imagination, batches = Imagination(env.model, share=0.75, start=50, every=100, branches=32, horizon=2), []
+        look = Spy(lambda _: batches.append(model.replay_buffer.sample(8)) if imagination.report is not None else None)
+        model.learn(60, callback=[imagination, look])
+        real = torch.as_tensor(model.replay_buffer.observations[: model.replay_buffer.size(), 0].astype(np.float64))
+        starts = torch.cat([real, real + torch.tensor([1.0, 2.0])])
+        assert len(batches) > 5
+        for batch in batches:
+            before, after = batch.observations[2:].double(), batch.next_observations[2:].double()
+            assert float(torch.cdist(before, starts).min(dim=1).values.max()) < 0.01
+            torch.testing.assert_close(after - before, torch.tensor([[1.0, 2.0]]).double().expand(6, 2), rtol=0, atol=0.02)
+            torch.testing.assert_close(batch.rewards[2:, 0].double(), after[:, 0], rtol=1e-5, atol=0)
 
     def test_the_real_rows_of_a_batch_are_the_learners_own_draws(self):
         def drawn(n: int, at: int, *callbacks: Any) -> torch.Tensor:

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.vec_env import VecNormalize, unwrap_vec_normalize
+from stable_baselines3.common.vec_env import unwrap_vec_normalize
 
 from genrl.reading import open_appending
 from genrl.runs.coverage import Coverage
 from genrl.runs.directory import RunDirectory
 from genrl.runs.environments.make import column
-from genrl.sb3.observations import raw_rewards
+from genrl.sb3.observations import RawObservations, raw_rewards
 
 __all__ = ["PAID", "Recorder"]
 
@@ -49,6 +49,7 @@ class Recorder(BaseCallback):
         self._in_obs = [(axis, index) for axis, index in enumerate(columns) if isinstance(index, int)]
         self._in_info = [(axis, key) for axis, key in enumerate(columns) if isinstance(key, str)]
         self._points: list[np.ndarray] = []
+        self._raw: RawObservations | None = None
         self._started = time.perf_counter()
 
     @property
@@ -63,6 +64,11 @@ class Recorder(BaseCallback):
 
     def _on_training_start(self) -> None:
         self._started = time.perf_counter()
+        self._raw = RawObservations(self.model) if self._in_obs else None
+
+    def _on_training_end(self) -> None:
+        if self._raw is not None:
+            self._raw.close()
 
     def _on_step(self) -> bool:
         infos, dones = self.locals["infos"], self.locals["dones"]
@@ -76,7 +82,7 @@ class Recorder(BaseCallback):
             self.task_coverage = float(np.mean(shares))
             self.logger.record("rollout/task_coverage", self.task_coverage)
         if self.coverage is not None:
-            self._points.append(self._visited(normalize, dones, infos))
+            self._points.append(self._visited(dones, infos))
             if len(self._points) >= 256:
                 self.flush()
         return True
@@ -89,22 +95,15 @@ class Recorder(BaseCallback):
             file.write(text.getvalue().encode())
         self._episodes += len(rows)
 
-    def _visited(self, normalize: VecNormalize | None, dones: np.ndarray, infos: list[dict[str, Any]]) -> np.ndarray:
-        """The states that this step led to, ``(n_envs, axes)``; at an episode's end the last one, not the next episode's first.
-
-        What VecNormalize has clipped of a last one is lost: NaN, which is not counted.
-        """
-        obs = normalize.get_original_obs() if normalize is not None else self.locals["new_obs"]
+    def _visited(self, dones: np.ndarray, infos: list[dict[str, Any]]) -> np.ndarray:
+        """The states that this step led to, ``(n_envs, axes)``; at an episode's end the last one, not the next episode's first."""
         points = np.empty((len(infos), len(self._in_obs) + len(self._in_info)))
         for axis, key in self._in_info:
             points[:, axis] = [float(info.get(key, np.nan)) for info in infos]
-        rows = np.asarray(obs).reshape(len(infos), -1) if self._in_obs else points
-        if dones.any() and self._in_obs:
-            rows = np.array(rows, dtype=np.result_type(rows, np.float32))  # which a NaN fits into
-            for i in np.flatnonzero(dones):
-                rows[i] = _last_observation(normalize, np.asarray(infos[i]["terminal_observation"])).reshape(-1)
-        for axis, index in self._in_obs:
-            points[:, axis] = rows[:, index]
+        if self._raw is not None:
+            rows = self._raw.step(self.locals["new_obs"], dones, infos)[1].reshape(len(infos), -1)
+            for axis, index in self._in_obs:
+                points[:, axis] = rows[:, index]
         return points
 
     def flush(self) -> None:
@@ -131,11 +130,3 @@ class Recorder(BaseCallback):
         self._points.clear()
         if self.coverage is not None and state["coverage"] is not None:
             self.coverage.load_state_dict(state["coverage"])
-
-
-def _last_observation(normalize: VecNormalize | None, obs: np.ndarray) -> np.ndarray:
-    """A terminal observation as the environment gave it; NaN where VecNormalize has clipped it."""
-    if normalize is None or not normalize.norm_obs:
-        return obs
-    raw: Any = normalize.unnormalize_obs(obs)
-    return np.where(np.abs(obs) < normalize.clip_obs, raw, np.nan)
