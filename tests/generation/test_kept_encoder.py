@@ -156,7 +156,7 @@ class TestARun:
         assert result["encoder"]["sight"] is not None
 
     def test_draws_what_it_sees_and_says_what_to_type(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        words = ["generate", "--model", "pca", "--data", f"frames:{TASK}", "--frames", "300", "--judge-images", "20"]
+        words = ["generate", "--model", "pca", "--data", f"frames:{TASK}", "--frames", "800", "--judge-images", "20"]
         assert main([*words, "--out", str(tmp_path / "eyes")]) == 0
         out = " ".join(capsys.readouterr().out.split())
         assert "what it sees R² of a linear probe: " in out
