@@ -88,3 +88,10 @@ def test_the_last_observation_of_an_episode_is_counted_where_it_was(learner: str
     with np.load(tmp_path / "run" / "coverage.npz") as file:
         counts = file["counts"]
     assert (counts[0, 0], counts[-1, -1], counts.sum()) == (61, 3, 64)
+
+
+def test_a_number_that_a_task_does_not_tell_at_each_step_is_counted_where_it_does(tmp_path: Path):
+    task = {"env": "tests/Breaks-v0", "env_kwargs": {"what": "untold", "at": 0}, "coverage": ("0", "speed")}
+    explore(config(tmp_path / "run", "ppo", steps=64, **task), quiet=True)
+    with np.load(tmp_path / "run" / "coverage.npz") as file:
+        assert file["counts"].sum() == 32

@@ -38,7 +38,7 @@ class Surprise(RewardModel):
 class Breaks(gymnasium.Env[np.ndarray, np.ndarray]):
     """Gives a NaN reward or observation, or an infinite one, at step ``at`` of its life, raises an error, or leaves the process.
 
-    Or, if ``what`` says so, jumps away at the end of each episode, or counts its steps.
+    Or, if ``what`` says so, jumps away at the end of each episode, counts its steps, or tells of a speed at every other one alone.
     """
 
     observation_space = spaces.Box(-1, 1, (2,), np.float32)
@@ -62,7 +62,8 @@ class Breaks(gymnasium.Env[np.ndarray, np.ndarray]):
         reward = np.nan if now and self.what == "reward" else 0.0
         if self.what == "jump" and self.steps % 20 == 0:
             obs += np.float32(1e6)
-        info = {"speed": 0.25 * (self.steps % 4)} | ({"coverage": self.steps / 1000} if self.what == "counts" else {})
+        speed = None if self.what == "untold" and self.steps % 2 == 0 else 0.25 * (self.steps % 4)
+        info = {"speed": speed} | ({"coverage": self.steps / 1000} if self.what == "counts" else {})
         return obs, reward, False, self.steps % 20 == 0, info
 
     def _raise(self) -> None:

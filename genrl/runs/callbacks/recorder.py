@@ -99,7 +99,7 @@ class Recorder(BaseCallback):
         """The states that this step led to, ``(n_envs, axes)``; at an episode's end the last one, not the next episode's first."""
         points = np.empty((len(infos), len(self._in_obs) + len(self._in_info)))
         for axis, key in self._in_info:
-            points[:, axis] = [float(info.get(key, np.nan)) for info in infos]
+            points[:, axis] = np.array([info.get(key) for info in infos], dtype=float)  # what is not told, or None, is NaN
         if self._raw is not None:
             rows = self._raw.step(self.locals["new_obs"], dones, infos)[1].reshape(len(infos), -1)
             for axis, index in self._in_obs:
