@@ -217,12 +217,6 @@ class TestOptions:
         with np.load(tmp_path / "run" / "coverage.npz", allow_pickle=False) as file:
             assert file["counts"].tolist() == [[256]]
 
-    def test_a_last_state_that_was_clipped_by_normalisation_is_not_counted(self, tmp_path):
-        cell = config(tmp_path / "run", env="tests.runs.tiny:tests/Breaks-v0", env_kwargs={"what": "jump"}, normalize_obs=True)
-        explore(cell, quiet=True)  # 19 steps at (0.5, 0.5), then one at (1, 1), which ends the episode: of 256 steps, 12
-        with np.load(tmp_path / "run" / "coverage.npz", allow_pickle=False) as file:
-            assert file["counts"].sum() == 256 - 12
-
     def test_flags_of_the_reward_and_of_the_noise_reach_them(self, tmp_path):
         cell = config(tmp_path / "run", reward=SURPRISE, seed=7, update_every=5, memory_size=9, noise="held-3", noise_std=0.2)
         session = build(config_from(cell.to_dict()))
