@@ -67,6 +67,10 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
         lambda: RewardCallback(RND),
         "needs reward to be a reward, such as RND(model.observation_space, model.action_space)",
     ),
+    "reward as callback": (
+        lambda: PPO("MlpPolicy", "Pendulum-v1", n_steps=8, batch_size=8).learn(8, callback=RND(OBS, ACT)),
+        "RND is a reward, and learn was given it as a callback; type callback=RewardCallback(rnd)",
+    ),
     "learner as expert": (
         lambda: dagger(PPO("MlpPolicy", "Pendulum-v1"), PPO("MlpPolicy", "Pendulum-v1"), gymnasium.make("Pendulum-v1")),
         "such as lambda obs: model.predict(obs, deterministic=True)[0], but was given 'PPO'",

@@ -107,6 +107,17 @@ class RewardModel(Stateful):
         ones."""
         return not cls.scored_once or (demonstrated and cls.of_expert is not RewardModel.of_expert)
 
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """What ``forward`` gives.
+
+        Raises:
+            TypeError: it was given to ``learn`` in place of a callback.
+        """
+        if args and isinstance(args[0], dict):  # common/callbacks.py, ConvertCallback: called with locals() and globals() at each step
+            name = type(self).__name__
+            raise TypeError(f"{name} is a reward, and learn was given it as a callback; type callback=RewardCallback({name.lower()})")
+        return super().__call__(*args, **kwargs)
+
     def forward(self, transitions: Transitions) -> Float[Tensor, "batch"]:
         """Reward per transition, ``(batch,)``."""
         raise NotImplementedError

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from stable_baselines3.common.vec_env import DummyVecEnv
 
+from genrl.runs.environments.detached import Detached
 from genrl.runs.environments.make import MakeEnv
 
 
@@ -54,3 +55,26 @@ def test_the_last_observation_of_an_episode_is_not_the_first_of_the_next(told):
 
 def test_an_episode_is_told_of_once(told):
     assert ["episode" in info for info in told] == [False, False, True, False, False, True, False]
+
+
+class Payer(OneArray):
+    """It pays what it is made with."""
+
+    def __init__(self, reward: Any) -> None:
+        super().__init__()
+        self.reward = reward
+
+    def step(self, action: Any) -> tuple[dict[str, np.ndarray], Any, bool, bool, dict[str, Any]]:
+        obs, _, terminated, truncated, info = super().step(action)
+        return obs, self.reward, terminated, truncated, info
+
+
+@pytest.mark.parametrize("reward", [np.ones(1), [1.0], None, "one", 1j], ids=repr)
+def test_a_reward_that_is_not_one_number_is_named_with_what_to_return(reward):
+    with pytest.raises(TypeError, match=r"^Payer gave .* as a reward, which must be one number; return float"):
+        Detached(Payer(reward)).step(0)
+
+
+@pytest.mark.parametrize("reward", [1.0, 1, True, np.float32(1), np.int64(1), np.array(1.0)], ids=repr)
+def test_any_one_number_is_a_reward(reward):
+    assert Detached(Payer(reward)).step(0)[1] is reward

@@ -25,8 +25,17 @@ class Detached(gymnasium.Wrapper[Any, Any, Any, Any]):
         return deepcopy(obs), _copied(info)
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """The observation after the action."""
+        """The observation after the action.
+
+        Raises:
+            TypeError: a reward that is not one number, which Monitor can't add up.
+        """
         obs, reward, terminated, truncated, info = self.env.step(action)
+        if not isinstance(reward, float) and ((paid := np.asarray(reward)).ndim or paid.dtype.kind not in "biuf"):
+            task = self.spec.id if self.spec else type(self.unwrapped).__name__
+            raise TypeError(
+                f"{task} gave {reward!r} as a reward, which must be one number; return float(…) of it, or of its sum, from step"
+            )
         return deepcopy(obs), reward, terminated, truncated, _copied(info)
 
 
