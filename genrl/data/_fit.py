@@ -61,16 +61,14 @@ def as_the_task_gives(where: str, observations: np.ndarray, space: Any) -> np.nd
 
 
 def as_the_task_takes(where: str, actions: np.ndarray, space: Any) -> np.ndarray:
-    """Convert actions of a discrete space to integers, since some recorders write 1.0 or [1.0]; others are returned unchanged."""
+    """Convert actions of a discrete space to int64, since some recorders write bytes, 1.0 or [1.0]; others are returned unchanged."""
     if numbers(space) is None:
         return actions
     if {space.shape, actions.shape[1:]} == {(), (1,)}:  # one number: of a Discrete, or of a MultiDiscrete that has one entry
         actions = actions.reshape(-1, *space.shape)
-    if actions.dtype.kind in "iu":
-        return actions
     if actions.dtype.kind == "f" and not (actions == np.round(actions)).all():
         raise DemonstrationError(f"{where} has actions that are not whole numbers, but the task takes {space}; give demonstrations of it")
-    return read_only(actions.astype(np.int64))
+    return read_only(actions.astype(np.int64, copy=False))
 
 
 def check_shapes(where: str, recorded: tuple[int, ...], space: Any, env_kwargs: Mapping[str, Any]) -> None:

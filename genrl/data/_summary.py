@@ -46,7 +46,8 @@ def _note(demos: Any) -> str:
     longest = int(demos.lengths.max())
     full = sum(episode.terminated and len(episode) == longest for episode in demos.episodes)
     if full > 1 and full > demos.n_episodes / 5:
-        return f"{full} episodes terminate after exactly {longest} steps; if that is a time limit, load with time_limit={longest}"
+        steps = f"{longest} step{'' if longest == 1 else 's'}"
+        return f"{full} episodes terminate after exactly {steps}; if that is a time limit, load with time_limit={longest}"
     return ""
 
 

@@ -85,14 +85,20 @@ def dagger(
     known: list[Episode] = []
     if demonstrations is not None:
         clone(model, demonstrations, any_task=any_task, seed=seed, **cloning)
-        known.extend(demonstrations.fitted(env.observation_space, env.action_space)[0].episodes)
+        known.extend(_fitted(demonstrations, env))
     about = _about(env, demonstrations is not None or rounds > 1)
     for k in range(rounds):
         acts = _policy(model, env) if known else expert
         with left_as_found(model):
-            known += [_episode(env, acts, expert, seed + k * episodes + i) for i in range(episodes)]
+            new = [_episode(env, acts, expert, seed + k * episodes + i) for i in range(episodes)]
+        known.extend(_fitted(Demonstrations.from_episodes(new), env))
         clone(model, Demonstrations.from_episodes(known, metadata=about), any_task=any_task, seed=seed, **cloning)
     return Demonstrations.from_episodes(known, metadata=about)
+
+
+def _fitted(demonstrations: Demonstrations, env: gymnasium.Env[Any, Any]) -> tuple[Episode, ...]:
+    """Their episodes in the dtypes of the task's spaces, which what a task gives need not have."""
+    return demonstrations.fitted(env.observation_space, env.action_space)[0].episodes
 
 
 def _about(env: gymnasium.Env[Any, Any], learner_acts: bool) -> dict[str, Any]:

@@ -370,6 +370,9 @@ class RewardCallback(PluggedCallback):
         if self._replay is not None and (lost := self._replay.unseen / self._replay.buffer.size()) > 1:
             bonus = bonus * lost  # a buffer that holds fewer steps than were paid for since the last update
         share = self.auto.update(bonus, self.decay)
+        if share and self._replay is None:  # the rollout is paid with the new weight; the batches since the last update were with the old
+            intrinsic = share * self.auto.value / self.weight
+            share = intrinsic / (1 - share + intrinsic)
         self.weight = self.auto.value
         return {"weight": self.weight, "share": share}
 

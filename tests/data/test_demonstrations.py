@@ -351,6 +351,8 @@ recording in memory
     def test_ends_that_look_like_a_time_limit_and_lost_successors_are_noted(self) -> None:
         ended = Demonstrations.from_episodes([walk(k, 5, terminated=True) for k in range(3)])
         assert "3 episodes terminate after exactly 5 steps; if that is a time limit, load with time_limit=5" in str(ended)
+        once = Demonstrations.from_episodes([walk(k, 1, terminated=True) for k in range(3)])
+        assert "3 episodes terminate after exactly 1 step; if" in str(once)
         assert "note" not in str(Demonstrations.from_episodes([walk(k, 5 + k, terminated=True) for k in range(3)]))
         assert "note" not in str(walks(3))
         never = np.zeros(5, dtype=bool)

@@ -11,7 +11,7 @@ import pytest
 from gymnasium import spaces
 from stable_baselines3 import PPO
 
-from genrl.data import Demonstrations
+from genrl.data import Demonstrations, Episode
 from genrl.policies import clone, dagger
 
 
@@ -74,6 +74,18 @@ def test_goes_on_from_demonstrations():
     known = dagger(learner(), expert, Line(), rounds=1, episodes=1, epochs=1, demonstrations=start)
     assert known.n_episodes == 2
     np.testing.assert_array_equal(known.episodes[0].actions, start.episodes[0].actions)
+
+
+@pytest.mark.parametrize(("observed", "acted"), [(np.float32, np.uint8), (np.float32, np.int32), (np.float64, np.int64)])
+def test_demonstrations_have_the_dtypes_that_the_task_itself_gives_and_takes(observed, acted):
+    """Files hold bytes and singles, and a task may give doubles for a Box of floats."""
+    task = gymnasium.make("CartPole-v1", max_episode_steps=9)
+    env = gymnasium.wrappers.TransformObservation(task, lambda obs: obs.astype(observed), None)
+    last = np.arange(8) == 7
+    start = Episode(np.ones((9, 4), np.float32), np.ones(8, acted), np.zeros(8), last & False, last)
+    model = PPO("MlpPolicy", env, n_steps=16, batch_size=16, policy_kwargs={"net_arch": [4]})
+    known = dagger(model, lambda obs: 0, env, rounds=1, episodes=1, epochs=1, demonstrations=Demonstrations.from_episodes([start]))
+    assert [set(episode.actions.tolist()) for episode in known.episodes] == [{1}, {0}]
 
 
 def test_episodes_in_which_the_learner_acted_say_so_and_which_task_they_are_of(tmp_path):

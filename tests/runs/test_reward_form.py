@@ -71,6 +71,23 @@ class TestTheLook:
     def test_tells_what_an_end_means(self, kwargs, demonstrations, kind):
         assert observe_ends(demonstrations, gymnasium.make("tests/Walk-v0", **kwargs)).kind == kind
 
+    @pytest.mark.parametrize("length", [3, 7, 600])
+    def test_an_episode_that_always_ends_at_the_same_step_is_no_goal(self, length):
+        """A thousand random steps end within one, which was counted as if it went on: 333 ends of 1,000 steps are fewer than 1 of 3."""
+
+        class Timed(Walk):
+            def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+                self.steps += 1
+                return (*super().step(action)[:2], self.steps == length, False, {})
+
+            def reset(self, **kwargs: Any) -> tuple[np.ndarray, dict[str, Any]]:
+                self.steps = 0
+                return super().reset(**kwargs)
+
+        found = observe_ends(walked(length, ends=True), Timed())
+        assert (found.random, found.kind) == (1 / length, "survival")
+        assert found.words == "episodes can end, and the demonstrations do so no sooner than random actions"
+
     def test_counts_ends_per_step_and_no_time_limits(self):
         found = observe_ends(walked(20, ends=True), gymnasium.make("tests/Walk-v0"))
         assert (found.demonstrated, found.share, found.random) == (1 / 20, 1.0, 0.0)

@@ -57,6 +57,8 @@ class Ends:
             return f"no episode {'is known' if self.unsaid else 'was seen'} to end by itself{TELL if self.unsaid else ''}"
         if self.kind == "goal":
             return "the demonstrations end by themselves, sooner than random actions do"
+        if self.share >= 0.5:
+            return "episodes can end, and the demonstrations do so no sooner than random actions"
         silent = self.unsaid and not self.demonstrated
         return (
             f"episodes can end, and {'it is not known whether the demonstrated ones did' + TELL if silent else 'the demonstrations go on'}"
@@ -141,13 +143,16 @@ def observe_ends(demonstrations: Demonstrations, env: gymnasium.Env[Any, Any], s
 def _random_ends(env: gymnasium.Env[Any, Any], seed: int) -> float:
     env.reset(seed=seed)
     env.action_space.seed(seed)
-    ends = 0
+    ends = steps = length = longest = 0
     for _ in range(RANDOM_STEPS):
         _, _, terminated, truncated, _ = env.step(env.action_space.sample())
-        ends += bool(terminated)
+        length += 1
         if terminated or truncated:
+            ends += bool(terminated)
+            steps, longest, length = steps + length, max(longest, length), 0
             env.reset()
-    return ends / RANDOM_STEPS
+    # The last episode was cut: that it has not ended tells something only once it is longer than those that have.
+    return ends / (steps + (length if length > longest else 0))
 
 
 def choose_reward(config: ImitateConfig, given: Mapping[str, Any], ends: Ends) -> tuple[ImitateConfig, str]:
