@@ -69,13 +69,14 @@ def main(argv: list[str]) -> int:
     if flags.out is not None:
         content = {"env": flags.env, "steps": flags.steps, **options, "noises": {name: asdict(reach) for name, reach in reached.items()}}
         write_together({flags.out: (json.dumps(content, indent=1) + "\n").encode()})
+    archived = reached.pop("archive", None)
     if found is not None:
         found.save(str(flags.archive))
         say(f"the archive found a reward; a policy from its episodes: {_imitate(flags, env_kwargs)}")
-        return 0
-    if reached.pop("archive", None) is not None:
+    elif archived is not None:
         say(f"the archive found no reward, so {flags.archive} was not written")
-    say(_advice(command("explore", "--env", flags.env, *env_words(env_kwargs)), reached))
+    if found is None or any(reach.rewarded_episodes for reach in reached.values()):  # a noise that gets there costs less than an archive
+        say(_advice(command("explore", "--env", flags.env, *env_words(env_kwargs)), reached))
     return 0
 
 

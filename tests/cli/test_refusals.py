@@ -31,6 +31,9 @@ BAD = {
     "explore --learner ppo --learner.n-steps 1.5": "--learner.n-steps needs a value of the form INT "
     f"(invalid literal for int() with base 10: '1.5'){SEE}",
     "explore --weight Auto": f"--weight needs a value of the form FLOAT|{{auto}}, but was given 'Auto'{SEE}",
+    "imitate --reward rnd --learner sac --demos it.npz": "--reward rnd sees nothing of the demonstrations and --extrinsic-weight is 0, "
+    "so novelty alone pays; add --extrinsic-weight 1 for the task's own reward, or type --reward gail; "
+    "see `genrl imitate --help`",
     "imitate --weight auto": "--weight auto weighs the bonus against the task's own reward, but --extrinsic-weight is 0; "
     "leave --weight out, or type --extrinsic-weight 1; see `genrl imitate --help`",
     "explore --seed": f"--seed needs a value of the form INT{SEE}",

@@ -182,6 +182,15 @@ class TestWhatIsRefused:
         assert f"the archive found no reward, so {file} was not written\n" in capsys.readouterr().out
         assert not file.exists()
 
+    @pytest.mark.parametrize(("goal", "rewarded"), [("1", True), ("60", False)])
+    def test_an_archive_that_found_a_reward_hides_no_noise_that_did(self, goal, rewarded, tmp_path, capsys):
+        words = ["--steps", "8000", "--noises", "white", "--env.goal", goal, "--coverage", "0", "1", "--archive", str(tmp_path / "a.npz")]
+        assert main(["screen", "--env", "test/Corridor-v0", *words]) == 0
+        printed = capsys.readouterr().out
+        assert "the archive found a reward" in printed
+        assert ("try it before a bonus: genrl explore" in printed) == rewarded
+        assert "no noise was rewarded" not in printed
+
     def test_a_task_without_places_before_any_noise_has_acted(self, tmp_path, capsys, monkeypatch):
         monkeypatch.setattr("genrl.runs.screening.noise.screen", lambda *args, **keywords: pytest.fail("it was explored"))
         assert main(["screen", "--env", "test/Nowhere-v0", "--archive", str(tmp_path / "a.npz")]) == 2

@@ -161,6 +161,13 @@ class TestRecord:
 
 
 class TestAnImitation:
+    @pytest.mark.parametrize("changes", [{"extrinsic_weight": 1.0}, {"steps": 0}, {"reward": "constant"}, {"reward": "my_rewards:Own"}])
+    def test_is_not_paid_by_novelty_alone(self, tmp_path, changes):
+        """A bonus that sees no demonstrations was all that paid, without a word."""
+        with pytest.raises(RunError, match=r"--reward vime sees nothing of the demonstrations .* novelty alone pays"):
+            imitation(tmp_path / "a.npz", tmp_path / "run", reward="vime")
+        imitation(tmp_path / "a.npz", tmp_path / "run", **{"reward": "vime"} | changes)
+
     @pytest.mark.parametrize("reward", ["gail", "gaifo", "airl", "vail", "diffail", "pwil", "constant"])
     def test_trains_with_every_reward(self, demos, tmp_path, reward):
         kwargs = {} if reward in ("constant", "pwil") else {"updates": 2, "batch_size": 16}

@@ -47,6 +47,24 @@ def test_a_task_whose_observations_are_not_its_state_is_refused(name: str) -> No
         Painter(env, name, obs)
 
 
+def test_a_task_of_ones_own_is_told_that_it_keeps_no_state() -> None:
+    """It was told that its observations are not its whole state, which they may well be."""
+
+    class Place(gymnasium.Env):
+        def reset(self, *, seed=None, options=None):
+            self.x = np.zeros(2, np.float32)
+            return self.x, {}
+
+    env = Place()
+    obs, _ = env.reset()
+    with pytest.raises(RunError, match=r"Place-v0 can't be drawn in the state of a dream: its class needs an attribute state,"):
+        Painter(env, "Place-v0", obs)
+    env.state = obs  # what it is told to add
+    painter = Painter(env, "Place-v0", obs)
+    painter.place(np.array([1.0, 2.0]))
+    np.testing.assert_array_equal(env.state, [1, 2])
+
+
 def test_a_run_is_filmed_in_reality_and_in_its_dream(tmp_path: Path) -> None:
     dream(DreamConfig(env="InvertedPendulum-v5", out=tmp_path / "run", steps=100, **SMALL | PPO), quiet=True)
     try:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from genrl.errors import RunError
-from genrl.roles import NONE, plain_name
+from genrl.roles import NONE, REWARDS, plain_name
 from genrl.runs.config.run import RunConfig, is_off_policy
 
 __all__ = ["ImitateConfig"]
@@ -122,10 +122,21 @@ class ImitateConfig(RunConfig):
                 "--reward is none and --extrinsic-weight is 0, so nothing pays; leave --extrinsic-weight out, or type --steps 0 for "
                 "cloning alone"
             )
+        if self._sees_no_demonstrations and self.extrinsic_weight == 0 and self.steps:
+            raise RunError(
+                f"--reward {self.reward} sees nothing of the demonstrations and --extrinsic-weight is 0, so novelty alone pays; "
+                "add --extrinsic-weight 1 for the task's own reward, or type --reward gail"
+            )
         if not self.steps and not self.clone:
             raise RunError("--steps is 0 and --clone is 0, so there is nothing to do; leave --clone out for behaviour cloning alone")
         if not 0 <= self.expert_fraction < 1:  # type: ignore[operator]  # it has its default now
             raise RunError(f"--expert-fraction is {self.expert_fraction}, but must be at least 0 and below 1")
+
+    @property
+    def _sees_no_demonstrations(self) -> bool:
+        """Whether the reward is a bonus of exploration. A constant one is the control, and nobody knows of a user's own."""
+        part = REWARDS.find(self.reward)
+        return part is not None and part.name != "constant" and "demonstrations" not in part.needs
 
     def _by_default(self) -> dict[str, Any]:
         """What does well with the chosen learner and reward. The control, a constant reward, sees nothing of the demonstrations."""

@@ -98,7 +98,10 @@ class Painter:
         self._travelled = np.array(self.task.data.qpos[:hidden]) if self._simulated else np.zeros(0)
         self._speed = np.array(self.task.data.qvel[:hidden]) if self._simulated else np.zeros(0)
         said, there = self._said(np.asarray(obs, dtype=np.float64)), self.state()
-        if said.shape != there.shape or there.size == 0 or not np.allclose(said, there, atol=1e-4):
+        if there.size == 0:
+            needed = "its class needs an attribute state, from which render() draws and which is what it observes"
+            raise RunError(f"{name} can't be drawn in the state of a dream: {needed}; add one, or film it without --dream")
+        if said.shape != there.shape or not np.allclose(said, there, atol=1e-4):
             raise RunError(f"{name} can't be drawn from its observations, which are not its whole state; film it without --dream")
 
     @property
