@@ -40,6 +40,8 @@ def find_file(folder: Path) -> Path:
     for file in (folder / "data" / MAIN_FILE, folder / MAIN_FILE):
         if file.is_file():
             return file
+    if (folder / "config.json").is_file():
+        raise DemonstrationError(f"{folder} is a run; record what its policy does, by `genrl record`, and give that file")
     inside = sorted(str(file.parents[1]) for file in folder.glob(f"*/data/{MAIN_FILE}"))
     advice = f"give one of the data sets in it: {', '.join(inside)}" if inside else "give a Minari data set in HDF5 format, or a file"
     raise DemonstrationError(f"{folder} holds neither data/{MAIN_FILE} nor {MAIN_FILE}; {advice}")

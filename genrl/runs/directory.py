@@ -148,6 +148,8 @@ class RunDirectory:
             if (run.path / "study.json").is_file():
                 inside = run.path / "cells"
                 raise RunError(f"{run.path} is a study, whose runs are in {inside}; name one of them (`genrl study` goes on with all)")
+            if runs := sorted(str(other.parent) for other in run.path.glob("*/config.json")):
+                raise RunError(f"{run.path} is no run, but holds {len(runs)}; name one of them, such as {runs[0]}")
             siblings = [str(other.parent) for other in run.path.parent.glob("*/config.json")] if run.path.parent.is_dir() else []
             raise RunError(f"{run.path} holds no run{did_you_mean(str(run.path), siblings) or '; start one with `genrl explore`'}")
         return run

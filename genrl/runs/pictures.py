@@ -138,12 +138,13 @@ def _learning_curve(run: RunDirectory, title: str) -> None:
     returns = np.array([float(row["return"]) for row in episodes])
     figure, axes = new_figure(title)
     shown = np.linspace(0, len(steps) - 1, min(len(steps), 4000)).astype(int)  # an SVG of every episode could be huge
-    axes.plot(steps[shown], returns[shown], ".", color=BLUE, alpha=0.4, markersize=5, markeredgewidth=0, label="episode")
+    dots = {"alpha": 0.4, "markersize": 5, "markeredgewidth": 0, "clip_on": False}
+    axes.plot(steps[shown], returns[shown], ".", color=BLUE, label="episode", **dots)
     ends = shown[np.append(np.diff(steps[shown]) > 0, True)]  # where several environments end episodes at one step, one point, not a zigzag
     axes.plot(steps[ends], trailing_mean(returns, 20)[ends], color=BLUE, linewidth=1.8, label="mean of 20")
     if evaluations := read_csv(run.evaluations):
         points = [[float(row[name]) for row in evaluations] for name in ("step", "return")]
-        axes.plot(*points, "o-", color=INK, linewidth=1, markersize=4, label="deterministic")
+        axes.plot(*points, "o-", color=INK, linewidth=1, markersize=4, label="deterministic", clip_on=False)
     first = read_json(run.result).get("first_reward_step")
     if first is not None and first > steps[0]:
         axes.axvline(first, color=ORANGE, linewidth=1.2, linestyle="--", label="first reward")
@@ -154,7 +155,7 @@ def _learning_curve(run: RunDirectory, title: str) -> None:
                 axes.axhline(known[key], color=INK, linewidth=1.2, linestyle=style, label=words)
     _steps_axis(axes, steps[-1])
     axes.set_ylabel("return of the task")
-    if np.ptp(returns) == 0:  # else the axis would be of hundredths
+    if axes.dataLim.height == 0:  # else the axis would be of hundredths
         axes.set_ylim(returns[0] - 1, returns[0] + 1)
     axes.margins(y=0.08)
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1))

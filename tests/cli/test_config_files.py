@@ -132,7 +132,11 @@ REFUSED = {
         "steps = ": "mine.toml is not TOML",
     },
     "mine.cfg": {"": "its name ends neither in .json"},
-    "mine.json": {"[]": "holds a JSON list where an object is needed", "{": "is not valid JSON"},
+    "mine.json": {
+        '{"command": "generate"}': "it is of an image model, for which no command has --config; give the config.json of a run",
+        "[]": "holds a JSON list where an object is needed",
+        "{": "is not valid JSON",
+    },
     "ppo.yml": {
         "A-v0: {}\nB-v0: {}": "it has 2 tasks, such as A-v0; say which by --env",
         "A-v0: 3": "it is no table of tasks",

@@ -254,6 +254,10 @@ class TestMinariRefusals:
         minari_file(tmp_path / "expert-v0/data/main_data.hdf5")
         assert f"give one of the data sets in it: {tmp_path / 'expert-v0'}" in refused(tmp_path)
 
+    def test_a_run_is_told_to_be_recorded(self, tmp_path: Path) -> None:
+        (tmp_path / "config.json").write_text("{}")
+        assert "is a run; record what its policy does, by `genrl record`, and give that file" in refused(tmp_path)
+
 
 class Bomb:
     """Unpickling it writes a file."""

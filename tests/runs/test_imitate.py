@@ -89,6 +89,8 @@ class TestRecord:
             record(expert, demos)
         with pytest.raises(RunError, match="holds no run"):
             record(expert.parent / "nothing", demos.with_name("other.hdf5"))
+        with pytest.raises(RunError, match=r"is no run, but holds \d+; name one of them, such as "):
+            record(expert.parent, demos.with_name("other.hdf5"))
 
     @pytest.mark.parametrize("name", ["a.csv", "expert", "/proc/nowhere/a.hdf5"])
     def test_what_it_can_not_write_is_refused_before_it_records(self, expert, tmp_path, monkeypatch, name):

@@ -62,6 +62,8 @@ def _read(path: Path, kind: type[RunConfig], typed: Mapping[str, str]) -> dict[s
     else:
         raise RunError("its name ends neither in .json (the config.json of a run) nor in .toml, .yml or .yaml; rename it")
     command = values.pop("command", kind.command)
+    if command == "generate":
+        raise RunError("it is of an image model, for which no command has --config; give the config.json of a run that trains a learner")
     if command != kind.command:
         raise RunError(f"it is of another command; type genrl {command}" if str(command).isidentifier() else "its command is no command")
     return values
