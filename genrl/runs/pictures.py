@@ -138,7 +138,7 @@ def _learning_curve(run: RunDirectory, title: str) -> None:
     returns = np.array([float(row["return"]) for row in episodes])
     figure, axes = new_figure(title)
     shown = np.linspace(0, len(steps) - 1, min(len(steps), 4000)).astype(int)  # an SVG of every episode could be huge
-    dots = {"alpha": 0.4, "markersize": 5, "markeredgewidth": 0, "clip_on": False}
+    dots: Any = {"alpha": 0.4, "markersize": 5, "markeredgewidth": 0, "clip_on": False}
     axes.plot(steps[shown], returns[shown], ".", color=BLUE, label="episode", **dots)
     ends = shown[np.append(np.diff(steps[shown]) > 0, True)]  # where several environments end episodes at one step, one point, not a zigzag
     axes.plot(steps[ends], trailing_mean(returns, 20)[ends], color=BLUE, linewidth=1.8, label="mean of 20")
