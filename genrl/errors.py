@@ -29,6 +29,7 @@ __all__ = [
     "positive",
     "printable",
     "require",
+    "task_name",
 ]
 
 Check = tuple[str, object, bool, str]
@@ -146,6 +147,11 @@ def extra(module: str, name: str, whose: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         raise RunError(f"{whose} needs {module}, which is not installed; type: pip install 'genrl-toolkit[{name}]'") from error
+
+
+def task_name(env: Any) -> str:
+    """Name of an environment's task: its id, or its class where it was made without one."""
+    return env.spec.id if env.spec is not None else type(env.unwrapped).__name__
 
 
 def command(*words: object) -> str:

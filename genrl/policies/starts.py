@@ -9,7 +9,7 @@ import gymnasium
 import numpy as np
 
 from genrl.data import Episode
-from genrl.errors import require
+from genrl.errors import require, task_name
 
 __all__ = ["DemonstratedStarts"]
 
@@ -136,14 +136,10 @@ class DemonstratedStarts(gymnasium.Wrapper[Any, Any, Any, Any]):
         same = np.shape(obs) == episode.observations[there].shape
         if ended or not same or not np.allclose(obs, episode.observations[there], rtol=1e-4, atol=1e-4):
             raise ValueError(
-                f"{self._name} does not repeat step {there} of a demonstrated episode from its seed, {episode.seed}, so it can't begin "
-                "there; leave demonstrated starts out"
+                f"{task_name(self)} does not repeat step {there} of a demonstrated episode from its seed, {episode.seed}, so it can't "
+                "begin there; leave demonstrated starts out"
             )
         return obs, info
-
-    @property
-    def _name(self) -> str:
-        return self.spec.id if self.spec is not None else type(self.unwrapped).__name__
 
     def state_dict(self) -> dict[str, Any]:
         """What it keeps across episodes: the steps from either start."""
@@ -162,6 +158,6 @@ class DemonstratedStarts(gymnasium.Wrapper[Any, Any, Any, Any]):
                 if len(state) <= len(obs) and np.allclose(obs[: len(state)], state, rtol=1e-5, atol=1e-5):
                     return hidden
         raise ValueError(
-            f"{self._name} can't be put at a demonstrated state, which takes a MuJoCo task whose observations begin with positions and "
-            "speeds, and demonstrations of their size, or episodes that were recorded with their seeds; leave demonstrated starts out"
+            f"{task_name(self)} can't be put at a demonstrated state, which takes a MuJoCo task whose observations begin with positions "
+            "and speeds, and demonstrations of their size, or episodes that were recorded with their seeds; leave demonstrated starts out"
         )

@@ -133,7 +133,8 @@ REFUSED = {
     },
     "mine.cfg": {"": "its name ends neither in .json"},
     "mine.json": {
-        '{"command": "generate"}': "it is of an image model, for which no command has --config; give the config.json of a run",
+        '{"command": "generate"}': "it is of no command that trains a learner; give the config.json of a run of explore, imitate or dream",
+        '{"command": "fly"}': "it is of no command that trains a learner",
         "[]": "holds a JSON list where an object is needed",
         "{": "is not valid JSON",
     },

@@ -11,6 +11,7 @@ from genrl.errors import RunError, did_you_mean, flag_of
 from genrl.reading import FileError, parse_toml, read_json, read_text
 from genrl.runs.config import trust
 from genrl.runs.config.base import fits, in_words
+from genrl.runs.config.commands import COMMANDS
 from genrl.runs.config.run import RunConfig
 
 __all__ = ["read_config_file"]
@@ -62,10 +63,10 @@ def _read(path: Path, kind: type[RunConfig], typed: Mapping[str, str]) -> dict[s
     else:
         raise RunError("its name ends neither in .json (the config.json of a run) nor in .toml, .yml or .yaml; rename it")
     command = values.pop("command", kind.command)
-    if command == "generate":
-        raise RunError("it is of an image model, for which no command has --config; give the config.json of a run that trains a learner")
     if command != kind.command:
-        raise RunError(f"it is of another command; type genrl {command}" if str(command).isidentifier() else "its command is no command")
+        if str(command) in COMMANDS:
+            raise RunError(f"it is of another command; type genrl {command}")
+        raise RunError("it is of no command that trains a learner; give the config.json of a run of explore, imitate or dream")
     return values
 
 

@@ -8,6 +8,8 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from genrl.errors import task_name
+
 __all__ = ["Detached"]
 
 
@@ -32,9 +34,8 @@ class Detached(gymnasium.Wrapper[Any, Any, Any, Any]):
         """
         obs, reward, terminated, truncated, info = self.env.step(action)
         if not isinstance(reward, float) and ((paid := np.asarray(reward)).ndim or paid.dtype.kind not in "biuf"):
-            task = self.spec.id if self.spec else type(self.unwrapped).__name__
             raise TypeError(
-                f"{task} gave {reward!r} as a reward, which must be one number; return float(…) of it, or of its sum, from step"
+                f"{task_name(self)} gave {reward!r} as a reward, which must be one number; return float(…) of it, or of its sum, from step"
             )
         return deepcopy(obs), reward, terminated, truncated, _copied(info)
 
